@@ -1,0 +1,273 @@
+"""Find a capable ffmpeg, ask what it can do, and run it: the only file that starts a process."""
+
+import contextlib
+import functools
+import os
+import re
+import shlex
+import shutil
+import signal
+import subprocess
+import tempfile
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import imageio_ffmpeg
+
+from ladder.errors import CapabilityError, FfmpegError
+
+ENCODERS = ("libx264", "libx265", "libsvtav1", "libvpx-vp9")
+"""The encoders a ladder may name, by ffmpeg's own names."""
+
+VMAF_MODELS = {
+    "v0": "vmaf_v0.6.1",
+    "neg": "vmaf_v0.6.1neg",
+    "v1": "vmaf_v1.0.16_3d0h",
+}
+"""Short names of the models `label` writes columns for, and libvmaf's names of them."""
+
+_REMEDY = (
+    "install one with `pip install imageio-ffmpeg`, "
+    "or name yours with --ffmpeg PATH or $VQATOOL_FFMPEG"
+)
+_LAST_WORDS = 5
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+_running: "set[subprocess.Popen[str]]" = set()
+
+ProgressSink = Callable[[float], None]
+"""Told the seconds of output written so far, as ffmpeg reports them."""
+
+
+@dataclass(frozen=True)
+class Ffmpeg:
+    """One ffmpeg program and how it was found (`option`, `environment`, `PATH` or `bundled`)."""
+
+    path: str
+    origin: str
+
+    @property
+    def version(self) -> str:
+        """Version as the program prints it, such as `7.0.2-static`."""
+        return _version(self.path)
+
+    @property
+    def has_libvmaf(self) -> bool:
+        """Whether the libvmaf filter was compiled in."""
+        return " libvmaf " in _listing(self.path, "-filters")
+
+    @property
+    def encoders(self) -> tuple[str, ...]:
+        """Those of `ENCODERS` that were compiled in."""
+        listing = _listing(self.path, "-encoders")
+        return tuple(name for name in ENCODERS if f" {name} " in listing)
+
+    def require_encoders(self, names: Sequence[str]) -> None:
+        """Raise CapabilityError unless every encoder in `names` was compiled in."""
+        missing = sorted(set(names) - set(self.encoders))
+        if missing:
+            raise CapabilityError(f"{self.path} has no encoder {', '.join(missing)}: {_REMEDY}")
+
+
+def find_ffmpeg(option: Path | None = None) -> Ffmpeg:
+    """The ffmpeg to use: `option`, $VQATOOL_FFMPEG, PATH if it has libvmaf, the bundled one.
+
+    Raises:
+        CapabilityError: the one asked for does not run, or there is none at all.
+    """
+    for origin, asked in (
+        ("option", str(option or "")),
+        ("environment", os.environ.get("VQATOOL_FFMPEG", "")),
+    ):
+        if asked:
+            found = Ffmpeg(shutil.which(asked) or asked, origin)
+            _ = found.version  # the one asked for must run: never fall back in silence
+            return found
+    on_path = shutil.which("ffmpeg")
+    if on_path and Ffmpeg(on_path, "PATH").has_libvmaf:
+        return Ffmpeg(on_path, "PATH")
+    try:
+        return Ffmpeg(imageio_ffmpeg.get_ffmpeg_exe(), "bundled")
+    except RuntimeError as error:
+        raise CapabilityError(f"no ffmpeg with libvmaf found: {_REMEDY}") from error
+
+
+def run(
+    ffmpeg: Ffmpeg,
+    args: Sequence[str],
+    *,
+    cwd: Path | None = None,
+    timeout_s: float | None = None,
+    on_progress: ProgressSink | None = None,
+) -> str:
+    """Run ffmpeg to its end and return what it wrote to stderr (warnings of a good run).
+
+    The process gets a group of its own, which is killed whole when the time is up or the caller is
+    interrupted, so nothing goes on behind the caller's back.
+
+    Args:
+        ffmpeg: program to run.
+        args: everything after the program's name, without `-progress`.
+        cwd: working folder.
+        timeout_s: seconds until the run is given up; None waits for ever.
+        on_progress: told the output's seconds about twice a second.
+
+    Raises:
+        FfmpegError: non-zero exit or time-out; the message holds the command and its last words.
+    """
+    command = [ffmpeg.path, "-hide_banner", "-nostdin", "-nostats", "-v", "warning"]
+    command += ["-progress", "pipe:1", *args]
+    with tempfile.TemporaryFile("w+", errors="replace") as stderr:
+        process = subprocess.Popen(
+            command,
+            cwd=cwd,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            text=True,
+            start_new_session=True,
+        )
+        with _killed_with_caller(process), _deadline(process, timeout_s) as is_late:
+            _report_progress(process, on_progress)
+            status = process.wait()
+        stderr.seek(0)
+        said = stderr.read()
+    if is_late():
+        raise FfmpegError(_complaint(f"gave no result within {timeout_s} s", command, said))
+    if status:
+        raise FfmpegError(_complaint(f"exited with status {status}", command, said))
+    return said
+
+
+def run_parallel(work: Callable[[T], R], tasks: Sequence[T], at_once: int) -> Iterator[R]:
+    """`work(task)` for every task, `at_once` of them side by side, as they are done.
+
+    If the caller stops early or is interrupted, every running ffmpeg is killed.
+    """
+    pool = ThreadPoolExecutor(at_once)
+    try:
+        for future in as_completed([pool.submit(work, task) for task in tasks]):
+            yield future.result()
+    except BaseException:
+        pool.shutdown(wait=False, cancel_futures=True)
+        for process in tuple(_running):
+            _kill(process)
+        raise
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def probe_vmaf_model(ffmpeg: Ffmpeg, model: str) -> str:
+    """Try a VMAF model on three synthetic frames: "" if it runs, else why it does not.
+
+    Some builds list a model and fail when it is used, so a version number is not believed.
+    """
+    graph = f"[0:v][1:v]libvmaf=model='version={model}'"
+    pattern = ["-f", "lavfi", "-i", "testsrc2=size=192x108:rate=25:duration=0.12"]
+    args = [*pattern, *pattern, "-lavfi", graph, "-f", "null", "-"]
+    try:
+        run(ffmpeg, args, timeout_s=60)
+    except FfmpegError as error:
+        return str(error).splitlines()[-1].strip()
+    return ""
+
+
+def require_vmaf_models(ffmpeg: Ffmpeg, models: Sequence[str]) -> None:
+    """Raise CapabilityError unless libvmaf is there and runs every model in `models`."""
+    if not ffmpeg.has_libvmaf:
+        raise CapabilityError(f"{ffmpeg.path} has no libvmaf filter: {_REMEDY}")
+    for model in models:
+        reason = probe_vmaf_model(ffmpeg, model)
+        if reason:
+            raise CapabilityError(
+                f"{ffmpeg.path} cannot run the VMAF model {model} ({reason}): "
+                f"choose another with --vmaf-model, or {_REMEDY}"
+            )
+
+
+def file_url(path: Path) -> str:
+    """`path` as an ffmpeg input or output that no name can turn into an option or a protocol."""
+    return f"file:{path.absolute()}"
+
+
+def _complaint(what: str, command: Sequence[str], said: str) -> str:
+    last_words = [line for line in said.splitlines() if line.strip()][-_LAST_WORDS:]
+    return "\n  ".join(
+        [f"ffmpeg {what}", f"command: {shlex.join(command)}", *(last_words or ["it said nothing"])]
+    )
+
+
+@contextlib.contextmanager
+def _killed_with_caller(process: "subprocess.Popen[str]") -> Iterator[None]:
+    _running.add(process)
+    try:
+        yield
+    finally:
+        _running.discard(process)
+        _kill(process)
+        process.wait()
+        if process.stdout:
+            process.stdout.close()
+
+
+@contextlib.contextmanager
+def _deadline(
+    process: "subprocess.Popen[str]", timeout_s: float | None
+) -> Iterator[Callable[[], bool]]:
+    expired = threading.Event()
+
+    def expire() -> None:
+        expired.set()
+        _kill(process)
+
+    timer = threading.Timer(timeout_s or 0, expire)
+    if timeout_s:
+        timer.start()
+    try:
+        yield expired.is_set
+    finally:
+        timer.cancel()
+
+
+def _kill(process: "subprocess.Popen[str]") -> None:
+    if process.poll() is None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+def _report_progress(process: "subprocess.Popen[str]", sink: ProgressSink | None) -> None:
+    assert process.stdout is not None
+    for line in process.stdout:
+        key, _, value = line.strip().partition("=")
+        if sink and key == "out_time_us" and value.lstrip("-").isdigit():
+            sink(max(int(value), 0) / 1e6)
+
+
+@functools.cache
+def _listing(program: str, what: str) -> str:
+    try:
+        done = subprocess.run(
+            [program, "-hide_banner", what],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=60,
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise CapabilityError(f"{program} does not run as ffmpeg ({error}): {_REMEDY}") from error
+    return done.stdout
+
+
+@functools.cache
+def _version(program: str) -> str:
+    found = re.match(r"ffmpeg version (\S+)", _listing(program, "-version"))
+    if not found:
+        raise CapabilityError(f"{program} is not an ffmpeg program: {_REMEDY}")
+    return found[1]

@@ -1,0 +1,151 @@
+"""Chosen frames of a video as a viewer sees them: upright, square pixels, at display size, RGB."""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import numpy.typing as npt
+from av.container import InputContainer
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+
+from ladder.errors import VideoError
+from ladder.probe import VideoInfo, open_video
+
+Pixels = npt.NDArray[np.uint8]
+
+_SEEK_BEYOND_S = 4.0  # a jump costs decoding from a key frame on: shorter ways are decoded through
+_CUT_SHORT_S = 0.5  # a file that ends this much before its header says is damaged
+
+
+def display_size(info: VideoInfo, display: tuple[int, int] | None) -> tuple[int, int]:
+    """(width, height) a player gives the video on a screen of `display` px; None: its own size.
+
+    The picture fills the screen in one direction, enlarged if need be. The screen is turned for
+    portrait pictures, as a phone is.
+    """
+    width, height = info.display_size
+    if display is None:
+        return width, height
+    long_px, short_px = max(display), min(display)
+    box = (long_px, short_px) if width >= height else (short_px, long_px)
+    factor = min(box[0] / width, box[1] / height)
+    return _even(width * factor), _even(height * factor)
+
+
+def spread(start_s: float, length_s: float, count: int) -> list[float]:
+    """`count` times in seconds, the middles of equal parts of [start, start + length]."""
+    return [start_s + length_s * (index + 0.5) / count for index in range(count)]
+
+
+def frames_at(info: VideoInfo, times_s: Sequence[float], size: tuple[int, int]) -> Pixels:
+    """The frames shown at `times_s`, in one pass over the file.
+
+    Args:
+        info: what `probe` said of the file.
+        times_s: ascending, in seconds from the first frame; one past the end gives the last frame.
+        size: (width, height) of the result; the picture is scaled to it (bicubic).
+
+    Returns:
+        (T, height, width, 3) uint8, RGB, full range.
+
+    Raises:
+        VideoError: decoding fails, or the file ends well before its header says.
+    """
+    shown: list[Pixels] = []
+    with open_video(info.path) as (container, stream):
+        last: VideoFrame | None = None
+        for frame in _decode_towards(container, stream, times_s, shown):
+            half_step = 0.5 / float(info.fps)
+            while len(shown) < len(times_s) and _time_s(stream, frame) >= (
+                times_s[len(shown)] - half_step
+            ):
+                shown.append(_upright(frame, info.rotation, size))
+            last = frame
+            if len(shown) == len(times_s):
+                break
+        if last is None:
+            raise VideoError("damaged", f"{info.path} has not one frame that can be decoded")
+        if len(shown) < len(times_s):
+            _refuse_cut_short(info, _time_s(stream, last), times_s[-1])
+            end = _upright(last, info.rotation, size)
+            shown += [end] * (len(times_s) - len(shown))
+    return np.stack(shown)
+
+
+def first_luma(info: VideoInfo, count: int, size: tuple[int, int]) -> Pixels:
+    """The first `count` frames (fewer if there are fewer) as (T, height, width) uint8 luma."""
+    width, height = size
+    planes: list[Pixels] = []
+    with open_video(info.path) as (container, stream):
+        for frame in container.decode(stream):
+            small = frame.reformat(width, height, "gray", interpolation="AREA")
+            planes.append(np.asarray(small.to_ndarray(), dtype=np.uint8))
+            if len(planes) == count:
+                break
+    return np.stack(planes) if planes else np.empty((0, height, width), np.uint8)
+
+
+def require_whole(info: VideoInfo) -> None:
+    """Raise VideoError if the last packets that the header promises are not in the file."""
+    with open_video(info.path) as (container, stream):
+        if not stream.time_base or not info.duration_s:
+            return
+        start = stream.start_time or 0
+        target = start + int(max(0.0, info.duration_s - 2) / stream.time_base)
+        container.seek(target, stream=stream)
+        end_s = 0.0
+        for packet in container.demux(stream):
+            if packet.is_corrupt:
+                raise VideoError("damaged", f"{info.path} breaks off inside a frame")
+            if packet.pts is not None:
+                end_s = max(end_s, float((packet.pts - start) * stream.time_base))
+    _refuse_cut_short(info, end_s, info.duration_s - 1 / float(info.fps))
+
+
+def _decode_towards(
+    container: InputContainer,
+    stream: VideoStream,
+    times_s: Sequence[float],
+    shown: Sequence[Pixels],
+) -> Iterator[VideoFrame]:
+    """Frames in order, jumping ahead where the next wanted time is far; `shown` grows outside."""
+    position_s = 0.0
+    while len(shown) < len(times_s):
+        wanted_s = times_s[len(shown)]
+        if wanted_s - position_s > _SEEK_BEYOND_S and stream.time_base:
+            start = stream.start_time or 0
+            container.seek(start + int(wanted_s / stream.time_base), stream=stream)
+        is_at_end = True
+        for frame in container.decode(stream):
+            yield frame
+            position_s = _time_s(stream, frame)
+            if len(shown) == len(times_s):
+                return
+            if times_s[len(shown)] - position_s > _SEEK_BEYOND_S:
+                is_at_end = False
+                break
+        if is_at_end:
+            return
+
+
+def _time_s(stream: VideoStream, frame: VideoFrame) -> float:
+    start_s = float((stream.start_time or 0) * (stream.time_base or 0))
+    return (frame.time or 0.0) - start_s
+
+
+def _upright(frame: VideoFrame, rotation: int, size: tuple[int, int]) -> Pixels:
+    width, height = size[::-1] if rotation % 180 else size
+    rgb = frame.reformat(width, height, "rgb24", interpolation="BICUBIC").to_ndarray()
+    turned = np.rot90(rgb, k=rotation // 90)
+    return np.ascontiguousarray(turned, dtype=np.uint8)
+
+
+def _refuse_cut_short(info: VideoInfo, end_s: float, expected_s: float) -> None:
+    if expected_s - end_s > max(_CUT_SHORT_S, 2 / float(info.fps)):
+        raise VideoError(
+            "damaged", f"{info.path} ends at {end_s:.2f} s, its header says {info.duration_s:.2f} s"
+        )
+
+
+def _even(length: float) -> int:
+    return max(2, round(length / 2) * 2)

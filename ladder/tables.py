@@ -1,0 +1,228 @@
+"""The CSV files between the stages: rows are appended as they are done and read back by type.
+
+A row is a frozen dataclass, its fields are the columns. Empty cells are None. A line torn by a
+power cut or a `kill -9` is dropped when the table is opened for writing.
+"""
+
+import csv
+import dataclasses
+import io
+import os
+import re
+import types
+import typing
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
+
+from filelock import FileLock, Timeout
+
+from ladder.errors import TableError
+
+
+class Row(Protocol):
+    """What a table holds: a dataclass whose `key` tells its rows apart."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+    @property
+    def key(self) -> str:
+        """Of two rows with one key, the later counts."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncodeRow:
+    """One source at one rung, a row of `encodes.csv`; `encode_path` is relative to its folder."""
+
+    source: str
+    source_path: str
+    encode_path: str
+    rung: str
+    codec: str
+    rate_mode: str
+    target_kbps: int | None = None
+    bitrate_kbps: float | None = None
+    width_px: int | None = None
+    height_px: int | None = None
+    display_width_px: int | None = None
+    display_height_px: int | None = None
+    fps: Fraction | None = None
+    frame_count: int | None = None
+    duration_s: float | None = None
+    size_bytes: int | None = None
+    ffmpeg_version: str = ""
+    encode_s: float | None = None
+    status: str = "ok"
+    error: str = ""
+    crf: int | None = None
+
+    @property
+    def key(self) -> str:
+        """The encode's path inside the work folder; a source that gave none stands by its own."""
+        return self.encode_path or self.source_path
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelRow:
+    """The label of one encode, a row of `labels.csv`; VMAF is 0 (worst) to 100 (best)."""
+
+    encode_path: str
+    source: str
+    rung: str
+    vmaf: float | None = None
+    vmaf_hmean: float | None = None
+    vmaf_min: float | None = None
+    vmaf_p1: float | None = None
+    vmaf_p5: float | None = None
+    vmaf_std: float | None = None
+    vmaf_neg: float | None = None
+    vmaf_v1: float | None = None
+    psnr_y: float | None = None
+    frames_source: int | None = None
+    frames_encode: int | None = None
+    frames_compared: int | None = None
+    pairing: str = ""
+    scale: str = ""
+    pix_fmt: str = ""
+    vmaf_model: str = ""
+    libvmaf_version: str = ""
+    warnings: str = ""
+    label_s: float | None = None
+    status: str = "ok"
+    error: str = ""
+
+    @property
+    def key(self) -> str:
+        """The encode's path inside the work folder."""
+        return self.encode_path
+
+
+R = TypeVar("R", bound=Row)
+
+
+class Table(Generic[R]):
+    """A CSV of one row type."""
+
+    def __init__(self, path: Path, row_type: type[R]) -> None:
+        self.path = path
+        self._row_type = row_type
+        self._types = typing.get_type_hints(row_type)
+        self.columns = tuple(field.name for field in dataclasses.fields(row_type))
+
+    def rows(self) -> list[R]:
+        """Every whole row, the later of two with one key; none if there is no file yet.
+
+        Raises:
+            TableError: the header is not this row type's.
+        """
+        lines = list(csv.reader(io.StringIO(_whole_records(self._text()), newline="")))
+        if not lines:
+            return []
+        if tuple(lines[0]) != self.columns:
+            raise TableError(f"{self.path} has other columns than {','.join(self.columns)}")
+        rows = (self._row(cells) for cells in lines[1:])
+        return list({row.key: row for row in rows}.values())
+
+    def mend(self) -> None:
+        """Drop what a crash left half written, so that the next row starts on a line of its own."""
+        text = self._text()
+        whole = _whole_records(text)
+        if whole != text:
+            self._replace(whole)
+
+    def append(self, row: R) -> None:
+        """Write one row (and the header to a new file) so that it survives a crash from here on."""
+        is_new = not self.path.exists() or not self.path.stat().st_size
+        with self._open("a") as file:
+            file.write((_csv_line(self.columns) if is_new else "") + self._line(row))
+            file.flush()
+            os.fsync(file.fileno())
+
+    def rewrite(self, rows: Iterable[R]) -> None:
+        """Put `rows` in the place of what is there, in one step."""
+        self._replace(_csv_line(self.columns) + "".join(map(self._line, rows)))
+
+    def _text(self) -> str:
+        if not self.path.exists():
+            return ""
+        # file names that are no valid UTF-8 survive the round trip
+        return self.path.read_bytes().decode("utf-8", "surrogateescape")
+
+    def _open(self, mode: str, suffix: str = "") -> typing.TextIO:
+        path = self.path.with_name(self.path.name + suffix)
+        file = path.open(mode, encoding="utf-8", errors="surrogateescape", newline="")
+        return typing.cast(typing.TextIO, file)
+
+    def _replace(self, text: str) -> None:
+        with self._open("w", ".part") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        self.path.with_name(self.path.name + ".part").replace(self.path)
+
+    def _line(self, row: R) -> str:
+        return _csv_line(_cell(getattr(row, column)) for column in self.columns)
+
+    def _row(self, cells: list[str]) -> R:
+        if len(cells) != len(self.columns):
+            raise TableError(f"{self.path} has a row of {len(cells)} cells: {cells[0]}")
+        try:
+            values = {
+                column: _value(cell, self._types[column])
+                for column, cell in zip(self.columns, cells, strict=True)
+            }
+        except ValueError as error:
+            raise TableError(f"{self.path}, row {cells[0]}: {error}") from error
+        return self._row_type(**values)
+
+
+def work_lock(folder: Path) -> FileLock:
+    """Held while a stage writes into `folder`, so that two runs never write the same files.
+
+    Raises:
+        TableError: another run holds it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / ".lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise TableError(f"{folder} is in use by another run: wait for it to end") from error
+    return lock
+
+
+def _whole_records(text: str) -> str:
+    """The part of a CSV text that ends with a whole record: a line end outside of quotes."""
+    end = quotes = 0
+    for mark in re.finditer('["\n]', text):
+        if mark[0] == '"':
+            quotes += 1
+        elif quotes % 2 == 0:
+            end = mark.end()
+    return text[:end]
+
+
+def _csv_line(cells: Iterable[str]) -> str:
+    line = io.StringIO()
+    csv.writer(line, lineterminator="\n").writerow(cells)
+    return line.getvalue()
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, float):
+        return f"{value:.4f}"
+    return str(value)
+
+
+def _value(cell: str, annotation: Any) -> object:
+    """The cell as the column's type; an empty cell of an optional column is None."""
+    if isinstance(annotation, types.UnionType):
+        if cell == "":
+            return None
+        annotation = next(t for t in typing.get_args(annotation) if t is not types.NoneType)
+    convert: Callable[[str], object] = annotation
+    return convert(cell)

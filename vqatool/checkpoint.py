@@ -1,0 +1,116 @@
+"""Model files: safetensors, which cannot run code, with a card in JSON inside.
+
+The card says everything that is needed to use the weights as they were trained: the method and the
+model's shape, how many frames a clip has, the label's name, how good the model was on sources it
+never saw, and how wide its errors were there.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from vqatool.errors import CheckpointError
+from vqatool.methods import Method
+from vqatool.models.quality import QualityModel
+from vqatool.recipes import Recipe, recipe_for
+
+_FORMAT = "1"
+_CARD_KEY = "vqatool"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Card:
+    """What a model file says of its weights; kept as JSON."""
+
+    method: str
+    shape: Mapping[str, Any]
+    clip_frames: int
+    label: str  # the VMAF model whose mean the score predicts
+    validation: Mapping[str, float] = field(default_factory=dict)
+    band: float = 0.0  # 90 % of errors on unseen sources were smaller, label points
+    training: Mapping[str, Any] = field(default_factory=dict)
+    fingerprint: str = ""  # of data and settings, to know a finished training again
+    format: str = _FORMAT
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Weights and their card."""
+
+    card: Card
+    weights: Mapping[str, Tensor]
+
+    @property
+    def recipe(self) -> Recipe:
+        """The recipe of the card's method, in the card's shape."""
+        return recipe_for(Method(self.card.method), self.card.shape)
+
+    @cached_property
+    def name(self) -> str:
+        """Method and a mark of the weights, such as `coarse-to-fine-1f3a9c2e`."""
+        mark = hashlib.blake2b(digest_size=4)
+        for key in sorted(self.weights):
+            mark.update(key.encode())
+            mark.update(self.weights[key].contiguous().view(torch.uint8).numpy().tobytes())
+        return f"{self.card.method}-{mark.hexdigest()}"
+
+    def model(self) -> QualityModel:
+        """The model with these weights, in float32, ready to score.
+
+        Raises:
+            CheckpointError: the weights do not fit the shape the card gives.
+        """
+        model = self.recipe.build()
+        try:
+            model.load_state_dict({key: value.float() for key, value in self.weights.items()})
+        except RuntimeError as error:
+            raise CheckpointError(f"the weights do not fit their card: {error}") from error
+        return model.eval()
+
+
+def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
+    """Write weights (in half precision) and card; the file appears whole or not at all."""
+    halves = {key: value.half().contiguous() for key, value in checkpoint.weights.items()}
+    part = path.with_name(path.name + ".part")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    card = json.dumps(asdict(checkpoint.card), sort_keys=True)
+    part.write_bytes(save(halves, {_CARD_KEY: card}))
+    part.replace(path)
+
+
+def load_checkpoint(path: Path) -> Checkpoint:
+    """A model file that `save_checkpoint` wrote.
+
+    Raises:
+        CheckpointError: missing, broken, without a card, or of a method this version lacks.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            text = (file.metadata() or {}).get(_CARD_KEY)
+            weights = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - no dict
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"{path} cannot be read as a model file: {error}") from error
+    if text is None:
+        raise CheckpointError(f"{path} has no card of vqatool: make it with `vqatool train`")
+    try:
+        card = Card(**json.loads(text))
+        Method(card.method)
+    except (TypeError, ValueError) as error:
+        raise CheckpointError(f"{path} is of another version of vqatool: {error}") from error
+    return Checkpoint(card, weights)
+
+
+def default_checkpoint() -> Checkpoint:
+    """The model inside the package."""
+    with resources.as_file(resources.files("vqatool") / "weights" / "default.safetensors") as path:
+        return load_checkpoint(path)

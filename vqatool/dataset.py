@@ -1,0 +1,115 @@
+"""A labelled encode and the recipe's views -> a batch, from frames that were decoded once.
+
+Decoding is far slower than a training step, so the frames of each encode are kept beside it as
+uint8 at display size (`.frames/` in the work folder) and mapped into memory.
+"""
+
+import hashlib
+import zlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ladder.ffmpeg import run_parallel
+from ladder.frames import spread
+from ladder.probe import probe
+from vqatool.clips import as_float, read_clip
+from vqatool.groups import LabelledEncode
+from vqatool.recipes import View
+
+
+class Batch(NamedTuple):
+    """Views of B encodes, labels on the label's scale divided by 100, indices of their groups."""
+
+    views: tuple[Tensor, ...]
+    label_B: Tensor
+    group_B: Tensor
+
+
+class CachedClips:
+    """Clips of labelled encodes, decoded once into `folder`."""
+
+    def __init__(self, encodes: Sequence[LabelledEncode], folder: Path, frames: int) -> None:
+        self.encodes = list(encodes)
+        self._frames = frames
+        self._folder = folder
+        rungs = sorted({encode.rung for encode in encodes})
+        self._group = {rung: index for index, rung in enumerate(rungs)}
+
+    def decode_missing(self, at_once: int = 2) -> Iterator[LabelledEncode]:
+        """Decode what is not cached yet; yields each encode as it is ready.
+
+        Raises:
+            VideoError: an encode that was labelled can no longer be decoded.
+        """
+        self._folder.mkdir(parents=True, exist_ok=True)
+        missing = [encode for encode in self.encodes if not self._cache(encode).exists()]
+
+        def decode(encode: LabelledEncode) -> LabelledEncode:
+            self._decode(encode)
+            return encode
+
+        yield from run_parallel(decode, missing, at_once)
+
+    def clip(self, index: int) -> Tensor:
+        """(T, 3, H, W) uint8, the frames spread over the encode."""
+        pixels = np.load(self._cache(self.encodes[index]), mmap_mode="c")
+        return torch.from_numpy(pixels)
+
+    def batch(
+        self,
+        indices: Sequence[int],
+        views: Sequence[View],
+        *,
+        seed: int | None = None,
+        frames: int | None = None,
+    ) -> Batch:
+        """Views, labels and groups of the encodes at `indices`.
+
+        Args:
+            indices: into `encodes`.
+            views: of the recipe.
+            seed: chooses frames and places, the same ones for all encodes of one source, so that
+                only the damage differs; None takes every frame and the fixed places.
+            frames: how many frames to draw with a seed; None: all.
+        """
+        made = [self._views(index, views, seed, frames) for index in indices]
+        chosen = [self.encodes[index] for index in indices]
+        return Batch(
+            views=tuple(torch.stack(column) for column in zip(*made, strict=True)),
+            label_B=torch.tensor([encode.vmaf / 100 for encode in chosen]),
+            group_B=torch.tensor([self._group[encode.rung] for encode in chosen]),
+        )
+
+    def _views(
+        self, index: int, views: Sequence[View], seed: int | None, frames: int | None
+    ) -> list[Tensor]:
+        clip_TCHW = self.clip(index)
+        if seed is None:
+            return [as_float(view(clip_TCHW, generator=None)) for view in views]
+        source = zlib.crc32(self.encodes[index].source.encode("utf-8", "surrogateescape"))
+        chance = torch.Generator().manual_seed(hash((seed, source)))
+        if frames is not None:
+            chosen = torch.randperm(len(clip_TCHW), generator=chance)[:frames].sort().values
+            clip_TCHW = clip_TCHW[chosen]
+        is_mirrored = bool(torch.rand((), generator=chance) < 0.5)
+        made = [as_float(view(clip_TCHW, generator=chance)) for view in views]
+        return [view.flip(-1) for view in made] if is_mirrored else made
+
+    def _decode(self, encode: LabelledEncode) -> None:
+        info = probe(encode.path)
+        clip = read_clip(info, spread(0, info.duration_s, self._frames), encode.display)
+        part = self._cache(encode).with_suffix(".part")
+        with part.open("wb") as file:
+            np.save(file, clip.contiguous().numpy())
+        part.replace(self._cache(encode))
+
+    def _cache(self, encode: LabelledEncode) -> Path:
+        facts = encode.path.stat()
+        known = (str(encode.path), facts.st_size, facts.st_mtime_ns, encode.display, self._frames)
+        name = hashlib.blake2b(repr(known).encode(), digest_size=12).hexdigest()
+        return self._folder / f"{name}.npy"

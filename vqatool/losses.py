@@ -1,0 +1,83 @@
+"""What a model learns from: pure functions of scores, features, labels and bitrate groups.
+
+The coarse-to-fine strategy of arXiv 2401.08522: a group contrastive loss between bitrate groups
+(coarse) and a rank loss inside each (fine), beside the loss of the score itself. The paper names
+them without formulas; the group term follows "Test Time Adaptation for Blind Image Quality
+Assessment" (ICCV 2023, arXiv 2307.14735), with the logarithm inside the mean; the rank term is the
+hinge of FAST-VQA (arXiv 2207.02595) kept to pairs of one group. One sentence of the paper as
+printed would pull groups together instead of apart: its stated aim is followed.
+
+Shapes: B videos, D features. Scores and labels are on the label's scale divided by 100.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def quality_loss(score_B: Tensor, label_B: Tensor, *, beta: float = 0.1) -> Tensor:
+    """Mean smooth L1 distance of scores and labels; quadratic below `beta`, linear above."""
+    return F.smooth_l1_loss(score_B, label_B, beta=beta)
+
+
+def plcc_loss(score_B: Tensor, label_B: Tensor) -> Tensor:
+    """0 for perfectly linear agreement, 0.5 for perfect disagreement; B of at least 2.
+
+    With both sides standardised and r their correlation: ((1 - r) / 2 + (1 - r^2) / 4) / 2, as in
+    FAST-VQA (arXiv 2207.02595).
+    """
+    score, label = _standardised(score_B), _standardised(label_B)
+    correlation = (score * label).mean()
+    direct = F.mse_loss(score, label)
+    fitted = F.mse_loss(correlation * score, label)
+    return (direct + fitted) / 8
+
+
+def group_contrast_loss(
+    features_BD: Tensor, group_B: Tensor, *, temperature: float = 0.1
+) -> Tensor:
+    """Coarse: features of one bitrate group attract, of different groups repel; 0 with one group.
+
+    For an anchor i with positives P (same group) and negatives N (other groups), s the cosine
+    similarity over `temperature`: -log(e^m / (e^m + sum over N of e^s)), m the mean s over P; then
+    the mean over anchors that have both.
+    """
+    unit_BD = F.normalize(features_BD, dim=1)
+    similarity_BB = unit_BD @ unit_BD.T / temperature
+    is_same_BB = group_B[:, None] == group_B[None, :]
+    is_positive_BB = is_same_BB & ~torch.eye(len(group_B), dtype=torch.bool, device=group_B.device)
+    is_anchor_B = is_positive_BB.any(1) & (~is_same_BB).any(1)
+    if not is_anchor_B.any():
+        return features_BD.sum() * 0.0  # still a graph, so backward() works
+    positives_B = is_positive_BB.sum(1).clamp_min(1)
+    pull_B = (similarity_BB * is_positive_BB).sum(1) / positives_B
+    push_B = similarity_BB.masked_fill(is_same_BB, -torch.inf).logsumexp(1)
+    loss_B = torch.logaddexp(pull_B, push_B) - pull_B
+    return loss_B[is_anchor_B].mean()
+
+
+def rank_loss(
+    score_B: Tensor,
+    label_B: Tensor,
+    group_B: Tensor,
+    *,
+    margin: float = 0.0,
+    tolerance: float = 0.01,
+) -> Tensor:
+    """Fine: how far scores inside one bitrate group are from the order of their labels.
+
+    Mean over pairs of one group whose labels differ by more than `tolerance` of
+    max(0, margin - lead), the lead being by how much the better one is scored higher; 0 without
+    such a pair.
+    """
+    is_pair_BB = (group_B[:, None] == group_B[None, :]) & (
+        label_B[:, None] - label_B[None, :] > tolerance
+    )
+    if not is_pair_BB.any():
+        return score_B.sum() * 0.0  # still a graph, so backward() works
+    lead_BB = score_B[:, None] - score_B[None, :]
+    return F.relu(margin - lead_BB)[is_pair_BB].mean()
+
+
+def _standardised(values_B: Tensor) -> Tensor:
+    return (values_B - values_B.mean()) / (values_B.std(unbiased=False) + 1e-8)

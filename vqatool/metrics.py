@@ -1,0 +1,77 @@
+"""Agreement of predictions with labels, as the field reports it: numpy and scipy only."""
+
+import math
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy import optimize, stats
+
+Values = npt.NDArray[np.float64]
+
+_FEWEST = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Agreement:
+    """The four figures of one set; NaN where there are fewer than three values or no spread.
+
+    `srcc` and `krcc` are rank correlations (Spearman, Kendall); `plcc` and `rmse` are taken after
+    the four-parameter logistic, `rmse` in label points.
+    """
+
+    count: int
+    srcc: float
+    krcc: float
+    plcc: float
+    rmse: float
+
+
+def agreement(predictions: Sequence[float], labels: Sequence[float]) -> Agreement:
+    """How well `predictions` agree with `labels`, both one value a video."""
+    predicted, actual = np.asarray(predictions, float), np.asarray(labels, float)
+    if len(predicted) < _FEWEST or np.ptp(predicted) == 0 or np.ptp(actual) == 0:
+        nan = math.nan
+        return Agreement(count=len(predicted), srcc=nan, krcc=nan, plcc=nan, rmse=nan)
+    fitted = logistic_fit(predicted, actual)
+    return Agreement(
+        count=len(predicted),
+        srcc=srcc(predicted, actual),
+        krcc=float(stats.kendalltau(predicted, actual).statistic),
+        plcc=float(np.corrcoef(fitted, actual)[0, 1]),
+        rmse=float(np.sqrt(np.mean((fitted - actual) ** 2))),
+    )
+
+
+def srcc(predictions: Sequence[float] | Values, labels: Sequence[float] | Values) -> float:
+    """Spearman's rank correlation; NaN where one side has no spread or fewer than two values."""
+    if len(predictions) < 2 or np.ptp(predictions) == 0 or np.ptp(labels) == 0:
+        return math.nan
+    return float(stats.spearmanr(predictions, labels).statistic)
+
+
+def logistic_fit(predictions: Values, labels: Values) -> Values:
+    """Predictions mapped onto labels by (a - b) / (1 + e^(-(x - c) / |d|)) + b, least squares.
+
+    The mapping of the Video Quality Experts Group's tests. Where the fit does not converge, or ends
+    worse than a straight line, the line is taken.
+    """
+    line = np.polyval(np.polyfit(predictions, labels, 1), predictions)
+    start = (labels.max(), labels.min(), predictions.mean(), predictions.std())
+    try:
+        with warnings.catch_warnings():
+            # a fit that is flat in one parameter has no covariance; only its values are used
+            warnings.simplefilter("ignore", optimize.OptimizeWarning)
+            found, _ = optimize.curve_fit(_logistic, predictions, labels, start, maxfev=5000)
+    except RuntimeError:
+        return np.asarray(line, dtype=np.float64)
+    curve = _logistic(predictions, *found)
+    is_better = np.square(curve - labels).sum() <= np.square(line - labels).sum()
+    return np.asarray(curve if is_better else line, dtype=np.float64)
+
+
+def _logistic(x: Values, top: float, bottom: float, middle: float, width: float) -> Values:
+    slope = np.clip(-(x - middle) / max(abs(width), 1e-9), -60, 60)
+    return np.asarray((top - bottom) / (1 + np.exp(slope)) + bottom, dtype=np.float64)

@@ -1,0 +1,91 @@
+"""SwinV2 as a pyramid of feature maps: the only file that imports timm.
+
+"Swin Transformer V2: Scaling Up Capacity and Resolution" (arXiv 2111.09883), by timm. Ours are the
+sizes below timm's smallest and the convolutional stem, which keeps full resolution for one layer
+before it strides: from scratch it learns compression damage where patches of 4 px at once do not.
+
+Shapes: B frames, C channels, H height, W width.
+"""
+
+from dataclasses import dataclass
+from typing import cast
+
+from timm.models.swin_transformer_v2 import SwinTransformerV2
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True, kw_only=True)
+class SwinSize:
+    """Width of the first stage, blocks and heads of each of the four stages."""
+
+    embed_dim: int
+    depths: tuple[int, int, int, int]
+    heads: tuple[int, int, int, int]
+
+
+SWIN_SIZES = {
+    "nano": SwinSize(embed_dim=48, depths=(2, 2, 2, 2), heads=(3, 6, 12, 24)),
+    "tiny": SwinSize(embed_dim=96, depths=(2, 2, 6, 2), heads=(3, 6, 12, 24)),
+    "small": SwinSize(embed_dim=96, depths=(2, 2, 18, 2), heads=(3, 6, 12, 24)),
+    "base": SwinSize(embed_dim=128, depths=(2, 2, 18, 2), heads=(4, 8, 16, 32)),
+    "pico": SwinSize(embed_dim=16, depths=(1, 1, 1, 1), heads=(1, 2, 4, 8)),
+}
+"""Sizes by name: tiny, small and base as published, nano ours, pico to try things out."""
+
+
+class SwinPyramid(nn.Module):
+    """SwinV2's four stages as maps of 1/4, 1/8, 1/16 and 1/32 of the input's side."""
+
+    def __init__(
+        self,
+        size: SwinSize,
+        *,
+        in_channels: int,
+        side_px: int,
+        window: int = 8,
+        has_conv_stem: bool = True,
+        drop_path: float = 0.1,
+    ) -> None:
+        super().__init__()
+        self._swin = SwinTransformerV2(
+            img_size=side_px,
+            in_chans=in_channels,
+            embed_dim=size.embed_dim,
+            depths=size.depths,
+            num_heads=size.heads,
+            window_size=window,
+            drop_path_rate=drop_path,
+            num_classes=0,
+        )
+        self.channels = [size.embed_dim * 2**stage for stage in range(4)]
+        if has_conv_stem:
+            stem = ConvStem(in_channels, size.embed_dim)
+            self._swin.patch_embed = stem  # type: ignore[assignment]  # any NHWC stem will do
+
+    def forward(self, pixels_BCHW: Tensor) -> list[Tensor]:
+        """(B, C, side, side) -> four maps (B, C_s, H_s, W_s), finest first."""
+        maps = self._swin.forward_intermediates(
+            pixels_BCHW, indices=4, output_fmt="NCHW", intermediates_only=True
+        )
+        return cast("list[Tensor]", maps)
+
+
+class ConvStem(nn.Module):
+    """Three convolutions to a quarter of the side, the first at full resolution; NHWC out."""
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__()
+        half = max(8, out_channels // 3)
+        self._layers = nn.Sequential(
+            nn.Conv2d(in_channels, half, 3, padding=1),
+            nn.GELU(),
+            nn.Conv2d(half, 2 * half, 3, stride=2, padding=1),
+            nn.GELU(),
+            nn.Conv2d(2 * half, out_channels, 3, stride=2, padding=1),
+        )
+        self._norm = nn.LayerNorm(out_channels)
+
+    def forward(self, pixels_BCHW: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, H / 4, W / 4, out_channels)."""
+        maps = self._layers(pixels_BCHW).permute(0, 2, 3, 1)
+        return cast(Tensor, self._norm(maps))

@@ -1,0 +1,73 @@
+"""What every model gives, and what every model first does with pixels.
+
+Shapes: B videos, T frames, C channels, H height, W width, D features.
+"""
+
+from abc import abstractmethod
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class Quality(NamedTuple):
+    """What a model says of B videos.
+
+    `score_B` is on the label's scale divided by 100, so about 0 (worst) to 1 (best), not clipped.
+    `features_BD` is the representation the score was read from, for contrast and distillation.
+    """
+
+    score_B: Tensor
+    features_BD: Tensor
+
+
+class QualityModel(nn.Module):
+    """Base of the models: one or several views in, one Quality out."""
+
+    @abstractmethod
+    def forward(self, *views: Tensor) -> Quality:
+        """Views of B videos, each float in [0, 1], RGB -> their Quality."""
+
+
+class PixelInput(nn.Module):
+    """RGB in [0, 1] -> standardised RGB, with locally normalised luma as a fourth channel.
+
+    The fourth channel, (luma - local mean) / (local deviation + 1) on the scale of 0 to 255, takes
+    the picture out of the picture and leaves its texture: blur, blocks and noise. It is the input
+    of "No-Reference Image Quality Assessment in the Spatial Domain" (BRISQUE, IEEE TIP 2012,
+    eq. 1), here with a box for the local window. Nets without pre-training need it.
+    """
+
+    def __init__(self, *, has_local_luma: bool = True, window: int = 7) -> None:
+        super().__init__()
+        self.channels = 4 if has_local_luma else 3
+        self._window = window
+        for name, values in {
+            "mean": (0.485, 0.456, 0.406),
+            "deviation": (0.229, 0.224, 0.225),
+            "luma": (0.2126, 0.7152, 0.0722),  # ITU-R BT.709
+        }.items():
+            buffer = torch.tensor(values).view(3, 1, 1)
+            self.register_buffer(f"_{name}", buffer, persistent=False)
+
+    def forward(self, pixels_BCHW: Tensor) -> Tensor:
+        """(B, 3, H, W) in [0, 1] -> (B, 3 or 4, H, W) of about unit spread."""
+        mean, deviation = self.get_buffer("_mean"), self.get_buffer("_deviation")
+        colour = (pixels_BCHW - mean) / deviation
+        if self.channels == 3:
+            return colour
+        luma = (pixels_BCHW * self.get_buffer("_luma")).sum(1, keepdim=True)
+        return torch.cat([colour, local_contrast(luma * 255, self._window)], dim=1)
+
+
+def local_contrast(luma_B1HW: Tensor, window: int) -> Tensor:
+    """(x - local mean) / (local deviation + 1); luma on the scale of 0 to 255."""
+    mean = _box(luma_B1HW, window)
+    variance = _box(luma_B1HW.square(), window) - mean.square()
+    return (luma_B1HW - mean) / (variance.clamp_min(0).sqrt() + 1)
+
+
+def _box(image_B1HW: Tensor, window: int) -> Tensor:
+    # borders count their real neighbours alone
+    return F.avg_pool2d(image_B1HW, window, 1, window // 2, count_include_pad=False)

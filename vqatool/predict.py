@@ -1,0 +1,54 @@
+"""Clips -> scores on the label's scale: the one way a model is asked, in training and in use."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from vqatool.checkpoint import Checkpoint
+from vqatool.clips import as_float
+from vqatool.device import autocast, device_named
+from vqatool.models.quality import QualityModel
+from vqatool.recipes import View
+
+
+class Predictor:
+    """A model file made ready on a device."""
+
+    def __init__(self, checkpoint: Checkpoint, device: str = "auto") -> None:
+        self.card = checkpoint.card
+        self.name = checkpoint.name
+        self._views = checkpoint.recipe.views
+        self._device = device_named(device)
+        self._model = checkpoint.model().to(self._device)
+
+    def see(self, clip_TCHW: Tensor) -> list[Tensor]:
+        """The model's views of one clip (uint8), small; nothing in them is left to chance."""
+        return see(self._views, clip_TCHW)
+
+    def score(self, clips: Sequence[Sequence[Tensor]]) -> list[float]:
+        """Scores of clips given by their views, 0 (worst) to 100 (best)."""
+        return score_views(self._model, clips, self._device)
+
+
+def see(views: Sequence[View], clip_TCHW: Tensor) -> list[Tensor]:
+    """One clip (uint8) through every view, without chance."""
+    return [view(clip_TCHW, generator=None) for view in views]
+
+
+@torch.inference_mode()
+def score_views(
+    model: QualityModel, clips: Sequence[Sequence[Tensor]], device: torch.device, batch: int = 8
+) -> list[float]:
+    """Scores of clips given by their views (uint8), 0 (worst) to 100 (best)."""
+    was_training = model.training
+    model.eval()
+    scores: list[float] = []
+    for start in range(0, len(clips), batch):
+        columns = zip(*clips[start : start + batch], strict=True)
+        views = [as_float(torch.stack(column).to(device)) for column in columns]
+        with autocast(device):
+            score_B = model(*views).score_B
+        scores += (100 * score_B.float()).clamp(0, 100).tolist()
+    model.train(was_training)
+    return scores
