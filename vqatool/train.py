@@ -172,9 +172,8 @@ class _Run:
         model = init.model() if init else self._recipe.build()
         self._average: QualityModel = copy.deepcopy(model).to(self._accelerator.device)
         self._steps = config.epochs * len(self._batches(0))
-        optimizer = torch.optim.AdamW(
-            _decayed_apart(model, config.weight_decay), config.lr or (1e-4 if init else 5e-4)
-        )
+        self._peak_lr = config.lr or (1e-4 if init else 5e-4)
+        optimizer = torch.optim.AdamW(_decayed_apart(model, config.weight_decay), self._peak_lr)
         self._model, self._optimizer = self._accelerator.prepare(model, optimizer)
         self._step, self._epoch, self._best = 0, 0, _Best()
         self._val_srcc: float | None = None
@@ -236,7 +235,7 @@ class _Run:
     def _learn_batch(self, indices: Sequence[int], seed: int) -> dict[str, float]:
         self._model.train()
         for group in self._optimizer.param_groups:
-            group["lr"] = group["initial_lr"] * self._warmth()
+            group["lr"] = self._peak_lr * self._warmth()
         batch = self._on_device(
             self._clips.batch(
                 indices, self._recipe.views, seed=seed, frames=self._config.step_frames
