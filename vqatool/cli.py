@@ -227,6 +227,8 @@ def label(
               help="Weight of the rank (fine) loss.")  # fmt: skip
 @click.option("--val-share", type=click.FloatRange(0, 1, min_open=True, max_open=True),
               default=0.25, show_default=True, help="Share of sources held out.")  # fmt: skip
+@click.option("--validations", type=click.IntRange(1), default=20, show_default=True,
+              help="How often, over the whole training, held-out sources are judged.")  # fmt: skip
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
 @_device_option
 def train(

@@ -1,0 +1,94 @@
+"""The directions of import, the tree, and the speed of --help."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+FORBIDDEN = {
+    "ladder": {"vqatool", "torch", "timm", "click", "rich", "accelerate"},
+    "vqatool/models": {"vqatool.views", "vqatool.losses", "vqatool.dataset", "ladder", "click"},
+    "vqatool/views": {"vqatool.models", "vqatool.losses", "vqatool.dataset", "ladder", "click"},
+    "vqatool/losses.py": {"vqatool", "ladder", "click"},
+    "vqatool/metrics.py": {"vqatool", "ladder", "torch", "click"},
+    "vqatool/methods.py": {"vqatool", "ladder", "torch", "click"},
+    "vqatool/groups.py": {"vqatool.train", "vqatool.models", "torch", "click"},
+}
+
+
+def imports(source: str) -> set[str]:
+    """Dotted names a module imports, `from a import b` counted as `a.b`."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+def files_of(place: str) -> list[Path]:
+    path = ROOT / place
+    return [path] if path.is_file() else sorted(path.rglob("*.py"))
+
+
+@pytest.mark.parametrize("place", FORBIDDEN)
+def test_imports_point_one_way(place: str) -> None:
+    files = files_of(place)
+    assert files
+    for path in files:
+        for name in imports(path.read_text()):
+            banned = [b for b in FORBIDDEN[place] if f"{name}.".startswith(f"{b}.")]
+            assert not banned, f"{path} imports {name}"
+
+
+@pytest.mark.parametrize(
+    ("library", "owner"),
+    [
+        ("click", "vqatool/cli.py"),
+        ("timm", "vqatool/models/backbones.py"),
+        ("subprocess", "ladder/ffmpeg.py"),
+    ],
+)
+def test_each_of_these_libraries_has_one_door(library: str, owner: str) -> None:
+    users = {
+        str(path.relative_to(ROOT))
+        for folder in ("ladder", "vqatool")
+        for path in files_of(folder)
+        if any(f"{name}.".startswith(f"{library}.") for name in imports(path.read_text()))
+    }
+    assert users == {owner}
+
+
+def test_only_the_command_line_imports_the_command_line() -> None:
+    for path in [*files_of("ladder"), *files_of("vqatool")]:
+        if path.name != "__main__.py":
+            assert not any(n.startswith("vqatool.cli") for n in imports(path.read_text())), path
+
+
+def test_no_module_is_longer_than_a_sitting() -> None:
+    long = {p.name: n for p in files_of("ladder") + files_of("vqatool")
+            if (n := len(p.read_text().splitlines())) > 400}  # fmt: skip
+    assert not long
+
+
+def test_help_loads_nothing_heavy() -> None:
+    script = (
+        "import sys\n"
+        "from click.testing import CliRunner\n"
+        "from vqatool.cli import cli\n"
+        "assert CliRunner().invoke(cli, ['--help']).exit_code == 0\n"
+        "heavy = {'torch', 'timm', 'pandas', 'numpy', 'av', 'matplotlib'} & set(sys.modules)\n"
+        "sys.exit(', '.join(heavy))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_ladder_works_without_torch() -> None:
+    script = "import sys, ladder\nsys.exit('torch' in sys.modules or 'click' in sys.modules)\n"
+    assert subprocess.run([sys.executable, "-c", script]).returncode == 0

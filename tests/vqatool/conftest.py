@@ -1,0 +1,68 @@
+"""A small labelled work folder, made once by the real stages, and a small model."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from ladder import Ffmpeg, make_encodes, make_labels, model_names, plan_labels, plan_ladder
+from ladder.ffmpeg import run
+from ladder.rungs import Rung
+from vqatool.checkpoint import Card, Checkpoint, save_checkpoint
+from vqatool.demo import demo_clip
+from vqatool.methods import Method
+from vqatool.recipes import recipe_for
+
+SHAPE = {"size": "pico", "features": 32}
+RUNGS = (
+    Rung(height_px=90, crf=18),
+    Rung(height_px=90, crf=40),
+    Rung(height_px=46, bitrate_kbps=60),
+    Rung(height_px=90, codec="libvpx-vp9", crf=55),
+)
+
+
+@pytest.fixture(scope="session")
+def real_clips(tmp_path_factory: pytest.TempPathFactory, ffmpeg: Ffmpeg) -> list[Path]:
+    """Three short cuts of two real clips, 160x90: content that compresses like content."""
+    folder = tmp_path_factory.mktemp("clips")
+    bunny = demo_clip()
+    cuts = {"bunny": (bunny, 0.0), "rabbit": (bunny, 4.0), "bikes": (bunny.with_name("bikes.mp4"), 1.0)}  # fmt: skip
+    for name, (clip, start_s) in cuts.items():
+        size = "scale=160:90:flags=area,setsar=1,format=yuv420p"
+        made = ["-frames:v", "10", "-an", "-c:v", "libx264", "-crf", "4", str(folder / f"{name}.mp4")]  # fmt: skip
+        run(ffmpeg, ["-ss", str(start_s), "-i", str(clip), "-vf", size, *made])
+    return sorted(folder.iterdir())
+
+
+@pytest.fixture(scope="session")
+def labelled(
+    tmp_path_factory: pytest.TempPathFactory, ffmpeg: Ffmpeg, real_clips: list[Path]
+) -> Path:
+    """A work folder with encodes and labels of three sources at four rungs; not to be written."""
+    folder = tmp_path_factory.mktemp("work") / "encodes"
+    made = list(make_encodes(plan_ladder(real_clips, RUNGS, folder), folder, ffmpeg))
+    models = model_names(["v0"])
+    labels = list(make_labels(plan_labels(folder, models), folder, ffmpeg, models))
+    assert [row.error for row in [*made, *labels] if row.error] == []
+    return folder
+
+
+@pytest.fixture
+def work_folder(tmp_path: Path, labelled: Path) -> Path:
+    """A copy of the labelled folder for one test."""
+    return Path(shutil.copytree(labelled, tmp_path / "encodes"))
+
+
+@pytest.fixture(scope="session")
+def small_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model file with chance weights: enough for everything but good scores."""
+    torch.manual_seed(1)
+    recipe = recipe_for(Method.COARSE_TO_FINE, SHAPE)
+    card = Card(
+        method="coarse-to-fine", shape=recipe.shape, clip_frames=2, label="vmaf_v0.6.1", band=7.0
+    )
+    path = tmp_path_factory.mktemp("model") / "small.safetensors"
+    save_checkpoint(Checkpoint(card, recipe.build().state_dict()), path)
+    return path

@@ -1,0 +1,261 @@
+"""The program as people use it: what it writes and how it exits."""
+
+import csv
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner, Result
+
+from ladder import Ffmpeg
+from ladder.ffmpeg import run
+from vqatool.checkpoint import load_checkpoint
+from vqatool.cli import cli
+
+RUNGS = """
+[[rung]]
+height_px = 90
+crf = 30
+
+[[rung]]
+height_px = 46
+bitrate_kbps = 50
+"""
+
+
+def vqatool(*args: object) -> Result:
+    return CliRunner().invoke(cli, [str(arg) for arg in args], catch_exceptions=False)
+
+
+def rows_of(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.mark.slow
+def test_the_pipeline_runs_with_no_argument_but_its_sources(
+    tmp_path: Path, ffmpeg: Ffmpeg, real_clips: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for clip in real_clips:
+        scaled = ["-vf", "scale=640:360", "-frames:v", "8", "-crf", "10"]
+        run(ffmpeg, ["-i", str(clip), *scaled, str(tmp_path / clip.name)])
+    monkeypatch.chdir(tmp_path)
+    assert vqatool("ladder", *(clip.name for clip in real_clips)).exit_code == 0
+    assert vqatool("label", "--vmaf").exit_code == 0
+    assert vqatool("train").exit_code == 0
+    assert vqatool("evaluate").exit_code == 0
+    made = {path.name for path in (tmp_path / "encodes").iterdir()}
+    expected = {"encodes.csv", "labels.csv", "splits.csv", "model.safetensors", "vmaf"}
+    expected |= {"evaluation.csv", "evaluation-predictions.csv", "evaluation.png"}
+    assert expected <= made
+    labels = rows_of(tmp_path / "encodes" / "labels.csv")
+    assert len(labels) == 3 * 2  # apple-hls has two rungs up to 360p
+    assert all(0 < float(row["vmaf"]) <= 100 for row in labels)
+
+
+def test_stages_with_options_and_a_ladder_file(tmp_path: Path, real_clips: list[Path]) -> None:
+    rungs, folder, model = tmp_path / "two.toml", tmp_path / "work", tmp_path / "m.safetensors"
+    rungs.write_text(RUNGS)
+    asked = ["ladder", *real_clips, "-o", folder, "--rungs", rungs, "--jobs", 1]
+    assert vqatool(*asked, "--codec", "libx265").exit_code == 0
+    assert {row["codec"] for row in rows_of(folder / "encodes.csv")} == {"libx265"}
+    assert vqatool("label", folder, "--vmaf", "--vmaf-model", "v0,neg").exit_code == 0
+    assert all(row["vmaf_neg"] for row in rows_of(folder / "labels.csv"))
+    small = ["--init", "scratch", "--size", "pico", "--stem", "patch", "--epochs", 1]
+    assert vqatool("train", folder, *small, "-o", model, "--device", "cpu").exit_code == 0
+    assert load_checkpoint(model).card.shape["has_conv_stem"] is False
+    judged = vqatool("evaluate", folder, "-m", model, "--split", "all", "-o", tmp_path / "e")
+    assert judged.exit_code == 0
+    assert (tmp_path / "e.csv").exists()
+
+
+def test_a_dry_run_prints_commands_and_makes_nothing(
+    tmp_path: Path, real_clips: list[Path]
+) -> None:
+    rungs = tmp_path / "two.toml"
+    rungs.write_text(RUNGS)
+    done = vqatool("ladder", real_clips[0], "-o", tmp_path / "w", "--rungs", rungs, "--dry-run")
+    assert done.exit_code == 0
+    assert len(done.stdout.splitlines()) == 2
+    assert all("libx264" in line for line in done.stdout.splitlines())
+    assert not (tmp_path / "w").exists()
+
+
+def test_a_hostile_folder_gives_one_row_each_and_exit_4(
+    tmp_path: Path, labelled: Path, ffmpeg: Ffmpeg, small_model: Path
+) -> None:
+    folder = tmp_path / "dir"
+    folder.mkdir()
+    good = sorted(labelled.rglob("*.mp4"))[:2]
+    for path in good:
+        (folder / f"good {path.parent.name}.mp4").write_bytes(path.read_bytes())
+    (folder / "text.mp4").write_text("no video at all\n" * 100)
+    (folder / "empty.mp4").touch()
+    tone = ["-f", "lavfi", "-i", "sine=d=1", str(folder / "audio, only.mp4")]
+    run(ffmpeg, tone)
+    whole = tmp_path / "whole.mp4"
+    front = ["-f", "lavfi", "-i", "testsrc2=s=320x180:d=4", "-movflags", "+faststart"]
+    run(ffmpeg, [*front, "-pix_fmt", "yuv420p", str(whole)])
+    (folder / "truncated.mp4").write_bytes(whole.read_bytes()[: whole.stat().st_size * 6 // 10])
+    (folder / "notes.txt").write_text("passed over")
+    out = tmp_path / "report.csv"
+    done = vqatool("score", folder, "-o", out, "-m", small_model, "--device", "cpu")
+    assert done.exit_code == 4
+    rows = {Path(row["path"]).name: row for row in rows_of(out)}
+    assert len(rows) == 6 - (len({p.parent.name for p in good}) == 1)
+    codes = {name: row["error_code"] for name, row in rows.items() if row["status"] == "error"}
+    assert codes == {
+        "text.mp4": "not_video",
+        "empty.mp4": "empty",
+        "audio, only.mp4": "no_stream",
+        "truncated.mp4": "damaged",
+    }
+    for name, row in rows.items():
+        assert bool(row["score"]) == name.startswith("good"), name
+    for name in codes:
+        assert name in done.stderr
+
+
+@pytest.mark.parametrize(("gate", "exit_code"), [("0", 0), ("100", 3)])
+def test_the_gate_decides_the_exit_code(
+    gate: str, exit_code: int, tmp_path: Path, labelled: Path, small_model: Path
+) -> None:
+    video = sorted(labelled.rglob("*.mp4"))[0]
+    asked = ["score", video, "-o", tmp_path / "r.csv", "-m", small_model, "--device", "cpu"]
+    done = vqatool(*asked, "--fail-under", gate)
+    assert done.exit_code == exit_code
+    assert ("below 100" in done.stderr) == (exit_code == 3)
+
+
+def test_a_folder_without_video_exits_5(tmp_path: Path, small_model: Path) -> None:
+    (tmp_path / "notes.txt").write_text("x")
+    assert vqatool("score", tmp_path, "-m", small_model).exit_code == 5
+    assert vqatool("ladder", tmp_path, "-o", tmp_path / "w").exit_code == 5
+
+
+def test_a_missing_capability_exits_6_with_the_remedy(
+    tmp_path: Path, real_clips: list[Path], labelled: Path
+) -> None:
+    done = vqatool("ladder", *real_clips, "--ffmpeg", "/no/such/ffmpeg", "-o", tmp_path / "w")
+    assert done.exit_code == 6
+    assert "pip install" in done.stderr
+    bare = tmp_path / "ffmpeg"
+    bare.write_text("#!/bin/sh\necho ffmpeg version 9-bare\n")
+    bare.chmod(0o755)
+    done = vqatool("label", labelled, "--vmaf", "--ffmpeg", bare)
+    assert done.exit_code == 6
+    assert "libvmaf" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (["ladder", "x.mp4", "--rungs", "no-such"], "apple-hls"),
+        (["label"], "--vmaf"),
+        (["label", "--vmaf", "--subsample", "2"], "odd"),
+        (["label", "--vmaf"], "vqatool ladder"),
+        (["train"], "vqatool ladder"),
+        (["train", "--size", "pico"], "--init scratch"),
+        (["train", "--device", "abacus"], "abacus"),
+        (["evaluate"], "vqatool ladder"),
+        (["score", "x.mp4", "--display", "large"], "1920x1080"),
+        (["score", "x.mp4", "-m", "bad.safetensors"], "bad.safetensors"),
+    ],
+)
+def test_bad_use_exits_2_and_says_what_to_do(
+    args: list[str], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("x.mp4").touch()
+    Path("bad.safetensors").write_text("x")
+    done = vqatool(*args)
+    assert done.exit_code == 2
+    assert said in done.stderr
+
+
+@pytest.mark.parametrize("name", cli.commands)
+def test_every_command_has_help_with_an_example(name: str) -> None:
+    done = vqatool(name, "--help")
+    assert done.exit_code == 0
+    assert f"vqatool {name}" in done.stdout.split("Example:")[1]
+
+
+def test_options_are_a_promise() -> None:
+    """A renamed option breaks people's scripts: change this list knowingly."""
+    options = {
+        name: {opt for param in command.params for opt in param.opts if opt.startswith("--")}
+        for name, command in cli.commands.items()
+    }
+    assert options == {
+        "ladder": {"--out", "--rungs", "--codec", "--dry-run", "--jobs", "--ffmpeg"},
+        "label": {"--vmaf", "--vmaf-model", "--subsample", "--jobs", "--ffmpeg"},
+        "train": {
+            "--out", "--method", "--init", "--size", "--stem", "--epochs", "--sources", "--rungs",
+            "--lr", "--group-weight", "--rank-weight", "--val-share", "--validations", "--seed",
+            "--device",
+        },
+        "evaluate": {"--model", "--split", "--out", "--device"},
+        "score": {
+            "--out", "--model", "--display", "--segment", "--fail-under", "--force", "--jobs",
+            "--device",
+        },
+        "doctor": {"--ffmpeg"},
+        "demo": {"--out", "--ffmpeg"},
+    }  # fmt: skip
+
+
+def test_the_doctor_finds_everything_here() -> None:
+    done = vqatool("doctor")
+    assert done.exit_code == 0
+    for found in ("ffmpeg", "encoder libsvtav1", "VMAF v0", "device", "default model"):
+        assert found in done.stdout
+
+
+def test_the_doctor_names_the_remedy_for_what_is_missing(tmp_path: Path) -> None:
+    bare = tmp_path / "ffmpeg"
+    bare.write_text("#!/bin/sh\necho ffmpeg version 9-bare\n")
+    bare.chmod(0o755)
+    done = vqatool("doctor", "--ffmpeg", bare)
+    assert done.exit_code == 6
+    assert "remedy" in done.stdout
+    assert "imageio-ffmpeg" in done.stdout
+
+
+@pytest.mark.slow
+def test_a_killed_run_goes_on_and_ends_like_a_whole_one(
+    tmp_path: Path, labelled: Path, small_model: Path
+) -> None:
+    def asked(out: Path) -> list[str]:
+        options = ["-m", str(small_model), "--device", "cpu", "--jobs", "1"]
+        return [sys.executable, "-m", "vqatool", "score", str(labelled), "-o", str(out), *options]
+
+    whole, broken = tmp_path / "whole.csv", tmp_path / "broken.csv"
+    subprocess.run(asked(whole), check=True, capture_output=True)
+    process = subprocess.Popen(
+        asked(broken), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    while process.poll() is None and not (broken.exists() and len(broken.read_bytes()) > 500):
+        time.sleep(0.01)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    subprocess.run(asked(broken), check=True, capture_output=True)
+
+    def timeless(path: Path) -> list[dict[str, str]]:
+        return [row | {"score_s": ""} for row in rows_of(path)]
+
+    assert timeless(broken) == timeless(whole)
+    assert not list(tmp_path.glob("*.part"))
+
+
+def test_the_program_and_the_module_are_the_same() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "vqatool", "--version"], capture_output=True, text=True
+    )
+    assert done.returncode == 0
+    assert done.stdout.startswith("vqatool, version")
+    assert isinstance(cli, click.Group)

@@ -1,0 +1,68 @@
+from pathlib import Path
+
+import torch
+
+from vqatool.dataset import CachedClips
+from vqatool.groups import read_labelled
+from vqatool.methods import Method
+from vqatool.recipes import recipe_for
+
+VIEWS = recipe_for(Method.COARSE_TO_FINE).views
+
+
+def cached(folder: Path, frames: int = 4) -> CachedClips:
+    clips = CachedClips(read_labelled(folder), folder / ".frames", frames)
+    list(clips.decode_missing())
+    return clips
+
+
+def test_frames_are_decoded_once_and_at_the_size_of_the_source(work_folder: Path) -> None:
+    clips = cached(work_folder)
+    assert {tuple(clips.clip(i).shape) for i in range(len(clips.encodes))} == {(4, 3, 90, 160)}
+    assert list(clips.decode_missing()) == []
+
+
+def test_a_changed_encode_is_decoded_again(work_folder: Path) -> None:
+    clips = cached(work_folder)
+    encode = clips.encodes[0]
+    encode.path.write_bytes(clips.encodes[1].path.read_bytes())
+    assert list(clips.decode_missing()) == [encode]
+
+
+def test_a_batch_has_labels_and_groups_of_its_encodes(work_folder: Path) -> None:
+    clips = cached(work_folder)
+    batch = clips.batch([0, 1, 4], VIEWS, seed=0, frames=2)
+    assert [view.shape for view in batch.views] == [(3, 2, 3, 128, 128)]
+    assert 0 <= batch.views[0].min()
+    assert batch.views[0].max() <= 1
+    chosen = [clips.encodes[i] for i in (0, 1, 4)]
+    assert torch.allclose(100 * batch.label_B, torch.tensor([e.vmaf for e in chosen]))
+    same_rung = [[a.rung == b.rung for b in chosen] for a in chosen]
+    assert (batch.group_B[:, None] == batch.group_B[None, :]).tolist() == same_rung
+
+
+def test_encodes_of_one_source_are_seen_at_the_same_places(work_folder: Path) -> None:
+    """Only the damage may differ, or the net learns the picture."""
+    clips = cached(work_folder)
+    source = clips.encodes[0].source
+    members = [i for i, e in enumerate(clips.encodes) if e.source == source and "90p" in e.rung]
+    (view,) = clips.batch(members, VIEWS, seed=3, frames=2).views
+    first, *others = view.flatten(1)
+    for other in others:
+        assert torch.corrcoef(torch.stack([first, other]))[0, 1] > 0.9
+
+
+def test_a_seed_repeats_and_another_seed_looks_elsewhere(work_folder: Path) -> None:
+    clips = cached(work_folder)
+    one, same, other = (
+        clips.batch([0, 5], VIEWS, seed=seed, frames=2).views[0] for seed in (7, 7, 8)
+    )
+    assert (one == same).all()
+    assert (one != other).any()
+
+
+def test_without_a_seed_all_frames_are_taken_and_nothing_is_chance(work_folder: Path) -> None:
+    clips = cached(work_folder)
+    one, same = (clips.batch([2], VIEWS).views[0] for _ in range(2))
+    assert one.shape[1] == 4
+    assert (one == same).all()

@@ -1,0 +1,45 @@
+import math
+
+import numpy as np
+import pytest
+
+from vqatool.metrics import agreement, logistic_fit, srcc
+
+LABELS = np.linspace(10, 95, 40)
+
+
+def test_a_monotone_curve_is_ranked_perfectly_and_fitted_well() -> None:
+    found = agreement(np.log(LABELS).tolist(), LABELS.tolist())
+    assert found.srcc == pytest.approx(1)
+    assert found.krcc == pytest.approx(1)
+    assert found.plcc > 0.99
+    assert found.rmse < 3
+
+
+def test_rmse_is_in_label_points_after_the_fit() -> None:
+    noise = np.random.default_rng(0).normal(0, 5, LABELS.size)
+    assert agreement((LABELS + noise) / 100, LABELS).rmse == pytest.approx(5, abs=1.5)
+
+
+def test_reversed_predictions_correlate_negatively_in_rank() -> None:
+    assert agreement(-LABELS, LABELS).srcc == pytest.approx(-1)
+
+
+def test_srcc_is_the_worked_value() -> None:
+    # one swap of neighbours among four: 1 - 6 * 2 / (4 * 15)
+    assert srcc([1, 3, 2, 4], [1, 2, 3, 4]) == pytest.approx(0.8)
+
+
+@pytest.mark.parametrize("predictions", [[1.0, 2.0], [5.0, 5.0, 5.0], []])
+def test_what_cannot_be_judged_is_nan_and_not_zero(predictions: list[float]) -> None:
+    found = agreement(predictions, [float(i) for i in range(len(predictions))])
+    assert found.count == len(predictions)
+    assert all(math.isnan(v) for v in (found.srcc, found.krcc, found.plcc, found.rmse))
+
+
+def test_the_fit_is_never_worse_than_a_line() -> None:
+    random = np.random.default_rng(3)
+    for _ in range(20):
+        x, y = random.normal(size=12), random.uniform(0, 100, 12)
+        line = np.polyval(np.polyfit(x, y, 1), x)
+        assert np.square(logistic_fit(x, y) - y).sum() <= np.square(line - y).sum() + 1e-6

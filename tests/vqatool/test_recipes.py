@@ -1,0 +1,61 @@
+"""Every method learns, and every method has a recipe."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from vqatool.methods import Method
+from vqatool.metrics import srcc
+from vqatool.recipes import LossWeights, recipe_for
+
+SHAPE = {Method.COARSE_TO_FINE: {"size": "pico", "features": 32}}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", Method)
+def test_a_method_learns_to_order_blur(method: Method) -> None:
+    torch.manual_seed(0)
+    recipe = recipe_for(method, SHAPE[method])
+    sharp = torch.rand(2, 3, 128, 128)
+    levels = torch.arange(4)
+    clips = [_blurred(sharp, int(level)) for level in levels for _ in range(2)]
+    label = 1 - levels.repeat_interleave(2) / 4
+    group = levels.repeat_interleave(2)
+    model = recipe.build()
+    optimizer = torch.optim.AdamW(model.parameters(), 1e-3)
+    views = [torch.stack([view(c, generator=None) for c in clips]) for view in recipe.views]
+    for _ in range(25):
+        terms = recipe.loss(model(*views), label, group)
+        optimizer.zero_grad()
+        torch.stack(list(terms.values())).sum().backward()
+        optimizer.step()
+    with torch.no_grad():
+        scores = model.eval()(*views).score_B
+    assert srcc(scores.tolist(), label.tolist()) > 0.9
+
+
+@pytest.mark.parametrize("method", Method)
+def test_a_method_names_its_paper(method: Method) -> None:
+    year, _, number = method.paper.partition(".")
+    assert len(year) == 4
+    assert number.isdigit()
+
+
+def test_a_term_without_weight_is_zero() -> None:
+    recipe = recipe_for(
+        Method.COARSE_TO_FINE,
+        SHAPE[Method.COARSE_TO_FINE],
+        LossWeights(plcc=0, group=0, rank=0),
+    )
+    views = [torch.rand(4, 2, 3, 128, 128)]
+    labels, groups = torch.tensor([0.1, 0.9, 0.2, 0.7]), torch.tensor([0, 0, 1, 1])
+    terms = recipe.loss(recipe.build()(*views), labels, groups)
+    assert set(terms) == {"quality", "plcc", "group", "rank"}
+    assert terms["quality"] > 0
+    assert [terms[name].item() for name in ("plcc", "group", "rank")] == [0, 0, 0]
+
+
+def _blurred(image: torch.Tensor, level: int) -> torch.Tensor:
+    for _ in range(level):
+        image = F.avg_pool2d(image, 3, 1, 1, count_include_pad=False)
+    return image

@@ -1,0 +1,145 @@
+import csv
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ladder import Ffmpeg
+from ladder.ffmpeg import run
+from vqatool.checkpoint import load_checkpoint
+from vqatool.predict import Predictor
+from vqatool.score import ReportRow, ScoreOptions, report_table, write_report
+
+NATIVE = ScoreOptions(display=None)
+
+
+@pytest.fixture(scope="module")
+def predictor(small_model: Path) -> Predictor:
+    return Predictor(load_checkpoint(small_model), "cpu")
+
+
+@pytest.fixture
+def videos(work_folder: Path) -> list[Path]:
+    return sorted(work_folder.rglob("*.mp4"))[:5]
+
+
+def without_time(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return [row | {"score_s": ""} for row in csv.DictReader(file)]
+
+
+def test_every_video_is_a_row_in_the_order_given(
+    videos: list[Path], predictor: Predictor, tmp_path: Path
+) -> None:
+    out = tmp_path / "report.csv"
+    given = videos[::-1]
+    rows = list(write_report(given, predictor, NATIVE, out))
+    assert [row.path for row in report_table(out).rows()] == list(map(str, given))
+    for row in rows:
+        assert row.status == "ok"
+        assert row.score is not None
+        assert row.score_low is not None
+        assert row.score_high is not None
+        assert 0 <= row.score_low <= row.score <= row.score_high <= 100
+        assert row.score_min == row.score == row.score_p5  # one segment
+        assert (row.codec, row.pix_fmt, row.bit_depth) in {
+            ("h264", "yuv420p", 8),
+            ("vp9", "yuv420p", 8),
+        }
+        assert row.frames_scored == 2
+        assert row.model == predictor.name
+
+
+def test_a_bad_file_is_a_row_without_figures(
+    videos: list[Path], predictor: Predictor, tmp_path: Path
+) -> None:
+    bad = {
+        "missing": tmp_path / "missing.mp4",
+        "empty": tmp_path / "empty.mp4",
+        "not_video": tmp_path / "text.mp4",
+    }
+    bad["empty"].touch()
+    bad["not_video"].write_text("this is no video\n" * 50)
+    mixed = [bad["empty"], videos[0], bad["not_video"], bad["missing"], videos[1]]
+    rows = {row.path: row for row in write_report(mixed, predictor, NATIVE, tmp_path / "r.csv")}
+    assert len(rows) == 5
+    for code, path in bad.items():
+        row = rows[str(path)]
+        assert (row.status, row.error_code, row.score) == ("error", code, None)
+        assert path.name in row.error
+    assert all(rows[str(path)].status == "ok" for path in videos[:2])
+
+
+def test_a_repeated_run_scores_nothing_again(
+    videos: list[Path], predictor: Predictor, tmp_path: Path
+) -> None:
+    out = tmp_path / "r.csv"
+    list(write_report(videos, predictor, NATIVE, out))
+    before = out.read_bytes()
+    list(write_report(videos, predictor, NATIVE, out))
+    assert out.read_bytes() == before  # the timings too
+
+
+def test_a_changed_file_is_scored_again(
+    videos: list[Path], predictor: Predictor, tmp_path: Path
+) -> None:
+    out = tmp_path / "r.csv"
+    first = {row.path: row for row in write_report(videos, predictor, NATIVE, out)}
+    videos[0].write_bytes(videos[1].read_bytes())
+    second = {row.path: row for row in write_report(videos, predictor, NATIVE, out)}
+    changed = [path for path, row in first.items() if row != second[path]]
+    assert changed == [str(videos[0])]
+
+
+def test_another_display_is_scored_again(
+    videos: list[Path], predictor: Predictor, tmp_path: Path
+) -> None:
+    out = tmp_path / "r.csv"
+    list(write_report(videos[:1], predictor, NATIVE, out))
+    (row,) = write_report(videos[:1], predictor, ScoreOptions(display=(320, 180)), out)
+    assert row.display == "320x180"
+
+
+@pytest.mark.parametrize("done", range(4))
+def test_an_interrupted_report_ends_like_a_whole_one(
+    done: int, videos: list[Path], predictor: Predictor, tmp_path: Path
+) -> None:
+    whole, broken = tmp_path / "whole.csv", tmp_path / "broken.csv"
+    list(write_report(videos, predictor, NATIVE, whole))
+    half: Iterator[ReportRow] = write_report(videos, predictor, NATIVE, broken)
+    list(itertools.islice(half, done))
+    del half  # the generator's end, as a kill, rewrites nothing
+    with broken.open("a") as file:
+        file.write('"torn,li')
+    list(write_report(videos, predictor, NATIVE, broken))
+    assert without_time(broken) == without_time(whole)
+
+
+def test_jobs_do_not_change_the_report(
+    videos: list[Path], predictor: Predictor, tmp_path: Path
+) -> None:
+    reports = []
+    for jobs in (1, 4):
+        out = tmp_path / f"{jobs}.csv"
+        list(write_report(videos, predictor, NATIVE, out, jobs=jobs))
+        reports.append(without_time(out))
+    assert reports[0] == reports[1]
+
+
+def test_a_long_video_is_scored_in_segments(
+    ffmpeg: Ffmpeg, predictor: Predictor, tmp_path: Path
+) -> None:
+    clip = tmp_path / "worse.mp4"
+    # sharp for three seconds, then a blur
+    blur = "testsrc2=s=160x90:r=10:d=6,gblur=8:enable='gte(t,3)'"
+    run(ffmpeg, ["-f", "lavfi", "-i", blur, "-crf", "5", "-pix_fmt", "yuv420p", str(clip)])
+    options = ScoreOptions(display=None, segment_s=1.0)
+    (row,) = write_report([clip], predictor, options, tmp_path / "r.csv")
+    assert row.frames_scored == 12
+    assert row.score is not None
+    assert row.score_min is not None
+    assert row.score_p5 is not None
+    assert row.score_min <= row.score_p5 <= row.score
+    assert row.score_min < row.score
+    assert row.worst_at_s in {0.0, 1.0, 2.0, 3.0, 4.0, 5.0}
