@@ -9,6 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 
+CLI = ("__init__", "audit", "encode", "learn", "options", "tryout")
 FORBIDDEN = {
     "ladder": {"vqatool", "torch", "timm", "click", "rich", "accelerate"},
     "vqatool/models": {"vqatool.views", "vqatool.losses", "vqatool.dataset", "ladder", "click"},
@@ -47,32 +48,33 @@ def test_imports_point_one_way(place: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("library", "owner"),
+    ("library", "owners"),
     [
-        ("click", "vqatool/cli.py"),
-        ("timm", "vqatool/models/backbones.py"),
-        ("subprocess", "ladder/ffmpeg.py"),
+        ("click", {f"vqatool/cli/{name}.py" for name in CLI}),
+        ("timm", {"vqatool/models/backbones.py"}),
+        ("subprocess", {"ladder/ffmpeg.py"}),
     ],
 )
-def test_each_of_these_libraries_has_one_door(library: str, owner: str) -> None:
+def test_each_of_these_libraries_has_one_door(library: str, owners: set[str]) -> None:
     users = {
         str(path.relative_to(ROOT))
         for folder in ("ladder", "vqatool")
         for path in files_of(folder)
         if any(f"{name}.".startswith(f"{library}.") for name in imports(path.read_text()))
     }
-    assert users == {owner}
+    assert users == owners
 
 
 def test_only_the_command_line_imports_the_command_line() -> None:
     for path in [*files_of("ladder"), *files_of("vqatool")]:
-        if path.name != "__main__.py":
-            assert not any(n.startswith("vqatool.cli") for n in imports(path.read_text())), path
+        if path.name != "__main__.py" and path.parent.name != "cli":
+            names = imports(path.read_text())
+            assert not any(f"{name}.".startswith("vqatool.cli.") for name in names), path
 
 
 def test_no_module_is_longer_than_a_sitting() -> None:
     long = {p.name: n for p in files_of("ladder") + files_of("vqatool")
-            if (n := len(p.read_text().splitlines())) > 400}  # fmt: skip
+            if (n := len(p.read_text().splitlines())) > 300}  # fmt: skip
     assert not long
 
 
@@ -83,7 +85,7 @@ def test_help_loads_nothing_heavy() -> None:
         "from vqatool.cli import cli\n"
         "assert CliRunner().invoke(cli, ['--help']).exit_code == 0\n"
         "heavy = {'torch', 'timm', 'pandas', 'numpy', 'av', 'matplotlib'} & set(sys.modules)\n"
-        "sys.exit(', '.join(heavy))\n"
+        "sys.exit(', '.join(heavy) or 0)\n"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

@@ -28,11 +28,13 @@ def real_clips(tmp_path_factory: pytest.TempPathFactory, ffmpeg: Ffmpeg) -> list
     """Three short cuts of two real clips, 160x90: content that compresses like content."""
     folder = tmp_path_factory.mktemp("clips")
     bunny = demo_clip()
-    cuts = {"bunny": (bunny, 0.0), "rabbit": (bunny, 4.0), "bikes": (bunny.with_name("bikes.mp4"), 1.0)}  # fmt: skip
+    bikes = bunny.with_name("bikes.mp4")
+    cuts = {"bunny": (bunny, 0.0), "rabbit": (bunny, 4.0), "bikes": (bikes, 1.0)}
+    size = "scale=160:90:flags=area,setsar=1,format=yuv420p"
+    codec = ["-frames:v", "10", "-an", "-c:v", "libx264", "-crf", "4"]
     for name, (clip, start_s) in cuts.items():
-        size = "scale=160:90:flags=area,setsar=1,format=yuv420p"
-        made = ["-frames:v", "10", "-an", "-c:v", "libx264", "-crf", "4", str(folder / f"{name}.mp4")]  # fmt: skip
-        run(ffmpeg, ["-ss", str(start_s), "-i", str(clip), "-vf", size, *made])
+        out = str(folder / f"{name}.mp4")
+        run(ffmpeg, ["-ss", str(start_s), "-i", str(clip), "-vf", size, *codec, out])
     return sorted(folder.iterdir())
 
 

@@ -236,9 +236,7 @@ def test_a_killed_run_goes_on_and_ends_like_a_whole_one(
 
     whole, broken = tmp_path / "whole.csv", tmp_path / "broken.csv"
     subprocess.run(asked(whole), check=True, capture_output=True)
-    process = subprocess.Popen(
-        asked(broken), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
+    process = subprocess.Popen(asked(broken), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     while process.poll() is None and not (broken.exists() and len(broken.read_bytes()) > 500):
         time.sleep(0.01)
     os.kill(process.pid, signal.SIGKILL)

@@ -4,11 +4,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from vqatool import train as training
+from vqatool import learner
 from vqatool.checkpoint import load_checkpoint
 from vqatool.errors import CheckpointError, TrainingDataError
 from vqatool.groups import VAL, labelled_of
-from vqatool.train import Progress, TrainConfig, train
+from vqatool.learner import Progress, TrainConfig
+from vqatool.train import train
 
 SHAPE = {"size": "pico", "features": 32}
 CONFIG = TrainConfig(shape=SHAPE, epochs=3, clip_frames=2, step_frames=2)
@@ -47,7 +48,7 @@ def test_every_loss_term_is_told_apart(work_folder: Path) -> None:
 def test_an_interrupted_training_ends_with_the_same_file(
     work_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(training, "_SAVE_EVERY_S", 0.0)
+    monkeypatch.setattr(learner, "SAVE_EVERY_S", 0.0)
     whole, broken = work_folder / "whole.safetensors", work_folder / "broken.safetensors"
     train(work_folder, whole, CONFIG, device="cpu")
 

@@ -57,6 +57,8 @@ class SwinPyramid(nn.Module):
             drop_path_rate=drop_path,
             num_classes=0,
         )
+        # the maps are taken in front of it: left in, it would be weights that never learn
+        self._swin.norm = nn.Identity()
         self.channels = [size.embed_dim * 2**stage for stage in range(4)]
         if has_conv_stem:
             stem = ConvStem(in_channels, size.embed_dim)

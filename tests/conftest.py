@@ -1,0 +1,55 @@
+"""Small videos that ffmpeg makes up, one of each kind for the whole run: no media lies in git."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+
+from ladder import Ffmpeg, find_ffmpeg
+from ladder.ffmpeg import file_url, run
+
+MakeVideo = Callable[..., Path]
+"""`make_video(name, source, args)`: see the fixture."""
+
+EXACT = ("-c:v", "libx264", "-preset", "ultrafast", "-crf", "0", "-pix_fmt", "yuv420p")
+"""Encoder settings that keep every pixel of an 8-bit picture."""
+
+
+@pytest.fixture(scope="session")
+def ffmpeg() -> Ffmpeg:
+    return find_ffmpeg()
+
+
+@pytest.fixture(scope="session")
+def make_video(ffmpeg: Ffmpeg, tmp_path_factory: pytest.TempPathFactory) -> MakeVideo:
+    """`make_video("clip.mp4", "testsrc2=size=96x64:rate=25:duration=1", args)`: made once a name.
+
+    `source` is a lavfi graph or another file; `args` stand between it and the output, `before`
+    stand before the input. Treat the file as read-only: other tests share it.
+    """
+    folder = tmp_path_factory.mktemp("videos")
+    made: dict[str, tuple[object, ...]] = {}
+
+    def make(
+        name: str, source: str | Path, args: Sequence[str] = EXACT, before: Sequence[str] = ()
+    ) -> Path:
+        path = folder / name
+        recipe = (source, *args, "|", *before)
+        assert made.setdefault(name, recipe) == recipe, f"two recipes are called {name}"
+        if not path.exists():
+            where = (
+                [file_url(source)] if isinstance(source, Path) else ["-f", "lavfi", "-i", source]
+            )
+            given = ["-i", *where] if isinstance(source, Path) else where
+            run(ffmpeg, [*before, *given, *args, "-y", file_url(path)], timeout_s=60)
+        return path
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def source_video(make_video: MakeVideo) -> Path:
+    """Moving fine detail: 192x108, 25 fps, 24 frames, near-lossless x264."""
+    scene = "mandelbrot=size=192x108:rate=25:start_scale=0.6:end_pts=60,noise=alls=6:all_seed=1"
+    args = ("-frames:v", "24", "-c:v", "libx264", "-preset", "fast", "-crf", "4")
+    return make_video("source.mp4", scene, (*args, "-pix_fmt", "yuv420p"))

@@ -1,0 +1,46 @@
+"""The command line: parse, call a stage, show what came of it; alone in importing click."""
+
+from typing import Any
+
+import click
+
+from vqatool import __version__
+from vqatool.cli.audit import score
+from vqatool.cli.encode import label, ladder
+from vqatool.cli.learn import evaluate, train
+from vqatool.cli.options import BAD_USE, INTERRUPTED, NO_CAPABILITY, fail
+from vqatool.cli.tryout import demo, doctor
+
+
+class _Program(click.Group):
+    """The one place where errors of the stages become messages and exit codes."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        from ladder.errors import CapabilityError, LadderError
+        from vqatool.errors import VqatoolError
+
+        try:
+            return super().invoke(ctx)
+        except CapabilityError as error:
+            fail(str(error), NO_CAPABILITY)
+        except (LadderError, VqatoolError) as error:
+            fail(str(error), BAD_USE)
+        except KeyboardInterrupt:
+            fail("interrupted: run it again to go on", INTERRUPTED)
+
+
+@click.group(cls=_Program, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__)
+def cli() -> None:
+    """Bitrate ladders, VMAF labels, and a no-reference model that scores directories of video.
+
+    \b
+    vqatool ladder src.mp4           source -> encodes
+    vqatool label --vmaf             encodes -> labels
+    vqatool train                    labels -> model
+    vqatool score dir/ -o report.csv any videos -> scores
+    """
+
+
+for command in (ladder, label, train, evaluate, score, doctor, demo):
+    cli.add_command(command)

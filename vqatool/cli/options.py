@@ -1,0 +1,132 @@
+"""What the commands share: options, exit codes, and how an outcome is told."""
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeVar
+
+import click
+
+if TYPE_CHECKING:  # for annotations alone: torch and PyAV load in the commands
+    from vqatool.predict import Predictor
+    from vqatool.score import Display
+
+WORK_FOLDER = Path("encodes")
+MODEL_NAME = "model.safetensors"
+BAD_USE, GATE_FAILED, SOME_FAILED, NO_VIDEO, NO_CAPABILITY, INTERRUPTED = 2, 3, 4, 5, 6, 130
+
+C = TypeVar("C", bound=Callable[..., Any])
+
+
+def fail(message: str, exit_code: int) -> NoReturn:
+    """Say why and end with that exit code."""
+    click.echo(f"Error: {message}", err=True)
+    raise click.exceptions.Exit(exit_code)
+
+
+def work_folder(command: C) -> C:
+    """FOLDER, the first argument."""
+    return click.argument(
+        "folder", type=click.Path(file_okay=False, path_type=Path), default=WORK_FOLDER
+    )(command)
+
+
+def ffmpeg_option(command: C) -> C:
+    """--ffmpeg, as `ffmpeg_path`."""
+    return click.option(
+        "--ffmpeg",
+        "ffmpeg_path",
+        type=click.Path(path_type=Path),
+        help="ffmpeg to use. Else $VQATOOL_FFMPEG, PATH if it has libvmaf, the bundled one.",
+    )(command)
+
+
+def jobs_option(command: C) -> C:
+    """--jobs; None leaves it to the stage."""
+    return click.option(
+        "--jobs", type=click.IntRange(1, 256), help="Files worked on at once. Default: the cores."
+    )(command)
+
+
+def model_option(command: C) -> C:
+    """-m, --model."""
+    return click.option(
+        "-m",
+        "--model",
+        type=click.Path(exists=True, dir_okay=False, path_type=Path),
+        help="Model file to use.",
+    )(command)
+
+
+def device_option(command: C) -> C:
+    """--device."""
+    return click.option(
+        "--device", default="auto", show_default=True, help="auto, cpu, cuda, mps, or torch's name."
+    )(command)
+
+
+class DisplayType(click.ParamType["Display"]):
+    """A screen such as 1920x1080, or `native` (None)."""
+
+    name = "WxH|native"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> "Display":
+        if value is None or isinstance(value, tuple) or value == "native":
+            return value if isinstance(value, tuple) else None
+        found = re.fullmatch(r"(\d{2,5})x(\d{2,5})", value)
+        if not found or min(int(found[1]), int(found[2])) < 16:
+            self.fail(f"{value!r} is not a size such as 1920x1080, nor native", param, ctx)
+        return int(found[1]), int(found[2])
+
+
+def predictor_for(model: Path | None, device: str) -> "Predictor":
+    """The model of that file (None: the packaged one) on a device."""
+    from vqatool.checkpoint import default_checkpoint, load_checkpoint
+    from vqatool.predict import Predictor
+
+    checkpoint = load_checkpoint(model) if model else default_checkpoint()
+    return Predictor(checkpoint, device_or_usage(device))
+
+
+def device_or_usage(name: str) -> str:
+    """torch's name of the device; a wrong one is a usage error."""
+    from vqatool.device import device_named
+
+    try:
+        return str(device_named(name))
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
+
+
+class Outcome(Protocol):
+    """A row of any stage."""
+
+    @property
+    def key(self) -> str: ...
+    @property
+    def status(self) -> str: ...
+    @property
+    def error(self) -> str: ...
+
+
+def counts(rows: Sequence[Outcome]) -> str:
+    """How many are good, and how many failed."""
+    failed = sum(row.status == "error" for row in rows)
+    good = len(rows) - failed
+    return f"{good} good" + (f", {failed} failed" if failed else "")
+
+
+def listed(paths: Iterable[Path]) -> str:
+    """Paths, for a sentence."""
+    return ", ".join(map(str, paths))
+
+
+def exit_on_failures(rows: Iterable[Outcome]) -> None:
+    """Name each failure and end with the exit code for them; return if there is none."""
+    failed = [row for row in rows if row.status == "error"]
+    for row in failed:
+        click.echo(f"failed: {row.key}: {row.error}", err=True)
+    if failed:
+        raise click.exceptions.Exit(SOME_FAILED)
