@@ -163,6 +163,14 @@ def run_parallel(work: Callable[[T], R], tasks: Sequence[T], at_once: int) -> It
         pool.shutdown(wait=True, cancel_futures=True)
 
 
+def split_cores(jobs: int | None) -> tuple[int, int]:
+    """(processes at once, threads for each) that fill the cores without crowding them."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    cores = cores or 1
+    at_once = jobs or min(cores, 4)
+    return at_once, max(1, cores // at_once)
+
+
 def probe_vmaf_model(ffmpeg: Ffmpeg, model: str) -> str:
     """Try a VMAF model on three synthetic frames: "" if it runs, else why it does not.
 

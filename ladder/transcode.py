@@ -12,7 +12,7 @@ from pathlib import Path
 import ffmpeg as graph
 
 from ladder.errors import LadderError
-from ladder.ffmpeg import Ffmpeg, file_url, run, run_parallel
+from ladder.ffmpeg import Ffmpeg, file_url, run, run_parallel, split_cores
 from ladder.probe import VideoInfo, count_frames, probe
 from ladder.rungs import Rung, fitting
 from ladder.tables import EncodeRow, Table
@@ -164,14 +164,6 @@ def shell_commands(plan: LadderPlan, ffmpeg: Ffmpeg) -> Iterator[str]:
     for job in plan.jobs:
         args = transcode_args(job.source, job.rung, job.folder / job.row.encode_path)
         yield shlex.join([ffmpeg.path, *args])
-
-
-def split_cores(jobs: int | None) -> tuple[int, int]:
-    """(processes at once, threads for each) that fill the cores without crowding them."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    cores = cores or 1
-    at_once = jobs or min(cores, 4)
-    return at_once, max(1, cores // at_once)
 
 
 def remove_parts(folder: Path) -> None:

@@ -6,10 +6,10 @@ from pathlib import Path
 from rich.console import Console
 
 from ladder.ffmpeg import Ffmpeg
+from ladder.label import make_labels, plan_labels
 from ladder.rungs import Rung
 from ladder.tables import EncodeRow, LabelRow
 from ladder.transcode import make_encodes, plan_ladder
-from ladder.vmaf import make_labels, plan_labels
 from vqatool.errors import TrainingDataError
 from vqatool.predict import Predictor
 from vqatool.progress import WorkProgress

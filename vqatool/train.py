@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from ladder.label import labels_table
 from ladder.tables import work_lock
-from ladder.vmaf import labels_table
 from vqatool.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from vqatool.dataset import CachedClips
 from vqatool.errors import CheckpointError, TrainingDataError
