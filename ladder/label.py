@@ -86,8 +86,7 @@ def make_labels(
         return _label(row, folder, ffmpeg, models, threads, subsample, on_share)
 
     for row in run_parallel(label, plan.jobs, at_once):
-        table.append(row)
-        yield row
+        yield table.append(row)
     table.rewrite(sorted(table.rows(), key=lambda row: row.key))
 
 

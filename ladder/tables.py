@@ -132,13 +132,18 @@ class Table(Generic[R]):
         if whole != text:
             self._replace(whole)
 
-    def append(self, row: R) -> None:
-        """Write one row (and the header to a new file) so that it survives a crash from here on."""
+    def append(self, row: R) -> R:
+        """Write one row (and the header to a new file) so that it survives a crash from here on.
+
+        Returns:
+            The row as a later run will read it, with figures rounded as in the file.
+        """
         is_new = not self.path.exists() or not self.path.stat().st_size
         with self._open("a") as file:
             file.write((_csv_line(self.columns) if is_new else "") + self._line(row))
             file.flush()
             os.fsync(file.fileno())
+        return self._row([_cell(getattr(row, column)) for column in self.columns])
 
     def rewrite(self, rows: Iterable[R]) -> None:
         """Put `rows` in the place of what is there, in one step."""

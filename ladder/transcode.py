@@ -118,17 +118,17 @@ def make_encodes(
     table.mend()
     remove_parts(folder)
     for row in plan.failed:
-        table.append(row)
-        yield row
+        yield table.append(row)
     at_once, threads = split_cores(jobs)
 
     def encode(job: EncodeJob) -> EncodeRow:
         return _encode(job, ffmpeg, threads, lambda share: on_progress(job.row.key, share))
 
     for row in run_parallel(encode, plan.jobs, at_once):
-        table.append(row)
-        yield row
-    table.rewrite(sorted(table.rows(), key=lambda row: row.key))
+        yield table.append(row)
+    readable = {row.source_path for row in [*(job.row for job in plan.jobs), *plan.done]}
+    rows = (row for row in table.rows() if row.encode_path or row.source_path not in readable)
+    table.rewrite(sorted(rows, key=lambda row: row.key))
 
 
 def transcode_args(source: VideoInfo, rung: Rung, out: Path, *, threads: int = 0) -> list[str]:

@@ -3,27 +3,16 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.console import Console
-
 from ladder.ffmpeg import Ffmpeg
 from ladder.label import make_labels, plan_labels
 from ladder.rungs import Rung
-from ladder.tables import EncodeRow, LabelRow
+from ladder.tables import EncodeRow, LabelRow, work_lock
 from ladder.transcode import make_encodes, plan_ladder
 from vqatool.errors import TrainingDataError
 from vqatool.predict import Predictor
 from vqatool.progress import WorkProgress
 from vqatool.score import ReportRow, ScoreOptions, write_report
-
-
-def console(*, is_result: bool = False) -> Console:
-    """Where people's text goes; `is_result` for what a pipe should get."""
-    return Console(stderr=not is_result)
-
-
-def say(text: str) -> None:
-    """One plain line for people."""
-    console().print(text, markup=False, highlight=False, soft_wrap=True)
+from vqatool.terminal import console, say
 
 
 def run_ladder(
@@ -35,7 +24,7 @@ def run_ladder(
         say(f"{len(plan.done)} encodes are there already")
     rows = list(plan.done)
     costs = {job.row.key: job.cost for job in plan.jobs}
-    with WorkProgress(console(), "encoding", costs) as progress:
+    with work_lock(folder), WorkProgress(console(), "encoding", costs) as progress:
         for row in make_encodes(plan, folder, ffmpeg, jobs=jobs, on_progress=progress.share):
             progress.done(row.key, row.key)
             rows.append(row)
@@ -55,7 +44,7 @@ def run_label(
         say(f"{len(plan.done)} labels are there already")
     rows = list(plan.done)
     costs = {row.key: float(row.frame_count or 1) for row in plan.jobs}
-    with WorkProgress(console(), "labelling", costs) as progress:
+    with work_lock(folder), WorkProgress(console(), "labelling", costs) as progress:
         made = make_labels(
             plan, folder, ffmpeg, models, jobs=jobs, subsample=subsample, on_progress=progress.share
         )

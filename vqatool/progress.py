@@ -15,6 +15,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from vqatool.terminal import shown
+
 _LINE_EVERY_S = 10.0
 
 
@@ -29,14 +31,14 @@ class WorkProgress:
         self._finished = 0
         self._started = self._said_at = time.monotonic()
         self._bar = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             TaskProgressColumn(),
-            TextColumn("{task.fields[count]}"),
+            TextColumn("{task.fields[count]}", markup=False),
             TimeElapsedColumn(),
             TextColumn("left"),
             TimeRemainingColumn(),
-            TextColumn("{task.fields[note]}"),
+            TextColumn("{task.fields[note]}", markup=False),
             console=console,
             transient=True,
             disable=not console.is_terminal,
@@ -53,7 +55,7 @@ class WorkProgress:
         """Piece `key` is finished; `note` is shown behind the bar."""
         self._finished += 1
         self._shares[key] = 1.0
-        self._bar.update(self._task, note=note)
+        self._bar.update(self._task, note=shown(note))
         self._show()
 
     def _show(self) -> None:
@@ -92,13 +94,13 @@ class StepProgress:
         self._console, self._what = console, what
         self._said_at = time.monotonic()
         self.bar = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
             TextColumn("left"),
             TimeRemainingColumn(),
-            TextColumn("{task.fields[note]}"),
+            TextColumn("{task.fields[note]}", markup=False),
             console=console,
             transient=True,
             disable=not console.is_terminal,

@@ -8,6 +8,7 @@ from rich.table import Table
 from ladder.tables import LabelRow
 from vqatool.evaluate import SetAgreement
 from vqatool.score import ReportRow
+from vqatool.terminal import shown
 
 
 def score_summary(rows: Sequence[ReportRow], fail_under: float | None, *, most: int = 10) -> Table:
@@ -21,9 +22,9 @@ def score_summary(rows: Sequence[ReportRow], fail_under: float | None, *, most: 
     failed = [row for row in rows if row.status == "error"]
     for row in scored[:most]:
         band = f"{row.score_low:.0f} to {row.score_high:.0f}"
-        table.add_row(row.path, f"{row.score:.1f}", band, _remark(row, fail_under))
+        table.add_row(shown(row.path), f"{row.score:.1f}", band, _remark(row, fail_under))
     for row in failed[:most]:
-        table.add_row(row.path, "", "", f"{row.error_code}: {_first_line(row.error)}")
+        table.add_row(shown(row.path), "", "", shown(f"{row.error_code}: {_first_line(row.error)}"))
     return table
 
 

@@ -134,9 +134,8 @@ def write_report(
     fresh: dict[str, ReportRow] = {}
     left = [path for path in videos if str(path) not in kept]
     for row in score_videos(left, predictor, options, jobs=jobs):
-        table.append(row)
-        fresh[row.key] = row
-        yield row
+        fresh[row.key] = table.append(row)
+        yield fresh[row.key]
     table.rewrite((kept | fresh)[str(path)] for path in videos)
 
 

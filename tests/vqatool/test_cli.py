@@ -14,8 +14,10 @@ from click.testing import CliRunner, Result
 
 from ladder import Ffmpeg
 from ladder.ffmpeg import run
+from ladder.tables import work_lock
 from vqatool.checkpoint import load_checkpoint
 from vqatool.cli import cli
+from vqatool.score import report_table
 
 RUNGS = """
 [[rung]]
@@ -74,6 +76,21 @@ def test_stages_with_options_and_a_ladder_file(tmp_path: Path, real_clips: list[
     assert (tmp_path / "e.csv").exists()
 
 
+def test_labelling_a_folder_that_is_not_there_does_not_make_it(tmp_path: Path) -> None:
+    assert vqatool("label", tmp_path / "nowhere", "--vmaf").exit_code == 2
+    assert not (tmp_path / "nowhere").exists()
+
+
+def test_two_runs_never_write_the_same_folder(tmp_path: Path, real_clips: list[Path]) -> None:
+    rungs = tmp_path / "two.toml"
+    rungs.write_text(RUNGS)
+    with work_lock(tmp_path / "w"):
+        done = vqatool("ladder", real_clips[0], "-o", tmp_path / "w", "--rungs", rungs)
+    assert done.exit_code == 2
+    assert "in use by another run" in done.stderr
+    assert vqatool("ladder", real_clips[0], "-o", tmp_path / "w", "--rungs", rungs).exit_code == 0
+
+
 def test_a_dry_run_prints_commands_and_makes_nothing(
     tmp_path: Path, real_clips: list[Path]
 ) -> None:
@@ -119,6 +136,21 @@ def test_a_hostile_folder_gives_one_row_each_and_exit_4(
         assert bool(row["score"]) == name.startswith("good"), name
     for name in codes:
         assert name in done.stderr
+
+
+def test_names_that_look_like_markup_or_are_no_text_are_only_names(
+    tmp_path: Path, labelled: Path, small_model: Path
+) -> None:
+    video = sorted(labelled.rglob("*.mp4"))[0].read_bytes()
+    names = [b"[red]a[/nope].mp4", b"line\nbreak.mp4", b"caf\xe9.mp4", b"-dash, 'quote' \".mp4"]
+    for name in names:
+        Path(os.fsdecode(os.path.join(os.fsencode(tmp_path), name))).write_bytes(video)
+    out = tmp_path / "report.csv"
+    done = vqatool("score", tmp_path, "-o", out, "-m", small_model, "--device", "cpu")
+    assert done.exit_code == 0
+    told = report_table(out).rows()
+    assert {os.path.basename(os.fsencode(row.path)) for row in told} == set(names)
+    assert len({row.score for row in told}) == 1
 
 
 @pytest.mark.parametrize(("gate", "exit_code"), [("0", 0), ("100", 3)])

@@ -54,9 +54,10 @@ def score(
         vqatool score encodes/ -o report.csv --fail-under 70
     """
     from ladder.find import find_videos
-    from vqatool.live import console, run_score, say
+    from vqatool.live import run_score
     from vqatool.report import missed_gate, score_summary
     from vqatool.score import ScoreOptions
+    from vqatool.terminal import console, say
 
     found = find_videos(paths)
     if not found.videos:

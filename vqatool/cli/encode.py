@@ -1,5 +1,6 @@
 """Stages 1 and 2 on the command line: ladder and label."""
 
+import os
 from pathlib import Path
 
 import click
@@ -46,9 +47,9 @@ def ladder(
     from ladder.ffmpeg import find_ffmpeg
     from ladder.find import find_videos
     from ladder.rungs import ladder_named, with_codecs
-    from ladder.tables import work_lock
     from ladder.transcode import plan_ladder, shell_commands
-    from vqatool.live import run_ladder, say
+    from vqatool.live import run_ladder
+    from vqatool.terminal import say
 
     ffmpeg = find_ffmpeg(ffmpeg_path)
     rungs = with_codecs(ladder_named(ladder_name), codecs)
@@ -57,10 +58,9 @@ def ladder(
         fail(f"no video found in {', '.join(map(str, sources))}", NO_VIDEO)
     if dry_run:
         for command in shell_commands(plan_ladder(videos, rungs, folder), ffmpeg):
-            click.echo(command)
+            click.echo(os.fsencode(command))  # names need not be valid UTF-8
         return
-    with work_lock(folder):
-        rows = run_ladder(videos, rungs, folder, ffmpeg, jobs)
+    rows = run_ladder(videos, rungs, folder, ffmpeg, jobs)
     say(f"{folder / 'encodes.csv'}: {counts(rows)}; next: vqatool label {folder} --vmaf")
     exit_on_failures(rows)
 
@@ -89,10 +89,10 @@ def label(
         vqatool label encodes --vmaf --vmaf-model v0,neg
     """
     from ladder.ffmpeg import find_ffmpeg
-    from ladder.tables import work_lock
     from ladder.vmaf import model_names
-    from vqatool.live import console, run_label, say
+    from vqatool.live import run_label
     from vqatool.report import label_summary
+    from vqatool.terminal import console, say
 
     if not vmaf:
         raise click.UsageError("say which label to make: --vmaf")
@@ -102,8 +102,7 @@ def label(
         )
     ffmpeg = find_ffmpeg(ffmpeg_path)
     names = model_names([name.strip() for name in models.split(",") if name.strip()])
-    with work_lock(folder):
-        rows = run_label(folder, ffmpeg, names, jobs, subsample)
+    rows = run_label(folder, ffmpeg, names, jobs, subsample)
     console().print(label_summary(rows))
     say(f"{folder / 'labels.csv'}: {counts(rows)}; next: vqatool train {folder}")
     exit_on_failures(rows)

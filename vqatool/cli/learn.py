@@ -73,9 +73,9 @@ def train(
         vqatool train encodes --epochs 60 -o model.safetensors
     """
     from vqatool.learner import Progress, TrainConfig
-    from vqatool.live import console, say
     from vqatool.progress import step_progress
     from vqatool.recipes import LossWeights
+    from vqatool.terminal import console, say
     from vqatool.train import train as learn
 
     config = TrainConfig(
@@ -130,9 +130,9 @@ def evaluate(
     """
     from vqatool.evaluate import judge, mean_in_group_srcc, predict_labelled, write_evaluation
     from vqatool.groups import labelled_of
-    from vqatool.live import console, say
     from vqatool.progress import WorkProgress
     from vqatool.report import evaluation_summary
+    from vqatool.terminal import console, say
 
     trained = folder / MODEL_NAME
     predictor = predictor_for(model or (trained if trained.exists() else None), device)

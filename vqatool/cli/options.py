@@ -125,8 +125,10 @@ def listed(paths: Iterable[Path]) -> str:
 
 def exit_on_failures(rows: Iterable[Outcome]) -> None:
     """Name each failure and end with the exit code for them; return if there is none."""
+    from vqatool.terminal import say
+
     failed = [row for row in rows if row.status == "error"]
     for row in failed:
-        click.echo(f"failed: {row.key}: {row.error}", err=True)
+        say(f"failed: {row.key}: {row.error}")
     if failed:
         raise click.exceptions.Exit(SOME_FAILED)

@@ -25,7 +25,7 @@ def doctor(ffmpeg_path: Path | None) -> None:
     from rich.table import Table
 
     from vqatool.doctor import examine
-    from vqatool.live import console
+    from vqatool.terminal import console
 
     table = Table(title="vqatool doctor", title_justify="left")
     for heading in ("what", "works", "found"):
@@ -54,17 +54,16 @@ def demo(folder: Path, ffmpeg_path: Path | None) -> None:
     from ladder.ffmpeg import find_ffmpeg
     from ladder.probe import probe
     from ladder.rungs import ladder_named
-    from ladder.tables import work_lock
     from ladder.vmaf import model_names
     from vqatool.demo import DEMO_LADDER, compare, demo_clip, demo_table
-    from vqatool.live import console, run_label, run_ladder, run_score, say
+    from vqatool.live import run_label, run_ladder, run_score
     from vqatool.score import ScoreOptions
+    from vqatool.terminal import console, say
 
     clip, ffmpeg = demo_clip(), find_ffmpeg(ffmpeg_path)
     report = folder / "report.csv"
-    with work_lock(folder):
-        encodes = run_ladder([clip], ladder_named(DEMO_LADDER), folder, ffmpeg, None)
-        labels = run_label(folder, ffmpeg, model_names(["v0"]), None)
+    encodes = run_ladder([clip], ladder_named(DEMO_LADDER), folder, ffmpeg, None)
+    labels = run_label(folder, ffmpeg, model_names(["v0"]), None)
     options = ScoreOptions(display=probe(clip).display_size)
     made = [folder / row.encode_path for row in encodes if row.status == "ok"]
     scored = run_score(made, predictor_for(None, "auto"), options, report)
