@@ -23,9 +23,16 @@ class CapabilityError(LadderError):
 
 
 class FfmpegError(LadderError):
-    """ffmpeg exited with an error or ran out of time; the message holds its command."""
+    """ffmpeg exited with an error or ran out of time; the message holds its command.
+
+    `said` is all it wrote to stderr.
+    """
 
     code = "ffmpeg"
+
+    def __init__(self, message: str, said: str = "") -> None:
+        super().__init__(message)
+        self.said = said
 
 
 class VideoError(LadderError):

@@ -139,9 +139,9 @@ def run(
         stderr.seek(0)
         said = stderr.read()
     if is_late():
-        raise FfmpegError(_complaint(f"gave no result within {timeout_s} s", command, said))
+        raise FfmpegError(_complaint(f"gave no result within {timeout_s} s", command, said), said)
     if status:
-        raise FfmpegError(_complaint(f"exited with status {status}", command, said))
+        raise FfmpegError(_complaint(f"exited with status {status}", command, said), said)
     return said
 
 
@@ -174,15 +174,16 @@ def split_cores(jobs: int | None) -> tuple[int, int]:
 def probe_vmaf_model(ffmpeg: Ffmpeg, model: str) -> str:
     """Try a VMAF model on three synthetic frames: "" if it runs, else why it does not.
 
-    Some builds list a model and fail when it is used, so a version number is not believed.
+    Some builds list a model and fail when it is used, so a version number is not believed. The
+    frames are not tiny: v1 refuses those.
     """
     graph = f"[0:v][1:v]libvmaf=model='version={model}'"
-    pattern = ["-f", "lavfi", "-i", "testsrc2=size=192x108:rate=25:duration=0.12"]
+    pattern = ["-f", "lavfi", "-i", "testsrc2=size=576x324:rate=25:duration=0.12"]
     args = [*pattern, *pattern, "-lavfi", graph, "-f", "null", "-"]
     try:
         run(ffmpeg, args, timeout_s=60)
     except FfmpegError as error:
-        return str(error).splitlines()[-1].strip()
+        return error.said.strip().partition("\n")[0]
     return ""
 
 

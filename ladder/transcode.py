@@ -155,8 +155,8 @@ def transcode_args(source: VideoInfo, rung: Rung, out: Path, *, threads: int = 0
         "format": "mp4",
     }
     # without -xerror a broken source ends with exit code 0 and a short encode
-    encode = graph.output(picture, file_url(out), **settings).global_args("-xerror", "-y")
-    return [str(arg) for arg in encode.get_args()]
+    encode = graph.output(picture, file_url(out), **settings)
+    return ["-xerror", "-y", *map(str, encode.get_args())]
 
 
 def shell_commands(plan: LadderPlan, ffmpeg: Ffmpeg) -> Iterator[str]:

@@ -90,8 +90,7 @@ def vmaf_args(
         options["ts_sync_mode"] = "nearest"
     measured = graph.filter([distorted, reference], "libvmaf", **options)
     # -xerror: a broken file must not be labelled by its readable part
-    args = graph.output(measured, "-", format="null").global_args("-xerror").get_args()
-    return [str(arg) for arg in args]
+    return ["-xerror", *map(str, graph.output(measured, "-", format="null").get_args())]
 
 
 def measure(

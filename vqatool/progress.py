@@ -68,7 +68,7 @@ class WorkProgress:
             part = done / self._total
             left = (now - self._started) * (1 - part) / part if part else 0.0
             self._console.print(
-                f"{self._what}: {count}, {part:.0%}, about {left:.0f} s left", highlight=False
+                f"{self._what}: {count}, {part:.0%}, about {left:.0f} s left", soft_wrap=True
             )
 
     def __enter__(self) -> "WorkProgress":
@@ -115,4 +115,4 @@ class StepProgress:
         now = time.monotonic()
         if not self._console.is_terminal and now - self._said_at > _LINE_EVERY_S:
             self._said_at = now
-            self._console.print(f"{self._what}: {done}/{total} {note}", highlight=False)
+            self._console.print(f"{self._what}: {done}/{total} {note}", soft_wrap=True)

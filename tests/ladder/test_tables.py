@@ -102,6 +102,13 @@ def test_a_row_without_figures_has_empty_cells_and_comes_back_as_none(tmp_path: 
     assert "nan" not in text.lower()
 
 
+def test_append_gives_the_row_as_a_later_run_will_read_it(tmp_path: Path) -> None:
+    table = encodes(tmp_path)
+    given = table.append(encode_row(bitrate_kbps=23.3666666, duration_s=1 / 3))
+    assert (given.bitrate_kbps, given.duration_s) == (23.3667, 0.3333)
+    assert table.rows() == [given]
+
+
 @pytest.mark.parametrize("name", NASTY_NAMES, ids=ascii)
 def test_any_file_name_survives_the_round_trip(tmp_path: Path, name: str) -> None:
     rows = [encode_row(name), encode_row("next", error=name)]

@@ -217,7 +217,7 @@ def test_a_ladder_over_every_codec_is_made_measured_and_then_found_done(
         assert count_frames(encode) == 24
         assert row.duration_s == pytest.approx(0.96)
         assert row.size_bytes == encode.stat().st_size
-        assert row.bitrate_kbps == pytest.approx(encode.stat().st_size * 8 / 1000 / 0.96)
+        assert row.bitrate_kbps == pytest.approx(encode.stat().st_size * 8 / 1000 / 0.96, abs=1e-3)
         assert row.ffmpeg_version == ffmpeg.version
         assert row.encode_s is not None
         assert row.encode_s > 0
@@ -297,7 +297,7 @@ def test_a_source_that_is_no_video_is_an_error_row_and_leaves_no_file(
     assert says in errors[0].error
     assert errors[0].bitrate_kbps is None
     assert {row.status for row in rows} == {"ok", "error"}  # the others are made
-    assert encodes_table(folder).rows() == rows or len(encodes_table(folder).rows()) == 2
+    assert encodes_table(folder).rows() == rows
     assert files_in(folder) == {"encodes.csv", "short/48p-crf40-x264.mp4"}
 
 
@@ -382,8 +382,8 @@ def test_any_file_name_can_be_a_source_twice(
         source.write_bytes(short_source.read_bytes())
     folder = tmp_path / "encodes"
     rows = ladder(sources, CHEAP, folder, ffmpeg)
-    assert {row.source: row.error for row in rows} == dict.fromkeys(ODD_NAMES, "")
-    assert {row.source_path for row in rows} == {str(source) for source in sources}
+    errors = {row.source_path: row.error for row in rows}
+    assert errors == dict.fromkeys(map(str, sources), "")
     for row in rows:
         assert count_frames(folder / row.encode_path) == 10
     assert len(encodes_table(folder).rows()) == len(ODD_NAMES)
