@@ -41,6 +41,8 @@ R = TypeVar("R")
 
 _running: "set[subprocess.Popen[str]]" = set()
 
+_worker = threading.local()  # `stopped`: the event that tells this thread of `run_parallel` to end
+
 ProgressSink = Callable[[float], None]
 """Told the seconds of output written so far, as ffmpeg reports them."""
 
@@ -151,10 +153,17 @@ def run_parallel(work: Callable[[T], R], tasks: Sequence[T], at_once: int) -> It
     If the caller stops early or is interrupted, every running ffmpeg is killed.
     """
     pool = ThreadPoolExecutor(at_once)
+    stopped = threading.Event()
+
+    def unless_stopped(task: T) -> R:
+        _worker.stopped = stopped
+        return work(task)
+
     try:
-        for future in as_completed([pool.submit(work, task) for task in tasks]):
+        for future in as_completed([pool.submit(unless_stopped, task) for task in tasks]):
             yield future.result()
     except BaseException:
+        stopped.set()
         pool.shutdown(wait=False, cancel_futures=True)
         for process in tuple(_running):
             _kill(process)
@@ -183,7 +192,7 @@ def probe_vmaf_model(ffmpeg: Ffmpeg, model: str) -> str:
     try:
         run(ffmpeg, args, timeout_s=60)
     except FfmpegError as error:
-        return error.said.strip().partition("\n")[0]
+        return error.said.strip().partition("\n")[0] or str(error).partition("\n")[0]
     return ""
 
 
@@ -216,6 +225,9 @@ def _complaint(what: str, command: Sequence[str], said: str) -> str:
 def _killed_with_caller(process: "subprocess.Popen[str]") -> Iterator[None]:
     _running.add(process)
     try:
+        stopped = getattr(_worker, "stopped", None)
+        if stopped and stopped.is_set():
+            _kill(process)  # it was started after the others had been killed
         yield
     finally:
         _running.discard(process)

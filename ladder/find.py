@@ -40,12 +40,15 @@ def find_videos(paths: Iterable[Path]) -> Found:
     return Found(tuple(dict.fromkeys(videos)), skipped)
 
 
-def _files(folder: Path) -> Iterator[Path]:
+def _files(folder: Path, above: frozenset[Path] = frozenset()) -> Iterator[Path]:
+    real = folder.resolve()
+    if real in above:
+        return
     for path in sorted(folder.iterdir()):
         if path.name.startswith("."):
             continue
         if path.is_dir():
-            yield from _files(path)
+            yield from _files(path, above | {real})
         elif path.is_file():
             yield path
 

@@ -14,6 +14,7 @@ from ladder.probe import VideoInfo, open_video
 Pixels = npt.NDArray[np.uint8]
 
 _SEEK_BEYOND_S = 4.0  # a jump costs decoding from a key frame on: shorter ways are decoded through
+_CLOCK_S = 0.001  # coarsest clock of a container: Matroska rounds times to it
 _CUT_SHORT_S = 0.5  # a file that ends this much before its header says is damaged
 
 
@@ -55,11 +56,12 @@ def frames_at(info: VideoInfo, times_s: Sequence[float], size: tuple[int, int]) 
     with open_video(info.path) as (container, stream):
         last: VideoFrame | None = None
         for frame in _decode_towards(container, stream, times_s, shown):
-            half_step = 0.5 / float(info.fps)
-            while len(shown) < len(times_s) and _time_s(stream, frame) >= (
-                times_s[len(shown)] - half_step
+            while (
+                last is not None
+                and len(shown) < len(times_s)
+                and (times_s[len(shown)] + _CLOCK_S < _time_s(stream, frame))
             ):
-                shown.append(_upright(frame, info.rotation, size))
+                shown.append(_upright(last, info.rotation, size))
             last = frame
             if len(shown) == len(times_s):
                 break
@@ -111,21 +113,36 @@ def _decode_towards(
     """Frames in order, jumping ahead where the next wanted time is far; `shown` grows outside."""
     position_s = 0.0
     while len(shown) < len(times_s):
-        wanted_s = times_s[len(shown)]
-        if wanted_s - position_s > _SEEK_BEYOND_S and stream.time_base:
-            start = stream.start_time or 0
-            container.seek(start + int(wanted_s / stream.time_base), stream=stream)
-        is_at_end = True
-        for frame in container.decode(stream):
+        wanted = len(shown)
+        is_far = times_s[wanted] - position_s > _SEEK_BEYOND_S
+        frames = _from(container, stream, times_s[wanted]) if is_far else container.decode(stream)
+        for frame in frames:
             yield frame
             position_s = _time_s(stream, frame)
             if len(shown) == len(times_s):
                 return
-            if times_s[len(shown)] - position_s > _SEEK_BEYOND_S:
-                is_at_end = False
+            # not before it has been reached: the key frame before it may lie far back
+            if len(shown) > wanted and times_s[len(shown)] - position_s > _SEEK_BEYOND_S:
                 break
-        if is_at_end:
+        else:
             return
+
+
+def _from(container: InputContainer, stream: VideoStream, wanted_s: float) -> Iterator[VideoFrame]:
+    """Frames from one at or before `wanted_s` on; without an index the first jump may miss it."""
+    assert stream.time_base
+    start, back_s = stream.start_time or 0, 0.0
+    while True:
+        target_s = max(0.0, wanted_s - back_s)
+        container.seek(start + int(target_s / stream.time_base), stream=stream)
+        frames = container.decode(stream)
+        first = next(frames, None)
+        if target_s == 0 or (first is not None and _time_s(stream, first) <= wanted_s):
+            break
+        back_s = 2 * back_s or _SEEK_BEYOND_S
+    if first is not None:
+        yield first
+        yield from frames
 
 
 def _time_s(stream: VideoStream, frame: VideoFrame) -> float:

@@ -43,7 +43,11 @@ def plan_labels(folder: Path, models: Sequence[str]) -> LabelPlan:
     known = {row.key: row for row in labels_table(folder).rows()}
     encodes = [row for row in encodes_table(folder).rows() if row.status == "ok"]
     done = [
-        label for row in encodes if (label := known.get(row.key)) and _is_labelled(label, models)
+        label
+        for row in encodes
+        if (label := known.get(row.key))
+        and _is_labelled(label, models)
+        and not _is_newer_than_label(folder, row)
     ]
     keys = {label.key for label in done}
     return LabelPlan(tuple(row for row in encodes if row.key not in keys), tuple(done))
@@ -128,7 +132,7 @@ def _label(
             pix_fmt=common_pix_fmt(encode, source, models),
             warnings=";".join(_warnings(encode, source, pairing)),
         )
-        _keep_log(folder / "vmaf" / f"{row.encode_path}.json.gz", text)
+        _keep_log(_log_path(folder, row.encode_path), text)
     except (LadderError, OSError) as error:
         return replace(label, status="error", error=str(error))
     return replace(label, label_s=time.monotonic() - started)
@@ -152,7 +156,7 @@ def _labelled(
         psnr_y=sum(luma) / len(luma),
         frames_source=pairing.frames_source,
         frames_encode=pairing.frames_encode,
-        frames_compared=(len(luma) - 1) * subsample + 1,
+        frames_compared=len(luma),
         pairing=pairing.by,
         libvmaf_version=log.version,
     )
@@ -190,6 +194,18 @@ def _keep_log(path: Path, text: str) -> None:
     # no time stamp inside: the same log makes the same file
     part.write_bytes(gzip.compress(text.encode(), mtime=0))
     part.replace(path)
+
+
+def _is_newer_than_label(folder: Path, row: EncodeRow) -> bool:
+    """Whether the encode was made again after it was labelled."""
+    log, encode = _log_path(folder, row.encode_path), folder / row.encode_path
+    if not (log.is_file() and encode.is_file()):
+        return False
+    return encode.stat().st_mtime_ns > log.stat().st_mtime_ns
+
+
+def _log_path(folder: Path, encode_path: str) -> Path:
+    return folder / "vmaf" / f"{encode_path}.json.gz"
 
 
 def _is_labelled(label: LabelRow, models: Sequence[str]) -> bool:

@@ -178,7 +178,7 @@ class Table(Generic[R]):
                 column: _value(cell, self._types[column])
                 for column, cell in zip(self.columns, cells, strict=True)
             }
-        except ValueError as error:
+        except (ValueError, ZeroDivisionError) as error:
             raise TableError(f"{self.path}, row {cells[0]}: {error}") from error
         return self._row_type(**values)
 

@@ -282,9 +282,14 @@ def _source_failure(name: str, path: Path, error: LadderError) -> EncodeRow:
 
 
 def _source_name(path: Path, names: dict[str, str]) -> str:
-    """The file's stem; with a mark of its path behind it if another source has that stem."""
+    """The file's stem; with a mark of its path behind it if another source has that stem.
+
+    It becomes a folder beside the stages' own files, so it must not hide, climb, or look like one.
+    """
     full = str(path.absolute())
-    name = path.stem
+    name = path.stem.lstrip(".") or "source"
+    if name.lower().endswith((".csv", ".part")):
+        name += "_"
     if names.get(name, full) != full:
         mark = hashlib.blake2b(os.fsencode(full), digest_size=3).hexdigest()
         name = f"{name}-{mark}"

@@ -75,8 +75,10 @@ def vmaf_args(
     Input 0 is the encode, input 1 the source. The encode is brought to the source's display size,
     never the source down; both to one pixel format and limited range.
     """
-    distorted = _side(encode, source, pairing, models)
-    reference = _side(source, source, pairing, models)
+    pix_fmt = common_pix_fmt(encode, source, models)
+    distorted = _side(encode, source, pairing, pix_fmt)
+    # an option of no effect: ffmpeg-python takes two inputs that are alike for one
+    reference = _side(source, source, pairing, pix_fmt, stream_loop=0)
     options = {
         "log_fmt": "json",
         "log_path": _LOG,
@@ -125,11 +127,11 @@ def parse_log(log: str) -> VmafLog:
     try:
         parsed = json.loads(log)
         frames = [frame["metrics"] for frame in parsed["frames"]]
+        metrics = {name: [float(frame[name]) for frame in frames] for name in (frames or [{}])[0]}
     except (ValueError, KeyError, TypeError) as error:
         raise VmafError(f"libvmaf's log is not what it should be: {error!r}") from error
     if not frames:
         raise VmafError("libvmaf compared no frames: do encode and source overlap in time?")
-    metrics = {name: [float(frame[name]) for frame in frames] for name in frames[0]}
     for name, values in metrics.items():
         if not all(map(math.isfinite, values)):
             raise VmafError(f"libvmaf gave a {name} that is not a number")
@@ -170,16 +172,17 @@ def frame_shift(encode: VideoInfo, source: VideoInfo) -> int:
 
 
 def _side(
-    video: VideoInfo, source: VideoInfo, pairing: Pairing, models: Sequence[str]
+    video: VideoInfo, source: VideoInfo, pairing: Pairing, pix_fmt: str, **options: int
 ) -> graph.nodes.FilterableStream:
     width, height = source.display_size
-    picture = graph.input(file_url(video.path), protocol_whitelist="file,crypto,data")["V:0"]
+    url, allowed = file_url(video.path), "file,crypto,data"
+    picture = graph.input(url, protocol_whitelist=allowed, **options)["V:0"]
     if video.is_interlaced:
         picture = picture.filter("bwdif", mode="send_frame", deint="all")
     picture = (
         picture.filter("scale", width, height, flags="bicubic", in_range="auto", out_range="tv")
         .filter("setsar", 1)
-        .filter("format", common_pix_fmt(video, source, models))
+        .filter("format", pix_fmt)
     )
     if pairing.by == "index":
         # a clock of one tick a frame: Matroska's milliseconds cost 20 VMAF points at 29.97 fps

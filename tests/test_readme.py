@@ -52,7 +52,8 @@ def test_a_newcomer_needs_one_command(heading: str, command: str) -> None:
 
 def test_the_tree_is_the_tree() -> None:
     tree = next(block for block in BLOCKS if block.startswith("ladder/"))
-    told, folders = set(), []
+    told: set[str] = set()
+    folders: list[str] = []
     for line in tree.splitlines():
         depth, name = (len(line) - len(line.lstrip())) // 4, line.split()[0]
         folders = [*folders[:depth], name]

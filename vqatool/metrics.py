@@ -29,7 +29,7 @@ class Agreement:
     rmse: float
 
 
-def agreement(predictions: Sequence[float], labels: Sequence[float]) -> Agreement:
+def agreement(predictions: Sequence[float] | Values, labels: Sequence[float] | Values) -> Agreement:
     """How well `predictions` agree with `labels`, both one value a video."""
     predicted, actual = np.asarray(predictions, float), np.asarray(labels, float)
     if len(predicted) < _FEWEST or np.ptp(predicted) == 0 or np.ptp(actual) == 0:

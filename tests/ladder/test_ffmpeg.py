@@ -173,9 +173,16 @@ def test_a_vmaf_model_is_believed_only_after_it_ran(ffmpeg: Ffmpeg) -> None:
         require_vmaf_models(ffmpeg, ["vmaf_v0.6.1", "vmaf_v9.9.9"])
 
 
-def test_a_model_that_is_listed_but_fails_is_refused(fake_ffmpeg: FakeFfmpeg) -> None:
-    ffmpeg = find_ffmpeg(fake_ffmpeg("listing", body="echo could not load model >&2; exit 1"))
-    with pytest.raises(CapabilityError, match="could not load model"):
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [("echo could not load model >&2; exit 1", "could not load model"), ("exit 1", "vmaf_v0")],
+    ids=["with a reason", "without a word"],
+)
+def test_a_model_that_is_listed_but_fails_is_refused(
+    fake_ffmpeg: FakeFfmpeg, body: str, says: str
+) -> None:
+    ffmpeg = find_ffmpeg(fake_ffmpeg("listing", body=body))
+    with pytest.raises(CapabilityError, match=says):
         require_vmaf_models(ffmpeg, ["vmaf_v0.6.1"])
 
 

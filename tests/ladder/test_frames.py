@@ -63,7 +63,8 @@ def test_the_frames_asked_for_come_in_order_and_exactly(make_video: MakeVideo) -
     assert seen(video, [n / 25 for n in range(24)]) == list(range(24))
     assert seen(video, [0.0, 0.2, 0.48, 0.92]) == [0, 5, 12, 23]
     pixels = frames_at(probe(video), [0.2], (32, 24))
-    assert (pixels.shape, pixels.dtype) == ((1, 24, 32, 3), np.uint8)
+    assert pixels.shape == (1, 24, 32, 3)
+    assert pixels.dtype == np.uint8
 
 
 def test_a_frame_asked_for_twice_comes_twice(make_video: MakeVideo) -> None:
@@ -276,7 +277,8 @@ def test_colours_are_those_the_file_is_tagged_with(make_video: MakeVideo) -> Non
 def test_first_luma_is_the_luma_of_the_first_frames(make_video: MakeVideo) -> None:
     info = probe(counter(make_video, fps=25, frames=24, gop=12))
     luma_THW = first_luma(info, 5, (32, 24))
-    assert (luma_THW.shape, luma_THW.dtype) == ((5, 24, 32), np.uint8)
+    assert luma_THW.shape == (5, 24, 32)
+    assert luma_THW.dtype == np.uint8
     steps = np.diff(luma_THW.astype(int).mean(axis=(1, 2)))
     assert steps == pytest.approx(STEP, abs=1)
     assert first_luma(info, 100, (32, 24)).shape == (24, 24, 32)

@@ -1,8 +1,8 @@
 """Netflix's own published figures, where their files are at hand.
 
 Name a folder that holds them in $VQATOOL_NETFLIX_FILES: the files of Netflix/vmaf_resource on
-GitHub, python/test/resource/mp4 and /yuv. The figures stand in Netflix/vmaf: resource/doc/ffmpeg.md and
-python/test/vmafexec_test.py (test_run_vmafexec_runner_yuv420p10le_b).
+GitHub, python/test/resource/mp4 and /yuv. The figures stand in Netflix/vmaf:
+resource/doc/ffmpeg.md and python/test/vmafexec_test.py (test_run_vmafexec_runner_yuv420p10le_b).
 """
 
 import os

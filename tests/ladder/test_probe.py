@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import socket
 from fractions import Fraction
 from pathlib import Path
 
@@ -70,11 +71,21 @@ def test_the_frame_rate_is_exact_and_a_constant_one_is_seen_as_such(
     assert count_frames(video) == round(0.6 * fps)
 
 
-def test_uneven_steps_are_a_variable_frame_rate(make_video: MakeVideo) -> None:
-    keep = ("-vf", "select='lt(n,6)+gt(n,20)*not(mod(n,3))'", "-fps_mode", "passthrough", *EXACT)
-    for suffix in ("mp4", "mkv"):
-        info = probe(make_video(f"vfr.{suffix}", "testsrc2=size=64x64:rate=25:duration=1.6", keep))
-        assert info.is_vfr
+@pytest.mark.parametrize("suffix", ["mp4", "mkv"])
+@pytest.mark.parametrize(
+    ("kind", "select"),
+    [
+        ("mixed", "lt(n,6)+gt(n,20)*not(mod(n,3))"),
+        ("one-gap", "not(between(n,10,14))"),
+        ("bursts", "lt(mod(n,8),3)"),
+    ],
+)
+def test_uneven_steps_are_a_variable_frame_rate(
+    make_video: MakeVideo, kind: str, select: str, suffix: str
+) -> None:
+    keep = ("-vf", f"select='{select}'", "-fps_mode", "passthrough", *EXACT)
+    info = probe(make_video(f"{kind}.{suffix}", "testsrc2=size=64x64:rate=25:duration=1.6", keep))
+    assert info.is_vfr
 
 
 @pytest.mark.parametrize("degrees", [90, 180, 270])
@@ -196,9 +207,16 @@ def test_cover_art_in_a_music_file_is_no_video(make_video: MakeVideo) -> None:
 
 def test_a_playlist_that_poses_as_a_video_does_not_reach_the_network(tmp_path: Path) -> None:
     playlist = tmp_path / "playlist.mp4"
-    playlist.write_text("#EXTM3U\n#EXTINF:1,\nhttp://127.0.0.1:9/never.ts\n#EXT-X-ENDLIST\n")
-    with pytest.raises(VideoError):
-        probe(playlist)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        url = f"http://127.0.0.1:{server.getsockname()[1]}/clip.ts"
+        playlist.write_text(
+            f"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\n{url}\n#EXT-X-ENDLIST\n"
+        )
+        with pytest.raises(VideoError):
+            probe(playlist)
+        server.setblocking(False)
+        with pytest.raises(BlockingIOError):  # nobody called
+            server.accept()
 
 
 @pytest.mark.parametrize(

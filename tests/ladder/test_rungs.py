@@ -32,6 +32,7 @@ PUBLISHED = {  # kbit/s and height in the order of the papers, on 16:9
         ({"height_px": 720.0, "crf": 20}, "height_px is 720.0"),
         ({"height_px": "720", "crf": 20}, "height_px is '720'"),
         ({"height_px": True, "crf": 20}, "height_px is True"),
+        ({"height_px": 720, "crf": True}, "crf is True"),
         ({"height_px": 720, "crf": 0}, "crf is 0, not 1 to 51"),
         ({"height_px": 720, "crf": 52}, "crf is 52, not 1 to 51"),
         ({"height_px": 720, "crf": 64, "codec": "libsvtav1"}, "crf is 64, not 1 to 63"),

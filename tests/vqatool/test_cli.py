@@ -144,12 +144,12 @@ def test_names_that_look_like_markup_or_are_no_text_are_only_names(
     video = sorted(labelled.rglob("*.mp4"))[0].read_bytes()
     names = [b"[red]a[/nope].mp4", b"line\nbreak.mp4", b"caf\xe9.mp4", b"-dash, 'quote' \".mp4"]
     for name in names:
-        Path(os.fsdecode(os.path.join(os.fsencode(tmp_path), name))).write_bytes(video)
+        (tmp_path / os.fsdecode(name)).write_bytes(video)
     out = tmp_path / "report.csv"
     done = vqatool("score", tmp_path, "-o", out, "-m", small_model, "--device", "cpu")
     assert done.exit_code == 0
     told = report_table(out).rows()
-    assert {os.path.basename(os.fsencode(row.path)) for row in told} == set(names)
+    assert {os.fsencode(Path(row.path).name) for row in told} == set(names)
     assert len({row.score for row in told}) == 1
 
 

@@ -17,7 +17,7 @@ def test_the_clip_is_a_real_one() -> None:
 
 
 def test_without_its_package_the_demo_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(demo.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(demo, "find_spec", lambda name: None)
     with pytest.raises(CapabilityError, match="pip install"):
         demo_clip()
 
