@@ -9,7 +9,7 @@ from pathlib import Path
 from ladder.errors import LadderError, VmafError
 from ladder.ffmpeg import VMAF_MODELS, Ffmpeg, require_vmaf_models, run_parallel, split_cores
 from ladder.probe import VideoInfo, count_frames, probe
-from ladder.tables import EncodeRow, LabelRow, Table
+from ladder.tables import EncodeRow, LabelRow, Table, work_lock
 from ladder.transcode import encodes_table, remove_parts
 from ladder.vmaf import (
     Pairing,
@@ -65,8 +65,7 @@ def make_labels(
 ) -> Iterator[LabelRow]:
     """Label every encode of `plan` and yield its row when it stands in `labels.csv`.
 
-    A pair that fails becomes a row with the reason and no figures. The caller holds
-    `work_lock(folder)`.
+    A pair that fails becomes a row with the reason and no figures.
 
     Args:
         plan: from `plan_labels` for the same folder and models.
@@ -76,11 +75,12 @@ def make_labels(
         jobs: encodes labelled at once; None: one for each core, four at most.
         subsample: every n-th frame is measured; odd, since even steps are biased.
         on_progress: told an encode's path and the share of it that is done.
+
+    Raises:
+        CapabilityError: libvmaf or a model is missing.
+        TableError: another run works on the folder.
     """
     require_vmaf_models(ffmpeg, models)
-    table = labels_table(folder)
-    table.mend()
-    remove_parts(folder)
     at_once, threads = split_cores(jobs)
 
     def label(row: EncodeRow) -> LabelRow:
@@ -89,9 +89,13 @@ def make_labels(
 
         return _label(row, folder, ffmpeg, models, threads, subsample, on_share)
 
-    for row in run_parallel(label, plan.jobs, at_once):
-        yield table.append(row)
-    table.rewrite(sorted(table.rows(), key=lambda row: row.key))
+    with work_lock(folder):
+        table = labels_table(folder)
+        table.mend()
+        remove_parts(folder)
+        for row in run_parallel(label, plan.jobs, at_once):
+            yield table.append(row)
+        table.rewrite(sorted(table.rows(), key=lambda row: row.key))
 
 
 def _label(

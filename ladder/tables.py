@@ -189,7 +189,6 @@ def work_lock(folder: Path) -> FileLock:
     Raises:
         TableError: another run holds it.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder / ".lock")
     try:
         lock.acquire(timeout=0)

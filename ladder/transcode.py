@@ -11,27 +11,12 @@ from pathlib import Path
 
 import ffmpeg as graph
 
+from ladder.codecs import COST, encoder_settings
 from ladder.errors import LadderError
 from ladder.ffmpeg import Ffmpeg, file_url, run, run_parallel, split_cores
 from ladder.probe import VideoInfo, count_frames, probe
 from ladder.rungs import Rung, fitting
-from ladder.tables import EncodeRow, Table
-
-GOP_S = 2
-"""Seconds between key frames, closed groups, as streaming segments want them."""
-
-_Settings = dict[str, str | int]
-
-_EFFORT: dict[
-    str, _Settings
-] = {  # settings of a good production compromise, fixed so that rungs stay comparable
-    "libx264": {"preset": "medium"},
-    "libx265": {"preset": "fast"},
-    "libsvtav1": {"preset": 8},
-    "libvpx-vp9": {"deadline": "good", "cpu-used": 4, "row-mt": 1},
-}
-_COST = {"libx264": 1.0, "libx265": 2.5, "libsvtav1": 1.0, "libvpx-vp9": 2.5}
-"""Rough seconds a pixel costs against x264: they weigh the remaining work for the ETA."""
+from ladder.tables import EncodeRow, Table, work_lock
 
 OnProgress = Callable[[str, float], None]
 """Told an encode's path and the share of it that is done, from any thread."""
@@ -50,7 +35,7 @@ class EncodeJob:
     def cost(self) -> float:
         """Weight of the work, for the ETA: pixels of source and encode, by codec."""
         width, height = self.rung.size_for(self.source.display_size)
-        pixels = width * height * _COST[self.rung.codec] + 0.2 * self.source.width_px**2
+        pixels = width * height * COST[self.rung.codec] + 0.2 * self.source.width_px**2
         return pixels * max(self.source.duration_s, 0.1)
 
 
@@ -104,7 +89,7 @@ def make_encodes(
 ) -> Iterator[EncodeRow]:
     """Make every encode of `plan` and yield its row when it stands in `encodes.csv`.
 
-    An encode that fails becomes a row with the reason. The caller holds `work_lock(folder)`.
+    An encode that fails becomes a row with the reason.
 
     Args:
         plan: from `plan_ladder` for the same folder.
@@ -112,20 +97,31 @@ def make_encodes(
         ffmpeg: program to run.
         jobs: encodes made at once; None: one for each core, four at most.
         on_progress: told how far each encode is.
+
+    Raises:
+        CapabilityError: an encoder is missing.
+        TableError: another run works on the folder.
     """
     ffmpeg.require_encoders([job.rung.codec for job in plan.jobs])
-    table = encodes_table(folder)
-    table.mend()
-    remove_parts(folder)
-    for row in plan.failed:
-        yield table.append(row)
     at_once, threads = split_cores(jobs)
 
     def encode(job: EncodeJob) -> EncodeRow:
         return _encode(job, ffmpeg, threads, lambda share: on_progress(job.row.key, share))
 
-    for row in run_parallel(encode, plan.jobs, at_once):
-        yield table.append(row)
+    folder.mkdir(parents=True, exist_ok=True)
+    with work_lock(folder):
+        table = encodes_table(folder)
+        table.mend()
+        remove_parts(folder)
+        for row in plan.failed:
+            yield table.append(row)
+        for row in run_parallel(encode, plan.jobs, at_once):
+            yield table.append(row)
+        _settle(table, plan)
+
+
+def _settle(table: Table[EncodeRow], plan: LadderPlan) -> None:
+    """Sort the rows, without the failures of sources that could be read this time."""
     readable = {row.source_path for row in [*(job.row for job in plan.jobs), *plan.done]}
     rows = (row for row in table.rows() if row.encode_path or row.source_path not in readable)
     table.rewrite(sorted(rows, key=lambda row: row.key))
@@ -145,10 +141,7 @@ def transcode_args(source: VideoInfo, rung: Rung, out: Path, *, threads: int = 0
         .filter("format", "yuv420p10le" if source.bit_depth > 8 else "yuv420p")
     )
     settings = {
-        "c:v": rung.codec,
-        **_EFFORT[rung.codec],
-        **_rate_settings(rung),
-        **_gop_settings(rung.codec, round(source.fps * GOP_S)),
+        **encoder_settings(rung, source.fps),
         "fps_mode": "passthrough",  # never drop or repeat a frame: labels pair frames by index
         "threads": threads,
         "map_metadata": -1,
@@ -210,26 +203,6 @@ def _measured(row: EncodeRow, encode: Path, ffmpeg: Ffmpeg) -> EncodeRow:
         size_bytes=info.size_bytes,
         ffmpeg_version=ffmpeg.version,
     )
-
-
-def _rate_settings(rung: Rung) -> _Settings:
-    if rung.bitrate_kbps is None:
-        # VP9 reads a CRF as a cap on quality unless the bitrate is set to 0
-        uncapped: _Settings = {"b:v": 0} if rung.codec == "libvpx-vp9" else {}
-        return {"crf": rung.crf or 0, **uncapped}
-    bitrate, peak = f"{rung.bitrate_kbps}k", f"{2 * rung.bitrate_kbps}k"
-    if rung.codec == "libsvtav1":
-        return {"b:v": bitrate}  # SVT-AV1 refuses a cap outside of CRF
-    return {"b:v": bitrate, "maxrate": peak, "bufsize": peak}
-
-
-def _gop_settings(codec: str, frames: int) -> _Settings:
-    if codec == "libx264":
-        return {"g": frames, "keyint_min": frames, "sc_threshold": 0}
-    if codec == "libx265":
-        closed = f"keyint={frames}:min-keyint={frames}:scenecut=0:open-gop=0:log-level=error"
-        return {"x265-params": closed}
-    return {"g": frames}
 
 
 def _rungs_for(info: VideoInfo, ladder: Sequence[Rung]) -> tuple[Rung, ...]:

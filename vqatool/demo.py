@@ -1,7 +1,7 @@
 """The whole pipeline on a real clip: ladder, labels, scores, side by side."""
 
-from importlib.util import find_spec
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 from rich.table import Table

@@ -6,7 +6,7 @@ from pathlib import Path
 from ladder.ffmpeg import Ffmpeg
 from ladder.label import make_labels, plan_labels
 from ladder.rungs import Rung
-from ladder.tables import EncodeRow, LabelRow, work_lock
+from ladder.tables import EncodeRow, LabelRow
 from ladder.transcode import make_encodes, plan_ladder
 from vqatool.errors import TrainingDataError
 from vqatool.predict import Predictor
@@ -24,7 +24,7 @@ def run_ladder(
         say(f"{len(plan.done)} encodes are there already")
     rows = list(plan.done)
     costs = {job.row.key: job.cost for job in plan.jobs}
-    with work_lock(folder), WorkProgress(console(), "encoding", costs) as progress:
+    with WorkProgress(console(), "encoding", costs) as progress:
         for row in make_encodes(plan, folder, ffmpeg, jobs=jobs, on_progress=progress.share):
             progress.done(row.key, row.key)
             rows.append(row)
@@ -44,7 +44,7 @@ def run_label(
         say(f"{len(plan.done)} labels are there already")
     rows = list(plan.done)
     costs = {row.key: float(row.frame_count or 1) for row in plan.jobs}
-    with work_lock(folder), WorkProgress(console(), "labelling", costs) as progress:
+    with WorkProgress(console(), "labelling", costs) as progress:
         made = make_labels(
             plan, folder, ffmpeg, models, jobs=jobs, subsample=subsample, on_progress=progress.share
         )

@@ -20,7 +20,7 @@ from ladder.errors import CapabilityError
 from ladder.ffmpeg import ENCODERS, Ffmpeg, find_ffmpeg, run
 from ladder.probe import VideoInfo, count_frames, probe
 from ladder.rungs import Rung
-from ladder.tables import EncodeRow, work_lock
+from ladder.tables import EncodeRow
 from ladder.transcode import (
     GOP_S,
     encodes_table,
@@ -51,8 +51,7 @@ def ladder(
     sources: Iterable[Path], rungs: Sequence[Rung], folder: Path, ffmpeg: Ffmpeg
 ) -> list[EncodeRow]:
     """Plan and make; the rows in the order of the finished table."""
-    with work_lock(folder):
-        rows = list(make_encodes(plan_ladder(sources, rungs, folder), folder, ffmpeg, jobs=1))
+    rows = list(make_encodes(plan_ladder(sources, rungs, folder), folder, ffmpeg, jobs=1))
     return sorted(rows, key=lambda row: row.key)
 
 
@@ -465,14 +464,13 @@ def test_a_dry_run_prints_commands_that_work(
 MAKE = """
 import sys
 from pathlib import Path
-from ladder import find_ffmpeg, make_encodes, plan_ladder, work_lock
+from ladder import find_ffmpeg, make_encodes, plan_ladder
 from ladder.rungs import Rung
 
 source, folder = Path(sys.argv[1]), Path(sys.argv[2])
 rungs = [Rung(height_px=48, crf=crf) for crf in range(30, 36)]
-with work_lock(folder):
-    for row in make_encodes(plan_ladder([source], rungs, folder), folder, find_ffmpeg(), jobs=2):
-        print(row.key, flush=True)
+for row in make_encodes(plan_ladder([source], rungs, folder), folder, find_ffmpeg(), jobs=2):
+    print(row.key, flush=True)
 """
 
 

@@ -84,6 +84,7 @@ def test_labelling_a_folder_that_is_not_there_does_not_make_it(tmp_path: Path) -
 def test_two_runs_never_write_the_same_folder(tmp_path: Path, real_clips: list[Path]) -> None:
     rungs = tmp_path / "two.toml"
     rungs.write_text(RUNGS)
+    (tmp_path / "w").mkdir()
     with work_lock(tmp_path / "w"):
         done = vqatool("ladder", real_clips[0], "-o", tmp_path / "w", "--rungs", rungs)
     assert done.exit_code == 2
