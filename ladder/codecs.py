@@ -9,9 +9,8 @@ GOP_S = 2
 
 Settings = dict[str, str | int]
 
-_EFFORT: dict[
-    str, Settings
-] = {  # settings of a good production compromise, fixed so that rungs stay comparable
+# a good production compromise, fixed so that rungs stay comparable
+_EFFORT: dict[str, Settings] = {
     "libx264": {"preset": "medium"},
     "libx265": {"preset": "fast"},
     "libsvtav1": {"preset": 8},

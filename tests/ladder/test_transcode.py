@@ -16,13 +16,13 @@ from pathlib import Path
 import av
 import pytest
 
+from ladder.codecs import GOP_S
 from ladder.errors import CapabilityError
 from ladder.ffmpeg import ENCODERS, Ffmpeg, find_ffmpeg, run
 from ladder.probe import VideoInfo, count_frames, probe
 from ladder.rungs import Rung
 from ladder.tables import EncodeRow
 from ladder.transcode import (
-    GOP_S,
     encodes_table,
     make_encodes,
     plan_ladder,
