@@ -55,20 +55,18 @@ def frames_at(info: VideoInfo, times_s: Sequence[float], size: tuple[int, int]) 
     shown: list[Pixels] = []
     with open_video(info.path) as (container, stream):
         last: VideoFrame | None = None
-        for frame in _decode_towards(container, stream, times_s, shown):
-            while (
-                last is not None
-                and len(shown) < len(times_s)
-                and (times_s[len(shown)] + _CLOCK_S < _time_s(stream, frame))
-            ):
+        last_s = 0.0
+        for time_s, frame in _decode_towards(info, container, stream, times_s, shown):
+            # a frame is on the screen until the next one comes
+            while last and len(shown) < len(times_s) and times_s[len(shown)] + _CLOCK_S < time_s:
                 shown.append(_upright(last, info.rotation, size))
-            last = frame
+            last, last_s = frame, time_s
             if len(shown) == len(times_s):
                 break
         if last is None:
             raise VideoError("damaged", f"{info.path} has not one frame that can be decoded")
         if len(shown) < len(times_s):
-            _refuse_cut_short(info, _time_s(stream, last), times_s[-1])
+            _refuse_cut_short(info, last_s, min(times_s[-1], info.duration_s))
             end = _upright(last, info.rotation, size)
             shown += [end] * (len(times_s) - len(shown))
     return np.stack(shown)
@@ -90,7 +88,7 @@ def first_luma(info: VideoInfo, count: int, size: tuple[int, int]) -> Pixels:
 def require_whole(info: VideoInfo) -> None:
     """Raise VideoError if the last packets that the header promises are not in the file."""
     with open_video(info.path) as (container, stream):
-        if not stream.time_base or not info.duration_s:
+        if info.is_bare or not stream.time_base:
             return
         start = stream.start_time or 0
         target = start + int(max(0.0, info.duration_s - 2) / stream.time_base)
@@ -105,49 +103,60 @@ def require_whole(info: VideoInfo) -> None:
 
 
 def _decode_towards(
+    info: VideoInfo,
     container: InputContainer,
     stream: VideoStream,
     times_s: Sequence[float],
     shown: Sequence[Pixels],
-) -> Iterator[VideoFrame]:
-    """Frames in order, jumping ahead where the next wanted time is far; `shown` grows outside."""
+) -> Iterator[tuple[float, VideoFrame]]:
+    """(time, frame) in order, jumping to where the next wanted time is; `shown` grows outside."""
     position_s = 0.0
     while len(shown) < len(times_s):
         wanted = len(shown)
-        is_far = times_s[wanted] - position_s > _SEEK_BEYOND_S
-        frames = _from(container, stream, times_s[wanted]) if is_far else container.decode(stream)
-        for frame in frames:
-            yield frame
-            position_s = _time_s(stream, frame)
+        is_far = times_s[wanted] - position_s > _SEEK_BEYOND_S and not info.is_bare
+        frames = (
+            _timed_from(info, container, stream, times_s[wanted])
+            if is_far
+            else _timed(info, container, stream)
+        )
+        for position_s, frame in frames:
+            yield position_s, frame
             if len(shown) == len(times_s):
                 return
             # not before it has been reached: the key frame before it may lie far back
-            if len(shown) > wanted and times_s[len(shown)] - position_s > _SEEK_BEYOND_S:
+            is_reached = len(shown) > wanted and not info.is_bare
+            if is_reached and times_s[len(shown)] - position_s > _SEEK_BEYOND_S:
                 break
         else:
             return
 
 
-def _from(container: InputContainer, stream: VideoStream, wanted_s: float) -> Iterator[VideoFrame]:
+def _timed_from(
+    info: VideoInfo, container: InputContainer, stream: VideoStream, wanted_s: float
+) -> Iterator[tuple[float, VideoFrame]]:
     """Frames from one at or before `wanted_s` on; without an index the first jump may miss it."""
     assert stream.time_base
     start, back_s = stream.start_time or 0, 0.0
     while True:
         target_s = max(0.0, wanted_s - back_s)
         container.seek(start + int(target_s / stream.time_base), stream=stream)
-        frames = container.decode(stream)
+        frames = _timed(info, container, stream)
         first = next(frames, None)
-        if target_s == 0 or (first is not None and _time_s(stream, first) <= wanted_s):
+        if target_s == 0 or (first and first[0] <= wanted_s):
             break
         back_s = 2 * back_s or _SEEK_BEYOND_S
-    if first is not None:
+    if first:
         yield first
         yield from frames
 
 
-def _time_s(stream: VideoStream, frame: VideoFrame) -> float:
+def _timed(
+    info: VideoInfo, container: InputContainer, stream: VideoStream
+) -> Iterator[tuple[float, VideoFrame]]:
+    """(seconds from the first frame, frame); counted where a stream carries no timestamps."""
     start_s = float((stream.start_time or 0) * (stream.time_base or 0))
-    return (frame.time or 0.0) - start_s
+    for index, frame in enumerate(container.decode(stream)):
+        yield (float(index / info.fps) if frame.time is None else frame.time - start_s), frame
 
 
 def _upright(frame: VideoFrame, rotation: int, size: tuple[int, int]) -> Pixels:

@@ -45,6 +45,7 @@ class VideoInfo:
     sar: Fraction  # width over height of one pixel
     is_vfr: bool
     is_interlaced: bool
+    is_bare: bool  # an elementary stream without timestamps: it cannot be jumped in
     size_bytes: int
 
     @property
@@ -95,9 +96,7 @@ def probe(path: Path) -> VideoInfo:
         VideoError: no such file, not a video, no picture in it, or not one decodable frame.
     """
     with open_video(path) as (container, stream):
-        seconds = _packet_times(container, stream)
-        container.seek(0)
-        frame = next(container.decode(stream), None)
+        frame, seconds = _look_inside(container, stream)
         if frame is None:
             raise VideoError("damaged", f"{path} has not one frame that can be decoded")
         return _info(path, container, stream, frame, seconds)
@@ -117,14 +116,16 @@ def _info(
     seconds: list[float],
 ) -> VideoInfo:
     context = stream.codec_context
-    fps = stream.average_rate or stream.guessed_rate or Fraction(25)
+    # the average is wrong where a container's clock is taken for a rate, the guess where it varies
+    fps = min(filter(None, (stream.average_rate, stream.guessed_rate)), default=Fraction(25))
+    duration_s = _duration_s(container, stream, fps)
     return VideoInfo(
         path=path,
         width_px=frame.width,
         height_px=frame.height,
         fps=fps,
         frame_count=stream.frames or None,
-        duration_s=_duration_s(container, stream, fps),
+        duration_s=duration_s if seconds else float(count_frames(path) / fps),
         codec=context.codec.canonical_name,
         pix_fmt=frame.format.name,
         bit_depth=max((part.bits for part in frame.format.components), default=_BASE_DEPTH),
@@ -134,6 +135,7 @@ def _info(
         sar=stream.sample_aspect_ratio or Fraction(1),
         is_vfr=_is_uneven(seconds),
         is_interlaced=bool(frame.interlaced_frame) or context.field_order in _INTERLACED_ORDERS,
+        is_bare=not seconds,
         size_bytes=path.stat().st_size,
     )
 
@@ -143,9 +145,18 @@ def _is_moving(stream: VideoStream) -> bool:
     return not stream.disposition & Disposition.attached_pic
 
 
-def _packet_times(container: InputContainer, stream: VideoStream) -> list[float]:
-    packets = islice(container.demux(stream), _LOOKED_AT_PACKETS)
-    return sorted(float(p.pts * p.time_base) for p in packets if p.pts is not None)
+def _look_inside(
+    container: InputContainer, stream: VideoStream
+) -> tuple[VideoFrame | None, list[float]]:
+    """The first frame, and the times of the first packets in order of showing, in one pass."""
+    frame: VideoFrame | None = None
+    seconds: list[float] = []
+    for packet in islice(container.demux(stream), _LOOKED_AT_PACKETS):
+        if packet.pts is not None:
+            seconds.append(float(packet.pts * packet.time_base))
+        if frame is None:
+            frame = next(iter(packet.decode()), None)
+    return frame, sorted(seconds)
 
 
 def _is_uneven(seconds: list[float]) -> bool:

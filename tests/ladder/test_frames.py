@@ -58,6 +58,20 @@ def seen(video: Path, times_s: Sequence[float]) -> list[int]:
 # ---- which frames
 
 
+@pytest.mark.parametrize("times_s", [[0.0, 0.5, 1.0], [9.5], [0.1, 9.9], [30.0]])
+def test_a_bare_stream_without_timestamps_is_counted_through(
+    make_video: MakeVideo, times_s: list[float]
+) -> None:
+    video = counter(make_video, fps=5, frames=50, gop=10, suffix="264")
+    info = probe(video)
+    assert info.is_bare
+    require_whole(info)
+    assert info.duration_s * float(info.fps) == pytest.approx(50)
+    # such a stream may not tell its rate either: ask by what it was taken for
+    asked = [time_s * 5 / float(info.fps) for time_s in times_s]
+    assert seen(video, asked) == [min(int(time_s * 5), 49) for time_s in times_s]
+
+
 def test_the_frames_asked_for_come_in_order_and_exactly(make_video: MakeVideo) -> None:
     video = counter(make_video, fps=25, frames=24, gop=12)
     assert seen(video, [n / 25 for n in range(24)]) == list(range(24))

@@ -40,6 +40,7 @@ def test_the_facts_of_a_plain_video(source_video: Path) -> None:
         "sar": Fraction(1),
         "is_vfr": False,
         "is_interlaced": False,
+        "is_bare": False,
         "size_bytes": source_video.stat().st_size,
     }
     assert info.display_size == (192, 108)
