@@ -26,7 +26,7 @@ def run_ladder(
     costs = {job.row.key: job.cost for job in plan.jobs}
     with WorkProgress(console(), "encoding", costs) as progress:
         for row in make_encodes(plan, folder, ffmpeg, jobs=jobs, on_progress=progress.share):
-            progress.done(row.key, row.key)
+            progress.done(row.key)
             rows.append(row)
     return rows
 
@@ -49,7 +49,7 @@ def run_label(
             plan, folder, ffmpeg, models, jobs=jobs, subsample=subsample, on_progress=progress.share
         )
         for row in made:
-            progress.done(row.key, row.key)
+            progress.done(row.key)
             rows.append(row)
     return rows
 
@@ -69,6 +69,6 @@ def run_score(
     with WorkProgress(console(), "scoring", costs) as progress:
         made = write_report(videos, predictor, options, out, jobs=jobs or 2, is_forced=is_forced)
         for row in made:
-            progress.done(row.path, row.path)
+            progress.done(row.path)
             rows.append(row)
     return rows

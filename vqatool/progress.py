@@ -1,15 +1,14 @@
 """How far a stage is: a bar on a terminal, now and then a line elsewhere; all of it on stderr."""
 
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Self
 
 from rich.console import Console
 from rich.progress import (
     BarColumn,
-    MofNCompleteColumn,
     Progress,
-    TaskProgressColumn,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
@@ -20,23 +19,18 @@ from vqatool.terminal import shown
 _LINE_EVERY_S = 10.0
 
 
-class WorkProgress:
-    """Progress of pieces of unlike weight; the time left follows the weight that is left."""
+class _Bar:
+    """A bar that is gone when it is done; without a terminal, a line every ten seconds."""
 
-    def __init__(self, console: Console, what: str, costs: Mapping[str, float]) -> None:
-        self._console, self._what = console, what
-        self._costs = dict(costs)
-        self._total = sum(costs.values()) or 1.0
-        self._shares = dict.fromkeys(costs, 0.0)
-        self._finished = 0
+    def __init__(self, console: Console, what: str, total: float | None) -> None:
+        self._console = console
         self._started = self._said_at = time.monotonic()
         self._bar = Progress(
             TextColumn("{task.description}", markup=False),
             BarColumn(),
-            TaskProgressColumn(),
             TextColumn("{task.fields[count]}", markup=False),
             TimeElapsedColumn(),
-            TextColumn("left"),
+            TextColumn("left", markup=False),
             TimeRemainingColumn(),
             TextColumn("{task.fields[note]}", markup=False),
             console=console,
@@ -44,75 +38,67 @@ class WorkProgress:
             disable=not console.is_terminal,
             speed_estimate_period=120,
         )
-        self._task = self._bar.add_task(what, total=self._total, count="", note="")
+        self._task = self._bar.add_task(what, total=total, count="", note="")
+
+    def __enter__(self) -> Self:
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._bar.stop()
+
+    def _show(self, what: str, done: float, total: float, count: str, note: str = "") -> None:
+        self._bar.update(
+            self._task, description=what, completed=done, total=total, count=count, note=shown(note)
+        )
+        now = time.monotonic()
+        if self._console.is_terminal or now - self._said_at <= _LINE_EVERY_S:
+            return
+        self._said_at = now
+        left_s = (now - self._started) * (total - done) / done if done else 0.0
+        line = f"{what}: {count}, about {left_s:.0f} s left"
+        self._console.print(f"{line}, {note}" if note else line, soft_wrap=True)
+
+
+class WorkProgress(_Bar):
+    """Progress of pieces of unlike weight; the time left follows the weight that is left."""
+
+    def __init__(self, console: Console, what: str, costs: Mapping[str, float]) -> None:
+        self._what, self._costs = what, dict(costs)
+        self._total = sum(costs.values()) or 1.0
+        self._shares = dict.fromkeys(costs, 0.0)
+        self._finished = 0
+        super().__init__(console, what, self._total)
 
     def share(self, key: str, share: float) -> None:
         """Piece `key` is done to `share` (0 to 1); from any thread."""
         self._shares[key] = max(self._shares.get(key, 0.0), min(share, 1.0))
-        self._show()
+        self._tell()
 
-    def done(self, key: str, note: str = "") -> None:
-        """Piece `key` is finished; `note` is shown behind the bar."""
+    def done(self, key: str) -> None:
+        """Piece `key` is finished."""
         self._finished += 1
         self._shares[key] = 1.0
-        self._bar.update(self._task, note=shown(note))
-        self._show()
+        self._tell(key)
 
-    def _show(self) -> None:
-        done = sum(self._costs.get(key, 0.0) * share for key, share in self._shares.items())
-        count = f"{self._finished}/{len(self._costs)}"
-        self._bar.update(self._task, completed=done, count=count)
-        now = time.monotonic()
-        if not self._console.is_terminal and now - self._said_at > _LINE_EVERY_S:
-            self._said_at = now
-            part = done / self._total
-            left = (now - self._started) * (1 - part) / part if part else 0.0
-            self._console.print(
-                f"{self._what}: {count}, {part:.0%}, about {left:.0f} s left", soft_wrap=True
-            )
-
-    def __enter__(self) -> "WorkProgress":
-        self._bar.start()
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self._bar.stop()
+    def _tell(self, note: str = "") -> None:
+        shares = tuple(self._shares.items())  # other threads may add to it
+        done = sum(self._costs.get(key, 0.0) * share for key, share in shares)
+        count = f"{self._finished}/{len(self._costs)}, {done / self._total:.0%}"
+        self._show(self._what, done, self._total, count, note)
 
 
-@contextmanager
-def step_progress(console: Console, what: str) -> Iterator["StepProgress"]:
-    """A bar whose total is learned on the way, for training."""
-    progress = StepProgress(console, what)
-    with progress.bar:
-        yield progress
-
-
-class StepProgress:
-    """Counted steps of equal weight with a note, such as the current loss."""
+class StepProgress(_Bar):
+    """Progress of steps of equal weight, whose number is learned on the way."""
 
     def __init__(self, console: Console, what: str) -> None:
-        self._console, self._what = console, what
-        self._said_at = time.monotonic()
-        self.bar = Progress(
-            TextColumn("{task.description}", markup=False),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[note]}", markup=False),
-            console=console,
-            transient=True,
-            disable=not console.is_terminal,
-            speed_estimate_period=300,
-        )
-        self._task = self.bar.add_task(what, total=None, note="")
+        super().__init__(console, what, None)
 
-    def show(self, done: int, total: int, note: str = "", what: str | None = None) -> None:
-        """`done` of `total` steps."""
-        self._what = what or self._what
-        self.bar.update(self._task, completed=done, total=total, note=note, description=self._what)
-        now = time.monotonic()
-        if not self._console.is_terminal and now - self._said_at > _LINE_EVERY_S:
-            self._said_at = now
-            self._console.print(f"{self._what}: {done}/{total} {note}", soft_wrap=True)
+    def show(self, what: str, done: int, total: int, note: str = "") -> None:
+        """`done` of `total` steps; a note such as the current loss."""
+        self._show(what, done, total, f"{done}/{total}", note)

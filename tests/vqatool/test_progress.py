@@ -26,6 +26,7 @@ def test_the_time_left_follows_weight_and_not_number(out: io.StringIO) -> None:
         work.done("big")
     assert "encoding: 1/2, 10%" in first
     assert "encoding: 1/2, 55%" in out.getvalue()
+    assert "small" in first
     assert "encoding: 2/2, 100%, about 0 s left" in out.getvalue()
 
 
@@ -43,10 +44,11 @@ def test_pieces_nobody_planned_do_no_harm(out: io.StringIO) -> None:
 
 
 def test_steps_are_told_with_their_note(out: io.StringIO) -> None:
-    steps = StepProgress(Console(file=out, width=100), "training")
-    with steps.bar:
-        steps.show(3, 10, "quality 0.1")
-    assert out.getvalue() == "training: 3/10 quality 0.1\n"
+    with StepProgress(Console(file=out, width=100), "decoding") as steps:
+        steps.show("training", 3, 10, "quality 0.1")
+    line = out.getvalue()
+    assert line.startswith("training: 3/10, about ")
+    assert line.endswith(" s left, quality 0.1\n")
 
 
 def test_what_a_terminal_could_stumble_over_is_marked() -> None:

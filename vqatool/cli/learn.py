@@ -73,7 +73,7 @@ def train(
         vqatool train encodes --epochs 60 -o model.safetensors
     """
     from vqatool.learner import Progress, TrainConfig
-    from vqatool.progress import step_progress
+    from vqatool.progress import StepProgress
     from vqatool.recipes import LossWeights
     from vqatool.terminal import console, say
     from vqatool.train import train as learn
@@ -85,12 +85,12 @@ def train(
         **settings,
     )
     target = out or folder / MODEL_NAME
-    with step_progress(console(), "training") as progress:
+    with StepProgress(console(), "training") as progress:
 
         def show(now: Progress) -> None:
             terms = ", ".join(f"{name} {value:.3f}" for name, value in now.terms.items())
             note = terms if now.val_srcc is None else f"{terms}, val SRCC {now.val_srcc:.3f}"
-            progress.show(now.step, now.steps, note, "training")
+            progress.show("training", now.step, now.steps, note)
 
         checkpoint = learn(
             folder,
@@ -99,7 +99,7 @@ def train(
             init=_checkpoint_named(init),
             device=device_or_usage(device),
             on_progress=show,
-            on_decoded=lambda done, total: progress.show(done, total, what="decoding"),
+            on_decoded=lambda done, total: progress.show("decoding", done, total),
         )
     found = checkpoint.card.validation
     say(
