@@ -12,6 +12,7 @@ from scipy import optimize, stats
 Values = npt.NDArray[np.float64]
 
 _FEWEST = 3
+_FEWEST_FOR_CURVE = 5  # four parameters go through any four points
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,10 +56,12 @@ def srcc(predictions: Sequence[float] | Values, labels: Sequence[float] | Values
 def logistic_fit(predictions: Values, labels: Values) -> Values:
     """Predictions mapped onto labels by (a - b) / (1 + e^(-(x - c) / |d|)) + b, least squares.
 
-    The mapping of the Video Quality Experts Group's tests. Where the fit does not converge, or ends
-    worse than a straight line, the line is taken.
+    The mapping of the Video Quality Experts Group's tests. Where there are fewer than five points,
+    the fit does not converge, or it ends worse than a straight line, the line is taken.
     """
     line = np.polyval(np.polyfit(predictions, labels, 1), predictions)
+    if len(predictions) < _FEWEST_FOR_CURVE:
+        return np.asarray(line, dtype=np.float64)
     start = (labels.max(), labels.min(), predictions.mean(), predictions.std())
     try:
         with warnings.catch_warnings():

@@ -143,7 +143,7 @@ def test_names_that_look_like_markup_or_are_no_text_are_only_names(
     tmp_path: Path, labelled: Path, small_model: Path
 ) -> None:
     video = sorted(labelled.rglob("*.mp4"))[0].read_bytes()
-    names = [b"[red]a[/nope].mp4", b"line\nbreak.mp4", b"caf\xe9.mp4", b"-dash, 'quote' \".mp4"]
+    names = [b"[red]a[bold].mp4", b"line\nbreak.mp4", b"caf\xe9.mp4", b"-dash, 'quote' \".mp4"]
     for name in names:
         (tmp_path / os.fsdecode(name)).write_bytes(video)
     out = tmp_path / "report.csv"

@@ -38,6 +38,13 @@ def test_what_cannot_be_judged_is_nan_and_not_zero(predictions: list[float]) -> 
     assert all(math.isnan(v) for v in (found.srcc, found.krcc, found.plcc, found.rmse))
 
 
+@pytest.mark.parametrize("count", [3, 4, 5])
+def test_few_values_are_judged_all_the_same(count: int) -> None:
+    found = agreement([1.0, 3.0, 2.0, 5.0, 4.0][:count], [10.0, 30.0, 25.0, 50.0, 45.0][:count])
+    assert found.srcc == pytest.approx(1)
+    assert 0.9 < found.plcc <= 1
+
+
 def test_the_fit_is_never_worse_than_a_line() -> None:
     random = np.random.default_rng(3)
     for _ in range(20):
