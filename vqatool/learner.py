@@ -127,7 +127,6 @@ class Learner:
 
     def checkpoint(self, label: str) -> Checkpoint:
         """The best average with its card, judged once more on the held-out sources."""
-        self._average.load_state_dict(self._best.weights)
         # judge what will be used: the weights as they are stored, in half precision
         halves = {key: value.half() for key, value in self._best.weights.items()}
         self._average.load_state_dict({key: value.float() for key, value in halves.items()})
@@ -159,8 +158,10 @@ class Learner:
             rungs=config.rungs,
             seed=config.seed * 100_003 + epoch,
         )
-        mine = batches[self._accelerator.process_index :: self._accelerator.num_processes]
-        return mine or batches  # fewer batches than processes: the same one for all
+        # every process takes as many, for they wait for each other; too few are shared by all
+        processes = self._accelerator.num_processes
+        whole = len(batches) - len(batches) % processes
+        return batches[self._accelerator.process_index : whole : processes] or batches
 
     def _learn_batch(self, indices: Sequence[int], seed: int) -> dict[str, float]:
         self._model.train()
