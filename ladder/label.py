@@ -1,6 +1,7 @@
 """Stage 2, label: encodes against their sources -> one row of `labels.csv` each."""
 
 import gzip
+import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -195,7 +196,8 @@ def _refuse_hdr_mix(encode: VideoInfo, source: VideoInfo) -> None:
 def _keep_log(path: Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
-    # no time stamp inside: the same log makes the same file
+    # no time stamp and no speed inside: the same pair makes the same file
+    text = re.sub(r'"fps": [^,]*,\s*', "", text, count=1)
     part.write_bytes(gzip.compress(text.encode(), mtime=0))
     part.replace(path)
 

@@ -228,7 +228,7 @@ def _planned_row(name: str, info: VideoInfo, rung: Rung) -> EncodeRow:
     width, height = info.display_size
     return EncodeRow(
         source=name,
-        source_path=str(info.path.absolute()),
+        source_path=str(info.path.resolve()),
         encode_path=f"{name}/{rung.name}.mp4",
         rung=rung.name,
         codec=rung.codec,
@@ -244,7 +244,7 @@ def _planned_row(name: str, info: VideoInfo, rung: Rung) -> EncodeRow:
 def _source_failure(name: str, path: Path, error: LadderError) -> EncodeRow:
     return EncodeRow(
         source=name,
-        source_path=str(path.absolute()),
+        source_path=str(path.resolve()),
         encode_path="",
         rung="",
         codec="",
@@ -259,7 +259,7 @@ def _source_name(path: Path, names: dict[str, str]) -> str:
 
     It becomes a folder beside the stages' own files, so it must not hide, climb, or look like one.
     """
-    full = str(path.absolute())
+    full = str(path.resolve())
     name = path.stem.lstrip(".") or "source"
     if name.lower().endswith((".csv", ".part")):
         name += "_"

@@ -228,3 +228,15 @@ def test_subsampled_labels_stay_close_and_say_what_was_compared(
     row = label(folder, ffmpeg, subsample=5)["poor"]
     assert row.vmaf == pytest.approx(vmaf(poor, source_video, ffmpeg), abs=5)
     assert row.frames_compared == 5
+
+
+def test_a_pair_labelled_twice_leaves_the_same_files(
+    source_video: Path, poor: Path, ffmpeg: Ffmpeg, tmp_path: Path
+) -> None:
+    logs = []
+    for name in ("once", "again"):
+        (tmp_path / name).mkdir()
+        folder = work_folder(tmp_path / name, source_video, {"poor": poor})
+        label(folder, ffmpeg, V0)
+        logs.append((folder / "vmaf" / "clip" / "poor.mp4.json.gz").read_bytes())
+    assert logs[0] == logs[1]

@@ -500,3 +500,14 @@ def test_a_run_that_was_killed_goes_on_to_the_same_table_as_one_that_was_not(
     assert 0 < len(made) < 6  # what was done is not made again
     assert table(tmp_path / "killed") == table(tmp_path / "smooth")
     assert files_in(tmp_path / "killed") == files_in(tmp_path / "smooth")
+
+
+def test_a_source_is_the_same_by_whatever_way_it_is_named(
+    source_video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    (tmp_path / "clip.mp4").symlink_to(source_video)
+    ways = [source_video, Path("..") / "clip.mp4"]
+    paths = {plan_ladder([way], CHEAP, tmp_path).jobs[0].row.source_path for way in ways}
+    assert paths == {str(source_video.resolve())}
