@@ -92,6 +92,17 @@ def test_two_runs_never_write_the_same_folder(tmp_path: Path, real_clips: list[P
     assert vqatool("ladder", real_clips[0], "-o", tmp_path / "w", "--rungs", rungs).exit_code == 0
 
 
+def test_encodes_are_not_taken_for_sources(
+    tmp_path: Path, real_clips: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("two.toml").write_text(RUNGS)
+    Path("a.mp4").write_bytes(real_clips[0].read_bytes())
+    for _ in range(2):
+        assert vqatool("ladder", ".", "--rungs", "two.toml").exit_code == 0
+        assert {row["source"] for row in rows_of(Path("encodes") / "encodes.csv")} == {"a"}
+
+
 def test_a_dry_run_prints_commands_and_makes_nothing(
     tmp_path: Path, real_clips: list[Path]
 ) -> None:

@@ -53,7 +53,9 @@ def ladder(
 
     ffmpeg = find_ffmpeg(ffmpeg_path)
     rungs = with_codecs(ladder_named(ladder_name), codecs)
-    videos = find_videos(sources).videos
+    found = find_videos(sources).videos
+    # encodes made before are no sources, though they may lie in a folder that was named
+    videos = [path for path in found if folder.resolve() not in path.resolve().parents]
     if not videos:
         fail(f"no video found in {', '.join(map(str, sources))}", NO_VIDEO)
     if dry_run:
