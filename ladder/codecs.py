@@ -2,49 +2,72 @@
 
 from fractions import Fraction
 
-from ladder.rungs import Rung
-
-GOP_S = 2
-"""Seconds between key frames, closed groups, as streaming segments want them."""
+from ladder.rungs import DEFAULT_PRESET, Rung
 
 Settings = dict[str, str | int]
 
-# a good production compromise, fixed so that rungs stay comparable
-_EFFORT: dict[str, Settings] = {
-    "libx264": {"preset": "medium"},
-    "libx265": {"preset": "fast"},
-    "libsvtav1": {"preset": 8},
-    "libvpx-vp9": {"deadline": "good", "cpu-used": 4, "row-mt": 1},
-}
+PASS_LOG = "pass"
+"""What two passes share, a file name in the folder they both run in."""
 
 COST = {"libx264": 1.0, "libx265": 2.5, "libsvtav1": 1.0, "libvpx-vp9": 2.5}
 """Rough seconds a pixel costs against x264: they weigh the remaining work for the ETA."""
 
 
-def encoder_settings(rung: Rung, fps: Fraction) -> Settings:
-    """ffmpeg's output options for `rung` at `fps`, without a picture format or a container."""
-    return {
+def encoder_settings(rung: Rung, fps: Fraction, *, deep: bool, run: int = 0) -> Settings:
+    """ffmpeg's output options for `rung` at `fps`, without a container.
+
+    Args:
+        rung: what is aimed for.
+        fps: frames a second of the source, for the distance of key frames.
+        deep: 10 bit; else 8.
+        run: 1 and 2 are the passes of a two-pass rung, 0 is a single run.
+    """
+    settings = {
         "c:v": rung.codec,
-        **_EFFORT[rung.codec],
+        "pix_fmt": "yuv420p10le" if deep else "yuv420p",
+        **_effort(rung),
         **_rate_settings(rung),
-        **_gop_settings(rung.codec, round(fps * GOP_S)),
+        **_gop_settings(rung.codec, max(1, round(fps * Fraction(rung.gop_s)))),
     }
+    if not run:
+        return settings
+    if rung.codec == "libx265":  # it takes the pass among its own parameters alone
+        passes = f"pass={run}:stats={PASS_LOG}.log"
+        return {**settings, "x265-params": f"{settings['x265-params']}:{passes}"}
+    return {**settings, "pass": run, "passlogfile": PASS_LOG}
+
+
+def _effort(rung: Rung) -> Settings:
+    preset = rung.preset or DEFAULT_PRESET[rung.codec]
+    if rung.codec == "libvpx-vp9":
+        return {"deadline": "good", "cpu-used": preset, "row-mt": 1}
+    return {"preset": preset}
 
 
 def _rate_settings(rung: Rung) -> Settings:
-    if rung.bitrate_kbps is None:
-        # VP9 reads a CRF as a cap on quality unless the bitrate is set to 0
-        uncapped: Settings = {"b:v": 0} if rung.codec == "libvpx-vp9" else {}
-        return {"crf": rung.crf or 0, **uncapped}
-    bitrate, peak = f"{rung.bitrate_kbps}k", f"{2 * rung.bitrate_kbps}k"
+    if rung.crf is not None:
+        return _quality_settings(rung, rung.crf)
+    bitrate = f"{rung.bitrate_kbps}k"
     if rung.codec == "libsvtav1":
         return {"b:v": bitrate}  # SVT-AV1 refuses a cap outside of CRF
-    return {"b:v": bitrate, "maxrate": peak, "bufsize": peak}
+    peak = rung.maxrate_kbps or 2 * (rung.bitrate_kbps or 0)
+    return {"b:v": bitrate, "maxrate": f"{peak}k", "bufsize": f"{rung.bufsize_kbps or peak}k"}
+
+
+def _quality_settings(rung: Rung, crf: int) -> Settings:
+    if rung.codec == "libvpx-vp9":
+        # VP9 reads a CRF as a limit to quality, and the bitrate as the cap; 0 lifts it
+        return {"crf": crf, "b:v": f"{rung.maxrate_kbps}k" if rung.maxrate_kbps else 0}
+    if not rung.maxrate_kbps:
+        return {"crf": crf}
+    bufsize = rung.bufsize_kbps or rung.maxrate_kbps
+    return {"crf": crf, "maxrate": f"{rung.maxrate_kbps}k", "bufsize": f"{bufsize}k"}
 
 
 def _gop_settings(codec: str, frames: int) -> Settings:
     if codec == "libx264":
-        return {"g": frames, "keyint_min": frames, "sc_threshold": 0}
+        # x264 writes open groups only if asked to
+        return {"g": frames, "keyint_min": frames, "sc_threshold": 0, "flags": "+cgop"}
     if codec == "libx265":
         closed = f"keyint={frames}:min-keyint={frames}:scenecut=0:open-gop=0:log-level=error"
         return {"x265-params": closed}

@@ -23,18 +23,15 @@ from ladder.errors import CapabilityError, FfmpegError
 ENCODERS = ("libx264", "libx265", "libsvtav1", "libvpx-vp9")
 """The encoders a ladder may name, by ffmpeg's own names."""
 
-VMAF_MODELS = {
-    "v0": "vmaf_v0.6.1",
-    "neg": "vmaf_v0.6.1neg",
-    "v1": "vmaf_v1.0.16_3d0h",
-}
-"""Short names of the models `label` writes columns for, and libvmaf's names of them."""
-
-_REMEDY = (
+REMEDY = (
     "install one with `pip install imageio-ffmpeg`, "
     "or name yours with --ffmpeg PATH or $VQATOOL_FFMPEG"
 )
+"""What to do about an ffmpeg that cannot do something."""
+
 _LAST_WORDS = 5
+_MOST_PROCESSES = 4
+_MOST_OUTPUTS = 8  # of one process; at 1080p they take 1 to 2 GB
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -74,7 +71,7 @@ class Ffmpeg:
         """Raise CapabilityError unless every encoder in `names` was compiled in."""
         missing = sorted(set(names) - set(self.encoders))
         if missing:
-            raise CapabilityError(f"{self.path} has no encoder {', '.join(missing)}: {_REMEDY}")
+            raise CapabilityError(f"{self.path} has no encoder {', '.join(missing)}: {REMEDY}")
 
 
 def find_ffmpeg(option: Path | None = None) -> Ffmpeg:
@@ -97,7 +94,7 @@ def find_ffmpeg(option: Path | None = None) -> Ffmpeg:
     try:
         return Ffmpeg(imageio_ffmpeg.get_ffmpeg_exe(), "bundled")
     except RuntimeError as error:
-        raise CapabilityError(f"no ffmpeg with libvmaf found: {_REMEDY}") from error
+        raise CapabilityError(f"no ffmpeg with libvmaf found: {REMEDY}") from error
 
 
 def run(
@@ -173,40 +170,20 @@ def run_parallel(work: Callable[[T], R], tasks: Sequence[T], at_once: int) -> It
 
 
 def split_cores(jobs: int | None) -> tuple[int, int]:
-    """(processes at once, threads for each) that fill the cores without crowding them."""
+    """(processes at once, threads for each) that fill the cores without crowding them.
+
+    A process works on several outputs side by side, so one for every two cores fills them.
+    """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     cores = cores or 1
-    at_once = jobs or min(cores, 4)
+    at_once = jobs or max(1, min(cores // 2, _MOST_PROCESSES))
     return at_once, max(1, cores // at_once)
 
 
-def probe_vmaf_model(ffmpeg: Ffmpeg, model: str) -> str:
-    """Try a VMAF model on three synthetic frames: "" if it runs, else why it does not.
-
-    Some builds list a model and fail when it is used, so a version number is not believed. The
-    frames are not tiny: v1 refuses those.
-    """
-    graph = f"[0:v][1:v]libvmaf=model='version={model}'"
-    pattern = ["-f", "lavfi", "-i", "testsrc2=size=576x324:rate=25:duration=0.12"]
-    args = [*pattern, *pattern, "-lavfi", graph, "-f", "null", "-"]
-    try:
-        run(ffmpeg, args, timeout_s=60)
-    except FfmpegError as error:
-        return error.said.strip().partition("\n")[0] or str(error).partition("\n")[0]
-    return ""
-
-
-def require_vmaf_models(ffmpeg: Ffmpeg, models: Sequence[str]) -> None:
-    """Raise CapabilityError unless libvmaf is there and runs every model in `models`."""
-    if not ffmpeg.has_libvmaf:
-        raise CapabilityError(f"{ffmpeg.path} has no libvmaf filter: {_REMEDY}")
-    for model in models:
-        reason = probe_vmaf_model(ffmpeg, model)
-        if reason:
-            raise CapabilityError(
-                f"{ffmpeg.path} cannot run the VMAF model {model} ({reason}): "
-                f"choose another with --vmaf-model, or {_REMEDY}"
-            )
+def share_of(size: tuple[int, int]) -> int:
+    """How many outputs one process may have for a source of that size: memory sets the limit."""
+    pixels = max(1, size[0] * size[1])
+    return max(1, min(_MOST_OUTPUTS, _MOST_OUTPUTS * 1920 * 1080 // pixels))
 
 
 def file_url(path: Path) -> str:
@@ -282,7 +259,7 @@ def _listing(program: str, what: str) -> str:
             timeout=60,
         )
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise CapabilityError(f"{program} does not run as ffmpeg ({error}): {_REMEDY}") from error
+        raise CapabilityError(f"{program} does not run as ffmpeg ({error}): {REMEDY}") from error
     return done.stdout
 
 
@@ -290,5 +267,5 @@ def _listing(program: str, what: str) -> str:
 def _version(program: str) -> str:
     found = re.match(r"ffmpeg version (\S+)", _listing(program, "-version"))
     if not found:
-        raise CapabilityError(f"{program} is not an ffmpeg program: {_REMEDY}")
+        raise CapabilityError(f"{program} is not an ffmpeg program: {REMEDY}")
     return found[1]

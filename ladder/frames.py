@@ -1,6 +1,7 @@
 """Chosen frames of a video as a viewer sees them: upright, square pixels, at display size, RGB."""
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -72,17 +73,39 @@ def frames_at(info: VideoInfo, times_s: Sequence[float], size: tuple[int, int]) 
     return np.stack(shown)
 
 
-def first_luma(info: VideoInfo, count: int, size: tuple[int, int]) -> Pixels:
-    """The first `count` frames (fewer if there are fewer) as (T, height, width) uint8 luma."""
-    width, height = size
+def first_luma(info: VideoInfo, count: int, size: tuple[int, int], start_s: float = 0.0) -> Pixels:
+    """`count` frames (fewer if there are fewer) from `start_s` on, as viewed.
+
+    Returns:
+        (T, height, width) uint8 luma, upright, limited range whatever the file's is.
+    """
     planes: list[Pixels] = []
     with open_video(info.path) as (container, stream):
-        for frame in container.decode(stream):
-            small = frame.reformat(width, height, "gray", interpolation="AREA")
-            planes.append(np.asarray(small.to_ndarray(), dtype=np.uint8))
+        near = start_s < _SEEK_BEYOND_S or info.is_bare
+        frames = (
+            _timed(info, container, stream)
+            if near
+            else _timed_from(info, container, stream, start_s)
+        )
+        for time_s, frame in frames:
+            if time_s < start_s:
+                continue
+            planes.append(_small_luma(frame, info.rotation, size))
             if len(planes) == count:
                 break
-    return np.stack(planes) if planes else np.empty((0, height, width), np.uint8)
+    return np.stack(planes) if planes else np.empty((0, size[1], size[0]), np.uint8)
+
+
+def count_decodable(path: Path) -> int:
+    """Frames of a video, each decoded and any damage an error.
+
+    Raises:
+        VideoError: a frame cannot be decoded.
+    """
+    with open_video(path) as (container, stream):
+        # damage shows without the loop filter too, which is a third of the work
+        stream.codec_context.options = {"err_detect": "explode", "skip_loop_filter": "all"}
+        return sum(1 for _ in container.decode(stream))
 
 
 def require_whole(info: VideoInfo) -> None:
@@ -164,6 +187,14 @@ def _upright(frame: VideoFrame, rotation: int, size: tuple[int, int]) -> Pixels:
     rgb = frame.reformat(width, height, "rgb24", interpolation="BICUBIC").to_ndarray()
     turned = np.rot90(rgb, k=rotation // 90)
     return np.ascontiguousarray(turned, dtype=np.uint8)
+
+
+def _small_luma(frame: VideoFrame, rotation: int, size: tuple[int, int]) -> Pixels:
+    width, height = size[::-1] if rotation % 180 else size
+    # gray alone is full range, and a conversion to it keeps limited values as they are
+    small = frame.reformat(width, height, "yuv420p", interpolation="AREA", dst_color_range="MPEG")
+    luma = np.asarray(small.to_ndarray()[:height], dtype=np.uint8)
+    return np.ascontiguousarray(np.rot90(luma, k=rotation // 90))
 
 
 def _refuse_cut_short(info: VideoInfo, end_s: float, expected_s: float) -> None:

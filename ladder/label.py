@@ -1,29 +1,64 @@
 """Stage 2, label: encodes against their sources -> one row of `labels.csv` each."""
 
-import gzip
-import re
+import itertools
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
+from math import ceil
 from pathlib import Path
+from typing import Any
 
-from ladder.errors import LadderError, VmafError
-from ladder.ffmpeg import VMAF_MODELS, Ffmpeg, require_vmaf_models, run_parallel, split_cores
-from ladder.probe import VideoInfo, count_frames, probe
-from ladder.tables import EncodeRow, LabelRow, Table, work_lock
-from ladder.transcode import encodes_table, remove_parts
-from ladder.vmaf import (
-    Pairing,
-    VmafLog,
-    common_pix_fmt,
-    frame_shift,
-    measure,
-    metric_of,
-    parse_log,
-    pool,
-)
+from ladder.errors import LadderError
+from ladder.ffmpeg import Ffmpeg, run_parallel, share_of, split_cores
+from ladder.pairs import Pair, Reference, read_pair, read_reference, warnings_of
+from ladder.plan import encodes_table
+from ladder.tables import EncodeRow, LabelRow, Table, remove_parts, work_lock
+from ladder.vmaf import Measurement, common_pix_fmt, measure
+from ladder.vmaf_log import VmafLog, keep_log, log_path, parse_log, pool
+from ladder.vmaf_models import VMAF_MODELS, metric_of, models_for, require_vmaf_models
 
-_COUNT_TOLERANCE = 2  # frames that encode and source may differ by before it is worth a warning
+OnProgress = Callable[[str, float], None]
+"""Told an encode's path and the share of it that is done, from any thread."""
+
+_COLUMN_OF_MODEL = {
+    VMAF_MODELS["neg"]: "vmaf_neg",
+    VMAF_MODELS["4k-neg"]: "vmaf_neg",
+    VMAF_MODELS["v1"]: "vmaf_v1",
+    VMAF_MODELS["phone"]: "vmaf_phone",
+    VMAF_MODELS["4k"]: "vmaf_4k",
+}
+_COLUMN_OF_METRIC = {"psnr_y": "psnr_y", "float_ssim": "ssim", "cambi": "cambi"}
+_ENHANCED_BY = 6.0  # one just noticeable difference: NEG takes back what sharpening won
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelOptions:
+    """What is measured of every encode.
+
+    Attributes:
+        models: `auto` or libvmaf's words; the first one's mean is the column `vmaf`.
+        features: `ssim`, `cambi`; `psnr` is always measured.
+        subsample: every n-th frame is measured; odd, since even steps are biased.
+        sync: where the first frames show that encode and source are shifted, pair by what fits.
+    """
+
+    models: tuple[str, ...] = ("auto",)
+    features: tuple[str, ...] = ()
+    subsample: int = 1
+    sync: bool = False
+
+    def measurement(self, row: EncodeRow) -> Measurement:
+        """What is measured of this encode: the models that suit its source."""
+        size = (row.display_width_px or 0, row.display_height_px or 0)
+        return Measurement(
+            models=models_for(size, self.models),
+            features=self.features,
+            subsample=self.subsample,
+        )
+
+
+AUTO_VMAF = LabelOptions()
+"""VMAF and its NEG variant, by the models that suit the source."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +67,7 @@ class LabelPlan:
 
     jobs: tuple[EncodeRow, ...]
     done: tuple[LabelRow, ...]
+    options: LabelOptions = AUTO_VMAF
 
 
 def labels_table(folder: Path) -> Table[LabelRow]:
@@ -39,115 +75,178 @@ def labels_table(folder: Path) -> Table[LabelRow]:
     return Table(folder / "labels.csv", LabelRow)
 
 
-def plan_labels(folder: Path, models: Sequence[str]) -> LabelPlan:
-    """Which encodes of `folder` lack a label by `models` (libvmaf's names, the first is `vmaf`)."""
+def plan_labels(
+    folder: Path, options: LabelOptions = AUTO_VMAF, only: Collection[str] | None = None
+) -> LabelPlan:
+    """Which encodes of `folder` lack such a label; `only` these encode paths, or all."""
     known = {row.key: row for row in labels_table(folder).rows()}
-    encodes = [row for row in encodes_table(folder).rows() if row.status == "ok"]
-    done = [
-        label
-        for row in encodes
-        if (label := known.get(row.key))
-        and _is_labelled(label, models)
-        and not _is_newer_than_label(folder, row)
-    ]
-    keys = {label.key for label in done}
-    return LabelPlan(tuple(row for row in encodes if row.key not in keys), tuple(done))
+    jobs: list[EncodeRow] = []
+    done: list[LabelRow] = []
+    for row in encodes_table(folder).rows():
+        if row.status != "ok" or (only is not None and row.key not in only):
+            continue
+        label = known.get(row.key)
+        if label and _is_labelled(label, row, options) and not _is_newer_than_label(folder, row):
+            done.append(label)
+        else:
+            jobs.append(row)
+    return LabelPlan(tuple(jobs), tuple(done), options)
 
 
 def make_labels(
     plan: LabelPlan,
     folder: Path,
     ffmpeg: Ffmpeg,
-    models: Sequence[str],
     *,
     jobs: int | None = None,
-    subsample: int = 1,
-    on_progress: Callable[[str, float], None] = lambda key, share: None,
+    on_progress: OnProgress = lambda key, share: None,
 ) -> Iterator[LabelRow]:
     """Label every encode of `plan` and yield its row when it stands in `labels.csv`.
 
-    A pair that fails becomes a row with the reason and no figures.
+    Encodes of one source are measured side by side in one process, which decodes it once. A pair
+    that fails becomes a row with the reason and no figures.
 
     Args:
-        plan: from `plan_labels` for the same folder and models.
+        plan: from `plan_labels` for the same folder.
         folder: work folder with `encodes.csv`.
         ffmpeg: program to run; it must have libvmaf.
-        models: libvmaf's names; the first one's mean is the column `vmaf`.
-        jobs: encodes labelled at once; None: one for each core, four at most.
-        subsample: every n-th frame is measured; odd, since even steps are biased.
-        on_progress: told an encode's path and the share of it that is done.
+        jobs: processes at once; None: one for every two cores, four at most.
+        on_progress: told how far each label is.
 
     Raises:
         CapabilityError: libvmaf or a model is missing.
         TableError: another run works on the folder.
     """
-    require_vmaf_models(ffmpeg, models)
+    models = [model for row in plan.jobs for model in plan.options.measurement(row).models]
+    require_vmaf_models(ffmpeg, tuple(dict.fromkeys(models)))
     at_once, threads = split_cores(jobs)
 
-    def label(row: EncodeRow) -> LabelRow:
-        def on_share(share: float) -> None:
-            on_progress(row.key, share)
-
-        return _label(row, folder, ffmpeg, models, threads, subsample, on_share)
+    def label(rows: Sequence[EncodeRow]) -> list[LabelRow]:
+        return list(_Labeller(folder, ffmpeg, plan.options, threads, on_progress).label(rows))
 
     with work_lock(folder):
         table = labels_table(folder)
         table.mend()
         remove_parts(folder)
-        for row in run_parallel(label, plan.jobs, at_once):
-            yield table.append(row)
+        for labels in run_parallel(label, _grouped(plan.jobs, at_once), at_once):
+            yield from map(table.append, labels)
         table.rewrite(sorted(table.rows(), key=lambda row: row.key))
 
 
-def _label(
-    row: EncodeRow,
-    folder: Path,
-    ffmpeg: Ffmpeg,
-    models: Sequence[str],
-    threads: int,
-    subsample: int,
-    on_share: Callable[[float], None],
-) -> LabelRow:
-    label = LabelRow(
-        encode_path=row.encode_path, source=row.source, rung=row.rung, vmaf_model=models[0]
-    )
-    started = time.monotonic()
-    try:
-        encode, source = probe(folder / row.encode_path), probe(Path(row.source_path))
-        _refuse_hdr_mix(encode, source)
-        pairing = Pairing(
-            frames_source=count_frames(source.path), frames_encode=count_frames(encode.path)
-        )
-        duration_s = max(encode.duration_s, 0.001)
-        text = measure(
-            encode,
-            source,
-            pairing,
-            models,
-            ffmpeg,
-            threads=threads,
-            subsample=subsample,
-            on_progress=lambda seconds: on_share(min(seconds / duration_s, 1.0)),
-        )
-        log = parse_log(text)
-        label = _labelled(label, log, pairing, models, subsample)
-        label = replace(
-            label,
-            scale="{}x{} bicubic".format(*source.display_size),
-            pix_fmt=common_pix_fmt(encode, source, models),
-            warnings=";".join(_warnings(encode, source, pairing)),
-        )
-        _keep_log(_log_path(folder, row.encode_path), text)
-    except (LadderError, OSError) as error:
-        return replace(label, status="error", error=str(error))
-    return replace(label, label_s=time.monotonic() - started)
+def _grouped(rows: Sequence[EncodeRow], at_once: int) -> list[tuple[EncodeRow, ...]]:
+    """Encodes of one source together, as many as memory and `at_once` processes allow."""
+    groups: list[tuple[EncodeRow, ...]] = []
+    for _, of_source in itertools.groupby(rows, key=lambda row: (row.source_path, row.pieces)):
+        members = tuple(of_source)
+        size = (members[0].display_width_px or 0, members[0].display_height_px or 0)
+        most = min(share_of(size), ceil(len(rows) / at_once))
+        count = ceil(len(members) / most)
+        groups += [members[index::count] for index in range(count)]
+    return groups
 
 
-def _labelled(
-    label: LabelRow, log: VmafLog, pairing: Pairing, models: Sequence[str], subsample: int
+@dataclass(frozen=True)
+class _Labeller:
+    """Labels encodes of one source."""
+
+    folder: Path
+    ffmpeg: Ffmpeg
+    options: LabelOptions
+    threads: int
+    on_progress: OnProgress
+
+    def label(self, rows: Sequence[EncodeRow]) -> Iterator[LabelRow]:
+        """A row for each of `rows`, which share their source."""
+        try:
+            source = read_reference(rows[0])
+        except (LadderError, OSError) as error:
+            yield from (_failure(row, error) for row in rows)
+            return
+        alike: dict[str, list[Pair]] = {}
+        for row in rows:
+            try:
+                pair = read_pair(row, self.folder, source, sync=self.options.sync)
+            except (LadderError, OSError) as error:
+                yield _failure(row, error)
+                continue
+            models = self.options.measurement(row).models
+            alike.setdefault(common_pix_fmt([source.info, pair.encode], models), []).append(pair)
+        for pairs in alike.values():
+            yield from self._measured(pairs, source)
+
+    def _measured(self, pairs: Sequence[Pair], source: Reference) -> Iterator[LabelRow]:
+        started = time.monotonic()
+        duration_s = max(pairs[0].encode.duration_s, 0.001)
+
+        def on_progress(seconds: float) -> None:
+            for pair in pairs:
+                self.on_progress(pair.row.key, min(seconds / duration_s, 1.0))
+
+        try:
+            logs = measure(
+                source.info,
+                [(pair.encode, pair.pairing) for pair in pairs],
+                self.options.measurement(pairs[0].row),
+                self.ffmpeg,
+                pieces=source.pieces,
+                threads=self.threads,
+                on_progress=on_progress,
+            )
+        except (LadderError, OSError) as error:
+            if len(pairs) == 1:
+                yield _failure(pairs[0].row, error)
+                return
+            # one encode that cannot be decoded must not take the others with it
+            for pair in pairs:
+                yield from self._measured([pair], source)
+            return
+        share_s = (time.monotonic() - started) / len(pairs)
+        for pair, log in zip(pairs, logs, strict=True):
+            yield self._labelled(pair, source, log, share_s)
+
+    def _labelled(self, pair: Pair, source: Reference, text: str, seconds: float) -> LabelRow:
+        wanted = self.options.measurement(pair.row)
+        try:
+            log = parse_log(text)
+            keep_log(log_path(self.folder, pair.row.encode_path), text)
+        except (LadderError, OSError) as error:
+            return _failure(pair.row, error)
+        return replace(
+            _with_figures(_empty(pair.row), log, wanted, pair, source),
+            frames_source=pair.pairing.frames_source,
+            frames_encode=pair.pairing.frames_encode,
+            pairing=pair.pairing.by,
+            scale="{}x{} bicubic".format(*source.info.display_size),
+            pix_fmt=common_pix_fmt([source.info, pair.encode], wanted.models),
+            libvmaf_version=log.version,
+            offset_frames=pair.offset,
+            subsample=wanted.subsample,
+            label_s=seconds,
+        )
+
+
+def _empty(row: EncodeRow) -> LabelRow:
+    return LabelRow(encode_path=row.encode_path, source=row.source, rung=row.rung)
+
+
+def _failure(row: EncodeRow, error: Exception) -> LabelRow:
+    return replace(_empty(row), status="error", error=str(error))
+
+
+def _with_figures(
+    label: LabelRow, log: VmafLog, wanted: Measurement, pair: Pair, source: Reference
 ) -> LabelRow:
-    pools = pool(log.metrics[metric_of(models[0])])
-    luma = log.metrics["psnr_y"]
+    pools = pool(log.metrics[metric_of(wanted.models[0])])
+    extra: dict[str, Any] = {
+        column: _mean_of(log, metric_of(model))
+        for model, column in _COLUMN_OF_MODEL.items()
+        if model in wanted.models
+    }
+    extra |= {column: _mean_of(log, name) for name, column in _COLUMN_OF_METRIC.items()}
+    warnings = list(warnings_of(pair, source.info))
+    neg = extra.get("vmaf_neg")
+    if neg is not None and pools.mean - neg > _ENHANCED_BY:
+        warnings.append("enhanced")
     return replace(
         label,
         vmaf=pools.mean,
@@ -155,67 +254,37 @@ def _labelled(
         vmaf_min=pools.min,
         vmaf_p1=pools.p1,
         vmaf_p5=pools.p5,
+        vmaf_p10=pools.p10,
         vmaf_std=pools.std,
-        vmaf_neg=_mean_of(log, VMAF_MODELS["neg"]),
-        vmaf_v1=_mean_of(log, VMAF_MODELS["v1"]),
-        psnr_y=sum(luma) / len(luma),
-        frames_source=pairing.frames_source,
-        frames_encode=pairing.frames_encode,
-        frames_compared=len(luma),
-        pairing=pairing.by,
-        libvmaf_version=log.version,
+        vmaf_model=wanted.models[0],
+        frames_compared=len(log.metrics[metric_of(wanted.models[0])]),
+        warnings=";".join(warnings),
+        **extra,
     )
 
 
-def _mean_of(log: VmafLog, model: str) -> float | None:
-    values = log.metrics.get(metric_of(model))
+def _mean_of(log: VmafLog, metric: str) -> float | None:
+    values = log.metrics.get(metric)
     return pool(values).mean if values else None
-
-
-def _warnings(encode: VideoInfo, source: VideoInfo, pairing: Pairing) -> Iterator[str]:
-    difference = pairing.frames_encode - pairing.frames_source
-    if abs(difference) > _COUNT_TOLERANCE:
-        yield f"frame_count:{difference:+d}"
-    shift = frame_shift(encode, source)
-    if shift:
-        yield f"shifted:{shift:+d}"
-    if source.hdr:
-        yield "hdr"
-    if source.is_vfr:
-        yield "vfr"
-
-
-def _refuse_hdr_mix(encode: VideoInfo, source: VideoInfo) -> None:
-    if encode.hdr != source.hdr:
-        raise VmafError(
-            f"encode and source differ in HDR ({encode.hdr or 'SDR'} against "
-            f"{source.hdr or 'SDR'}): their VMAF would mean nothing"
-        )
-
-
-def _keep_log(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    # no time stamp and no speed inside: the same pair makes the same file
-    text = re.sub(r'"fps": [^,]*,\s*', "", text, count=1)
-    part.write_bytes(gzip.compress(text.encode(), mtime=0))
-    part.replace(path)
 
 
 def _is_newer_than_label(folder: Path, row: EncodeRow) -> bool:
     """Whether the encode was made again after it was labelled."""
-    log, encode = _log_path(folder, row.encode_path), folder / row.encode_path
+    log, encode = log_path(folder, row.encode_path), folder / row.encode_path
     if not (log.is_file() and encode.is_file()):
         return False
     return encode.stat().st_mtime_ns > log.stat().st_mtime_ns
 
 
-def _log_path(folder: Path, encode_path: str) -> Path:
-    return folder / "vmaf" / f"{encode_path}.json.gz"
-
-
-def _is_labelled(label: LabelRow, models: Sequence[str]) -> bool:
-    if label.status != "ok" or label.vmaf_model != models[0]:
+def _is_labelled(label: LabelRow, row: EncodeRow, options: LabelOptions) -> bool:
+    """Whether `label` holds what `options` ask for."""
+    wanted = options.measurement(row)
+    if label.status != "ok" or label.vmaf_model != wanted.models[0]:
         return False
-    extra = {VMAF_MODELS["neg"]: label.vmaf_neg, VMAF_MODELS["v1"]: label.vmaf_v1}
-    return all(extra.get(model, 0.0) is not None for model in models)
+    columns = [_COLUMN_OF_MODEL[model] for model in wanted.models[1:] if model in _COLUMN_OF_MODEL]
+    is_paired_so = not label.offset_frames or options.sync == ("synced:" in label.warnings)
+    return (
+        all(getattr(label, column) is not None for column in (*columns, *options.features))
+        and (label.subsample or 1) == options.subsample
+        and is_paired_so
+    )

@@ -102,10 +102,29 @@ def probe(path: Path) -> VideoInfo:
         return _info(path, container, stream, frame, seconds)
 
 
-def count_frames(path: Path) -> int:
-    """Packets of the video stream, which is its frames; nothing is decoded."""
+def frame_times(path: Path, fps: Fraction) -> list[float]:
+    """Seconds of every frame, ascending, from the first one on; nothing is decoded.
+
+    Where a stream carries no timestamps, frames are counted at `fps`.
+
+    Raises:
+        VideoError: the file cannot be opened or read.
+    """
     with open_video(path) as (container, stream):
-        return sum(1 for packet in container.demux(stream) if packet.size)
+        times = [
+            None if packet.pts is None else packet.pts * packet.time_base
+            for packet in container.demux(stream)
+            if packet.size and not packet.is_discard
+        ]
+    known = sorted(time for time in times if time is not None)
+    if not known or len(known) < len(times):
+        return [float(index / fps) for index in range(len(times))]
+    return [float(time - known[0]) for time in known]
+
+
+def count_frames(path: Path) -> int:
+    """Frames of the video stream, as its packets tell; nothing is decoded."""
+    return len(frame_times(path, Fraction(25)))
 
 
 def _info(

@@ -1,59 +1,120 @@
-"""Rungs and ladders: what each encode aims for, the named ladders as plain data, ladder files."""
+"""Rungs: what one encode aims for, in size, codec and bits, checked when it is made."""
 
-import itertools
-import tomllib
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import dataclass
 
 from ladder.errors import LadderFileError
 from ladder.ffmpeg import ENCODERS
 
-_CRF_LIMIT = {"libx264": 51, "libx265": 51, "libsvtav1": 63, "libvpx-vp9": 63}
-_RUNG_KEYS = ("height_px", "codec", "bitrate_kbps", "crf")
+CRF_LIMIT = {"libx264": 51, "libx265": 51, "libsvtav1": 63, "libvpx-vp9": 63}
+"""The largest CRF each encoder takes; the smallest is 1 for all."""
 
+_X26X = ("ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower",
+         "veryslow")  # fmt: skip
+PRESETS: dict[str, tuple[str, ...]] = {
+    "libx264": _X26X,
+    "libx265": _X26X,
+    "libsvtav1": tuple(map(str, range(14))),
+    "libvpx-vp9": tuple(map(str, range(9))),  # its own word for it is cpu-used
+}
+"""The efforts each encoder knows, by its own names."""
 
-def _is_whole(value: object, low: int, high: int) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
+DEFAULT_PRESET = {"libx264": "medium", "libx265": "fast", "libsvtav1": "8", "libvpx-vp9": "4"}
+"""A good production compromise, fixed so that encodes of one rung stay comparable."""
+
+GOP_S = 2.0
+"""Seconds between key frames of closed groups, as streaming segments want them."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Rung:
-    """One step of a bitrate ladder: a picture size, a codec, and a bitrate or a CRF to spend.
+    """One step of a bitrate ladder: a picture size, a codec, and how its bits are spent.
 
-    Exactly one of `bitrate_kbps` and `crf` is set. All encodes of one rung, over all sources, form
-    a bitrate group. A portrait source gets `height_px` as its width: a rung names the short side.
+    The rate mode follows from what is set: `bitrate_kbps` alone is VBR with a cap, with `two_pass`
+    two-pass VBR; `crf` alone is CRF, with `maxrate_kbps` capped CRF. All encodes of one rung, over
+    all sources, form a bitrate group. A portrait source gets `height_px` as its width: a rung
+    names the short side.
+
+    Attributes:
+        height_px: short side of the encode, even, 16 to 8192.
+        codec: one of `ladder.ffmpeg.ENCODERS`.
+        bitrate_kbps: the average aimed at, 10 to 1000000.
+        crf: the constant quality aimed at, 1 to `CRF_LIMIT[codec]`, 1 the best.
+        maxrate_kbps: the peak, over the time the buffer lasts. Default: twice the bitrate.
+        bufsize_kbps: bits the peak is judged over. Default: as large as the peak of one second.
+        two_pass: look at the whole source before spending.
+        bit_depth: 8 or 10; None keeps the source's.
+        preset: effort, one of `PRESETS[codec]`; None takes `DEFAULT_PRESET`.
+        gop_s: seconds between key frames, 0.1 to 60.
+
+    Raises:
+        LadderFileError: a value or a combination that no encoder takes; names the key, the value
+            and what is allowed.
     """
 
     height_px: int
     codec: str = "libx264"
     bitrate_kbps: int | None = None
     crf: int | None = None
+    maxrate_kbps: int | None = None
+    bufsize_kbps: int | None = None
+    two_pass: bool = False
+    bit_depth: int | None = None
+    preset: str | None = None
+    gop_s: float = GOP_S
 
     def __post_init__(self) -> None:
-        if self.codec not in ENCODERS:
-            raise LadderFileError(f"codec is {self.codec!r}, not one of {', '.join(ENCODERS)}")
-        if not _is_whole(self.height_px, 16, 8192) or self.height_px % 2:
-            raise LadderFileError(f"height_px is {self.height_px!r}, not even and 16 to 8192")
+        _require_one_of("codec", self.codec, ENCODERS)
+        _require_whole("height_px", self.height_px, 16, 8192)
+        if self.height_px % 2:
+            raise LadderFileError(f"height_px is {self.height_px}, not even")
+        for key in ("bitrate_kbps", "maxrate_kbps", "bufsize_kbps"):
+            _require_whole(key, getattr(self, key), 10, 1_000_000)
+        _require_whole("crf", self.crf, 1, CRF_LIMIT[self.codec])
+        _require_one_of("two_pass", self.two_pass, (True, False))
+        _require_one_of("bit_depth", self.bit_depth, (None, 8, 10))
+        _require_one_of("preset", self.preset, (None, *PRESETS[self.codec]))
+        _require_number("gop_s", self.gop_s, 0.1, 60)
+        self._refuse_combinations()
+
+    def _refuse_combinations(self) -> None:
         if (self.bitrate_kbps is None) == (self.crf is None):
             raise LadderFileError("a rung has either bitrate_kbps or crf, and not both")
-        if self.bitrate_kbps is not None and not _is_whole(self.bitrate_kbps, 10, 1_000_000):
-            raise LadderFileError(f"bitrate_kbps is {self.bitrate_kbps!r}, not 10 to 1000000")
-        limit = _CRF_LIMIT[self.codec]
-        if self.crf is not None and not _is_whole(self.crf, 1, limit):
-            raise LadderFileError(f"crf is {self.crf!r}, not 1 to {limit} ({self.codec})")
+        if self.two_pass and self.crf is not None:
+            raise LadderFileError("two_pass is for a bitrate_kbps, a crf needs none")
+        if self.bufsize_kbps and not self.maxrate_kbps:
+            raise LadderFileError("bufsize_kbps needs a maxrate_kbps")
+        if self.maxrate_kbps and self.bitrate_kbps and self.maxrate_kbps < self.bitrate_kbps:
+            raise LadderFileError(
+                f"maxrate_kbps is {self.maxrate_kbps}, below the bitrate_kbps {self.bitrate_kbps}"
+            )
+        if self.codec == "libsvtav1" and self.maxrate_kbps and self.bitrate_kbps:
+            raise LadderFileError("libsvtav1 takes a maxrate_kbps only beside a crf")
+        if self.codec == "libvpx-vp9" and self.bufsize_kbps and self.crf is not None:
+            raise LadderFileError("libvpx-vp9 has no bufsize_kbps beside a crf")
 
     @property
     def name(self) -> str:
-        """File-safe and unique in a ladder, such as `720p-3000k-x264` or `540p-crf28-vp9`."""
-        spent = f"{self.bitrate_kbps}k" if self.bitrate_kbps else f"crf{self.crf}"
-        codec = self.codec.removeprefix("lib").removeprefix("vpx-")
-        return f"{self.height_px}p-{spent}-{codec}"
+        """File-safe, and unlike that of any other rung: `720p-3000k-x264`, `540p-crf28-vp9`."""
+        return "-".join(
+            [
+                f"{self.height_px}p",
+                f"{self.bitrate_kbps}k" if self.bitrate_kbps else f"crf{self.crf}",
+                *([f"max{self.maxrate_kbps}k"] if self.maxrate_kbps else []),
+                *([f"buf{self.bufsize_kbps}k"] if self.bufsize_kbps else []),
+                *(["2pass"] if self.two_pass else []),
+                self.codec.removeprefix("lib").removeprefix("vpx-"),
+                *([f"{self.bit_depth}bit"] if self.bit_depth else []),
+                *([self.preset] if self.preset else []),
+                *([f"gop{self.gop_s:g}s"] if self.gop_s != GOP_S else []),
+            ]
+        )
 
     @property
     def rate_mode(self) -> str:
-        """`vbr` (a bitrate with a cap) or `crf` (a quality)."""
-        return "vbr" if self.bitrate_kbps else "crf"
+        """`vbr`, `two-pass`, `crf` or `capped-crf`."""
+        if self.bitrate_kbps:
+            return "two-pass" if self.two_pass else "vbr"
+        return "capped-crf" if self.maxrate_kbps else "crf"
 
     def size_for(self, display_size: tuple[int, int]) -> tuple[int, int]:
         """(width, height) of an encode, even, in the aspect of a source shown at `display_size`."""
@@ -62,113 +123,21 @@ class Rung:
         return (long_px, self.height_px) if width >= height else (self.height_px, long_px)
 
 
-def _bitrates(*rungs: tuple[int, int]) -> tuple[Rung, ...]:
-    return tuple(Rung(bitrate_kbps=kbps, height_px=height) for kbps, height in rungs)
+def _require_one_of(key: str, value: object, allowed: tuple[object, ...]) -> None:
+    # by type too: 1 is not True, 8.0 is not 8
+    if (value, type(value)) not in [(each, type(each)) for each in allowed]:
+        words = ", ".join(str(each).lower() for each in allowed if each is not None)
+        raise LadderFileError(f"{key} is {value!r}, not one of {words}")
 
 
-def _quality(codec: str, *rungs: tuple[int, int]) -> tuple[Rung, ...]:
-    return tuple(Rung(codec=codec, crf=crf, height_px=height) for crf, height in rungs)
+def _require_whole(key: str, value: object, low: int, high: int) -> None:
+    if value is None:
+        return
+    if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
+        raise LadderFileError(f"{key} is {value!r}, not a whole number from {low} to {high}")
 
 
-LADDERS: dict[str, tuple[Rung, ...]] = {
-    # HLS Authoring Specification for Apple devices, H.264, 16:9
-    "apple-hls": _bitrates(
-        (145, 234), (365, 360), (730, 432), (1100, 432), (2000, 540),
-        (3000, 720), (4500, 720), (6000, 1080), (7800, 1080),
-    ),
-    # Netflix' one ladder for all titles, before per-title encoding (2015)
-    "netflix-2015": _bitrates(
-        (235, 240), (375, 288), (560, 384), (750, 384), (1050, 480),
-        (1750, 480), (2350, 720), (3000, 720), (4300, 1080), (5800, 1080),
-    ),
-    # one quality knob, one size, the whole range of it
-    "crf-sweep": _quality("libx264", *((crf, 540) for crf in (18, 23, 28, 33, 38, 43, 48))),
-    # every codec, sizes from 540p down to a fifth, CRF and bitrate: for sources of about 540p
-    "training": (
-        *_quality("libx264", (20, 540), (35, 540)),
-        *_bitrates((500, 540), (350, 360), (200, 270), (80, 180)),
-        *_quality("libx265", (30, 540)),
-        Rung(codec="libx265", bitrate_kbps=250, height_px=360),
-        *_quality("libsvtav1", (38, 540)),
-        Rung(codec="libsvtav1", bitrate_kbps=120, height_px=270),
-        *_quality("libvpx-vp9", (40, 108)),
-        Rung(codec="libvpx-vp9", bitrate_kbps=300, height_px=432),
-    ),
-}  # fmt: skip
-"""The ladders that have a name; sizes above a source's own are left out when it is encoded."""
-
-
-def ladder_named(name_or_file: str) -> tuple[Rung, ...]:
-    """The ladder of that name, or the one in that TOML file.
-
-    A ladder file is a list of tables, one a rung, with the fields of `Rung`:
-
-        [[rung]]
-        height_px = 720
-        bitrate_kbps = 3000
-        codec = "libx264"
-
-    Raises:
-        LadderFileError: no such name or file, or a rung breaks a rule; says where and what.
-    """
-    if name_or_file in LADDERS:
-        return LADDERS[name_or_file]
-    path = Path(name_or_file)
-    if path.suffix != ".toml":
-        names = ", ".join(LADDERS)
-        raise LadderFileError(f"no ladder is named {name_or_file!r}: use {names}, or a .toml file")
-    try:
-        tables = tomllib.loads(path.read_text(encoding="utf-8")).get("rung")
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise LadderFileError(f"{path} cannot be read as a ladder file: {error}") from error
-    if not isinstance(tables, list) or not tables:
-        raise LadderFileError(f"{path} has no rungs: write one [[rung]] table for each")
-    ladder = tuple(_rung(path, number, table) for number, table in enumerate(tables, 1))
-    _refuse_twins(path, ladder)
-    return ladder
-
-
-def with_codecs(ladder: Sequence[Rung], codecs: Iterable[str]) -> tuple[Rung, ...]:
-    """Every rung of `ladder` once for each of `codecs`; the ladder itself if there are none.
-
-    A CRF is carried over to the other codec's scale by the share of its range.
-    """
-    chosen = tuple(codecs)
-    if not chosen:
-        return tuple(ladder)
-    every = (_with_codec(rung, codec) for rung, codec in itertools.product(ladder, chosen))
-    return tuple(dict.fromkeys(every))
-
-
-def fitting(ladder: Sequence[Rung], display_size: tuple[int, int]) -> tuple[Rung, ...]:
-    """The rungs that do not enlarge a source shown at `display_size`."""
-    return tuple(rung for rung in ladder if rung.height_px <= min(display_size))
-
-
-def _with_codec(rung: Rung, codec: str) -> Rung:
-    if rung.crf is None:
-        return replace(rung, codec=codec)
-    crf = round(rung.crf * _CRF_LIMIT[codec] / _CRF_LIMIT[rung.codec])
-    return replace(rung, codec=codec, crf=crf)
-
-
-def _rung(path: Path, number: int, table: object) -> Rung:
-    if not isinstance(table, dict):
-        raise LadderFileError(f"{path}, rung {number}: not a table; write [[rung]] above it")
-    unknown = sorted(set(table) - set(_RUNG_KEYS))
-    if unknown:
-        known = ", ".join(_RUNG_KEYS)
-        raise LadderFileError(f"{path}, rung {number}: unknown key {unknown[0]!r}; use {known}")
-    if "height_px" not in table:
-        raise LadderFileError(f"{path}, rung {number}: height_px is missing")
-    try:
-        return Rung(**table)
-    except LadderFileError as error:
-        raise LadderFileError(f"{path}, rung {number}: {error}") from error
-
-
-def _refuse_twins(path: Path, ladder: Sequence[Rung]) -> None:
-    names = [rung.name for rung in ladder]
-    for name in names:
-        if names.count(name) > 1:
-            raise LadderFileError(f"{path}: the rung {name} stands there twice")
+def _require_number(key: str, value: object, low: float, high: float) -> None:
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if not (is_number and low <= value <= high):  # type: ignore[operator]  # narrowed above
+        raise LadderFileError(f"{key} is {value!r}, not a number from {low:g} to {high:g}")

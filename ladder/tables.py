@@ -57,6 +57,7 @@ class EncodeRow:
     status: str = "ok"
     error: str = ""
     crf: int | None = None
+    pieces: str = ""
 
     @property
     def key(self) -> str:
@@ -92,6 +93,13 @@ class LabelRow:
     label_s: float | None = None
     status: str = "ok"
     error: str = ""
+    vmaf_p10: float | None = None
+    vmaf_phone: float | None = None
+    vmaf_4k: float | None = None
+    ssim: float | None = None
+    cambi: float | None = None
+    offset_frames: int | None = None
+    subsample: int | None = None
 
     @property
     def key(self) -> str:
@@ -114,23 +122,29 @@ class Table(Generic[R]):
     def rows(self) -> list[R]:
         """Every whole row, the later of two with one key; none if there is no file yet.
 
+        A file from before the last columns were added is read as if they were empty.
+
         Raises:
             TableError: the header is not this row type's.
         """
         lines = list(csv.reader(io.StringIO(_whole_records(self._text()), newline="")))
         if not lines:
             return []
-        if tuple(lines[0]) != self.columns:
+        header = tuple(lines[0])
+        if not header or header != self.columns[: len(header)]:
             raise TableError(f"{self.path} has other columns than {','.join(self.columns)}")
-        rows = (self._row(cells) for cells in lines[1:])
+        rows = (self._row(header, cells) for cells in lines[1:])
         return list({row.key: row for row in rows}.values())
 
     def mend(self) -> None:
-        """Drop what a crash left half written, so that the next row starts on a line of its own."""
-        text = self._text()
-        whole = _whole_records(text)
-        if whole != text:
-            self._replace(whole)
+        """Make the file fit for the next row: drop what a crash tore, add the latest columns.
+
+        Raises:
+            TableError: the header is not this row type's; the file is left as it is.
+        """
+        rows, text = self.rows(), self._text()
+        if _whole_records(text) != text or not text.startswith(_csv_line(self.columns)):
+            self._replace(_csv_line(self.columns) + "".join(map(self._line, rows)) if text else "")
 
     def append(self, row: R) -> R:
         """Write one row (and the header to a new file) so that it survives a crash from here on.
@@ -143,7 +157,7 @@ class Table(Generic[R]):
             file.write((_csv_line(self.columns) if is_new else "") + self._line(row))
             file.flush()
             os.fsync(file.fileno())
-        return self._row([_cell(getattr(row, column)) for column in self.columns])
+        return self._row(self.columns, [_cell(getattr(row, column)) for column in self.columns])
 
     def rewrite(self, rows: Iterable[R]) -> None:
         """Put `rows` in the place of what is there, in one step."""
@@ -170,13 +184,13 @@ class Table(Generic[R]):
     def _line(self, row: R) -> str:
         return _csv_line(_cell(getattr(row, column)) for column in self.columns)
 
-    def _row(self, cells: list[str]) -> R:
-        if len(cells) != len(self.columns):
+    def _row(self, columns: tuple[str, ...], cells: list[str]) -> R:
+        if len(cells) != len(columns):
             raise TableError(f"{self.path} has a row of {len(cells)} cells: {cells[0]}")
         try:
             values = {
                 column: _value(cell, self._types[column])
-                for column, cell in zip(self.columns, cells, strict=True)
+                for column, cell in zip(columns, cells, strict=True)
             }
         except (ValueError, ZeroDivisionError) as error:
             raise TableError(f"{self.path}, row {cells[0]}: {error}") from error
@@ -195,6 +209,12 @@ def work_lock(folder: Path) -> FileLock:
     except Timeout as error:
         raise TableError(f"{folder} is in use by another run: wait for it to end") from error
     return lock
+
+
+def remove_parts(folder: Path) -> None:
+    """Delete what an interrupted run left half written."""
+    for path in folder.rglob("*.part"):
+        path.unlink(missing_ok=True)
 
 
 def _whole_records(text: str) -> str:

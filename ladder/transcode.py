@@ -1,275 +1,185 @@
-"""Stage 1, ladder: sources x rungs -> encodes, one row of `encodes.csv` for each."""
+"""One source to several encodes, decoded once: arguments, the run, and whether the result is good.
 
-import hashlib
-import os
+Pure argument builder (`transcode_args`), one run (`transcode`), and `verified`, which reads the
+encodes back. What is to be made and what was is the business of stage 1, `ladder.encode`.
+"""
+
 import shlex
-import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from fractions import Fraction
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import ffmpeg as graph
 
-from ladder.codecs import COST, encoder_settings
-from ladder.errors import LadderError
-from ladder.ffmpeg import Ffmpeg, file_url, run, run_parallel, split_cores
-from ladder.probe import VideoInfo, count_frames, probe
-from ladder.rungs import Rung, fitting
-from ladder.tables import EncodeRow, Table, work_lock
+from ladder.codecs import encoder_settings
+from ladder.errors import LadderError, VideoError
+from ladder.ffmpeg import Ffmpeg, file_url, run
+from ladder.frames import count_decodable
+from ladder.pieces import Piece, picture, snapped
+from ladder.probe import VideoInfo, frame_times, probe
+from ladder.rungs import Rung
 
-OnProgress = Callable[[str, float], None]
-"""Told an encode's path and the share of it that is done, from any thread."""
-
-
-@dataclass(frozen=True)
-class EncodeJob:
-    """One encode to be made; `source` is its file, `folder` the work folder."""
-
-    row: EncodeRow
-    source: VideoInfo
-    rung: Rung
-    folder: Path
-
-    @property
-    def cost(self) -> float:
-        """Weight of the work, for the ETA: pixels of source and encode, by codec."""
-        width, height = self.rung.size_for(self.source.display_size)
-        pixels = width * height * COST[self.rung.codec] + 0.2 * self.source.width_px**2
-        return pixels * max(self.source.duration_s, 0.1)
+_ENCODERS_BUSY = 4  # of those that run side by side in one process
+_COUNT_TOLERANCE = 2  # frames
+_DURATION_TOLERANCE_S = 0.1
 
 
 @dataclass(frozen=True)
-class LadderPlan:
-    """What is to do (`jobs`), what was done before (`done`), what cannot be done (`failed`)."""
+class Extent:
+    """How long a video is."""
 
-    jobs: tuple[EncodeJob, ...]
-    done: tuple[EncodeRow, ...]
-    failed: tuple[EncodeRow, ...]
-
-
-def encodes_table(folder: Path) -> Table[EncodeRow]:
-    """The table this stage writes."""
-    return Table(folder / "encodes.csv", EncodeRow)
+    frame_count: int
+    duration_s: float
 
 
-def plan_ladder(sources: Iterable[Path], ladder: Sequence[Rung], folder: Path) -> LadderPlan:
-    """Compare what is asked for with what `folder` holds; nothing is written."""
-    known = {row.key: row for row in encodes_table(folder).rows()}
-    names = {row.source: row.source_path for row in known.values()}
-    jobs: list[EncodeJob] = []
-    done: list[EncodeRow] = []
-    failed: list[EncodeRow] = []
-    for path in sources:
-        name = _source_name(path, names)
-        try:
-            info = probe(path)
-            _refuse_unsupported(info)
-            rungs = _rungs_for(info, ladder)
-        except LadderError as error:
-            failed.append(_source_failure(name, path, error))
-            continue
-        for rung in rungs:
-            job = EncodeJob(_planned_row(name, info, rung), info, rung, folder)
-            before = known.get(job.row.key)
-            if before and _is_done(before, folder):
-                done.append(before)
-            else:
-                jobs.append(job)
-    return LadderPlan(tuple(jobs), tuple(done), tuple(failed))
-
-
-def make_encodes(
-    plan: LadderPlan,
-    folder: Path,
-    ffmpeg: Ffmpeg,
+def transcode_args(
+    source: VideoInfo,
+    outputs: Mapping[Path, Rung],
+    pieces: Sequence[Piece] = (),
     *,
-    jobs: int | None = None,
-    on_progress: OnProgress = lambda key, share: None,
-) -> Iterator[EncodeRow]:
-    """Make every encode of `plan` and yield its row when it stands in `encodes.csv`.
-
-    An encode that fails becomes a row with the reason.
+    threads: int = 1,
+    run: int = 0,
+) -> list[str]:
+    """ffmpeg arguments for encodes of `source` at the rungs of `outputs`, decoded once for all.
 
     Args:
-        plan: from `plan_ladder` for the same folder.
-        folder: work folder; the encodes lie in one folder a source.
-        ffmpeg: program to run.
-        jobs: encodes made at once; None: one for each core, four at most.
-        on_progress: told how far each encode is.
+        source: what `probe` said of the file.
+        outputs: where each rung's encode goes.
+        pieces: what to take of the source; none: all of it.
+        threads: of the whole process; each encoder gets a share that does not depend on how many
+            there are, since x264 spends bits differently with another number of threads.
+        run: 1 and 2 for the passes of a two-pass rung, which stands alone in `outputs`.
 
     Raises:
-        CapabilityError: an encoder is missing.
-        TableError: another run works on the folder.
+        LadderError: an 8-bit rung of an HDR source.
     """
-    ffmpeg.require_encoders([job.rung.codec for job in plan.jobs])
-    at_once, threads = split_cores(jobs)
-
-    def encode(job: EncodeJob) -> EncodeRow:
-        return _encode(job, ffmpeg, threads, lambda share: on_progress(job.row.key, share))
-
-    folder.mkdir(parents=True, exist_ok=True)
-    with work_lock(folder):
-        table = encodes_table(folder)
-        table.mend()
-        remove_parts(folder)
-        for row in plan.failed:
-            yield table.append(row)
-        for row in run_parallel(encode, plan.jobs, at_once):
-            yield table.append(row)
-        _settle(table, plan)
-
-
-def _settle(table: Table[EncodeRow], plan: LadderPlan) -> None:
-    """Sort the rows, without the failures of sources that could be read this time."""
-    readable = {row.source_path for row in [*(job.row for job in plan.jobs), *plan.done]}
-    rows = (row for row in table.rows() if row.encode_path or row.source_path not in readable)
-    table.rewrite(sorted(rows, key=lambda row: row.key))
-
-
-def transcode_args(source: VideoInfo, rung: Rung, out: Path, *, threads: int = 0) -> list[str]:
-    """ffmpeg arguments for the encode of `source` at `rung`; `threads` 0 leaves it to ffmpeg."""
-    width, height = rung.size_for(source.display_size)
-    picture = graph.input(
-        file_url(source.path), protocol_whitelist="file,crypto,data", threads=threads
-    )["V:0"]  # the first stream that is no cover art
-    if source.is_interlaced:
-        picture = picture.filter("bwdif", mode="send_frame", deint="all")
-    picture = (
-        picture.filter("scale", width, height, flags="bicubic", in_range="auto", out_range="tv")
-        .filter("setsar", 1)
-        .filter("format", "yuv420p10le" if source.bit_depth > 8 else "yuv420p")
-    )
-    settings = {
-        **encoder_settings(rung, source.fps),
-        "fps_mode": "passthrough",  # never drop or repeat a frame: labels pair frames by index
-        "threads": threads,
-        "map_metadata": -1,
-        "format": "mp4",
-    }
+    whole = picture(source, tuple(pieces), threads=threads)
+    parts = whole.split() if len(outputs) > 1 else {0: whole}
+    encodes = []
+    for index, (out, rung) in enumerate(outputs.items()):
+        width, height = rung.size_for(source.display_size)
+        deep = _is_deep(rung, source)
+        scaled = (
+            parts[index]
+            .filter("scale", width, height, flags="bicubic", in_range="auto", out_range="tv")
+            .filter("setsar", 1)
+            .filter("format", "yuv420p10le" if deep else "yuv420p")
+        )
+        settings = {
+            **encoder_settings(rung, source.fps, deep=deep, run=run),
+            "fps_mode": "passthrough",  # never drop or repeat a frame: labels pair them by index
+            "threads": max(1, threads // _ENCODERS_BUSY),
+            "map_metadata": -1,
+            "format": "null" if run == 1 else "mp4",
+        }
+        encodes.append(graph.output(scaled, "-" if run == 1 else file_url(out), **settings))
+    merged = graph.merge_outputs(*encodes) if len(encodes) > 1 else encodes[0]
     # without -xerror a broken source ends with exit code 0 and a short encode
-    encode = graph.output(picture, file_url(out), **settings)
-    return ["-xerror", "-y", *map(str, encode.get_args())]
+    return ["-xerror", "-y", *map(str, merged.get_args())]
 
 
-def shell_commands(plan: LadderPlan, ffmpeg: Ffmpeg) -> Iterator[str]:
-    """The command of each encode that is to be made, ready to paste."""
-    for job in plan.jobs:
-        args = transcode_args(job.source, job.rung, job.folder / job.row.encode_path)
-        yield shlex.join([ffmpeg.path, *args])
+def transcode(
+    source: VideoInfo,
+    outputs: Mapping[Path, Rung],
+    pieces: Sequence[Piece],
+    ffmpeg: Ffmpeg,
+    *,
+    threads: int = 1,
+    on_share: Callable[[float], None] = lambda share: None,
+) -> None:
+    """Make the encodes; `on_share` is told the share of the work that is done.
 
-
-def remove_parts(folder: Path) -> None:
-    """Delete what an interrupted run left half written."""
-    for path in folder.rglob("*.part"):
-        path.unlink(missing_ok=True)
-
-
-def _encode(
-    job: EncodeJob, ffmpeg: Ffmpeg, threads: int, on_share: Callable[[float], None]
-) -> EncodeRow:
-    out = job.folder / job.row.encode_path
-    part = out.with_name(out.name + ".part")
-    part.parent.mkdir(parents=True, exist_ok=True)
-    duration_s = max(job.source.duration_s, 0.001)
-    started = time.monotonic()
-    try:
-        run(
-            ffmpeg,
-            transcode_args(job.source, job.rung, part, threads=threads),
-            on_progress=lambda seconds: on_share(min(seconds / duration_s, 1.0)),
-        )
-        row = _measured(job.row, part, ffmpeg)
-        part.replace(out)
-    except (LadderError, OSError) as error:
-        part.unlink(missing_ok=True)
-        return replace(job.row, status="error", error=str(error), ffmpeg_version=ffmpeg.version)
-    return replace(row, encode_s=time.monotonic() - started)
-
-
-def _measured(row: EncodeRow, encode: Path, ffmpeg: Ffmpeg) -> EncodeRow:
-    """`row` with what the encode really is, by reading it back."""
-    info = probe(encode)
-    frame_count = count_frames(encode)
-    duration_s = float(frame_count / info.fps)
-    return replace(
-        row,
-        bitrate_kbps=info.size_bytes * 8 / 1000 / duration_s,
-        width_px=info.width_px,
-        height_px=info.height_px,
-        fps=info.fps,
-        frame_count=frame_count,
-        duration_s=duration_s,
-        size_bytes=info.size_bytes,
-        ffmpeg_version=ffmpeg.version,
-    )
-
-
-def _rungs_for(info: VideoInfo, ladder: Sequence[Rung]) -> tuple[Rung, ...]:
-    rungs = fitting(ladder, info.display_size)
-    if not rungs:
-        smallest = min(rung.height_px for rung in ladder)
-        raise LadderError(
-            f"{info.path} is {info.display_size[0]}x{info.display_size[1]}, every rung is larger "
-            f"(from {smallest} px on): choose another ladder with --rungs"
-        )
-    return rungs
-
-
-def _refuse_unsupported(info: VideoInfo) -> None:
-    if info.hdr:
-        raise LadderError(
-            f"{info.path} is HDR ({info.hdr}): an 8-bit SDR rung of it would have wrong colours; "
-            "tone-map it to SDR first"
-        )
-
-
-def _planned_row(name: str, info: VideoInfo, rung: Rung) -> EncodeRow:
-    width, height = info.display_size
-    return EncodeRow(
-        source=name,
-        source_path=str(info.path.resolve()),
-        encode_path=f"{name}/{rung.name}.mp4",
-        rung=rung.name,
-        codec=rung.codec,
-        rate_mode=rung.rate_mode,
-        target_kbps=rung.bitrate_kbps,
-        crf=rung.crf,
-        display_width_px=width,
-        display_height_px=height,
-        fps=Fraction(info.fps),
-    )
-
-
-def _source_failure(name: str, path: Path, error: LadderError) -> EncodeRow:
-    return EncodeRow(
-        source=name,
-        source_path=str(path.resolve()),
-        encode_path="",
-        rung="",
-        codec="",
-        rate_mode="",
-        status="error",
-        error=str(error),
-    )
-
-
-def _source_name(path: Path, names: dict[str, str]) -> str:
-    """The file's stem; with a mark of its path behind it if another source has that stem.
-
-    It becomes a folder beside the stages' own files, so it must not hide, climb, or look like one.
+    Raises:
+        FfmpegError: the source cannot be decoded to its end, or an encoder refused.
+        LadderError: an 8-bit rung of an HDR source.
     """
-    full = str(path.resolve())
-    name = path.stem.lstrip(".") or "source"
-    if name.lower().endswith((".csv", ".part")):
-        name += "_"
-    if names.get(name, full) != full:
-        mark = hashlib.blake2b(os.fsencode(full), digest_size=3).hexdigest()
-        name = f"{name}-{mark}"
-    names[name] = full
-    return name
+    runs = _runs(outputs)
+    duration_s = max(sum(piece.length_s for piece in pieces) or source.duration_s, 0.001)
+    with tempfile.TemporaryDirectory(prefix="passes-") as folder:
+        for index, number in enumerate(runs):
+            args = transcode_args(source, outputs, pieces, threads=threads, run=number)
+
+            def on_progress(seconds: float, index: int = index) -> None:
+                on_share((index + min(seconds / duration_s, 1.0)) / len(runs))
+
+            run(ffmpeg, args, cwd=Path(folder), on_progress=on_progress)
 
 
-def _is_done(row: EncodeRow, folder: Path) -> bool:
-    encode = folder / row.encode_path
-    return row.status == "ok" and encode.is_file() and encode.stat().st_size == row.size_bytes
+def shell_command(
+    source: VideoInfo,
+    outputs: Mapping[Path, Rung],
+    pieces: Sequence[Piece],
+    ffmpeg: Ffmpeg,
+    *,
+    threads: int = 1,
+) -> str:
+    """What `transcode` would run, ready to paste."""
+    commands = [
+        shlex.join(
+            [ffmpeg.path, *transcode_args(source, outputs, pieces, threads=threads, run=number)]
+        )
+        for number in _runs(outputs)
+    ]
+    # both passes need a folder of their own for what the first one tells the second
+    return commands[0] if len(commands) == 1 else f'(cd "$(mktemp -d)" && {" && ".join(commands)})'
+
+
+def extent_of(source: VideoInfo, pieces: Sequence[Piece] = ()) -> Extent:
+    """Frames and seconds of `source`, or of `pieces` of it, by its packets."""
+    times = frame_times(source.path, source.fps)
+    frame_s = float(1 / source.fps)
+    if not pieces:
+        return Extent(len(times), times[-1] + frame_s if times else 0.0)
+    ranges = [snapped(piece, source.fps) for piece in pieces]
+    inside = sum(start <= time < start + length for start, length in ranges for time in times)
+    return Extent(inside, float(sum(length for _, length in ranges)))
+
+
+def verified(encode: Path, source: VideoInfo, expected: Extent) -> tuple[VideoInfo, Extent]:
+    """What an encode is, after every frame of it was decoded.
+
+    Args:
+        encode: file just made.
+        source: what it was made from.
+        expected: what was taken of the source.
+
+    Raises:
+        VideoError: it cannot be decoded, or it is not as long as `expected`.
+    """
+    info = probe(encode)
+    extent = extent_of(info)
+    decoded = count_decodable(encode)
+    if decoded != extent.frame_count:
+        raise VideoError(
+            "damaged", f"the encode holds {extent.frame_count} frames, {decoded} can be decoded"
+        )
+    # an interlaced file may hold its fields in packets of their own
+    if not source.is_interlaced and abs(decoded - expected.frame_count) > _COUNT_TOLERANCE:
+        raise VideoError(
+            "damaged",
+            f"the encode has {decoded} frames, its source {expected.frame_count}: the source may "
+            "be damaged, or its timestamps may be",
+        )
+    tolerance_s = max(_DURATION_TOLERANCE_S, _COUNT_TOLERANCE / float(source.fps))
+    if abs(extent.duration_s - expected.duration_s) > tolerance_s:
+        raise VideoError(
+            "damaged",
+            f"the encode lasts {extent.duration_s:.2f} s, its source {expected.duration_s:.2f} s: "
+            "the source's timestamps may be damaged",
+        )
+    return info, extent
+
+
+def _runs(outputs: Mapping[Path, Rung]) -> tuple[int, ...]:
+    return (1, 2) if any(rung.two_pass for rung in outputs.values()) else (0,)
+
+
+def _is_deep(rung: Rung, source: VideoInfo) -> bool:
+    deep = rung.bit_depth == 10 if rung.bit_depth else source.bit_depth > 8
+    if source.hdr and not deep:
+        raise LadderError(
+            f"{source.path} is HDR ({source.hdr}) and the rung {rung.name} has 8 bits, which is "
+            "too coarse for it: leave out bit_depth or set it to 10, or tone-map the source to SDR"
+        )
+    return deep

@@ -1,202 +1,158 @@
-"""VMAF of one encode against its source, with everything that makes the number right.
+"""VMAF of encodes against their source, with everything that makes the numbers right.
 
-Pure graph builder (`vmaf_args`), one run (`measure`), pure parser (`parse_log`), pooling of our
-own (`pool`), and a look for a shifted start (`frame_shift`).
+Pure graph builder (`vmaf_args`) and one run (`measure`), which decodes the source once for all of
+its encodes; what libvmaf leaves is read by `vmaf_log`.
 """
 
-import json
-import math
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import ffmpeg as graph
-import numpy as np
 
-from ladder.errors import VmafError
-from ladder.ffmpeg import VMAF_MODELS, Ffmpeg, file_url, run
-from ladder.frames import first_luma
+from ladder.ffmpeg import Ffmpeg, run
+from ladder.pieces import Picture, Piece, on_frame_clock, picture
 from ladder.probe import VideoInfo
+from ladder.vmaf_models import FEATURES, metric_of
 
-_LOG = "vmaf.json"
-_SYNC_FRAMES, _SYNC_REACH, _SYNC_SIZE = 12, 2, (160, 90)
+_ALWAYS = ("psnr",)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Pairing:
-    """How frames of encode and source are matched: `index`, or `time` where counts differ."""
+    """How frames of an encode and its source are matched: `index`, or `time` if counts differ.
+
+    `offset` frames at the beginning of the encode (negative: of the source) have no partner and
+    are left out.
+    """
 
     frames_source: int
     frames_encode: int
+    offset: int = 0
 
     @property
     def by(self) -> str:
         """`index` pairs the n-th with the n-th, exact whatever the timestamps were rounded to."""
-        return "index" if self.frames_source == self.frames_encode else "time"
+        left_in_source = self.frames_source - max(0, -self.offset)
+        left_in_encode = self.frames_encode - max(0, self.offset)
+        # what was only shifted ends a little later on one side
+        is_only_shifted = self.offset and self.frames_source == self.frames_encode
+        return "index" if left_in_source == left_in_encode or is_only_shifted else "time"
 
 
-@dataclass(frozen=True)
-class VmafLog:
-    """libvmaf's per-frame figures: metric name -> one value a compared frame."""
+@dataclass(frozen=True, kw_only=True)
+class Measurement:
+    """What is measured of every encode in one run.
 
-    version: str
-    metrics: Mapping[str, Sequence[float]]
+    Attributes:
+        models: libvmaf's words, see `vmaf_models`.
+        features: of `vmaf_models.FEATURES`.
+        subsample: every n-th frame is measured; odd, since even steps are biased.
+    """
 
-
-@dataclass(frozen=True)
-class Pools:
-    """One metric over the frames of a video; `hmean` as libvmaf defines it."""
-
-    mean: float
-    hmean: float
-    min: float
-    p1: float
-    p5: float
-    std: float
-
-
-def model_names(models: Sequence[str]) -> tuple[str, ...]:
-    """libvmaf's names for `v0`, `neg` and `v1`; any other name is passed on as it is."""
-    return tuple(dict.fromkeys(VMAF_MODELS.get(model, model) for model in models))
+    models: tuple[str, ...]
+    features: tuple[str, ...] = ()
+    subsample: int = 1
 
 
 def vmaf_args(
-    encode: VideoInfo,
     source: VideoInfo,
-    pairing: Pairing,
-    models: Sequence[str],
+    encodes: Sequence[tuple[VideoInfo, Pairing]],
+    wanted: Measurement,
     *,
+    pieces: tuple[Piece, ...] = (),
     threads: int = 1,
-    subsample: int = 1,
 ) -> list[str]:
-    """ffmpeg arguments that leave libvmaf's log as `vmaf.json` in the working folder.
+    """ffmpeg arguments that leave the n-th encode's log as `n.json` in the working folder.
 
-    Input 0 is the encode, input 1 the source. The encode is brought to the source's display size,
-    never the source down; both to one pixel format and limited range.
+    The encode is the first input of libvmaf, the source the second. The encode is brought to the
+    source's display size, never the source down; both to one pixel format and limited range.
     """
-    pix_fmt = common_pix_fmt(encode, source, models)
-    distorted = _side(encode, source, pairing, pix_fmt)
+    pix_fmt = common_pix_fmt([source, *(encode for encode, _ in encodes)], wanted.models)
     # an option of no effect: ffmpeg-python takes two inputs that are alike for one
-    reference = _side(source, source, pairing, pix_fmt, stream_loop=0)
-    options = {
-        "log_fmt": "json",
-        "log_path": _LOG,
-        "n_threads": threads,
-        "n_subsample": subsample,
-        "shortest": 1,  # else the last frame of the shorter one is repeated and scored
-        "model": "|".join(f"version={model}:name={metric_of(model)}" for model in models),
-        "feature": "name=psnr",
-    }
-    if pairing.by == "time":
-        options["ts_sync_mode"] = "nearest"
-    measured = graph.filter([distorted, reference], "libvmaf", **options)
+    reference = _shown(picture(source, pieces, stream_loop=0), source, pix_fmt)
+    copies = reference.split() if len(encodes) > 1 else {0: reference}
+    outputs = []
+    for index, (encode, pairing) in enumerate(encodes):
+        distorted = _shown(picture(encode), source, pix_fmt)
+        options = _libvmaf_options(wanted, pairing, f"{index}.json", threads // len(encodes))
+        measured = graph.filter(
+            [
+                _paired(distorted, source, pairing, max(0, pairing.offset)),
+                _paired(copies[index], source, pairing, max(0, -pairing.offset)),
+            ],
+            "libvmaf",
+            **options,
+        )
+        outputs.append(graph.output(measured, "-", format="null"))
+    merged = graph.merge_outputs(*outputs) if len(outputs) > 1 else outputs[0]
     # -xerror: a broken file must not be labelled by its readable part
-    return ["-xerror", *map(str, graph.output(measured, "-", format="null").get_args())]
+    return ["-xerror", *map(str, merged.get_args())]
 
 
 def measure(
-    encode: VideoInfo,
     source: VideoInfo,
-    pairing: Pairing,
-    models: Sequence[str],
+    encodes: Sequence[tuple[VideoInfo, Pairing]],
+    wanted: Measurement,
     ffmpeg: Ffmpeg,
     *,
+    pieces: tuple[Piece, ...] = (),
     threads: int = 1,
-    subsample: int = 1,
     on_progress: Callable[[float], None] = lambda seconds: None,
-) -> str:
-    """libvmaf's JSON log of `encode` against `source`.
+) -> list[str]:
+    """libvmaf's JSON log of each of `encodes` against `source`, all measured in one process.
 
     Raises:
         FfmpegError: one of the files cannot be decoded, or ffmpeg failed.
     """
-    # names of videos never enter the filter graph: the log is a plain name in a folder of its own
+    # names of videos never enter the filter graph: a log is a plain name in a folder of its own
     with tempfile.TemporaryDirectory(prefix="vmaf-") as folder:
-        args = vmaf_args(encode, source, pairing, models, threads=threads, subsample=subsample)
+        args = vmaf_args(source, encodes, wanted, pieces=pieces, threads=threads)
         run(ffmpeg, args, cwd=Path(folder), on_progress=on_progress)
-        return (Path(folder) / _LOG).read_text(encoding="utf-8")
+        logs = [Path(folder) / f"{index}.json" for index in range(len(encodes))]
+        return [log.read_text(encoding="utf-8") for log in logs]
 
 
-def parse_log(log: str) -> VmafLog:
-    """libvmaf's log as columns; refuses an empty one and figures that are none.
-
-    Raises:
-        VmafError: no frames, or a value that is not finite.
-    """
-    try:
-        parsed = json.loads(log)
-        frames = [frame["metrics"] for frame in parsed["frames"]]
-        metrics = {name: [float(frame[name]) for frame in frames] for name in (frames or [{}])[0]}
-    except (ValueError, KeyError, TypeError) as error:
-        raise VmafError(f"libvmaf's log is not what it should be: {error!r}") from error
-    if not frames:
-        raise VmafError("libvmaf compared no frames: do encode and source overlap in time?")
-    for name, values in metrics.items():
-        if not all(map(math.isfinite, values)):
-            raise VmafError(f"libvmaf gave a {name} that is not a number")
-    return VmafLog(str(parsed.get("version", "")), metrics)
-
-
-def pool(values: Sequence[float]) -> Pools:
-    """Pools of per-frame values; the harmonic mean is n / sum(1 / (v + 1)) - 1, as libvmaf's."""
-    array = np.asarray(values, dtype=np.float64)
-    return Pools(
-        mean=float(array.mean()),
-        hmean=float(len(array) / np.sum(1 / (array + 1)) - 1),
-        min=float(array.min()),
-        p1=float(np.percentile(array, 1)),
-        p5=float(np.percentile(array, 5)),
-        std=float(array.std()),
-    )
-
-
-def frame_shift(encode: VideoInfo, source: VideoInfo) -> int:
-    """Frames by which `encode` lags behind `source` (negative: leads), from the first dozen.
-
-    0 unless another shift within two frames matches clearly better.
-    """
-    encoded = first_luma(encode, _SYNC_FRAMES, _SYNC_SIZE).astype(np.float32)
-    original = first_luma(source, _SYNC_FRAMES, _SYNC_SIZE).astype(np.float32)
-    count = min(len(encoded), len(original))
-    if count <= 2 * _SYNC_REACH:
-        return 0
-    window = range(_SYNC_REACH, count - _SYNC_REACH)  # the same source frames for every shift
-    errors = {
-        lag: float(np.mean([np.square(encoded[i + lag] - original[i]).mean() for i in window]))
-        for lag in range(-_SYNC_REACH, _SYNC_REACH + 1)
-    }
-    best = min(errors, key=lambda lag: (errors[lag], abs(lag)))
-    # a still scene or a poor encode leaves the shifts alike: only a clear win counts
-    return best if errors[best] < 0.6 * errors[0] else 0
-
-
-def _side(
-    video: VideoInfo, source: VideoInfo, pairing: Pairing, pix_fmt: str, **options: int
-) -> graph.nodes.FilterableStream:
-    width, height = source.display_size
-    url, allowed = file_url(video.path), "file,crypto,data"
-    picture = graph.input(url, protocol_whitelist=allowed, **options)["V:0"]
-    if video.is_interlaced:
-        picture = picture.filter("bwdif", mode="send_frame", deint="all")
-    picture = (
-        picture.filter("scale", width, height, flags="bicubic", in_range="auto", out_range="tv")
-        .filter("setsar", 1)
-        .filter("format", pix_fmt)
-    )
-    if pairing.by == "index":
-        # a clock of one tick a frame: Matroska's milliseconds cost 20 VMAF points at 29.97 fps
-        step = source.fps
-        return picture.filter("settb", f"{step.denominator}/{step.numerator}").filter("setpts", "N")
-    return picture.filter("settb", "AVTB").filter("setpts", "PTS-STARTPTS")
-
-
-def common_pix_fmt(encode: VideoInfo, source: VideoInfo, models: Sequence[str]) -> str:
-    """The pixel format both sides are brought to: 10 bit if either is deeper, or for v1."""
-    is_deep = max(encode.bit_depth, source.bit_depth) > 8
+def common_pix_fmt(videos: Sequence[VideoInfo], models: Sequence[str]) -> str:
+    """The pixel format all sides are brought to: 10 bit if one is deeper, or for v1."""
+    is_deep = max(video.bit_depth for video in videos) > 8
     return "yuv420p10le" if is_deep or any("v1." in model for model in models) else "yuv420p"
 
 
-def metric_of(model: str) -> str:
-    """A name for the model's column in the log, free of characters the graph gives a meaning."""
-    return model.replace(".", "_")
+def _shown(stream: Picture, source: VideoInfo, pix_fmt: str) -> Picture:
+    """The picture as it is compared: at the source's display size, in limited range."""
+    width, height = source.display_size
+    return (
+        stream.filter("scale", width, height, flags="bicubic", in_range="auto", out_range="tv")
+        .filter("setsar", 1)
+        .filter("format", pix_fmt)
+    )
+
+
+def _paired(stream: Picture, source: VideoInfo, pairing: Pairing, left_out: int) -> Picture:
+    """The picture on the clock its frames are paired by, without its first `left_out` frames."""
+    if left_out:
+        stream = stream.filter("trim", start_frame=left_out)
+    if pairing.by == "index":
+        # a clock of one tick a frame: Matroska's milliseconds cost 20 VMAF points at 29.97 fps
+        return on_frame_clock(stream, source.fps)
+    return stream.filter("settb", "AVTB").filter("setpts", "PTS-STARTPTS")
+
+
+def _libvmaf_options(
+    wanted: Measurement, pairing: Pairing, log: str, threads: int
+) -> dict[str, str | int]:
+    features = dict.fromkeys([*_ALWAYS, *wanted.features])
+    options: dict[str, str | int] = {
+        "log_fmt": "json",
+        "log_path": log,
+        "n_threads": max(1, threads),
+        "n_subsample": wanted.subsample,
+        "shortest": 1,  # else the last frame of the shorter one is repeated and scored
+        "model": "|".join(f"version={model}:name={metric_of(model)}" for model in wanted.models),
+        "feature": "|".join(f"name={FEATURES[feature]}" for feature in features),
+    }
+    if pairing.by == "time":
+        options["ts_sync_mode"] = "nearest"
+    return options

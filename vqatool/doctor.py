@@ -9,7 +9,8 @@ from pathlib import Path
 import av
 
 from ladder.errors import CapabilityError
-from ladder.ffmpeg import ENCODERS, VMAF_MODELS, Ffmpeg, find_ffmpeg, probe_vmaf_model
+from ladder.ffmpeg import ENCODERS, Ffmpeg, find_ffmpeg
+from ladder.vmaf_models import VMAF_MODELS, probe_vmaf_model
 
 _GET_FFMPEG = "pip install --upgrade imageio-ffmpeg, or name another with --ffmpeg PATH"
 _DECODERS = ("h264", "hevc", "av1", "vp9")

@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from ladder.label import labels_table
+from ladder.plan import encodes_table
 from ladder.tables import EncodeRow
-from ladder.transcode import encodes_table
 from vqatool.errors import TrainingDataError
 
 SPLITS_FILE = "splits.csv"

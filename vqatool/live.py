@@ -3,11 +3,14 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from ladder.encode import make_encodes
 from ladder.ffmpeg import Ffmpeg
-from ladder.label import make_labels, plan_labels
-from ladder.rungs import Rung
+from ladder.label import AUTO_VMAF, LabelOptions, LabelPlan, make_labels, plan_labels
+from ladder.ladders import Ladder
+from ladder.pieces import WHOLE, Cut
+from ladder.plan import LadderPlan
+from ladder.spread import ladder_rounds
 from ladder.tables import EncodeRow, LabelRow
-from ladder.transcode import make_encodes, plan_ladder
 from vqatool.errors import TrainingDataError
 from vqatool.predict import Predictor
 from vqatool.progress import WorkProgress
@@ -16,39 +19,60 @@ from vqatool.terminal import console, say
 
 
 def run_ladder(
-    videos: Sequence[Path], rungs: Sequence[Rung], folder: Path, ffmpeg: Ffmpeg, jobs: int | None
+    videos: Sequence[Path],
+    ladder: Ladder,
+    folder: Path,
+    ffmpeg: Ffmpeg,
+    *,
+    cut: Cut = WHOLE,
+    jobs: int | None = None,
 ) -> list[EncodeRow]:
     """Stage 1; the rows of what was asked for, made now or before."""
-    plan = plan_ladder(videos, rungs, folder)
+    rows: list[EncodeRow] = []
+    for number, each in enumerate(ladder_rounds(videos, ladder, folder, cut=cut), 1):
+        which = f" (round {number})" if each.to_label else ""
+        rows += _encoded(each.plan, folder, ffmpeg, jobs, f"encoding{which}")
+        if each.to_label:
+            labels = plan_labels(folder, AUTO_VMAF, only=each.keys)
+            _labelled(labels, folder, ffmpeg, jobs, f"labelling{which}")
+    return rows
+
+
+def run_label(
+    folder: Path, ffmpeg: Ffmpeg, options: LabelOptions = AUTO_VMAF, *, jobs: int | None = None
+) -> list[LabelRow]:
+    """Stage 2; the labels of every good encode in the folder, made now or before."""
+    plan = plan_labels(folder, options)
+    if not plan.jobs and not plan.done:
+        raise TrainingDataError(
+            f"{folder} holds no encodes: run `vqatool ladder SRC... -o {folder}` first"
+        )
+    return _labelled(plan, folder, ffmpeg, jobs, "labelling")
+
+
+def _encoded(
+    plan: LadderPlan, folder: Path, ffmpeg: Ffmpeg, jobs: int | None, what: str
+) -> list[EncodeRow]:
     if plan.done:
-        say(f"{len(plan.done)} encodes are there already")
+        say(f"{what}: {len(plan.done)} encodes are there already")
     rows = list(plan.done)
     costs = {job.row.key: job.cost for job in plan.jobs}
-    with WorkProgress(console(), "encoding", costs) as progress:
+    with WorkProgress(console(), what, costs) as progress:
         for row in make_encodes(plan, folder, ffmpeg, jobs=jobs, on_progress=progress.share):
             progress.done(row.key)
             rows.append(row)
     return rows
 
 
-def run_label(
-    folder: Path, ffmpeg: Ffmpeg, models: Sequence[str], jobs: int | None, subsample: int = 1
+def _labelled(
+    plan: LabelPlan, folder: Path, ffmpeg: Ffmpeg, jobs: int | None, what: str
 ) -> list[LabelRow]:
-    """Stage 2; the labels of every good encode in the folder, made now or before."""
-    plan = plan_labels(folder, models)
-    if not plan.jobs and not plan.done:
-        raise TrainingDataError(
-            f"{folder} holds no encodes: run `vqatool ladder SRC... -o {folder}` first"
-        )
     if plan.done:
-        say(f"{len(plan.done)} labels are there already")
+        say(f"{what}: {len(plan.done)} labels are there already")
     rows = list(plan.done)
     costs = {row.key: float(row.frame_count or 1) for row in plan.jobs}
-    with WorkProgress(console(), "labelling", costs) as progress:
-        made = make_labels(
-            plan, folder, ffmpeg, models, jobs=jobs, subsample=subsample, on_progress=progress.share
-        )
-        for row in made:
+    with WorkProgress(console(), what, costs) as progress:
+        for row in make_labels(plan, folder, ffmpeg, jobs=jobs, on_progress=progress.share):
             progress.done(row.key)
             rows.append(row)
     return rows

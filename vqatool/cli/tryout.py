@@ -52,9 +52,10 @@ def demo(folder: Path, ffmpeg_path: Path | None) -> None:
         vqatool demo -o /tmp/demo
     """
     from ladder.ffmpeg import find_ffmpeg
+    from ladder.label import LabelOptions
+    from ladder.ladders import ladder_named
     from ladder.probe import probe
-    from ladder.rungs import ladder_named
-    from ladder.vmaf import model_names
+    from ladder.vmaf_models import model_names
     from vqatool.demo import DEMO_LADDER, compare, demo_clip, demo_table
     from vqatool.live import run_label, run_ladder, run_score
     from vqatool.score import ScoreOptions
@@ -62,8 +63,8 @@ def demo(folder: Path, ffmpeg_path: Path | None) -> None:
 
     clip, ffmpeg = demo_clip(), find_ffmpeg(ffmpeg_path)
     report = folder / "report.csv"
-    encodes = run_ladder([clip], ladder_named(DEMO_LADDER), folder, ffmpeg, None)
-    labels = run_label(folder, ffmpeg, model_names(["v0"]), None)
+    encodes = run_ladder([clip], ladder_named(DEMO_LADDER), folder, ffmpeg)
+    labels = run_label(folder, ffmpeg, LabelOptions(models=model_names(["v0"])))
     options = ScoreOptions(display=probe(clip).display_size)
     made = [folder / row.encode_path for row in encodes if row.status == "ok"]
     scored = run_score(made, predictor_for(None, "auto"), options, report)

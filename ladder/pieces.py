@@ -1,0 +1,154 @@
+"""Pieces of a long source: which seconds of it are encoded, and the picture they make together."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from math import ceil
+from typing import TypeAlias
+
+import ffmpeg as graph
+
+from ladder.errors import LadderError
+from ladder.ffmpeg import file_url
+from ladder.probe import VideoInfo
+
+Picture: TypeAlias = graph.nodes.FilterableStream
+"""A node of a filter graph that more filters can follow."""
+
+InputOptions = dict[str, int | str]
+
+_PIECE = re.compile(r"(\d+(?:\.\d+)?)\+(\d+(?:\.\d+)?)")
+_SEGMENTS = re.compile(r"(\d+)\s*x\s*(\d+(?:\.\d+)?)")
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Seconds of a video, counted from its first frame."""
+
+    start_s: float
+    length_s: float
+
+    def __str__(self) -> str:
+        return f"{self.start_s:g}+{self.length_s:g}"
+
+
+@dataclass(frozen=True)
+class Cut:
+    """What to take of every source: all of it, one clip, or segments spread over it evenly.
+
+    Attributes:
+        clip: one piece, the same for every source.
+        segments: (how many, seconds of each); a source that is no longer is taken whole.
+    """
+
+    clip: Piece | None = None
+    segments: tuple[int, float] | None = None
+
+    def pieces_of(self, source: VideoInfo) -> tuple[Piece, ...]:
+        """The pieces of `source`; none if all of it is taken.
+
+        Raises:
+            LadderError: the clip begins after the source's end, or the source cannot be cut.
+        """
+        pieces = tuple(self._wanted(source))
+        if pieces and source.is_bare:
+            raise LadderError(
+                f"{source.path} is a stream without timestamps, no piece of it can be found: "
+                "put it into a container first (ffmpeg -i FILE -c copy FILE.mkv)"
+            )
+        return pieces
+
+    def _wanted(self, source: VideoInfo) -> Iterator[Piece]:
+        if self.clip:
+            left_s = source.duration_s - self.clip.start_s
+            if left_s < 1 / source.fps:
+                raise LadderError(
+                    f"{source.path} is {source.duration_s:.2f} s long, the clip {self.clip} begins "
+                    "after its end"
+                )
+            yield Piece(self.clip.start_s, min(self.clip.length_s, left_s))
+        elif self.segments:
+            count, length_s = self.segments
+            gap_s = (source.duration_s - count * length_s) / (count + 1)
+            if gap_s > 0:
+                for index in range(count):
+                    yield Piece(round(gap_s + index * (length_s + gap_s), 3), length_s)
+
+
+WHOLE = Cut()
+"""All of every source."""
+
+
+def parse_clip(text: str) -> Piece:
+    """`START+LENGTH` in seconds, such as `30+10`; ValueError if it is not."""
+    found = _PIECE.fullmatch(text.strip())
+    if not found or float(found[2]) <= 0:
+        raise ValueError(f"{text!r} is not START+LENGTH in seconds, such as 30+10")
+    return Piece(float(found[1]), float(found[2]))
+
+
+def parse_segments(text: str) -> tuple[int, float]:
+    """`NxSECONDS`, such as `3x10`: (3, 10.0); ValueError if it is not."""
+    found = _SEGMENTS.fullmatch(text.strip())
+    if not found or int(found[1]) < 1 or float(found[2]) <= 0:
+        raise ValueError(f"{text!r} is not NxSECONDS, such as 3x10")
+    return int(found[1]), float(found[2])
+
+
+def pieces_text(pieces: tuple[Piece, ...]) -> str:
+    """The cell of a table; empty if all of the source is meant."""
+    return " ".join(map(str, pieces))
+
+
+def parse_pieces(text: str) -> tuple[Piece, ...]:
+    """The inverse of `pieces_text`."""
+    return tuple(map(parse_clip, text.split()))
+
+
+def picture(video: VideoInfo, pieces: tuple[Piece, ...] = (), **options: int | str) -> Picture:
+    """The first real video stream of `video` in a filter graph, deinterlaced, its pieces joined.
+
+    Args:
+        video: what `probe` said of the file.
+        pieces: what to take of it; none: all.
+        options: input options of ffmpeg.
+    """
+    parts = [_input(video, options | _snapped(piece, video.fps)) for piece in pieces]
+    parts = parts or [_input(video, options)]
+    if len(parts) == 1:
+        return parts[0]
+    # the joints are no whole frame apart: the joined pieces run at the source's average rate
+    return on_frame_clock(graph.concat(*parts, v=1, a=0), video.fps)
+
+
+def on_frame_clock(stream: Picture, fps: Fraction) -> Picture:
+    """The picture with one tick of the clock for each frame, whatever its timestamps were."""
+    tick = f"{fps.denominator}/{fps.numerator}"
+    return stream.filter("settb", tick).filter("setpts", "N")
+
+
+def _input(video: VideoInfo, options: InputOptions) -> Picture:
+    url, allowed = file_url(video.path), "file,crypto,data"
+    # "V" is the first stream that is no cover art
+    stream = graph.input(url, protocol_whitelist=allowed, **options)["V:0"]
+    if video.is_interlaced:
+        # one frame out for one frame in: labels pair them by index
+        stream = stream.filter("bwdif", mode="send_frame", deint="all")
+    return stream
+
+
+def snapped(piece: Piece, fps: Fraction) -> tuple[Fraction, Fraction]:
+    """(start, length) in seconds that begin and end between two frames.
+
+    Half a frame before a frame no rounding of timestamps decides which frames are inside.
+    """
+    first = ceil(Fraction(piece.start_s) * fps - Fraction(1, 100))
+    count = max(1, round(Fraction(piece.length_s) * fps))
+    start = max(Fraction(0), (first - Fraction(1, 2)) / fps)
+    return start, (first + count - Fraction(1, 2)) / fps - start
+
+
+def _snapped(piece: Piece, fps: Fraction) -> InputOptions:
+    start, length = snapped(piece, fps)
+    return {"ss": f"{float(start):.6f}", "t": f"{float(length):.6f}"}
