@@ -17,6 +17,7 @@ from ladder.frames import display_size, require_whole, spread
 from ladder.probe import VideoInfo, probe
 from ladder.tables import Table
 from vqatool.clips import read_clip
+from vqatool.errors import ReportError
 from vqatool.predict import Predictor
 
 Display = tuple[int, int] | None
@@ -119,8 +120,12 @@ def write_report(
 
     Rows are kept if file, model, display and settings are the same; failed ones are tried again.
     At the end the file holds one row for each of `videos`, in their order.
+
+    Raises:
+        ReportError: `out` is a file of another kind, which is left as it is.
     """
     table = report_table(out)
+    _require_report(table)
     out.parent.mkdir(parents=True, exist_ok=True)
     table.mend()
     known = {} if is_forced else {row.key: row for row in table.rows()}
@@ -137,6 +142,19 @@ def write_report(
         fresh[row.key] = table.append(row)
         yield fresh[row.key]
     table.rewrite((kept | fresh)[str(path)] for path in videos)
+
+
+def _require_report(table: Table[ReportRow]) -> None:
+    if not table.path.exists():
+        return
+    columns = ",".join(table.columns)
+    with table.path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
+        first = file.readline(2 * len(columns))
+    if first and first.rstrip("\r\n") != columns:
+        raise ReportError(
+            f"{table.path} is no report of this version of vqatool (it would begin with "
+            f"{columns[:20]}...) and is left as it is: name another file with --out"
+        )
 
 
 def _look_at(path: Path, predictor: Predictor, options: ScoreOptions) -> _Seen:
@@ -186,10 +204,15 @@ def _segments(
     info: VideoInfo, options: ScoreOptions, frames: int
 ) -> Iterator[tuple[float, list[float]]]:
     """(start, times of frames) of equal parts of about `segment_s` seconds."""
-    count = max(1, round(info.duration_s / options.segment_s))
+    count = _segment_count(info.duration_s, options)
     length_s = info.duration_s / count
     for index in range(count):
         yield index * length_s, spread(index * length_s, length_s, frames)
+
+
+def _segment_count(duration_s: float, options: ScoreOptions) -> int:
+    # of the duration as a report holds it, so that its row is known again
+    return max(1, round(round(duration_s, 4) / options.segment_s))
 
 
 def _with_facts(row: ReportRow, info: VideoInfo) -> ReportRow:
@@ -235,6 +258,10 @@ def _when(seconds: float) -> str:
 
 def _is_current(row: ReportRow, path: Path, predictor: Predictor, options: ScoreOptions) -> bool:
     if row.status != "ok" or row.model != predictor.name or row.display != _shown(options):
+        return False
+    # as many frames, and so segments, of the same file are the same ones
+    segments = _segment_count(row.duration_s or 0.0, options)
+    if row.frames_scored != predictor.card.clip_frames * segments:
         return False
     try:
         facts = path.stat()

@@ -8,6 +8,7 @@ import pytest
 from ladder import Ffmpeg
 from ladder.ffmpeg import run
 from vqatool.checkpoint import load_checkpoint
+from vqatool.errors import ReportError
 from vqatool.predict import Predictor
 from vqatool.score import ReportRow, ScoreOptions, report_table, write_report
 
@@ -101,7 +102,59 @@ def test_another_display_is_scored_again(
     assert row.display == "320x180"
 
 
-@pytest.mark.parametrize("done", range(4))
+def test_other_segments_are_scored_again(
+    videos: list[Path], predictor: Predictor, tmp_path: Path
+) -> None:
+    out = tmp_path / "r.csv"
+    (whole,) = write_report(videos[:1], predictor, ScoreOptions(None, 10), out)
+    (parts,) = write_report(videos[:1], predictor, ScoreOptions(None, 0.2), out)
+    assert whole.frames_scored == 2
+    assert parts.frames_scored is not None
+    assert parts.frames_scored > 2
+    (alike,) = write_report(videos[:1], predictor, ScoreOptions(None, 0.21), out)
+    assert alike == parts  # as many segments are the same segments
+
+
+FOREIGN = {
+    "table": b"name,price\nx,1\ny,2",
+    "one line": b"dear diary",
+    "binary": bytes(range(256)) * 8,
+    "blank line": b"\n",
+}
+
+
+@pytest.mark.parametrize("is_forced", [False, True])
+@pytest.mark.parametrize("name", FOREIGN)
+def test_a_file_that_is_no_report_is_refused_and_left_as_it_is(
+    name: str, is_forced: bool, videos: list[Path], predictor: Predictor, tmp_path: Path
+) -> None:
+    out = tmp_path / "r.csv"
+    out.write_bytes(FOREIGN[name])
+    with pytest.raises(ReportError, match=r"r\.csv"):
+        list(write_report(videos[:1], predictor, NATIVE, out, is_forced=is_forced))
+    assert out.read_bytes() == FOREIGN[name]
+    assert not list(tmp_path.glob("*.part"))
+
+
+def test_an_empty_file_may_become_a_report(
+    videos: list[Path], predictor: Predictor, tmp_path: Path
+) -> None:
+    out = tmp_path / "r.csv"
+    out.touch()
+    (row,) = write_report(videos[:1], predictor, NATIVE, out)
+    assert report_table(out).rows() == [row]
+
+
+def test_a_report_holds_the_inputs_of_the_latest_run(
+    videos: list[Path], predictor: Predictor, tmp_path: Path
+) -> None:
+    out = tmp_path / "r.csv"
+    list(write_report(videos, predictor, NATIVE, out))
+    list(write_report(videos[:2], predictor, NATIVE, out))
+    assert [row.path for row in report_table(out).rows()] == list(map(str, videos[:2]))
+
+
+@pytest.mark.parametrize("done", range(1, 4))
 def test_an_interrupted_report_ends_like_a_whole_one(
     done: int, videos: list[Path], predictor: Predictor, tmp_path: Path
 ) -> None:
