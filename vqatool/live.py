@@ -91,7 +91,7 @@ def run_score(
     rows = []
     costs = {str(path): 1.0 for path in videos}
     with WorkProgress(console(), "scoring", costs) as progress:
-        made = write_report(videos, predictor, options, out, jobs=jobs or 2, is_forced=is_forced)
+        made = write_report(videos, predictor, options, out, jobs=jobs, is_forced=is_forced)
         for row in made:
             progress.done(row.path)
             rows.append(row)

@@ -13,6 +13,7 @@ import numpy as np
 from torch import Tensor
 
 from ladder.errors import LadderError
+from ladder.ffmpeg import split_cores
 from ladder.frames import display_size, require_whole, spread
 from ladder.probe import VideoInfo, probe
 from ladder.tables import Table
@@ -85,20 +86,22 @@ def report_table(path: Path) -> Table[ReportRow]:
 
 
 def score_videos(
-    videos: Sequence[Path], predictor: Predictor, options: ScoreOptions, *, jobs: int = 2
+    videos: Sequence[Path], predictor: Predictor, options: ScoreOptions, *, jobs: int | None = None
 ) -> Iterator[ReportRow]:
     """Score videos in order; one that cannot be read is a row with the reason and no figures.
 
-    Decoding runs `jobs` files ahead of the model, so memory does not grow with their number.
+    Decoding runs `jobs` files ahead of the model, so memory does not grow with their number. None:
+    one for each core, four at most.
     """
-    with ThreadPoolExecutor(jobs) as pool:
+    at_once, _ = split_cores(jobs)
+    with ThreadPoolExecutor(at_once) as pool:
         ahead: deque[Future[_Seen]] = deque()
         waiting = iter(videos)
         try:
             while True:
                 for path in waiting:
                     ahead.append(pool.submit(_look_at, path, predictor, options))
-                    if len(ahead) > jobs:
+                    if len(ahead) > at_once:
                         break
                 if not ahead:
                     return
@@ -113,7 +116,7 @@ def write_report(
     options: ScoreOptions,
     out: Path,
     *,
-    jobs: int = 2,
+    jobs: int | None = None,
     is_forced: bool = False,
 ) -> Iterator[ReportRow]:
     """Score what `out` does not hold yet and yield every row, kept ones first.

@@ -1,14 +1,18 @@
 import csv
 import itertools
+import os
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from torch import Tensor
 
 from ladder import Ffmpeg
 from ladder.ffmpeg import run
-from vqatool.checkpoint import load_checkpoint
+from vqatool.checkpoint import Checkpoint, load_checkpoint
 from vqatool.errors import ReportError
+from vqatool.live import run_score
 from vqatool.predict import Predictor
 from vqatool.score import ReportRow, ScoreOptions, report_table, write_report
 
@@ -178,6 +182,26 @@ def test_jobs_do_not_change_the_report(
         list(write_report(videos, predictor, NATIVE, out, jobs=jobs))
         reports.append(without_time(out))
     assert reports[0] == reports[1]
+
+
+class Meeting(Predictor):
+    """Looks at a clip only when as many others are being looked at, at once."""
+
+    def __init__(self, checkpoint: Checkpoint, parties: int) -> None:
+        super().__init__(checkpoint, "cpu")
+        self._barrier = threading.Barrier(parties, timeout=20)
+
+    def see(self, clip_TCHW: Tensor) -> list[Tensor]:
+        self._barrier.wait()
+        return super().see(clip_TCHW)
+
+
+def test_as_many_videos_are_decoded_at_once_as_there_are_cores(
+    videos: list[Path], small_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {0, 1, 2}, raising=False)
+    meeting = Meeting(load_checkpoint(small_model), 3)
+    assert len(run_score(videos[:3], meeting, NATIVE, tmp_path / "r.csv")) == 3
 
 
 def test_a_long_video_is_scored_in_segments(

@@ -42,9 +42,11 @@ def ffmpeg_option(command: C) -> C:
 
 
 def jobs_option(command: C) -> C:
-    """--jobs; None leaves it to the stage."""
+    """--jobs; None leaves it to `ladder.ffmpeg.split_cores`."""
     return click.option(
-        "--jobs", type=click.IntRange(1, 256), help="Files worked on at once. Default: the cores."
+        "--jobs",
+        type=click.IntRange(1, 256),
+        help="Files worked on at once.  [default: one for each core, 4 at most]",
     )(command)
 
 
