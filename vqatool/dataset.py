@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ladder.ffmpeg import run_parallel
+from ladder.ffmpeg import run_parallel, split_cores
 from ladder.frames import spread
 from ladder.probe import probe
 from vqatool.clips import as_float, read_clip
@@ -40,7 +40,7 @@ class CachedClips:
         rungs = sorted({encode.rung for encode in encodes})
         self._group = {rung: index for index, rung in enumerate(rungs)}
 
-    def decode_missing(self, at_once: int = 2) -> Iterator[LabelledEncode]:
+    def decode_missing(self) -> Iterator[LabelledEncode]:
         """Decode what is not cached yet; yields each encode as it is ready.
 
         Raises:
@@ -53,6 +53,7 @@ class CachedClips:
             self._decode(encode)
             return encode
 
+        at_once, _ = split_cores(None)
         yield from run_parallel(decode, missing, at_once)
 
     def clip(self, index: int) -> Tensor:
@@ -61,12 +62,7 @@ class CachedClips:
         return torch.from_numpy(pixels)
 
     def batch(
-        self,
-        indices: Sequence[int],
-        views: Sequence[View],
-        *,
-        seed: int | None = None,
-        frames: int | None = None,
+        self, indices: Sequence[int], views: Sequence[View], *, seed: int, frames: int
     ) -> Batch:
         """Views, labels and groups of the encodes at `indices`.
 
@@ -74,8 +70,8 @@ class CachedClips:
             indices: into `encodes`.
             views: of the recipe.
             seed: chooses frames and places, the same ones for all encodes of one source, so that
-                only the damage differs; None takes every frame and the fixed places.
-            frames: how many frames to draw with a seed; None: all.
+                only the damage differs.
+            frames: how many frames of each clip to draw.
         """
         made = [self._views(index, views, seed, frames) for index in indices]
         chosen = [self.encodes[index] for index in indices]
@@ -85,17 +81,12 @@ class CachedClips:
             group_B=torch.tensor([self._group[encode.rung] for encode in chosen]),
         )
 
-    def _views(
-        self, index: int, views: Sequence[View], seed: int | None, frames: int | None
-    ) -> list[Tensor]:
+    def _views(self, index: int, views: Sequence[View], seed: int, frames: int) -> list[Tensor]:
         clip_TCHW = self.clip(index)
-        if seed is None:
-            return [as_float(view(clip_TCHW, generator=None)) for view in views]
         source = zlib.crc32(self.encodes[index].source.encode("utf-8", "surrogateescape"))
         chance = torch.Generator().manual_seed(hash((seed, source)))
-        if frames is not None:
-            chosen = torch.randperm(len(clip_TCHW), generator=chance)[:frames].sort().values
-            clip_TCHW = clip_TCHW[chosen]
+        drawn = torch.randperm(len(clip_TCHW), generator=chance)[:frames].sort().values
+        clip_TCHW = clip_TCHW[drawn]
         is_mirrored = bool(torch.rand((), generator=chance) < 0.5)
         made = [as_float(view(clip_TCHW, generator=chance)) for view in views]
         return [view.flip(-1) for view in made] if is_mirrored else made

@@ -1,5 +1,11 @@
+import os
+import threading
 from pathlib import Path
+from typing import BinaryIO
 
+import numpy as np
+import numpy.typing as npt
+import pytest
 import torch
 
 from vqatool.dataset import CachedClips
@@ -20,6 +26,20 @@ def test_frames_are_decoded_once_and_at_the_size_of_the_source(work_folder: Path
     clips = cached(work_folder)
     assert {tuple(clips.clip(i).shape) for i in range(len(clips.encodes))} == {(4, 3, 90, 160)}
     assert list(clips.decode_missing()) == []
+
+
+def test_as_many_encodes_are_decoded_at_once_as_there_are_cores(
+    work_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    barrier, save = threading.Barrier(3, timeout=20), np.save
+
+    def save_together(file: BinaryIO, pixels: npt.NDArray[np.uint8]) -> None:
+        barrier.wait()
+        save(file, pixels)
+
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {0, 1, 2}, raising=False)
+    monkeypatch.setattr(np, "save", save_together)
+    assert len(cached(work_folder).encodes) == 12
 
 
 def test_a_changed_encode_is_decoded_again(work_folder: Path) -> None:
@@ -59,10 +79,3 @@ def test_a_seed_repeats_and_another_seed_looks_elsewhere(work_folder: Path) -> N
     )
     assert (one == same).all()
     assert (one != other).any()
-
-
-def test_without_a_seed_all_frames_are_taken_and_nothing_is_chance(work_folder: Path) -> None:
-    clips = cached(work_folder)
-    one, same = (clips.batch([2], VIEWS).views[0] for _ in range(2))
-    assert one.shape[1] == 4
-    assert (one == same).all()
