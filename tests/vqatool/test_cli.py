@@ -176,6 +176,24 @@ def test_the_gate_decides_the_exit_code(
     assert ("below 100" in done.stderr) == (exit_code == 3)
 
 
+def test_a_missed_gate_tells_of_failures_too_and_exits_3(
+    tmp_path: Path, labelled: Path, small_model: Path
+) -> None:
+    video = tmp_path / "low.mp4"
+    video.write_bytes(sorted(labelled.rglob("*.mp4"))[0].read_bytes())
+    bad = [tmp_path / f"bad{number}.mp4" for number in range(12)]  # more than the table holds
+    for path in bad:
+        path.write_text("no video\n" * 100)
+    out = tmp_path / "r.csv"
+    asked = ["score", video, *bad, "-o", out, "-m", small_model, "--device", "cpu"]
+    done = vqatool(*asked, "--fail-under", 100)
+    assert done.exit_code == 3
+    score = float(next(row["score"] for row in rows_of(out) if row["score"]))
+    assert f"below 100: {video} has {score:.2f}\n" in done.stderr
+    for path in bad:
+        assert f"failed: {path}: " in done.stderr
+
+
 def test_a_folder_without_video_exits_5(tmp_path: Path, small_model: Path) -> None:
     (tmp_path / "notes.txt").write_text("x")
     assert vqatool("score", tmp_path, "-m", small_model).exit_code == 5

@@ -8,13 +8,14 @@ import click
 from vqatool.cli.options import (
     GATE_FAILED,
     NO_VIDEO,
+    SOME_FAILED,
     DisplayType,
     counts,
     device_option,
-    exit_on_failures,
     fail,
     jobs_option,
     model_option,
+    name_failures,
     predictor_for,
 )
 
@@ -68,9 +69,10 @@ def score(
     console().print(score_summary(rows, fail_under))
     passed_over = f", {found.skipped_count} other files passed over" if found.skipped_count else ""
     say(f"{out}: {counts(rows)}{passed_over}; model {predictor.name}")
+    has_failures = name_failures(rows)
     missed = missed_gate(rows, fail_under)
     for row in missed:
         say(f"below {fail_under:g}: {row.path} has {row.score:.2f}")
-    if missed:
-        raise click.exceptions.Exit(GATE_FAILED)
-    exit_on_failures(rows)
+    if missed or has_failures:
+        # the gate was asked for: its exit code goes before that of failures
+        raise click.exceptions.Exit(GATE_FAILED if missed else SOME_FAILED)

@@ -125,12 +125,17 @@ def listed(paths: Iterable[Path]) -> str:
     return ", ".join(map(str, paths))
 
 
-def exit_on_failures(rows: Iterable[Outcome]) -> None:
-    """Name each failure and end with the exit code for them; return if there is none."""
+def name_failures(rows: Iterable[Outcome]) -> bool:
+    """Name each failure with its reason; whether there is any."""
     from vqatool.terminal import say
 
     failed = [row for row in rows if row.status == "error"]
     for row in failed:
         say(f"failed: {row.key}: {row.error}")
-    if failed:
+    return bool(failed)
+
+
+def exit_on_failures(rows: Iterable[Outcome]) -> None:
+    """Name each failure and end with the exit code for them; return if there is none."""
+    if name_failures(rows):
         raise click.exceptions.Exit(SOME_FAILED)
