@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from vqatool.cli import cli
+
 ROOT = Path(__file__).parent.parent
 
 CLI = ("__init__", "audit", "encode", "learn", "options", "tryout")
@@ -78,12 +80,14 @@ def test_no_module_is_longer_than_a_sitting() -> None:
     assert not long
 
 
-def test_help_loads_nothing_heavy() -> None:
+@pytest.mark.parametrize("name", ["", *cli.commands])
+def test_help_loads_nothing_heavy(name: str) -> None:
+    args = [name, "--help"] if name else ["--help"]
     script = (
         "import sys\n"
         "from click.testing import CliRunner\n"
         "from vqatool.cli import cli\n"
-        "assert CliRunner().invoke(cli, ['--help']).exit_code == 0\n"
+        f"assert CliRunner().invoke(cli, {args}).exit_code == 0\n"
         "heavy = {'torch', 'timm', 'pandas', 'numpy', 'av', 'matplotlib'} & set(sys.modules)\n"
         "sys.exit(', '.join(heavy) or 0)\n"
     )

@@ -13,10 +13,11 @@ import pytest
 from click.testing import CliRunner, Result
 
 from ladder import Ffmpeg
-from ladder.ffmpeg import run
+from ladder.ffmpeg import ENCODERS, run
 from ladder.tables import work_lock
 from vqatool.checkpoint import load_checkpoint
 from vqatool.cli import cli
+from vqatool.models.backbones import SWIN_SIZES
 from vqatool.score import report_table
 
 RUNGS = """
@@ -269,6 +270,16 @@ def test_options_are_a_promise() -> None:
         "doctor": {"--ffmpeg"},
         "demo": {"--out", "--ffmpeg"},
     }  # fmt: skip
+
+
+def test_choices_written_down_for_a_fast_help_are_those_of_the_stages() -> None:
+    def choices(command: str, name: str) -> list[str]:
+        (param,) = [param for param in cli.commands[command].params if param.name == name]
+        assert isinstance(param.type, click.Choice)
+        return list(param.type.choices)
+
+    assert choices("ladder", "codecs") == list(ENCODERS)
+    assert choices("train", "size") == list(SWIN_SIZES)
 
 
 def test_the_doctor_finds_everything_here() -> None:

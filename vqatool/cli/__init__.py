@@ -16,17 +16,21 @@ class _Program(click.Group):
     """The one place where errors of the stages become messages and exit codes."""
 
     def invoke(self, ctx: click.Context) -> Any:
-        from ladder.errors import CapabilityError, LadderError
-        from vqatool.errors import VqatoolError
-
         try:
             return super().invoke(ctx)
-        except CapabilityError as error:
-            fail(str(error), NO_CAPABILITY)
-        except (LadderError, VqatoolError) as error:
-            fail(str(error), BAD_USE)
+        except (click.ClickException, click.exceptions.Exit):
+            raise  # help and usage: what follows would load PyAV for them
         except KeyboardInterrupt:
             fail("interrupted: run it again to go on", INTERRUPTED)
+        except Exception as error:
+            from ladder.errors import CapabilityError, LadderError
+            from vqatool.errors import VqatoolError
+
+            if isinstance(error, CapabilityError):
+                fail(str(error), NO_CAPABILITY)
+            if isinstance(error, LadderError | VqatoolError):
+                fail(str(error), BAD_USE)
+            raise
 
 
 @click.group(cls=_Program, context_settings={"help_option_names": ["-h", "--help"]})
