@@ -1,6 +1,7 @@
 """The directions of import, the tree, and the speed of --help."""
 
 import ast
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -92,6 +93,22 @@ def test_help_loads_nothing_heavy(name: str) -> None:
         "sys.exit(', '.join(heavy) or 0)\n"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("command", [["ladder", ".", "--dry-run"], ["label", ".", "--vmaf"]])
+def test_the_stages_of_ffmpeg_do_not_wait_for_torch(tmp_path: Path, command: list[str]) -> None:
+    script = (
+        "import sys\n"
+        "from click.testing import CliRunner\n"
+        "from vqatool.cli import cli\n"
+        "done = CliRunner().invoke(cli, sys.argv[1:])\n"
+        "assert done.exit_code in (2, 5), done.output\n"  # there is no video here
+        "sys.exit('torch' in sys.modules)\n"
+    )
+    run = [sys.executable, "-c", script, *command]
+    here = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(run, capture_output=True, text=True, cwd=tmp_path, env=here)
     assert done.returncode == 0, done.stderr
 
 

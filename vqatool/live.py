@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ladder.encode import make_encodes
 from ladder.ffmpeg import Ffmpeg
@@ -12,10 +13,12 @@ from ladder.plan import LadderPlan
 from ladder.spread import ladder_rounds
 from ladder.tables import EncodeRow, LabelRow
 from vqatool.errors import TrainingDataError
-from vqatool.predict import Predictor
 from vqatool.progress import WorkProgress
-from vqatool.score import ReportRow, ScoreOptions, write_report
 from vqatool.terminal import console, say
+
+if TYPE_CHECKING:  # torch takes seconds to load, and stages 1 and 2 need none
+    from vqatool.predict import Predictor
+    from vqatool.score import ReportRow, ScoreOptions
 
 
 def run_ladder(
@@ -80,14 +83,16 @@ def _labelled(
 
 def run_score(
     videos: Sequence[Path],
-    predictor: Predictor,
-    options: ScoreOptions,
+    predictor: "Predictor",
+    options: "ScoreOptions",
     out: Path,
     *,
     jobs: int | None = None,
     is_forced: bool = False,
-) -> list[ReportRow]:
+) -> "list[ReportRow]":
     """Stage 5; the rows of `out`."""
+    from vqatool.score import write_report
+
     rows = []
     costs = {str(path): 1.0 for path in videos}
     with WorkProgress(console(), "scoring", costs) as progress:

@@ -2,16 +2,21 @@
 
 import math
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from rich.table import Table
 
 from ladder.tables import LabelRow
-from vqatool.evaluate import SetAgreement
-from vqatool.score import ReportRow
 from vqatool.terminal import shown
 
+if TYPE_CHECKING:  # torch takes seconds to load, and the summary of labels needs none
+    from vqatool.evaluate import SetAgreement
+    from vqatool.score import ReportRow
 
-def score_summary(rows: Sequence[ReportRow], fail_under: float | None, *, most: int = 10) -> Table:
+
+def score_summary(
+    rows: "Sequence[ReportRow]", fail_under: float | None, *, most: int = 10
+) -> Table:
     """The lowest scores and every failure, worst first; at most `most` rows of each."""
     table = Table(title="lowest scores and failures", title_justify="left")
     table.add_column("file", overflow="fold")
@@ -28,14 +33,14 @@ def score_summary(rows: Sequence[ReportRow], fail_under: float | None, *, most: 
     return table
 
 
-def missed_gate(rows: Sequence[ReportRow], fail_under: float | None) -> list[ReportRow]:
+def missed_gate(rows: "Sequence[ReportRow]", fail_under: float | None) -> "list[ReportRow]":
     """The rows whose score is below the gate; none without one."""
     if fail_under is None:
         return []
     return [row for row in rows if row.score is not None and row.score < fail_under]
 
 
-def evaluation_summary(found: Sequence[SetAgreement], in_group_srcc: float) -> Table:
+def evaluation_summary(found: "Sequence[SetAgreement]", in_group_srcc: float) -> Table:
     """Agreement overall, inside each bitrate group and for each codec."""
     table = Table(title="agreement with VMAF", title_justify="left")
     for heading in ("set", "encodes", "SRCC", "KRCC", "PLCC", "RMSE"):
@@ -68,7 +73,7 @@ def label_summary(labels: Sequence[LabelRow]) -> Table:
     return table
 
 
-def _remark(row: ReportRow, fail_under: float | None) -> str:
+def _remark(row: "ReportRow", fail_under: float | None) -> str:
     remarks = [row.warnings.replace(";", ", ")] if row.warnings else []
     if fail_under is not None and row.score is not None and row.score < fail_under:
         remarks.insert(0, f"below {fail_under:g}")

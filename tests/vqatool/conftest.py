@@ -6,7 +6,16 @@ from pathlib import Path
 import pytest
 import torch
 
-from ladder import Ffmpeg, make_encodes, make_labels, model_names, plan_labels, plan_ladder
+from ladder import (
+    Ffmpeg,
+    LabelOptions,
+    Ladder,
+    make_encodes,
+    make_labels,
+    model_names,
+    plan_labels,
+    plan_ladder,
+)
 from ladder.ffmpeg import run
 from ladder.rungs import Rung
 from vqatool.checkpoint import Card, Checkpoint, save_checkpoint
@@ -44,9 +53,9 @@ def labelled(
 ) -> Path:
     """A work folder with encodes and labels of three sources at four rungs; not to be written."""
     folder = tmp_path_factory.mktemp("work") / "encodes"
-    made = list(make_encodes(plan_ladder(real_clips, RUNGS, folder), folder, ffmpeg))
-    models = model_names(["v0"])
-    labels = list(make_labels(plan_labels(folder, models), folder, ffmpeg, models))
+    made = list(make_encodes(plan_ladder(real_clips, Ladder(RUNGS), folder), folder, ffmpeg))
+    options = LabelOptions(models=model_names(["v0"]))
+    labels = list(make_labels(plan_labels(folder, options), folder, ffmpeg))
     assert {row.error for row in made} | {row.error for row in labels} == {""}
     return folder
 

@@ -222,6 +222,12 @@ def test_a_missing_capability_exits_6_with_the_remedy(
         (["label"], "--vmaf"),
         (["label", "--vmaf", "--subsample", "2"], "odd"),
         (["label", "--vmaf"], "vqatool ladder"),
+        (["ladder", "x.mp4", "--clip", "ten"], "30+10"),
+        (["ladder", "x.mp4", "--clip", "1+0"], "30+10"),
+        (["ladder", "x.mp4", "--segments", "3*10"], "3x10"),
+        (["ladder", "x.mp4", "--segments", "3x1", "--clip", "1+1"], "use one"),
+        (["label", "--vmaf", "--features", "psnr,ssum"], "psnr, ssim, cambi"),
+        (["label", "--vmaf", "--vmaf-model", ","], "no model"),
         (["train"], "vqatool ladder"),
         (["train", "--size", "pico"], "--init scratch"),
         (["train", "--device", "abacus"], "abacus"),
@@ -255,8 +261,13 @@ def test_options_are_a_promise() -> None:
         for name, command in cli.commands.items()
     }
     assert options == {
-        "ladder": {"--out", "--rungs", "--codec", "--dry-run", "--jobs", "--ffmpeg"},
-        "label": {"--vmaf", "--vmaf-model", "--subsample", "--jobs", "--ffmpeg"},
+        "ladder": {
+            "--out", "--rungs", "--codec", "--clip", "--segments", "--dry-run", "--jobs",
+            "--ffmpeg",
+        },
+        "label": {
+            "--vmaf", "--vmaf-model", "--features", "--subsample", "--sync", "--jobs", "--ffmpeg",
+        },
         "train": {
             "--out", "--method", "--init", "--size", "--stem", "--epochs", "--sources", "--rungs",
             "--lr", "--group-weight", "--rank-weight", "--val-share", "--validations", "--seed",
