@@ -92,7 +92,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
     """A model file that `save_checkpoint` wrote.
 
     Raises:
-        CheckpointError: missing, broken, without a card, or of a method this version lacks.
+        CheckpointError: missing, broken, without a card, or with one this version cannot follow.
     """
     try:
         with safe_open(path, framework="pt") as file:
@@ -103,11 +103,13 @@ def load_checkpoint(path: Path) -> Checkpoint:
     if text is None:
         raise CheckpointError(f"{path} has no card of vqatool: make it with `vqatool train`")
     try:
-        card = Card(**json.loads(text))
-        Method(card.method)
+        checkpoint = Checkpoint(Card(**json.loads(text)), weights)
+        if checkpoint.card.format != _FORMAT:
+            raise ValueError(f"format {checkpoint.card.format!r}, this one reads {_FORMAT!r}")
+        _ = checkpoint.recipe  # the method and the shape have to be known ones
     except (TypeError, ValueError) as error:
         raise CheckpointError(f"{path} is of another version of vqatool: {error}") from error
-    return Checkpoint(card, weights)
+    return checkpoint
 
 
 def default_checkpoint() -> Checkpoint:

@@ -1,6 +1,7 @@
 from dataclasses import replace
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -49,6 +50,33 @@ def test_a_method_of_another_version_is_refused(small_model: Path, tmp_path: Pat
     path = tmp_path / "future.safetensors"
     save_checkpoint(replace(first, card=replace(first.card, method="telepathy")), path)
     with pytest.raises(CheckpointError, match="telepathy"):
+        load_checkpoint(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"format": "2"}, r"format '2'"),
+        ({"shape": {"size": "giant"}}, r"size 'giant'"),
+        ({"shape": {"colour": 3}}, r"'colour'"),
+        ({"shape": [1]}, "mapping"),
+    ],
+)
+def test_a_card_this_version_cannot_follow_is_refused_by_file_and_value(
+    change: dict[str, Any], said: str, small_model: Path, tmp_path: Path
+) -> None:
+    first = load_checkpoint(small_model)
+    path = tmp_path / "future.safetensors"
+    save_checkpoint(replace(first, card=replace(first.card, **change)), path)
+    with pytest.raises(CheckpointError, match=rf"future\.safetensors.*{said}"):
+        load_checkpoint(path)
+
+
+@pytest.mark.parametrize("card", ["[]", "{}", "no JSON", '{"format": "2", "new": 1}'])
+def test_a_card_that_is_none_is_refused_by_file(card: str, tmp_path: Path) -> None:
+    path = tmp_path / "odd.safetensors"
+    save_file({"x": torch.zeros(1)}, path, {"vqatool": card})
+    with pytest.raises(CheckpointError, match=r"odd\.safetensors"):
         load_checkpoint(path)
 
 

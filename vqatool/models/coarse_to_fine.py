@@ -36,6 +36,10 @@ class CoarseToFineConfig:
     fusion_layers: int = 2
     temporal_layers: int = 1
 
+    def __post_init__(self) -> None:
+        if self.size not in SWIN_SIZES:
+            raise ValueError(f"size {self.size!r} is none of {', '.join(SWIN_SIZES)}")
+
 
 class CoarseToFine(QualityModel):
     """One view (B, T, 3, side, side) -> Quality; side a multiple of 32 times the window."""
