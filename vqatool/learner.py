@@ -101,7 +101,7 @@ class Learner:
         self._recipe: Recipe = recipe_for(Method(config.method), shape, config.weights)
         model = init.model() if init else self._recipe.build()
         self._average: QualityModel = copy.deepcopy(model).to(self._accelerator.device)
-        self._steps = config.epochs * len(self._batches(0))
+        self._steps = sum(len(self._batches(epoch)) for epoch in range(config.epochs))
         self._peak_lr = config.lr or (1e-4 if init else 5e-4)
         optimizer = torch.optim.AdamW(_decayed_apart(model, config.weight_decay), self._peak_lr)
         self._model, self._optimizer = self._accelerator.prepare(model, optimizer)
@@ -254,7 +254,10 @@ class Learner:
         part.replace(self.state_path)
 
     def _resume(self) -> None:
-        """Go on from a saved state of the same data and settings; one of others is left alone."""
+        """Go on from a saved state of the same data and settings.
+
+        One of others is passed over, and the next save takes its place.
+        """
         if not self.state_path.exists():
             return
         device = self._accelerator.device

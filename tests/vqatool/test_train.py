@@ -1,3 +1,4 @@
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -6,9 +7,10 @@ import torch
 
 from vqatool import learner
 from vqatool.checkpoint import load_checkpoint
+from vqatool.dataset import CachedClips
 from vqatool.errors import CheckpointError, TrainingDataError
-from vqatool.groups import VAL, labelled_of
-from vqatool.learner import Progress, TrainConfig
+from vqatool.groups import VAL, labelled_of, read_labelled
+from vqatool.learner import Learner, Progress, TrainConfig
 from vqatool.train import train
 
 SHAPE = {"size": "pico", "features": 32}
@@ -43,6 +45,20 @@ def test_every_loss_term_is_told_apart(work_folder: Path) -> None:
     assert seen[-1].step == seen[-1].steps
     assert set(seen[0].terms) == {"quality", "plcc", "group", "rank"}
     assert seen[-1].val_srcc is not None
+
+
+def test_epochs_of_unlike_length_are_all_counted(work_folder: Path) -> None:
+    """Where sources differ in their rungs, an epoch's batches depend on which ones meet."""
+    encodes = read_labelled(work_folder)[:9]
+    uneven = [replace(e, source=name) for e, name in zip(encodes, "abbccdddd", strict=True)]
+    clips = CachedClips(uneven, work_folder / ".frames", 2)
+    list(clips.decode_missing())
+    config = replace(CONFIG, epochs=6, sources=2, rungs=2)
+    seen: list[Progress] = []
+    Learner(config, clips, clips, None, "cpu", work_folder / "m", "x").learn(seen.append)
+    lengths = Counter(progress.epoch for progress in seen)
+    assert len(set(lengths.values())) > 1
+    assert {progress.steps for progress in seen} == {len(seen)}
 
 
 def test_an_interrupted_training_ends_with_the_same_file(
