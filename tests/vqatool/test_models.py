@@ -7,6 +7,7 @@ from torch import Tensor
 from vqatool.checkpoint import Card, Checkpoint, load_checkpoint, save_checkpoint
 from vqatool.methods import Method
 from vqatool.models.backbones import SWIN_SIZES, SwinPyramid
+from vqatool.models.coarse_to_fine import CoarseToFine, CoarseToFineConfig
 from vqatool.models.fusion import StageFusion, mean_and_deviation
 from vqatool.models.quality import PixelInput, QualityModel, local_contrast
 from vqatool.recipes import Recipe, recipe_for
@@ -52,6 +53,13 @@ def test_a_model_gives_a_score_and_features_for_each_video(recipe: Recipe) -> No
 @pytest.mark.parametrize("frames", [1, 2, 8, 13])
 def test_a_model_takes_any_number_of_frames(recipe: Recipe, frames: int) -> None:
     assert built(recipe)(*views(recipe, 1, frames)).score_B.isfinite().all()
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("side", [64, 100, 128])
+def test_a_side_need_not_fit_the_windows(side: int) -> None:
+    model = CoarseToFine(CoarseToFineConfig(size="pico", features=32, window=8), side_px=side)
+    assert model.eval()(torch.rand(1, 2, 3, side, side)).score_B.isfinite().all()
 
 
 @torch.no_grad()

@@ -42,7 +42,10 @@ class CoarseToFineConfig:
 
 
 class CoarseToFine(QualityModel):
-    """One view (B, T, 3, side, side) -> Quality; side a multiple of 32 times the window."""
+    """One view (B, T, 3, side, side) -> Quality.
+
+    Any side will do: timm pads the maps that windows do not divide.
+    """
 
     def __init__(self, config: CoarseToFineConfig, *, side_px: int = 256) -> None:
         super().__init__()
