@@ -81,7 +81,8 @@ def write_evaluation(
         }
         for encode, score in predictions
     )
-    rows.round(4).to_csv(paths[1], index=False)
+    # paths and sources need not be valid UTF-8
+    rows.round(4).to_csv(paths[1], index=False, errors="surrogateescape")
     _draw(rows, found[0].agreement, paths[2])
     return paths
 

@@ -65,23 +65,23 @@ def split_by_source(
     Raises:
         TrainingDataError: fewer than two sources, one side empty, or a word that is no side.
     """
-    path = folder / SPLITS_FILE
+    path, names = folder / SPLITS_FILE, sorted(set(sources))
     split = _read_split(path)
-    fresh = sorted(set(sources) - set(split))
-    if fresh:
-        order = [str(name) for name in np.random.default_rng(seed).permutation(fresh)]
-        wanted = max(1, round(val_share * len(set(sources))))
-        held_out = sum(split.get(name) == VAL for name in set(sources))
-        more = max(0, wanted - held_out)
-        split |= dict.fromkeys(order[:more], VAL) | dict.fromkeys(order[more:], TRAIN)
-        _write_split(path, split)
-    chosen = {name: split[name] for name in sorted(set(sources))}
+    fresh = [name for name in names if name not in split]
+    order = [str(name) for name in np.random.default_rng(seed).permutation(fresh)]
+    wanted = min(len(names) - 1, max(1, round(val_share * len(names))))
+    held_out = sum(split.get(name) == VAL for name in names)
+    more = max(0, wanted - held_out)
+    split |= dict.fromkeys(order[:more], VAL) | dict.fromkeys(order[more:], TRAIN)
+    chosen = {name: split[name] for name in names}
     if set(chosen.values()) != {TRAIN, VAL}:
         raise TrainingDataError(
             f"{folder} has {len(chosen)} labelled source(s), which leaves one side of the split "
             f"empty: learning needs at least one to train on and one to judge by. Add sources "
             f"with `vqatool ladder`, or mend {path}"
         )
+    if fresh:
+        _write_split(path, split)
     return chosen
 
 
@@ -148,7 +148,8 @@ def _labelled(folder: Path, row: EncodeRow, vmaf: float) -> LabelledEncode:
 def _read_split(path: Path) -> dict[str, str]:
     if not path.exists():
         return {}
-    with path.open(newline="", encoding="utf-8") as file:
+    # source names are file names, which need not be valid UTF-8
+    with path.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
         lines = list(csv.DictReader(file))
     for line in lines:
         if line.get("split") not in (TRAIN, VAL) or not line.get("source"):
@@ -161,7 +162,7 @@ def _read_split(path: Path) -> dict[str, str]:
 
 def _write_split(path: Path, split: dict[str, str]) -> None:
     part = path.with_name(path.name + ".part")
-    with part.open("w", newline="", encoding="utf-8") as file:
+    with part.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["source", "split"])
         writer.writerows(sorted(split.items()))

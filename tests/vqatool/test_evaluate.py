@@ -1,4 +1,6 @@
 import math
+import os
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -51,6 +53,13 @@ def test_an_evaluation_leaves_figures_predictions_and_a_picture(tmp_path: Path) 
     assert len(pd.read_csv(predictions)) == len(PAIRS)
     assert picture.read_bytes().startswith(b"\x89PNG")
     assert evaluation_summary(found, 0.5).row_count == len(found) + 1
+
+
+def test_an_evaluation_keeps_names_that_are_no_text(tmp_path: Path) -> None:
+    name = os.fsdecode(b"caf\xe9")
+    pairs = [(replace(encode, source=name), score) for encode, score in PAIRS]
+    _, predictions, _ = write_evaluation(pairs, judge(pairs), tmp_path / "e")
+    assert b",caf\xe9," in predictions.read_bytes()
 
 
 def test_predictions_do_not_depend_on_the_cache_of_training(

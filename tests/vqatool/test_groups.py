@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import pytest
@@ -70,6 +71,22 @@ def test_a_split_with_a_word_it_does_not_know_is_refused_by_name(tmp_path: Path)
 def test_one_source_cannot_be_split(tmp_path: Path) -> None:
     with pytest.raises(TrainingDataError, match="Add sources"):
         split_by_source(tmp_path, ["only"] * 5, val_share=0.25, seed=0)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("count", [2, 3, 5])
+def test_however_many_are_held_out_one_source_is_left_to_train_on(
+    count: int, tmp_path: Path
+) -> None:
+    split = split_by_source(tmp_path, SOURCES[:count], val_share=0.99, seed=0)
+    assert sorted(split.values()) == [TRAIN] + [VAL] * (count - 1)
+
+
+def test_a_split_keeps_names_that_are_no_text(tmp_path: Path) -> None:
+    sources = ["a", os.fsdecode(b"caf\xe9"), "b"]
+    split = split_by_source(tmp_path, sources, val_share=0.5, seed=0)
+    assert split_by_source(tmp_path, sources, val_share=0.5, seed=1) == split
+    assert b"caf\xe9," in (tmp_path / "splits.csv").read_bytes()
 
 
 def test_many_encodes_of_few_sources_still_leave_a_source_to_train_on(tmp_path: Path) -> None:
