@@ -16,6 +16,8 @@ from vqatool.learner import Learner, OnProgress, TrainConfig
 
 FRAMES_FOLDER = ".frames"
 
+_MOST_NAMED = 5
+
 OnDecoded = Callable[[int, int], None]
 
 
@@ -44,11 +46,12 @@ def train(
         on_decoded: told (done, total) while frames are decoded, which happens once.
 
     Raises:
-        TrainingDataError: no labels, or too few sources to hold any out.
+        TrainingDataError: no labels, encodes that are gone, or too few sources to hold any out.
         CheckpointError: `init` is of another method.
     """
     _require_fit(config, init)
     encodes, label = read_labelled(folder), _label_name(folder)
+    _require_files(folder, encodes)
     with work_lock(folder):
         split = split_by_source(
             folder, [e.source for e in encodes], val_share=config.val_share, seed=config.seed
@@ -80,6 +83,18 @@ def _require_fit(config: TrainConfig, init: Checkpoint | None) -> None:
         raise CheckpointError(
             f"the weights to start from are of the method {init.card.method}, not "
             f"{config.method}: start from scratch with --init scratch"
+        )
+
+
+def _require_files(folder: Path, encodes: Sequence[LabelledEncode]) -> None:
+    # left out in silence they would make another model of the same command
+    gone = [str(encode.path) for encode in encodes if not encode.path.is_file()]
+    if gone:
+        named = ", ".join(gone[:_MOST_NAMED]) + (", ..." if len(gone) > _MOST_NAMED else "")
+        raise TrainingDataError(
+            f"{len(gone)} labelled encodes are gone ({named}): make them again with `vqatool "
+            f"ladder SRC... -o {folder}` and `vqatool label {folder} --vmaf`, or delete their "
+            f"lines in {labels_table(folder).path}"
         )
 
 

@@ -110,6 +110,18 @@ def test_weights_of_another_method_are_refused(work_folder: Path, small_model: P
         train(work_folder, work_folder / "m.safetensors", CONFIG, init=foreign, device="cpu")
 
 
+def test_a_labelled_encode_that_is_gone_is_told_by_name_and_how_to_mend_it(
+    work_folder: Path,
+) -> None:
+    gone = [encode.path for encode in read_labelled(work_folder)[1:3]]
+    for path in gone:
+        path.unlink()
+    with pytest.raises(TrainingDataError, match="2 labelled encodes are gone") as told:
+        train(work_folder, work_folder / "m.safetensors", CONFIG, device="cpu")
+    for part in (gone[0], "vqatool ladder SRC", work_folder / "labels.csv"):
+        assert str(part) in str(told.value)
+
+
 def test_labels_of_two_models_are_not_mixed(work_folder: Path) -> None:
     path = work_folder / "labels.csv"
     path.write_text(path.read_text().replace("vmaf_v0.6.1", "vmaf_4k_v0.6.1", 1))
