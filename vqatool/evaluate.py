@@ -7,12 +7,16 @@ from pathlib import Path
 
 import pandas as pd
 
+from ladder.errors import LadderError
 from ladder.frames import spread
 from ladder.probe import probe
 from vqatool.clips import read_clip
 from vqatool.groups import LabelledEncode
 from vqatool.metrics import Agreement, agreement
 from vqatool.predict import Predictor
+
+OnFailed = Callable[[LabelledEncode, str], None]
+"""Told an encode that has no prediction, and why."""
 
 
 @dataclass(frozen=True)
@@ -25,14 +29,24 @@ class SetAgreement:
 
 
 def predict_labelled(
-    encodes: Sequence[LabelledEncode], predictor: Predictor
+    encodes: Sequence[LabelledEncode], predictor: Predictor, on_failed: OnFailed
 ) -> Iterator[tuple[LabelledEncode, float]]:
-    """Each encode with its predicted score, judged at its source's size as in training."""
+    """Each encode with its predicted score, judged at its source's size as in training.
+
+    One that cannot be decoded is left out, and `on_failed` is told the reason.
+    """
     for encode in encodes:
-        info = probe(encode.path)
-        times_s = spread(0, info.duration_s, predictor.card.clip_frames)
-        views = predictor.see(read_clip(info, times_s, encode.display))
-        yield encode, predictor.score([views])[0]
+        try:
+            info = probe(encode.path)
+            times_s = spread(0, info.duration_s, predictor.card.clip_frames)
+            views = predictor.see(read_clip(info, times_s, encode.display))
+        except LadderError as error:
+            on_failed(encode, str(error))
+        except (OSError, ValueError) as error:
+            # what a damaged file can still make the decoder say
+            on_failed(encode, f"{encode.path}: {error!r}")
+        else:
+            yield encode, predictor.score([views])[0]
 
 
 def judge(predictions: Sequence[tuple[LabelledEncode, float]]) -> list[SetAgreement]:

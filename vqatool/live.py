@@ -17,6 +17,7 @@ from vqatool.progress import WorkProgress
 from vqatool.terminal import console, say
 
 if TYPE_CHECKING:  # torch takes seconds to load, and stages 1 and 2 need none
+    from vqatool.groups import LabelledEncode
     from vqatool.predict import Predictor
     from vqatool.score import ReportRow, ScoreOptions
 
@@ -101,3 +102,28 @@ def run_score(
             progress.done(row.path)
             rows.append(row)
     return rows
+
+
+def run_predict(
+    encodes: "Sequence[LabelledEncode]", predictor: "Predictor"
+) -> "tuple[list[tuple[LabelledEncode, float]], list[str]]":
+    """Predictions of the encodes that can be decoded, and the reasons why others cannot."""
+    from vqatool.evaluate import predict_labelled
+
+    reasons: list[str] = []
+    costs = {str(encode.path): 1.0 for encode in encodes}
+    with WorkProgress(console(), "predicting", costs) as progress:
+
+        def leave_out(encode: "LabelledEncode", reason: str) -> None:
+            progress.done(str(encode.path))
+            reasons.append(reason)
+
+        predictions = []
+        for encode, score in predict_labelled(encodes, predictor, leave_out):
+            progress.done(str(encode.path))
+            predictions.append((encode, score))
+    if not predictions:
+        raise TrainingDataError(
+            f"none of the {len(encodes)} labelled encodes can be decoded; the first: {reasons[0]}"
+        )
+    return predictions, reasons

@@ -195,6 +195,33 @@ def test_a_missed_gate_tells_of_failures_too_and_exits_3(
         assert f"failed: {path}: " in done.stderr
 
 
+def test_an_evaluation_leaves_out_what_it_cannot_decode_and_exits_4(
+    work_folder: Path, small_model: Path
+) -> None:
+    broken, gone, *_, good = sorted(work_folder.rglob("*.mp4"))
+    broken.write_text("no video\n" * 100)
+    gone.unlink()
+    asked = ["evaluate", work_folder, "-m", small_model, "--split", "all", "--device", "cpu"]
+    done = vqatool(*asked)
+    assert done.exit_code == 4
+    for path in (broken, gone):
+        assert f"left out: {path}" in done.stderr
+    assert "10 encodes of 3 sources, 2 left out" in done.stderr
+    assert rows_of(work_folder / "evaluation.csv")[0]["count"] == "10"
+    assert str(good) in (work_folder / "evaluation-predictions.csv").read_text()
+
+
+def test_an_evaluation_of_nothing_that_can_be_decoded_is_refused(
+    work_folder: Path, small_model: Path
+) -> None:
+    for row in rows_of(work_folder / "encodes.csv"):
+        (work_folder / row["encode_path"]).unlink()
+    done = vqatool("evaluate", work_folder, "-m", small_model, "--split", "all")
+    assert done.exit_code == 2
+    assert "none of the 12 labelled encodes" in done.stderr
+    assert not (work_folder / "evaluation.csv").exists()
+
+
 def test_a_folder_without_video_exits_5(tmp_path: Path, small_model: Path) -> None:
     (tmp_path / "notes.txt").write_text("x")
     assert vqatool("score", tmp_path, "-m", small_model).exit_code == 5

@@ -62,11 +62,15 @@ def test_an_evaluation_keeps_names_that_are_no_text(tmp_path: Path) -> None:
     assert b",caf\xe9," in predictions.read_bytes()
 
 
+def refuse(encode: LabelledEncode, reason: str) -> None:
+    raise AssertionError(reason)
+
+
 def test_predictions_do_not_depend_on_the_cache_of_training(
     labelled: Path, small_model: Path
 ) -> None:
     predictor = Predictor(load_checkpoint(small_model), "cpu")
     encodes = read_labelled(labelled)[:3]
-    scores = [score for _, score in predict_labelled(encodes, predictor)]
-    assert scores == [score for _, score in predict_labelled(encodes, predictor)]
+    scores = [score for _, score in predict_labelled(encodes, predictor, refuse)]
+    assert scores == [score for _, score in predict_labelled(encodes, predictor, refuse)]
     assert all(0 <= score <= 100 for score in scores)

@@ -7,6 +7,7 @@ import click
 
 from vqatool.cli.options import (
     MODEL_NAME,
+    SOME_FAILED,
     device_option,
     device_or_usage,
     listed,
@@ -128,25 +129,25 @@ def evaluate(
     Example:
         vqatool evaluate encodes -m model.safetensors --split val
     """
-    from vqatool.evaluate import judge, mean_in_group_srcc, predict_labelled, write_evaluation
+    from vqatool.evaluate import judge, mean_in_group_srcc, write_evaluation
     from vqatool.groups import labelled_of
-    from vqatool.progress import WorkProgress
+    from vqatool.live import run_predict
     from vqatool.report import evaluation_summary
     from vqatool.terminal import console, say
 
     trained = folder / MODEL_NAME
     predictor = predictor_for(model or (trained if trained.exists() else None), device)
-    encodes = labelled_of(folder, split)
-    costs = {str(encode.path): 1.0 for encode in encodes}
-    predictions = []
-    with WorkProgress(console(), "predicting", costs) as progress:
-        for pair in predict_labelled(encodes, predictor):
-            predictions.append(pair)
-            progress.done(str(pair[0].path))
+    predictions, reasons = run_predict(labelled_of(folder, split), predictor)
     found = judge(predictions)
     console().print(evaluation_summary(found, mean_in_group_srcc(found)))
     paths = write_evaluation(predictions, found, out or folder / "evaluation")
-    say(f"{predictor.name}, {len({e.source for e in encodes})} sources: wrote " + listed(paths))
+    for reason in reasons:
+        say(f"left out: {reason}")
+    told = f"{len(predictions)} encodes of {len({e.source for e, _ in predictions})} sources"
+    told += f", {len(reasons)} left out" if reasons else ""
+    say(f"{predictor.name}, {told}: wrote {listed(paths)}")
+    if reasons:
+        raise click.exceptions.Exit(SOME_FAILED)
 
 
 def _shape(size: str | None, stem: str | None, init: str) -> dict[str, Any]:
