@@ -49,7 +49,8 @@ def _rate_settings(rung: Rung) -> Settings:
         return _quality_settings(rung, rung.crf)
     bitrate = f"{rung.bitrate_kbps}k"
     if rung.codec == "libsvtav1":
-        return {"b:v": bitrate}  # SVT-AV1 refuses a cap outside of CRF
+        # it refuses a cap outside of CRF, and on several threads no two runs give the same bits
+        return {"b:v": bitrate, "svtav1-params": "lp=1"}
     peak = rung.maxrate_kbps or 2 * (rung.bitrate_kbps or 0)
     return {"b:v": bitrate, "maxrate": f"{peak}k", "bufsize": f"{rung.bufsize_kbps or peak}k"}
 

@@ -1,6 +1,7 @@
 """Stage 1, ladder: sources x rungs -> encodes, one row of `encodes.csv` for each."""
 
 import itertools
+import shlex
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -34,7 +35,7 @@ def make_encodes(
         plan: from `plan_ladder` for the same folder.
         folder: work folder; the encodes lie in one folder a source.
         ffmpeg: program to run.
-        jobs: processes at once; None: one for every two cores, four at most.
+        jobs: processes at once; None: one for each core, four at most.
         on_progress: told how far each encode is.
 
     Raises:
@@ -88,7 +89,8 @@ def shell_commands(plan: LadderPlan, ffmpeg: Ffmpeg, jobs: int | None = None) ->
     at_once, threads = split_cores(jobs)
     for group in grouped(plan.jobs, at_once):
         source, outputs = group[0].source, {job.out: job.rung for job in group}
-        yield shell_command(source.info, outputs, source.pieces, ffmpeg, threads=threads)
+        command = shell_command(source.info, outputs, source.pieces, ffmpeg, threads=threads)
+        yield f"mkdir -p {shlex.quote(str(group[0].out.parent.absolute()))} && {command}"
 
 
 def _settle(table: Table[EncodeRow], plan: LadderPlan) -> None:

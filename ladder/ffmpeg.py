@@ -172,11 +172,11 @@ def run_parallel(work: Callable[[T], R], tasks: Sequence[T], at_once: int) -> It
 def split_cores(jobs: int | None) -> tuple[int, int]:
     """(processes at once, threads for each) that fill the cores without crowding them.
 
-    A process works on several outputs side by side, so one for every two cores fills them.
+    While one process ends and its result is looked at, the others keep the cores busy.
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     cores = cores or 1
-    at_once = jobs or max(1, min(cores // 2, _MOST_PROCESSES))
+    at_once = jobs or min(cores, _MOST_PROCESSES)
     return at_once, max(1, cores // at_once)
 
 

@@ -6,29 +6,19 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from math import ceil
 from pathlib import Path
-from typing import Any
 
 from ladder.errors import LadderError
 from ladder.ffmpeg import Ffmpeg, run_parallel, share_of, split_cores
+from ladder.figures import has_figures, with_figures
 from ladder.pairs import Pair, Reference, read_pair, read_reference, warnings_of
 from ladder.plan import encodes_table
 from ladder.tables import EncodeRow, LabelRow, Table, remove_parts, work_lock
 from ladder.vmaf import Measurement, common_pix_fmt, measure
-from ladder.vmaf_log import VmafLog, keep_log, log_path, parse_log, pool
-from ladder.vmaf_models import VMAF_MODELS, metric_of, models_for, require_vmaf_models
+from ladder.vmaf_log import keep_log, log_path, parse_log
+from ladder.vmaf_models import models_for, require_vmaf_models
 
 OnProgress = Callable[[str, float], None]
 """Told an encode's path and the share of it that is done, from any thread."""
-
-_COLUMN_OF_MODEL = {
-    VMAF_MODELS["neg"]: "vmaf_neg",
-    VMAF_MODELS["4k-neg"]: "vmaf_neg",
-    VMAF_MODELS["v1"]: "vmaf_v1",
-    VMAF_MODELS["phone"]: "vmaf_phone",
-    VMAF_MODELS["4k"]: "vmaf_4k",
-}
-_COLUMN_OF_METRIC = {"psnr_y": "psnr_y", "float_ssim": "ssim", "cambi": "cambi"}
-_ENHANCED_BY = 6.0  # one just noticeable difference: NEG takes back what sharpening won
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,7 +100,7 @@ def make_labels(
         plan: from `plan_labels` for the same folder.
         folder: work folder with `encodes.csv`.
         ffmpeg: program to run; it must have libvmaf.
-        jobs: processes at once; None: one for every two cores, four at most.
+        jobs: processes at once; None: one for each core, four at most.
         on_progress: told how far each label is.
 
     Raises:
@@ -212,15 +202,13 @@ class _Labeller:
         except (LadderError, OSError) as error:
             return _failure(pair.row, error)
         return replace(
-            _with_figures(_empty(pair.row), log, wanted, pair, source),
+            with_figures(_empty(pair.row), log, wanted, warnings_of(pair, source.info)),
             frames_source=pair.pairing.frames_source,
             frames_encode=pair.pairing.frames_encode,
             pairing=pair.pairing.by,
             scale="{}x{} bicubic".format(*source.info.display_size),
             pix_fmt=common_pix_fmt([source.info, pair.encode], wanted.models),
-            libvmaf_version=log.version,
             offset_frames=pair.offset,
-            subsample=wanted.subsample,
             label_s=seconds,
         )
 
@@ -233,41 +221,6 @@ def _failure(row: EncodeRow, error: Exception) -> LabelRow:
     return replace(_empty(row), status="error", error=str(error))
 
 
-def _with_figures(
-    label: LabelRow, log: VmafLog, wanted: Measurement, pair: Pair, source: Reference
-) -> LabelRow:
-    pools = pool(log.metrics[metric_of(wanted.models[0])])
-    extra: dict[str, Any] = {
-        column: _mean_of(log, metric_of(model))
-        for model, column in _COLUMN_OF_MODEL.items()
-        if model in wanted.models
-    }
-    extra |= {column: _mean_of(log, name) for name, column in _COLUMN_OF_METRIC.items()}
-    warnings = list(warnings_of(pair, source.info))
-    neg = extra.get("vmaf_neg")
-    if neg is not None and pools.mean - neg > _ENHANCED_BY:
-        warnings.append("enhanced")
-    return replace(
-        label,
-        vmaf=pools.mean,
-        vmaf_hmean=pools.hmean,
-        vmaf_min=pools.min,
-        vmaf_p1=pools.p1,
-        vmaf_p5=pools.p5,
-        vmaf_p10=pools.p10,
-        vmaf_std=pools.std,
-        vmaf_model=wanted.models[0],
-        frames_compared=len(log.metrics[metric_of(wanted.models[0])]),
-        warnings=";".join(warnings),
-        **extra,
-    )
-
-
-def _mean_of(log: VmafLog, metric: str) -> float | None:
-    values = log.metrics.get(metric)
-    return pool(values).mean if values else None
-
-
 def _is_newer_than_label(folder: Path, row: EncodeRow) -> bool:
     """Whether the encode was made again after it was labelled."""
     log, encode = log_path(folder, row.encode_path), folder / row.encode_path
@@ -278,13 +231,5 @@ def _is_newer_than_label(folder: Path, row: EncodeRow) -> bool:
 
 def _is_labelled(label: LabelRow, row: EncodeRow, options: LabelOptions) -> bool:
     """Whether `label` holds what `options` ask for."""
-    wanted = options.measurement(row)
-    if label.status != "ok" or label.vmaf_model != wanted.models[0]:
-        return False
-    columns = [_COLUMN_OF_MODEL[model] for model in wanted.models[1:] if model in _COLUMN_OF_MODEL]
     is_paired_so = not label.offset_frames or options.sync == ("synced:" in label.warnings)
-    return (
-        all(getattr(label, column) is not None for column in (*columns, *options.features))
-        and (label.subsample or 1) == options.subsample
-        and is_paired_so
-    )
+    return label.status == "ok" and is_paired_so and has_figures(label, options.measurement(row))

@@ -78,6 +78,19 @@ LADDERS: dict[str, Ladder] = {
     "crf-sweep": Ladder(
         tuple(Rung(crf=crf, height_px=540) for crf in (18, 23, 28, 33, 38, 43, 48))
     ),
+    # fixed rungs for sources of about 540p: every codec, CRF and bitrate, down to a fifth
+    "mixed-540p": Ladder(
+        (
+            *(Rung(crf=crf, height_px=540) for crf in (20, 35)),
+            *_bitrates((500, 540), (350, 360), (200, 270), (80, 180)).rungs,
+            Rung(codec="libx265", crf=30, height_px=540),
+            Rung(codec="libx265", bitrate_kbps=250, height_px=360),
+            Rung(codec="libsvtav1", crf=38, height_px=540),
+            Rung(codec="libsvtav1", bitrate_kbps=120, height_px=270),
+            Rung(codec="libvpx-vp9", crf=40, height_px=108),
+            Rung(codec="libvpx-vp9", bitrate_kbps=300, height_px=432),
+        )
+    ),
     "training": _training(),
 }  # fmt: skip
 """The ladders that have a name; sizes above a source's own are left out when it is encoded."""

@@ -61,7 +61,9 @@ def read_pair(row: EncodeRow, folder: Path, source: Reference, *, sync: bool) ->
             f"{source.info.hdr or 'SDR'}): their VMAF would mean nothing; tone-map the one in HDR"
         )
     pairing = Pairing(frames_source=source.frame_count, frames_encode=count_frames(encode.path))
-    offset = frame_offset(opening(encode), source.opening)
+    # at two rates the n-th frames are no pair whatever the offset
+    is_alike = _are_of_one_rate(encode, source.info)
+    offset = frame_offset(opening(encode), source.opening) if is_alike else 0
     return Pair(row, encode, replace(pairing, offset=offset) if sync else pairing, offset)
 
 
@@ -72,7 +74,7 @@ def warnings_of(pair: Pair, source: VideoInfo) -> Iterator[str]:
         yield f"frame_count:{difference:+d}"
     if pair.offset:
         yield f"{'synced' if pair.pairing.offset else 'shifted'}:{pair.offset:+d}"
-    if abs(pair.encode.fps - source.fps) > _RATE_TOLERANCE * source.fps:
+    if not _are_of_one_rate(pair.encode, source):
         yield f"fps:{float(source.fps):g}>{float(pair.encode.fps):g}"
     if source.hdr:
         yield "hdr"
@@ -80,3 +82,7 @@ def warnings_of(pair: Pair, source: VideoInfo) -> Iterator[str]:
         yield "vfr"
     if source.is_interlaced:
         yield "interlaced"
+
+
+def _are_of_one_rate(encode: VideoInfo, source: VideoInfo) -> bool:
+    return abs(encode.fps - source.fps) <= _RATE_TOLERANCE * source.fps

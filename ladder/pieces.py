@@ -1,22 +1,13 @@
-"""Pieces of a long source: which seconds of it are encoded, and the picture they make together."""
+"""Pieces of a long source: which seconds of it are encoded."""
 
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from math import ceil
-from typing import TypeAlias
-
-import ffmpeg as graph
 
 from ladder.errors import LadderError
-from ladder.ffmpeg import file_url
 from ladder.probe import VideoInfo
-
-Picture: TypeAlias = graph.nodes.FilterableStream
-"""A node of a filter graph that more filters can follow."""
-
-InputOptions = dict[str, int | str]
 
 _PIECE = re.compile(r"(\d+(?:\.\d+)?)\+(\d+(?:\.\d+)?)")
 _SEGMENTS = re.compile(r"(\d+)\s*x\s*(\d+(?:\.\d+)?)")
@@ -30,7 +21,7 @@ class Piece:
     length_s: float
 
     def __str__(self) -> str:
-        return f"{self.start_s:g}+{self.length_s:g}"
+        return f"{_seconds(self.start_s)}+{_seconds(self.length_s)}"
 
 
 @dataclass(frozen=True)
@@ -62,7 +53,7 @@ class Cut:
     def _wanted(self, source: VideoInfo) -> Iterator[Piece]:
         if self.clip:
             left_s = source.duration_s - self.clip.start_s
-            if left_s < 1 / source.fps:
+            if left_s * source.fps < 0.99:  # not one frame, whatever the rounding
                 raise LadderError(
                     f"{source.path} is {source.duration_s:.2f} s long, the clip {self.clip} begins "
                     "after its end"
@@ -106,38 +97,6 @@ def parse_pieces(text: str) -> tuple[Piece, ...]:
     return tuple(map(parse_clip, text.split()))
 
 
-def picture(video: VideoInfo, pieces: tuple[Piece, ...] = (), **options: int | str) -> Picture:
-    """The first real video stream of `video` in a filter graph, deinterlaced, its pieces joined.
-
-    Args:
-        video: what `probe` said of the file.
-        pieces: what to take of it; none: all.
-        options: input options of ffmpeg.
-    """
-    parts = [_input(video, options | _snapped(piece, video.fps)) for piece in pieces]
-    parts = parts or [_input(video, options)]
-    if len(parts) == 1:
-        return parts[0]
-    # the joints are no whole frame apart: the joined pieces run at the source's average rate
-    return on_frame_clock(graph.concat(*parts, v=1, a=0), video.fps)
-
-
-def on_frame_clock(stream: Picture, fps: Fraction) -> Picture:
-    """The picture with one tick of the clock for each frame, whatever its timestamps were."""
-    tick = f"{fps.denominator}/{fps.numerator}"
-    return stream.filter("settb", tick).filter("setpts", "N")
-
-
-def _input(video: VideoInfo, options: InputOptions) -> Picture:
-    url, allowed = file_url(video.path), "file,crypto,data"
-    # "V" is the first stream that is no cover art
-    stream = graph.input(url, protocol_whitelist=allowed, **options)["V:0"]
-    if video.is_interlaced:
-        # one frame out for one frame in: labels pair them by index
-        stream = stream.filter("bwdif", mode="send_frame", deint="all")
-    return stream
-
-
 def snapped(piece: Piece, fps: Fraction) -> tuple[Fraction, Fraction]:
     """(start, length) in seconds that begin and end between two frames.
 
@@ -149,6 +108,6 @@ def snapped(piece: Piece, fps: Fraction) -> tuple[Fraction, Fraction]:
     return start, (first + count - Fraction(1, 2)) / fps - start
 
 
-def _snapped(piece: Piece, fps: Fraction) -> InputOptions:
-    start, length = snapped(piece, fps)
-    return {"ss": f"{float(start):.6f}", "t": f"{float(length):.6f}"}
+def _seconds(value: float) -> str:
+    # to the microsecond: six digits, as of "g", lose a frame three hours into a film
+    return f"{value:.6f}".rstrip("0").rstrip(".")

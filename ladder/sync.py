@@ -6,14 +6,17 @@ from ladder.frames import Pixels, first_luma
 from ladder.pieces import Piece, snapped
 from ladder.probe import VideoInfo
 
-_FRAMES, _REACH, _SIZE = 48, 8, (160, 90)
+_FRAMES, _REACH, _SIZE = 25, 8, (160, 90)
 _CLEAR_WIN = 0.6
 
 
 def opening(video: VideoInfo, pieces: tuple[Piece, ...] = ()) -> Pixels:
     """The first frames of a video (or of the first piece of it), small: (T, 90, 160) luma."""
-    start_s = float(snapped(pieces[0], video.fps)[0]) if pieces else 0.0
-    return first_luma(video, _FRAMES, _SIZE, start_s)
+    if not pieces:
+        return first_luma(video, _FRAMES, _SIZE)
+    start, length = snapped(pieces[0], video.fps)
+    count = min(_FRAMES, round(length * video.fps))  # the next piece is another scene
+    return first_luma(video, count, _SIZE, float(start))
 
 
 def frame_offset(encoded: Pixels, original: Pixels) -> int:

@@ -117,7 +117,9 @@ class Table(Generic[R]):
         self.path = path
         self._row_type = row_type
         self._types = typing.get_type_hints(row_type)
-        self.columns = tuple(field.name for field in dataclasses.fields(row_type))
+        fields = dataclasses.fields(row_type)
+        self.columns = tuple(field.name for field in fields)
+        self._least = sum(field.default is dataclasses.MISSING for field in fields)
 
     def rows(self) -> list[R]:
         """Every whole row, the later of two with one key; none if there is no file yet.
@@ -131,7 +133,7 @@ class Table(Generic[R]):
         if not lines:
             return []
         header = tuple(lines[0])
-        if not header or header != self.columns[: len(header)]:
+        if len(header) < self._least or header != self.columns[: len(header)]:
             raise TableError(f"{self.path} has other columns than {','.join(self.columns)}")
         rows = (self._row(header, cells) for cells in lines[1:])
         return list({row.key: row for row in rows}.values())
@@ -143,8 +145,9 @@ class Table(Generic[R]):
             TableError: the header is not this row type's; the file is left as it is.
         """
         rows, text = self.rows(), self._text()
-        if _whole_records(text) != text or not text.startswith(_csv_line(self.columns)):
-            self._replace(_csv_line(self.columns) + "".join(map(self._line, rows)) if text else "")
+        is_whole = _whole_records(text) == text and text.startswith(_csv_line(self.columns))
+        if text and not is_whole:
+            self.rewrite(rows)
 
     def append(self, row: R) -> R:
         """Write one row (and the header to a new file) so that it survives a crash from here on.

@@ -10,13 +10,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import ffmpeg as graph
-
 from ladder.codecs import encoder_settings
 from ladder.errors import LadderError, VideoError
-from ladder.ffmpeg import Ffmpeg, file_url, run
+from ladder.ffmpeg import Ffmpeg, run
 from ladder.frames import count_decodable
-from ladder.pieces import Piece, picture, snapped
+from ladder.graphs import arguments, output, picture
+from ladder.pieces import Piece, snapped
 from ladder.probe import VideoInfo, frame_times, probe
 from ladder.rungs import Rung
 
@@ -72,11 +71,12 @@ def transcode_args(
             "threads": max(1, threads // _ENCODERS_BUSY),
             "map_metadata": -1,
             "format": "null" if run == 1 else "mp4",
+            # the default, a tick a frame, puts two frames in one tick where their steps vary
+            **({"enc_time_base": "1:90000"} if source.is_vfr else {}),
         }
-        encodes.append(graph.output(scaled, "-" if run == 1 else file_url(out), **settings))
-    merged = graph.merge_outputs(*encodes) if len(encodes) > 1 else encodes[0]
+        encodes.append(output(scaled, None if run == 1 else out, **settings))
     # without -xerror a broken source ends with exit code 0 and a short encode
-    return ["-xerror", "-y", *map(str, merged.get_args())]
+    return ["-xerror", "-y", *arguments(encodes)]
 
 
 def transcode(
@@ -132,8 +132,10 @@ def extent_of(source: VideoInfo, pieces: Sequence[Piece] = ()) -> Extent:
     if not pieces:
         return Extent(len(times), times[-1] + frame_s if times else 0.0)
     ranges = [snapped(piece, source.fps) for piece in pieces]
-    inside = sum(start <= time < start + length for start, length in ranges for time in times)
-    return Extent(inside, float(sum(length for _, length in ranges)))
+    inside = [time for start, length in ranges for time in times if start <= time < start + length]
+    if len(pieces) == 1 and inside:
+        return Extent(len(inside), inside[-1] - inside[0] + frame_s)
+    return Extent(len(inside), len(inside) * frame_s)  # joined they run at the average rate
 
 
 def verified(encode: Path, source: VideoInfo, expected: Extent) -> tuple[VideoInfo, Extent]:

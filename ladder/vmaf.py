@@ -11,8 +11,10 @@ from pathlib import Path
 
 import ffmpeg as graph
 
+from ladder.errors import VmafError
 from ladder.ffmpeg import Ffmpeg, run
-from ladder.pieces import Picture, Piece, on_frame_clock, picture
+from ladder.graphs import Picture, arguments, on_frame_clock, output, picture
+from ladder.pieces import Piece
 from ladder.probe import VideoInfo
 from ladder.vmaf_models import FEATURES, metric_of
 
@@ -85,10 +87,9 @@ def vmaf_args(
             "libvmaf",
             **options,
         )
-        outputs.append(graph.output(measured, "-", format="null"))
-    merged = graph.merge_outputs(*outputs) if len(outputs) > 1 else outputs[0]
+        outputs.append(output(measured, None, format="null"))
     # -xerror: a broken file must not be labelled by its readable part
-    return ["-xerror", *map(str, merged.get_args())]
+    return ["-xerror", *arguments(outputs)]
 
 
 def measure(
@@ -105,12 +106,15 @@ def measure(
 
     Raises:
         FfmpegError: one of the files cannot be decoded, or ffmpeg failed.
+        VmafError: libvmaf left no log.
     """
     # names of videos never enter the filter graph: a log is a plain name in a folder of its own
     with tempfile.TemporaryDirectory(prefix="vmaf-") as folder:
         args = vmaf_args(source, encodes, wanted, pieces=pieces, threads=threads)
-        run(ffmpeg, args, cwd=Path(folder), on_progress=on_progress)
+        said = run(ffmpeg, args, cwd=Path(folder), on_progress=on_progress)
         logs = [Path(folder) / f"{index}.json" for index in range(len(encodes))]
+        if not all(log.is_file() for log in logs):  # v1 on a picture that is too small for it
+            raise VmafError(f"libvmaf gave no figures: {said.strip()[:300] or 'it said nothing'}")
         return [log.read_text(encoding="utf-8") for log in logs]
 
 

@@ -47,7 +47,7 @@ def probe_vmaf_model(ffmpeg: Ffmpeg, model: str) -> str:
     Some builds list a model and fail when it is used, so a version number is not believed. The
     frames are not tiny: v1 refuses those.
     """
-    escaped = model.replace(":", "\\\\:")
+    escaped = model.replace(":", "\\:")
     graph = f"[0:v][1:v]libvmaf=model='version={escaped}'"
     pattern = ["-f", "lavfi", "-i", "testsrc2=size=576x324:rate=25:duration=0.12"]
     args = [*pattern, *pattern, "-lavfi", graph, "-f", "null", "-"]

@@ -80,7 +80,7 @@ def _memory_mb() -> float:
     total = 0
     for process in psutil.Process().children(recursive=True):
         try:
-            total += process.memory_info().rss
+            total += int(process.memory_info().rss)
         except psutil.NoSuchProcess:
             continue
     return total / 2**20
@@ -130,19 +130,16 @@ def plain_labels(ffmpeg: Ffmpeg, made: Path, folder: Path, threads: int) -> list
             f"[0:v]{side}[d];[1:v]{side}[r];[d][r]libvmaf=log_fmt=json:log_path={log}:"
             f"n_threads={threads}:model={model}:feature=name=psnr"
         )
+        measure = ["-lavfi", graph, "-f", "null", "-"]
         inputs = ["-i", str(made / row.encode_path), "-i", row.source_path]
-        commands.append(
-            shlex.join(
-                [ffmpeg.path, "-v", "error", "-nostdin", *inputs]
-                + ["-lavfi", graph, "-f", "null", "-"]
-            )
-        )
+        words = [ffmpeg.path, "-v", "error", "-nostdin", *inputs, *measure]
+        commands.append(shlex.join(words))
     return commands
 
 
 def largest_difference(labels: Sequence[LabelRow], logs: Path) -> float:
     """Between our VMAF and that of the plain way, over all encodes."""
-    differences = []
+    differences: list[float] = []
     for row in labels:
         log = json.loads((logs / f"{row.source}-{row.rung}.json").read_text())
         for name, ours in (("vmaf", row.vmaf), ("vmaf_neg", row.vmaf_neg)):

@@ -1,17 +1,27 @@
-"""Encodes of `source_video` that labels are tested with, and their VMAF."""
+"""Encodes of `source_video` that labels are tested with, and their VMAF: ours, and by hand."""
 
+import json
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from ladder.ffmpeg import Ffmpeg
+from ladder.ffmpeg import Ffmpeg, file_url, run
+from ladder.label import LabelOptions, make_labels, plan_labels
+from ladder.plan import encodes_table
 from ladder.probe import count_frames, probe
-from ladder.vmaf import Pairing, measure, parse_log, pool
+from ladder.tables import EncodeRow, LabelRow
+from ladder.vmaf import Measurement, Pairing, measure
+from ladder.vmaf_log import parse_log, pool
+from ladder.vmaf_models import metric_of
 from tests.conftest import MakeVideo
 
 V0 = "vmaf_v0.6.1"
 NEG = "vmaf_v0.6.1neg"
 X264 = ("-c:v", "libx264", "-preset", "veryfast", "-pix_fmt", "yuv420p", "-fps_mode", "passthrough")
+BY_HAND = "libvmaf=log_fmt=json:log_path=hand.json:model='version=vmaf_v0.6.1'"
+"""The last filter of a graph for `vmaf_by_hand`."""
 
 
 @pytest.fixture(scope="session")
@@ -34,9 +44,71 @@ def late(make_video: MakeVideo, source_video: Path) -> Path:
     return make_video("late.mp4", source_video, args)
 
 
-def vmaf(
-    encode: Path, source: Path, ffmpeg: Ffmpeg, pairing: Pairing | None = None, subsample: int = 1
+@pytest.fixture(scope="session")
+def short(make_video: MakeVideo, source_video: Path) -> Path:
+    """The first 19 of the 24 frames of `source_video`."""
+    return make_video("short.mp4", source_video, ("-frames:v", "19", "-crf", "26", *X264))
+
+
+def pairing_of(encode: Path, source: Path) -> Pairing:
+    return Pairing(frames_source=count_frames(source), frames_encode=count_frames(encode))
+
+
+def vmaf(encode: Path, source: Path, ffmpeg: Ffmpeg, model: str = V0) -> float:
+    """The mean VMAF that our own graph gives."""
+    pair = (probe(encode), pairing_of(encode, source))
+    (log,) = measure(probe(source), [pair], Measurement(models=(model,)), ffmpeg)
+    return pool(parse_log(log).metrics[metric_of(model)]).mean
+
+
+def vmaf_by_hand(
+    first: Path, second: Path, graph: str, ffmpeg: Ffmpeg, folder: Path, read: Sequence[str] = ()
 ) -> float:
-    by = pairing or Pairing(frames_source=count_frames(source), frames_encode=count_frames(encode))
-    log = measure(probe(encode), probe(source), by, [V0], ffmpeg, subsample=subsample)
-    return pool(parse_log(log).metrics["vmaf_v0_6_1"]).mean
+    """The mean VMAF that ffmpeg gives for a filter graph written out by hand, ending in `BY_HAND`.
+
+    `read` are options both inputs are read with.
+    """
+    inputs = [*read, "-i", file_url(first), *read, "-i", file_url(second)]
+    run(ffmpeg, [*inputs, "-lavfi", graph, "-f", "null", "-"], cwd=folder)
+    log = json.loads((folder / "hand.json").read_text())
+    return float(log["pooled_metrics"]["vmaf"]["mean"])
+
+
+def work_folder(folder: Path, source: Path, encodes: dict[str, Path]) -> Path:
+    """A work folder as `ladder` leaves it, with the encodes given by the names of their rungs."""
+    table = encodes_table(folder)
+    (folder / "clip").mkdir(parents=True)
+    width, height = probe(source).display_size if source.is_file() else (None, None)
+    for name, encode in encodes.items():
+        path = f"clip/{name}{encode.suffix}"
+        (folder / path).write_bytes(encode.read_bytes())
+        table.append(
+            EncodeRow(
+                source="clip",
+                source_path=str(source),
+                encode_path=path,
+                rung=name,
+                codec="libx264",
+                rate_mode="crf",
+                display_width_px=width,
+                display_height_px=height,
+                size_bytes=encode.stat().st_size,
+            )
+        )
+    return folder
+
+
+def label(
+    folder: Path, ffmpeg: Ffmpeg, options: LabelOptions | None = None, **more: Any
+) -> dict[str, LabelRow]:
+    """The new labels of a work folder, by rung; without `options`, by the plain model alone."""
+    plan = plan_labels(folder, options or LabelOptions(models=(V0,)))
+    return {row.rung: row for row in make_labels(plan, folder, ffmpeg, jobs=1, **more)}
+
+
+def label_of(
+    encode: Path, source: Path, ffmpeg: Ffmpeg, folder: Path, options: LabelOptions | None = None
+) -> LabelRow:
+    """The label of one encode, from a work folder made for it."""
+    name = f"{len(list(folder.iterdir()))}-work"
+    return label(work_folder(folder / name, source, {"one": encode}), ffmpeg, options)["one"]

@@ -15,10 +15,9 @@ from ladder.ffmpeg import (
     Ffmpeg,
     file_url,
     find_ffmpeg,
-    probe_vmaf_model,
-    require_vmaf_models,
     run,
     run_parallel,
+    share_of,
     split_cores,
 )
 
@@ -165,33 +164,6 @@ def test_a_missing_encoder_is_a_capability_error_with_a_remedy(fake_ffmpeg: Fake
     assert "pip install" in str(error.value)
 
 
-def test_a_vmaf_model_is_believed_only_after_it_ran(ffmpeg: Ffmpeg) -> None:
-    assert probe_vmaf_model(ffmpeg, "vmaf_v0.6.1") == ""
-    assert probe_vmaf_model(ffmpeg, "vmaf_v9.9.9") != ""
-    require_vmaf_models(ffmpeg, ["vmaf_v0.6.1"])
-    with pytest.raises(CapabilityError, match=r"vmaf_v9\.9\.9"):
-        require_vmaf_models(ffmpeg, ["vmaf_v0.6.1", "vmaf_v9.9.9"])
-
-
-@pytest.mark.parametrize(
-    ("body", "says"),
-    [("echo could not load model >&2; exit 1", "could not load model"), ("exit 1", "vmaf_v0")],
-    ids=["with a reason", "without a word"],
-)
-def test_a_model_that_is_listed_but_fails_is_refused(
-    fake_ffmpeg: FakeFfmpeg, body: str, says: str
-) -> None:
-    ffmpeg = find_ffmpeg(fake_ffmpeg("listing", body=body))
-    with pytest.raises(CapabilityError, match=says):
-        require_vmaf_models(ffmpeg, ["vmaf_v0.6.1"])
-
-
-def test_an_ffmpeg_without_libvmaf_is_refused_for_labels(fake_ffmpeg: FakeFfmpeg) -> None:
-    ffmpeg = find_ffmpeg(fake_ffmpeg("blind", filters="ssim"))
-    with pytest.raises(CapabilityError, match="no libvmaf filter"):
-        require_vmaf_models(ffmpeg, [])
-
-
 @pytest.mark.parametrize(
     ("name", "url"), [("a.mp4", "file:/x/a.mp4"), ("-y http:.mp4", "file:/x/-y http:.mp4")]
 )
@@ -303,6 +275,11 @@ def test_cores_are_filled_and_not_crowded() -> None:
     assert at_once <= 4
     assert split_cores(1) == (1, cores)
     assert split_cores(1000) == (1000, 1)
+
+
+def test_an_hd_source_may_have_eight_outputs_and_a_larger_one_as_many_as_fit_the_memory() -> None:
+    sizes = [(64, 36), (1920, 1080), (1080, 1920), (2560, 1440), (3840, 2160), (7680, 4320), (0, 0)]
+    assert [share_of(size) for size in sizes] == [8, 8, 8, 4, 2, 1, 8]
 
 
 def test_parallel_results_come_as_they_are_done() -> None:

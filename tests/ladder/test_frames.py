@@ -12,7 +12,15 @@ import pytest
 
 from ladder.errors import VideoError
 from ladder.ffmpeg import Ffmpeg, file_url, run
-from ladder.frames import Pixels, display_size, first_luma, frames_at, require_whole, spread
+from ladder.frames import (
+    Pixels,
+    count_decodable,
+    display_size,
+    first_luma,
+    frames_at,
+    require_whole,
+    spread,
+)
 from ladder.probe import probe
 from tests.conftest import EXACT, MakeVideo
 
@@ -296,3 +304,47 @@ def test_first_luma_is_the_luma_of_the_first_frames(make_video: MakeVideo) -> No
     steps = np.diff(luma_THW.astype(int).mean(axis=(1, 2)))
     assert steps == pytest.approx(STEP, abs=1)
     assert first_luma(info, 100, (32, 24)).shape == (24, 24, 32)
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "mkv", "ts"])
+@pytest.mark.parametrize("start_s", [0.0, 3.0, 3.1, 6.0, 9.4])
+def test_first_luma_may_begin_later_and_does_so_with_the_frame_of_that_time(
+    make_video: MakeVideo, suffix: str, start_s: float
+) -> None:
+    """5 frames a second; 3.1 lies between two of them, 6.0 is jumped to."""
+    info = probe(counter(make_video, fps=5, frames=50, gop=10, suffix=suffix))
+    luma_THW = first_luma(info, 4, SIZE, start_s)
+    first = int(np.ceil(start_s * 5 - 0.01))
+    numbers_T = (luma_THW.astype(float).mean(axis=(1, 2)) - 16) / STEP
+    assert numbers_T.round().tolist() == list(range(first, min(first + 4, 50)))
+
+
+def test_first_luma_of_a_bare_stream_may_begin_later_too(make_video: MakeVideo) -> None:
+    info = probe(counter(make_video, fps=5, frames=50, gop=10, suffix="264"))
+    luma_THW = first_luma(info, 2, SIZE, float(30 / info.fps))
+    numbers_T = (luma_THW.astype(float).mean(axis=(1, 2)) - 16) / STEP
+    assert numbers_T.round().tolist() == [30, 31]
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "mkv", "ts", "264"])
+def test_every_frame_of_a_whole_video_is_counted(make_video: MakeVideo, suffix: str) -> None:
+    assert count_decodable(counter(make_video, fps=5, frames=50, gop=10, suffix=suffix)) == 50
+
+
+def test_a_frame_that_cannot_be_decoded_is_an_error_and_not_one_frame_less(
+    make_video: MakeVideo, tmp_path: Path
+) -> None:
+    data = bytearray(counter(make_video, fps=25, frames=24, gop=12).read_bytes())
+    media, end = data.index(b"mdat") + 4, data.index(b"moov") - 4
+    middle = (media + end) // 2
+    data[middle : middle + 40] = b"\xff" * 40
+    bad = tmp_path / "bad.mp4"
+    bad.write_bytes(data)
+    with pytest.raises(VideoError) as error:
+        count_decodable(bad)
+    assert error.value.code == "damaged"
+    assert str(bad) in str(error.value)
+
+
+def test_what_is_cut_off_is_not_counted(truncated: Path) -> None:
+    assert 0 < count_decodable(truncated) < 60

@@ -2,58 +2,41 @@
 
 import dataclasses
 import gzip
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from ladder.errors import CapabilityError, FfmpegError
+from ladder.errors import CapabilityError
 from ladder.ffmpeg import Ffmpeg
-from ladder.label import labels_table, make_labels, plan_labels
-from ladder.probe import probe
-from ladder.tables import EncodeRow, LabelRow
-from ladder.transcode import encodes_table
-from ladder.vmaf import Pairing, measure, parse_log, pool
+from ladder.label import LabelOptions, labels_table, make_labels, plan_labels
+from ladder.plan import encodes_table
+from ladder.tables import LabelRow
+from ladder.vmaf_log import parse_log, pool
+from ladder.vmaf_models import VMAF_MODELS
 from tests.conftest import EXACT, MakeVideo
-from tests.ladder.conftest import NEG, V0, X264, vmaf
+from tests.ladder.conftest import (
+    NEG,
+    V0,
+    X264,
+    label,
+    label_of,
+    vmaf,
+    work_folder,
+)
 
-SAME = Pairing(frames_source=24, frames_encode=24)
-
-
-def work_folder(folder: Path, source: Path, encodes: dict[str, Path]) -> Path:
-    """A work folder as `ladder` leaves it, with the encodes given by name."""
-    table = encodes_table(folder)
-    (folder / "clip").mkdir(parents=True)
-    for name, encode in encodes.items():
-        (folder / "clip" / f"{name}.mp4").write_bytes(encode.read_bytes())
-        table.append(
-            EncodeRow(
-                source="clip",
-                source_path=str(source),
-                encode_path=f"clip/{name}.mp4",
-                rung=name,
-                codec="libx264",
-                rate_mode="crf",
-                size_bytes=encode.stat().st_size,
-            )
-        )
-    return folder
-
-
-def label(folder: Path, ffmpeg: Ffmpeg, *models: str, **options: Any) -> dict[str, LabelRow]:
-    names = models or (V0,)
-    plan = plan_labels(folder, names)
-    return {row.rung: row for row in make_labels(plan, folder, ffmpeg, names, jobs=1, **options)}
+PLAIN = LabelOptions(models=(V0,))
 
 
 def test_every_encode_gets_a_full_label_and_a_second_plan_has_nothing_to_do(
     tmp_path: Path, poor: Path, coarse: Path, source_video: Path, ffmpeg: Ffmpeg
 ) -> None:
     folder = work_folder(tmp_path, source_video, {"poor": poor, "coarse": coarse})
-    assert len(plan_labels(folder, [V0]).jobs) == 2
+    assert len(plan_labels(folder).jobs) == 2
     told: dict[str, float] = {}
 
-    rows = label(folder, ffmpeg, V0, NEG, on_progress=told.__setitem__)
+    rows = label(folder, ffmpeg, LabelOptions(), on_progress=told.__setitem__)
 
     for name, row in rows.items():
         assert (row.status, row.error, row.warnings) == ("ok", "", "")
@@ -61,48 +44,105 @@ def test_every_encode_gets_a_full_label_and_a_second_plan_has_nothing_to_do(
         assert row.source == "clip"
         assert (row.frames_source, row.frames_encode, row.frames_compared) == (24, 24, 24)
         assert (row.pairing, row.scale, row.pix_fmt) == ("index", "192x108 bicubic", "yuv420p")
-        assert row.vmaf_model == V0
+        assert (row.vmaf_model, row.offset_frames, row.subsample) == (V0, 0, 1)
         assert row.libvmaf_version
         assert row.vmaf_min is not None
         assert row.vmaf_p1 is not None
         assert row.vmaf_p5 is not None
+        assert row.vmaf_p10 is not None
         assert row.vmaf is not None
         assert row.vmaf_neg is not None
-        assert 0 < row.vmaf_min <= row.vmaf_p1 <= row.vmaf_p5 <= row.vmaf < 100
+        assert 0 < row.vmaf_min <= row.vmaf_p1 <= row.vmaf_p5 <= row.vmaf_p10 <= row.vmaf < 100
         assert row.vmaf_neg <= row.vmaf
-        assert row.vmaf_v1 is None
+        assert (row.vmaf_v1, row.vmaf_4k, row.vmaf_phone, row.ssim, row.cambi) == (None,) * 5
         assert row.psnr_y is not None
         assert 15 < row.psnr_y < 50
         log = gzip.decompress((folder / "vmaf" / "clip" / f"{name}.mp4.json.gz").read_bytes())
-        mean = pool(parse_log(log.decode()).metrics["vmaf_v0_6_1"]).mean
-        assert row.vmaf == pytest.approx(mean, abs=1e-4)
+        frames = parse_log(log.decode()).metrics["vmaf_v0_6_1"]
+        for got, due in zip(
+            dataclasses.astuple(pool(frames)),
+            (row.vmaf, row.vmaf_hmean, row.vmaf_min, row.vmaf_p1, row.vmaf_p5, row.vmaf_p10),
+            strict=False,
+        ):
+            assert got == pytest.approx(due, abs=1e-4)
+        assert row.vmaf_std == pytest.approx(pool(frames).std, abs=1e-4)
     assert rows["poor"].vmaf == pytest.approx(vmaf(poor, source_video, ffmpeg), abs=1e-3)
+    assert rows["poor"].vmaf_neg == pytest.approx(vmaf(poor, source_video, ffmpeg, NEG), abs=1e-3)
     assert sorted(rows.values(), key=lambda row: row.key) == labels_table(folder).rows()
     assert set(told) == {row.key for row in rows.values()}
     assert not list(folder.rglob("*.part"))
 
-    plan = plan_labels(folder, [V0, NEG])
+    plan = plan_labels(folder)
     assert plan.jobs == ()
     assert {row.key for row in plan.done} == {"clip/poor.mp4", "clip/coarse.mp4"}
     keys = [row.key for row in labels_table(folder).rows()]
     assert keys == ["clip/coarse.mp4", "clip/poor.mp4"]
     before = (folder / "labels.csv").read_bytes()
-    assert label(folder, ffmpeg, V0, NEG) == {}
+    assert label(folder, ffmpeg, LabelOptions()) == {}
     assert (folder / "labels.csv").read_bytes() == before
 
 
-def test_a_label_by_another_model_or_one_model_more_is_made_anew(
+# ---- what was asked for
+
+
+def test_a_label_is_made_anew_where_it_lacks_what_is_asked_for(
     tmp_path: Path, poor: Path, source_video: Path, ffmpeg: Ffmpeg
 ) -> None:
     folder = work_folder(tmp_path, source_video, {"poor": poor})
+
+    def lacks(**options: Any) -> bool:
+        return bool(plan_labels(folder, dataclasses.replace(PLAIN, **options)).jobs)
+
     first = label(folder, ffmpeg)["poor"]
-    assert plan_labels(folder, [V0]).jobs == ()
-    assert len(plan_labels(folder, [NEG]).jobs) == 1
-    assert len(plan_labels(folder, [V0, NEG]).jobs) == 1
-    both = label(folder, ffmpeg, V0, NEG)["poor"]
+    assert not lacks()
+    assert not lacks(sync=True)  # nothing was shifted
+    for models in ((NEG,), (V0, NEG), ("auto",)):
+        assert lacks(models=models), models
+    assert lacks(features=("ssim",))
+    assert lacks(subsample=3)
+
+    both = label(folder, ffmpeg, LabelOptions(features=("ssim",)))["poor"]
     assert both.vmaf == pytest.approx(first.vmaf, abs=1e-3)
-    assert plan_labels(folder, [V0]).jobs == ()
+    assert both.ssim is not None
+    assert 0.3 < both.ssim < 1
+    for models in ((V0,), ("auto",), (V0, NEG)):
+        assert not lacks(models=models), models  # a label may hold more
+    assert not lacks(features=("ssim",))
+    assert lacks(features=("ssim", "cambi"))
+    assert lacks(models=(NEG, V0))  # the column vmaf is the first one's
     assert len(labels_table(folder).rows()) == 1
+
+
+def test_a_subsampled_label_is_another_label(
+    tmp_path: Path, poor: Path, source_video: Path, ffmpeg: Ffmpeg
+) -> None:
+    folder = work_folder(tmp_path, source_video, {"poor": poor})
+    fifth = dataclasses.replace(PLAIN, subsample=5)
+    row = label(folder, ffmpeg, fifth)["poor"]
+    assert row.vmaf == pytest.approx(vmaf(poor, source_video, ffmpeg), abs=5)
+    assert (row.frames_compared, row.subsample) == (5, 5)
+    assert plan_labels(folder, fifth).jobs == ()
+    assert len(plan_labels(folder, PLAIN).jobs) == 1
+
+
+def test_a_shifted_label_is_made_anew_by_sync_and_back(
+    tmp_path: Path, late: Path, poor: Path, source_video: Path, ffmpeg: Ffmpeg
+) -> None:
+    folder = work_folder(tmp_path, source_video, {"late": late, "poor": poor})
+    synced = dataclasses.replace(PLAIN, sync=True)
+    label(folder, ffmpeg)
+    assert [row.rung for row in plan_labels(folder, synced).jobs] == ["late"]
+    assert label(folder, ffmpeg, synced)["late"].warnings == "synced:-1"
+    assert plan_labels(folder, synced).jobs == ()
+    assert [row.rung for row in plan_labels(folder, PLAIN).jobs] == ["late"]
+
+
+def test_only_the_encodes_that_are_named_are_planned(
+    tmp_path: Path, poor: Path, coarse: Path, source_video: Path
+) -> None:
+    folder = work_folder(tmp_path, source_video, {"poor": poor, "coarse": coarse})
+    plan = plan_labels(folder, PLAIN, ["clip/coarse.mp4"])
+    assert [row.rung for row in plan.jobs] == ["coarse"]
 
 
 def test_an_encode_that_was_made_again_is_labelled_again(
@@ -114,7 +154,7 @@ def test_an_encode_that_was_made_again_is_labelled_again(
     encodes = encodes_table(folder)
     (row,) = encodes.rows()
     encodes.append(dataclasses.replace(row, size_bytes=coarse.stat().st_size, bitrate_kbps=123.0))
-    assert len(plan_labels(folder, [V0]).jobs) == 1
+    assert len(plan_labels(folder, PLAIN).jobs) == 1
 
 
 def test_an_encode_that_failed_is_not_labelled(
@@ -123,7 +163,70 @@ def test_an_encode_that_failed_is_not_labelled(
     folder = work_folder(tmp_path, source_video, {"poor": poor})
     (row,) = encodes_table(folder).rows()
     encodes_table(folder).append(dataclasses.replace(row, status="error", error="disk full"))
-    assert plan_labels(folder, [V0]).jobs == ()
+    assert plan_labels(folder, PLAIN).jobs == ()
+
+
+# ---- models
+
+
+@pytest.mark.slow
+def test_a_source_above_1440_lines_gets_the_4k_models(
+    tmp_path: Path, make_video: MakeVideo, ffmpeg: Ffmpeg
+) -> None:
+    scene = "mandelbrot=size=384x216:rate=25:start_scale=0.6,scale=3840:2160:flags=neighbor"
+    source = make_video("uhd.mp4", scene, ("-frames:v", "1", *EXACT))
+    encode = make_video("uhd-encode.mp4", source, ("-vf", "scale=640:360", "-crf", "36", *X264))
+    row = label_of(encode, source, ffmpeg, tmp_path, LabelOptions())
+    assert (row.status, row.scale) == ("ok", "3840x2160 bicubic")
+    assert row.vmaf_model == VMAF_MODELS["4k"]
+    assert row.vmaf == row.vmaf_4k
+    assert row.vmaf_4k is not None
+    assert row.vmaf_neg is not None
+    assert row.vmaf_neg < row.vmaf_4k
+    assert row.vmaf_4k == pytest.approx(vmaf(encode, source, ffmpeg, VMAF_MODELS["4k"]), abs=1e-3)
+
+
+def test_the_model_for_phones_fills_its_column_and_raises_no_alarm(
+    tmp_path: Path, poor: Path, source_video: Path, ffmpeg: Ffmpeg
+) -> None:
+    # far above the NEG variant of the plain model, which says nothing of sharpening
+    options = LabelOptions(models=(VMAF_MODELS["phone"], "auto"))
+    row = label_of(poor, source_video, ffmpeg, tmp_path, options)
+    assert row.error == ""
+    assert row.vmaf == row.vmaf_phone
+    assert row.vmaf_phone is not None
+    assert row.vmaf_neg is not None
+    assert row.vmaf_phone > row.vmaf_neg + 6
+    assert row.warnings == ""
+
+
+def test_what_is_asked_for_beside_vmaf_fills_its_columns(
+    tmp_path: Path, make_video: MakeVideo, ffmpeg: Ffmpeg
+) -> None:
+    scene = "mandelbrot=size=320x180:rate=25:start_scale=0.6:end_pts=60"
+    source = make_video("larger.mp4", scene, ("-frames:v", "5", "-crf", "4", *X264))
+    encode = make_video("larger-encode.mp4", source, ("-crf", "33", *X264))
+    options = LabelOptions(models=("auto", VMAF_MODELS["v1"]), features=("ssim", "cambi"))
+    row = label_of(encode, source, ffmpeg, tmp_path, options)
+    assert (row.error, row.pix_fmt) == ("", "yuv420p10le")
+    assert row.vmaf_v1 == pytest.approx(vmaf(encode, source, ffmpeg, VMAF_MODELS["v1"]), abs=1e-3)
+    assert row.vmaf_v1 != row.vmaf
+    assert row.ssim is not None
+    assert 0.5 < row.ssim < 1
+    assert row.cambi is not None
+    assert 0 <= row.cambi < 24
+
+
+def test_a_model_that_does_not_run_is_said_before_anything_is_measured(
+    tmp_path: Path, poor: Path, source_video: Path, ffmpeg: Ffmpeg
+) -> None:
+    folder = work_folder(tmp_path, source_video, {"poor": poor})
+    with pytest.raises(CapabilityError, match="--vmaf-model"):
+        label(folder, ffmpeg, LabelOptions(models=("auto", "vmaf_v9.9.9")))
+    assert not (folder / "labels.csv").exists()
+
+
+# ---- what cannot be labelled
 
 
 def assert_is_error_row(row: LabelRow) -> None:
@@ -153,20 +256,41 @@ def test_an_encode_that_cannot_be_read_is_an_error_row_and_the_others_are_labell
     in_file = {row.rung: row for row in labels_table(folder).rows()}
     assert_is_error_row(in_file["bad"])
     assert ",0.0000," not in (folder / "labels.csv").read_text().splitlines()[1]
-    assert [row.rung for row in plan_labels(folder, [V0]).jobs] == ["bad"]  # tried again
+    assert [row.rung for row in plan_labels(folder, PLAIN).jobs] == ["bad"]  # tried again
 
 
-def test_an_encode_that_breaks_off_is_not_labelled_by_its_readable_part(
-    tmp_path: Path, make_video: MakeVideo, source_video: Path, ffmpeg: Ffmpeg
+def break_off(encode: Path) -> bytes:
+    """The encode without its end."""
+    return encode.read_bytes()[: encode.stat().st_size * 6 // 10]
+
+
+def scratch(encode: Path) -> bytes:
+    """The encode with noughts in its middle."""
+    whole = bytearray(encode.read_bytes())
+    middle = len(whole) // 2
+    whole[middle : middle + 3000] = bytes(3000)
+    return bytes(whole)
+
+
+@pytest.mark.parametrize("damage", [break_off, scratch])
+def test_one_broken_encode_leaves_the_others_of_its_source_labelled(
+    tmp_path: Path,
+    make_video: MakeVideo,
+    poor: Path,
+    coarse: Path,
+    source_video: Path,
+    ffmpeg: Ffmpeg,
+    damage: Callable[[Path], bytes],
 ) -> None:
     args = ("-crf", "20", "-movflags", "+faststart", *X264)
     encode = make_video("index-in-front.mp4", source_video, args)
-    cut = tmp_path / "cut.mp4"
-    cut.write_bytes(encode.read_bytes()[: encode.stat().st_size * 6 // 10])
-    folder = work_folder(tmp_path / "work", source_video, {"cut": cut})
-    assert_is_error_row(label(folder, ffmpeg)["cut"])
-    with pytest.raises(FfmpegError):
-        measure(probe(cut), probe(source_video), SAME, [V0], ffmpeg)
+    broken = tmp_path / "broken.mp4"
+    broken.write_bytes(damage(encode))
+    given = {"a-poor": poor, "broken": broken, "coarse": coarse}
+    rows = label(work_folder(tmp_path / "work", source_video, given), ffmpeg)
+    assert_is_error_row(rows["broken"])
+    assert rows["a-poor"].vmaf == pytest.approx(vmaf(poor, source_video, ffmpeg), abs=1e-3)
+    assert rows["coarse"].vmaf == pytest.approx(vmaf(coarse, source_video, ffmpeg), abs=1e-3)
 
 
 def test_a_missing_source_is_an_error_row(tmp_path: Path, poor: Path, ffmpeg: Ffmpeg) -> None:
@@ -176,58 +300,7 @@ def test_a_missing_source_is_an_error_row(tmp_path: Path, poor: Path, ffmpeg: Ff
     assert "gone.mp4" in row.error
 
 
-def test_different_frame_counts_are_paired_by_time_and_warned_of(
-    tmp_path: Path, make_video: MakeVideo, source_video: Path, late: Path, ffmpeg: Ffmpeg
-) -> None:
-    short = make_video("short-encode.mp4", source_video, ("-frames:v", "19", "-crf", "26", *X264))
-    folder = work_folder(tmp_path, source_video, {"short": short, "late": late})
-    rows = label(folder, ffmpeg)
-    assert rows["short"].pairing == "time"
-    assert (rows["short"].frames_source, rows["short"].frames_encode) == (24, 19)
-    assert rows["short"].warnings == "frame_count:-5"
-    assert rows["short"].frames_compared == 19
-    assert rows["late"].pairing == "time"
-    assert rows["late"].warnings == "shifted:-1"  # one frame is within the tolerance
-
-
-def test_a_shift_with_equal_counts_is_warned_of(
-    tmp_path: Path, make_video: MakeVideo, source_video: Path, late: Path, ffmpeg: Ffmpeg
-) -> None:
-    source = make_video("first-23.mp4", source_video, ("-frames:v", "23", *EXACT))
-    folder = work_folder(tmp_path, source, {"late": late})
-    row = label(folder, ffmpeg)["late"]
-    assert (row.pairing, row.warnings) == ("index", "shifted:-1")
-
-
-def test_hdr_against_sdr_is_refused_as_an_error_row(
-    tmp_path: Path, make_video: MakeVideo, source_video: Path, poor: Path, ffmpeg: Ffmpeg
-) -> None:
-    tags = "setparams=color_trc=smpte2084:color_primaries=bt2020:colorspace=bt2020nc"
-    args = ("-vf", tags, "-c:v", "libx264", "-pix_fmt", "yuv420p10le", "-crf", "20")
-    hdr = make_video("hdr-encode.mp4", source_video, args)
-    folder = work_folder(tmp_path, source_video, {"hdr": hdr, "poor": poor})
-    rows = label(folder, ffmpeg)
-    assert_is_error_row(rows["hdr"])
-    assert "pq against SDR" in rows["hdr"].error
-    assert rows["poor"].status == "ok"
-
-
-def test_a_model_that_does_not_run_is_said_before_anything_is_measured(
-    tmp_path: Path, poor: Path, source_video: Path, ffmpeg: Ffmpeg
-) -> None:
-    folder = work_folder(tmp_path, source_video, {"poor": poor})
-    with pytest.raises(CapabilityError, match="--vmaf-model"):
-        label(folder, ffmpeg, "vmaf_v9.9.9")
-    assert not (folder / "labels.csv").exists()
-
-
-def test_subsampled_labels_stay_close_and_say_what_was_compared(
-    tmp_path: Path, poor: Path, source_video: Path, ffmpeg: Ffmpeg
-) -> None:
-    folder = work_folder(tmp_path, source_video, {"poor": poor})
-    row = label(folder, ffmpeg, subsample=5)["poor"]
-    assert row.vmaf == pytest.approx(vmaf(poor, source_video, ffmpeg), abs=5)
-    assert row.frames_compared == 5
+# ---- the rest
 
 
 def test_a_pair_labelled_twice_leaves_the_same_files(
@@ -237,6 +310,16 @@ def test_a_pair_labelled_twice_leaves_the_same_files(
     for name in ("once", "again"):
         (tmp_path / name).mkdir()
         folder = work_folder(tmp_path / name, source_video, {"poor": poor})
-        label(folder, ffmpeg, V0)
+        label(folder, ffmpeg)
         logs.append((folder / "vmaf" / "clip" / "poor.mp4.json.gz").read_bytes())
     assert logs[0] == logs[1]
+
+
+def test_a_measure_that_libvmaf_does_not_have_for_small_pictures_is_looked_for_once(
+    tmp_path: Path, poor: Path, source_video: Path, ffmpeg: Ffmpeg
+) -> None:
+    folder = work_folder(tmp_path, source_video, {"poor": poor})
+    options = LabelOptions(models=(V0,), features=("cambi",))
+    (row,) = make_labels(plan_labels(folder, options), folder, ffmpeg)
+    assert (row.cambi, row.warnings) == (None, "no_cambi")  # 192x108
+    assert plan_labels(folder, options).jobs == ()

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from ladder.errors import VideoError
-from ladder.probe import VideoInfo, count_frames, probe
+from ladder.probe import VideoInfo, count_frames, frame_times, probe
 from tests.conftest import EXACT, MakeVideo
 
 CLIP = "testsrc2=size=96x64:rate=25:duration=0.4"
@@ -89,6 +89,33 @@ def test_uneven_steps_are_a_variable_frame_rate(
     assert info.is_vfr
 
 
+@pytest.mark.parametrize("suffix", ["mp4", "mkv", "ts"])
+def test_the_times_of_frames_begin_at_zero_and_stand_in_order(
+    make_video: MakeVideo, suffix: str
+) -> None:
+    """A transport stream begins its clock at 1.4 s; B-frames come out of order."""
+    args = ("-c:v", "libx264", "-bf", "3", "-pix_fmt", "yuv420p")
+    video = make_video(f"order.{suffix}", "testsrc2=size=64x64:rate=30000/1001:duration=0.6", args)
+    expected = [n * 1001 / 30000 for n in range(18)]
+    assert frame_times(video, Fraction(30000, 1001)) == pytest.approx(expected, abs=0.0011)
+    assert frame_times(video, Fraction(30000, 1001))[0] == 0
+
+
+def test_the_times_of_uneven_frames_are_the_ones_they_are_shown_at(make_video: MakeVideo) -> None:
+    keep = ("-vf", "select='not(between(n,3,6))'", "-fps_mode", "passthrough", *EXACT)
+    video = make_video("gap-3-6.mkv", CLIP, keep)
+    expected = [n / 25 for n in (0, 1, 2, 7, 8, 9)]
+    assert frame_times(video, Fraction(25)) == pytest.approx(expected, abs=0.001)
+
+
+def test_frames_without_times_are_counted_at_the_rate_they_are_taken_for(
+    make_video: MakeVideo,
+) -> None:
+    bare = make_video("bare.264", "testsrc2=size=64x64:rate=25:duration=0.4", ("-c:v", "libx264"))
+    assert probe(bare).is_bare
+    assert frame_times(bare, Fraction(50)) == pytest.approx([n / 50 for n in range(10)])
+
+
 @pytest.mark.parametrize("degrees", [90, 180, 270])
 def test_rotation_is_counter_clockwise_and_turns_the_display_size(
     make_video: MakeVideo, clip: Path, degrees: int
@@ -150,7 +177,7 @@ def test_full_range_is_seen(make_video: MakeVideo) -> None:
 
 def test_interlaced_video_is_seen(make_video: MakeVideo) -> None:
     fields = ("-vf", "interlace", "-flags", "+ilme+ildct", *EXACT)
-    info = probe(make_video("fields.mp4", "testsrc2=size=96x64:rate=50:duration=0.4", fields))
+    info = probe(make_video("fields-seen.mp4", "testsrc2=size=96x64:rate=50:duration=0.4", fields))
     assert info.is_interlaced
 
 

@@ -1,24 +1,18 @@
-"""Rungs, the named ladders, and ladder files."""
+"""Rungs: what is refused and why, names that tell them apart, and the size of an encode."""
 
-from pathlib import Path
+import contextlib
+import dataclasses
+import itertools
+import re
+from fractions import Fraction
 from typing import Any
 
 import pytest
 
+from ladder.codecs import encoder_settings
 from ladder.errors import LadderFileError
 from ladder.ffmpeg import ENCODERS
-from ladder.rungs import LADDERS, Rung, fitting, ladder_named, with_codecs
-
-PUBLISHED = {  # kbit/s and height in the order of the papers, on 16:9
-    "apple-hls": [
-        (145, 234), (365, 360), (730, 432), (1100, 432), (2000, 540),
-        (3000, 720), (4500, 720), (6000, 1080), (7800, 1080),
-    ],
-    "netflix-2015": [
-        (235, 240), (375, 288), (560, 384), (750, 384), (1050, 480),
-        (1750, 480), (2350, 720), (3000, 720), (4300, 1080), (5800, 1080),
-    ],
-}  # fmt: skip
+from ladder.rungs import CRF_LIMIT, DEFAULT_PRESET, PRESETS, Rung
 
 
 @pytest.mark.parametrize(
@@ -33,15 +27,49 @@ PUBLISHED = {  # kbit/s and height in the order of the papers, on 16:9
         ({"height_px": "720", "crf": 20}, "height_px is '720'"),
         ({"height_px": True, "crf": 20}, "height_px is True"),
         ({"height_px": 720, "crf": True}, "crf is True"),
-        ({"height_px": 720, "crf": 0}, "crf is 0, not 1 to 51"),
-        ({"height_px": 720, "crf": 52}, "crf is 52, not 1 to 51"),
-        ({"height_px": 720, "crf": 64, "codec": "libsvtav1"}, "crf is 64, not 1 to 63"),
-        ({"height_px": 720, "bitrate_kbps": 9}, "bitrate_kbps is 9, not 10 to 1000000"),
-        ({"height_px": 720, "bitrate_kbps": 1_000_001}, "not 10 to 1000000"),
+        ({"height_px": 720, "crf": 0}, "crf is 0, not a whole number from 1 to 51"),
+        ({"height_px": 720, "crf": 52}, "crf is 52, not a whole number from 1 to 51"),
+        ({"height_px": 720, "crf": 64, "codec": "libsvtav1"}, "crf is 64, .* from 1 to 63"),
+        ({"height_px": 720, "bitrate_kbps": 9}, "bitrate_kbps is 9, .* from 10 to 1000000"),
+        ({"height_px": 720, "bitrate_kbps": 1_000_001}, "from 10 to 1000000"),
         ({"height_px": 720, "bitrate_kbps": 99.5}, "bitrate_kbps is 99.5"),
+        ({"height_px": 720, "crf": 20, "maxrate_kbps": 9}, "maxrate_kbps is 9, .* from 10"),
+        ({"height_px": 720, "crf": 20, "maxrate_kbps": "1M"}, "maxrate_kbps is '1M'"),
+        ({"height_px": 720, "crf": 20, "maxrate_kbps": 500, "bufsize_kbps": 0}, "bufsize_kbps is"),
         ({"height_px": 720, "crf": 20, "codec": "x264"}, "codec is 'x264', not one of libx264"),
+        ({"height_px": 720, "crf": 20, "bit_depth": 12}, "bit_depth is 12, not one of 8, 10"),
+        ({"height_px": 720, "crf": 20, "bit_depth": 8.0}, "bit_depth is 8.0"),
+        ({"height_px": 720, "crf": 20, "two_pass": 1}, "two_pass is 1, not one of true, false"),
+        ({"height_px": 720, "crf": 20, "two_pass": "yes"}, "two_pass is 'yes'"),
+        ({"height_px": 720, "crf": 20, "preset": "slowest"}, "preset is 'slowest', .* veryslow"),
+        ({"height_px": 720, "crf": 20, "preset": "8"}, "preset is '8', not one of ultrafast"),
+        ({"height_px": 720, "crf": 20, "preset": "14", "codec": "libsvtav1"}, "not one of 0, 1"),
+        ({"height_px": 720, "crf": 20, "preset": 8, "codec": "libsvtav1"}, "preset is 8, not"),
+        ({"height_px": 720, "crf": 20, "preset": "9", "codec": "libvpx-vp9"}, "7, 8$"),
+        ({"height_px": 720, "crf": 20, "gop_s": 0}, "gop_s is 0, not a number from 0.1 to 60"),
+        ({"height_px": 720, "crf": 20, "gop_s": 61}, "gop_s is 61"),
+        ({"height_px": 720, "crf": 20, "gop_s": float("nan")}, "gop_s is nan"),
+        ({"height_px": 720, "crf": 20, "gop_s": "2"}, "gop_s is '2'"),
+        ({"height_px": 720, "crf": 20, "gop_s": True}, "gop_s is True"),
+        ({"height_px": 720, "crf": 20, "two_pass": True}, "two_pass is for a bitrate_kbps"),
+        ({"height_px": 720, "bitrate_kbps": 90, "bufsize_kbps": 90}, "bufsize_kbps needs a max"),
+        (
+            {"height_px": 720, "bitrate_kbps": 90, "maxrate_kbps": 89},
+            "maxrate_kbps is 89, below the bitrate_kbps 90",
+        ),
+        (
+            {"height_px": 720, "bitrate_kbps": 90, "maxrate_kbps": 99, "codec": "libsvtav1"},
+            "libsvtav1 takes a maxrate_kbps only beside a crf",
+        ),
+        (
+            {
+                "height_px": 720, "crf": 20, "maxrate_kbps": 99, "bufsize_kbps": 99,
+                "codec": "libvpx-vp9",
+            },
+            "libvpx-vp9 has no bufsize_kbps beside a crf",
+        ),
     ],
-)
+)  # fmt: skip
 def test_a_rung_that_cannot_be_encoded_is_refused_with_the_reason(
     fields: dict[str, Any], says: str
 ) -> None:
@@ -56,10 +84,78 @@ def test_a_rung_that_cannot_be_encoded_is_refused_with_the_reason(
         (Rung(height_px=540, crf=28, codec="libvpx-vp9"), "540p-crf28-vp9", "crf"),
         (Rung(height_px=234, crf=63, codec="libsvtav1"), "234p-crf63-svtav1", "crf"),
         (Rung(height_px=48, bitrate_kbps=10, codec="libx265"), "48p-10k-x265", "vbr"),
+        (
+            Rung(height_px=720, bitrate_kbps=3000, two_pass=True, bit_depth=10, codec="libx265"),
+            "720p-3000k-2pass-x265-10bit",
+            "two-pass",
+        ),
+        (
+            Rung(height_px=720, crf=23, maxrate_kbps=4000, bufsize_kbps=8000, preset="slow"),
+            "720p-crf23-max4000k-buf8000k-x264-slow",
+            "capped-crf",
+        ),
+        (
+            Rung(height_px=720, bitrate_kbps=900, maxrate_kbps=1200, gop_s=0.5, bit_depth=8),
+            "720p-900k-max1200k-x264-8bit-gop0.5s",
+            "vbr",
+        ),
+        (Rung(height_px=720, crf=30, codec="libsvtav1", preset="4"), "720p-crf30-svtav1-4", "crf"),
+        (Rung(height_px=720, crf=30, gop_s=2), "720p-crf30-x264", "crf"),
     ],
 )
-def test_a_rung_is_named_by_size_spending_and_codec(rung: Rung, name: str, rate_mode: str) -> None:
+def test_a_rung_is_named_by_size_spending_codec_and_what_is_unusual(
+    rung: Rung, name: str, rate_mode: str
+) -> None:
     assert (rung.name, rung.rate_mode) == (name, rate_mode)
+
+
+def every_kind_of_rung() -> list[Rung]:
+    """All combinations of two values of each field that are allowed, for every codec."""
+    spending: list[dict[str, Any]] = [
+        {"crf": 30}, {"crf": 31}, {"bitrate_kbps": 300}, {"bitrate_kbps": 310},
+        {"crf": 30, "maxrate_kbps": 400}, {"crf": 30, "maxrate_kbps": 400, "bufsize_kbps": 800},
+        {"bitrate_kbps": 300, "maxrate_kbps": 400},
+        {"bitrate_kbps": 300, "maxrate_kbps": 400, "bufsize_kbps": 800},
+        {"bitrate_kbps": 300, "two_pass": True},
+    ]  # fmt: skip
+    found = []
+    for codec, spend, height, bits, gop in itertools.product(
+        ENCODERS, spending, (360, 720), (None, 8, 10), (2, 4)
+    ):
+        for preset in (None, *PRESETS[codec][:2]):
+            with contextlib.suppress(LadderFileError):
+                rung = Rung(height_px=height, codec=codec, bit_depth=bits, gop_s=gop,
+                            preset=preset, **spend)  # fmt: skip
+                found.append(rung)
+    return found
+
+
+def test_no_two_rungs_share_a_name_and_every_field_tells_them_apart() -> None:
+    rungs = every_kind_of_rung()
+    assert len(rungs) > 1000
+    assert len({rung.name for rung in rungs}) == len(set(rungs)) == len(rungs)
+    assert all(re.fullmatch(r"[a-z0-9.-]+", rung.name) for rung in rungs)
+    for field in dataclasses.fields(Rung):  # a new one has to come into the list, and the name
+        assert len({getattr(rung, field.name) for rung in rungs}) > 1, field.name
+
+
+def test_no_rung_gives_svt_av1_a_cap_beside_a_bitrate() -> None:
+    """It refuses one when it is started."""
+    rungs = [rung for rung in every_kind_of_rung() if rung.codec == "libsvtav1"]
+    assert {rung.rate_mode for rung in rungs} == {"crf", "capped-crf", "vbr", "two-pass"}
+    for rung in rungs:
+        settings = encoder_settings(rung, Fraction(25), deep=False)
+        if rung.bitrate_kbps:
+            assert not {"maxrate", "bufsize", "crf"} & set(settings), rung.name
+
+
+@pytest.mark.parametrize("codec", ENCODERS)
+def test_every_codec_has_its_scale_its_efforts_and_one_of_them_by_default(codec: str) -> None:
+    for crf in (1, CRF_LIMIT[codec]):
+        Rung(height_px=720, codec=codec, crf=crf)
+    for preset in PRESETS[codec]:
+        Rung(height_px=720, codec=codec, crf=30, preset=preset)
+    assert DEFAULT_PRESET[codec] in PRESETS[codec]
 
 
 @pytest.mark.parametrize(
@@ -87,113 +183,3 @@ def test_every_size_is_even_whatever_the_aspect() -> None:
     sizes = [rung.size_for((width, 108)) for width in range(40, 400)]
     assert all(width % 2 == 0 and height % 2 == 0 for width, height in sizes)
     assert {min(size) for size in sizes} == {90}
-
-
-@pytest.mark.parametrize("name", LADDERS)
-def test_no_rung_stands_twice_in_a_named_ladder(name: str) -> None:
-    names = [rung.name for rung in LADDERS[name]]
-    assert len(set(names)) == len(names) > 0
-
-
-@pytest.mark.parametrize("name", PUBLISHED)
-def test_published_ladders_have_the_published_rungs(name: str) -> None:
-    rungs = ladder_named(name)
-    assert [(rung.bitrate_kbps, rung.height_px) for rung in rungs] == PUBLISHED[name]
-    assert {rung.codec for rung in rungs} == {"libx264"}
-
-
-def test_the_training_ladder_has_every_codec_in_both_rate_modes() -> None:
-    kinds = {(rung.codec, rung.rate_mode) for rung in LADDERS["training"]}
-    assert kinds == {(codec, mode) for codec in ENCODERS for mode in ("crf", "vbr")}
-
-
-def test_a_ladder_file_gives_its_rungs_in_order(tmp_path: Path) -> None:
-    file = tmp_path / "my.toml"
-    file.write_text(
-        '[[rung]]\nheight_px = 720\nbitrate_kbps = 3000\n\n'
-        '[[rung]]\ncodec = "libsvtav1"\ncrf = 35\nheight_px = 540\n'
-    )  # fmt: skip
-    assert ladder_named(str(file)) == (
-        Rung(height_px=720, codec="libx264", bitrate_kbps=3000),
-        Rung(height_px=540, codec="libsvtav1", crf=35),
-    )
-
-
-GOOD = "[[rung]]\nheight_px = 720\ncrf = 20\n"
-
-
-@pytest.mark.parametrize(
-    ("text", "says"),
-    [
-        (GOOD + "[[rung]]\nheigth_px = 9\ncrf = 30\n", [
-            "rung 2", "'heigth_px'", "height_px, codec, bitrate_kbps, crf"
-        ]),
-        (GOOD + "[[rung]]\ncrf = 30\n", ["rung 2", "height_px is missing"]),
-        (GOOD + "[[rung]]\nheight_px = 540\ncrf = 99\n", ["rung 2", "99", "1 to 51"]),
-        (GOOD + GOOD, ["720p-crf20-x264", "twice"]),
-        ('[[rung]]\nheight_px = 720\ncrf = 20\ncodec = "h264"\n', [
-            "rung 1", "'h264'", *ENCODERS
-        ]),
-        ('[[rung]]\nheight_px = 720\ncrf = 20\ncodec = ["libx264"]\n', ["rung 1", *ENCODERS]),
-        ('[[rung]]\nheight_px = 720\ncrf = "20"\n', ["rung 1", "'20'", "1 to 51"]),
-        ("[[rung]\nheight_px = 720\n", ["cannot be read"]),
-        ("", ["[[rung]]"]),
-        ("rung = []\n", ["[[rung]]"]),
-        ("rung = [720]\n", ["rung 1", "[[rung]]"]),
-        ("[rung]\nheight_px = 720\ncrf = 20\n", ["[[rung]]"]),
-    ],
-)  # fmt: skip
-def test_a_bad_ladder_file_is_refused_with_its_name_the_rung_and_what_is_allowed(
-    tmp_path: Path, text: str, says: list[str]
-) -> None:
-    file = tmp_path / "my.toml"
-    file.write_text(text)
-    with pytest.raises(LadderFileError) as error:
-        ladder_named(str(file))
-    for words in [str(file), *says]:
-        assert words in str(error.value)
-
-
-def test_a_ladder_file_that_is_not_there_or_not_text_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(LadderFileError, match=r"gone\.toml"):
-        ladder_named(str(tmp_path / "gone.toml"))
-    (tmp_path / "binary.toml").write_bytes(b"\xff\xfe\x00rung")
-    with pytest.raises(LadderFileError, match=r"binary\.toml"):
-        ladder_named(str(tmp_path / "binary.toml"))
-
-
-def test_an_unknown_ladder_name_is_refused_with_the_names_there_are() -> None:
-    with pytest.raises(LadderFileError) as error:
-        ladder_named("apple")
-    assert all(name in str(error.value) for name in LADDERS)
-
-
-def test_with_codecs_repeats_every_rung_for_every_codec() -> None:
-    ladder = (Rung(height_px=720, bitrate_kbps=3000), Rung(height_px=540, bitrate_kbps=900))
-    chosen = with_codecs(ladder, ["libx265", "libsvtav1"])
-    assert [rung.name for rung in chosen] == [
-        "720p-3000k-x265", "720p-3000k-svtav1", "540p-900k-x265", "540p-900k-svtav1",
-    ]  # fmt: skip
-    assert with_codecs(ladder, []) == ladder
-
-
-def test_with_codecs_carries_a_crf_over_to_the_other_scale() -> None:
-    # 51 is x264's last, 63 is AV1's and VP9's: 34 / 51 = 42 / 63
-    (rung,) = with_codecs((Rung(height_px=720, crf=34),), ["libsvtav1"])
-    assert rung.crf == 42
-    for crf in range(1, 52):
-        with_codecs((Rung(height_px=720, crf=crf),), ENCODERS)  # none leaves its scale
-    for crf in range(1, 64):
-        with_codecs((Rung(height_px=720, crf=crf, codec="libvpx-vp9"),), ENCODERS)
-
-
-def test_with_codecs_leaves_no_rung_twice() -> None:
-    mixed = (Rung(height_px=540, crf=51), Rung(height_px=540, crf=63, codec="libsvtav1"))
-    assert with_codecs(mixed, ["libx264", "libx264"]) == (mixed[0],)
-
-
-def test_rungs_above_the_source_are_left_out() -> None:
-    ladder = LADDERS["apple-hls"]
-    assert {rung.height_px for rung in fitting(ladder, (1280, 720))} == {234, 360, 432, 540, 720}
-    assert fitting(ladder, (720, 1280)) == fitting(ladder, (1280, 720))
-    assert fitting(ladder, (320, 180)) == ()

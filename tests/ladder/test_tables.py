@@ -50,6 +50,7 @@ FULL_ENCODE = encode_row(
     ffmpeg_version="7.0.2-static",
     encode_s=0.25,
     crf=30,
+    pieces="30+10 60.5+10",
 )
 FULL_LABEL = LabelRow(
     encode_path="clip/64p-crf30-x264.mp4",
@@ -196,12 +197,88 @@ def test_mending_a_whole_table_changes_nothing(tmp_path: Path) -> None:
     assert (table.path.read_bytes(), table.path.stat().st_mtime_ns) == before
 
 
-@pytest.mark.parametrize("header", ["encode_path,mos", "source", ",".join("abcdefghijklmnopqrstu")])
-def test_a_table_of_another_program_is_refused_by_name(tmp_path: Path, header: str) -> None:
+OLD_ENCODES = (  # as the version before clips wrote it
+    "source,source_path,encode_path,rung,codec,rate_mode,target_kbps,bitrate_kbps,width_px,"
+    "height_px,display_width_px,display_height_px,fps,frame_count,duration_s,size_bytes,"
+    "ffmpeg_version,encode_s,status,error\n"
+    "clip,/films/clip.mp4,clip/64p-300k-x264.mp4,64p-300k-x264,libx264,vbr,300,287.5000,114,64,"
+    "192,108,30000/1001,24,0.8008,28779,7.0.2-static,0.2500,ok,\n"
+)
+
+
+def test_a_table_of_an_older_version_is_read_and_gets_the_latest_columns_when_mended(
+    tmp_path: Path,
+) -> None:
     table = encodes(tmp_path)
-    table.path.write_text(f"{header}\n")
-    with pytest.raises(TableError, match=r"encodes\.csv has other columns"):
-        table.rows()
+    table.path.write_text(OLD_ENCODES)
+    (row,) = table.rows()
+    assert (row.crf, row.pieces) == (None, "")
+    assert (row.target_kbps, row.fps, row.encode_s) == (300, Fraction(30000, 1001), 0.25)
+    assert table.path.read_text() == OLD_ENCODES  # reading changes nothing
+
+    table.mend()
+    lines = table.path.read_text().splitlines()
+    assert lines[0] == ",".join(table.columns)
+    assert lines[0].startswith(OLD_ENCODES.splitlines()[0])
+    assert lines[1].startswith(OLD_ENCODES.splitlines()[1])
+    assert table.rows() == [row]
+    new = table.append(encode_row("new", crf=30, pieces="30+10"))
+    assert table.rows() == [row, new]
+    assert list(tmp_path.iterdir()) == [table.path]
+
+
+def test_an_older_table_that_was_torn_is_mended_and_upgraded_at_once(tmp_path: Path) -> None:
+    table = encodes(tmp_path)
+    table.path.write_text(OLD_ENCODES + OLD_ENCODES.splitlines()[1][:40])
+    table.mend()
+    assert [row.rung for row in table.rows()] == ["64p-300k-x264"]
+    table.append(encode_row("new"))
+    assert len(table.rows()) == 2
+
+
+def test_older_labels_are_read_too(tmp_path: Path) -> None:
+    labels = Table(tmp_path / "labels.csv", LabelRow)
+    labels.append(FULL_LABEL)
+    count = labels.columns.index("error") + 1
+    header, line = (text.split(",") for text in labels.path.read_text().splitlines())
+    labels.path.write_text(f"{','.join(header[:count])}\n{','.join(line[:count])}\n")
+    assert labels.rows() == [FULL_LABEL]
+    labels.mend()
+    assert labels.path.read_text().splitlines()[0] == ",".join(labels.columns)
+    assert labels.rows() == [FULL_LABEL]
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "encode_path,mos",
+        "source",
+        "source,source_path,encode_path,rung,codec",  # all we have, but too few to be ours
+        "source,source_path,encode_path,rung,codec,rate_mode,mos",
+        ",".join("abcdefghijklmnopqrstu"),
+        "",
+    ],
+)
+def test_a_table_of_another_program_is_refused_by_name_and_left_as_it_is(
+    tmp_path: Path, header: str
+) -> None:
+    table = encodes(tmp_path)
+    text = f"{header}\n" + ",".join("x" * (header.count(",") + 1)) + "\n"
+    table.path.write_text(text)
+    for attempt in (table.rows, table.mend):
+        with pytest.raises(TableError, match=r"encodes\.csv has other columns"):
+            attempt()
+    assert table.path.read_text() == text
+    assert list(tmp_path.iterdir()) == [table.path]
+
+
+def test_a_table_of_a_later_version_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
+    table = encodes(tmp_path)
+    text = f"{','.join(table.columns)},later\n"
+    table.path.write_text(text)
+    with pytest.raises(TableError, match="other columns"):
+        table.mend()
+    assert table.path.read_text() == text
 
 
 @pytest.mark.parametrize(

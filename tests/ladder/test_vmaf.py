@@ -1,4 +1,4 @@
-"""VMAF of one pair: the graph by value, the log, pooling, and real pairs that once went wrong."""
+"""The graph VMAF is measured by, by value, and runs of it: one model or several, many encodes."""
 
 import dataclasses
 import json
@@ -7,56 +7,18 @@ from pathlib import Path
 
 import pytest
 
-from ladder.errors import VmafError
-from ladder.ffmpeg import Ffmpeg, file_url, run
-from ladder.probe import VideoInfo, count_frames, probe
-from ladder.vmaf import Pairing, frame_shift, measure, model_names, parse_log, pool, vmaf_args
-from tests.conftest import EXACT, MakeVideo
-from tests.ladder.conftest import NEG, V0, X264, vmaf
+from ladder.errors import FfmpegError, LadderError
+from ladder.ffmpeg import Ffmpeg
+from ladder.pieces import Piece
+from ladder.probe import VideoInfo, probe
+from ladder.vmaf import Measurement, Pairing, measure, vmaf_args
+from ladder.vmaf_log import parse_log, pool
+from ladder.vmaf_models import VMAF_MODELS, metric_of
+from tests.conftest import MakeVideo
+from tests.ladder.conftest import NEG, V0, X264, pairing_of, vmaf
 
 SAME = Pairing(frames_source=24, frames_encode=24)
-LOG = """{
-  "version": "3.0.0",
-  "fps": 318.40,
-  "frames": [
-    {
-      "frameNum": 0,
-      "metrics": {
-        "integer_motion": 0.000000,
-        "psnr_y": 34.760779,
-        "vmaf_v0_6_1": 83.856285
-      }
-    },
-    {
-      "frameNum": 1,
-      "metrics": {
-        "integer_motion": 12.560209,
-        "psnr_y": 31.999999,
-        "vmaf_v0_6_1": 64.000000
-      }
-    }
-  ],
-  "pooled_metrics": {
-    "vmaf_v0_6_1": {
-      "min": 64.000000,
-      "max": 83.856285,
-      "mean": 73.928143,
-      "harmonic_mean": 72.616327
-    }
-  },
-  "aggregate_metrics": {
-  }
-}
-"""
-
-
-def vmaf_by_hand(first: Path, second: Path, graph: str, ffmpeg: Ffmpeg, folder: Path) -> float:
-    """The mean VMAF that ffmpeg gives for a filter graph written out by hand."""
-    inputs = ["-i", file_url(first), "-i", file_url(second)]
-    run(ffmpeg, [*inputs, "-lavfi", graph, "-f", "null", "-"], cwd=folder)
-    log = json.loads((folder / "hand.json").read_text())
-    return float(log["pooled_metrics"]["vmaf"]["mean"])
-
+PLAIN = Measurement(models=(V0,))
 
 # ---- the graph
 
@@ -89,49 +51,124 @@ def without_labels(graph: str) -> str:
     return graph
 
 
+def args_of(
+    encode: VideoInfo, source: VideoInfo, pairing: Pairing = SAME, wanted: Measurement = PLAIN
+) -> list[str]:
+    return vmaf_args(source, [(encode, pairing)], wanted)
+
+
+def inputs_of(args: list[str]) -> list[str]:
+    return [args[place + 1] for place, arg in enumerate(args) if arg == "-i"]
+
+
 def test_the_encode_is_input_0_and_both_are_brought_to_the_display_size_of_the_source(
     info: VideoInfo, made: VideoInfo
 ) -> None:
     encode = dataclasses.replace(made, width_px=86, height_px=48)
     anamorphic = dataclasses.replace(info, sar=Fraction(4, 3))
-    args = vmaf_args(encode, anamorphic, SAME, [V0], threads=3, subsample=5)
-    inputs = [args[place + 1] for place, arg in enumerate(args) if arg == "-i"]
-    assert inputs == ["file:/out/encode.mp4", "file:/films/source.mp4"]
+    wanted = Measurement(models=(V0,), features=("ssim", "cambi"), subsample=5)
+    args = vmaf_args(anamorphic, [(encode, SAME)], wanted, threads=3)
+    assert inputs_of(args) == ["file:/out/encode.mp4", "file:/films/source.mp4"]
     pair = ";settb=1/25;setpts=N"
-    first, second, measured = (
-        side(0, "256:108") + pair,
-        side(1, "256:108") + pair,
-        without_labels(graph_of(args)).rpartition(";")[2],
-    )
+    first, second = side(0, "256:108") + pair, side(1, "256:108") + pair
+    measured = without_labels(graph_of(args)).rpartition(";")[2]
     assert without_labels(graph_of(args)) == f"{first};{second};{measured}"
-    assert measured.startswith("libvmaf=")
+    assert measured.startswith("libvmaf=feature=")
     for option in (
-        "log_fmt=json",
-        "log_path=vmaf.json",
-        "n_threads=3",
-        "n_subsample=5",
-        "shortest=1",
+        "name\\\\=psnr|name\\\\=float_ssim|name\\\\=cambi",
+        ":log_fmt=json",
+        ":log_path=0.json",
+        ":n_threads=3",
+        ":n_subsample=5",
+        ":shortest=1",
     ):
-        assert f":{option}" in measured
+        assert option in measured
     assert "-xerror" in args
     assert args.count("file,crypto,data") == 2
     assert args[args.index("-f") + 1] == "null"
 
 
-def test_frames_are_paired_by_index_where_counts_agree_and_by_time_where_not(
+def test_the_source_is_decoded_once_for_all_of_its_encodes(
     info: VideoInfo, made: VideoInfo
 ) -> None:
+    other = dataclasses.replace(made, path=Path("/out/other.mp4"))
+    late = Pairing(frames_source=24, frames_encode=23, offset=-1)
+    args = vmaf_args(info, [(made, SAME), (other, late)], PLAIN, threads=4)
+    inputs = inputs_of(args)
+    assert sorted(inputs) == [
+        "file:/films/source.mp4",
+        "file:/out/encode.mp4",
+        "file:/out/other.mp4",
+    ]
+    graph = graph_of(args)
+    assert graph.count(f"[{inputs.index('file:/films/source.mp4')}:V:0]") == 1
+    assert graph.count("split=2") == 1
+    assert graph.count("trim=start_frame=1") == 1  # the source's first frame, for one of them
+    assert [graph.count(f"log_path={index}.json") for index in range(3)] == [1, 1, 0]
+    assert graph.count("n_threads=2") == 2
+
+
+def test_pieces_of_the_source_are_joined_and_the_encode_is_taken_whole(
+    info: VideoInfo, made: VideoInfo
+) -> None:
+    pieces = (Piece(0.2, 0.4), Piece(0.8, 0.08))
+    args = vmaf_args(info, [(made, SAME)], PLAIN, pieces=pieces)
+    assert inputs_of(args) == [
+        "file:/out/encode.mp4",
+        "file:/films/source.mp4",
+        "file:/films/source.mp4",
+    ]
+    graph = without_labels(graph_of(args))
+    # from half a frame before the 5th and the 20th frame on, 10 and 2 frames long
+    assert "[1:V:0]trim=end=0.580000:start=0.180000;" in graph
+    assert "[2:V:0]trim=end=0.860000:start=0.780000;" in graph
+    assert graph.count("concat=a=0:n=2:v=1") == 1
+
+
+@pytest.mark.parametrize(
+    ("offset", "trimmed"),
+    [(-2, "[1:V:0]"), (2, "[0:V:0]")],
+)
+def test_frames_without_a_partner_are_left_out(
+    info: VideoInfo, made: VideoInfo, offset: int, trimmed: str
+) -> None:
+    graph = graph_of(args_of(made, info, dataclasses.replace(SAME, offset=offset)))
+    chains = without_labels(graph).partition("[1:V:0]")
+    (cut,) = [c for c in (chains[0], chains[1] + chains[2]) if "trim=start_frame=2;settb=" in c]
+    assert cut.startswith(trimmed)
+
+
+@pytest.mark.parametrize(
+    ("frames_source", "frames_encode", "offset", "by"),
+    [
+        (24, 24, 0, "index"),
+        (24, 23, 0, "time"),
+        (23, 24, 0, "time"),
+        (24, 23, -1, "index"),  # the source's first frame was dropped: the others are all there
+        (23, 24, 1, "index"),
+        (24, 24, -1, "index"),  # shifted, and a frame was added at the end
+        (24, 24, 1, "index"),
+        (24, 12, -6, "time"),
+        (24, 23, 1, "time"),
+    ],
+)
+def test_frames_are_paired_by_index_where_as_many_are_left_on_both_sides(
+    frames_source: int, frames_encode: int, offset: int, by: str
+) -> None:
+    pairing = Pairing(frames_source=frames_source, frames_encode=frames_encode, offset=offset)
+    assert pairing.by == by
+
+
+def test_the_clock_is_the_frame_or_the_time(info: VideoInfo, made: VideoInfo) -> None:
     ntsc = dataclasses.replace(info, fps=Fraction(30000, 1001))
-    by_index = graph_of(vmaf_args(made, ntsc, SAME, [V0]))
+    by_index = graph_of(args_of(made, ntsc))
     assert by_index.count("settb=1001/30000") == 2  # the source's clock for both
     assert by_index.count("setpts=N") == 2
     assert "ts_sync_mode" not in by_index
-    off = Pairing(frames_source=24, frames_encode=23)
-    by_time = graph_of(vmaf_args(made, ntsc, off, [V0]))
+    by_time = graph_of(args_of(made, ntsc, Pairing(frames_source=24, frames_encode=23)))
     assert by_time.count("settb=AVTB") == 2
     assert by_time.count("setpts=PTS-STARTPTS") == 2
     assert ":ts_sync_mode=nearest" in by_time
-    assert (SAME.by, off.by) == ("index", "time")
 
 
 @pytest.mark.parametrize(
@@ -154,14 +191,16 @@ def test_both_sides_get_one_pixel_format_deep_if_either_is_or_the_model_wants_it
 ) -> None:
     encode = dataclasses.replace(made, bit_depth=encode_bits)
     source = dataclasses.replace(info, bit_depth=source_bits)
-    graph = without_labels(graph_of(vmaf_args(encode, source, SAME, models)))
+    graph = without_labels(
+        graph_of(args_of(encode, source, wanted=Measurement(models=tuple(models))))
+    )
     assert side(0, pix_fmt=pix_fmt) in graph
     assert side(1, pix_fmt=pix_fmt) in graph
 
 
 def test_only_an_interlaced_side_is_deinterlaced(info: VideoInfo, made: VideoInfo) -> None:
     fields = dataclasses.replace(info, is_interlaced=True)
-    graph = without_labels(graph_of(vmaf_args(made, fields, SAME, [V0])))
+    graph = without_labels(graph_of(args_of(made, fields)))
     assert "[0:V:0]scale" in graph
     assert "[1:V:0]bwdif=" in graph
     assert graph.count("bwdif") == 1
@@ -171,192 +210,96 @@ def test_only_an_interlaced_side_is_deinterlaced(info: VideoInfo, made: VideoInf
 def test_names_of_videos_never_enter_the_graph(info: VideoInfo, made: VideoInfo, name: str) -> None:
     odd_source = dataclasses.replace(info, path=Path("/films") / f"{name}.mp4")
     odd_encode = dataclasses.replace(made, path=Path("/out") / f"{name}.mp4")
-    args = vmaf_args(odd_encode, odd_source, SAME, [V0])
-    assert graph_of(args) == graph_of(vmaf_args(made, info, SAME, [V0]))
+    args = args_of(odd_encode, odd_source)
+    assert graph_of(args) == graph_of(args_of(made, info))
     assert [arg for arg in args if name in arg] == [
         f"file:/out/{name}.mp4",
         f"file:/films/{name}.mp4",
     ]
 
 
-def test_several_models_are_measured_in_one_run(
-    poor: Path, source_video: Path, ffmpeg: Ffmpeg
+# ---- runs
+
+
+def test_several_models_and_features_are_measured_in_one_run(
+    make_video: MakeVideo, ffmpeg: Ffmpeg
 ) -> None:
-    log = parse_log(measure(probe(poor), probe(source_video), SAME, [V0, NEG], ffmpeg))
-    assert {"vmaf_v0_6_1", "vmaf_v0_6_1neg", "psnr_y"} <= set(log.metrics)
-    assert pool(log.metrics["vmaf_v0_6_1neg"]).mean <= pool(log.metrics["vmaf_v0_6_1"]).mean
+    scene = "mandelbrot=size=320x180:rate=25:start_scale=0.6:end_pts=60"
+    source = make_video("larger.mp4", scene, ("-frames:v", "5", "-crf", "4", *X264))
+    encode = make_video("larger-encode.mp4", source, ("-crf", "33", *X264))
+    models = tuple(VMAF_MODELS[name] for name in ("v0", "neg", "phone", "v1"))
+    wanted = Measurement(models=models, features=("ssim", "cambi"))
+    pair = (probe(encode), pairing_of(encode, source))
+    (text,) = measure(probe(source), [pair], wanted, ffmpeg)
+    log = parse_log(text)
     assert log.version
+    assert {"psnr_y", "float_ssim", "cambi"} <= set(log.metrics)
+    v0, neg, phone, v1 = (pool(log.metrics[metric_of(model)]).mean for model in models)
+    assert neg <= v0 < phone - 3  # a small screen forgives
+    assert abs(v1 - v0) > 0.5
+    for model, score in zip(models, (v0, neg, phone), strict=False):
+        alone = vmaf(encode, source, ffmpeg, model)
+        assert score == pytest.approx(alone, abs=0.2)  # in 10 bit here, for v1, and in 8 there
 
 
-def test_short_model_names_are_made_libvmafs_own() -> None:
-    assert model_names(["v0", "neg", "v1"]) == (V0, NEG, "vmaf_v1.0.16_3d0h")
-    assert model_names(["v0", V0, "vmaf_4k_v0.6.1"]) == (V0, "vmaf_4k_v0.6.1")
-
-
-# ---- the log
-
-
-def test_a_log_becomes_one_column_a_metric() -> None:
-    log = parse_log(LOG)
-    assert log.version == "3.0.0"
-    assert log.metrics == {
-        "integer_motion": [0.0, 12.560209],
-        "psnr_y": [34.760779, 31.999999],
-        "vmaf_v0_6_1": [83.856285, 64.0],
-    }
-
-
-@pytest.mark.parametrize(
-    ("log", "says"),
-    [
-        ('{"version": "3.0.0", "frames": [], "pooled_metrics": {}}', "no frames"),
-        (LOG.replace("64.000000\n", "-nan\n"), "not what it should be"),
-        (LOG.replace("64.000000\n", "NaN\n"), "vmaf_v0_6_1 that is not a number"),
-        (LOG.replace("31.999999", "Infinity"), "psnr_y that is not a number"),
-        (LOG.replace("31.999999", "-Infinity"), "psnr_y that is not a number"),
-        (LOG.replace("31.999999", "1e999"), "psnr_y that is not a number"),
-        (LOG.replace("31.999999", "null"), "not what it should be"),
-        (LOG.replace('"psnr_y": 31.999999,', ""), "not what it should be"),
-        (LOG[:200], "not what it should be"),
-        ("", "not what it should be"),
-        ("[]", "not what it should be"),
-        ('{"frames": 3}', "not what it should be"),
-    ],
-)
-def test_a_log_that_cannot_be_trusted_is_refused(log: str, says: str) -> None:
-    with pytest.raises(VmafError, match=says):
-        parse_log(log)
-
-
-# ---- pooling
-
-
-def test_pools_are_those_worked_by_hand() -> None:
-    pools = pool([0.0, 50.0, 100.0])
-    assert pools.mean == pytest.approx(50)
-    # 3 / (1/1 + 1/51 + 1/101) - 1 = 3 / 1.029509 - 1
-    assert pools.hmean == pytest.approx(1.914010, abs=1e-5)
-    assert pools.min == 0
-    assert pools.p1 == pytest.approx(1)  # 2 % of the way from 0 to 50
-    assert pools.p5 == pytest.approx(5)
-    assert pools.std == pytest.approx((5000 / 3) ** 0.5)
-
-
-def test_pools_of_one_frame_are_that_frame() -> None:
-    pools = pool([42.0])
-    assert dataclasses.astuple(pools) == pytest.approx((42, 42, 42, 42, 42, 0))
-
-
-def test_our_pools_of_a_real_pair_are_those_of_libvmaf(
+def test_a_picture_too_small_for_a_model_is_refused_with_its_reason(
     poor: Path, source_video: Path, ffmpeg: Ffmpeg
 ) -> None:
-    text = measure(probe(poor), probe(source_video), SAME, [V0], ffmpeg)
-    theirs = json.loads(text)["pooled_metrics"]["vmaf_v0_6_1"]
-    ours = pool(parse_log(text).metrics["vmaf_v0_6_1"])
-    assert ours.mean == pytest.approx(theirs["mean"], abs=1e-4)
-    assert ours.hmean == pytest.approx(theirs["harmonic_mean"], abs=1e-4)
-    assert ours.min == pytest.approx(theirs["min"], abs=1e-4)
-    assert ours.hmean < ours.mean
+    wanted = Measurement(models=(VMAF_MODELS["v1"],))
+    with pytest.raises(LadderError, match="libvmaf"):
+        measure(probe(source_video), [(probe(poor), SAME)], wanted, ffmpeg)
 
 
-# ---- real pairs
-
-
-def test_the_encode_is_judged_by_the_source_and_not_the_other_way_round(
-    coarse: Path, source_video: Path, ffmpeg: Ffmpeg, tmp_path: Path
+def test_encodes_measured_side_by_side_have_the_figures_they_have_alone(
+    make_video: MakeVideo,
+    poor: Path,
+    coarse: Path,
+    short: Path,
+    late: Path,
+    source_video: Path,
+    ffmpeg: Ffmpeg,
 ) -> None:
-    graph = "[0:v][1:v]libvmaf=log_fmt=json:log_path=hand.json:model='version=vmaf_v0.6.1'"
-    right = vmaf_by_hand(coarse, source_video, graph, ffmpeg, tmp_path)
-    swapped = vmaf_by_hand(source_video, coarse, graph, ffmpeg, tmp_path)
-    assert abs(right - swapped) > 2
-    assert vmaf(coarse, source_video, ffmpeg) == pytest.approx(right, abs=0.01)
+    half = make_video("half.mp4", source_video, ("-vf", "select='not(mod(n,2))'", *X264))
+    wanted = Measurement(models=(V0, NEG), features=("ssim",))
+    pairs = [
+        (probe(encode), pairing_of(encode, source_video)) for encode in (poor, coarse, short, half)
+    ]
+    pairs += [(probe(late), Pairing(frames_source=24, frames_encode=23, offset=-1))]
+    source = probe(source_video)
+    together = [parse_log(log) for log in measure(source, pairs, wanted, ffmpeg, threads=4)]
+    assert [len(log.metrics["psnr_y"]) for log in together] == [24, 24, 19, 12, 23]
+    for pair, log in zip(pairs, together, strict=True):
+        (text,) = measure(source, [pair], wanted, ffmpeg)
+        alone = parse_log(text).metrics
+        assert alone.keys() == log.metrics.keys()
+        for name, values in alone.items():
+            assert log.metrics[name] == pytest.approx(values, abs=1e-6)
 
 
-def test_a_small_encode_is_scaled_up_to_the_source_and_not_the_source_down(
-    poor: Path, source_video: Path, ffmpeg: Ffmpeg, tmp_path: Path
+def test_one_encode_that_cannot_be_decoded_fails_the_run(
+    tmp_path: Path, poor: Path, source_video: Path, ffmpeg: Ffmpeg
 ) -> None:
-    measured = "libvmaf=log_fmt=json:log_path=hand.json:model='version=vmaf_v0.6.1'"
-    up = f"[0:v]scale=192:108:flags=bicubic[e];[e][1:v]{measured}"
-    down = f"[1:v]scale=96:54:flags=bicubic[s];[0:v][s]{measured}"
-    right = vmaf_by_hand(poor, source_video, up, ffmpeg, tmp_path)
-    wrong = vmaf_by_hand(poor, source_video, down, ffmpeg, tmp_path)
-    assert vmaf(poor, source_video, ffmpeg) == pytest.approx(right, abs=0.01)
-    assert abs(right - wrong) > 2
+    text = tmp_path / "text.mp4"
+    text.write_bytes(b"no video\n" * 99)
+    broken = dataclasses.replace(probe(poor), path=text)
+    with pytest.raises(FfmpegError):
+        measure(probe(source_video), [(probe(poor), SAME), (broken, SAME)], PLAIN, ffmpeg)
 
 
-def test_a_source_against_itself_is_nearly_perfect(source_video: Path, ffmpeg: Ffmpeg) -> None:
-    assert vmaf(source_video, source_video, ffmpeg) > 95
+def test_every_nth_frame_can_be_measured(poor: Path, source_video: Path, ffmpeg: Ffmpeg) -> None:
+    wanted = Measurement(models=(V0,), subsample=5)
+    (text,) = measure(probe(source_video), [(probe(poor), SAME)], wanted, ffmpeg)
+    assert [frame["frameNum"] for frame in json.loads(text)["frames"]] == [0, 5, 10, 15, 20]
 
 
 def test_worse_encodes_have_lower_vmaf(
     make_video: MakeVideo, source_video: Path, ffmpeg: Ffmpeg
 ) -> None:
-    scores = [
-        vmaf(
-            make_video(f"crf{crf}.mp4", source_video, ("-crf", str(crf), *X264)),
-            source_video,
-            ffmpeg,
-        )
-        for crf in (15, 28, 40)
-    ]
+    scores = []
+    for crf in (15, 28, 40):
+        encode = make_video(f"crf{crf}.mp4", source_video, ("-crf", str(crf), *X264))
+        scores.append(vmaf(encode, source_video, ffmpeg))
     assert scores[0] > scores[1] + 3 > scores[2] + 6
-
-
-def test_milliseconds_of_matroska_do_not_change_the_vmaf_at_29_97_fps(
-    make_video: MakeVideo, ffmpeg: Ffmpeg, tmp_path: Path
-) -> None:
-    scene = "mandelbrot=size=192x108:rate=30000/1001:start_scale=0.6:end_pts=60"
-    source = make_video("ntsc.mp4", scene, ("-frames:v", "30", *EXACT))
-    encode = make_video(
-        "ntsc-encode.mp4", source, ("-crf", "30", "-video_track_timescale", "30000", *X264)
-    )
-    remuxed = make_video("ntsc-encode.mkv", encode, ("-c", "copy"))
-    right = vmaf(encode, source, ffmpeg)
-    assert vmaf(remuxed, source, ffmpeg) == pytest.approx(right, abs=0.2)
-    # what the timestamps of the files alone would have given
-    graph = "[0:v][1:v]libvmaf=log_fmt=json:log_path=hand.json:model='version=vmaf_v0.6.1'"
-    assert vmaf_by_hand(remuxed, source, graph, ffmpeg, tmp_path) < right - 3
-
-
-def test_full_range_and_limited_range_of_one_picture_have_no_quality_between_them(
-    make_video: MakeVideo, source_video: Path, ffmpeg: Ffmpeg
-) -> None:
-    convert = "scale=in_range=tv:out_range=pc,format=yuv420p"
-    args = ("-vf", convert, "-color_range", "pc", "-crf", "4", *X264)
-    full = make_video("full-range.mp4", source_video, args)
-    assert probe(full).is_full_range
-    assert vmaf(full, source_video, ffmpeg) == pytest.approx(
-        vmaf(source_video, source_video, ffmpeg), abs=2
-    )
-    assert vmaf(source_video, full, ffmpeg) > 90
-
-
-def test_a_turned_source_is_compared_upright(
-    make_video: MakeVideo, source_video: Path, ffmpeg: Ffmpeg
-) -> None:
-    turned = make_video("turned.mp4", source_video, ("-c", "copy"), ["-display_rotation", "90"])
-    upright = make_video("turned-encode.mp4", turned, ("-crf", "20", *X264))
-    assert probe(upright).rotation == 0
-    assert vmaf(upright, turned, ffmpeg) > 80
-    assert frame_shift(probe(upright), probe(turned)) == 0
-
-
-def test_a_dropped_frame_is_paired_by_time_and_hardly_hurts(
-    make_video: MakeVideo, source_video: Path, ffmpeg: Ffmpeg
-) -> None:
-    whole = make_video("coarse-again.mp4", source_video, ("-crf", "30", *X264))
-    gap = make_video(
-        "gap.mp4", source_video, ("-vf", "select='not(eq(n,12))'", "-crf", "30", *X264)
-    )
-    assert count_frames(gap) == 23
-    assert vmaf(gap, source_video, ffmpeg) == pytest.approx(
-        vmaf(whole, source_video, ffmpeg), abs=5
-    )
-
-
-def test_every_nth_frame_can_be_measured(poor: Path, source_video: Path, ffmpeg: Ffmpeg) -> None:
-    text = measure(probe(poor), probe(source_video), SAME, [V0], ffmpeg, subsample=5)
-    assert [frame["frameNum"] for frame in json.loads(text)["frames"]] == [0, 5, 10, 15, 20]
 
 
 def test_measuring_leaves_no_file_behind_and_tells_its_progress(
@@ -364,37 +307,7 @@ def test_measuring_leaves_no_file_behind_and_tells_its_progress(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     seconds: list[float] = []
-    measure(probe(poor), probe(source_video), SAME, [V0], ffmpeg, on_progress=seconds.append)
+    pair = (probe(poor), SAME)
+    measure(probe(source_video), [pair], PLAIN, ffmpeg, on_progress=seconds.append)
     assert list(tmp_path.iterdir()) == []
     assert seconds[-1] == pytest.approx(0.96, abs=0.05)
-
-
-# ---- shifts
-
-
-def test_a_dropped_first_frame_is_found_from_either_side(late: Path, source_video: Path) -> None:
-    assert frame_shift(probe(late), probe(source_video)) == -1  # the encode leads
-    assert frame_shift(probe(source_video), probe(late)) == 1
-
-
-def test_two_dropped_frames_are_found_too(make_video: MakeVideo, source_video: Path) -> None:
-    args = ("-vf", "trim=start_frame=2,setpts=PTS-STARTPTS", "-crf", "26", *X264)
-    later = make_video("later.mp4", source_video, args)
-    assert frame_shift(probe(later), probe(source_video)) == -2
-
-
-def test_a_true_pair_has_no_shift(poor: Path, coarse: Path, source_video: Path) -> None:
-    for encode in (poor, coarse, source_video):
-        assert frame_shift(probe(encode), probe(source_video)) == 0
-
-
-def test_a_still_scene_has_no_shift(make_video: MakeVideo) -> None:
-    still = "testsrc2=size=96x64:rate=25:duration=0.04,loop=loop=23:size=1,setpts=N/25/TB"
-    source = make_video("still.mp4", still, ("-frames:v", "24", *EXACT))
-    encode = make_video("still-encode.mp4", source, ("-crf", "35", *X264))
-    assert frame_shift(probe(encode), probe(source)) == 0
-
-
-def test_a_clip_too_short_to_tell_has_no_shift(make_video: MakeVideo, source_video: Path) -> None:
-    short = make_video("four.mp4", source_video, ("-frames:v", "4", *EXACT))
-    assert frame_shift(probe(short), probe(short)) == 0

@@ -104,18 +104,6 @@ def test_encodes_are_not_taken_for_sources(
         assert {row["source"] for row in rows_of(Path("encodes") / "encodes.csv")} == {"a"}
 
 
-def test_a_dry_run_prints_commands_and_makes_nothing(
-    tmp_path: Path, real_clips: list[Path]
-) -> None:
-    rungs = tmp_path / "two.toml"
-    rungs.write_text(RUNGS)
-    done = vqatool("ladder", real_clips[0], "-o", tmp_path / "w", "--rungs", rungs, "--dry-run")
-    assert done.exit_code == 0
-    assert len(done.stdout.splitlines()) == 2
-    assert all("libx264" in line for line in done.stdout.splitlines())
-    assert not (tmp_path / "w").exists()
-
-
 def test_a_hostile_folder_gives_one_row_each_and_exit_4(
     tmp_path: Path, labelled: Path, ffmpeg: Ffmpeg, small_model: Path
 ) -> None:

@@ -44,8 +44,8 @@ class ParsedType(click.ParamType[Any]):
 @click.option("-o", "--out", "folder", type=click.Path(file_okay=False, path_type=Path),
               default=WORK_FOLDER, show_default=True, help="Work folder.")  # fmt: skip
 @click.option("--rungs", "ladder_name", default="apple-hls", show_default=True, metavar="NAME|FILE",
-              help="apple-hls, netflix-2015, youtube, crf-sweep, training (16 rungs chosen for "
-              "each source, evenly spread in VMAF), or a TOML file.")  # fmt: skip
+              help="apple-hls, netflix-2015, youtube, crf-sweep, mixed-540p, training (16 "
+              "rungs chosen for each source, evenly spread in VMAF), or a TOML file.")  # fmt: skip
 @click.option("--codec", "codecs", multiple=True,
               type=click.Choice(["libx264", "libx265", "libsvtav1", "libvpx-vp9"]),
               help="Every rung with this codec instead of its own; may be repeated.")  # fmt: skip

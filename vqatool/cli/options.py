@@ -46,7 +46,7 @@ def jobs_option(command: C) -> C:
     return click.option(
         "--jobs",
         type=click.IntRange(1, 256),
-        help="Files worked on at once.  [default: one for each core, 4 at most]",
+        help="Processes or files at work at once.  [default: one for each core, 4 at most]",
     )(command)
 
 
