@@ -9,13 +9,10 @@ from math import ceil
 from pathlib import Path
 
 from ladder.errors import LadderError
-from ladder.ffmpeg import Ffmpeg, run_parallel, share_of, split_cores
+from ladder.ffmpeg import Ffmpeg, OnProgress, deal, run_parallel, split_cores
 from ladder.plan import EncodeJob, LadderPlan, encodes_table
 from ladder.tables import EncodeRow, Table, remove_parts, work_lock
 from ladder.transcode import Extent, extent_of, shell_command, transcode, verified
-
-OnProgress = Callable[[str, float], None]
-"""Told an encode's path and the share of it that is done, from any thread."""
 
 
 def make_encodes(
@@ -74,9 +71,7 @@ def grouped(jobs: Sequence[EncodeJob], at_once: int) -> list[tuple[EncodeJob, ..
     for source, of_source in itertools.groupby(once, key=lambda job: job.source):
         # dealt out by cost, so that no group holds all the large ones
         members = sorted(of_source, key=lambda job: -job.cost)
-        most = min(share_of(source.info.display_size), ceil(len(once) / at_once))
-        count = ceil(len(members) / most)
-        groups += [tuple(members[index::count]) for index in range(count)]
+        groups += deal(members, source.info.display_size, ceil(len(once) / at_once))
     return groups
 
 

@@ -13,6 +13,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
+from math import ceil
 from pathlib import Path
 from typing import TypeVar
 
@@ -42,6 +43,9 @@ _worker = threading.local()  # `stopped`: the event that tells this thread of `r
 
 ProgressSink = Callable[[float], None]
 """Told the seconds of output written so far, as ffmpeg reports them."""
+
+OnProgress = Callable[[str, float], None]
+"""Told an encode's path and the share of it that is done, from any thread."""
 
 
 @dataclass(frozen=True)
@@ -180,10 +184,15 @@ def split_cores(jobs: int | None) -> tuple[int, int]:
     return at_once, max(1, cores // at_once)
 
 
-def share_of(size: tuple[int, int]) -> int:
-    """How many outputs one process may have for a source of that size: memory sets the limit."""
+def deal(outputs: Sequence[T], size: tuple[int, int], most: int) -> list[tuple[T, ...]]:
+    """Outputs of one source of that size dealt out to processes, `most` at most to each.
+
+    Memory sets a limit too. Neighbours go to different processes, so a sorted row is spread evenly.
+    """
     pixels = max(1, size[0] * size[1])
-    return max(1, min(_MOST_OUTPUTS, _MOST_OUTPUTS * 1920 * 1080 // pixels))
+    fits = max(1, min(_MOST_OUTPUTS, _MOST_OUTPUTS * 1920 * 1080 // pixels, most))
+    count = ceil(len(outputs) / fits)
+    return [tuple(outputs[index::count]) for index in range(count)]
 
 
 def file_url(path: Path) -> str:

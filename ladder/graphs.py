@@ -41,6 +41,16 @@ def picture(video: VideoInfo, pieces: tuple[Piece, ...] = (), **options: int | s
     return on_frame_clock(graph.concat(*parts, v=1, a=0), video.fps)
 
 
+def shown(stream: Picture, size: tuple[int, int], pix_fmt: str) -> Picture:
+    """The picture at `size` (bicubic), in square pixels, in limited range, in one pixel format."""
+    width, height = size
+    return (
+        stream.filter("scale", width, height, flags="bicubic", in_range="auto", out_range="tv")
+        .filter("setsar", 1)
+        .filter("format", pix_fmt)
+    )
+
+
 def on_frame_clock(stream: Picture, fps: Fraction) -> Picture:
     """The picture with one tick of the clock for each frame, whatever its timestamps were."""
     tick = f"{fps.denominator}/{fps.numerator}"

@@ -2,13 +2,13 @@
 
 import itertools
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from math import ceil
 from pathlib import Path
 
 from ladder.errors import LadderError
-from ladder.ffmpeg import Ffmpeg, run_parallel, share_of, split_cores
+from ladder.ffmpeg import Ffmpeg, OnProgress, deal, run_parallel, split_cores
 from ladder.figures import has_figures, with_figures
 from ladder.pairs import Pair, Reference, read_pair, read_reference, warnings_of
 from ladder.plan import encodes_table
@@ -16,9 +16,6 @@ from ladder.tables import EncodeRow, LabelRow, Table, remove_parts, work_lock
 from ladder.vmaf import Measurement, common_pix_fmt, measure
 from ladder.vmaf_log import keep_log, log_path, parse_log
 from ladder.vmaf_models import models_for, require_vmaf_models
-
-OnProgress = Callable[[str, float], None]
-"""Told an encode's path and the share of it that is done, from any thread."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,9 +126,7 @@ def _grouped(rows: Sequence[EncodeRow], at_once: int) -> list[tuple[EncodeRow, .
     for _, of_source in itertools.groupby(rows, key=lambda row: (row.source_path, row.pieces)):
         members = tuple(of_source)
         size = (members[0].display_width_px or 0, members[0].display_height_px or 0)
-        most = min(share_of(size), ceil(len(rows) / at_once))
-        count = ceil(len(members) / most)
-        groups += [members[index::count] for index in range(count)]
+        groups += deal(members, size, ceil(len(rows) / at_once))
     return groups
 
 

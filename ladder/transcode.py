@@ -14,7 +14,7 @@ from ladder.codecs import encoder_settings
 from ladder.errors import LadderError, VideoError
 from ladder.ffmpeg import Ffmpeg, run
 from ladder.frames import count_decodable
-from ladder.graphs import arguments, output, picture
+from ladder.graphs import arguments, output, picture, shown
 from ladder.pieces import Piece, snapped
 from ladder.probe import VideoInfo, frame_times, probe
 from ladder.rungs import Rung
@@ -57,16 +57,11 @@ def transcode_args(
     parts = whole.split() if len(outputs) > 1 else {0: whole}
     encodes = []
     for index, (out, rung) in enumerate(outputs.items()):
-        width, height = rung.size_for(source.display_size)
-        deep = _is_deep(rung, source)
-        scaled = (
-            parts[index]
-            .filter("scale", width, height, flags="bicubic", in_range="auto", out_range="tv")
-            .filter("setsar", 1)
-            .filter("format", "yuv420p10le" if deep else "yuv420p")
-        )
+        encoder = encoder_settings(rung, source.fps, deep=_is_deep(rung, source), run=run)
+        size = rung.size_for(source.display_size)
+        scaled = shown(parts[index], size, str(encoder["pix_fmt"]))
         settings = {
-            **encoder_settings(rung, source.fps, deep=deep, run=run),
+            **encoder,
             "fps_mode": "passthrough",  # never drop or repeat a frame: labels pair them by index
             "threads": max(1, threads // _ENCODERS_BUSY),
             "map_metadata": -1,

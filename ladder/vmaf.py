@@ -13,7 +13,7 @@ import ffmpeg as graph
 
 from ladder.errors import VmafError
 from ladder.ffmpeg import Ffmpeg, run
-from ladder.graphs import Picture, arguments, on_frame_clock, output, picture
+from ladder.graphs import Picture, arguments, on_frame_clock, output, picture, shown
 from ladder.pieces import Piece
 from ladder.probe import VideoInfo
 from ladder.vmaf_models import FEATURES, metric_of
@@ -73,11 +73,11 @@ def vmaf_args(
     """
     pix_fmt = common_pix_fmt([source, *(encode for encode, _ in encodes)], wanted.models)
     # an option of no effect: ffmpeg-python takes two inputs that are alike for one
-    reference = _shown(picture(source, pieces, stream_loop=0), source, pix_fmt)
+    reference = shown(picture(source, pieces, stream_loop=0), source.display_size, pix_fmt)
     copies = reference.split() if len(encodes) > 1 else {0: reference}
     outputs = []
     for index, (encode, pairing) in enumerate(encodes):
-        distorted = _shown(picture(encode), source, pix_fmt)
+        distorted = shown(picture(encode), source.display_size, pix_fmt)
         options = _libvmaf_options(wanted, pairing, f"{index}.json", threads // len(encodes))
         measured = graph.filter(
             [
@@ -122,16 +122,6 @@ def common_pix_fmt(videos: Sequence[VideoInfo], models: Sequence[str]) -> str:
     """The pixel format all sides are brought to: 10 bit if one is deeper, or for v1."""
     is_deep = max(video.bit_depth for video in videos) > 8
     return "yuv420p10le" if is_deep or any("v1." in model for model in models) else "yuv420p"
-
-
-def _shown(stream: Picture, source: VideoInfo, pix_fmt: str) -> Picture:
-    """The picture as it is compared: at the source's display size, in limited range."""
-    width, height = source.display_size
-    return (
-        stream.filter("scale", width, height, flags="bicubic", in_range="auto", out_range="tv")
-        .filter("setsar", 1)
-        .filter("format", pix_fmt)
-    )
 
 
 def _paired(stream: Picture, source: VideoInfo, pairing: Pairing, left_out: int) -> Picture:

@@ -10,7 +10,7 @@ import pytest
 
 from ladder.encode import grouped, shell_commands
 from ladder.errors import LadderError
-from ladder.ffmpeg import ENCODERS, Ffmpeg, share_of
+from ladder.ffmpeg import ENCODERS, Ffmpeg, deal
 from ladder.pieces import Cut, Piece
 from ladder.plan import EncodeJob, encodes_table
 from ladder.probe import VideoInfo, probe
@@ -213,7 +213,7 @@ CRFS = [Rung(height_px=48, crf=crf) for crf in range(20, 40)]
 def test_one_process_has_as_many_encodes_of_a_source_as_its_size_allows(
     source_video: Path, tmp_path: Path, size: tuple[int, int], most: int
 ) -> None:
-    assert share_of(size) == most
+    assert max(map(len, deal(range(800), size, 99))) == most
     jobs = jobs_of(sized(probe(source_video), *size), "a", CRFS[:16], tmp_path)
     groups = grouped(jobs, at_once=1)
     assert max(map(len, groups)) == most
@@ -246,7 +246,7 @@ def test_every_encode_is_in_one_group_with_others_of_its_source(
     assert dealt == Counter((job.source.name, job.rung) for job in jobs)
     for group in groups:
         assert len({job.source.name for job in group}) == 1
-        assert len(group) <= share_of(group[0].source.info.display_size)
+        assert len(deal(group, group[0].source.info.display_size, 99)) == 1
         # the first pass of several has several lengths
         assert len(group) == 1 or not any(job.rung.two_pass for job in group)
 

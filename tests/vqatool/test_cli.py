@@ -1,6 +1,5 @@
 """The program as people use it: what it writes and how it exits."""
 
-import csv
 import os
 import signal
 import subprocess
@@ -10,34 +9,15 @@ from pathlib import Path
 
 import click
 import pytest
-from click.testing import CliRunner, Result
 
 from ladder import Ffmpeg
 from ladder.ffmpeg import ENCODERS, run
 from ladder.tables import work_lock
+from tests.vqatool.program import RUNGS, rows_of, vqatool
 from vqatool.checkpoint import load_checkpoint
 from vqatool.cli import cli
 from vqatool.models.backbones import SWIN_SIZES
 from vqatool.score import report_table
-
-RUNGS = """
-[[rung]]
-height_px = 90
-crf = 30
-
-[[rung]]
-height_px = 46
-bitrate_kbps = 50
-"""
-
-
-def vqatool(*args: object) -> Result:
-    return CliRunner().invoke(cli, [str(arg) for arg in args], catch_exceptions=False)
-
-
-def rows_of(path: Path) -> list[dict[str, str]]:
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
 
 
 @pytest.mark.slow

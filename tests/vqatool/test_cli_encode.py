@@ -1,32 +1,11 @@
 """ladder and label as people use them: what they write, say, and how they exit."""
 
-import csv
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner, Result
 
 from ladder.probe import count_frames
-from vqatool.cli import cli
-
-RUNGS = """
-[[rung]]
-height_px = 90
-crf = 30
-
-[[rung]]
-height_px = 46
-bitrate_kbps = 50
-"""
-
-
-def vqatool(*args: object) -> Result:
-    return CliRunner().invoke(cli, [str(arg) for arg in args], catch_exceptions=False)
-
-
-def rows_of(path: Path) -> list[dict[str, str]]:
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
+from tests.vqatool.program import RUNGS, rows_of, vqatool
 
 
 @pytest.fixture
