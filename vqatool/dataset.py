@@ -18,16 +18,20 @@ from ladder.ffmpeg import run_parallel, split_cores
 from ladder.frames import spread
 from ladder.probe import probe
 from vqatool.clips import as_float, read_clip
-from vqatool.groups import LabelledEncode
+from vqatool.groups import LabelledEncode, group_of
 from vqatool.recipes import View
 
 
 class Batch(NamedTuple):
-    """Views of B encodes, labels on the label's scale divided by 100, indices of their groups."""
+    """Views of B encodes, labels on the label's scale divided by 100, indices of their groups.
+
+    `frame_label_BT` are the labels of the frames in the views; NaN where there is none.
+    """
 
     views: tuple[Tensor, ...]
     label_B: Tensor
     group_B: Tensor
+    frame_label_BT: Tensor
 
 
 class CachedClips:
@@ -37,8 +41,8 @@ class CachedClips:
         self.encodes = list(encodes)
         self._frames = frames
         self._folder = folder
-        rungs = sorted({encode.rung for encode in encodes})
-        self._group = {rung: index for index, rung in enumerate(rungs)}
+        groups = group_of(encodes)
+        self._group = [sorted(set(groups)).index(group) for group in groups]
 
     def decode_missing(self) -> Iterator[LabelledEncode]:
         """Decode what is not cached yet; yields each encode as it is ready.
@@ -78,7 +82,8 @@ class CachedClips:
         return Batch(
             views=tuple(torch.stack(column) for column in zip(*made, strict=True)),
             label_B=torch.tensor([encode.vmaf / 100 for encode in chosen]),
-            group_B=torch.tensor([self._group[encode.rung] for encode in chosen]),
+            group_B=torch.tensor([self._group[index] for index in indices]),
+            frame_label_BT=torch.full((len(chosen), frames), torch.nan),
         )
 
     def _views(self, index: int, views: Sequence[View], seed: int, frames: int) -> list[Tensor]:

@@ -78,7 +78,11 @@ class CoarseToFine(QualityModel):
         frames_BTD = self._fusion(maps).unflatten(0, (videos, frames))
         mixed_BTD = self._temporal(frames_BTD + self._positions(frames))
         features_BD = mixed_BTD.mean(dim=1).float()
-        return Quality(self._head(features_BD).squeeze(1).float(), features_BD)
+        return Quality(
+            self._head(features_BD).squeeze(1).float(),
+            features_BD,
+            self._head(mixed_BTD).squeeze(2).float(),
+        )
 
     def _positions(self, frames: int) -> Tensor:
         if frames == _POSITIONS:

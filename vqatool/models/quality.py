@@ -15,11 +15,13 @@ class Quality(NamedTuple):
     """What a model says of B videos.
 
     `score_B` is on the label's scale divided by 100, so about 0 (worst) to 1 (best), not clipped.
-    `features_BD` is the representation the score was read from, for contrast and distillation.
+    `features_BD` is the representation the score was read from, for contrast and distillation;
+    `frame_score_BT` are the scores of single frames, on the scale of `score_B`.
     """
 
     score_B: Tensor
     features_BD: Tensor
+    frame_score_BT: Tensor
 
 
 class QualityModel(nn.Module):
