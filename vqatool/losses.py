@@ -7,17 +7,37 @@ Assessment" (ICCV 2023, arXiv 2307.14735), with the logarithm inside the mean; t
 hinge of FAST-VQA (arXiv 2207.02595) kept to pairs of one group. One sentence of the paper as
 printed would pull groups together instead of apart: its stated aim is followed.
 
-Shapes: B videos, D features. Scores and labels are on the label's scale divided by 100.
+Shapes: B videos, T frames, D features. Scores and labels are on the label's scale divided by 100.
 """
+
+import math
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+Contrast = Literal["ours", "tta", "supcon"]
+ByLabel = Literal["label"]
+
+_MOST_MARGIN = 0.05  # of a margin by label
+
 
 def quality_loss(score_B: Tensor, label_B: Tensor, *, beta: float = 0.1) -> Tensor:
     """Mean smooth L1 distance of scores and labels; quadratic below `beta`, linear above."""
     return F.smooth_l1_loss(score_B, label_B, beta=beta)
+
+
+def frame_quality_loss(
+    frame_score_BT: Tensor, frame_label_BT: Tensor, *, beta: float = 0.1
+) -> Tensor:
+    """`quality_loss` of the frames that have a label; NaN stands for none; 0 where no frame has."""
+    is_labelled_BT = ~frame_label_BT.isnan()
+    if not is_labelled_BT.any():
+        return frame_score_BT.sum() * 0.0  # still a graph, so backward() works
+    return F.smooth_l1_loss(
+        frame_score_BT[is_labelled_BT], frame_label_BT[is_labelled_BT], beta=beta
+    )
 
 
 def plcc_loss(score_B: Tensor, label_B: Tensor) -> Tensor:
@@ -34,13 +54,30 @@ def plcc_loss(score_B: Tensor, label_B: Tensor) -> Tensor:
 
 
 def group_contrast_loss(
-    features_BD: Tensor, group_B: Tensor, *, temperature: float = 0.1
+    features_BD: Tensor,
+    group_B: Tensor,
+    *,
+    temperature: float = 0.1,
+    contrast: Contrast = "ours",
 ) -> Tensor:
     """Coarse: features of one bitrate group attract, of different groups repel; 0 with one group.
 
     For an anchor i with positives P (same group) and negatives N (other groups), s the cosine
-    similarity over `temperature`: -log(e^m / (e^m + sum over N of e^s)), m the mean s over P; then
-    the mean over anchors that have both.
+    similarity over `temperature` and q(x) = e^x / (e^x + sum over N of e^s):
+
+    - `ours`: the mean over anchors of -log q(m), m the mean s over P;
+    - `tta`: -log of the mean over anchors of q(m), as arXiv 2307.14735 has it;
+    - `supcon`: the mean over anchors of the mean over P of -log q(s), after "Supervised
+      Contrastive Learning" (arXiv 2004.11362), but without the other positives in the denominator.
+
+    Anchors are the videos that have both. All three are log(1 + |N|) for equal features and near 0
+    for clean clusters.
+
+    Args:
+        features_BD: of any length; only their directions count.
+        group_B: group of each video.
+        temperature: above 0; the smaller, the more the nearest negatives count.
+        contrast: which of the three.
     """
     unit_BD = F.normalize(features_BD, dim=1)
     similarity_BB = unit_BD @ unit_BD.T / temperature
@@ -49,11 +86,15 @@ def group_contrast_loss(
     is_anchor_B = is_positive_BB.any(1) & (~is_same_BB).any(1)
     if not is_anchor_B.any():
         return features_BD.sum() * 0.0  # still a graph, so backward() works
-    positives_B = is_positive_BB.sum(1).clamp_min(1)
-    pull_B = (similarity_BB * is_positive_BB).sum(1) / positives_B
     push_B = similarity_BB.masked_fill(is_same_BB, -torch.inf).logsumexp(1)
-    loss_B = torch.logaddexp(pull_B, push_B) - pull_B
-    return loss_B[is_anchor_B].mean()
+    if contrast == "supcon":
+        loss_BB = torch.logaddexp(similarity_BB, push_B[:, None]) - similarity_BB
+        return _mean_of(loss_BB, is_positive_BB)[is_anchor_B].mean()
+    pull_B = _mean_of(similarity_BB, is_positive_BB)
+    loss_B = (torch.logaddexp(pull_B, push_B) - pull_B)[is_anchor_B]
+    if contrast == "tta":
+        return math.log(len(loss_B)) - torch.logsumexp(-loss_B, 0)
+    return loss_B.mean()
 
 
 def rank_loss(
@@ -61,22 +102,29 @@ def rank_loss(
     label_B: Tensor,
     group_B: Tensor,
     *,
-    margin: float = 0.0,
+    margin: float | ByLabel = 0.0,
     tolerance: float = 0.01,
 ) -> Tensor:
     """Fine: how far scores inside one bitrate group are from the order of their labels.
 
     Mean over pairs of one group whose labels differ by more than `tolerance` of
     max(0, margin - lead), the lead being by how much the better one is scored higher; 0 without
-    such a pair.
+    such a pair. The margin `label` is each pair's own difference of labels, 0.05 at most.
     """
-    is_pair_BB = (group_B[:, None] == group_B[None, :]) & (
-        label_B[:, None] - label_B[None, :] > tolerance
-    )
+    gap_BB = label_B[:, None] - label_B[None, :]
+    is_pair_BB = (group_B[:, None] == group_B[None, :]) & (gap_BB > tolerance)
     if not is_pair_BB.any():
         return score_B.sum() * 0.0  # still a graph, so backward() works
     lead_BB = score_B[:, None] - score_B[None, :]
-    return F.relu(margin - lead_BB)[is_pair_BB].mean()
+    wanted_BB = (
+        gap_BB.clamp_max(_MOST_MARGIN) if margin == "label" else torch.full_like(gap_BB, margin)
+    )
+    return F.relu(wanted_BB - lead_BB)[is_pair_BB].mean()
+
+
+def _mean_of(values_BB: Tensor, is_in_BB: Tensor) -> Tensor:
+    """Mean of each row over the marked columns; 0 where none is marked."""
+    return (values_BB * is_in_BB).sum(1) / is_in_BB.sum(1).clamp_min(1)
 
 
 def _standardised(values_B: Tensor) -> Tensor:

@@ -8,7 +8,15 @@ from typing import Any, Protocol, assert_never
 import torch
 from torch import Tensor
 
-from vqatool.losses import group_contrast_loss, plcc_loss, quality_loss, rank_loss
+from vqatool.losses import (
+    ByLabel,
+    Contrast,
+    frame_quality_loss,
+    group_contrast_loss,
+    plcc_loss,
+    quality_loss,
+    rank_loss,
+)
 from vqatool.methods import Method
 from vqatool.models.coarse_to_fine import CoarseToFine, CoarseToFineConfig
 from vqatool.models.quality import Quality, QualityModel
@@ -24,20 +32,30 @@ class View(Protocol):
 
 
 class Loss(Protocol):
-    """(what the model says, labels 0 to 1, bitrate groups) -> named terms; their sum is learnt."""
+    """(what the model says, labels 0 to 1, bitrate groups, labels of frames) -> named terms.
 
-    def __call__(self, quality: Quality, label_B: Tensor, group_B: Tensor) -> dict[str, Tensor]: ...
+    Their sum is learnt. Frames without a label have NaN.
+    """
+
+    def __call__(
+        self, quality: Quality, label_B: Tensor, group_B: Tensor, frame_label_BT: Tensor
+    ) -> dict[str, Tensor]: ...
 
 
 @dataclass(frozen=True, kw_only=True)
 class LossWeights:
-    """Weights of the loss terms beside the smooth L1 term, which has weight 1."""
+    """Weights of the loss terms beside the smooth L1 term, which has weight 1, and their settings.
+
+    `temperature` and `contrast` are of the group contrast, `margin` of the rank term.
+    """
 
     plcc: float = 0.3
     group: float = 0.1
     rank: float = 1.0
+    frame: float = 0.3
     temperature: float = 0.1
-    margin: float = 0.0
+    contrast: Contrast = "ours"
+    margin: float | ByLabel = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,14 +96,24 @@ def recipe_for(
 
 
 def coarse_to_fine_loss(
-    weights: LossWeights, quality: Quality, label_B: Tensor, group_B: Tensor
+    weights: LossWeights,
+    quality: Quality,
+    label_B: Tensor,
+    group_B: Tensor,
+    frame_label_BT: Tensor,
 ) -> dict[str, Tensor]:
-    """The weighted terms: quality (smooth L1, PLCC), group contrast (coarse), rank (fine)."""
-    group = group_contrast_loss(quality.features_BD, group_B, temperature=weights.temperature)
+    """The weighted terms: quality (smooth L1, PLCC, frames), group (coarse), rank (fine)."""
+    group = group_contrast_loss(
+        quality.features_BD,
+        group_B,
+        temperature=weights.temperature,
+        contrast=weights.contrast,
+    )
     rank = rank_loss(quality.score_B, label_B, group_B, margin=weights.margin)
     return {
         "quality": quality_loss(quality.score_B, label_B),
         "plcc": weights.plcc * plcc_loss(quality.score_B, label_B),
         "group": weights.group * group,
         "rank": weights.rank * rank,
+        "frame": weights.frame * frame_quality_loss(quality.frame_score_BT, frame_label_BT),
     }

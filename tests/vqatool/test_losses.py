@@ -1,10 +1,19 @@
 import math
+from typing import get_args
 
 import pytest
 import torch
 
-from vqatool.losses import group_contrast_loss, plcc_loss, quality_loss, rank_loss
+from vqatool.losses import (
+    Contrast,
+    frame_quality_loss,
+    group_contrast_loss,
+    plcc_loss,
+    quality_loss,
+    rank_loss,
+)
 
+CONTRASTS: tuple[Contrast, ...] = get_args(Contrast)
 LABEL = torch.tensor([1.0, 2.0, 3.0, 4.0])
 SCORE = torch.tensor([1.0, 3.0, 2.0, 4.0])
 ONE_GROUP = torch.zeros(4, dtype=torch.long)
@@ -38,20 +47,76 @@ def test_group_contrast_is_the_worked_value() -> None:
     assert group_contrast_loss(FAN, TWO_GROUPS).item() == pytest.approx(0.347211, abs=1e-5)
 
 
-def test_group_contrast_of_equal_features_is_the_log_of_one_and_the_negatives() -> None:
-    features = torch.ones(4, 3)
-    assert group_contrast_loss(features, TWO_GROUPS).item() == pytest.approx(math.log(3), abs=1e-5)
+def test_group_contrast_variants_are_the_worked_values() -> None:
+    features = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0], [1.0, 0.0]])
+    groups = torch.tensor([0, 0, 1, 2])
+    e = math.exp(1 / 0.5)
+    q = e / (e + e + 1)  # both anchors: one positive at 1, negatives at 1 and 0
+    for contrast in CONTRASTS:
+        loss = group_contrast_loss(features, groups, temperature=0.5, contrast=contrast)
+        assert loss.item() == pytest.approx(-math.log(q), abs=1e-6)
 
 
-def test_group_contrast_of_clean_clusters_is_near_zero() -> None:
+def test_tta_takes_the_log_outside_of_the_mean() -> None:
+    # the anchors of FAN lose 0.00085 and 0.69357, two times each
+    inside = [0.000850, 0.693570]
+    wanted = -math.log(sum(math.exp(-loss) for loss in inside) / 2)
+    found = group_contrast_loss(FAN, TWO_GROUPS, contrast="tta").item()
+    assert found == pytest.approx(wanted, abs=1e-4)
+    assert found < group_contrast_loss(FAN, TWO_GROUPS).item()  # Jensen
+
+
+def test_supcon_takes_the_log_of_each_positive() -> None:
+    features = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0], [-1.0, 0.0]])
+    groups = torch.tensor([0, 0, 0, 1])
+    losses = []
+    for i in range(3):
+        s = [float(features[i] @ features[k]) for k in range(4)]
+        each = [-math.log(math.exp(s[j]) / (math.exp(s[j]) + math.exp(s[3])))
+                for j in range(3) if j != i]  # fmt: skip
+        losses.append(sum(each) / 2)
+    found = group_contrast_loss(features, groups, temperature=1.0, contrast="supcon")
+    assert found.item() == pytest.approx(sum(losses) / 3, abs=1e-6)
+    assert found > group_contrast_loss(features, groups, temperature=1.0)  # Jensen
+
+
+@pytest.mark.parametrize("contrast", CONTRASTS)
+def test_group_contrast_of_equal_features_is_the_log_of_one_and_the_negatives(
+    contrast: Contrast,
+) -> None:
+    features = torch.ones(5, 3)
+    groups = torch.tensor([0, 0, 1, 1, 1])
+    found = group_contrast_loss(features[1:], TWO_GROUPS, contrast=contrast)
+    assert found.item() == pytest.approx(math.log(1 + 2), abs=1e-5)
+    if contrast != "tta":
+        wanted = (2 * math.log(1 + 3) + 3 * math.log(1 + 2)) / 5
+        found = group_contrast_loss(features, groups, contrast=contrast)
+        assert found.item() == pytest.approx(wanted, abs=1e-5)
+
+
+@pytest.mark.parametrize("contrast", CONTRASTS)
+def test_group_contrast_of_clean_clusters_is_near_zero(contrast: Contrast) -> None:
     features = torch.tensor([[1.0, 0.0], [2.0, 0.0], [0.0, 1.0], [0.0, 3.0]])
-    assert group_contrast_loss(features, TWO_GROUPS).item() < 1e-3
+    assert group_contrast_loss(features, TWO_GROUPS, contrast=contrast).item() < 1e-3
 
 
-def test_group_contrast_does_not_depend_on_the_order() -> None:
+@pytest.mark.parametrize("contrast", CONTRASTS)
+def test_group_contrast_does_not_depend_on_the_order(contrast: Contrast) -> None:
     order = torch.tensor([2, 0, 3, 1])
-    shuffled = group_contrast_loss(FAN[order], TWO_GROUPS[order])
-    assert shuffled.item() == pytest.approx(group_contrast_loss(FAN, TWO_GROUPS).item(), abs=1e-6)
+    shuffled = group_contrast_loss(FAN[order], TWO_GROUPS[order], contrast=contrast)
+    plain = group_contrast_loss(FAN, TWO_GROUPS, contrast=contrast)
+    assert shuffled.item() == pytest.approx(plain.item(), abs=1e-6)
+
+
+@pytest.mark.parametrize("contrast", CONTRASTS)
+def test_group_contrast_has_the_gradient_of_its_value(contrast: Contrast) -> None:
+    features = FAN.double().requires_grad_()
+    groups = torch.tensor([0, 0, 1, 2])  # also with videos that are no anchors
+
+    def loss(features_BD: torch.Tensor) -> torch.Tensor:
+        return group_contrast_loss(features_BD, groups, temperature=0.5, contrast=contrast)
+
+    assert torch.autograd.gradcheck(loss, (features,))
 
 
 def test_group_contrast_pulls_a_group_together() -> None:
@@ -63,12 +128,13 @@ def test_group_contrast_pulls_a_group_together() -> None:
     assert after < before
 
 
+@pytest.mark.parametrize("contrast", CONTRASTS)
 @pytest.mark.parametrize("groups", [ONE_GROUP, torch.arange(4)])
 def test_group_contrast_without_anything_to_compare_is_zero_and_has_a_gradient(
-    groups: torch.Tensor,
+    groups: torch.Tensor, contrast: Contrast
 ) -> None:
     features = FAN.clone().requires_grad_()
-    loss = group_contrast_loss(features, groups)
+    loss = group_contrast_loss(features, groups, contrast=contrast)
     loss.backward()
     assert loss.item() == 0
     assert features.grad is not None
@@ -101,3 +167,38 @@ def test_rank_loss_asks_for_the_margin() -> None:
 def test_rank_loss_leaves_near_ties_alone() -> None:
     labels = torch.tensor([0.500, 0.505])
     assert rank_loss(torch.tensor([1.0, 0.0]), labels, torch.zeros(2)).item() == 0
+
+
+def test_rank_loss_by_label_asks_for_the_gap_and_no_more_than_the_cap() -> None:
+    label = torch.tensor([0.50, 0.53, 0.90])
+    equal = torch.zeros(3)
+    # pairs of equal scores owe their gaps: 0.03, and 0.05 for those of 0.40 and 0.37
+    found = rank_loss(equal, label, torch.zeros(3), margin="label")
+    assert found.item() == pytest.approx((0.03 + 0.05 + 0.05) / 3, abs=1e-6)
+    assert rank_loss(label, label, torch.zeros(3), margin="label").item() == pytest.approx(0)
+
+
+def test_rank_loss_has_the_gradient_of_its_value() -> None:
+    score = torch.tensor([0.2, 0.6, 0.1, 0.9], dtype=torch.float64, requires_grad=True)
+    label, groups = LABEL.double() / 4, torch.tensor([0, 0, 1, 1])
+    assert torch.autograd.gradcheck(lambda s: rank_loss(s, label.flip(0), groups), (score,))
+
+
+def test_frames_without_a_label_are_left_out() -> None:
+    nan = math.nan
+    score = torch.tensor([[0.5, 9.0], [0.05, 9.0]], requires_grad=True)
+    loss = frame_quality_loss(score, torch.tensor([[0.0, nan], [0.0, nan]]))
+    assert loss.item() == pytest.approx((0.45 + 0.0125) / 2)
+    loss.backward()
+    assert score.grad is not None
+    assert (score.grad[:, 1] == 0).all()
+    assert (score.grad[:, 0] > 0).all()
+
+
+def test_frames_none_of_which_has_a_label_cost_nothing_and_have_a_gradient() -> None:
+    score = torch.rand(2, 3, requires_grad=True)
+    loss = frame_quality_loss(score, torch.full((2, 3), math.nan))
+    loss.backward()
+    assert loss.item() == 0
+    assert score.grad is not None
+    assert not score.grad.any()

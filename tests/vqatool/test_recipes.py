@@ -1,12 +1,15 @@
 """Every method learns, and every method has a recipe."""
 
+from typing import Any
+
 import pytest
 import torch
 import torch.nn.functional as F
 
 from vqatool.methods import Method
 from vqatool.metrics import srcc
-from vqatool.recipes import LossWeights, recipe_for
+from vqatool.models.quality import Quality
+from vqatool.recipes import LossWeights, coarse_to_fine_loss, recipe_for
 
 SHAPE = {Method.COARSE_TO_FINE: {"size": "pico", "features": 32}}
 
@@ -25,7 +28,7 @@ def test_a_method_learns_to_order_blur(method: Method) -> None:
     optimizer = torch.optim.AdamW(model.parameters(), 1e-3)
     views = [torch.stack([view(c, generator=None) for c in clips]) for view in recipe.views]
     for _ in range(25):
-        terms = recipe.loss(model(*views), label, group)
+        terms = recipe.loss(model(*views), label, group, torch.full((8, 2), torch.nan))
         optimizer.zero_grad()
         torch.stack(list(terms.values())).sum().backward()
         optimizer.step()
@@ -45,14 +48,39 @@ def test_a_term_without_weight_is_zero() -> None:
     recipe = recipe_for(
         Method.COARSE_TO_FINE,
         SHAPE[Method.COARSE_TO_FINE],
-        LossWeights(plcc=0, group=0, rank=0),
+        LossWeights(plcc=0, group=0, rank=0, frame=0),
     )
     views = [torch.rand(4, 2, 3, 128, 128)]
     labels, groups = torch.tensor([0.1, 0.9, 0.2, 0.7]), torch.tensor([0, 0, 1, 1])
-    terms = recipe.loss(recipe.build()(*views), labels, groups)
-    assert set(terms) == {"quality", "plcc", "group", "rank"}
+    terms = recipe.loss(recipe.build()(*views), labels, groups, torch.rand(4, 2))
+    assert set(terms) == {"quality", "plcc", "group", "rank", "frame"}
     assert terms["quality"] > 0
-    assert [terms[name].item() for name in ("plcc", "group", "rank")] == [0, 0, 0]
+    assert [terms[name].item() for name in ("plcc", "group", "rank", "frame")] == [0, 0, 0, 0]
+
+
+def test_settings_of_the_loss_reach_its_terms() -> None:
+    torch.manual_seed(0)
+    features, score = torch.rand(6, 8), torch.tensor([0.1, 0.2, 0.5, 0.4, 0.6, 0.3])
+    label = torch.tensor([0.1, 0.9, 0.2, 0.7, 0.4, 0.6])
+    group, frames = torch.tensor([0, 0, 0, 1, 1, 1]), label[:, None].expand(6, 2)
+    quality = Quality(score, features, score[:, None].expand(6, 2))
+
+    def terms(**settings: Any) -> dict[str, float]:
+        weights = LossWeights(**settings)
+        found = coarse_to_fine_loss(weights, quality, label, group, frames)
+        return {name: term.item() for name, term in found.items()}
+
+    usual = terms()
+    for settings, changed in (
+        ({"contrast": "tta"}, "group"),
+        ({"contrast": "supcon"}, "group"),
+        ({"temperature": 0.5}, "group"),
+        ({"margin": 0.2}, "rank"),
+        ({"frame": 0.6}, "frame"),
+    ):
+        now = terms(**settings)
+        assert {name for name in now if now[name] != usual[name]} == {changed}
+    assert terms(frame=0.6)["frame"] == pytest.approx(2 * usual["frame"])
 
 
 def _blurred(image: torch.Tensor, level: int) -> torch.Tensor:
