@@ -1,15 +1,20 @@
 """Stage 3: labelled encodes -> split by source -> bitrate groups -> balanced batches. No torch.
 
-A bitrate group is all encodes of one rung over all sources. The losses compare inside and between
-groups, so every batch holds several sources at several rungs.
+A bitrate group is all encodes of one rung over all sources; where sources have few rungs in
+common, `group_of` makes groups of alike bitrate. The losses compare inside and between groups, so
+every batch holds several sources in several groups.
 """
 
 import csv
-from collections.abc import Sequence
+import itertools
+import math
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from scipy.optimize import linear_sum_assignment
 
 from ladder.label import labels_table
 from ladder.plan import encodes_table
@@ -18,6 +23,9 @@ from vqatool.errors import TrainingDataError
 
 SPLITS_FILE = "splits.csv"
 TRAIN, VAL = "train", "val"
+
+_SAME_VMAF = 1.0  # points; encodes of a source closer than that are one step of its ladder
+_BANDS_PER_OCTAVE = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,32 +113,115 @@ def labelled_of(folder: Path, side: str | None) -> list[LabelledEncode]:
     return members
 
 
+def group_of(encodes: Sequence[LabelledEncode]) -> list[str]:
+    """The bitrate group of each encode; in the order of `encodes`.
+
+    A rung that at least half of the sources have is a group; all other encodes are grouped by half
+    octaves of bitrate per display pixel. Encodes of one source that lie less than one VMAF point
+    apart, each from the next, are one step of its ladder and count as one group for it: the one of
+    the cheapest. Otherwise the group contrast would push nearly equal pictures apart, as on easy
+    content, where a rung's cap is never reached.
+    """
+    sources_of: defaultdict[str, set[str]] = defaultdict(set)
+    for encode in encodes:
+        sources_of[encode.rung].add(encode.source)
+    half = len({encode.source for encode in encodes}) / 2
+    names = [
+        encode.rung if len(sources_of[encode.rung]) >= half else _bitrate_band(encode)
+        for encode in encodes
+    ]
+    for run in _steps_of_one_quality(encodes):
+        cheapest = min(run, key=lambda i: (encodes[i].bitrate_kbps, encodes[i].vmaf, names[i]))
+        for i in run:
+            names[i] = names[cheapest]
+    return names
+
+
 def balanced_batches(
     encodes: Sequence[LabelledEncode], *, sources: int, rungs: int, seed: int
 ) -> list[list[int]]:
-    """Batches of indices into `encodes`: up to `sources` x `rungs`, every encode once.
+    """Batches of indices into `encodes`: about `sources` x `rungs`, every encode once.
 
-    Sources and rungs are drawn anew for each seed; a leftover smaller than two sources or two rungs
-    joins its neighbour, for a lone source or rung has nothing to be compared with.
+    Each source gives every batch its share, spread over its qualities, and where that leaves a
+    choice an encode goes where others of its group are: a ladder of common rungs is crossed
+    exactly. All is drawn anew for each seed; never is a source or an encode of it alone, having
+    nothing to be compared with.
     """
     random = np.random.default_rng(seed)
+    groups = group_of(encodes)
     names = random.permutation(sorted({encode.source for encode in encodes}))
+    members = _by(range(len(encodes)), [encode.source for encode in encodes])
+    portions = max(1, min(math.ceil(len(names) / sources), len(names) // 2))
     batches: list[list[int]] = []
-    for chosen in _portions(names, sources):
-        members = [i for i, encode in enumerate(encodes) if encode.source in chosen]
-        steps = random.permutation(sorted({encodes[i].rung for i in members}))
-        for portion in _portions(steps, rungs):
-            batches.append([i for i in members if encodes[i].rung in portion])
+    for chosen in np.array_split(names, portions):
+        portion = [i for name in chosen for i in members[str(name)]]
+        each = len(portion) / len(chosen)  # encodes of a source
+        count = max(1, min(math.ceil(each / rungs), int(each / 2)))
+        batches += _dealt(portion, encodes, groups, count, random)
     return [batches[i] for i in random.permutation(len(batches))]
 
 
-def _portions(names: np.ndarray, size: int) -> list[set[str]]:
-    """Runs of `size`; a rest of one joins the run before."""
-    starts = list(range(0, len(names), size))
-    if len(starts) > 1 and len(names) - starts[-1] < 2:
-        starts.pop()
-    ends = [*starts[1:], len(names)]
-    return [set(map(str, names[a:b])) for a, b in zip(starts, ends, strict=True)]
+def _dealt(
+    members: Sequence[int],
+    encodes: Sequence[LabelledEncode],
+    groups: Sequence[str],
+    count: int,
+    random: np.random.Generator,
+) -> list[list[int]]:
+    """Encodes of a few sources in `count` batches, each of every quality and of few groups."""
+    # a common rung has one place in the order of all sources, other encodes have their own
+    quality = {i: encodes[i].vmaf for i in members}
+    for group, alike in _by(members, groups).items():
+        mean = float(np.mean([encodes[i].vmaf for i in alike]))
+        quality |= {i: mean for i in alike if encodes[i].rung == group}
+    batches: list[list[int]] = [[] for _ in range(count)]
+    held = [Counter[str]() for _ in range(count)]
+    for own in _by(members, [encode.source for encode in encodes]).values():
+        ordered = sorted(own, key=lambda i: (quality[i], groups[i], encodes[i].vmaf, i))
+        # neighbours in quality go to different batches, each to one that has its group
+        for start in range(0, len(ordered), count):
+            near = ordered[start : start + count]
+            gain = np.array([[float(one[groups[i]]) for one in held] for i in near])
+            rows, places = linear_sum_assignment(gain + random.uniform(0, 0.1, gain.shape), True)
+            for row, place in zip(rows, places, strict=True):
+                batches[place].append(near[row])
+        for one, batch in zip(held, batches, strict=True):
+            one.update(groups[i] for i in batch if encodes[i].source == encodes[own[0]].source)
+    return [sorted(batch) for batch in batches if batch]
+
+
+def _bitrate_band(encode: LabelledEncode) -> str:
+    """Half an octave of bits per display pixel and second, such as `0.5-0.71 bit/px/s`."""
+    width_px, height_px = encode.display
+    bits = 1000 * encode.bitrate_kbps / max(1, width_px * height_px)
+    if bits <= 0:
+        return "unknown bitrate"
+    band = math.floor(_BANDS_PER_OCTAVE * math.log2(bits))
+    low, high = (2 ** (edge / _BANDS_PER_OCTAVE) for edge in (band, band + 1))
+    return f"{low:.3g}-{high:.3g} bit/px/s"
+
+
+def _steps_of_one_quality(encodes: Sequence[LabelledEncode]) -> list[list[int]]:
+    """Runs of encodes of one source whose labels are less than one point from the next."""
+    runs: list[list[int]] = []
+    for own in _by(range(len(encodes)), [encode.source for encode in encodes]).values():
+        ordered = sorted(own, key=lambda i: (encodes[i].vmaf, i))
+        cuts = [
+            at
+            for at in range(1, len(ordered))
+            if encodes[ordered[at]].vmaf - encodes[ordered[at - 1]].vmaf >= _SAME_VMAF
+        ]
+        edges = [0, *cuts, len(ordered)]
+        runs += [ordered[a:b] for a, b in itertools.pairwise(edges)]
+    return runs
+
+
+def _by(members: Iterable[int], keys: Sequence[str]) -> Mapping[str, list[int]]:
+    """Indices with the same key, in the order in which the keys appear."""
+    found: defaultdict[str, list[int]] = defaultdict(list)
+    for i in members:
+        found[keys[i]].append(i)
+    return found
 
 
 def _labelled(folder: Path, row: EncodeRow, vmaf: float) -> LabelledEncode:

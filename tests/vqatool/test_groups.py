@@ -1,6 +1,9 @@
 import os
+from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from vqatool.errors import TrainingDataError
@@ -9,6 +12,7 @@ from vqatool.groups import (
     VAL,
     LabelledEncode,
     balanced_batches,
+    group_of,
     labelled_of,
     read_labelled,
     split_by_source,
@@ -24,7 +28,7 @@ def encodes(sources: int, rungs: int) -> list[LabelledEncode]:
             source=f"s{s}",
             rung=f"r{r}",
             codec="libx264",
-            vmaf=50.0,
+            vmaf=20.0 + 5 * r,
             display=(64, 64),
             bitrate_kbps=100.0,
         )
@@ -92,6 +96,107 @@ def test_a_split_keeps_names_that_are_no_text(tmp_path: Path) -> None:
 def test_many_encodes_of_few_sources_still_leave_a_source_to_train_on(tmp_path: Path) -> None:
     split = split_by_source(tmp_path, ["a"] * 10 + ["b"] * 10, val_share=0.25, seed=0)
     assert set(split.values()) == {TRAIN, VAL}
+
+
+def bisected(sources: int, points: int, seed: int = 0) -> list[LabelledEncode]:
+    """As of `--rungs training`: even in VMAF, hardly a rung that two sources share."""
+    random = np.random.default_rng(seed)
+    return [
+        replace(
+            encode,
+            rung=f"{encode.source}-{encode.rung}",
+            vmaf=15 + 80 * r / points,
+            bitrate_kbps=float(100 * 2 ** (6 * r / points + random.uniform(-0.8, 0.8))),
+            display=(960, 540),
+        )
+        for s in range(sources)
+        for r, encode in enumerate(encodes(sources, points)[s * points : (s + 1) * points])
+    ]
+
+
+def test_a_rung_that_half_of_the_sources_have_is_a_group() -> None:
+    members = encodes(4, 3)
+    rare = [replace(e, rung="own") if e.source == "s0" else e for e in members]
+    assert group_of(members) == [e.rung for e in members]
+    groups = dict(zip([(e.source, e.rung) for e in rare], group_of(rare), strict=True))
+    assert groups["s1", "r0"] == "r0"
+    assert groups["s0", "own"].endswith("bit/px/s")
+
+
+def test_other_encodes_are_grouped_by_half_octaves_of_bitrate_for_each_pixel() -> None:
+    # 1, 1.3, 1.5, 2.1 bits for each pixel and second; the last at a quarter of the pixels
+    kbps = (100.0, 130.0, 150.0, 210.0 / 4)
+    members = [
+        replace(e, rung=e.source, vmaf=10.0 * i, bitrate_kbps=rate, display=(400, 250))
+        for i, (e, rate) in enumerate(zip(encodes(4, 1), kbps, strict=True))
+    ]
+    members[3] = replace(members[3], display=(200, 125))
+    assert group_of(members) == [
+        "1-1.41 bit/px/s", "1-1.41 bit/px/s", "1.41-2 bit/px/s", "2-2.83 bit/px/s",
+    ]  # fmt: skip
+
+
+def test_rungs_that_collapse_count_as_one_group_for_that_source() -> None:
+    """The caps of the upper rungs are never reached on easy content: their encodes are equal."""
+    members = encodes(3, 5)
+    easy = {1: 96.0, 2: 96.7, 3: 97.5}  # each less than a point from the next
+    members = [
+        replace(e, vmaf=easy.get(i, e.vmaf), bitrate_kbps=100.0 * (i + 1)) if i < 5 else e
+        for i, e in enumerate(members)
+    ]
+    groups = group_of(members)
+    assert groups[:5] == ["r0", "r1", "r1", "r1", "r4"]
+    assert groups[5:] == [e.rung for e in members[5:]]  # others keep theirs
+
+
+def test_no_two_alike_encodes_of_a_source_are_in_different_groups() -> None:
+    random = np.random.default_rng(0)
+    members = [replace(e, vmaf=float(random.uniform(20, 60))) for e in encodes(5, 30)]
+    groups = group_of(members)
+    alike = [
+        (i, j)
+        for i, a in enumerate(members)
+        for j, b in enumerate(members)
+        if i < j and a.source == b.source and abs(a.vmaf - b.vmaf) < 1
+    ]
+    assert len(alike) > 50
+    assert all(groups[i] == groups[j] for i, j in alike)
+    assert len(set(groups)) > 5
+
+
+def test_groups_do_not_depend_on_the_order_of_encodes() -> None:
+    members = [*encodes(4, 4), *bisected(3, 8)]
+    order = np.random.default_rng(1).permutation(len(members))
+    groups = group_of(members)
+    assert group_of([members[i] for i in order]) == [groups[i] for i in order]
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_batches_of_a_folder_without_common_rungs_are_spread_and_meet(seed: int) -> None:
+    members = bisected(8, 16, seed)
+    groups = group_of(members)
+    batches = balanced_batches(members, sources=4, rungs=4, seed=seed)
+    assert sorted(i for batch in batches for i in batch) == list(range(len(members)))
+    shared = []
+    for batch in batches:
+        of_source = Counter(members[i].source for i in batch)
+        assert set(of_source.values()) == {4}
+        assert len(of_source) == 4
+        for source in of_source:  # one of each quarter of the source's ladder
+            points = {members[i].rung.rpartition("-r")[2] for i in batch
+                      if members[i].source == source}  # fmt: skip
+            assert {int(point) // 4 for point in points} == {0, 1, 2, 3}
+        sizes = Counter(groups[i] for i in batch)
+        shared.append(sum(size for size in sizes.values() if size >= 2) / len(batch))
+    assert sum(shared) / len(shared) > 0.72  # dealt by chance: 0.6 to 0.7
+
+
+def test_a_common_ladder_is_crossed_exactly() -> None:
+    members = encodes(8, 12)
+    for batch in balanced_batches(members, sources=4, rungs=4, seed=2):
+        met = Counter(members[i].rung for i in batch)
+        assert set(met.values()) == {4}
+        assert len(met) == 4
 
 
 @pytest.mark.parametrize(("sources", "rungs"), [(8, 6), (7, 5), (3, 9), (2, 2), (5, 1)])
