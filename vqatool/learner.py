@@ -1,30 +1,33 @@
 """One training in progress: steps, running average, validation, and the state to go on from."""
 
+import contextlib
 import copy
-import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from accelerate import Accelerator
+from accelerate.utils import broadcast_object_list
 from torch import Tensor, nn
 
 from vqatool.checkpoint import Card, Checkpoint
+from vqatool.curves import CourseTable, draw_course
 from vqatool.dataset import Batch, CachedClips
 from vqatool.device import device_named, fast_precision
-from vqatool.groups import balanced_batches
+from vqatool.feed import Feed, Place
 from vqatool.methods import Method
-from vqatool.metrics import agreement
 from vqatool.models.quality import QualityModel
-from vqatool.predict import score_views, see
+from vqatool.optimise import decayed_apart, follow, warmth
 from vqatool.recipes import LossWeights, Recipe, recipe_for
+from vqatool.standing import Standing, read_state, write_state
+from vqatool.validation import Validation, band, judge, validation
 
 SAVE_EVERY_S = 30.0
-_BAND_SHARE = 0.9
+_SAVE_SHARE = 0.05  # of the time, at most, goes into saving
+_LINE_EVERY = 20  # steps; validations have a line besides
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +35,10 @@ class TrainConfig:
     """What a training is decided by; stored in the model file.
 
     A batch holds `sources` x `rungs` encodes, `step_frames` of each one's `clip_frames` frames.
-    `lr` None takes 5e-4 from scratch and 1e-4 when weights are refined.
+    `lr` None takes 5e-4 from scratch and 1e-4 when weights are refined. After `patience`
+    validations without a better one it ends early. With `max_hours` the share of the hours that is
+    gone stands for the share of the steps that is done where it is the larger, so the learning rate
+    comes down to zero in time; how many steps that makes depends on the machine.
     """
 
     method: str = Method.COARSE_TO_FINE.value
@@ -48,35 +54,40 @@ class TrainConfig:
     average: float = 0.998  # decay of the running average of the weights that is kept
     val_share: float = 0.25
     validations: int = 20
+    patience: int | None = None
+    max_hours: float | None = None
     seed: int = 0
     weights: LossWeights = field(default_factory=LossWeights)
 
 
+def accelerator_on(device: str) -> Accelerator:
+    """`auto` or a torch device, in the number format that is fast there; one process or several."""
+    where = device_named(device)
+    return Accelerator(cpu=where.type == "cpu", mixed_precision=fast_precision(where))
+
+
 @dataclass(frozen=True, kw_only=True)
 class Progress:
-    """One step done; `terms` are the loss terms, `val_srcc` the newest validation's, if any."""
+    """One step done of about `steps`; `terms` are the loss terms, `found` the newest validation."""
 
     step: int
     steps: int
     epoch: int
     terms: dict[str, float]
-    val_srcc: float | None
+    found: Validation | None
+    data_wait_share: float
 
 
 OnProgress = Callable[[Progress], None]
 
 
-@dataclass
-class _Best:
-    """The running average that did best on the held-out sources so far."""
-
-    srcc: float = -math.inf
-    epoch: int = 0
-    weights: dict[str, Tensor] = field(default_factory=dict)
-
-
 class Learner:
-    """One training: model, average, optimizer, and how far it has come."""
+    """One training: model, average, optimizer, and how far it has come.
+
+    Nothing is left to a random state that goes on from step to step: what a step draws depends on
+    the seed, the step and the process alone. So a training that is killed and goes on from its
+    saved state takes the same steps again.
+    """
 
     def __init__(
         self,
@@ -84,64 +95,70 @@ class Learner:
         clips: CachedClips,
         val_clips: CachedClips,
         init: Checkpoint | None,
-        device: str,
+        accelerator: Accelerator,
         out: Path,
         fingerprint: str,
     ) -> None:
         torch.manual_seed(config.seed)
         self._config, self._clips, self._val_clips = config, clips, val_clips
-        self._fingerprint = fingerprint
+        self._fingerprint, self._accelerator = fingerprint, accelerator
         self.state_path = out.with_name(out.name + ".training")
-        where = device_named(device)
-        self._accelerator = Accelerator(
-            cpu=where.type == "cpu", mixed_precision=fast_precision(where)
-        )
-        self.is_main = self._accelerator.is_main_process
+        self._table = CourseTable(out.with_name(f"{out.stem}-metrics.csv"))
+        self._picture = out.with_suffix(".png")
         shape = init.card.shape if init else config.shape
         self._recipe: Recipe = recipe_for(Method(config.method), shape, config.weights)
         model = init.model() if init else self._recipe.build()
-        self._average: QualityModel = copy.deepcopy(model).to(self._accelerator.device)
-        self._steps = sum(len(self._batches(epoch)) for epoch in range(config.epochs))
+        self._average: QualityModel = copy.deepcopy(model).to(accelerator.device)
+        self._feed = Feed(
+            clips,
+            self._recipe,
+            sources=config.sources,
+            rungs=config.rungs,
+            frames=config.step_frames,
+            epochs=config.epochs,
+            seed=config.seed,
+            process=accelerator.process_index,
+            processes=accelerator.num_processes,
+        )
+        self._steps = self._feed.steps
         self._peak_lr = config.lr or (1e-4 if init else 5e-4)
-        optimizer = torch.optim.AdamW(_decayed_apart(model, config.weight_decay), self._peak_lr)
-        self._model, self._optimizer = self._accelerator.prepare(model, optimizer)
-        self._step, self._epoch, self._best = 0, 0, _Best()
-        self._val_srcc: float | None = None
+        optimizer = torch.optim.AdamW(decayed_apart(model, config.weight_decay), self._peak_lr)
+        self._model, self._optimizer = accelerator.prepare(model, optimizer)
+        self._best_weights: dict[str, Tensor] = {}
+        self._at, self._share = Standing(), 0.0
         self._resume()
 
     def learn(self, on_progress: OnProgress) -> None:
-        """All epochs that are left."""
-        saved_at = time.monotonic()
-        while self._epoch < self._config.epochs:
-            # each epoch's chances depend on its number alone, so a resumed run repeats them
-            torch.manual_seed(hash((self._config.seed, self._epoch)))
-            for number, indices in enumerate(self._batches(self._epoch)):
-                terms = self._learn_batch(indices, hash((self._config.seed, self._epoch, number)))
-                on_progress(self._progress(terms))
-            self._epoch += 1
-            if self._is_validation_due():
-                self._validate()
-            if self.is_main and time.monotonic() - saved_at > SAVE_EVERY_S:
-                self._save()
-                saved_at = time.monotonic()
+        """All steps that are left."""
+        if self._accelerator.is_main_process:
+            self._table.keep_until(self._at.step)
+        self._saved_s, self._save_took_s = time.monotonic(), 0.0
+        self._started_s = self._saved_s - self._at.elapsed_s
+        self._keep_time()
+        with contextlib.closing(self._feed.left(self._at.epoch, self._at.number)) as batches:
+            while not self._is_over():
+                on_progress(self._take_step(batches))
+        if self._accelerator.is_main_process:
+            draw_course(self._table.path, self._picture)
 
     def checkpoint(self, label: str) -> Checkpoint:
         """The best average with its card, judged once more on the held-out sources."""
         # judge what will be used: the weights as they are stored, in half precision
-        halves = {key: value.half() for key, value in self._best.weights.items()}
+        halves = {key: value.half() for key, value in self._best_weights.items()}
         self._average.load_state_dict({key: value.float() for key, value in halves.items()})
-        scores, labels = self._judge()
-        found = agreement(scores, labels)
+        scores, labels = self._judged()
         card = Card(
             method=self._config.method,
             shape=dict(self._recipe.shape),
             clip_frames=self._config.clip_frames,
             label=label,
-            validation=asdict(found),
-            band=_band(scores, labels),
+            validation=asdict(validation(scores, labels, self._val_clips)),
+            band=band(scores, labels),
             training={
                 **asdict(self._config),
-                "best_epoch": self._best.epoch,
+                "steps": self._at.step,
+                "best_step": self._at.best_step,
+                "best_epoch": self._at.best_epoch,
                 "train_sources": len({e.source for e in self._clips.encodes}),
                 "train_encodes": len(self._clips.encodes),
                 "val_sources": len({e.source for e in self._val_clips.encodes}),
@@ -150,135 +167,129 @@ class Learner:
         )
         return Checkpoint(card, {key: value.cpu() for key, value in halves.items()})
 
-    def _batches(self, epoch: int) -> list[list[int]]:
-        config = self._config
-        batches = balanced_batches(
-            self._clips.encodes,
-            sources=config.sources,
-            rungs=config.rungs,
-            seed=config.seed * 100_003 + epoch,
+    def _take_step(self, batches: Iterator[tuple[Place, Batch]]) -> Progress:
+        asked_s = time.monotonic()
+        place, batch = next(batches)
+        wait_s = time.monotonic() - asked_s
+        lr = self._lr()
+        terms = self._learn_batch(batch, lr)
+        at = self._at
+        at.count(terms, wait_s)
+        at.epoch, at.number = place.epoch, place.number + 1
+        follow(self._average, self._bare_model(), at.step, self._config.average)
+        self._keep_time()
+        is_judged = self._validate_if_due()
+        if is_judged or at.line_steps >= _LINE_EVERY:
+            self._write_line(lr, is_judged=is_judged)
+        self._save_if_due()
+        return Progress(
+            step=at.step,
+            steps=max(at.step, round(at.step / self._share)),
+            epoch=at.epoch,
+            terms=terms,
+            found=Validation(**at.found) if at.found else None,
+            data_wait_share=at.data_wait_share,
         )
-        # every process takes as many, for they wait for each other; too few are shared by all
-        processes = self._accelerator.num_processes
-        whole = len(batches) - len(batches) % processes
-        return batches[self._accelerator.process_index : whole : processes] or batches
 
-    def _learn_batch(self, indices: Sequence[int], seed: int) -> dict[str, float]:
+    def _lr(self) -> float:
+        step = round(self._share * self._steps)
+        return self._peak_lr * warmth(step, self._steps, self._config.warmup_share)
+
+    def _learn_batch(self, batch: Batch, lr: float) -> dict[str, float]:
+        # the chances of a step (dropout) depend on these alone, so a resumed run repeats them
+        chance = (self._config.seed, self._at.step, self._accelerator.process_index)
+        torch.manual_seed(hash(chance))
         self._model.train()
         for group in self._optimizer.param_groups:
-            group["lr"] = self._peak_lr * self._warmth()
-        batch = self._on_device(
-            self._clips.batch(
-                indices, self._recipe.views, seed=seed, frames=self._config.step_frames
-            )
-        )
+            group["lr"] = lr
+        views, *targets = (_moved(part, self._accelerator.device) for part in batch)
         with self._accelerator.autocast():
-            quality = self._model(*batch.views)
-        terms = self._recipe.loss(quality, batch.label_B, batch.group_B)
+            quality = self._model(*views)
+        terms = self._recipe.loss(quality, *targets)
         self._optimizer.zero_grad()
         self._accelerator.backward(torch.stack(list(terms.values())).sum())
         self._accelerator.clip_grad_norm_(self._model.parameters(), 1.0)
         self._optimizer.step()
-        self._step += 1
-        self._follow()
-        return {name: float(term.detach()) for name, term in terms.items()}
+        values = torch.stack([term.detach() for term in terms.values()]).tolist()
+        return dict(zip(terms, values, strict=True))
 
-    def _on_device(self, batch: Batch) -> Batch:
-        device = self._accelerator.device
-        return Batch(
-            views=tuple(view.to(device) for view in batch.views),
-            label_B=batch.label_B.to(device),
-            group_B=batch.group_B.to(device),
-        )
+    def _keep_time(self) -> None:
+        """What is gone of the steps or, where that is more, of the time there is."""
+        self._at.elapsed_s = time.monotonic() - self._started_s
+        self._share = self._at.step / self._steps
+        if self._config.max_hours is not None:
+            gone = self._at.elapsed_s / (3600 * self._config.max_hours)
+            (self._share,) = broadcast_object_list([min(1.0, max(self._share, gone))])
 
-    def _warmth(self) -> float:
-        """Share of the learning rate: a linear warm-up, then half a cosine."""
-        warmup = max(1, round(self._config.warmup_share * self._steps))
-        if self._step < warmup:
-            return (self._step + 1) / warmup
-        done = (self._step - warmup) / max(1, self._steps - warmup)
-        return 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
+    def _is_over(self) -> bool:
+        patience = self._config.patience
+        return self._share >= 1 or (patience is not None and self._at.stale >= patience)
 
-    @torch.no_grad()
-    def _follow(self) -> None:
-        """Move the average towards the model, faster in the first steps."""
-        decay = min(self._config.average, (1 + self._step) / (10 + self._step))
-        model = self._accelerator.unwrap_model(self._model)
-        for kept, new in zip(self._average.parameters(), model.parameters(), strict=True):
-            kept.lerp_(new, 1 - decay)
+    def _validate_if_due(self) -> bool:
+        due = int(self._share * self._config.validations + 1e-9)
+        if due <= self._at.judged:
+            return False
+        self._at.judged = due
+        # processes may differ in a last digit, and have to agree on what is best
+        (found,) = broadcast_object_list([validation(*self._judged(), self._val_clips)])
+        self._at.found = asdict(found)
+        best = self._at.best_merit
+        if best is None or found.merit >= best:
+            self._at.stale = 0 if best is None or found.merit > best else self._at.stale + 1
+            self._at.best_merit = found.merit
+            self._at.best_step, self._at.best_epoch = self._at.step, self._at.epoch
+            weights = self._average.state_dict()
+            self._best_weights = {key: value.clone() for key, value in weights.items()}
+        else:
+            self._at.stale += 1
+        return True
 
-    def _is_validation_due(self) -> bool:
-        every = max(1, self._config.epochs // self._config.validations)
-        return self._epoch % every == 0 or self._epoch == self._config.epochs
+    def _judged(self) -> tuple[list[float], list[float]]:
+        views, device = self._recipe.views, self._accelerator.device
+        return judge(self._average, self._val_clips, views, device)
 
-    def _validate(self) -> None:
-        found = agreement(*self._judge())
-        # two encodes have no rank correlation worth the name: then the newest is the best
-        srcc = found.srcc if math.isfinite(found.srcc) else -1.0
-        self._val_srcc = found.srcc
-        if srcc >= self._best.srcc or not self._best.weights:
-            weights = {key: value.clone() for key, value in self._average.state_dict().items()}
-            self._best = _Best(srcc, self._epoch, weights)
+    def _bare_model(self) -> nn.Module:
+        model: nn.Module = self._accelerator.unwrap_model(self._model)
+        return model
 
-    def _judge(self) -> tuple[list[float], list[float]]:
-        views = (
-            see(self._recipe.views, self._val_clips.clip(index))
-            for index in range(len(self._val_clips.encodes))
-        )
-        scores = score_views(self._average, list(views), self._accelerator.device)
-        return scores, [encode.vmaf for encode in self._val_clips.encodes]
+    def _write_line(self, lr: float, *, is_judged: bool) -> None:
+        line = self._at.line(lr, is_judged=is_judged)
+        if self._accelerator.is_main_process:
+            self._table.add(line)
 
-    def _progress(self, terms: dict[str, float]) -> Progress:
-        return Progress(
-            step=self._step,
-            steps=self._steps,
-            epoch=self._epoch,
-            terms=terms,
-            val_srcc=self._val_srcc,
-        )
-
-    def _save(self) -> None:
+    def _save_if_due(self) -> None:
+        """Every half minute, but seldom enough to take little of the time."""
+        began_s = time.monotonic()
+        wait_s = max(SAVE_EVERY_S, self._save_took_s / _SAVE_SHARE)
+        if not self._accelerator.is_main_process or began_s - self._saved_s < wait_s:
+            return
         state = {
-            "fingerprint": self._fingerprint,
-            "step": self._step,
-            "epoch": self._epoch,
-            "val_srcc": self._val_srcc,
-            "best": asdict(self._best),
-            "model": self._accelerator.unwrap_model(self._model).state_dict(),
+            "best": self._best_weights,
+            "model": self._bare_model().state_dict(),
             "average": self._average.state_dict(),
             "optimizer": self._optimizer.state_dict(),
         }
-        part = self.state_path.with_name(self.state_path.name + ".part")
-        part.parent.mkdir(parents=True, exist_ok=True)
-        torch.save(state, part)
-        part.replace(self.state_path)
+        write_state(self.state_path, state, self._at, self._fingerprint)
+        draw_course(self._table.path, self._picture)
+        self._saved_s = time.monotonic()
+        self._save_took_s = self._saved_s - began_s
 
     def _resume(self) -> None:
         """Go on from a saved state of the same data and settings.
 
         One of others is passed over, and the next save takes its place.
         """
-        if not self.state_path.exists():
+        found = read_state(self.state_path, self._fingerprint)
+        if found is None:
             return
-        device = self._accelerator.device
-        state: dict[str, Any] = torch.load(self.state_path, device, weights_only=True)
-        if state["fingerprint"] != self._fingerprint:
-            return
-        self._step, self._epoch = state["step"], state["epoch"]
-        self._val_srcc, self._best = state["val_srcc"], _Best(**state["best"])
-        self._accelerator.unwrap_model(self._model).load_state_dict(state["model"])
+        state, self._at = found
+        self._best_weights = state["best"]
+        self._bare_model().load_state_dict(state["model"])
         self._average.load_state_dict(state["average"])
         self._optimizer.load_state_dict(state["optimizer"])
 
 
-def _decayed_apart(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Parameter groups: matrices are decayed; biases, norms and scales, being vectors, are not."""
-    parameters = [p for p in model.parameters() if p.requires_grad]
-    groups = (([p for p in parameters if p.ndim > 1], weight_decay),
-              ([p for p in parameters if p.ndim <= 1], 0.0))  # fmt: skip
-    return [{"params": members, "weight_decay": decay} for members, decay in groups]
-
-
-def _band(scores: Sequence[float], labels: Sequence[float]) -> float:
-    errors = np.abs(np.subtract(scores, labels))
-    return float(np.quantile(errors, _BAND_SHARE, method="higher"))
+def _moved(part: Any, device: torch.device) -> Any:
+    if isinstance(part, tuple):
+        return tuple(tensor.to(device) for tensor in part)
+    return part.to(device)

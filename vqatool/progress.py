@@ -25,6 +25,7 @@ class _Bar:
     def __init__(self, console: Console, what: str, total: float | None) -> None:
         self._console = console
         self._started = self._said_at = time.monotonic()
+        self._what_shown, self._done_before = what, 0.0
         self._bar = Progress(
             TextColumn("{task.description}", markup=False),
             BarColumn(),
@@ -57,10 +58,13 @@ class _Bar:
             self._task, description=what, completed=done, total=total, count=count, note=shown(note)
         )
         now = time.monotonic()
+        if what != self._what_shown:
+            self._what_shown, self._started, self._done_before = what, now, done
         if self._console.is_terminal or now - self._said_at <= _LINE_EVERY_S:
             return
         self._said_at = now
-        left_s = (now - self._started) * (total - done) / done if done else 0.0
+        here = done - self._done_before  # a resumed training has not done the rest itself
+        left_s = (now - self._started) * (total - done) / here if here else 0.0
         line = f"{what}: {count}, about {left_s:.0f} s left"
         self._console.print(f"{line}, {note}" if note else line, soft_wrap=True)
 

@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from vqatool.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from vqatool.dataset import CachedClips
 from vqatool.errors import CheckpointError, TrainingDataError
 from vqatool.groups import TRAIN, VAL, LabelledEncode, read_labelled, split_by_source
-from vqatool.learner import Learner, OnProgress, TrainConfig
+from vqatool.learner import Learner, OnProgress, TrainConfig, accelerator_on
 
 FRAMES_FOLDER = ".frames"
 
@@ -33,8 +34,10 @@ def train(
 ) -> Checkpoint:
     """Train on the labels of a work folder and write the best model to `out`.
 
-    Killed and started again with the same arguments it goes on from its last saved epoch and ends
-    with the same file; with `out` finished from the same data and settings it returns at once.
+    Killed and started again with the same arguments it goes on from its last saved step and ends
+    with the same file (with `max_hours`, with one that had as much time); with `out` finished from
+    the same data and settings it returns at once. Beside `out` (say `m.safetensors`) it keeps
+    `m-metrics.csv` and `m.png`, the course of losses and validations.
 
     Args:
         folder: work folder with `encodes.csv` and `labels.csv`.
@@ -52,30 +55,39 @@ def train(
     _require_fit(config, init)
     encodes, label = read_labelled(folder), _label_name(folder)
     _require_files(folder, encodes)
-    with work_lock(folder):
+    accelerator = accelerator_on(device)
+    # the first process prepares the folder, so the others find nothing to write
+    with (
+        accelerator.main_process_first(),
+        work_lock(folder) if accelerator.is_main_process else nullcontext(),
+    ):
         split = split_by_source(
             folder, [e.source for e in encodes], val_share=config.val_share, seed=config.seed
         )
         fingerprint = _fingerprint(config, encodes, split, init)
         finished = _finished(out, fingerprint)
-        if finished:
-            return finished
-        clips = {
-            side: CachedClips(
-                [e for e in encodes if split[e.source] == side],
-                folder / FRAMES_FOLDER,
-                config.clip_frames,
-            )
-            for side in (TRAIN, VAL)
-        }
-        _decode(list(clips.values()), on_decoded)
-    learner = Learner(config, clips[TRAIN], clips[VAL], init, device, out, fingerprint)
+        clips = _clips(folder, encodes, split, config.clip_frames)
+        if not finished:
+            _decode(clips, on_decoded)
+    if finished:
+        return finished
+    learner = Learner(config, *clips, init, accelerator, out, fingerprint)
     learner.learn(on_progress)
     checkpoint = learner.checkpoint(label)
-    if learner.is_main:
+    if accelerator.is_main_process:
         save_checkpoint(checkpoint, out)
         learner.state_path.unlink(missing_ok=True)
+    accelerator.wait_for_everyone()
     return load_checkpoint(out)
+
+
+def _clips(
+    folder: Path, encodes: Sequence[LabelledEncode], split: dict[str, str], frames: int
+) -> tuple[CachedClips, CachedClips]:
+    """Those to train on and those to judge by."""
+    sides = ([e for e in encodes if split[e.source] == side] for side in (TRAIN, VAL))
+    train_clips, val_clips = (CachedClips(e, folder / FRAMES_FOLDER, frames) for e in sides)
+    return train_clips, val_clips
 
 
 def _require_fit(config: TrainConfig, init: Checkpoint | None) -> None:

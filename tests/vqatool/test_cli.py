@@ -5,7 +5,9 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
+from typing import get_args
 
 import click
 import pytest
@@ -16,7 +18,10 @@ from ladder.tables import work_lock
 from tests.vqatool.program import RUNGS, rows_of, vqatool
 from vqatool.checkpoint import load_checkpoint
 from vqatool.cli import cli
+from vqatool.learner import TrainConfig
+from vqatool.losses import Contrast
 from vqatool.models.backbones import SWIN_SIZES
+from vqatool.recipes import LossWeights
 from vqatool.score import report_table
 
 
@@ -34,7 +39,13 @@ def test_the_pipeline_runs_with_no_argument_but_its_sources(
     assert vqatool("evaluate").exit_code == 0
     made = {path.name for path in (tmp_path / "encodes").iterdir()}
     expected = {"encodes.csv", "labels.csv", "splits.csv", "model.safetensors", "vmaf"}
-    expected |= {"evaluation.csv", "evaluation-predictions.csv", "evaluation.png"}
+    expected |= {
+        "model-metrics.csv",
+        "model.png",
+        "evaluation.csv",
+        "evaluation-predictions.csv",
+        "evaluation.png",
+    }
     assert expected <= made
     labels = rows_of(tmp_path / "encodes" / "labels.csv")
     assert len(labels) == 3 * 2  # apple-hls has two rungs up to 360p
@@ -50,7 +61,11 @@ def test_stages_with_options_and_a_ladder_file(tmp_path: Path, real_clips: list[
     assert vqatool("label", folder, "--vmaf", "--vmaf-model", "v0,neg").exit_code == 0
     assert all(row["vmaf_neg"] for row in rows_of(folder / "labels.csv"))
     small = ["--init", "scratch", "--size", "pico", "--stem", "patch", "--epochs", 1]
-    assert vqatool("train", folder, *small, "-o", model, "--device", "cpu").exit_code == 0
+    losses = ["--contrast", "tta", "--margin", "label", "--temperature", 0.2, "--frame-weight", 0]
+    train = ["train", folder, *small, *losses, "--patience", 9, "-o", model, "--device", "cpu"]
+    assert vqatool(*train).exit_code == 0
+    weights = load_checkpoint(model).card.training["weights"]
+    assert (weights["contrast"], weights["margin"], weights["frame"]) == ("tta", "label", 0)
     assert load_checkpoint(model).card.shape["has_conv_stem"] is False
     judged = vqatool("evaluate", folder, "-m", model, "--split", "all", "-o", tmp_path / "e")
     assert judged.exit_code == 0
@@ -225,6 +240,8 @@ def test_a_missing_capability_exits_6_with_the_remedy(
         (["label", "--vmaf", "--vmaf-model", ","], "no model"),
         (["train"], "vqatool ladder"),
         (["train", "--size", "pico"], "--init scratch"),
+        (["train", "--margin", "lable"], "not a valid float range"),
+        (["train", "--contrast", "other"], "'ours', 'tta', 'supcon'"),
         (["train", "--device", "abacus"], "abacus"),
         (["evaluate"], "vqatool ladder"),
         (["score", "x.mp4", "--display", "large"], "1920x1080"),
@@ -264,9 +281,10 @@ def test_options_are_a_promise() -> None:
             "--vmaf", "--vmaf-model", "--features", "--subsample", "--sync", "--jobs", "--ffmpeg",
         },
         "train": {
-            "--out", "--method", "--init", "--size", "--stem", "--epochs", "--sources", "--rungs",
-            "--lr", "--group-weight", "--rank-weight", "--val-share", "--validations", "--seed",
-            "--device",
+            "--out", "--method", "--init", "--size", "--stem", "--epochs", "--max-hours",
+            "--patience", "--sources", "--rungs", "--lr", "--plcc-weight", "--group-weight",
+            "--rank-weight", "--frame-weight", "--contrast", "--temperature", "--margin",
+            "--val-share", "--validations", "--seed", "--device",
         },
         "evaluate": {"--model", "--split", "--out", "--device"},
         "score": {
@@ -286,6 +304,17 @@ def test_choices_written_down_for_a_fast_help_are_those_of_the_stages() -> None:
 
     assert choices("ladder", "codecs") == list(ENCODERS)
     assert choices("train", "size") == list(SWIN_SIZES)
+    assert choices("train", "contrast") == list(get_args(Contrast))
+
+
+def test_defaults_written_down_for_a_fast_help_are_those_of_the_stages() -> None:
+    settings = asdict(TrainConfig()) | asdict(LossWeights())
+    settings |= {f"{name}_weight": settings[name] for name in ("plcc", "group", "rank", "frame")}
+    given = {param.name: param.default for param in cli.commands["train"].params}
+    same = set(given) & set(settings) - {"lr"}  # None is the stage's to choose
+    assert same >= {"epochs", "rungs", "contrast", "temperature", "margin", "frame_weight"}
+    for name in same - {"patience", "max_hours"}:
+        assert given[name] == settings[name], name
 
 
 def test_the_doctor_finds_everything_here() -> None:

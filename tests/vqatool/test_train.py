@@ -1,20 +1,32 @@
+import math
+import signal
+import subprocess
+import sys
+import time
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 
+from tests.vqatool.program import rows_of
 from vqatool import learner
 from vqatool.checkpoint import load_checkpoint
+from vqatool.clips import as_float
+from vqatool.curves import WAIT
 from vqatool.dataset import CachedClips
 from vqatool.errors import CheckpointError, TrainingDataError
-from vqatool.groups import VAL, labelled_of, read_labelled
-from vqatool.learner import Learner, Progress, TrainConfig
+from vqatool.groups import VAL, group_of, labelled_of, read_labelled
+from vqatool.learner import Learner, Progress, TrainConfig, accelerator_on
+from vqatool.predict import see
+from vqatool.recipes import LossWeights
 from vqatool.train import train
 
 SHAPE = {"size": "pico", "features": 32}
-CONFIG = TrainConfig(shape=SHAPE, epochs=3, clip_frames=2, step_frames=2)
+CONFIG = TrainConfig(shape=SHAPE, epochs=3, rungs=2, clip_frames=2, step_frames=2)
 
 
 class Interrupted(Exception):
@@ -26,9 +38,8 @@ def test_training_leaves_a_model_with_its_figures_and_nothing_else(work_folder: 
     before = set(work_folder.iterdir())
     checkpoint = train(work_folder, out, CONFIG, device="cpu")
     made = {path.name for path in set(work_folder.iterdir()) - before}
-    assert made == {"model.safetensors", "splits.csv", ".frames", ".lock"} - {
-        path.name for path in before
-    }
+    new = {"model.safetensors", "model-metrics.csv", "model.png", "splits.csv", ".frames", ".lock"}
+    assert made == new - {path.name for path in before}
     card = checkpoint.card
     assert card.validation["count"] == len(labelled_of(work_folder, VAL)) == 4
     assert card.label == "vmaf_v0.6.1"
@@ -43,43 +54,170 @@ def test_every_loss_term_is_told_apart(work_folder: Path) -> None:
     train(work_folder, work_folder / "m.safetensors", CONFIG, device="cpu", on_progress=seen.append)
     assert [progress.step for progress in seen] == list(range(1, len(seen) + 1))
     assert seen[-1].step == seen[-1].steps
-    assert set(seen[0].terms) == {"quality", "plcc", "group", "rank"}
-    assert seen[-1].val_srcc is not None
+    assert set(seen[0].terms) == {"quality", "plcc", "group", "rank", "frame"}
+    assert seen[-1].found is not None
 
 
 def test_epochs_of_unlike_length_are_all_counted(work_folder: Path) -> None:
     """Where sources differ in their rungs, an epoch's batches depend on which ones meet."""
-    encodes = read_labelled(work_folder)[:9]
-    uneven = [replace(e, source=name) for e, name in zip(encodes, "abbccdddd", strict=True)]
+    encodes = read_labelled(work_folder)
+    uneven = [replace(e, source=name) for e, name in zip(encodes, "abcccccddddd", strict=True)]
     clips = CachedClips(uneven, work_folder / ".frames", 2)
     list(clips.decode_missing())
     config = replace(CONFIG, epochs=6, sources=2, rungs=2)
     seen: list[Progress] = []
-    Learner(config, clips, clips, None, "cpu", work_folder / "m", "x").learn(seen.append)
+    Learner(config, clips, clips, None, accelerator_on("cpu"), work_folder / "m", "x").learn(
+        seen.append
+    )
     lengths = Counter(progress.epoch for progress in seen)
     assert len(set(lengths.values())) > 1
     assert {progress.steps for progress in seen} == {len(seen)}
 
 
-def test_an_interrupted_training_ends_with_the_same_file(
-    work_folder: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("last_step", [1, 3, 4])
+def test_a_training_interrupted_at_any_step_ends_with_the_same_file(
+    work_folder: Path, monkeypatch: pytest.MonkeyPatch, last_step: int
 ) -> None:
     monkeypatch.setattr(learner, "SAVE_EVERY_S", 0.0)
+    monkeypatch.setattr(learner, "_SAVE_SHARE", math.inf)
+    monkeypatch.setattr(learner, "_LINE_EVERY", 3)
+    config = replace(CONFIG, validations=2)
     whole, broken = work_folder / "whole.safetensors", work_folder / "broken.safetensors"
-    train(work_folder, whole, CONFIG, device="cpu")
+    train(work_folder, whole, config, device="cpu")
 
     def interrupt(progress: Progress) -> None:
-        if progress.epoch == 2:
+        if progress.step == last_step:
             raise Interrupted
 
     with pytest.raises(Interrupted):
-        train(work_folder, broken, CONFIG, device="cpu", on_progress=interrupt)
+        train(work_folder, broken, config, device="cpu", on_progress=interrupt)
     assert not broken.exists()
     torch.manual_seed(99)  # what went on elsewhere must not matter
     steps: list[Progress] = []
-    train(work_folder, broken, CONFIG, device="cpu", on_progress=steps.append)
-    assert {progress.epoch for progress in steps} == {2}
+    train(work_folder, broken, config, device="cpu", on_progress=steps.append)
+    assert [progress.step for progress in steps] == list(range(last_step + 1, 7))
     assert broken.read_bytes() == whole.read_bytes()
+    assert course(broken) == course(whole)
+
+
+@pytest.mark.slow
+def test_a_training_killed_at_a_random_step_ends_with_the_same_weights(
+    work_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As `kill -9` does it: inside a step, or while the state or the table is written."""
+    monkeypatch.setattr(learner, "_LINE_EVERY", 3)
+    whole, broken = work_folder / "whole.safetensors", work_folder / "broken.safetensors"
+    train(work_folder, whole, LONG, device="cpu")
+    process = subprocess.Popen(
+        [sys.executable, "-c", TOLD, work_folder, broken], stderr=subprocess.PIPE, text=True
+    )
+    assert process.stderr is not None
+    for _ in range(np.random.default_rng().integers(2, 12)):
+        assert process.stderr.readline().strip().isdigit()  # a step is done
+    time.sleep(np.random.default_rng().uniform(0, 0.1))
+    process.kill()
+    assert process.wait() == -signal.SIGKILL
+    process.stderr.close()
+    steps: list[Progress] = []
+    train(work_folder, broken, LONG, device="cpu", on_progress=steps.append)
+    assert steps[0].step > 1, "it began anew"
+    assert broken.read_bytes() == whole.read_bytes()
+    assert course(broken) == course(whole)
+    assert not list(work_folder.glob("broken*.part"))
+
+
+LONG = replace(CONFIG, epochs=10, validations=3)  # 20 steps
+TOLD = """
+import math, sys
+from pathlib import Path
+from tests.vqatool.test_train import LONG
+from vqatool import learner
+from vqatool.train import train
+
+learner.SAVE_EVERY_S, learner._SAVE_SHARE, learner._LINE_EVERY = 0.0, math.inf, 3
+learner.draw_course = lambda table, picture: None
+told = lambda now: print(now.step, file=sys.stderr, flush=True)
+train(Path(sys.argv[1]), Path(sys.argv[2]), LONG, device="cpu", on_progress=told)
+"""
+
+
+def course(model: Path) -> list[dict[str, str]]:
+    """The lines of the table beside a model, without what depends on the clock."""
+    rows = rows_of(model.with_name(f"{model.stem}-metrics.csv"))
+    return [{k: v for k, v in row.items() if k not in ("elapsed_s", WAIT)} for row in rows]
+
+
+def test_the_course_of_a_training_is_in_a_table_and_a_picture(
+    work_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(learner, "_LINE_EVERY", 2)
+    seen: list[Progress] = []
+    config = replace(CONFIG, validations=1)
+    train(work_folder, work_folder / "m.safetensors", config, device="cpu", on_progress=seen.append)
+    rows = rows_of(work_folder / "m-metrics.csv")
+    terms = ["quality", "plcc", "group", "rank", "frame"]
+    judged = ["val_srcc", "val_plcc", "val_rmse", "val_in_group_srcc"]
+    assert list(rows[0]) == ["step", "epoch", "lr", *terms, *judged, "elapsed_s", WAIT]
+    assert [row["step"] for row in rows] == ["2", "4", "6"]
+    assert [row["epoch"] for row in rows] == ["0", "1", "2"]
+    for name in terms:  # each the mean of the steps since the last line
+        mean = (seen[2].terms[name] + seen[3].terms[name]) / 2
+        assert float(rows[1][name]) == pytest.approx(mean, rel=1e-5)
+    assert [bool(row["val_srcc"]) for row in rows] == [False, False, True]
+    assert float(rows[-1]["lr"]) < float(rows[0]["lr"])
+    assert all(0 <= float(row[WAIT]) <= 1 for row in rows)
+    assert (work_folder / "m.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_training_without_progress_ends_early(work_folder: Path) -> None:
+    seen: list[Progress] = []
+    out = work_folder / "m.safetensors"
+    still = replace(CONFIG, epochs=50, validations=100, patience=3, lr=1e-12)
+    card = train(work_folder, out, still, device="cpu", on_progress=seen.append).card
+    # the first validation is the best one there is, the three after it are no better
+    assert [progress.step for progress in seen] == [1, 2, 3, 4]
+    assert card.training["steps"] == 4
+
+
+def test_a_training_ends_in_its_hours_with_a_learning_rate_of_about_zero(work_folder: Path) -> None:
+    seen: list[Progress] = []
+    out = work_folder / "m.safetensors"
+    config = replace(CONFIG, epochs=5000, max_hours=3 / 3600, validations=2)
+    card = train(work_folder, out, config, device="cpu", on_progress=seen.append).card
+    assert 1 < len(seen) < 10_000
+    assert seen[-1].steps == len(seen) == card.training["steps"]
+    rows = rows_of(work_folder / "m-metrics.csv")
+    assert float(rows[-1]["lr"]) < 0.1 * max(float(row["lr"]) for row in rows)
+    assert 3 <= float(rows[-1]["elapsed_s"]) < 8
+    assert rows[-1]["val_srcc"]
+
+
+@pytest.mark.slow
+def test_a_model_can_learn_a_few_clips_by_heart(work_folder: Path) -> None:
+    """Eight clips of two sources, judged on the same: the order of all of them."""
+    encodes = [e for e in read_labelled(work_folder) if e.source != "bikes"]
+    clips = CachedClips(encodes, work_folder / ".frames", 2)
+    list(clips.decode_missing())
+    weights = LossWeights(group=0.3)
+    config = replace(
+        CONFIG, epochs=60, rungs=4, validations=4, lr=2e-3, average=0.9, weights=weights
+    )
+    seen: list[Progress] = []
+    one = Learner(config, clips, clips, None, accelerator_on("cpu"), work_folder / "m", "x")
+    one.learn(seen.append)
+    checkpoint = one.checkpoint("vmaf")
+    assert seen[-1].found is not None
+    assert max(p.found.srcc for p in seen if p.found) == 1
+    views = [see(checkpoint.recipe.views, clips.clip(i)) for i in range(8)]
+    inputs = [as_float(torch.stack(column)) for column in zip(*views, strict=True)]
+    with torch.no_grad():
+        unit_BD = F.normalize(checkpoint.model()(*inputs).features_BD, dim=1)
+    groups = np.array(group_of(encodes))
+    is_same = torch.tensor(groups[:, None] == groups[None, :])
+    alike = unit_BD @ unit_BD.T
+    off_diagonal = ~torch.eye(8, dtype=torch.bool)
+    # what the group contrast is for
+    assert alike[is_same & off_diagonal].mean() > alike[~is_same].mean() + 0.1
 
 
 def test_a_finished_training_is_not_done_again(work_folder: Path) -> None:

@@ -1,5 +1,6 @@
 """Stages 3 and 4 on the command line: train and evaluate."""
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,20 @@ from vqatool.methods import Method
 
 if TYPE_CHECKING:  # for annotations alone
     from vqatool.checkpoint import Checkpoint
+    from vqatool.learner import Progress
+
+
+class Margin(click.ParamType[float | str]):
+    """A number from 0 to 1, or `label`."""
+
+    name = "NUMBER|label"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float | str:
+        if value == "label":
+            return "label"
+        return click.FloatRange(0, 1).convert(value, param, ctx)
 
 
 @click.command()
@@ -36,16 +51,31 @@ if TYPE_CHECKING:  # for annotations alone
               help="How pixels become tokens; needs --init scratch.  [default: conv]")  # fmt: skip
 @click.option("--epochs", type=click.IntRange(1), default=30, show_default=True,
               help="Times every encode is seen.")  # fmt: skip
+@click.option("--max-hours", type=click.FloatRange(0, min_open=True),
+              help="End in that time; the learning rate comes down to zero by then.")  # fmt: skip
+@click.option("--patience", type=click.IntRange(1), metavar="N",
+              help="End after N validations without a better one.")  # fmt: skip
 @click.option("--sources", type=click.IntRange(1), default=4, show_default=True,
               help="Sources in a batch.")  # fmt: skip
-@click.option("--rungs", type=click.IntRange(1), default=4, show_default=True,
-              help="Bitrate groups in a batch.")  # fmt: skip
+@click.option("--rungs", type=click.IntRange(2), default=4, show_default=True,
+              help="Encodes of each source in a batch.")  # fmt: skip
 @click.option("--lr", type=click.FloatRange(0, min_open=True),
               help="Peak learning rate.  [default: 1e-4, from scratch 5e-4]")  # fmt: skip
+@click.option("--plcc-weight", type=click.FloatRange(0), default=0.3, show_default=True,
+              help="Weight of the linear correlation in a batch.")  # fmt: skip
 @click.option("--group-weight", type=click.FloatRange(0), default=0.1, show_default=True,
               help="Weight of the group contrastive (coarse) loss.")  # fmt: skip
 @click.option("--rank-weight", type=click.FloatRange(0), default=1.0, show_default=True,
               help="Weight of the rank (fine) loss.")  # fmt: skip
+@click.option("--frame-weight", type=click.FloatRange(0), default=0.3, show_default=True,
+              help="Weight of the labels of single frames.")  # fmt: skip
+@click.option("--contrast", type=click.Choice(["ours", "tta", "supcon"]), default="ours",
+              show_default=True, help="Form of the group contrastive loss.")  # fmt: skip
+@click.option("--temperature", type=click.FloatRange(0, min_open=True), default=0.1,
+              show_default=True, help="Of the group contrastive loss.")  # fmt: skip
+@click.option("--margin", type=Margin(), default=0.0, show_default=True,
+              help="Lead the rank loss asks for, 1 being the whole scale; label: as far as the "
+                   "labels differ, 0.05 at most.")  # fmt: skip
 @click.option("--val-share", type=click.FloatRange(0, 1, min_open=True, max_open=True),
               default=0.25, show_default=True, help="Share of sources held out.")  # fmt: skip
 @click.option("--validations", type=click.IntRange(1), default=20, show_default=True,
@@ -59,21 +89,20 @@ def train(
     init: str,
     size: str | None,
     stem: str | None,
-    group_weight: float,
-    rank_weight: float,
     device: str,
     **settings: Any,
 ) -> None:
     """Train a no-reference model on the labels in FOLDER (default: encodes).
 
     Sources are split into train and val by FOLDER/splits.csv, made if it is missing. Killed and
-    started again, it goes on where it was.
+    started again, it goes on where it was. The course of it is in *-metrics.csv and *.png beside
+    the model.
 
     \b
     Example:
         vqatool train encodes --epochs 60 -o model.safetensors
     """
-    from vqatool.learner import Progress, TrainConfig
+    from vqatool.learner import TrainConfig
     from vqatool.progress import StepProgress
     from vqatool.recipes import LossWeights
     from vqatool.terminal import console, say
@@ -82,16 +111,14 @@ def train(
     config = TrainConfig(
         method=method,
         shape=_shape(size, stem, init),
-        weights=LossWeights(group=group_weight, rank=rank_weight),
+        weights=LossWeights(**_loss_settings(settings)),
         **settings,
     )
     target = out or folder / MODEL_NAME
     with StepProgress(console(), "training") as progress:
 
-        def show(now: Progress) -> None:
-            terms = ", ".join(f"{name} {value:.3f}" for name, value in now.terms.items())
-            note = terms if now.val_srcc is None else f"{terms}, val SRCC {now.val_srcc:.3f}"
-            progress.show("training", now.step, now.steps, note)
+        def show(now: "Progress") -> None:
+            progress.show("training", now.step, now.steps, _note(now))
 
         checkpoint = learn(
             folder,
@@ -148,6 +175,21 @@ def evaluate(
     say(f"{predictor.name}, {told}: wrote {listed(paths)}")
     if reasons:
         raise click.exceptions.Exit(SOME_FAILED)
+
+
+def _loss_settings(settings: dict[str, Any]) -> dict[str, Any]:
+    """Takes those of the loss out of the settings."""
+    weights = {name: settings.pop(f"{name}_weight") for name in ("plcc", "group", "rank", "frame")}
+    return weights | {name: settings.pop(name) for name in ("contrast", "temperature", "margin")}
+
+
+def _note(now: "Progress") -> str:
+    loss = f"loss {sum(now.terms.values()):.3f}"
+    if now.found is None:
+        return loss
+    inside = now.found.in_group_srcc
+    groups = "" if math.isnan(inside) else f" ({inside:.3f} in groups)"
+    return f"{loss}, val SRCC {now.found.srcc:.3f}{groups}, {now.data_wait_share:.0%} data wait"
 
 
 def _shape(size: str | None, stem: str | None, init: str) -> dict[str, Any]:

@@ -1,0 +1,37 @@
+import pytest
+import torch
+from torch import nn
+
+from vqatool.optimise import decayed_apart, follow, warmth
+
+
+def test_the_learning_rate_rises_to_its_peak_and_comes_down_to_zero() -> None:
+    course = [warmth(step, 100, 0.1) for step in range(100)]
+    assert course[0] == pytest.approx(0.1)
+    assert course[:10] == sorted(course[:10])
+    assert course[9] == course[10] == 1
+    assert course[10:] == sorted(course[10:], reverse=True)
+    assert course[55] == pytest.approx(0.5)  # half of the cosine
+    assert course[-1] < 0.001
+
+
+def test_only_matrices_decay() -> None:
+    model = nn.Sequential(nn.Linear(3, 2), nn.LayerNorm(2))
+    decayed, free = decayed_apart(model, 0.1)
+    assert [p.shape for p in decayed["params"]] == [(2, 3)]
+    assert [p.shape for p in free["params"]] == [(2,), (2,), (2,)]
+    assert (decayed["weight_decay"], free["weight_decay"]) == (0.1, 0.0)
+
+
+def test_the_average_follows_faster_in_the_first_steps() -> None:
+    def moved(step: int) -> float:
+        average, model = nn.Linear(1, 1, bias=False), nn.Linear(1, 1, bias=False)
+        nn.init.zeros_(average.weight)
+        nn.init.ones_(model.weight)
+        follow(average, model, step, 0.9)
+        assert not average.weight.grad_fn
+        return average.weight.item()
+
+    assert moved(0) == pytest.approx(0.9)  # (1 + 0) / (10 + 0) is kept
+    assert moved(10_000) == pytest.approx(0.1)
+    torch.testing.assert_close(moved(8), 1 - 9 / 18)

@@ -1,0 +1,66 @@
+"""How good a model is on sources it never saw, while it learns."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import torch
+
+from vqatool.dataset import CachedClips
+from vqatool.groups import group_of
+from vqatool.metrics import Agreement, agreement
+from vqatool.models.quality import QualityModel
+from vqatool.predict import score_views, see
+from vqatool.recipes import View
+
+_BAND_SHARE = 0.9
+
+
+@dataclass(frozen=True, kw_only=True)
+class Validation(Agreement):
+    """Agreement with the labels of held-out encodes.
+
+    `in_group_srcc` is the mean SRCC inside the bitrate groups of three encodes and more; NaN where
+    there is none.
+    """
+
+    in_group_srcc: float
+
+    @property
+    def merit(self) -> float:
+        """What the best weights are chosen by: the mean of the SRCC and that inside groups.
+
+        The bytes of an encode alone reach a high SRCC over all groups, and none inside one.
+        """
+        known = [value for value in (self.srcc, self.in_group_srcc) if math.isfinite(value)]
+        return sum(known) / len(known) if known else -1.0
+
+
+def judge(
+    model: QualityModel, clips: CachedClips, views: Sequence[View], device: torch.device
+) -> tuple[list[float], list[float]]:
+    """Scores and labels (0 to 100) of all clips."""
+    seen = [see(views, clips.clip(index)) for index in range(len(clips.encodes))]
+    return score_views(model, seen, device), [encode.vmaf for encode in clips.encodes]
+
+
+def validation(scores: Sequence[float], labels: Sequence[float], clips: CachedClips) -> Validation:
+    """The figures of scores that `judge` gave for these clips."""
+    found = agreement(scores, labels)
+    groups = np.array(group_of(clips.encodes))
+    inside = [
+        agreement(np.array(scores)[groups == group], np.array(labels)[groups == group]).srcc
+        for group in sorted(set(groups.tolist()))
+    ]
+    known = [value for value in inside if math.isfinite(value)]
+    return Validation(
+        **asdict(found),
+        in_group_srcc=sum(known) / len(known) if known else math.nan,
+    )
+
+
+def band(scores: Sequence[float], labels: Sequence[float]) -> float:
+    """90 % of the errors are no larger, label points."""
+    errors = np.abs(np.subtract(scores, labels))
+    return float(np.quantile(errors, _BAND_SHARE, method="higher"))
