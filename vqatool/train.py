@@ -45,7 +45,7 @@ def train(
         config: settings.
         init: weights to start from; None starts from scratch.
         device: `auto` or a torch device.
-        on_progress: told after every step.
+        on_progress: told after every step, by the first process.
         on_decoded: told (done, total) while frames are decoded, which happens once.
 
     Raises:
@@ -72,7 +72,7 @@ def train(
     if finished:
         return finished
     learner = Learner(config, *clips, init, accelerator, out, fingerprint)
-    learner.learn(on_progress)
+    learner.learn(on_progress if accelerator.is_main_process else lambda progress: None)
     checkpoint = learner.checkpoint(label)
     if accelerator.is_main_process:
         save_checkpoint(checkpoint, out)

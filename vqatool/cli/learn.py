@@ -102,6 +102,8 @@ def train(
     Example:
         vqatool train encodes --epochs 60 -o model.safetensors
     """
+    from accelerate import PartialState
+
     from vqatool.learner import TrainConfig
     from vqatool.progress import StepProgress
     from vqatool.recipes import LossWeights
@@ -129,6 +131,8 @@ def train(
             on_progress=show,
             on_decoded=lambda done, total: progress.show("decoding", done, total),
         )
+    if not PartialState().is_main_process:
+        return
     found = checkpoint.card.validation
     say(
         f"{target}: SRCC {found['srcc']:.3f}, PLCC {found['plcc']:.3f}, RMSE {found['rmse']:.1f} "
