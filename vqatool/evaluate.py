@@ -8,9 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from ladder.errors import LadderError
-from ladder.frames import spread
 from ladder.probe import probe
-from vqatool.clips import read_clip
 from vqatool.groups import LabelledEncode
 from vqatool.metrics import Agreement, agreement
 from vqatool.predict import Predictor
@@ -37,9 +35,7 @@ def predict_labelled(
     """
     for encode in encodes:
         try:
-            info = probe(encode.path)
-            times_s = spread(0, info.duration_s, predictor.card.clip_frames)
-            views = predictor.see(read_clip(info, times_s, encode.display))
+            views = predictor.look_at(probe(encode.path), encode.display)
         except LadderError as error:
             on_failed(encode, str(error))
         except (OSError, ValueError) as error:

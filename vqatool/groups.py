@@ -13,7 +13,9 @@ import numpy as np
 
 from ladder.label import labels_table
 from ladder.plan import encodes_table
-from ladder.tables import EncodeRow
+from ladder.tables import EncodeRow, LabelRow
+from ladder.vmaf_log import log_path
+from ladder.vmaf_models import metric_of
 from vqatool.errors import TrainingDataError
 
 SPLITS_FILE = "splits.csv"
@@ -31,6 +33,8 @@ class LabelledEncode:
     vmaf: float
     display: tuple[int, int]
     bitrate_kbps: float
+    log: Path = Path()  # libvmaf's figures of every frame
+    metric: str = ""  # the name of the label among them
 
 
 def read_labelled(folder: Path) -> list[LabelledEncode]:
@@ -42,7 +46,7 @@ def read_labelled(folder: Path) -> list[LabelledEncode]:
     encodes = {row.key: row for row in encodes_table(folder).rows() if row.status == "ok"}
     labels = [row for row in labels_table(folder).rows() if row.status == "ok"]
     labelled = [
-        _labelled(folder, encodes[row.key], row.vmaf)
+        _labelled(folder, encodes[row.key], row, row.vmaf)
         for row in labels
         if row.key in encodes and row.vmaf is not None
     ]
@@ -133,7 +137,7 @@ def _portions(names: np.ndarray, size: int) -> list[set[str]]:
     return [set(map(str, names[a:b])) for a, b in zip(starts, ends, strict=True)]
 
 
-def _labelled(folder: Path, row: EncodeRow, vmaf: float) -> LabelledEncode:
+def _labelled(folder: Path, row: EncodeRow, label: LabelRow, vmaf: float) -> LabelledEncode:
     return LabelledEncode(
         path=folder / row.encode_path,
         source=row.source,
@@ -142,6 +146,8 @@ def _labelled(folder: Path, row: EncodeRow, vmaf: float) -> LabelledEncode:
         vmaf=vmaf,
         display=(row.display_width_px or 0, row.display_height_px or 0),
         bitrate_kbps=row.bitrate_kbps or 0.0,
+        log=log_path(folder, row.encode_path),
+        metric=metric_of(label.vmaf_model),
     )
 
 

@@ -14,13 +14,13 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from vqatool.checkpoint import Card, Checkpoint
-from vqatool.dataset import Batch, CachedClips
+from vqatool.dataset import Batch, CachedViews
 from vqatool.device import device_named, fast_precision
 from vqatool.groups import balanced_batches
 from vqatool.methods import Method
 from vqatool.metrics import agreement
 from vqatool.models.quality import QualityModel
-from vqatool.predict import score_views, see
+from vqatool.predict import score_views
 from vqatool.recipes import LossWeights, Recipe, recipe_for
 
 SAVE_EVERY_S = 30.0
@@ -81,8 +81,8 @@ class Learner:
     def __init__(
         self,
         config: TrainConfig,
-        clips: CachedClips,
-        val_clips: CachedClips,
+        clips: CachedViews,
+        val_clips: CachedViews,
         init: Checkpoint | None,
         device: str,
         out: Path,
@@ -168,9 +168,7 @@ class Learner:
         for group in self._optimizer.param_groups:
             group["lr"] = self._peak_lr * self._warmth()
         batch = self._on_device(
-            self._clips.batch(
-                indices, self._recipe.views, seed=seed, frames=self._config.step_frames
-            )
+            self._clips.batch(indices, seed=seed, frames=self._config.step_frames)
         )
         with self._accelerator.autocast():
             quality = self._model(*batch.views)
@@ -189,6 +187,7 @@ class Learner:
             views=tuple(view.to(device) for view in batch.views),
             label_B=batch.label_B.to(device),
             group_B=batch.group_B.to(device),
+            frame_label_BT=batch.frame_label_BT.to(device),
         )
 
     def _warmth(self) -> float:
@@ -221,10 +220,7 @@ class Learner:
             self._best = _Best(srcc, self._epoch, weights)
 
     def _judge(self) -> tuple[list[float], list[float]]:
-        views = (
-            see(self._recipe.views, self._val_clips.clip(index))
-            for index in range(len(self._val_clips.encodes))
-        )
+        views = (self._val_clips.seen(index) for index in range(len(self._val_clips.encodes)))
         scores = score_views(self._average, list(views), self._accelerator.device)
         return scores, [encode.vmaf for encode in self._val_clips.encodes]
 

@@ -6,15 +6,18 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from ladder.ffmpeg import find_ffmpeg
 from ladder.label import labels_table
 from ladder.tables import work_lock
 from vqatool.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from vqatool.dataset import CachedClips
+from vqatool.dataset import CachedViews
 from vqatool.errors import CheckpointError, TrainingDataError
 from vqatool.groups import TRAIN, VAL, LabelledEncode, read_labelled, split_by_source
 from vqatool.learner import Learner, OnProgress, TrainConfig
+from vqatool.methods import Method
+from vqatool.recipes import recipe_for
 
-FRAMES_FOLDER = ".frames"
+VIEWS_FOLDER = ".views"
 
 _MOST_NAMED = 5
 
@@ -50,6 +53,8 @@ def train(
         CheckpointError: `init` is of another method.
     """
     _require_fit(config, init)
+    recipe = recipe_for(Method(config.method), init.card.shape if init else config.shape)
+    ffmpeg = find_ffmpeg() if recipe.reads_stream else None
     encodes, label = read_labelled(folder), _label_name(folder)
     _require_files(folder, encodes)
     with work_lock(folder):
@@ -61,10 +66,12 @@ def train(
         if finished:
             return finished
         clips = {
-            side: CachedClips(
+            side: CachedViews(
                 [e for e in encodes if split[e.source] == side],
-                folder / FRAMES_FOLDER,
+                folder / VIEWS_FOLDER,
+                recipe.views,
                 config.clip_frames,
+                ffmpeg,
             )
             for side in (TRAIN, VAL)
         }
@@ -98,7 +105,7 @@ def _require_files(folder: Path, encodes: Sequence[LabelledEncode]) -> None:
         )
 
 
-def _decode(clips: Sequence[CachedClips], on_decoded: OnDecoded) -> None:
+def _decode(clips: Sequence[CachedViews], on_decoded: OnDecoded) -> None:
     total = sum(len(side.encodes) for side in clips)
     ready: Iterator[LabelledEncode] = (e for side in clips for e in side.decode_missing())
     for done, _ in enumerate(ready, 1):

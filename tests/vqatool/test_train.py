@@ -5,15 +5,18 @@ from pathlib import Path
 import pytest
 import torch
 
+from ladder import find_ffmpeg
 from vqatool import learner
 from vqatool.checkpoint import load_checkpoint
-from vqatool.dataset import CachedClips
+from vqatool.dataset import CachedViews
 from vqatool.errors import CheckpointError, TrainingDataError
 from vqatool.groups import VAL, labelled_of, read_labelled
 from vqatool.learner import Learner, Progress, TrainConfig
+from vqatool.methods import Method
+from vqatool.recipes import recipe_for
 from vqatool.train import train
 
-SHAPE = {"size": "pico", "features": 32}
+SHAPE = {"size": "pico", "features": 32, "grid": 2, "patch": 32}
 CONFIG = TrainConfig(shape=SHAPE, epochs=3, clip_frames=2, step_frames=2)
 
 
@@ -26,7 +29,7 @@ def test_training_leaves_a_model_with_its_figures_and_nothing_else(work_folder: 
     before = set(work_folder.iterdir())
     checkpoint = train(work_folder, out, CONFIG, device="cpu")
     made = {path.name for path in set(work_folder.iterdir()) - before}
-    assert made == {"model.safetensors", "splits.csv", ".frames", ".lock"} - {
+    assert made == {"model.safetensors", "splits.csv", ".views", ".lock"} - {
         path.name for path in before
     }
     card = checkpoint.card
@@ -51,7 +54,8 @@ def test_epochs_of_unlike_length_are_all_counted(work_folder: Path) -> None:
     """Where sources differ in their rungs, an epoch's batches depend on which ones meet."""
     encodes = read_labelled(work_folder)[:9]
     uneven = [replace(e, source=name) for e, name in zip(encodes, "abbccdddd", strict=True)]
-    clips = CachedClips(uneven, work_folder / ".frames", 2)
+    views = recipe_for(Method.COARSE_TO_FINE, CONFIG.shape).views
+    clips = CachedViews(uneven, work_folder / ".views", views, 2, find_ffmpeg())
     list(clips.decode_missing())
     config = replace(CONFIG, epochs=6, sources=2, rungs=2)
     seen: list[Progress] = []
