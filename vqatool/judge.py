@@ -17,7 +17,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from vqatool.bootstrap import (
-    Interval,
     interval,
     resampled_mean,
     resampled_plcc,
@@ -27,7 +26,7 @@ from vqatool.bootstrap import (
 )
 from vqatool.embedding import Similarity
 from vqatool.groups import LabelledEncode
-from vqatool.metrics import Values, agreement, logistic_fit, srcc
+from vqatool.metrics import Values, agreement_and_fit, srcc
 
 MODEL = "model"
 MINUS = "model minus "
@@ -144,13 +143,11 @@ class Judge:
 
     def _row(self, predictor: str, one: _Set, ranking: _Ranking) -> Figures:
         predicted, labels = self._predicted[predictor][one.members], self._label_N[one.members]
-        found = agreement(predicted, labels)
-        plcc = rmse = Interval(math.nan, math.nan)
-        if math.isfinite(found.rmse):
-            # the curve is that of all sources: a fit for each resample would cost a hundredfold
-            weights, fitted = self._weight_RN[:, one.members], logistic_fit(predicted, labels)
-            plcc = interval(resampled_plcc(fitted, labels, weights))
-            rmse = interval(resampled_rmse(fitted, labels, weights))
+        # the curve is that of all sources: a fit for each resample would cost a thousandfold
+        found, fitted_N = agreement_and_fit(predicted, labels)
+        weight_RN = self._weight_RN[:, one.members]
+        plcc = interval(resampled_plcc(fitted_N, labels, weight_RN))
+        rmse = interval(resampled_rmse(fitted_N, labels, weight_RN))
         low, high = interval(ranking.resampled_R)
         return Figures(
             set=one.kind, name=one.name, predictor=predictor, count=found.count,

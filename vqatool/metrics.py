@@ -32,18 +32,27 @@ class Agreement:
 
 def agreement(predictions: Sequence[float] | Values, labels: Sequence[float] | Values) -> Agreement:
     """How well `predictions` agree with `labels`, both one value a video."""
+    return agreement_and_fit(predictions, labels)[0]
+
+
+def agreement_and_fit(
+    predictions: Sequence[float] | Values, labels: Sequence[float] | Values
+) -> tuple[Agreement, Values]:
+    """The agreement, and the predictions after the logistic; NaN where there is none."""
     predicted, actual = np.asarray(predictions, float), np.asarray(labels, float)
     if len(predicted) < _FEWEST or not _has_spread(predicted) or not _has_spread(actual):
         nan = math.nan
-        return Agreement(count=len(predicted), srcc=nan, krcc=nan, plcc=nan, rmse=nan)
+        nothing = Agreement(count=len(predicted), srcc=nan, krcc=nan, plcc=nan, rmse=nan)
+        return nothing, np.full(len(predicted), nan)
     fitted = logistic_fit(predicted, actual)
-    return Agreement(
+    found = Agreement(
         count=len(predicted),
         srcc=srcc(predicted, actual),
         krcc=float(stats.kendalltau(predicted, actual).statistic),
         plcc=float(np.corrcoef(fitted, actual)[0, 1]),
         rmse=float(np.sqrt(np.mean((fitted - actual) ** 2))),
     )
+    return found, fitted
 
 
 def srcc(predictions: Sequence[float] | Values, labels: Sequence[float] | Values) -> float:
