@@ -24,7 +24,10 @@ TRAIN, VAL = "train", "val"
 
 @dataclass(frozen=True, kw_only=True)
 class LabelledEncode:
-    """One encode with its label (VMAF, 0 to 100) and its source's size, which it is judged at."""
+    """One encode with its label (VMAF, 0 to 100) and its source's size, which it is judged at.
+
+    `height_px` is the coded picture's short side, as a rung has it; `rate_mode` is the rung's.
+    """
 
     path: Path
     source: str
@@ -33,6 +36,9 @@ class LabelledEncode:
     vmaf: float
     display: tuple[int, int]
     bitrate_kbps: float
+    height_px: int
+    rate_mode: str
+    fps: float
     log: Path = Path()  # libvmaf's figures of every frame
     metric: str = ""  # the name of the label among them
 
@@ -109,6 +115,12 @@ def labelled_of(folder: Path, side: str | None) -> list[LabelledEncode]:
     return members
 
 
+def training_side(folder: Path) -> list[LabelledEncode]:
+    """The labelled encodes that the split puts on the training side; none without a split."""
+    split = _read_split(folder / SPLITS_FILE)
+    return [encode for encode in read_labelled(folder) if split.get(encode.source) == TRAIN]
+
+
 def balanced_batches(
     encodes: Sequence[LabelledEncode], *, sources: int, rungs: int, seed: int
 ) -> list[list[int]]:
@@ -146,6 +158,9 @@ def _labelled(folder: Path, row: EncodeRow, label: LabelRow, vmaf: float) -> Lab
         vmaf=vmaf,
         display=(row.display_width_px or 0, row.display_height_px or 0),
         bitrate_kbps=row.bitrate_kbps or 0.0,
+        height_px=min(row.width_px or 0, row.height_px or 0),
+        rate_mode=row.rate_mode,
+        fps=float(row.fps or 0),
         log=log_path(folder, row.encode_path),
         metric=metric_of(label.vmaf_model),
     )

@@ -17,6 +17,7 @@ from vqatool.progress import WorkProgress
 from vqatool.terminal import console, say
 
 if TYPE_CHECKING:  # torch takes seconds to load, and stages 1 and 2 need none
+    from vqatool.evaluate import Prediction
     from vqatool.groups import LabelledEncode
     from vqatool.predict import Predictor
     from vqatool.score import ReportRow, ScoreOptions
@@ -106,7 +107,7 @@ def run_score(
 
 def run_predict(
     encodes: "Sequence[LabelledEncode]", predictor: "Predictor"
-) -> "tuple[list[tuple[LabelledEncode, float]], list[str]]":
+) -> "tuple[list[Prediction], list[str]]":
     """Predictions of the encodes that can be decoded, and the reasons why others cannot."""
     from vqatool.evaluate import predict_labelled
 
@@ -119,9 +120,9 @@ def run_predict(
             reasons.append(reason)
 
         predictions = []
-        for encode, score in predict_labelled(encodes, predictor, leave_out):
-            progress.done(str(encode.path))
-            predictions.append((encode, score))
+        for prediction in predict_labelled(encodes, predictor, leave_out):
+            progress.done(str(prediction.encode.path))
+            predictions.append(prediction)
     if not predictions:
         raise TrainingDataError(
             f"none of the {len(encodes)} labelled encodes can be decoded; the first: {reasons[0]}"

@@ -48,25 +48,40 @@ class Predictor:
         """Scores of clips given by their views, 0 (worst) to 100 (best)."""
         return score_views(self._model, clips, self._device)
 
+    def score_with_features(
+        self, clips: Sequence[Sequence[Tensor]]
+    ) -> tuple[list[float], list[Tensor]]:
+        """Scores as `score` gives them, and the features each was read from: (D,), on the CPU."""
+        return scores_and_features(self._model, clips, self._device)
+
 
 def see(views: Sequence[View], clip: Clip) -> list[Tensor]:
     """One clip through every view, without chance."""
     return [view(clip, generator=None) for view in views]
 
 
-@torch.inference_mode()
 def score_views(
     model: QualityModel, clips: Sequence[Sequence[Tensor]], device: torch.device, batch: int = 8
 ) -> list[float]:
     """Scores of clips given by their views, 0 (worst) to 100 (best)."""
+    return scores_and_features(model, clips, device, batch)[0]
+
+
+@torch.inference_mode()
+def scores_and_features(
+    model: QualityModel, clips: Sequence[Sequence[Tensor]], device: torch.device, batch: int = 8
+) -> tuple[list[float], list[Tensor]]:
+    """Scores of clips given by their views, 0 to 100, and their features, each (D,)."""
     was_training = model.training
     model.eval()
     scores: list[float] = []
+    features: list[Tensor] = []
     for start in range(0, len(clips), batch):
         columns = zip(*clips[start : start + batch], strict=True)
         views = [stack(column).to(device) for column in columns]
         with autocast(device):
-            score_B = model(*views).score_B
-        scores += (100 * score_B.float()).clamp(0, 100).tolist()
+            quality = model(*views)
+        scores += (100 * quality.score_B.float()).clamp(0, 100).tolist()
+        features += quality.features_BD.float().cpu()
     model.train(was_training)
-    return scores
+    return scores, features

@@ -7,7 +7,9 @@ from vqatool.models.bands import BandContrast, haar_energies
 
 
 def bands(picture: torch.Tensor, log2_step: float = 3.0, has_step: float = 1.0) -> torch.Tensor:
-    figures: torch.Tensor = BandContrast()(picture, torch.tensor([log2_step]), torch.tensor([has_step]))
+    figures: torch.Tensor = BandContrast()(
+        picture, torch.tensor([log2_step]), torch.tensor([has_step])
+    )
     return figures
 
 

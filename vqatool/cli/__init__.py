@@ -7,7 +7,8 @@ import click
 from vqatool import __version__
 from vqatool.cli.audit import score
 from vqatool.cli.encode import label, ladder
-from vqatool.cli.learn import evaluate, train
+from vqatool.cli.evaluate import evaluate
+from vqatool.cli.learn import train
 from vqatool.cli.options import BAD_USE, INTERRUPTED, NO_CAPABILITY, fail
 from vqatool.cli.tryout import demo, doctor
 

@@ -1,20 +1,11 @@
-"""Stages 3 and 4 on the command line: train and evaluate."""
+"""Stages 3 and 4 on the command line, the model made: train."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from vqatool.cli.options import (
-    MODEL_NAME,
-    SOME_FAILED,
-    device_option,
-    device_or_usage,
-    listed,
-    model_option,
-    predictor_for,
-    work_folder,
-)
+from vqatool.cli.options import MODEL_NAME, device_option, device_or_usage, work_folder
 from vqatool.methods import Method
 
 if TYPE_CHECKING:  # for annotations alone
@@ -107,47 +98,6 @@ def train(
         f"{target}: SRCC {found['srcc']:.3f}, PLCC {found['plcc']:.3f}, RMSE {found['rmse']:.1f} "
         f"on {found['count']:.0f} encodes of held-out sources; next: vqatool evaluate {folder}"
     )
-
-
-@click.command()
-@work_folder
-@model_option
-@click.option("--split", type=click.Choice(["val", "train", "all"]),
-              help="Which sources.  [default: val if FOLDER has a split, else all]")  # fmt: skip
-@click.option("-o", "--out", type=click.Path(path_type=Path),
-              help="Stem of the files to write.  [default: FOLDER/evaluation]")  # fmt: skip
-@device_option
-def evaluate(
-    folder: Path, model: Path | None, split: str | None, out: Path | None, device: str
-) -> None:
-    """Compare predictions with the labels in FOLDER (default: encodes).
-
-    Without --model it judges FOLDER/model.safetensors if `vqatool train` left one there, else the
-    packaged model.
-
-    \b
-    Example:
-        vqatool evaluate encodes -m model.safetensors --split val
-    """
-    from vqatool.evaluate import judge, mean_in_group_srcc, write_evaluation
-    from vqatool.groups import labelled_of
-    from vqatool.live import run_predict
-    from vqatool.report import evaluation_summary
-    from vqatool.terminal import console, say
-
-    trained = folder / MODEL_NAME
-    predictor = predictor_for(model or (trained if trained.exists() else None), device)
-    predictions, reasons = run_predict(labelled_of(folder, split), predictor)
-    found = judge(predictions)
-    console().print(evaluation_summary(found, mean_in_group_srcc(found)))
-    paths = write_evaluation(predictions, found, out or folder / "evaluation")
-    for reason in reasons:
-        say(f"left out: {reason}")
-    told = f"{len(predictions)} encodes of {len({e.source for e, _ in predictions})} sources"
-    told += f", {len(reasons)} left out" if reasons else ""
-    say(f"{predictor.name}, {told}: wrote {listed(paths)}")
-    if reasons:
-        raise click.exceptions.Exit(SOME_FAILED)
 
 
 def _shape(size: str | None, stem: str | None, init: str) -> dict[str, Any]:
