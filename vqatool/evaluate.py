@@ -15,7 +15,7 @@ from vqatool.embedding import Similarity, similarity
 from vqatool.groups import LabelledEncode
 from vqatool.judge import MODEL, Figures, Judge, group_of
 from vqatool.metrics import Values
-from vqatool.pictures import draw_features, draw_scatter
+from vqatool.plots import draw_features, draw_scatter
 from vqatool.predict import Predictor
 
 OnFailed = Callable[[LabelledEncode, str], None]
