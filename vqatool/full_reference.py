@@ -9,7 +9,7 @@ VMAF itself adds detail loss and motion and needs far longer; `tile_quality` map
 The constants are a least-squares fit of VMAF v0.6.1 on 104,556 frames of 1188 encodes of 99 sources
 (540p; x264, x265, VP9, SVT-AV1; CRF and bitrate rungs) with the figures of libvmaf's own log:
 `scipy.optimize.least_squares(lambda t: (vif @ softmax(t[:4])) ** exp(t[4]) - vmaf / 100, 0)`. On
-sources left out of the fit (5 folds): PLCC 0.939, SRCC 0.938, RMSE 8.6 VMAF points. The finest and
+sources left out of the fit (5 folds): PLCC 0.939, SRCC 0.937, RMSE 8.6 VMAF points. The finest and
 the coarsest scale got no weight, so they need not be looked at.
 
 Shapes: H height, W width, S scale. Luma is on the scale of 0 to 255.
@@ -26,8 +26,8 @@ _TAPS = (17, 9, 5, 3)  # of the Gaussian window, by scale; its deviation is a fi
 _NOISE = 2.0  # variance of the eye's own noise
 _GAIN_LIMIT = 100.0  # as VMAF v0.6.1 has it: enhancement counts
 _EPS = 1e-10
-_WEIGHTS = (0.0, 0.665, 0.335, 0.0)
-_EXPONENT = 1.70
+_WEIGHTS = (0.0, 0.641, 0.359, 0.0)
+_EXPONENT = 1.716
 _SMALLEST_PX = 16
 
 
