@@ -26,6 +26,7 @@ _CACHE = ".made"
 _PICTURES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".ppm"})
 _GRID = 2  # tiles a side that are cut out of each clean picture
 _VIDEO_FRAMES = 4
+_EDITION = 1  # to be raised when damage or labels change: what was made before is made anew
 
 OnMade = Callable[[int, int], None]
 
@@ -163,7 +164,7 @@ def _made_tiles(source: Path, folder: Path, config: MadeConfig) -> Path:
     the picture is too small, versions, the first of them clean, and tiles.
     """
     facts, name = source.stat(), str(source.relative_to(folder))
-    known = repr((name, facts.st_size, facts.st_mtime_ns, asdict(config)))
+    known = repr((_EDITION, name, facts.st_size, facts.st_mtime_ns, asdict(config)))
     mark = hashlib.blake2b(known.encode("utf-8", "surrogateescape"), digest_size=12).hexdigest()
     path = folder / _CACHE / f"{mark}.npy"
     if _qualities_of(path).exists():
