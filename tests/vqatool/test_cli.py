@@ -265,6 +265,10 @@ def test_options_are_a_promise() -> None:
         "label": {
             "--vmaf", "--vmaf-model", "--features", "--subsample", "--sync", "--jobs", "--ffmpeg",
         },
+        "pretrain": {
+            "--data", "--out", "--init", "--size", "--stem", "--steps", "--batch", "--max-hours",
+            "--lr", "--test-share", "--seed", "--device",
+        },
         "train": {
             "--out", "--method", "--init", "--size", "--stem", "--epochs", "--sources", "--rungs",
             "--lr", "--group-weight", "--rank-weight", "--val-share", "--validations", "--seed",
