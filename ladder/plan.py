@@ -36,12 +36,14 @@ class EncodeJob:
 
     @property
     def cost(self) -> float:
-        """Weight of the work, for the ETA: the encode's pixels, by codec and passes."""
+        """Weight of the work, for the ETA: the encode's pixels, passes and generations included."""
         width, height = self.rung.size_for(self.source.info.display_size)
         passes = 2 if self.rung.two_pass else 1
+        own_width, own_height = self.source.info.display_size
+        again = own_width * own_height * COST["libx264"] if self.rung.laundered_crf else 0.0
         taken_s = sum(piece.length_s for piece in self.source.pieces)
         seconds = max(taken_s or self.source.info.duration_s, 0.1)
-        return width * height * COST[self.rung.codec] * passes * seconds
+        return (width * height * COST[self.rung.codec] * passes + again) * seconds
 
     @property
     def out(self) -> Path:

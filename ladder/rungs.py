@@ -45,6 +45,8 @@ class Rung:
         bit_depth: 8 or 10; None keeps the source's.
         preset: effort, one of `PRESETS[codec]`; None takes `DEFAULT_PRESET`.
         gop_s: seconds between key frames, 0.1 to 60.
+        laundered_crf: scale the encode back to its source's size and code it once more, with x264
+            at this CRF, 1 to 51: a bad picture in a good stream, as uploads often are.
 
     Raises:
         LadderFileError: a value or a combination that no encoder takes; names the key, the value
@@ -61,6 +63,7 @@ class Rung:
     bit_depth: int | None = None
     preset: str | None = None
     gop_s: float = GOP_S
+    laundered_crf: int | None = None
 
     def __post_init__(self) -> None:
         _require_one_of("codec", self.codec, ENCODERS)
@@ -70,6 +73,7 @@ class Rung:
         for key in ("bitrate_kbps", "maxrate_kbps", "bufsize_kbps"):
             _require_whole(key, getattr(self, key), 10, 1_000_000)
         _require_whole("crf", self.crf, 1, CRF_LIMIT[self.codec])
+        _require_whole("laundered_crf", self.laundered_crf, 1, CRF_LIMIT["libx264"])
         _require_one_of("two_pass", self.two_pass, (True, False))
         _require_one_of("bit_depth", self.bit_depth, (None, 8, 10))
         _require_one_of("preset", self.preset, (None, *PRESETS[self.codec]))
@@ -106,6 +110,7 @@ class Rung:
                 *([f"{self.bit_depth}bit"] if self.bit_depth else []),
                 *([self.preset] if self.preset else []),
                 *([f"gop{self.gop_s:g}s"] if self.gop_s != GOP_S else []),
+                *([f"laundered{self.laundered_crf}"] if self.laundered_crf else []),
             ]
         )
 

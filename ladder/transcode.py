@@ -7,10 +7,10 @@ encodes back. What is to be made and what was is the business of stage 1, `ladde
 import shlex
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ladder.codecs import encoder_settings
+from ladder.codecs import Settings, encoder_settings
 from ladder.errors import LadderError, VideoError
 from ladder.ffmpeg import Ffmpeg, run
 from ladder.frames import count_decodable
@@ -60,15 +60,9 @@ def transcode_args(
         encoder = encoder_settings(rung, source.fps, deep=_is_deep(rung, source), run=run)
         size = rung.size_for(source.display_size)
         scaled = shown(parts[index], size, str(encoder["pix_fmt"]))
-        settings = {
-            **encoder,
-            "fps_mode": "passthrough",  # never drop or repeat a frame: labels pair them by index
-            "threads": max(1, threads // _ENCODERS_BUSY),
-            "map_metadata": -1,
-            "format": "null" if run == 1 else "mp4",
-            # the default, a tick a frame, puts two frames in one tick where their steps vary
-            **({"enc_time_base": "1:90000"} if source.is_vfr else {}),
-        }
+        settings = (
+            encoder | _file_settings(source, threads) | ({"format": "null"} if run == 1 else {})
+        )
         encodes.append(output(scaled, None if run == 1 else out, **settings))
     # without -xerror a broken source ends with exit code 0 and a short encode
     return ["-xerror", "-y", *arguments(encodes)]
@@ -89,16 +83,19 @@ def transcode(
         FfmpegError: the source cannot be decoded to its end, or an encoder refused.
         LadderError: an 8-bit rung of an HDR source.
     """
-    runs = _runs(outputs)
+    commands = _commands(source, outputs, pieces, threads)
     duration_s = max(sum(piece.length_s for piece in pieces) or source.duration_s, 0.001)
-    with tempfile.TemporaryDirectory(prefix="passes-") as folder:
-        for index, number in enumerate(runs):
-            args = transcode_args(source, outputs, pieces, threads=threads, run=number)
+    try:
+        with tempfile.TemporaryDirectory(prefix="passes-") as folder:
+            for index, args in enumerate(commands):
 
-            def on_progress(seconds: float, index: int = index) -> None:
-                on_share((index + min(seconds / duration_s, 1.0)) / len(runs))
+                def on_progress(seconds: float, index: int = index) -> None:
+                    on_share((index + min(seconds / duration_s, 1.0)) / len(commands))
 
-            run(ffmpeg, args, cwd=Path(folder), on_progress=on_progress)
+                run(ffmpeg, args, cwd=Path(folder), on_progress=on_progress)
+    finally:
+        for out in outputs:
+            _first_generation(out).unlink(missing_ok=True)
 
 
 def shell_command(
@@ -111,11 +108,10 @@ def shell_command(
 ) -> str:
     """What `transcode` would run, ready to paste."""
     commands = [
-        shlex.join(
-            [ffmpeg.path, *transcode_args(source, outputs, pieces, threads=threads, run=number)]
-        )
-        for number in _runs(outputs)
+        shlex.join([ffmpeg.path, *args]) for args in _commands(source, outputs, pieces, threads)
     ]
+    firsts = [str(_first_generation(o)) for o, rung in outputs.items() if rung.laundered_crf]
+    commands += [shlex.join(["rm", *firsts])] if firsts else []
     # both passes need a folder of their own for what the first one tells the second
     return commands[0] if len(commands) == 1 else f'(cd "$(mktemp -d)" && {" && ".join(commands)})'
 
@@ -168,8 +164,48 @@ def verified(encode: Path, source: VideoInfo, expected: Extent) -> tuple[VideoIn
     return info, extent
 
 
-def _runs(outputs: Mapping[Path, Rung]) -> tuple[int, ...]:
-    return (1, 2) if any(rung.two_pass for rung in outputs.values()) else (0,)
+def _commands(
+    source: VideoInfo, outputs: Mapping[Path, Rung], pieces: Sequence[Piece], threads: int
+) -> list[list[str]]:
+    """Arguments of the processes that make the encodes one after another."""
+    first = {
+        _first_generation(out) if rung.laundered_crf else out: rung for out, rung in outputs.items()
+    }
+    runs = (1, 2) if any(rung.two_pass for rung in outputs.values()) else (0,)
+    commands = [
+        transcode_args(source, first, pieces, threads=threads, run=number) for number in runs
+    ]
+    return commands + [
+        _laundering_args(source, out, rung, threads)
+        for out, rung in outputs.items()
+        if rung.laundered_crf
+    ]
+
+
+def _laundering_args(source: VideoInfo, out: Path, rung: Rung, threads: int) -> list[str]:
+    """From the first generation to an encode of the source's size whose bits tell nothing of it."""
+    size = source.display_size
+    again = Rung(height_px=min(size), crf=rung.laundered_crf, gop_s=rung.gop_s)
+    encoder = encoder_settings(again, source.fps, deep=_is_deep(rung, source))
+    first = replace(source, path=_first_generation(out), is_interlaced=False)
+    stream = shown(picture(first, threads=threads), size, str(encoder["pix_fmt"]))
+    made = output(stream, out, **encoder | _file_settings(source, threads))
+    return ["-xerror", "-y", *arguments([made])]
+
+
+def _first_generation(out: Path) -> Path:
+    return out.with_name(f"{out.name}.first.part")
+
+
+def _file_settings(source: VideoInfo, threads: int) -> Settings:
+    settings: Settings = {
+        "fps_mode": "passthrough",  # never drop or repeat a frame: labels pair them by index
+        "threads": max(1, threads // _ENCODERS_BUSY),
+        "map_metadata": -1,
+        "format": "mp4",
+    }
+    # the default, a tick a frame, puts two frames in one tick where their steps vary
+    return settings | ({"enc_time_base": "1:90000"} if source.is_vfr else {})
 
 
 def _is_deep(rung: Rung, source: VideoInfo) -> bool:

@@ -1,9 +1,12 @@
-"""A labelled encode and the recipe's views -> a batch, from frames that were decoded once.
+"""A labelled encode and the recipe's views -> a batch, from videos that were decoded once.
 
-Decoding is far slower than a training step, so the frames of each encode are kept beside it as
-uint8 at display size (`.frames/` in the work folder) and mapped into memory.
+Decoding is far slower than a training step, so what the views see of each encode is kept beside it
+(`.views/` in the work folder) and mapped into memory: once without chance, for judging, and a few
+times from places drawn by chance, for learning.
 """
 
+import functools
+import gzip
 import hashlib
 import zlib
 from collections.abc import Iterator, Sequence
@@ -11,21 +14,28 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from ladder.ffmpeg import run_parallel, split_cores
-from ladder.frames import spread
+from ladder.errors import VmafError
+from ladder.ffmpeg import Ffmpeg, run_parallel, split_cores
 from ladder.probe import probe
-from vqatool.clips import as_float, read_clip
+from ladder.vmaf_log import parse_log
+from vqatool.clips import read_clip, stack
 from vqatool.groups import LabelledEncode, group_of
 from vqatool.recipes import View
+
+DRAWS = 3
+"""How many times places are drawn for learning; epochs take turns."""
+
+_WITHOUT_CHANCE = 0  # position of the views that are for judging
 
 
 class Batch(NamedTuple):
     """Views of B encodes, labels on the label's scale divided by 100, indices of their groups.
 
-    `frame_label_BT` are the labels of the frames in the views; NaN where there is none.
+    `frame_label_BT` are the labels of the single frames, NaN where they are not known.
     """
 
     views: tuple[Tensor, ...]
@@ -34,13 +44,20 @@ class Batch(NamedTuple):
     frame_label_BT: Tensor
 
 
-class CachedClips:
-    """Clips of labelled encodes, decoded once into `folder`."""
+class CachedViews:
+    """Views of labelled encodes, decoded once into `folder`."""
 
-    def __init__(self, encodes: Sequence[LabelledEncode], folder: Path, frames: int) -> None:
+    def __init__(
+        self,
+        encodes: Sequence[LabelledEncode],
+        folder: Path,
+        views: Sequence[View],
+        frames: int,
+        ffmpeg: Ffmpeg | None,
+    ) -> None:
         self.encodes = list(encodes)
-        self._frames = frames
-        self._folder = folder
+        self._views, self._frames, self._folder = list(views), frames, folder
+        self._ffmpeg = ffmpeg
         groups = group_of(encodes)
         self._group = [sorted(set(groups)).index(group) for group in groups]
 
@@ -51,7 +68,8 @@ class CachedClips:
             VideoError: an encode that was labelled can no longer be decoded.
         """
         self._folder.mkdir(parents=True, exist_ok=True)
-        missing = [encode for encode in self.encodes if not self._cache(encode).exists()]
+        last = len(self._views) - 1
+        missing = [e for e in self.encodes if not self._cache(e, last).exists()]
 
         def decode(encode: LabelledEncode) -> LabelledEncode:
             self._decode(encode)
@@ -60,52 +78,91 @@ class CachedClips:
         at_once, _ = split_cores(None)
         yield from run_parallel(decode, missing, at_once)
 
-    def clip(self, index: int) -> Tensor:
-        """(T, 3, H, W) uint8, the frames spread over the encode."""
-        pixels = np.load(self._cache(self.encodes[index]), mmap_mode="c")
-        return torch.from_numpy(pixels)
+    def seen(self, index: int) -> list[Tensor]:
+        """The views of one encode without chance, all its frames."""
+        return [torch.from_numpy(array[_WITHOUT_CHANCE]) for array in self._arrays(index)]
 
-    def batch(
-        self, indices: Sequence[int], views: Sequence[View], *, seed: int, frames: int
-    ) -> Batch:
+    def batch(self, indices: Sequence[int], *, seed: int, frames: int) -> Batch:
         """Views, labels and groups of the encodes at `indices`.
 
         Args:
             indices: into `encodes`.
-            views: of the recipe.
             seed: chooses frames and places, the same ones for all encodes of one source, so that
                 only the damage differs.
             frames: how many frames of each clip to draw.
         """
-        made = [self._views(index, views, seed, frames) for index in indices]
+        drawn = [self._drawn(index, seed, frames) for index in indices]
         chosen = [self.encodes[index] for index in indices]
         return Batch(
-            views=tuple(torch.stack(column) for column in zip(*made, strict=True)),
+            views=tuple(stack(column) for column in zip(*(v for v, _ in drawn), strict=True)),
             label_B=torch.tensor([encode.vmaf / 100 for encode in chosen]),
             group_B=torch.tensor([self._group[index] for index in indices]),
-            frame_label_BT=torch.full((len(chosen), frames), torch.nan),
+            frame_label_BT=torch.stack([labels for _, labels in drawn]) / 100,
         )
 
-    def _views(self, index: int, views: Sequence[View], seed: int, frames: int) -> list[Tensor]:
-        clip_TCHW = self.clip(index)
-        source = zlib.crc32(self.encodes[index].source.encode("utf-8", "surrogateescape"))
-        chance = torch.Generator().manual_seed(hash((seed, source)))
-        drawn = torch.randperm(len(clip_TCHW), generator=chance)[:frames].sort().values
-        clip_TCHW = clip_TCHW[drawn]
+    def _drawn(self, index: int, seed: int, frames: int) -> tuple[list[Tensor], Tensor]:
+        """The views of one encode as a step learns from them, and the labels of its frames."""
+        chance = torch.Generator().manual_seed(hash((seed, _mark(self.encodes[index].source))))
+        draw = 1 + int(torch.randint(DRAWS, (), generator=chance))
+        times = torch.randperm(self._frames, generator=chance)[:frames].sort().values
         is_mirrored = bool(torch.rand((), generator=chance) < 0.5)
-        made = [as_float(view(clip_TCHW, generator=chance)) for view in views]
-        return [view.flip(-1) for view in made] if is_mirrored else made
+        views = [
+            _some_frames(torch.from_numpy(array[draw]), times, is_mirrored)
+            for array in self._arrays(index)
+        ]
+        return views, torch.from_numpy(self._frame_labels(index))[times]
+
+    def _arrays(self, index: int) -> list[npt.NDArray[np.generic]]:
+        """(1 + draws, ...) of each view."""
+        encode = self.encodes[index]
+        numbers = range(len(self._views))
+        return [np.load(self._cache(encode, number), mmap_mode="c") for number in numbers]
+
+    @functools.cache  # noqa: B019 - lives as long as the training does
+    def _frame_labels(self, index: int) -> npt.NDArray[np.float32]:
+        """(T,) label of each frame of the views, NaN where libvmaf's log is gone."""
+        encode = self.encodes[index]
+        try:
+            log = parse_log(gzip.decompress(encode.log.read_bytes()).decode())
+            labels = np.asarray(log.metrics[encode.metric], np.float32)
+        except (OSError, KeyError, VmafError):
+            labels = np.full(1, np.nan, np.float32)
+        middles = (np.arange(self._frames) + 0.5) / self._frames
+        return np.take(labels, (middles * len(labels)).astype(int))
 
     def _decode(self, encode: LabelledEncode) -> None:
-        info = probe(encode.path)
-        clip = read_clip(info, spread(0, info.duration_s, self._frames), encode.display)
-        part = self._cache(encode).with_suffix(".part")
-        with part.open("wb") as file:
-            np.save(file, clip.contiguous().numpy())
-        part.replace(self._cache(encode))
+        clip = read_clip(probe(encode.path), self._frames, encode.display, ffmpeg=self._ffmpeg)
+        chances = [
+            torch.Generator().manual_seed(hash((d, _mark(encode.source)))) for d in range(DRAWS)
+        ]
+        for number, view in enumerate(self._views):
+            seen = [view(clip, generator=chance) for chance in (None, *chances)]
+            path = self._cache(encode, number)
+            with path.with_suffix(".part").open("wb") as file:
+                np.save(file, torch.stack(seen).numpy())
+            path.with_suffix(".part").replace(path)
 
-    def _cache(self, encode: LabelledEncode) -> Path:
+    def _cache(self, encode: LabelledEncode, number: int) -> Path:
+        """Where view `number` of `encode` is kept; the last one is written last."""
         facts = encode.path.stat()
         known = (str(encode.path), facts.st_size, facts.st_mtime_ns, encode.display, self._frames)
-        name = hashlib.blake2b(repr(known).encode(), digest_size=12).hexdigest()
-        return self._folder / f"{name}.npy"
+        ways = [_described(view) for view in self._views]
+        mark = hashlib.blake2b(repr((known, ways, DRAWS)).encode(), digest_size=12).hexdigest()
+        return self._folder / f"{mark}-{number}.npy"
+
+
+def _some_frames(view: Tensor, times: Tensor, is_mirrored: bool) -> Tensor:
+    if view.ndim == 1:  # no pixels
+        return view
+    return view[times].flip(-1) if is_mirrored else view[times]
+
+
+def _described(view: View) -> str:
+    """The same text for the same view in every process."""
+    if isinstance(view, functools.partial):
+        return f"{view.func.__name__} {sorted(view.keywords.items())}"
+    return getattr(view, "__name__", repr(view))
+
+
+def _mark(source: str) -> int:
+    return zlib.crc32(source.encode("utf-8", "surrogateescape"))

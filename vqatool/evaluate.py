@@ -1,122 +1,132 @@
-"""Predictions of a model against the labels of a work folder: overall, inside groups, per codec."""
+"""Predictions of a model against the labels of a work folder: its figures, tables and pictures."""
 
-import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import NamedTuple
 
+import numpy as np
 import pandas as pd
 
 from ladder.errors import LadderError
-from ladder.frames import spread
 from ladder.probe import probe
-from vqatool.clips import read_clip
+from vqatool.baselines import BASELINES, baseline_predictions
+from vqatool.embedding import Similarity, similarity
 from vqatool.groups import LabelledEncode
-from vqatool.metrics import Agreement, agreement
+from vqatool.judge import MODEL, Figures, Judge, group_of
+from vqatool.metrics import Values
+from vqatool.plots import draw_features, draw_scatter
 from vqatool.predict import Predictor
 
 OnFailed = Callable[[LabelledEncode, str], None]
 """Told an encode that has no prediction, and why."""
 
+_ENDINGS = (".csv", "-figures.csv", ".png", "-features.png")
+
+
+class Prediction(NamedTuple):
+    """What a model says of one encode: a score, 0 to 100, and the features (D,) it came from."""
+
+    encode: LabelledEncode
+    score: float
+    feature_D: Values
+
 
 @dataclass(frozen=True)
-class SetAgreement:
-    """The agreement on one set: `kind` is `all`, `rung` or `codec`, `name` which one."""
+class Evaluation:
+    """Predictions of N encodes beside those of the baselines, and what was found of them."""
 
-    kind: str
-    name: str
-    agreement: Agreement
+    predictions: Sequence[Prediction]
+    baselines: dict[str, Values]
+    figures: list[Figures]
+    similarity: Similarity
 
 
 def predict_labelled(
     encodes: Sequence[LabelledEncode], predictor: Predictor, on_failed: OnFailed
-) -> Iterator[tuple[LabelledEncode, float]]:
-    """Each encode with its predicted score, judged at its source's size as in training.
+) -> Iterator[Prediction]:
+    """Each encode with its prediction, judged at its source's size as in training.
 
     One that cannot be decoded is left out, and `on_failed` is told the reason.
     """
     for encode in encodes:
         try:
-            info = probe(encode.path)
-            times_s = spread(0, info.duration_s, predictor.card.clip_frames)
-            views = predictor.see(read_clip(info, times_s, encode.display))
+            views = predictor.look_at(probe(encode.path), encode.display)
         except LadderError as error:
             on_failed(encode, str(error))
         except (OSError, ValueError) as error:
             # what a damaged file can still make the decoder say
             on_failed(encode, f"{encode.path}: {error!r}")
         else:
-            yield encode, predictor.score([views])[0]
+            (score,), (feature_D,) = predictor.score_with_features([views])
+            yield Prediction(encode, score, feature_D.numpy().astype(np.float64))
 
 
-def judge(predictions: Sequence[tuple[LabelledEncode, float]]) -> list[SetAgreement]:
-    """Agreement over all encodes, inside each bitrate group, and for each codec."""
-    found = [SetAgreement("all", "all", _agreement(predictions))]
-    ways: dict[str, Callable[[LabelledEncode], str]] = {
-        "rung": lambda encode: encode.rung,
-        "codec": lambda encode: encode.codec,
-    }
-    for kind, name_of in ways.items():
-        for name in sorted({name_of(encode) for encode, _ in predictions}):
-            members = [pair for pair in predictions if name_of(pair[0]) == name]
-            found.append(SetAgreement(kind, name, _agreement(members)))
-    return found
+def evaluate(
+    predictions: Sequence[Prediction],
+    training: Sequence[LabelledEncode],
+    *,
+    band: float,
+    seed: int = 0,
+) -> Evaluation:
+    """All figures of some predictions, the baselines' beside them.
+
+    Args:
+        predictions: at least one.
+        training: what the regression baseline learns from; none: see `baseline_predictions`.
+        band: the model's own 90 % band, label points to either side.
+        seed: of the bootstrap over sources.
+    """
+    encodes = [one.encode for one in predictions]
+    baselines = baseline_predictions(encodes, training)
+    scores = {MODEL: np.array([one.score for one in predictions])}
+    judge = Judge(encodes, scores | baselines, seed=seed)
+    groups, sources = [group_of(one) for one in encodes], [one.source for one in encodes]
+    alike = similarity(np.array([one.feature_D for one in predictions]), groups, sources)
+    figures = [*judge.figures(), judge.coverage(band), *judge.likeness(alike)]
+    return Evaluation(predictions, baselines, figures, alike)
 
 
-def mean_in_group_srcc(found: Sequence[SetAgreement]) -> float:
-    """Mean SRCC inside the bitrate groups that have one; NaN if none has."""
-    values = [
-        one.agreement.srcc
-        for one in found
-        if one.kind == "rung" and math.isfinite(one.agreement.srcc)
-    ]
-    return sum(values) / len(values) if values else math.nan
-
-
-def write_evaluation(
-    predictions: Sequence[tuple[LabelledEncode, float]], found: Sequence[SetAgreement], stem: Path
-) -> list[Path]:
-    """`STEM.csv` (agreement), `STEM-predictions.csv` (every encode) and `STEM.png` (a scatter)."""
-    paths = [stem.with_name(stem.name + end) for end in (".csv", "-predictions.csv", ".png")]
+def write_evaluation(evaluation: Evaluation, stem: Path) -> list[Path]:
+    """`STEM.csv` (every encode), `STEM-figures.csv` (every set) and two pictures."""
+    paths = [stem.with_name(stem.name + end) for end in _ENDINGS]
     stem.parent.mkdir(parents=True, exist_ok=True)
-    table = pd.DataFrame(
-        {"set": one.kind, "name": one.name, **asdict(one.agreement)} for one in found
-    )
-    table.round(4).to_csv(paths[0], index=False)
-    rows = pd.DataFrame(
-        {
-            "encode_path": str(encode.path),
-            "source": encode.source,
-            "rung": encode.rung,
-            "codec": encode.codec,
-            "bitrate_kbps": encode.bitrate_kbps,
-            "vmaf": encode.vmaf,
-            "score": score,
-        }
-        for encode, score in predictions
-    )
     # paths and sources need not be valid UTF-8
-    rows.round(4).to_csv(paths[1], index=False, errors="surrogateescape")
-    _draw(rows, found[0].agreement, paths[2])
+    table = _predictions_table(evaluation)
+    table.round(4).to_csv(paths[0], index=False, errors="surrogateescape")
+    figures = pd.DataFrame(asdict(one) for one in evaluation.figures)
+    figures["groups"] = figures["groups"].astype("Int64")
+    figures.round(4).to_csv(paths[1], index=False, errors="surrogateescape")
+    _draw(evaluation, paths[2], paths[3])
     return paths
 
 
-def _agreement(predictions: Sequence[tuple[LabelledEncode, float]]) -> Agreement:
-    return agreement([score for _, score in predictions], [e.vmaf for e, _ in predictions])
+def _predictions_table(evaluation: Evaluation) -> pd.DataFrame:
+    table = pd.DataFrame(
+        {
+            "encode_path": str(one.encode.path),
+            "source": one.encode.source,
+            "rung": one.encode.rung,
+            "codec": one.encode.codec,
+            "bitrate_kbps": one.encode.bitrate_kbps,
+            "vmaf": one.encode.vmaf,
+            "score": one.score,
+            "height_px": one.encode.height_px,
+            "rate_mode": one.encode.rate_mode,
+        }
+        for one in evaluation.predictions
+    )
+    for name in BASELINES:
+        table[f"baseline_{name}"] = evaluation.baselines[name]
+    return table
 
 
-def _draw(rows: pd.DataFrame, overall: Agreement, path: Path) -> None:
-    # drawing takes a second to import, which only this needs
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(6, 6), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
-    axes.plot([0, 100], [0, 100], color="0.8", zorder=0)
-    for codec, members in rows.groupby("codec"):
-        axes.scatter(members["score"], members["vmaf"], s=14, alpha=0.7, label=str(codec))
-    axes.set(xlim=(0, 100), ylim=(0, 100), xlabel="predicted score", ylabel="VMAF", aspect="equal")
-    axes.set_title(f"SRCC {overall.srcc:.3f}, PLCC {overall.plcc:.3f}, {overall.count} encodes")
-    axes.legend(loc="upper left", frameon=False)
-    figure.savefig(path, dpi=120)
+def _draw(evaluation: Evaluation, scatter: Path, features: Path) -> None:
+    encodes = [one.encode for one in evaluation.predictions]
+    score_N = np.array([one.score for one in evaluation.predictions])
+    label_N = np.array([encode.vmaf for encode in encodes])
+    overall, codecs = evaluation.figures[0], [encode.codec for encode in encodes]
+    draw_scatter(score_N, label_N, codecs, overall, scatter)
+    feature_ND = np.array([one.feature_D for one in evaluation.predictions])
+    groups = [group_of(encode) for encode in encodes]
+    draw_features(feature_ND, groups, label_N, evaluation.similarity, features)

@@ -5,9 +5,8 @@ from collections.abc import Generator, Iterator
 from typing import NamedTuple
 
 from vqatool.ahead import made_ahead
-from vqatool.dataset import Batch, CachedClips
+from vqatool.dataset import Batch, CachedViews
 from vqatool.groups import balanced_batches
-from vqatool.recipes import Recipe
 
 _MOST_THREADS = 4  # each of them reads and cuts tens of megabytes
 
@@ -28,8 +27,7 @@ class Feed:
 
     def __init__(
         self,
-        clips: CachedClips,
-        recipe: Recipe,
+        clips: CachedViews,
         *,
         sources: int,
         rungs: int,
@@ -39,7 +37,7 @@ class Feed:
         process: int,
         processes: int,
     ) -> None:
-        self._clips, self._recipe, self._frames, self._seed = clips, recipe, frames, seed
+        self._clips, self._frames, self._seed = clips, frames, seed
         self._sources, self._rungs = sources, rungs
         self._process, self._processes = process, processes
         self._epochs = [self._epoch(epoch) for epoch in range(epochs)]
@@ -69,6 +67,4 @@ class Feed:
 
     def _made(self, place: Place) -> tuple[Place, Batch]:
         seed = hash((self._seed, place.epoch, place.number))
-        return place, self._clips.batch(
-            place.indices, self._recipe.views, seed=seed, frames=self._frames
-        )
+        return place, self._clips.batch(place.indices, seed=seed, frames=self._frames)

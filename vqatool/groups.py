@@ -18,7 +18,9 @@ from scipy.optimize import linear_sum_assignment
 
 from ladder.label import labels_table
 from ladder.plan import encodes_table
-from ladder.tables import EncodeRow
+from ladder.tables import EncodeRow, LabelRow
+from ladder.vmaf_log import log_path
+from ladder.vmaf_models import metric_of
 from vqatool.errors import TrainingDataError
 
 SPLITS_FILE = "splits.csv"
@@ -30,7 +32,10 @@ _BANDS_PER_OCTAVE = 2
 
 @dataclass(frozen=True, kw_only=True)
 class LabelledEncode:
-    """One encode with its label (VMAF, 0 to 100) and its source's size, which it is judged at."""
+    """One encode with its label (VMAF, 0 to 100) and its source's size, which it is judged at.
+
+    `height_px` is the coded picture's short side, as a rung has it; `rate_mode` is the rung's.
+    """
 
     path: Path
     source: str
@@ -39,6 +44,11 @@ class LabelledEncode:
     vmaf: float
     display: tuple[int, int]
     bitrate_kbps: float
+    height_px: int
+    rate_mode: str
+    fps: float
+    log: Path = Path()  # libvmaf's figures of every frame
+    metric: str = ""  # the name of the label among them
 
 
 def read_labelled(folder: Path) -> list[LabelledEncode]:
@@ -50,7 +60,7 @@ def read_labelled(folder: Path) -> list[LabelledEncode]:
     encodes = {row.key: row for row in encodes_table(folder).rows() if row.status == "ok"}
     labels = [row for row in labels_table(folder).rows() if row.status == "ok"]
     labelled = [
-        _labelled(folder, encodes[row.key], row.vmaf)
+        _labelled(folder, encodes[row.key], row, row.vmaf)
         for row in labels
         if row.key in encodes and row.vmaf is not None
     ]
@@ -111,6 +121,12 @@ def labelled_of(folder: Path, side: str | None) -> list[LabelledEncode]:
             "run `vqatool train` to make it, or choose --split all"
         )
     return members
+
+
+def training_side(folder: Path) -> list[LabelledEncode]:
+    """The labelled encodes that the split puts on the training side; none without a split."""
+    split = _read_split(folder / SPLITS_FILE)
+    return [encode for encode in read_labelled(folder) if split.get(encode.source) == TRAIN]
 
 
 def group_of(encodes: Sequence[LabelledEncode]) -> list[str]:
@@ -224,7 +240,7 @@ def _by(members: Iterable[int], keys: Sequence[str]) -> Mapping[str, list[int]]:
     return found
 
 
-def _labelled(folder: Path, row: EncodeRow, vmaf: float) -> LabelledEncode:
+def _labelled(folder: Path, row: EncodeRow, label: LabelRow, vmaf: float) -> LabelledEncode:
     return LabelledEncode(
         path=folder / row.encode_path,
         source=row.source,
@@ -233,6 +249,11 @@ def _labelled(folder: Path, row: EncodeRow, vmaf: float) -> LabelledEncode:
         vmaf=vmaf,
         display=(row.display_width_px or 0, row.display_height_px or 0),
         bitrate_kbps=row.bitrate_kbps or 0.0,
+        height_px=min(row.width_px or 0, row.height_px or 0),
+        rate_mode=row.rate_mode,
+        fps=float(row.fps or 0),
+        log=log_path(folder, row.encode_path),
+        metric=metric_of(label.vmaf_model),
     )
 
 

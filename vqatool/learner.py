@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from vqatool.checkpoint import Card, Checkpoint
 from vqatool.curves import CourseTable, draw_course
-from vqatool.dataset import Batch, CachedClips
+from vqatool.dataset import Batch, CachedViews
 from vqatool.device import device_named, fast_precision
 from vqatool.feed import Feed, Place
 from vqatool.methods import Method
@@ -92,8 +92,8 @@ class Learner:
     def __init__(
         self,
         config: TrainConfig,
-        clips: CachedClips,
-        val_clips: CachedClips,
+        clips: CachedViews,
+        val_clips: CachedViews,
         init: Checkpoint | None,
         accelerator: Accelerator,
         out: Path,
@@ -111,7 +111,6 @@ class Learner:
         self._average: QualityModel = copy.deepcopy(model).to(accelerator.device)
         self._feed = Feed(
             clips,
-            self._recipe,
             sources=config.sources,
             rungs=config.rungs,
             frames=config.step_frames,
@@ -245,8 +244,7 @@ class Learner:
         return True
 
     def _judged(self) -> tuple[list[float], list[float]]:
-        views, device = self._recipe.views, self._accelerator.device
-        return judge(self._average, self._val_clips, views, device)
+        return judge(self._average, self._val_clips, self._accelerator.device)
 
     def _bare_model(self) -> nn.Module:
         model: nn.Module = self._accelerator.unwrap_model(self._model)

@@ -1,5 +1,6 @@
 """Stages run with their progress on the terminal; what is said goes to stderr, results do not."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,11 +14,14 @@ from ladder.plan import LadderPlan
 from ladder.spread import ladder_rounds
 from ladder.tables import EncodeRow, LabelRow
 from vqatool.errors import TrainingDataError
-from vqatool.progress import WorkProgress
+from vqatool.progress import StepProgress, WorkProgress
 from vqatool.terminal import console, say
 
 if TYPE_CHECKING:  # torch takes seconds to load, and stages 1 and 2 need none
+    from vqatool.checkpoint import Checkpoint
+    from vqatool.evaluate import Prediction
     from vqatool.groups import LabelledEncode
+    from vqatool.learner import Progress, TrainConfig
     from vqatool.predict import Predictor
     from vqatool.score import ReportRow, ScoreOptions
 
@@ -82,6 +86,37 @@ def _labelled(
     return rows
 
 
+def run_training(
+    folder: Path, out: Path, config: "TrainConfig", init: "Checkpoint | None", device: str
+) -> "Checkpoint":
+    """Stage 4; the model in `out`."""
+    from vqatool.train import train
+
+    with StepProgress(console(), "training") as progress:
+
+        def show(now: "Progress") -> None:
+            progress.show("training", now.step, now.steps, _note(now))
+
+        return train(
+            folder,
+            out,
+            config,
+            init=init,
+            device=device,
+            on_progress=show,
+            on_decoded=lambda done, total: progress.show("decoding", done, total),
+        )
+
+
+def _note(now: "Progress") -> str:
+    loss = f"loss {sum(now.terms.values()):.3f}"
+    if now.found is None:
+        return loss
+    inside = now.found.in_group_srcc
+    groups = "" if math.isnan(inside) else f" ({inside:.3f} in groups)"
+    return f"{loss}, val SRCC {now.found.srcc:.3f}{groups}, {now.data_wait_share:.0%} data wait"
+
+
 def run_score(
     videos: Sequence[Path],
     predictor: "Predictor",
@@ -106,7 +141,7 @@ def run_score(
 
 def run_predict(
     encodes: "Sequence[LabelledEncode]", predictor: "Predictor"
-) -> "tuple[list[tuple[LabelledEncode, float]], list[str]]":
+) -> "tuple[list[Prediction], list[str]]":
     """Predictions of the encodes that can be decoded, and the reasons why others cannot."""
     from vqatool.evaluate import predict_labelled
 
@@ -119,9 +154,9 @@ def run_predict(
             reasons.append(reason)
 
         predictions = []
-        for encode, score in predict_labelled(encodes, predictor, leave_out):
-            progress.done(str(encode.path))
-            predictions.append((encode, score))
+        for prediction in predict_labelled(encodes, predictor, leave_out):
+            progress.done(str(prediction.encode.path))
+            predictions.append(prediction)
     if not predictions:
         raise TrainingDataError(
             f"none of the {len(encodes)} labelled encodes can be decoded; the first: {reasons[0]}"

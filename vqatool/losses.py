@@ -73,11 +73,7 @@ def group_contrast_loss(
     Anchors are the videos that have both. All three are log(1 + |N|) for equal features and near 0
     for clean clusters.
 
-    Args:
-        features_BD: of any length; only their directions count.
-        group_B: group of each video.
-        temperature: above 0; the smaller, the more the nearest negatives count.
-        contrast: which of the three.
+    The smaller the temperature, the more the nearest negatives count.
     """
     unit_BD = F.normalize(features_BD, dim=1)
     similarity_BB = unit_BD @ unit_BD.T / temperature

@@ -17,7 +17,7 @@ _FEWEST_FOR_CURVE = 5  # four parameters go through any four points
 
 @dataclass(frozen=True, kw_only=True)
 class Agreement:
-    """The four figures of one set; NaN where there are fewer than three values or no spread.
+    """The four figures of one set; NaN with fewer than three values, no spread, or a NaN in it.
 
     `srcc` and `krcc` are rank correlations (Spearman, Kendall); `plcc` and `rmse` are taken after
     the four-parameter logistic, `rmse` in label points.
@@ -32,23 +32,32 @@ class Agreement:
 
 def agreement(predictions: Sequence[float] | Values, labels: Sequence[float] | Values) -> Agreement:
     """How well `predictions` agree with `labels`, both one value a video."""
+    return agreement_and_fit(predictions, labels)[0]
+
+
+def agreement_and_fit(
+    predictions: Sequence[float] | Values, labels: Sequence[float] | Values
+) -> tuple[Agreement, Values]:
+    """The agreement, and the predictions after the logistic; NaN where there is none."""
     predicted, actual = np.asarray(predictions, float), np.asarray(labels, float)
-    if len(predicted) < _FEWEST or np.ptp(predicted) == 0 or np.ptp(actual) == 0:
+    if len(predicted) < _FEWEST or not _has_spread(predicted) or not _has_spread(actual):
         nan = math.nan
-        return Agreement(count=len(predicted), srcc=nan, krcc=nan, plcc=nan, rmse=nan)
+        nothing = Agreement(count=len(predicted), srcc=nan, krcc=nan, plcc=nan, rmse=nan)
+        return nothing, np.full(len(predicted), nan)
     fitted = logistic_fit(predicted, actual)
-    return Agreement(
+    found = Agreement(
         count=len(predicted),
         srcc=srcc(predicted, actual),
         krcc=float(stats.kendalltau(predicted, actual).statistic),
         plcc=float(np.corrcoef(fitted, actual)[0, 1]),
         rmse=float(np.sqrt(np.mean((fitted - actual) ** 2))),
     )
+    return found, fitted
 
 
 def srcc(predictions: Sequence[float] | Values, labels: Sequence[float] | Values) -> float:
-    """Spearman's rank correlation; NaN where one side has no spread or fewer than two values."""
-    if len(predictions) < 2 or np.ptp(predictions) == 0 or np.ptp(labels) == 0:
+    """Spearman's rank correlation; NaN where one side has no spread or is NaN somewhere."""
+    if not _has_spread(predictions) or not _has_spread(labels):
         return math.nan
     return float(stats.spearmanr(predictions, labels).statistic)
 
@@ -73,6 +82,10 @@ def logistic_fit(predictions: Values, labels: Values) -> Values:
     curve = _logistic(predictions, *found)
     is_better = np.square(curve - labels).sum() <= np.square(line - labels).sum()
     return np.asarray(curve if is_better else line, dtype=np.float64)
+
+
+def _has_spread(values: Sequence[float] | Values) -> bool:
+    return len(values) > 0 and bool(np.ptp(values) > 0)
 
 
 def _logistic(x: Values, top: float, bottom: float, middle: float, width: float) -> Values:

@@ -1,4 +1,4 @@
-"""How weights move: which of them decay, the learning rate's course, the running average."""
+"""What every training here does alike: parameter groups, a schedule, a running average."""
 
 import math
 from typing import Any
@@ -16,7 +16,7 @@ def decayed_apart(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]
 
 
 def warmth(step: int, steps: int, warmup_share: float) -> float:
-    """Share of the peak learning rate at this step: a linear warm-up, then half a cosine."""
+    """Share of the learning rate at `step` of `steps`: a linear warm-up, then half a cosine."""
     warmup = max(1, round(warmup_share * steps))
     if step < warmup:
         return (step + 1) / warmup
@@ -26,7 +26,7 @@ def warmth(step: int, steps: int, warmup_share: float) -> float:
 
 @torch.no_grad()
 def follow(average: nn.Module, model: nn.Module, step: int, decay: float) -> None:
-    """Move the running average towards the model after `step` steps, faster in the first ones."""
-    kept_share = min(decay, (1 + step) / (10 + step))
+    """Move the running average of the weights towards the model, faster in the first steps."""
+    decay = min(decay, (1 + step) / (10 + step))
     for kept, new in zip(average.parameters(), model.parameters(), strict=True):
-        kept.lerp_(new, 1 - kept_share)
+        kept.lerp_(new, 1 - decay)

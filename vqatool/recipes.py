@@ -8,6 +8,7 @@ from typing import Any, Protocol, assert_never
 import torch
 from torch import Tensor
 
+from vqatool.clips import Clip
 from vqatool.losses import (
     ByLabel,
     Contrast,
@@ -18,17 +19,27 @@ from vqatool.losses import (
     rank_loss,
 )
 from vqatool.methods import Method
-from vqatool.models.coarse_to_fine import CoarseToFine, CoarseToFineConfig
+from vqatool.models.coarse_to_fine import CoarseToFine, CoarseToFineConfig, StreamLayout
 from vqatool.models.quality import Quality, QualityModel
+from vqatool.stream import STEP_ORIGIN, StreamFacts
 from vqatool.views.fragments import fragments
+from vqatool.views.stream import stream_vector
 
-GRID, PATCH = 2, 64
+STREAM_LAYOUT = StreamLayout(
+    width=len(StreamFacts._fields),
+    log2_step=StreamFacts._fields.index("step_inter"),
+    has_step=StreamFacts._fields.index("has_step"),
+    step_origin=STEP_ORIGIN,
+)
 
 
 class View(Protocol):
-    """A clip (T, C, H, W) of any dtype -> one model input; None for the generator: no chance."""
+    """A clip -> one model input; None for the generator: no chance.
 
-    def __call__(self, clip_TCHW: Tensor, *, generator: torch.Generator | None) -> Tensor: ...
+    Pixels come out as uint8 (T, C, h, w), everything else as a float vector (F,).
+    """
+
+    def __call__(self, clip: Clip, *, generator: torch.Generator | None) -> Tensor: ...
 
 
 class Loss(Protocol):
@@ -71,6 +82,11 @@ class Recipe:
     loss: Loss
     shape: Mapping[str, Any]
 
+    @property
+    def reads_stream(self) -> bool:
+        """Whether the stream's headers have to be read, which takes ffmpeg."""
+        return stream_vector in self.views
+
 
 def recipe_for(
     method: Method, shape: Mapping[str, Any] | None = None, weights: LossWeights | None = None
@@ -85,9 +101,10 @@ def recipe_for(
     match method:
         case Method.COARSE_TO_FINE:
             config = CoarseToFineConfig(**(shape or {}))
+            pixels = partial(fragments, grid=config.grid, patch=config.patch)
             return Recipe(
-                views=(partial(fragments, grid=GRID, patch=PATCH),),
-                build=lambda: CoarseToFine(config, side_px=GRID * PATCH),
+                views=(pixels, stream_vector) if config.has_stream else (pixels,),
+                build=lambda: CoarseToFine(config, STREAM_LAYOUT),
                 loss=partial(coarse_to_fine_loss, weights or LossWeights()),
                 shape=asdict(config),
             )

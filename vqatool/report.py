@@ -1,6 +1,5 @@
 """Stage 6: rows -> what people read in a terminal."""
 
-import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -10,7 +9,6 @@ from ladder.tables import LabelRow
 from vqatool.terminal import shown
 
 if TYPE_CHECKING:  # torch takes seconds to load, and the summary of labels needs none
-    from vqatool.evaluate import SetAgreement
     from vqatool.score import ReportRow
 
 
@@ -40,24 +38,6 @@ def missed_gate(rows: "Sequence[ReportRow]", fail_under: float | None) -> "list[
     return [row for row in rows if row.score is not None and row.score < fail_under]
 
 
-def evaluation_summary(found: "Sequence[SetAgreement]", in_group_srcc: float) -> Table:
-    """Agreement overall, inside each bitrate group and for each codec."""
-    table = Table(title="agreement with VMAF", title_justify="left")
-    for heading in ("set", "encodes", "SRCC", "KRCC", "PLCC", "RMSE"):
-        table.add_column(heading, justify="left" if heading == "set" else "right")
-    for before, one in zip([None, *found], found, strict=False):
-        if before and before.kind != one.kind:
-            table.add_section()
-        figures = one.agreement
-        name = "all" if one.kind == "all" else f"{one.kind} {one.name}"
-        values = (figures.srcc, figures.krcc, figures.plcc)
-        rmse = _figure(figures.rmse, 1)
-        table.add_row(name, str(figures.count), *(_figure(value, 3) for value in values), rmse)
-    table.add_section()
-    table.add_row("mean inside a rung", "", _figure(in_group_srcc, 3), "", "", "")
-    return table
-
-
 def label_summary(labels: Sequence[LabelRow]) -> Table:
     """Mean VMAF of each rung and the range over its sources."""
     table = Table(title="VMAF by rung", title_justify="left")
@@ -84,7 +64,3 @@ def _remark(row: "ReportRow", fail_under: float | None) -> str:
 
 def _first_line(text: str) -> str:
     return text.splitlines()[0] if text else ""
-
-
-def _figure(value: float, digits: int) -> str:
-    return f"{value:.{digits}f}" if math.isfinite(value) else "-"

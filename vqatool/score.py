@@ -14,10 +14,9 @@ from torch import Tensor
 
 from ladder.errors import LadderError
 from ladder.ffmpeg import split_cores
-from ladder.frames import display_size, require_whole, spread
+from ladder.frames import display_size, require_whole
 from ladder.probe import VideoInfo, probe
 from ladder.tables import Table
-from vqatool.clips import read_clip
 from vqatool.errors import ReportError
 from vqatool.predict import Predictor
 
@@ -170,8 +169,8 @@ def _look_at(path: Path, predictor: Predictor, options: ScoreOptions) -> _Seen:
         row = _with_facts(row, info)
         require_whole(info)
         segments = [
-            (start_s, predictor.see(read_clip(info, times_s, options.display)))
-            for start_s, times_s in _segments(info, options, predictor.card.clip_frames)
+            (at_s, predictor.look_at(info, options.display, start_s=at_s, length_s=length_s))
+            for at_s, length_s in _segments(info, options)
         ]
     except FileNotFoundError:
         return _Seen(_failed(row, "missing", f"{path} is not a file"), ())
@@ -203,14 +202,11 @@ def _scored(seen: _Seen, predictor: Predictor) -> ReportRow:
     )
 
 
-def _segments(
-    info: VideoInfo, options: ScoreOptions, frames: int
-) -> Iterator[tuple[float, list[float]]]:
-    """(start, times of frames) of equal parts of about `segment_s` seconds."""
+def _segments(info: VideoInfo, options: ScoreOptions) -> Iterator[tuple[float, float]]:
+    """(start, length) of equal parts of about `segment_s` seconds."""
     count = _segment_count(info.duration_s, options)
     length_s = info.duration_s / count
-    for index in range(count):
-        yield index * length_s, spread(index * length_s, length_s, frames)
+    return ((index * length_s, length_s) for index in range(count))
 
 
 def _segment_count(duration_s: float, options: ScoreOptions) -> int:

@@ -7,15 +7,20 @@ from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 
+from accelerate import Accelerator
+
+from ladder.ffmpeg import find_ffmpeg
 from ladder.label import labels_table
 from ladder.tables import work_lock
 from vqatool.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from vqatool.dataset import CachedClips
+from vqatool.dataset import CachedViews
 from vqatool.errors import CheckpointError, TrainingDataError
 from vqatool.groups import TRAIN, VAL, LabelledEncode, read_labelled, split_by_source
 from vqatool.learner import Learner, OnProgress, TrainConfig, accelerator_on
+from vqatool.methods import Method
+from vqatool.recipes import Recipe, recipe_for
 
-FRAMES_FOLDER = ".frames"
+VIEWS_FOLDER = ".views"
 
 _MOST_NAMED = 5
 
@@ -53,9 +58,33 @@ def train(
         CheckpointError: `init` is of another method.
     """
     _require_fit(config, init)
-    encodes, label = read_labelled(folder), _label_name(folder)
-    _require_files(folder, encodes)
     accelerator = accelerator_on(device)
+    prepared = _prepare(folder, out, config, init, accelerator, on_decoded)
+    if isinstance(prepared, Checkpoint):
+        return prepared
+    clips, fingerprint = prepared
+    learner = Learner(config, *clips, init, accelerator, out, fingerprint)
+    learner.learn(on_progress if accelerator.is_main_process else lambda progress: None)
+    checkpoint = learner.checkpoint(_label_name(folder))
+    if accelerator.is_main_process:
+        save_checkpoint(checkpoint, out)
+        learner.state_path.unlink(missing_ok=True)
+    accelerator.wait_for_everyone()
+    return load_checkpoint(out)
+
+
+def _prepare(
+    folder: Path,
+    out: Path,
+    config: TrainConfig,
+    init: Checkpoint | None,
+    accelerator: Accelerator,
+    on_decoded: OnDecoded,
+) -> Checkpoint | tuple[tuple[CachedViews, CachedViews], str]:
+    """What to learn from, to judge by, and the training's fingerprint; the model if it is done."""
+    encodes = read_labelled(folder)
+    _label_name(folder)  # of one model, or it ends here
+    _require_files(folder, encodes)
     # the first process prepares the folder, so the others find nothing to write
     with (
         accelerator.main_process_first(),
@@ -66,27 +95,33 @@ def train(
         )
         fingerprint = _fingerprint(config, encodes, split, init)
         finished = _finished(out, fingerprint)
-        clips = _clips(folder, encodes, split, config.clip_frames)
-        if not finished:
-            _decode(clips, on_decoded)
-    if finished:
-        return finished
-    learner = Learner(config, *clips, init, accelerator, out, fingerprint)
-    learner.learn(on_progress if accelerator.is_main_process else lambda progress: None)
-    checkpoint = learner.checkpoint(label)
-    if accelerator.is_main_process:
-        save_checkpoint(checkpoint, out)
-        learner.state_path.unlink(missing_ok=True)
-    accelerator.wait_for_everyone()
-    return load_checkpoint(out)
+        if finished:
+            return finished
+        recipe = recipe_for(Method(config.method), init.card.shape if init else config.shape)
+        clips = _clips(folder, encodes, split, recipe, config.clip_frames)
+        _decode(clips, on_decoded)
+    return clips, fingerprint
 
 
 def _clips(
-    folder: Path, encodes: Sequence[LabelledEncode], split: dict[str, str], frames: int
-) -> tuple[CachedClips, CachedClips]:
+    folder: Path,
+    encodes: Sequence[LabelledEncode],
+    split: dict[str, str],
+    recipe: Recipe,
+    frames: int,
+) -> tuple[CachedViews, CachedViews]:
     """Those to train on and those to judge by."""
-    sides = ([e for e in encodes if split[e.source] == side] for side in (TRAIN, VAL))
-    train_clips, val_clips = (CachedClips(e, folder / FRAMES_FOLDER, frames) for e in sides)
+    ffmpeg = find_ffmpeg() if recipe.reads_stream else None
+    train_clips, val_clips = (
+        CachedViews(
+            [e for e in encodes if split[e.source] == side],
+            folder / VIEWS_FOLDER,
+            recipe.views,
+            frames,
+            ffmpeg,
+        )
+        for side in (TRAIN, VAL)
+    )
     return train_clips, val_clips
 
 
@@ -110,7 +145,7 @@ def _require_files(folder: Path, encodes: Sequence[LabelledEncode]) -> None:
         )
 
 
-def _decode(clips: Sequence[CachedClips], on_decoded: OnDecoded) -> None:
+def _decode(clips: Sequence[CachedViews], on_decoded: OnDecoded) -> None:
     total = sum(len(side.encodes) for side in clips)
     ready: Iterator[LabelledEncode] = (e for side in clips for e in side.decode_missing())
     for done, _ in enumerate(ready, 1):

@@ -7,12 +7,11 @@ from dataclasses import asdict, dataclass
 import numpy as np
 import torch
 
-from vqatool.dataset import CachedClips
+from vqatool.dataset import CachedViews
 from vqatool.groups import group_of
 from vqatool.metrics import Agreement, agreement
 from vqatool.models.quality import QualityModel
-from vqatool.predict import score_views, see
-from vqatool.recipes import View
+from vqatool.predict import score_views
 
 _BAND_SHARE = 0.9
 
@@ -38,14 +37,14 @@ class Validation(Agreement):
 
 
 def judge(
-    model: QualityModel, clips: CachedClips, views: Sequence[View], device: torch.device
+    model: QualityModel, clips: CachedViews, device: torch.device
 ) -> tuple[list[float], list[float]]:
     """Scores and labels (0 to 100) of all clips."""
-    seen = [see(views, clips.clip(index)) for index in range(len(clips.encodes))]
+    seen = [clips.seen(index) for index in range(len(clips.encodes))]
     return score_views(model, seen, device), [encode.vmaf for encode in clips.encodes]
 
 
-def validation(scores: Sequence[float], labels: Sequence[float], clips: CachedClips) -> Validation:
+def validation(scores: Sequence[float], labels: Sequence[float], clips: CachedViews) -> Validation:
     """The figures of scores that `judge` gave for these clips."""
     found = agreement(scores, labels)
     groups = np.array(group_of(clips.encodes))

@@ -48,6 +48,8 @@ from ladder.rungs import CRF_LIMIT, DEFAULT_PRESET, PRESETS, Rung
         ({"height_px": 720, "crf": 20, "preset": "9", "codec": "libvpx-vp9"}, "7, 8$"),
         ({"height_px": 720, "crf": 20, "gop_s": 0}, "gop_s is 0, not a number from 0.1 to 60"),
         ({"height_px": 720, "crf": 20, "gop_s": 61}, "gop_s is 61"),
+        ({"height_px": 720, "crf": 20, "laundered_crf": 52}, "laundered_crf is 52"),
+        ({"height_px": 720, "crf": 20, "laundered_crf": 0}, "laundered_crf is 0"),
         ({"height_px": 720, "crf": 20, "gop_s": float("nan")}, "gop_s is nan"),
         ({"height_px": 720, "crf": 20, "gop_s": "2"}, "gop_s is '2'"),
         ({"height_px": 720, "crf": 20, "gop_s": True}, "gop_s is True"),
@@ -117,6 +119,8 @@ def every_kind_of_rung() -> list[Rung]:
         {"bitrate_kbps": 300, "maxrate_kbps": 400},
         {"bitrate_kbps": 300, "maxrate_kbps": 400, "bufsize_kbps": 800},
         {"bitrate_kbps": 300, "two_pass": True},
+        {"crf": 30, "laundered_crf": 14}, {"crf": 30, "laundered_crf": 18},
+        {"bitrate_kbps": 300, "laundered_crf": 14},
     ]  # fmt: skip
     found = []
     for codec, spend, height, bits, gop in itertools.product(

@@ -39,13 +39,9 @@ def test_the_pipeline_runs_with_no_argument_but_its_sources(
     assert vqatool("evaluate").exit_code == 0
     made = {path.name for path in (tmp_path / "encodes").iterdir()}
     expected = {"encodes.csv", "labels.csv", "splits.csv", "model.safetensors", "vmaf"}
-    expected |= {
-        "model-metrics.csv",
-        "model.png",
-        "evaluation.csv",
-        "evaluation-predictions.csv",
-        "evaluation.png",
-    }
+    expected |= {"model-metrics.csv", "model.png"}
+    expected |= {"evaluation.csv", "evaluation-figures.csv"}
+    expected |= {"evaluation.png", "evaluation-features.png"}
     assert expected <= made
     labels = rows_of(tmp_path / "encodes" / "labels.csv")
     assert len(labels) == 3 * 2  # apple-hls has two rungs up to 360p
@@ -190,8 +186,9 @@ def test_an_evaluation_leaves_out_what_it_cannot_decode_and_exits_4(
     for path in (broken, gone):
         assert f"left out: {path}" in done.stderr
     assert "10 encodes of 3 sources, 2 left out" in done.stderr
-    assert rows_of(work_folder / "evaluation.csv")[0]["count"] == "10"
-    assert str(good) in (work_folder / "evaluation-predictions.csv").read_text()
+    assert "too few to tell whether the model beats the bitrate" in done.stderr
+    assert rows_of(work_folder / "evaluation-figures.csv")[0]["count"] == "10"
+    assert str(good) in (work_folder / "evaluation.csv").read_text()
 
 
 def test_an_evaluation_of_nothing_that_can_be_decoded_is_refused(
@@ -279,6 +276,10 @@ def test_options_are_a_promise() -> None:
         },
         "label": {
             "--vmaf", "--vmaf-model", "--features", "--subsample", "--sync", "--jobs", "--ffmpeg",
+        },
+        "pretrain": {
+            "--data", "--out", "--init", "--size", "--stem", "--steps", "--batch", "--max-hours",
+            "--lr", "--test-share", "--seed", "--device",
         },
         "train": {
             "--out", "--method", "--init", "--size", "--stem", "--epochs", "--max-hours",

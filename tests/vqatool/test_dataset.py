@@ -8,23 +8,25 @@ import numpy.typing as npt
 import pytest
 import torch
 
-from vqatool.dataset import CachedClips
+from ladder import find_ffmpeg
+from vqatool.dataset import CachedViews
 from vqatool.groups import read_labelled
 from vqatool.methods import Method
 from vqatool.recipes import recipe_for
+from vqatool.stream import StreamFacts
 
-VIEWS = recipe_for(Method.COARSE_TO_FINE).views
+VIEWS = recipe_for(Method.COARSE_TO_FINE, {"grid": 2, "patch": 32}).views
 
 
-def cached(folder: Path, frames: int = 4) -> CachedClips:
-    clips = CachedClips(read_labelled(folder), folder / ".frames", frames)
+def cached(folder: Path, frames: int = 4) -> CachedViews:
+    clips = CachedViews(read_labelled(folder), folder / ".views", VIEWS, frames, find_ffmpeg())
     list(clips.decode_missing())
     return clips
 
 
-def test_frames_are_decoded_once_and_at_the_size_of_the_source(work_folder: Path) -> None:
+def test_videos_are_decoded_once(work_folder: Path) -> None:
     clips = cached(work_folder)
-    assert {tuple(clips.clip(i).shape) for i in range(len(clips.encodes))} == {(4, 3, 90, 160)}
+    assert {tuple(clips.seen(i)[0].shape) for i in range(12)} == {(4, 3, 64, 64)}
     assert list(clips.decode_missing()) == []
 
 
@@ -51,8 +53,9 @@ def test_a_changed_encode_is_decoded_again(work_folder: Path) -> None:
 
 def test_a_batch_has_labels_and_groups_of_its_encodes(work_folder: Path) -> None:
     clips = cached(work_folder)
-    batch = clips.batch([0, 1, 4], VIEWS, seed=0, frames=2)
-    assert [view.shape for view in batch.views] == [(3, 2, 3, 128, 128)]
+    batch = clips.batch([0, 1, 4], seed=0, frames=2)
+    facts = len(StreamFacts._fields)
+    assert [view.shape for view in batch.views] == [(3, 2, 3, 64, 64), (3, facts)]
     assert batch.views[0].min() >= 0
     assert batch.views[0].max() <= 1
     chosen = [clips.encodes[i] for i in (0, 1, 4)]
@@ -66,7 +69,7 @@ def test_encodes_of_one_source_are_seen_at_the_same_places(work_folder: Path) ->
     clips = cached(work_folder)
     source = clips.encodes[0].source
     members = [i for i, e in enumerate(clips.encodes) if e.source == source and "90p" in e.rung]
-    (view,) = clips.batch(members, VIEWS, seed=3, frames=2).views
+    view, _ = clips.batch(members, seed=3, frames=2).views
     first, *others = view.flatten(1)
     for other in others:
         assert torch.corrcoef(torch.stack([first, other]))[0, 1] > 0.9
@@ -74,8 +77,6 @@ def test_encodes_of_one_source_are_seen_at_the_same_places(work_folder: Path) ->
 
 def test_a_seed_repeats_and_another_seed_looks_elsewhere(work_folder: Path) -> None:
     clips = cached(work_folder)
-    one, same, other = (
-        clips.batch([0, 5], VIEWS, seed=seed, frames=2).views[0] for seed in (7, 7, 8)
-    )
+    one, same, other = (clips.batch([0, 5], seed=seed, frames=2).views[0] for seed in (7, 7, 8))
     assert (one == same).all()
     assert (one != other).any()

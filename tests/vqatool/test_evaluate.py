@@ -1,65 +1,53 @@
-import math
 import os
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
+from tests.vqatool.test_judge import ENCODES
 from vqatool.checkpoint import load_checkpoint
-from vqatool.evaluate import judge, mean_in_group_srcc, predict_labelled, write_evaluation
-from vqatool.groups import LabelledEncode, read_labelled
+from vqatool.evaluate import Prediction, evaluate, predict_labelled, write_evaluation
+from vqatool.groups import LabelledEncode, read_labelled, training_side
 from vqatool.predict import Predictor
-from vqatool.report import evaluation_summary
 
-
-def labelled_encode(source: int, rung: int, codec: str) -> LabelledEncode:
-    return LabelledEncode(
-        path=Path(f"{source}-{rung}.mp4"),
-        source=f"s{source}",
-        rung=f"r{rung}",
-        codec=codec,
-        vmaf=10.0 * rung + source,
-        display=(64, 64),
-        bitrate_kbps=100.0 * rung,
-    )
-
-
-PAIRS = [
-    (labelled_encode(source, rung, "libx264" if rung % 2 else "libx265"), 20.0 * rung - source)
-    for source in range(4)
-    for rung in range(6)
+FEATURES = np.random.default_rng(0).normal(size=(len(ENCODES), 8))
+PREDICTIONS = [
+    Prediction(encode, encode.vmaf + 1, feature)
+    for encode, feature in zip(ENCODES, FEATURES, strict=True)
 ]
 
 
-def test_agreement_is_told_overall_inside_each_group_and_for_each_codec() -> None:
-    found = {(one.kind, one.name): one.agreement for one in judge(PAIRS)}
-    assert len(found) == 1 + 6 + 2
-    assert found["all", "all"].srcc > 0.9
-    # inside a rung the order of the sources is reversed, which the overall figure hides
-    assert found["rung", "r3"].srcc == pytest.approx(-1)
-    assert found["codec", "libx264"].count == 12
-    assert mean_in_group_srcc(judge(PAIRS)) == pytest.approx(-1)
-
-
-def test_groups_too_small_to_rank_are_left_out_of_the_mean() -> None:
-    assert math.isnan(mean_in_group_srcc(judge(PAIRS[:2])))
-
-
-def test_an_evaluation_leaves_figures_predictions_and_a_picture(tmp_path: Path) -> None:
-    found = judge(PAIRS)
-    table, predictions, picture = write_evaluation(PAIRS, found, tmp_path / "sub" / "e")
-    assert list(pd.read_csv(table)["set"]) == ["all", *["rung"] * 6, *["codec"] * 2]
-    assert len(pd.read_csv(predictions)) == len(PAIRS)
-    assert picture.read_bytes().startswith(b"\x89PNG")
-    assert evaluation_summary(found, 0.5).row_count == len(found) + 1
+def test_an_evaluation_leaves_figures_predictions_and_pictures(tmp_path: Path) -> None:
+    found = evaluate(PREDICTIONS, ENCODES, band=2.0)
+    predictions, figures, *pictures = write_evaluation(found, tmp_path / "sub" / "e")
+    table, rows = pd.read_csv(predictions), pd.read_csv(figures)
+    assert list(table)[-2:] == ["baseline_bitrate", "baseline_regression"]
+    assert list(table["score"] - table["vmaf"]) == pytest.approx([1] * len(ENCODES))
+    assert list(rows)[:6] == ["set", "name", "predictor", "count", "sources", "srcc"]
+    assert rows["srcc"][0] == 1
+    by_set = rows.set_index(["set", "name"])["value"]
+    assert by_set["band", "2.0"] == 1
+    assert by_set["similarity", "inside groups"] == pytest.approx(found.similarity.inside, abs=1e-4)
+    assert [path.name for path in pictures] == ["e.png", "e-features.png"]
+    assert all(path.read_bytes().startswith(b"\x89PNG") for path in pictures)
 
 
 def test_an_evaluation_keeps_names_that_are_no_text(tmp_path: Path) -> None:
     name = os.fsdecode(b"caf\xe9")
-    pairs = [(replace(encode, source=name), score) for encode, score in PAIRS]
-    _, predictions, _ = write_evaluation(pairs, judge(pairs), tmp_path / "e")
+    odd = [
+        Prediction(replace(one.encode, source=name, rung=name), one.score, one.feature_D)
+        for one in PREDICTIONS[:9]
+    ]
+    predictions, *_ = write_evaluation(evaluate(odd, [], band=2.0), tmp_path / "e")
     assert b",caf\xe9," in predictions.read_bytes()
+
+
+def test_one_encode_is_evaluated_as_far_as_that_goes(tmp_path: Path) -> None:
+    found = evaluate(PREDICTIONS[:1], [], band=2.0)
+    _, figures, *_ = write_evaluation(found, tmp_path / "e")
+    assert pd.read_csv(figures)["srcc"].isna().all()
 
 
 def refuse(encode: LabelledEncode, reason: str) -> None:
@@ -71,6 +59,22 @@ def test_predictions_do_not_depend_on_the_cache_of_training(
 ) -> None:
     predictor = Predictor(load_checkpoint(small_model), "cpu")
     encodes = read_labelled(labelled)[:3]
-    scores = [score for _, score in predict_labelled(encodes, predictor, refuse)]
-    assert scores == [score for _, score in predict_labelled(encodes, predictor, refuse)]
-    assert all(0 <= score <= 100 for score in scores)
+    first = list(predict_labelled(encodes, predictor, refuse))
+    again = list(predict_labelled(encodes, predictor, refuse))
+    assert [one.score for one in first] == [one.score for one in again]
+    assert all(0 <= one.score <= 100 for one in first)
+    assert all((a.feature_D == b.feature_D).all() for a, b in zip(first, again, strict=True))
+    assert len({one.feature_D.tobytes() for one in first}) == 3
+
+
+def test_an_encode_is_read_with_what_the_baselines_need(labelled: Path) -> None:
+    encodes = {encode.rung: encode for encode in read_labelled(labelled)}
+    assert {encode.rate_mode for encode in encodes.values()} == {"crf", "vbr"}
+    assert {encode.height_px for encode in encodes.values()} == {46, 90}
+    assert all(encode.fps > 1 for encode in encodes.values())
+
+
+def test_the_training_side_is_what_the_split_says(work_folder: Path) -> None:
+    assert training_side(work_folder) == []
+    (work_folder / "splits.csv").write_text("source,split\nbikes,train\nbunny,val\nrabbit,val\n")
+    assert {encode.source for encode in training_side(work_folder)} == {"bikes"}

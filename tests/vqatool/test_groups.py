@@ -31,6 +31,9 @@ def encodes(sources: int, rungs: int) -> list[LabelledEncode]:
             vmaf=20.0 + 5 * r,
             display=(64, 64),
             bitrate_kbps=100.0,
+            height_px=64,
+            rate_mode="vbr",
+            fps=25.0,
         )
         for s in range(sources)
         for r in range(rungs)

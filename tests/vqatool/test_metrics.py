@@ -22,6 +22,14 @@ def test_rmse_is_in_label_points_after_the_fit() -> None:
     assert agreement((LABELS + noise) / 100, LABELS).rmse == pytest.approx(5, abs=1.5)
 
 
+def test_the_fit_finds_a_known_curve_again() -> None:
+    x = np.linspace(-3, 5, 30)
+    curve = (92 - 14) / (1 + np.exp(-(x - 1.5) / 0.7)) + 14
+    assert logistic_fit(x, curve) == pytest.approx(curve, abs=1e-3)
+    assert agreement(x, curve).plcc == pytest.approx(1)
+    assert agreement(x, curve).rmse == pytest.approx(0, abs=1e-3)
+
+
 def test_reversed_predictions_correlate_negatively_in_rank() -> None:
     assert agreement(-LABELS, LABELS).srcc == pytest.approx(-1)
 
@@ -31,7 +39,7 @@ def test_srcc_is_the_worked_value() -> None:
     assert srcc([1, 3, 2, 4], [1, 2, 3, 4]) == pytest.approx(0.8)
 
 
-@pytest.mark.parametrize("predictions", [[1.0, 2.0], [5.0, 5.0, 5.0], []])
+@pytest.mark.parametrize("predictions", [[1.0, 2.0], [5.0] * 3, [], [1.0, math.nan, 3.0]])
 def test_what_cannot_be_judged_is_nan_and_not_zero(predictions: list[float]) -> None:
     found = agreement(predictions, [float(i) for i in range(len(predictions))])
     assert found.count == len(predictions)

@@ -5,12 +5,13 @@ import torch
 from torch import Tensor
 
 from vqatool.checkpoint import Card, Checkpoint, load_checkpoint, save_checkpoint
+from vqatool.clips import Clip
 from vqatool.methods import Method
 from vqatool.models.backbones import SWIN_SIZES, SwinPyramid
-from vqatool.models.coarse_to_fine import CoarseToFine, CoarseToFineConfig
 from vqatool.models.fusion import StageFusion, mean_and_deviation
 from vqatool.models.quality import PixelInput, QualityModel, local_contrast
 from vqatool.recipes import Recipe, recipe_for
+from vqatool.stream import StreamFacts
 
 SHAPES = {
     "conv stem": {"size": "pico", "features": 32},
@@ -20,6 +21,8 @@ SHAPES = {
         "has_conv_stem": False,
         "has_local_luma": False,
     },
+    "pixels alone": {"size": "pico", "features": 32, "has_stream": False},
+    "no bands": {"size": "pico", "features": 32, "has_bands": False},
 }
 
 
@@ -36,7 +39,9 @@ def built(recipe: Recipe) -> QualityModel:
 def views(recipe: Recipe, videos: int, frames: int = 3) -> list[Tensor]:
     chance = torch.Generator().manual_seed(5)
     clips = [torch.rand(frames, 3, 140, 180, generator=chance) for _ in range(videos)]
-    return [torch.stack([view(clip, generator=None) for clip in clips]) for view in recipe.views]
+    facts = [StreamFacts(*torch.rand(len(StreamFacts._fields)).tolist()) for _ in clips]
+    seen = [Clip(clip, fact) for clip, fact in zip(clips, facts, strict=True)]
+    return [torch.stack([view(clip, generator=None) for clip in seen]) for view in recipe.views]
 
 
 @torch.no_grad()
@@ -58,8 +63,8 @@ def test_a_model_takes_any_number_of_frames(recipe: Recipe, frames: int) -> None
 @torch.no_grad()
 @pytest.mark.parametrize("side", [64, 100, 128])
 def test_a_side_need_not_fit_the_windows(side: int) -> None:
-    model = CoarseToFine(CoarseToFineConfig(size="pico", features=32, window=8), side_px=side)
-    assert model.eval()(torch.rand(1, 2, 3, side, side)).score_B.isfinite().all()
+    recipe = recipe_for(Method.COARSE_TO_FINE, {**SHAPES["conv stem"], "grid": 1, "patch": side})
+    assert built(recipe)(*views(recipe, 1)).score_B.isfinite().all()
 
 
 @torch.no_grad()

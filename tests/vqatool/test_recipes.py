@@ -6,10 +6,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from vqatool.clips import Clip
 from vqatool.methods import Method
 from vqatool.metrics import srcc
 from vqatool.models.quality import Quality
 from vqatool.recipes import LossWeights, coarse_to_fine_loss, recipe_for
+from vqatool.stream import UNKNOWN
 
 SHAPE = {Method.COARSE_TO_FINE: {"size": "pico", "features": 32}}
 
@@ -21,7 +23,7 @@ def test_a_method_learns_to_order_blur(method: Method) -> None:
     recipe = recipe_for(method, SHAPE[method])
     sharp = torch.rand(2, 3, 128, 128)
     levels = torch.arange(4)
-    clips = [_blurred(sharp, int(level)) for level in levels for _ in range(2)]
+    clips = [Clip(_blurred(sharp, int(level))) for level in levels for _ in range(2)]
     label = 1 - levels.repeat_interleave(2) / 4
     group = levels.repeat_interleave(2)
     model = recipe.build()
@@ -50,7 +52,7 @@ def test_a_term_without_weight_is_zero() -> None:
         SHAPE[Method.COARSE_TO_FINE],
         LossWeights(plcc=0, group=0, rank=0, frame=0),
     )
-    views = [torch.rand(4, 2, 3, 128, 128)]
+    views = [torch.rand(4, 2, 3, 128, 128), torch.zeros(4, len(UNKNOWN))]
     labels, groups = torch.tensor([0.1, 0.9, 0.2, 0.7]), torch.tensor([0, 0, 1, 1])
     terms = recipe.loss(recipe.build()(*views), labels, groups, torch.rand(4, 2))
     assert set(terms) == {"quality", "plcc", "group", "rank", "frame"}

@@ -11,6 +11,7 @@ from torch import Tensor
 from ladder import Ffmpeg
 from ladder.ffmpeg import run
 from vqatool.checkpoint import Checkpoint, load_checkpoint
+from vqatool.clips import Clip
 from vqatool.errors import ReportError
 from vqatool.live import run_score
 from vqatool.predict import Predictor
@@ -191,9 +192,9 @@ class Meeting(Predictor):
         super().__init__(checkpoint, "cpu")
         self._barrier = threading.Barrier(parties, timeout=20)
 
-    def see(self, clip_TCHW: Tensor) -> list[Tensor]:
+    def see(self, clip: Clip) -> list[Tensor]:
         self._barrier.wait()
-        return super().see(clip_TCHW)
+        return super().see(clip)
 
 
 def test_as_many_videos_are_decoded_at_once_as_there_are_cores(

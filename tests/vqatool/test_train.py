@@ -12,20 +12,21 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from ladder import find_ffmpeg
 from tests.vqatool.program import rows_of
 from vqatool import learner
 from vqatool.checkpoint import load_checkpoint
-from vqatool.clips import as_float
+from vqatool.clips import stack
 from vqatool.curves import WAIT
-from vqatool.dataset import CachedClips
+from vqatool.dataset import CachedViews
 from vqatool.errors import CheckpointError, TrainingDataError
-from vqatool.groups import VAL, group_of, labelled_of, read_labelled
+from vqatool.groups import VAL, LabelledEncode, group_of, labelled_of, read_labelled
 from vqatool.learner import Learner, Progress, TrainConfig, accelerator_on
-from vqatool.predict import see
-from vqatool.recipes import LossWeights
+from vqatool.methods import Method
+from vqatool.recipes import LossWeights, recipe_for
 from vqatool.train import train
 
-SHAPE = {"size": "pico", "features": 32}
+SHAPE = {"size": "pico", "features": 32, "grid": 2, "patch": 32}
 CONFIG = TrainConfig(shape=SHAPE, epochs=3, rungs=2, clip_frames=2, step_frames=2)
 
 
@@ -38,7 +39,7 @@ def test_training_leaves_a_model_with_its_figures_and_nothing_else(work_folder: 
     before = set(work_folder.iterdir())
     checkpoint = train(work_folder, out, CONFIG, device="cpu")
     made = {path.name for path in set(work_folder.iterdir()) - before}
-    new = {"model.safetensors", "model-metrics.csv", "model.png", "splits.csv", ".frames", ".lock"}
+    new = {"model.safetensors", "model-metrics.csv", "model.png", "splits.csv", ".views", ".lock"}
     assert made == new - {path.name for path in before}
     card = checkpoint.card
     assert card.validation["count"] == len(labelled_of(work_folder, VAL)) == 4
@@ -62,8 +63,7 @@ def test_epochs_of_unlike_length_are_all_counted(work_folder: Path) -> None:
     """Where sources differ in their rungs, an epoch's batches depend on which ones meet."""
     encodes = read_labelled(work_folder)
     uneven = [replace(e, source=name) for e, name in zip(encodes, "abcccccddddd", strict=True)]
-    clips = CachedClips(uneven, work_folder / ".frames", 2)
-    list(clips.decode_missing())
+    clips = views_of(work_folder, uneven)
     config = replace(CONFIG, epochs=6, sources=2, rungs=2)
     seen: list[Progress] = []
     Learner(config, clips, clips, None, accelerator_on("cpu"), work_folder / "m", "x").learn(
@@ -72,6 +72,14 @@ def test_epochs_of_unlike_length_are_all_counted(work_folder: Path) -> None:
     lengths = Counter(progress.epoch for progress in seen)
     assert len(set(lengths.values())) > 1
     assert {progress.steps for progress in seen} == {len(seen)}
+
+
+def views_of(folder: Path, encodes: list[LabelledEncode]) -> CachedViews:
+    """What a training of `CONFIG` would see of these encodes."""
+    views = recipe_for(Method.COARSE_TO_FINE, CONFIG.shape).views
+    clips = CachedViews(encodes, folder / ".views", views, 2, find_ffmpeg())
+    list(clips.decode_missing())
+    return clips
 
 
 @pytest.mark.parametrize("last_step", [1, 3, 4])
@@ -196,11 +204,10 @@ def test_a_training_ends_in_its_hours_with_a_learning_rate_of_about_zero(work_fo
 def test_a_model_can_learn_a_few_clips_by_heart(work_folder: Path) -> None:
     """Eight clips of two sources, judged on the same: the order of all of them."""
     encodes = [e for e in read_labelled(work_folder) if e.source != "bikes"]
-    clips = CachedClips(encodes, work_folder / ".frames", 2)
-    list(clips.decode_missing())
+    clips = views_of(work_folder, encodes)
     weights = LossWeights(group=0.3)
     config = replace(
-        CONFIG, epochs=60, rungs=4, validations=4, lr=2e-3, average=0.9, weights=weights
+        CONFIG, epochs=120, rungs=4, validations=12, lr=2e-3, average=0.9, weights=weights
     )
     seen: list[Progress] = []
     one = Learner(config, clips, clips, None, accelerator_on("cpu"), work_folder / "m", "x")
@@ -208,8 +215,7 @@ def test_a_model_can_learn_a_few_clips_by_heart(work_folder: Path) -> None:
     checkpoint = one.checkpoint("vmaf")
     assert seen[-1].found is not None
     assert max(p.found.srcc for p in seen if p.found) == 1
-    views = [see(checkpoint.recipe.views, clips.clip(i)) for i in range(8)]
-    inputs = [as_float(torch.stack(column)) for column in zip(*views, strict=True)]
+    inputs = [stack(column) for column in zip(*(clips.seen(i) for i in range(8)), strict=True)]
     with torch.no_grad():
         unit_BD = F.normalize(checkpoint.model()(*inputs).features_BD, dim=1)
     groups = np.array(group_of(encodes))

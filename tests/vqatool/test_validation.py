@@ -5,13 +5,13 @@ from pathlib import Path
 import pytest
 
 from tests.vqatool.test_groups import encodes
-from vqatool.dataset import CachedClips
+from vqatool.dataset import CachedViews
 from vqatool.groups import LabelledEncode
 from vqatool.validation import band, validation
 
 
-def clips(members: list[LabelledEncode]) -> CachedClips:
-    return CachedClips(members, Path(), 1)
+def clips(members: list[LabelledEncode]) -> CachedViews:
+    return CachedViews(members, Path(), (), 1, None)
 
 
 def test_merit_is_the_mean_of_the_srcc_and_that_inside_groups() -> None:

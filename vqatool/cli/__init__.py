@@ -7,8 +7,10 @@ import click
 from vqatool import __version__
 from vqatool.cli.audit import score
 from vqatool.cli.encode import label, ladder
-from vqatool.cli.learn import evaluate, train
+from vqatool.cli.evaluate import evaluate
+from vqatool.cli.learn import train
 from vqatool.cli.options import BAD_USE, INTERRUPTED, NO_CAPABILITY, fail
+from vqatool.cli.pretrain import pretrain
 from vqatool.cli.tryout import demo, doctor
 
 
@@ -46,5 +48,5 @@ def cli() -> None:
     """
 
 
-for command in (ladder, label, train, evaluate, score, doctor, demo):
+for command in (ladder, label, pretrain, train, evaluate, score, doctor, demo):
     cli.add_command(command)

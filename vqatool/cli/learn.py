@@ -1,26 +1,15 @@
-"""Stages 3 and 4 on the command line: train and evaluate."""
+"""Stages 3 and 4 on the command line, the model made: train."""
 
-import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from vqatool.cli.options import (
-    MODEL_NAME,
-    SOME_FAILED,
-    device_option,
-    device_or_usage,
-    listed,
-    model_option,
-    predictor_for,
-    work_folder,
-)
+from vqatool.cli.options import MODEL_NAME, device_option, device_or_usage, work_folder
 from vqatool.methods import Method
 
 if TYPE_CHECKING:  # for annotations alone
     from vqatool.checkpoint import Checkpoint
-    from vqatool.learner import Progress
 
 
 class Margin(click.ParamType[float | str]):
@@ -105,95 +94,29 @@ def train(
     from accelerate import PartialState
 
     from vqatool.learner import TrainConfig
-    from vqatool.progress import StepProgress
+    from vqatool.live import run_training
     from vqatool.recipes import LossWeights
-    from vqatool.terminal import console, say
-    from vqatool.train import train as learn
+    from vqatool.terminal import say
 
-    config = TrainConfig(
-        method=method,
-        shape=_shape(size, stem, init),
-        weights=LossWeights(**_loss_settings(settings)),
-        **settings,
-    )
+    weights = LossWeights(**_loss_settings(settings))
+    config = TrainConfig(method=method, shape=_shape(size, stem, init), weights=weights, **settings)
     target = out or folder / MODEL_NAME
-    with StepProgress(console(), "training") as progress:
-
-        def show(now: "Progress") -> None:
-            progress.show("training", now.step, now.steps, _note(now))
-
-        checkpoint = learn(
-            folder,
-            target,
-            config,
-            init=_checkpoint_named(init),
-            device=device_or_usage(device),
-            on_progress=show,
-            on_decoded=lambda done, total: progress.show("decoding", done, total),
-        )
-    if not PartialState().is_main_process:
-        return
-    found = checkpoint.card.validation
-    say(
-        f"{target}: SRCC {found['srcc']:.3f}, PLCC {found['plcc']:.3f}, RMSE {found['rmse']:.1f} "
-        f"on {found['count']:.0f} encodes of held-out sources; next: vqatool evaluate {folder}"
+    checkpoint = run_training(
+        folder, target, config, _checkpoint_named(init), device_or_usage(device)
     )
-
-
-@click.command()
-@work_folder
-@model_option
-@click.option("--split", type=click.Choice(["val", "train", "all"]),
-              help="Which sources.  [default: val if FOLDER has a split, else all]")  # fmt: skip
-@click.option("-o", "--out", type=click.Path(path_type=Path),
-              help="Stem of the files to write.  [default: FOLDER/evaluation]")  # fmt: skip
-@device_option
-def evaluate(
-    folder: Path, model: Path | None, split: str | None, out: Path | None, device: str
-) -> None:
-    """Compare predictions with the labels in FOLDER (default: encodes).
-
-    Without --model it judges FOLDER/model.safetensors if `vqatool train` left one there, else the
-    packaged model.
-
-    \b
-    Example:
-        vqatool evaluate encodes -m model.safetensors --split val
-    """
-    from vqatool.evaluate import judge, mean_in_group_srcc, write_evaluation
-    from vqatool.groups import labelled_of
-    from vqatool.live import run_predict
-    from vqatool.report import evaluation_summary
-    from vqatool.terminal import console, say
-
-    trained = folder / MODEL_NAME
-    predictor = predictor_for(model or (trained if trained.exists() else None), device)
-    predictions, reasons = run_predict(labelled_of(folder, split), predictor)
-    found = judge(predictions)
-    console().print(evaluation_summary(found, mean_in_group_srcc(found)))
-    paths = write_evaluation(predictions, found, out or folder / "evaluation")
-    for reason in reasons:
-        say(f"left out: {reason}")
-    told = f"{len(predictions)} encodes of {len({e.source for e, _ in predictions})} sources"
-    told += f", {len(reasons)} left out" if reasons else ""
-    say(f"{predictor.name}, {told}: wrote {listed(paths)}")
-    if reasons:
-        raise click.exceptions.Exit(SOME_FAILED)
+    found = checkpoint.card.validation
+    if PartialState().is_main_process:
+        say(
+            f"{target}: SRCC {found['srcc']:.3f}, PLCC {found['plcc']:.3f}, "
+            f"RMSE {found['rmse']:.1f} on {found['count']:.0f} encodes of held-out sources; "
+            f"next: vqatool evaluate {folder}"
+        )
 
 
 def _loss_settings(settings: dict[str, Any]) -> dict[str, Any]:
     """Takes those of the loss out of the settings."""
     weights = {name: settings.pop(f"{name}_weight") for name in ("plcc", "group", "rank", "frame")}
     return weights | {name: settings.pop(name) for name in ("contrast", "temperature", "margin")}
-
-
-def _note(now: "Progress") -> str:
-    loss = f"loss {sum(now.terms.values()):.3f}"
-    if now.found is None:
-        return loss
-    inside = now.found.in_group_srcc
-    groups = "" if math.isnan(inside) else f" ({inside:.3f} in groups)"
-    return f"{loss}, val SRCC {now.found.srcc:.3f}{groups}, {now.data_wait_share:.0%} data wait"
 
 
 def _shape(size: str | None, stem: str | None, init: str) -> dict[str, Any]:

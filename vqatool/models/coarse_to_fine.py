@@ -3,36 +3,55 @@
 "Video Quality Assessment Based on Swin TransformerV2 and Coarse to Fine Strategy". As published:
 SwinV2 gives four stages of local features a frame, transformer layers fuse them to a global
 feature, both are joined to a quality-aware frame feature, a temporal transformer mixes the frames.
-Open in the paper and chosen here: all sizes, the number of frames, the positions. Ours: the locally
-normalised luma channel and the convolutional stem (both can be turned off), without which the net
-learns next to nothing when it starts from scratch.
+Open in the paper and chosen here: all sizes, the number of frames, the positions. Ours, each with a
+switch: the locally normalised luma channel and the convolutional stem, without which the net learns
+next to nothing when it starts from scratch; the contrast of bands beside the frame features; and
+what the stream says of its own coding, as one more token of the temporal transformer.
 
 Shapes: B videos, T frames, C channels, H height, W width, D features.
 """
 
 from dataclasses import dataclass
-from typing import cast
+from typing import NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vqatool.models.backbones import SWIN_SIZES, SwinPyramid
+from vqatool.models.bands import BandContrast
 from vqatool.models.fusion import StageFusion, transformer
 from vqatool.models.quality import PixelInput, Quality, QualityModel
 
 _POSITIONS = 8  # learned at this length, interpolated to any other
+_STREAM_UNKNOWN = 0.15  # share of training videos whose stream is hidden, for scoring without it
+
+
+class StreamLayout(NamedTuple):
+    """Where the model finds what it has to know in a vector of stream facts."""
+
+    width: int
+    log2_step: int  # position of the quantiser's step
+    has_step: int  # position of the flag that it is known
+    step_origin: float  # log2 of the step that the vector gives as 0
 
 
 @dataclass(frozen=True, kw_only=True)
 class CoarseToFineConfig:
-    """Everything that makes the model's shape; stored in its file."""
+    """Everything that makes the model's shape, and what it looks at; stored in its file.
+
+    Its pixels are a mosaic of `grid` x `grid` patches of `patch` px.
+    """
 
     size: str = "nano"
+    grid: int = 4
+    patch: int = 32
     features: int = 128
     window: int = 8
     has_conv_stem: bool = True
     has_local_luma: bool = True
+    has_bands: bool = True
+    has_stream: bool = True
     fusion_layers: int = 2
     temporal_layers: int = 1
 
@@ -42,50 +61,86 @@ class CoarseToFineConfig:
 
 
 class CoarseToFine(QualityModel):
-    """One view (B, T, 3, side, side) -> Quality.
+    """A view of pixels (B, T, 3, side, side), and one of stream facts (B, F), -> Quality.
 
     Any side will do: timm pads the maps that windows do not divide.
     """
 
-    def __init__(self, config: CoarseToFineConfig, *, side_px: int = 256) -> None:
+    def __init__(self, config: CoarseToFineConfig, stream: StreamLayout) -> None:
         super().__init__()
+        width = config.features
+        self._layout = stream
         self._pixels = PixelInput(has_local_luma=config.has_local_luma)
         self._frames = SwinPyramid(
             SWIN_SIZES[config.size],
             in_channels=self._pixels.channels,
-            side_px=side_px,
+            side_px=config.grid * config.patch,
             window=config.window,
             has_conv_stem=config.has_conv_stem,
         )
-        self._fusion = StageFusion(
-            self._frames.channels, config.features, layers=config.fusion_layers
-        )
-        self._position = nn.Parameter(0.02 * torch.randn(1, config.features, _POSITIONS))
-        self._temporal = transformer(config.features, config.temporal_layers)
+        self._fusion = StageFusion(self._frames.channels, width, layers=config.fusion_layers)
+        self._bands = BandContrast() if config.has_bands else None
+        if self._bands:
+            self._contrast = _two_layers(self._bands.width, width)
+        if config.has_stream:
+            self._stream = _two_layers(stream.width, width)
+        self._position = nn.Parameter(0.02 * torch.randn(1, width, _POSITIONS))
+        self._temporal = transformer(width, config.temporal_layers)
         self._head = nn.Sequential(
-            nn.LayerNorm(config.features),
-            nn.Linear(config.features, config.features // 2),
-            nn.GELU(),
-            nn.Linear(config.features // 2, 1),
+            nn.LayerNorm(2 * width), nn.Linear(2 * width, width), nn.GELU(), nn.Linear(width, 1)
         )
         nn.init.constant_(cast(nn.Linear, self._head[-1]).bias, 0.6)  # a middling label
 
     def forward(self, *views: Tensor) -> Quality:
-        """One view (B, T, 3, H, W), float in [0, 1] -> Quality of the B videos."""
-        (view_BTCHW,) = views
-        videos, frames = view_BTCHW.shape[:2]
-        maps = self._frames(self._pixels(view_BTCHW.flatten(0, 1)))
-        frames_BTD = self._fusion(maps).unflatten(0, (videos, frames))
-        mixed_BTD = self._temporal(frames_BTD + self._positions(frames))
-        features_BD = mixed_BTD.mean(dim=1).float()
+        """Pixels (B, T, 3, H, W), float in [0, 1], and, if it takes them, facts (B, F)."""
+        view_BTCHW, *facts = views
+        stream_BF = self._some_hidden(facts[0]) if facts else None
+        frames_BTD = self._frame_features(view_BTCHW, stream_BF)
+        frames_BTD = frames_BTD + self._positions(frames_BTD.shape[1])
+        token_BD = frames_BTD.mean(1) if stream_BF is None else self._stream(stream_BF)
+        mixed_BTD = self._temporal(torch.cat([token_BD[:, None], frames_BTD], dim=1)).float()
+        token_BD, frames_BTD = mixed_BTD[:, 0], mixed_BTD[:, 1:]
+        features_BD = torch.cat([token_BD, frames_BTD.mean(1)], dim=1)
+        each_BTD = torch.cat([token_BD[:, None].expand_as(frames_BTD), frames_BTD], dim=2)
         return Quality(
-            self._head(features_BD).squeeze(1).float(),
-            features_BD,
-            self._head(mixed_BTD).squeeze(2).float(),
+            score_B=self._head(features_BD).squeeze(-1).float(),
+            features_BD=features_BD,
+            frame_score_BT=self._head(each_BTD).squeeze(-1).float(),
         )
+
+    def _some_hidden(self, stream_BF: Tensor) -> Tensor:
+        """Facts as they are; in training some are 0, which is how unknown ones look."""
+        if not self.training:
+            return stream_BF
+        kept_B1 = torch.rand(len(stream_BF), 1, device=stream_BF.device) >= _STREAM_UNKNOWN
+        return stream_BF * kept_B1
+
+    def _frame_features(self, view_BTCHW: Tensor, stream_BF: Tensor | None) -> Tensor:
+        videos, frames = view_BTCHW.shape[:2]
+        pixels_NCHW = view_BTCHW.flatten(0, 1)
+        features_ND = self._fusion(self._frames(self._pixels(pixels_NCHW)))
+        if self._bands:
+            step_B, has_step_B = self._step(stream_BF, view_BTCHW)
+            figures_NS = self._bands(
+                pixels_NCHW, step_B.repeat_interleave(frames), has_step_B.repeat_interleave(frames)
+            )
+            features_ND = features_ND + self._contrast(figures_NS)
+        return cast(Tensor, features_ND.unflatten(0, (videos, frames)))
+
+    def _step(self, stream_BF: Tensor | None, like: Tensor) -> tuple[Tensor, Tensor]:
+        """(B,) log2 of the quantiser's step, and 1 where it is known."""
+        if stream_BF is None:
+            unknown_B = like.new_zeros(len(like))
+            return unknown_B, unknown_B
+        layout = self._layout
+        return stream_BF[:, layout.log2_step] + layout.step_origin, stream_BF[:, layout.has_step]
 
     def _positions(self, frames: int) -> Tensor:
         if frames == _POSITIONS:
             return self._position.transpose(1, 2)
         stretched = F.interpolate(self._position, frames, mode="linear", align_corners=False)
         return stretched.transpose(1, 2)
+
+
+def _two_layers(width_in: int, width: int) -> nn.Sequential:
+    return nn.Sequential(nn.Linear(width_in, width), nn.GELU(), nn.Linear(width, width))

@@ -15,8 +15,8 @@ class Quality(NamedTuple):
     """What a model says of B videos.
 
     `score_B` is on the label's scale divided by 100, so about 0 (worst) to 1 (best), not clipped.
-    `features_BD` is the representation the score was read from, for contrast and distillation;
-    `frame_score_BT` are the scores of single frames, on the scale of `score_B`.
+    `features_BD` is the representation the score was read from, for contrast and distillation.
+    `frame_score_BT` is the same of every frame, for a timeline and for labels of single frames.
     """
 
     score_B: Tensor
@@ -29,7 +29,7 @@ class QualityModel(nn.Module):
 
     @abstractmethod
     def forward(self, *views: Tensor) -> Quality:
-        """Views of B videos, each float in [0, 1], RGB -> their Quality."""
+        """Views of B videos -> their Quality; pixels are RGB, float in [0, 1]."""
 
 
 class PixelInput(nn.Module):

@@ -14,11 +14,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from vqatool.clips import Clip
+
 _PLASTIC = 1.32471795724474602596  # its powers spread points evenly over a square (R2 sequence)
 
 
 def fragments(
-    clip_TCHW: Tensor,
+    clip: Clip,
     *,
     grid: int = 4,
     patch: int = 64,
@@ -28,7 +30,7 @@ def fragments(
     """A mosaic of raw patches, one from each cell of a grid, for every frame.
 
     Args:
-        clip_TCHW: any dtype and range; enlarged first if a side is below `grid * patch`.
+        clip: its pixels are enlarged first if a side is below `grid * patch`.
         grid: cells a side.
         patch: side of a patch, px.
         is_aligned: whether all frames take the same places.
@@ -38,7 +40,7 @@ def fragments(
         (T, C, grid * patch, grid * patch), dtype and device of the clip.
     """
     side = grid * patch
-    clip_TCHW = _at_least(clip_TCHW, side)
+    clip_TCHW = _at_least(clip.pixels_TCHW, side)
     frames, channels, height, width = clip_TCHW.shape
     places_TGG2 = _places(1 if is_aligned else frames, grid, generator).expand(frames, -1, -1, -1)
     rows_TGG = _starts(height, grid, patch, places_TGG2[..., 0], axis=0)

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from vqatool.clips import Clip
 from vqatool.views.fragments import fragments
 
 
@@ -28,7 +29,7 @@ def test_each_fragment_is_an_untouched_block_of_its_own_cell(
     height, width, grid, patch = 50, 95, 3, 16  # neither side divides by the grid
     generator = None if seed is None else torch.Generator().manual_seed(seed)
     mosaic = fragments(
-        coordinates(4, height, width),
+        Clip(coordinates(4, height, width)),
         grid=grid,
         patch=patch,
         is_aligned=is_aligned,
@@ -49,7 +50,7 @@ def test_each_fragment_is_an_untouched_block_of_its_own_cell(
 
 def test_without_a_generator_places_are_fixed_and_start_in_the_middle() -> None:
     clip = coordinates(3, 100, 100)
-    first, second = (fragments(clip, grid=2, patch=10) for _ in range(2))
+    first, second = (fragments(Clip(clip), grid=2, patch=10) for _ in range(2))
     assert (first == second).all()
     # cells of 50, slack of 41 places: the middle one is the 20th
     assert places(first, 10)[0].tolist() == [[[20, 20], [20, 70]], [[70, 20], [70, 70]]]
@@ -58,7 +59,7 @@ def test_without_a_generator_places_are_fixed_and_start_in_the_middle() -> None:
 def test_one_seed_gives_the_same_places_and_another_gives_others() -> None:
     def drawn(seed: int) -> Tensor:
         generator = torch.Generator().manual_seed(seed)
-        return fragments(coordinates(2, 90, 90), grid=3, patch=8, generator=generator)
+        return fragments(Clip(coordinates(2, 90, 90)), grid=3, patch=8, generator=generator)
 
     assert (drawn(1) == drawn(1)).all()
     assert (drawn(1) != drawn(2)).any()
@@ -66,15 +67,15 @@ def test_one_seed_gives_the_same_places_and_another_gives_others() -> None:
 
 def test_aligned_frames_share_their_places_and_others_do_not() -> None:
     clip = coordinates(4, 120, 120)
-    aligned = places(fragments(clip, grid=2, patch=8, is_aligned=True), 8)
-    free = places(fragments(clip, grid=2, patch=8), 8)
+    aligned = places(fragments(Clip(clip), grid=2, patch=8, is_aligned=True), 8)
+    free = places(fragments(Clip(clip), grid=2, patch=8), 8)
     assert (aligned == aligned[:1]).all()
     assert (free != free[:1]).any()
 
 
 def test_a_few_frames_see_most_of_the_picture() -> None:
     clip = coordinates(16, 256, 256)
-    mosaic = fragments(clip, grid=2, patch=64)
+    mosaic = fragments(Clip(clip), grid=2, patch=64)
     seen = torch.zeros(256, 256, dtype=torch.bool)
     seen[mosaic[:, 0].flatten().long(), mosaic[:, 1].flatten().long()] = True
     assert seen.float().mean() > 0.8  # 16 frames of 2 x 2 patches hold every pixel once
@@ -82,7 +83,7 @@ def test_a_few_frames_see_most_of_the_picture() -> None:
 
 @pytest.mark.parametrize("size", [(20, 30), (64, 20), (1, 1)])
 def test_a_small_picture_is_enlarged_as_a_whole(size: tuple[int, int]) -> None:
-    mosaic = fragments(coordinates(1, *size), grid=2, patch=32)
+    mosaic = fragments(Clip(coordinates(1, *size)), grid=2, patch=32)
     assert mosaic.shape == (1, 3, 64, 64)
     rows = mosaic[0, 0]
     assert rows.min() <= size[0] * 0.3  # the top is there
@@ -91,4 +92,4 @@ def test_a_small_picture_is_enlarged_as_a_whole(size: tuple[int, int]) -> None:
 
 def test_pixels_keep_their_type() -> None:
     clip = coordinates(1, 64, 64).to(torch.uint8)
-    assert fragments(clip, grid=2, patch=16).dtype == torch.uint8
+    assert fragments(Clip(clip), grid=2, patch=16).dtype == torch.uint8

@@ -1,0 +1,56 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ladder.errors import VideoError
+from ladder.ffmpeg import Ffmpeg, run
+from ladder.frames import Pixels
+from ladder.stills import STILL_CODECS, coded, read_picture, scaled
+
+
+@pytest.fixture(scope="module")
+def picture(tmp_path_factory: pytest.TempPathFactory, ffmpeg: Ffmpeg) -> Pixels:
+    path = tmp_path_factory.mktemp("still") / "still.png"
+    scene = "mandelbrot=size=160x96:start_scale=0.6:end_pts=60"
+    run(ffmpeg, ["-f", "lavfi", "-i", scene, "-frames:v", "1", str(path)])
+    return read_picture(path)
+
+
+def error(picture: Pixels, other: Pixels) -> float:
+    return float(np.square(picture.astype(float) - other).mean())
+
+
+def test_a_picture_is_read_as_it_was_written(tmp_path: Path, ffmpeg: Ffmpeg) -> None:
+    for name in ("red.png", "red.bmp", "red.jpg"):
+        source = "color=c=red:size=33x17,format=rgb24"
+        run(ffmpeg, ["-f", "lavfi", "-i", source, "-frames:v", "1", str(tmp_path / name)])
+        pixels = read_picture(tmp_path / name)
+        assert pixels.shape == (17, 33, 3)
+        assert np.abs(pixels.astype(int) - [255, 0, 0]).max() <= 4, name  # JPEG rounds colours
+
+
+@pytest.mark.parametrize("codec", STILL_CODECS)
+def test_a_codec_damages_more_at_a_worse_quality_and_the_same_each_time(
+    picture: Pixels, codec: str
+) -> None:
+    fine, coarse = (4, 28) if codec == "mjpeg" else (15, 45)
+    first, again, worse = (coded(picture, codec, quality) for quality in (fine, fine, coarse))
+    assert first.shape == picture.shape
+    assert first.dtype == np.uint8
+    assert np.array_equal(first, again)
+    assert 0 < error(picture, first) < error(picture, worse) < 3000
+
+
+def test_scaling_there_and_back_keeps_the_coarse_picture(picture: Pixels) -> None:
+    small = scaled(picture, 80, 48)
+    assert small.shape == (48, 80, 3)
+    back = scaled(small, 160, 96)
+    assert 0 < error(picture, back) < error(picture, np.full_like(picture, 128))
+
+
+def test_a_file_that_is_no_picture_is_refused_by_name(tmp_path: Path) -> None:
+    path = tmp_path / "notes.png"
+    path.write_text("not a picture")
+    with pytest.raises(VideoError, match=r"notes\.png"):
+        read_picture(path)

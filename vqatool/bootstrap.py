@@ -1,0 +1,88 @@
+"""How far a figure would move with other sources: a bootstrap over sources, numpy only.
+
+Encodes of one source share its content and are misjudged alike, so whole sources are drawn, with
+replacement, and never single encodes: 300 encodes of 25 sources are 25 witnesses. A resample is a
+weight for each encode, how often its source was drawn, which makes every figure a weighted one and
+all resamples one array. Percentile intervals (Efron, "Bootstrap Methods: Another Look at the
+Jackknife", Annals of Statistics 1979).
+
+Shapes: R resamples, N encodes.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from vqatool.metrics import Values
+
+RESAMPLES = 1000
+_SHARE = 0.95
+
+
+class Interval(NamedTuple):
+    """The middle 95 % of what the resamples gave; NaN where most of them gave nothing."""
+
+    low: float
+    high: float
+
+
+def source_weights(sources: Sequence[str], *, resamples: int = RESAMPLES, seed: int = 0) -> Values:
+    """How often each encode stands in each resample, (R, N); `sources` names the source of each."""
+    index = {name: number for number, name in enumerate(sorted(set(sources)))}
+    chances = np.full(len(index), 1 / len(index))
+    drawn_RS = np.random.default_rng(seed).multinomial(len(index), chances, size=resamples)
+    return drawn_RS[:, [index[name] for name in sources]].astype(np.float64)
+
+
+def interval(values_R: Values) -> Interval:
+    """The 95 % interval of a figure's resamples."""
+    found = values_R[np.isfinite(values_R)]
+    if len(found) <= len(values_R) / 2:
+        return Interval(math.nan, math.nan)
+    low, high = np.quantile(found, [(1 - _SHARE) / 2, (1 + _SHARE) / 2])
+    return Interval(float(low), float(high))
+
+
+def resampled_srcc(predicted_N: Values, label_N: Values, weight_RN: Values) -> Values:
+    """Spearman's rank correlation in each resample, (R,); NaN where a side has no spread."""
+    return _correlation(_ranks(predicted_N, weight_RN), _ranks(label_N, weight_RN), weight_RN)
+
+
+def resampled_plcc(predicted_N: Values, label_N: Values, weight_RN: Values) -> Values:
+    """Pearson's correlation in each resample, (R,); NaN where a side has no spread."""
+    return _correlation(predicted_N, label_N, weight_RN)
+
+
+def resampled_rmse(predicted_N: Values, label_N: Values, weight_RN: Values) -> Values:
+    """Root of the mean squared error in each resample, (R,); NaN in an empty one."""
+    return np.asarray(np.sqrt(resampled_mean(np.square(predicted_N - label_N), weight_RN)))
+
+
+def resampled_mean(value_N: Values, weight_RN: Values) -> Values:
+    """The mean in each resample, (R,); NaN in an empty one."""
+    with np.errstate(invalid="ignore"):
+        return np.asarray(weight_RN @ value_N / weight_RN.sum(1))
+
+
+def _ranks(value_N: Values, weight_RN: Values) -> Values:
+    """Mean rank of each value where value n stands weight[r, n] times; up to a constant."""
+    order = np.argsort(value_N, kind="stable")
+    is_first = np.diff(value_N[order], prepend=np.nan) != 0
+    tied_RU = np.add.reduceat(weight_RN[:, order], np.flatnonzero(is_first), axis=1)
+    middle_RU = np.cumsum(tied_RU, axis=1) - tied_RU / 2
+    rank_RN = np.empty_like(weight_RN)
+    rank_RN[:, order] = middle_RU[:, np.cumsum(is_first) - 1]
+    return rank_RN
+
+
+def _correlation(x: Values, y: Values, weight_RN: Values) -> Values:
+    """Pearson's correlation under each row of weights; `x` and `y` are (N,) or (R, N)."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        share_RN = weight_RN / weight_RN.sum(1, keepdims=True)
+        dx = x - (share_RN * x).sum(1, keepdims=True)
+        dy = y - (share_RN * y).sum(1, keepdims=True)
+        spread = (share_RN * dx * dx).sum(1) * (share_RN * dy * dy).sum(1)
+        found_R = (share_RN * dx * dy).sum(1) / np.sqrt(spread)
+    return np.where(spread > 1e-18, found_R, np.nan)

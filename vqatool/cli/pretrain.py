@@ -1,0 +1,124 @@
+"""Pre-training on pictures, on the command line: pretrain."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from vqatool.cli.options import device_option, device_or_usage
+
+if TYPE_CHECKING:  # for annotations alone
+    from vqatool.pictures import PictureSet
+    from vqatool.progress import StepProgress
+
+
+class DataType(click.ParamType[tuple[str, Path]]):
+    """NAME=FOLDER."""
+
+    name = "NAME=FOLDER"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, Path]:
+        if isinstance(value, tuple):
+            return value
+        name, equals, folder = value.partition("=")
+        if not (name and equals and folder):
+            self.fail(f"{value!r} is not NAME=FOLDER, such as koniq=sets/koniq10k", param, ctx)
+        if not Path(folder).exists():
+            self.fail(f"{folder} does not exist", param, ctx)
+        return name, Path(folder)
+
+
+@click.command()
+@click.option("--data", "sets", multiple=True, required=True, type=DataType(),
+              help="clive, live, koniq, kadid: the set as published; made: a folder of clean "
+              "pictures or videos to damage; any other name: a CSV of path,mos. May be "
+              "repeated.")  # fmt: skip
+@click.option("-o", "--out", type=click.Path(dir_okay=False, path_type=Path),
+              default=Path("spatial.safetensors"), show_default=True,
+              help="Model file to write.")  # fmt: skip
+@click.option("--init", type=click.Path(exists=True, dir_okay=False, path_type=Path),
+              help="Start from a file's weights.  [default: from scratch]")  # fmt: skip
+@click.option("--size", type=click.Choice(["nano", "tiny", "small", "base", "pico"]),
+              help="Size of SwinV2, from scratch.  [default: nano]")  # fmt: skip
+@click.option("--stem", type=click.Choice(["conv", "patch"]),
+              help="How pixels become tokens, from scratch.  [default: conv]")  # fmt: skip
+@click.option("--steps", type=click.IntRange(1), default=3000, show_default=True,
+              help="Batches to learn from.")  # fmt: skip
+@click.option("--batch", type=click.IntRange(2), default=32, show_default=True,
+              help="Pictures in a batch, shared by the sets.")  # fmt: skip
+@click.option("--max-hours", type=click.FloatRange(0, min_open=True),
+              help="End after so long, whatever the steps.")  # fmt: skip
+@click.option("--lr", type=click.FloatRange(0, min_open=True),
+              help="Peak learning rate.  [default: 5e-4, with --init 1e-4]")  # fmt: skip
+@click.option("--test-share", type=click.FloatRange(0, 1, min_open=True, max_open=True),
+              default=0.2, show_default=True,
+              help="Share of contents held out where a set has no split.")  # fmt: skip
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
+@device_option
+def pretrain(
+    sets: tuple[tuple[str, Path], ...],
+    out: Path,
+    init: Path | None,
+    size: str | None,
+    stem: str | None,
+    test_share: float,
+    seed: int,
+    device: str,
+    **settings: Any,
+) -> None:
+    """Train the part of the model that looks at single frames on rated or damaged pictures.
+
+    Every set is learnt from on its own scale. What comes out is a model file to start from.
+
+    \b
+    Example:
+        vqatool pretrain --data made=stills/ --data koniq=koniq10k/ -o spatial.safetensors
+        vqatool train --init spatial.safetensors
+    """
+    from vqatool.checkpoint import load_checkpoint, save_checkpoint
+    from vqatool.pretrain import PretrainConfig, Progress
+    from vqatool.pretrain import pretrain as learn
+    from vqatool.progress import StepProgress
+    from vqatool.terminal import console, say
+
+    start, where = (load_checkpoint(init) if init else None), device_or_usage(device)
+    config = PretrainConfig(shape=_shape(size, stem, init), seed=seed, **settings)
+    with StepProgress(console(), "pre-training") as progress:
+
+        def show(now: Progress) -> None:
+            told = [f"{name} {value:.3f}" for name, value in now.terms.items()]
+            told += [f"{name} SRCC {value:.3f}" for name, value in now.srcc.items()]
+            progress.show("pre-training", now.step, now.steps, ", ".join(told))
+
+        pictures = [_read(name, folder, test_share, seed, progress) for name, folder in sets]
+        checkpoint = learn(pictures, config, init=start, device=where, on_progress=show)
+    save_checkpoint(checkpoint, out)
+    found = checkpoint.card.training["test_srcc"]
+    told = ", ".join(f"{name} {srcc:.3f}" for name, srcc in found.items())
+    say(f"{out}: SRCC on held-out pictures: {told}; next: vqatool train --init {out}")
+
+
+def _shape(size: str | None, stem: str | None, init: Path | None) -> dict[str, Any]:
+    shape: dict[str, Any] = {"size": size} if size else {}
+    shape |= {"has_conv_stem": stem == "conv"} if stem else {}
+    if shape and init:
+        raise click.UsageError("--size and --stem choose a new model: leave out --init")
+    return shape
+
+
+def _read(
+    name: str, folder: Path, test_share: float, seed: int, progress: "StepProgress"
+) -> "PictureSet":
+    from vqatool.pictures import MADE, MadeConfig, made_set, rated_set
+    from vqatool.pretrain import TILE_PX
+
+    if name != MADE:
+        return rated_set(name, folder, test_share=test_share, seed=seed)
+    return made_set(
+        folder,
+        MadeConfig(tile_px=TILE_PX, seed=seed),
+        test_share=test_share,
+        on_made=lambda done, total: progress.show("damaging", done, total),
+    )

@@ -1,0 +1,94 @@
+"""Pictures of an evaluation: predictions against labels, and where the features lie."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from vqatool.embedding import Similarity, plane
+from vqatool.judge import Figures
+from vqatool.metrics import Values, logistic_fit
+from vqatool.terminal import shown
+
+if TYPE_CHECKING:  # drawing takes a second to import, which only this needs
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_GREY = "0.45"
+_DOTS: dict[str, Any] = {"s": 22, "alpha": 0.8, "edgecolors": "white", "linewidths": 0.4}
+_MOST_IN_LEGEND = 20
+# of Okabe and Ito, "Color Universal Design" (2008): told apart by colour-blind people too
+_COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#F0E442")
+
+
+def draw_scatter(
+    score_N: Values, label_N: Values, codecs: Sequence[str], overall: Figures, path: Path
+) -> None:
+    """Scores against VMAF, a colour for each codec, with the identity and the fitted logistic."""
+    figure, axes = _blank((6.4, 6.6))
+    axes.plot([0, 100], [0, 100], color="0.8", linewidth=1, zorder=0, label="score = VMAF")
+    for colour, codec in zip(_cycled(set(codecs)), sorted(set(codecs)), strict=True):
+        chosen = np.array([each == codec for each in codecs])
+        told = f"{shown(codec)} ({chosen.sum()})"
+        axes.scatter(score_N[chosen], label_N[chosen], color=colour, label=told, **_DOTS)
+    if np.isfinite(overall.rmse):
+        order = np.argsort(score_N)
+        fitted = logistic_fit(score_N, label_N)
+        axes.plot(score_N[order], fitted[order], color="0.2", linewidth=1.6, label="logistic fit")
+    axes.set(xlim=(0, 100), ylim=(0, 101), xlabel="predicted score", ylabel="VMAF", aspect="equal")
+    axes.set_axisbelow(True)
+    axes.grid(color="0.93")
+    axes.set_title(_headline(overall), loc="left", fontsize=10)
+    axes.legend(loc="upper left", frameon=False, fontsize=8)
+    figure.savefig(path, dpi=140)
+
+
+def draw_features(
+    feature_ND: Values, groups: Sequence[str], label_N: Values, found: Similarity, path: Path
+) -> None:
+    """The features on their two main axes, a colour for each bitrate group, from poor to good."""
+    from matplotlib import colormaps
+
+    figure, axes = _blank((8.2, 5.6))
+    place_N2, share_2 = plane(feature_ND)
+    of_group = {name: np.array([each == name for each in groups]) for name in set(groups)}
+    order = sorted(of_group, key=lambda name: (float(label_N[of_group[name]].mean()), name))
+    colours = colormaps["turbo"](np.linspace(0.04, 0.96, len(order)))
+    for name, colour in zip(order, colours, strict=True):
+        x, y = place_N2[of_group[name]].T
+        told = f"{shown(name)} (VMAF {label_N[of_group[name]].mean():.0f})"
+        axes.scatter(x, y, color=[colour], label=told, **_DOTS)
+    axes.set_xlabel(f"first axis ({100 * share_2[0]:.0f} % of variance)")
+    axes.set_ylabel(f"second axis ({100 * share_2[1]:.0f} % of variance)")
+    axes.set_title(
+        f"features by bitrate group; mean cosine of two sources: {found.inside:.3f} inside a "
+        f"group, {found.between:.3f} between groups", loc="left", fontsize=9.5,
+    )  # fmt: skip
+    if len(order) <= _MOST_IN_LEGEND:
+        figure.legend(loc="outside right center", frameon=False, fontsize=8)
+    figure.savefig(path, dpi=140)
+
+
+def _blank(size: tuple[float, float]) -> "tuple[Figure, Axes]":
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=size, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.tick_params(colors=_GREY)
+    return figure, axes
+
+
+def _cycled(names: set[str]) -> list[str]:
+    return [_COLOURS[number % len(_COLOURS)] for number in range(len(names))]
+
+
+def _headline(overall: Figures) -> str:
+    return (
+        f"SRCC {overall.srcc:.3f} ({overall.srcc_low:.2f} to {overall.srcc_high:.2f}), "
+        f"PLCC {overall.plcc:.3f}, RMSE {overall.rmse:.1f}: "
+        f"{overall.count} encodes of {overall.sources} sources"
+    )

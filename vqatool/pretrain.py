@@ -1,0 +1,258 @@
+"""Pre-training: the spatial module on rated pictures, as clips of one frame.
+
+The spatial module is all of a model that looks at single frames; it is trained inside the whole
+model, so what comes out is an ordinary model file that `vqatool train --init` starts from. Sets
+rate on scales of their own, so each is learnt from by its order and its linear agreement alone;
+only sets on VMAF's scale (without one, the first set) say where scores lie.
+"""
+
+import copy
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+
+from vqatool.checkpoint import Card, Checkpoint
+from vqatool.clips import Clip
+from vqatool.device import device_named, fast_precision
+from vqatool.errors import TrainingDataError
+from vqatool.iqa import TEST
+from vqatool.losses import plcc_loss, quality_loss, rank_loss
+from vqatool.methods import Method
+from vqatool.metrics import Agreement, agreement
+from vqatool.models.quality import QualityModel
+from vqatool.optimise import decayed_apart, follow, warmth
+from vqatool.picture_batches import PictureBatch, PictureBatches
+from vqatool.pictures import PictureSet
+from vqatool.predict import score_views, see
+from vqatool.recipes import Recipe, recipe_for
+
+TILE_PX = 128
+"""Side of the pictures a self-made set is cut into: one view of a model shaped as usual."""
+"""Side of what the model sees at once: made tiles have it."""
+
+_LOOKS = 4  # views whose scores are averaged where a picture is larger than one
+_JUDGED_AT_ONCE = 64
+_JUDGED_ON_THE_WAY = 200  # pictures of each set: enough to see whether it learns
+
+
+@dataclass(frozen=True, kw_only=True)
+class PretrainConfig:
+    """What a pre-training is decided by; stored in the model file.
+
+    A step sees `batch` pictures, as many of each set, up to `versions` of one content. It ends
+    after `steps`, or after `max_hours` with the learning rate brought down just as well.
+    """
+
+    method: str = Method.COARSE_TO_FINE.value
+    shape: Mapping[str, Any] = field(default_factory=dict)  # of a model from scratch
+    steps: int = 3000
+    batch: int = 32
+    versions: int = 4
+    lr: float | None = None
+    weight_decay: float = 0.05
+    warmup_share: float = 0.08
+    average: float = 0.998  # decay of the running average of the weights that is kept
+    plcc: float = 0.3
+    rank: float = 1.0
+    max_hours: float | None = None
+    validations: int = 5
+    seed: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """One step done; `srcc` is of each set's newest validation, empty before the first."""
+
+    step: int
+    steps: int
+    terms: dict[str, float]
+    srcc: dict[str, float]
+
+
+OnProgress = Callable[[Progress], None]
+
+
+def pretrain(
+    sets: Sequence[PictureSet],
+    config: PretrainConfig,
+    *,
+    init: Checkpoint | None = None,
+    device: str = "auto",
+    on_progress: OnProgress = lambda progress: None,
+) -> Checkpoint:
+    """Train on the `train` side of all sets; the card tells how good it is on their `test` sides.
+
+    Args:
+        sets: at least one; batches hold as many pictures of each.
+        config: settings.
+        init: weights to start from; None starts from scratch.
+        device: `auto` or a torch device.
+        on_progress: told after every step.
+
+    Returns:
+        The running average at the end; nothing is chosen by the test sides.
+
+    Raises:
+        TrainingDataError: no sets, or a batch too small to compare two pictures of each.
+    """
+    if not sets or config.batch // len(sets) < 2:
+        raise TrainingDataError(
+            f"{len(sets)} set(s) cannot share a batch of {config.batch}: two pictures of each are "
+            "compared at least"
+        )
+    names = [each.name for each in sets]
+    if len(set(names)) < len(names):
+        raise TrainingDataError(f"two sets have one name among {', '.join(names)}: rename one")
+    return _Pretraining(sets, config, init, device).run(on_progress)
+
+
+class _Pretraining:
+    """One pre-training: model, average, optimizer."""
+
+    def __init__(
+        self,
+        sets: Sequence[PictureSet],
+        config: PretrainConfig,
+        init: Checkpoint | None,
+        device: str,
+    ) -> None:
+        torch.manual_seed(config.seed)
+        self._sets, self._config = sets, config
+        where = device_named(device)
+        self._accelerator = Accelerator(
+            cpu=where.type == "cpu", mixed_precision=fast_precision(where)
+        )
+        shape = init.card.shape if init else config.shape
+        self._recipe: Recipe = recipe_for(Method(config.method), shape)
+        model = init.model() if init else self._recipe.build()
+        self._average: QualityModel = copy.deepcopy(model).to(self._accelerator.device)
+        self._peak_lr = config.lr or (1e-4 if init else 5e-4)
+        optimizer = torch.optim.AdamW(decayed_apart(model, config.weight_decay), self._peak_lr)
+        self._model, self._optimizer = self._accelerator.prepare(model, optimizer)
+        self._batches = PictureBatches(
+            sets,
+            self._recipe.views,
+            count=config.batch,
+            versions=config.versions,
+            seed=config.seed,
+        )
+        self._srcc: dict[str, float] = {}
+        self._anchors = torch.tensor([each.is_vmaf_scale for each in sets])
+        if not self._anchors.any():
+            self._anchors[0] = True
+
+    def run(self, on_progress: OnProgress) -> Checkpoint:
+        started = time.monotonic()
+        limit_s = (self._config.max_hours or float("inf")) * 3600
+        steps, step = self._config.steps, 0
+        for batch in self._batches.ahead(steps):
+            # time may run out before the steps do: then the schedule follows the time
+            share = max(step / steps, (time.monotonic() - started) / limit_s)
+            if share >= 1:
+                break
+            terms = self._learn(batch, step, share)
+            step += 1
+            if step % max(1, steps // self._config.validations) == 0 and step < steps:
+                found = self._judge(most=_JUDGED_ON_THE_WAY)
+                self._srcc = {name: each.srcc for name, each in found.items()}
+            on_progress(Progress(step=step, steps=steps, terms=terms, srcc=self._srcc))
+        return self._checkpoint(step)
+
+    def _learn(self, batch: PictureBatch, step: int, share: float) -> dict[str, float]:
+        config = self._config
+        self._model.train()
+        at = round(share * config.steps)
+        for group in self._optimizer.param_groups:
+            group["lr"] = self._peak_lr * warmth(at, config.steps, config.warmup_share)
+        device = self._accelerator.device
+        with self._accelerator.autocast():
+            quality = self._model(*(view.to(device) for view in batch.views))
+        terms = self._terms(quality.score_B.float().cpu(), batch)
+        self._optimizer.zero_grad()
+        self._accelerator.backward(torch.stack(list(terms.values())).sum())
+        self._accelerator.clip_grad_norm_(self._model.parameters(), 1.0)
+        self._optimizer.step()
+        model = self._accelerator.unwrap_model(self._model)
+        follow(self._average, model, step + 1, config.average)
+        return {name: float(term.detach()) for name, term in terms.items()}
+
+    def _terms(self, score_B: Tensor, batch: PictureBatch) -> dict[str, Tensor]:
+        config = self._config
+        members = [batch.set_B == number for number in range(len(self._sets))]
+        plcc = [plcc_loss(score_B[member], batch.quality_B[member]) for member in members]
+        is_anchor_B = self._anchors[batch.set_B]
+        ranks = [
+            rank_loss(score_B, batch.quality_B, group_B)
+            for group_B in (batch.set_B, batch.content_B)
+        ]
+        return {
+            "quality": quality_loss(score_B[is_anchor_B], batch.quality_B[is_anchor_B]),
+            "plcc": config.plcc * torch.stack(plcc).mean(),
+            "rank in set": config.rank * ranks[0],
+            "rank in content": config.rank * ranks[1],
+        }
+
+    def _judge(self, most: int | None = None) -> dict[str, Agreement]:
+        """Agreement on each set's test side, qualities times 100."""
+        device = self._accelerator.device
+        return {each.name: judge(self._average, self._recipe, each, device) for each in self._sets}
+
+    def _checkpoint(self, step: int) -> Checkpoint:
+        halves = {key: value.half() for key, value in self._average.state_dict().items()}
+        self._average.load_state_dict({key: value.float() for key, value in halves.items()})
+        found = self._judge()
+        anchor = next(name for name, is_one in zip(found, self._anchors, strict=True) if is_one)
+        card = Card(
+            method=self._config.method,
+            shape=dict(self._recipe.shape),
+            clip_frames=1,
+            label=f"pictures: {', '.join(found)}",
+            validation=asdict(found[anchor]),
+            training={
+                **asdict(self._config),
+                "steps_done": step,
+                "test_srcc": {name: each.srcc for name, each in found.items()},
+            },
+        )
+        return Checkpoint(card, {key: value.cpu() for key, value in halves.items()})
+
+
+def judge(
+    model: QualityModel,
+    recipe: Recipe,
+    pictures: PictureSet,
+    device: torch.device,
+    *,
+    most: int | None = None,
+) -> Agreement:
+    """Agreement of scores with the qualities (times 100) of a set's test side.
+
+    Of more than `most` pictures as many are taken, evenly spread.
+    """
+    indices = pictures.side(TEST)
+    indices = indices[:: -(-len(indices) // (most or len(indices)))]
+    scores: list[float] = []
+    for start in range(0, len(indices), _JUDGED_AT_ONCE):
+        looks = [
+            _looks(recipe, pictures.pixels(i)) for i in indices[start : start + _JUDGED_AT_ONCE]
+        ]
+        flat = score_views(model, [view for each in looks for view in each], device, batch=32)
+        ends = np.cumsum([len(each) for each in looks])[:-1]
+        scores += [float(np.mean(part)) for part in np.split(np.array(flat), ends)]
+    return agreement(scores, [100 * pictures.qualities[index] for index in indices])
+
+
+def _looks(recipe: Recipe, picture_CHW: Tensor) -> list[list[Tensor]]:
+    """A picture's views without chance, several where one does not show all of it."""
+    count = 1 if max(picture_CHW.shape[-2:]) <= TILE_PX else _LOOKS
+    views = see(recipe.views, Clip(picture_CHW.expand(count, -1, -1, -1)))
+    return [
+        [view[look : look + 1] if view.ndim > 1 else view for view in views]
+        for look in range(count)
+    ]
