@@ -23,7 +23,7 @@ from ladder.ffmpeg import Ffmpeg, run_parallel, split_cores
 from ladder.probe import probe
 from ladder.vmaf_log import parse_log
 from vqatool.clips import read_clip, stack
-from vqatool.groups import LabelledEncode, group_of
+from vqatool.groups import LabelledEncode, learning_groups
 from vqatool.recipes import View
 
 DRAWS = 3
@@ -58,7 +58,7 @@ class CachedViews:
         self.encodes = list(encodes)
         self._views, self._frames, self._folder = list(views), frames, folder
         self._ffmpeg = ffmpeg
-        groups = group_of(encodes)
+        groups = learning_groups(encodes)
         self._group = [sorted(set(groups)).index(group) for group in groups]
 
     def decode_missing(self) -> Iterator[LabelledEncode]:

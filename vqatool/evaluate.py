@@ -12,8 +12,8 @@ from ladder.errors import LadderError
 from ladder.probe import probe
 from vqatool.baselines import BASELINES, baseline_predictions
 from vqatool.embedding import Similarity, similarity
-from vqatool.groups import LabelledEncode
-from vqatool.judge import MODEL, Figures, Judge, group_of
+from vqatool.groups import LabelledEncode, bitrate_groups
+from vqatool.judge import MODEL, Figures, Judge
 from vqatool.metrics import Values
 from vqatool.plots import draw_features, draw_scatter
 from vqatool.predict import Predictor
@@ -81,7 +81,7 @@ def evaluate(
     baselines = baseline_predictions(encodes, training)
     scores = {MODEL: np.array([one.score for one in predictions])}
     judge = Judge(encodes, scores | baselines, seed=seed)
-    groups, sources = [group_of(one) for one in encodes], [one.source for one in encodes]
+    groups, sources = bitrate_groups(encodes), [one.source for one in encodes]
     alike = similarity(np.array([one.feature_D for one in predictions]), groups, sources)
     figures = [*judge.figures(), judge.coverage(band), *judge.likeness(alike)]
     return Evaluation(predictions, baselines, figures, alike)
@@ -128,5 +128,5 @@ def _draw(evaluation: Evaluation, scatter: Path, features: Path) -> None:
     overall, codecs = evaluation.figures[0], [encode.codec for encode in encodes]
     draw_scatter(score_N, label_N, codecs, overall, scatter)
     feature_ND = np.array([one.feature_D for one in evaluation.predictions])
-    groups = [group_of(encode) for encode in encodes]
+    groups = bitrate_groups(encodes)
     draw_features(feature_ND, groups, label_N, evaluation.similarity, features)

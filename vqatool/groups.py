@@ -1,8 +1,8 @@
 """Stage 3: labelled encodes -> split by source -> bitrate groups -> balanced batches. No torch.
 
-A bitrate group is all encodes of one rung over all sources; where sources have few rungs in
-common, `group_of` makes groups of alike bitrate. The losses compare inside and between groups, so
-every batch holds several sources in several groups.
+A bitrate group is all encodes of one rung over all sources; where sources have few rungs in common,
+`bitrate_groups` makes groups of alike bitrate. The losses compare inside and between groups, so
+every batch holds several sources at several rungs.
 """
 
 import csv
@@ -24,8 +24,9 @@ from ladder.vmaf_models import metric_of
 from vqatool.errors import TrainingDataError
 
 SPLITS_FILE = "splits.csv"
-TRAIN, VAL = "train", "val"
+TRAIN, VAL, TEST = "train", "val", "test"
 
+_COMMON = 20  # sources that make a rung common, however many others there are
 _SAME_VMAF = 1.0  # points; encodes of a source closer than that are one step of its ladder
 _BANDS_PER_OCTAVE = 2
 
@@ -75,10 +76,11 @@ def read_labelled(folder: Path) -> list[LabelledEncode]:
 def split_by_source(
     folder: Path, sources: Sequence[str], *, val_share: float, seed: int
 ) -> dict[str, str]:
-    """Source -> `train` or `val`, as `splits.csv` in the folder says; new sources are added to it.
+    """Source -> its side, as `splits.csv` in the folder says; new sources are added to it.
 
     The file can be written by hand, to keep alike sources on one side. What it says is never
-    changed, so a source once held out stays held out.
+    changed, so a source once held out stays held out. Only there a source becomes `test`: it
+    neither trains a model nor chooses between its weights.
 
     Raises:
         TrainingDataError: fewer than two sources, one side empty, or a word that is no side.
@@ -87,16 +89,17 @@ def split_by_source(
     split = _read_split(path)
     fresh = [name for name in names if name not in split]
     order = [str(name) for name in np.random.default_rng(seed).permutation(fresh)]
-    wanted = min(len(names) - 1, max(1, round(val_share * len(names))))
+    open_names = [name for name in names if split.get(name) != TEST]
+    wanted = min(len(open_names) - 1, max(1, round(val_share * len(open_names))))
     held_out = sum(split.get(name) == VAL for name in names)
     more = max(0, wanted - held_out)
     split |= dict.fromkeys(order[:more], VAL) | dict.fromkeys(order[more:], TRAIN)
     chosen = {name: split[name] for name in names}
-    if set(chosen.values()) != {TRAIN, VAL}:
+    if not {TRAIN, VAL} <= set(chosen.values()):
         raise TrainingDataError(
-            f"{folder} has {len(chosen)} labelled source(s), which leaves one side of the split "
-            f"empty: learning needs at least one to train on and one to judge by. Add sources "
-            f"with `vqatool ladder`, or mend {path}"
+            f"{folder} has {len(open_names)} labelled source(s) to learn from, which leaves one "
+            f"side of the split empty: learning needs at least one to train on and one to judge "
+            f"by. Add sources with `vqatool ladder`, or mend {path}"
         )
     if fresh:
         _write_split(path, split)
@@ -104,14 +107,17 @@ def split_by_source(
 
 
 def labelled_of(folder: Path, side: str | None) -> list[LabelledEncode]:
-    """The labelled encodes of one side of the split; None: of `val` if there is a split, else all.
+    """The labelled encodes of one side of the split; None: of the one that is furthest from it.
+
+    That is `test` if any source is on it, else `val`, and without a split all.
 
     Raises:
         TrainingDataError: no labels, no split to choose from, or nothing on that side.
     """
     encodes = read_labelled(folder)
     split = _read_split(folder / SPLITS_FILE)
-    chosen = side or (VAL if split else "all")
+    held_out = TEST if TEST in split.values() else VAL
+    chosen = side or (held_out if split else "all")
     if chosen == "all":
         return encodes
     members = [encode for encode in encodes if split.get(encode.source) == chosen]
@@ -129,23 +135,30 @@ def training_side(folder: Path) -> list[LabelledEncode]:
     return [encode for encode in read_labelled(folder) if split.get(encode.source) == TRAIN]
 
 
-def group_of(encodes: Sequence[LabelledEncode]) -> list[str]:
+def bitrate_groups(encodes: Sequence[LabelledEncode]) -> list[str]:
     """The bitrate group of each encode; in the order of `encodes`.
 
-    A rung that at least half of the sources have is a group; all other encodes are grouped by half
-    octaves of bitrate per display pixel. Encodes of one source that lie less than one VMAF point
-    apart, each from the next, are one step of its ladder and count as one group for it: the one of
-    the cheapest. Otherwise the group contrast would push nearly equal pictures apart, as on easy
-    content, where a rung's cap is never reached.
+    A rung that at least half of the sources, or twenty of them, have is a group; all other encodes
+    are grouped by half octaves of bitrate per display pixel.
     """
     sources_of: defaultdict[str, set[str]] = defaultdict(set)
     for encode in encodes:
         sources_of[encode.rung].add(encode.source)
-    half = len({encode.source for encode in encodes}) / 2
-    names = [
-        encode.rung if len(sources_of[encode.rung]) >= half else _bitrate_band(encode)
+    enough = min(_COMMON, len({encode.source for encode in encodes}) / 2)
+    return [
+        encode.rung if len(sources_of[encode.rung]) >= enough else _bitrate_band(encode)
         for encode in encodes
     ]
+
+
+def learning_groups(encodes: Sequence[LabelledEncode]) -> list[str]:
+    """Bitrate groups for the losses, those that collapse on easy content made one.
+
+    Encodes of one source that lie less than one VMAF point apart, each from the next, are one step
+    of its ladder and count as one group for it: the one of the cheapest. Otherwise the group
+    contrast would push nearly equal pictures apart, as where a rung's cap is never reached.
+    """
+    names = bitrate_groups(encodes)
     for run in _steps_of_one_quality(encodes):
         cheapest = min(run, key=lambda i: (encodes[i].bitrate_kbps, encodes[i].vmaf, names[i]))
         for i in run:
@@ -164,7 +177,7 @@ def balanced_batches(
     nothing to be compared with.
     """
     random = np.random.default_rng(seed)
-    groups = group_of(encodes)
+    groups = learning_groups(encodes)
     names = random.permutation(sorted({encode.source for encode in encodes}))
     members = _by(range(len(encodes)), [encode.source for encode in encodes])
     portions = max(1, min(math.ceil(len(names) / sources), len(names) // 2))
@@ -264,10 +277,10 @@ def _read_split(path: Path) -> dict[str, str]:
     with path.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
         lines = list(csv.DictReader(file))
     for line in lines:
-        if line.get("split") not in (TRAIN, VAL) or not line.get("source"):
+        if line.get("split") not in (TRAIN, VAL, TEST) or not line.get("source"):
             raise TrainingDataError(
                 f"{path} has the line {','.join(map(str, line.values()))}: write the columns "
-                f"source,split with {TRAIN} or {VAL}"
+                f"source,split with {TRAIN}, {VAL} or {TEST}"
             )
     return {line["source"]: line["split"] for line in lines}
 

@@ -11,7 +11,7 @@ import math
 import re
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,7 +25,7 @@ from vqatool.bootstrap import (
     source_weights,
 )
 from vqatool.embedding import Similarity
-from vqatool.groups import LabelledEncode
+from vqatool.groups import LabelledEncode, bitrate_groups
 from vqatool.metrics import Values, agreement_and_fit, srcc
 
 MODEL = "model"
@@ -195,21 +195,16 @@ class Judge:
         ]
 
 
-def group_of(encode: LabelledEncode) -> str:
-    """The bitrate group of an encode."""
-    return encode.rung
-
-
 def _sets(encodes: Sequence[LabelledEncode]) -> Iterator[_Set]:
-    ways: dict[str, Callable[[LabelledEncode], str]] = {
-        "all": lambda encode: "all",
-        "group": group_of,
-        "codec": lambda encode: encode.codec,
-        "height": lambda encode: f"{encode.height_px}p",
+    ways = {
+        "all": ["all"] * len(encodes),
+        "group": bitrate_groups(encodes),
+        "codec": [encode.codec for encode in encodes],
+        "height": [f"{encode.height_px}p" for encode in encodes],
     }
-    for kind, name_of in ways.items():
-        for name in sorted({name_of(encode) for encode in encodes}, key=_by_number):
-            members = [i for i, encode in enumerate(encodes) if name_of(encode) == name]
+    for kind, names in ways.items():
+        for name in sorted(set(names), key=_by_number):
+            members = [i for i, own in enumerate(names) if own == name]
             yield _Set(kind, name, members, len({encodes[i].source for i in members}))
 
 

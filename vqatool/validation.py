@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from vqatool.dataset import CachedViews
-from vqatool.groups import group_of
+from vqatool.groups import bitrate_groups
 from vqatool.metrics import Agreement, agreement
 from vqatool.models.quality import QualityModel
 from vqatool.predict import score_views
@@ -47,7 +47,7 @@ def judge(
 def validation(scores: Sequence[float], labels: Sequence[float], clips: CachedViews) -> Validation:
     """The figures of scores that `judge` gave for these clips."""
     found = agreement(scores, labels)
-    groups = np.array(group_of(clips.encodes))
+    groups = np.array(bitrate_groups(clips.encodes))
     inside = [
         agreement(np.array(scores)[groups == group], np.array(labels)[groups == group]).srcc
         for group in sorted(set(groups.tolist()))

@@ -8,12 +8,14 @@ import pytest
 
 from vqatool.errors import TrainingDataError
 from vqatool.groups import (
+    TEST,
     TRAIN,
     VAL,
     LabelledEncode,
     balanced_batches,
-    group_of,
+    bitrate_groups,
     labelled_of,
+    learning_groups,
     read_labelled,
     split_by_source,
 )
@@ -69,6 +71,26 @@ def test_a_split_written_by_hand_is_followed(tmp_path: Path) -> None:
     assert split == {"a": TRAIN, "b": VAL}
 
 
+def test_a_source_kept_for_the_test_neither_trains_nor_validates(tmp_path: Path) -> None:
+    (tmp_path / "splits.csv").write_text("source,split\na,test\nb,test\nc,test\n")
+    split = split_by_source(tmp_path, list("abcdefgh"), val_share=0.4, seed=0)
+    assert [split[name] for name in "abc"] == [TEST] * 3
+    assert sorted(split[name] for name in "defgh") == [TRAIN] * 3 + [VAL] * 2
+    with pytest.raises(TrainingDataError, match=r"1 labelled source\(s\) to learn from"):
+        split_by_source(tmp_path, list("abcd"), val_share=0.4, seed=0)
+
+
+def test_the_side_that_is_judged_is_the_furthest_from_training(work_folder: Path) -> None:
+    names = sorted({encode.source for encode in read_labelled(work_folder)})
+    splits = work_folder / "splits.csv"
+    for sides, judged in (((TEST, VAL, TRAIN), names[:1]), ((VAL, VAL, TRAIN), names[:2])):
+        lines = [f"{name},{side}" for name, side in zip(names, sides, strict=True)]
+        splits.write_text("\n".join(["source,split", *lines]))
+        assert {encode.source for encode in labelled_of(work_folder, None)} == set(judged)
+    splits.unlink()
+    assert {encode.source for encode in labelled_of(work_folder, None)} == set(names)
+
+
 def test_a_split_with_a_word_it_does_not_know_is_refused_by_name(tmp_path: Path) -> None:
     (tmp_path / "splits.csv").write_text("source,split\na,training\n")
     with pytest.raises(TrainingDataError, match=r"splits\.csv has the line a,training"):
@@ -120,8 +142,8 @@ def bisected(sources: int, points: int, seed: int = 0) -> list[LabelledEncode]:
 def test_a_rung_that_half_of_the_sources_have_is_a_group() -> None:
     members = encodes(4, 3)
     rare = [replace(e, rung="own") if e.source == "s0" else e for e in members]
-    assert group_of(members) == [e.rung for e in members]
-    groups = dict(zip([(e.source, e.rung) for e in rare], group_of(rare), strict=True))
+    assert learning_groups(members) == [e.rung for e in members]
+    groups = dict(zip([(e.source, e.rung) for e in rare], learning_groups(rare), strict=True))
     assert groups["s1", "r0"] == "r0"
     assert groups["s0", "own"].endswith("bit/px/s")
 
@@ -134,9 +156,16 @@ def test_other_encodes_are_grouped_by_half_octaves_of_bitrate_for_each_pixel() -
         for i, (e, rate) in enumerate(zip(encodes(4, 1), kbps, strict=True))
     ]
     members[3] = replace(members[3], display=(200, 125))
-    assert group_of(members) == [
+    assert learning_groups(members) == [
         "1-1.41 bit/px/s", "1-1.41 bit/px/s", "1.41-2 bit/px/s", "2-2.83 bit/px/s",
     ]  # fmt: skip
+
+
+def test_a_rung_of_twenty_sources_is_a_group_however_many_others_there_are() -> None:
+    for number, is_group in ((20, True), (19, False)):
+        common = {f"s{source}" for source in range(number)}
+        kept = [e for e in encodes(60, 2) if e.rung == "r1" or e.source in common]
+        assert ("r0" in bitrate_groups(kept)) is is_group
 
 
 def test_rungs_that_collapse_count_as_one_group_for_that_source() -> None:
@@ -147,7 +176,7 @@ def test_rungs_that_collapse_count_as_one_group_for_that_source() -> None:
         replace(e, vmaf=easy.get(i, e.vmaf), bitrate_kbps=100.0 * (i + 1)) if i < 5 else e
         for i, e in enumerate(members)
     ]
-    groups = group_of(members)
+    groups = learning_groups(members)
     assert groups[:5] == ["r0", "r1", "r1", "r1", "r4"]
     assert groups[5:] == [e.rung for e in members[5:]]  # others keep theirs
 
@@ -155,7 +184,7 @@ def test_rungs_that_collapse_count_as_one_group_for_that_source() -> None:
 def test_no_two_alike_encodes_of_a_source_are_in_different_groups() -> None:
     random = np.random.default_rng(0)
     members = [replace(e, vmaf=float(random.uniform(20, 60))) for e in encodes(5, 30)]
-    groups = group_of(members)
+    groups = learning_groups(members)
     alike = [
         (i, j)
         for i, a in enumerate(members)
@@ -170,14 +199,14 @@ def test_no_two_alike_encodes_of_a_source_are_in_different_groups() -> None:
 def test_groups_do_not_depend_on_the_order_of_encodes() -> None:
     members = [*encodes(4, 4), *bisected(3, 8)]
     order = np.random.default_rng(1).permutation(len(members))
-    groups = group_of(members)
-    assert group_of([members[i] for i in order]) == [groups[i] for i in order]
+    groups = learning_groups(members)
+    assert learning_groups([members[i] for i in order]) == [groups[i] for i in order]
 
 
 @pytest.mark.parametrize("seed", range(4))
 def test_batches_of_a_folder_without_common_rungs_are_spread_and_meet(seed: int) -> None:
     members = bisected(8, 16, seed)
-    groups = group_of(members)
+    groups = learning_groups(members)
     batches = balanced_batches(members, sources=4, rungs=4, seed=seed)
     assert sorted(i for batch in batches for i in batch) == list(range(len(members)))
     shared = []

@@ -20,7 +20,7 @@ from vqatool.clips import stack
 from vqatool.curves import WAIT
 from vqatool.dataset import CachedViews
 from vqatool.errors import CheckpointError, TrainingDataError
-from vqatool.groups import VAL, LabelledEncode, group_of, labelled_of, read_labelled
+from vqatool.groups import VAL, LabelledEncode, labelled_of, learning_groups, read_labelled
 from vqatool.learner import Learner, Progress, TrainConfig, accelerator_on
 from vqatool.methods import Method
 from vqatool.recipes import LossWeights, recipe_for
@@ -218,7 +218,7 @@ def test_a_model_can_learn_a_few_clips_by_heart(work_folder: Path) -> None:
     inputs = [stack(column) for column in zip(*(clips.seen(i) for i in range(8)), strict=True)]
     with torch.no_grad():
         unit_BD = F.normalize(checkpoint.model()(*inputs).features_BD, dim=1)
-    groups = np.array(group_of(encodes))
+    groups = np.array(learning_groups(encodes))
     is_same = torch.tensor(groups[:, None] == groups[None, :])
     alike = unit_BD @ unit_BD.T
     off_diagonal = ~torch.eye(8, dtype=torch.bool)

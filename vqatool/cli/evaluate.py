@@ -23,8 +23,8 @@ if TYPE_CHECKING:  # for annotations alone
 @click.command()
 @work_folder
 @model_option
-@click.option("--split", type=click.Choice(["val", "train", "all"]),
-              help="Which sources.  [default: val if FOLDER has a split, else all]")  # fmt: skip
+@click.option("--split", type=click.Choice(["test", "val", "train", "all"]),
+              help="Which sources.  [default: test if there is any, val, all]")  # fmt: skip
 @click.option("-o", "--out", type=click.Path(path_type=Path),
               help="Stem of the files to write.  [default: FOLDER/evaluation]")  # fmt: skip
 @device_option
@@ -39,7 +39,7 @@ def evaluate(
 
     \b
     Example:
-        vqatool evaluate encodes -m model.safetensors --split val
+        vqatool evaluate encodes -m model.safetensors --split test
     """
     from vqatool.evaluate import evaluate as judge
     from vqatool.evaluate import write_evaluation

@@ -34,7 +34,7 @@ class Margin(click.ParamType[float | str]):
               help="Published method to train.")  # fmt: skip
 @click.option("--init", default="default", show_default=True, metavar="default|scratch|FILE",
               help="Start from the packaged weights, from none, or from a file's.")  # fmt: skip
-@click.option("--size", type=click.Choice(["nano", "tiny", "small", "base", "pico"]),
+@click.option("--size", type=click.Choice(["nano", "tiny", "small", "base", "micro", "pico"]),
               help="Size of SwinV2; needs --init scratch.  [default: nano]")  # fmt: skip
 @click.option("--stem", type=click.Choice(["conv", "patch"]),
               help="How pixels become tokens; needs --init scratch.  [default: conv]")  # fmt: skip

@@ -40,7 +40,7 @@ class DataType(click.ParamType[tuple[str, Path]]):
               help="Model file to write.")  # fmt: skip
 @click.option("--init", type=click.Path(exists=True, dir_okay=False, path_type=Path),
               help="Start from a file's weights.  [default: from scratch]")  # fmt: skip
-@click.option("--size", type=click.Choice(["nano", "tiny", "small", "base", "pico"]),
+@click.option("--size", type=click.Choice(["nano", "tiny", "small", "base", "micro", "pico"]),
               help="Size of SwinV2, from scratch.  [default: nano]")  # fmt: skip
 @click.option("--stem", type=click.Choice(["conv", "patch"]),
               help="How pixels become tokens, from scratch.  [default: conv]")  # fmt: skip

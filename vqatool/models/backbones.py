@@ -28,9 +28,10 @@ SWIN_SIZES = {
     "tiny": SwinSize(embed_dim=96, depths=(2, 2, 6, 2), heads=(3, 6, 12, 24)),
     "small": SwinSize(embed_dim=96, depths=(2, 2, 18, 2), heads=(3, 6, 12, 24)),
     "base": SwinSize(embed_dim=128, depths=(2, 2, 18, 2), heads=(4, 8, 16, 32)),
+    "micro": SwinSize(embed_dim=32, depths=(1, 1, 2, 1), heads=(2, 4, 8, 16)),
     "pico": SwinSize(embed_dim=16, depths=(1, 1, 1, 1), heads=(1, 2, 4, 8)),
 }
-"""Sizes by name: tiny, small and base as published, nano ours, pico to try things out."""
+"""Sizes by name: tiny, small and base as published, nano and micro ours, pico to try things out."""
 
 
 class SwinPyramid(nn.Module):
