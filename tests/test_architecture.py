@@ -12,7 +12,7 @@ from vqatool.cli import cli
 
 ROOT = Path(__file__).parent.parent
 
-CLI = ("__init__", "audit", "encode", "evaluate", "learn", "options", "pretrain", "tryout")
+CLI = ("__init__", "audit", "encode", "evaluate", "learn", "options", "pretrain", "study", "tryout")
 FORBIDDEN = {
     "ladder": {"vqatool", "torch", "timm", "click", "rich", "accelerate"},
     "vqatool/models": {"vqatool.views", "vqatool.losses", "vqatool.dataset", "ladder", "click"},

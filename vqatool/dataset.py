@@ -145,7 +145,13 @@ class CachedViews:
     def _cache(self, encode: LabelledEncode, number: int) -> Path:
         """Where view `number` of `encode` is kept; the last one is written last."""
         facts = encode.path.stat()
-        known = (str(encode.path), facts.st_size, facts.st_mtime_ns, encode.display, self._frames)
+        known = (
+            str(encode.path.absolute()),
+            facts.st_size,
+            facts.st_mtime_ns,
+            encode.display,
+            self._frames,
+        )
         ways = [_described(view) for view in self._views]
         mark = hashlib.blake2b(repr((known, ways, DRAWS)).encode(), digest_size=12).hexdigest()
         return self._folder / f"{mark}-{number}.npy"

@@ -15,13 +15,16 @@ from vqatool.recipes import View
 
 
 class Predictor:
-    """A model file made ready on a device."""
+    """A model file made ready on a device; `by_pixels` hides from it what streams say."""
 
-    def __init__(self, checkpoint: Checkpoint, device: str = "auto") -> None:
+    def __init__(
+        self, checkpoint: Checkpoint, device: str = "auto", *, by_pixels: bool = False
+    ) -> None:
         self.card = checkpoint.card
         self.name = checkpoint.name
         recipe = checkpoint.recipe
-        self._views, self._ffmpeg = recipe.views, find_ffmpeg() if recipe.reads_stream else None
+        reads_stream = recipe.reads_stream and not by_pixels
+        self._views, self._ffmpeg = recipe.views, find_ffmpeg() if reads_stream else None
         self._device = device_named(device)
         self._model = checkpoint.model().to(self._device)
 

@@ -1,5 +1,6 @@
 """Stage 6: rows -> what people read in a terminal."""
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,7 @@ from vqatool.terminal import shown
 
 if TYPE_CHECKING:  # torch takes seconds to load, and the summary of labels needs none
     from vqatool.score import ReportRow
+    from vqatool.study import Spread, StudyRow
 
 
 def score_summary(
@@ -51,6 +53,35 @@ def label_summary(labels: Sequence[LabelRow]) -> Table:
         low, mean, high = min(found), sum(found) / len(found), max(found)
         table.add_row(rung, str(len(found)), f"{low:.1f}", f"{mean:.1f}", f"{high:.1f}")
     return table
+
+
+def study_table(rows: "Sequence[StudyRow]") -> Table:
+    """Each variant's mean over seeds with its 95 % interval, and its lead over the first one's."""
+    from vqatool.study import lead_over, over_seeds
+
+    table = Table(title="variants on held-out sources", title_justify="left")
+    for heading in ("study", "variant", "seeds", "SRCC", "in groups", "RMSE", "SRCC against first"):
+        table.add_column(heading, justify="left" if heading in ("study", "variant") else "right")
+    found: dict[tuple[str, str], list[StudyRow]] = {}
+    for row in rows:
+        found.setdefault((row.study, row.variant), []).append(row)
+    first: dict[str, list[StudyRow]] = {}
+    for (study, variant), own in found.items():
+        against = first.setdefault(study, own)
+        figures = [
+            shown_spread(over_seeds([getattr(row, name) for row in own]), digits)
+            for name, digits in (("srcc", 3), ("in_group_srcc", 3), ("rmse", 1))
+        ]
+        lead = "" if own is against else shown_spread(lead_over(own, against), 3, sign=True)
+        name = study if own is against else ""
+        table.add_row(name, variant, str(len(own)), *figures, lead)
+    return table
+
+
+def shown_spread(spread: "Spread", digits: int, *, sign: bool = False) -> str:
+    """Mean and half interval, such as `0.912 ±0.004`; the half is left out where there is none."""
+    mean = f"{spread.mean:{'+' if sign else ''}.{digits}f}"
+    return mean if math.isnan(spread.half) else f"{mean} ±{spread.half:.{digits}f}"
 
 
 def _remark(row: "ReportRow", fail_under: float | None) -> str:

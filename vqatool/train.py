@@ -98,31 +98,22 @@ def _prepare(
         if finished:
             return finished
         recipe = recipe_for(Method(config.method), init.card.shape if init else config.shape)
-        clips = _clips(folder, encodes, split, recipe, config.clip_frames)
-        _decode(clips, on_decoded)
-    return clips, fingerprint
-
-
-def _clips(
-    folder: Path,
-    encodes: Sequence[LabelledEncode],
-    split: dict[str, str],
-    recipe: Recipe,
-    frames: int,
-) -> tuple[CachedViews, CachedViews]:
-    """Those to train on and those to judge by."""
-    ffmpeg = find_ffmpeg() if recipe.reads_stream else None
-    train_clips, val_clips = (
-        CachedViews(
-            [e for e in encodes if split[e.source] == side],
-            folder / VIEWS_FOLDER,
-            recipe.views,
-            frames,
-            ffmpeg,
+        train_clips, val_clips = (
+            views_of(
+                folder, [e for e in encodes if split[e.source] == side], recipe, config.clip_frames
+            )
+            for side in (TRAIN, VAL)
         )
-        for side in (TRAIN, VAL)
-    )
-    return train_clips, val_clips
+        _decode((train_clips, val_clips), on_decoded)
+    return (train_clips, val_clips), fingerprint
+
+
+def views_of(
+    folder: Path, encodes: Sequence[LabelledEncode], recipe: Recipe, frames: int
+) -> CachedViews:
+    """What a recipe sees of encodes of a work folder; decode what is missing before asking it."""
+    ffmpeg = find_ffmpeg() if recipe.reads_stream else None
+    return CachedViews(encodes, folder / VIEWS_FOLDER, recipe.views, frames, ffmpeg)
 
 
 def _require_fit(config: TrainConfig, init: Checkpoint | None) -> None:

@@ -282,12 +282,14 @@ def test_options_are_a_promise() -> None:
             "--lr", "--test-share", "--seed", "--device",
         },
         "train": {
-            "--out", "--method", "--init", "--size", "--stem", "--epochs", "--max-hours",
+            "--out", "--method", "--init", "--size", "--stem", "--window", "--stream-features",
+            "--epochs", "--max-hours",
             "--patience", "--sources", "--rungs", "--lr", "--plcc-weight", "--group-weight",
             "--rank-weight", "--frame-weight", "--contrast", "--temperature", "--margin",
             "--val-share", "--validations", "--seed", "--device",
         },
-        "evaluate": {"--model", "--split", "--out", "--device"},
+        "study": {"--of", "--out", "--seeds", "--size", "--epochs", "--lr", "--device"},
+        "evaluate": {"--model", "--split", "--out", "--by-pixels", "--device"},
         "score": {
             "--out", "--model", "--display", "--segment", "--fail-under", "--force", "--jobs",
             "--device",

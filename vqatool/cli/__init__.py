@@ -11,6 +11,7 @@ from vqatool.cli.evaluate import evaluate
 from vqatool.cli.learn import train
 from vqatool.cli.options import BAD_USE, INTERRUPTED, NO_CAPABILITY, fail
 from vqatool.cli.pretrain import pretrain
+from vqatool.cli.study import study
 from vqatool.cli.tryout import demo, doctor
 
 
@@ -48,5 +49,5 @@ def cli() -> None:
     """
 
 
-for command in (ladder, label, pretrain, train, evaluate, score, doctor, demo):
+for command in (ladder, label, pretrain, train, evaluate, study, score, doctor, demo):
     cli.add_command(command)

@@ -27,9 +27,16 @@ if TYPE_CHECKING:  # for annotations alone
               help="Which sources.  [default: test if there is any, val, all]")  # fmt: skip
 @click.option("-o", "--out", type=click.Path(path_type=Path),
               help="Stem of the files to write.  [default: FOLDER/evaluation]")  # fmt: skip
+@click.option("--by-pixels", is_flag=True,
+              help="Hide what streams say of their coding from the model.")  # fmt: skip
 @device_option
 def evaluate(
-    folder: Path, model: Path | None, split: str | None, out: Path | None, device: str
+    folder: Path,
+    model: Path | None,
+    split: str | None,
+    out: Path | None,
+    by_pixels: bool,
+    device: str,
 ) -> None:
     """Compare predictions with the labels in FOLDER (default: encodes).
 
@@ -48,7 +55,8 @@ def evaluate(
     from vqatool.terminal import say
 
     trained = folder / MODEL_NAME
-    predictor = predictor_for(model or (trained if trained.exists() else None), device)
+    asked = model or (trained if trained.exists() else None)
+    predictor = predictor_for(asked, device, by_pixels=by_pixels)
     predictions, reasons = run_predict(labelled_of(folder, split), predictor)
     training = training_side(folder)
     found = judge(predictions, training, band=predictor.card.band)

@@ -38,6 +38,11 @@ class Margin(click.ParamType[float | str]):
               help="Size of SwinV2; needs --init scratch.  [default: nano]")  # fmt: skip
 @click.option("--stem", type=click.Choice(["conv", "patch"]),
               help="How pixels become tokens; needs --init scratch.  [default: conv]")  # fmt: skip
+@click.option("--window", type=click.IntRange(2, 64),
+              help="Side of SwinV2's windows; needs --init scratch.  [default: 8]")  # fmt: skip
+@click.option("--stream-features/--no-stream-features", default=None,
+              help="Whether it reads what a stream says of its coding; needs --init scratch.  "
+                   "[default: it does]")  # fmt: skip
 @click.option("--epochs", type=click.IntRange(1), default=30, show_default=True,
               help="Times every encode is seen.")  # fmt: skip
 @click.option("--max-hours", type=click.FloatRange(0, min_open=True),
@@ -78,6 +83,8 @@ def train(
     init: str,
     size: str | None,
     stem: str | None,
+    window: int | None,
+    stream_features: bool | None,
     device: str,
     **settings: Any,
 ) -> None:
@@ -98,8 +105,11 @@ def train(
     from vqatool.recipes import LossWeights
     from vqatool.terminal import say
 
+    asked = {"size": size, "window": window, "has_stream": stream_features}
+    asked["has_conv_stem"] = stem == "conv" if stem else None
+    shape = _shape(asked, init)
     weights = LossWeights(**_loss_settings(settings))
-    config = TrainConfig(method=method, shape=_shape(size, stem, init), weights=weights, **settings)
+    config = TrainConfig(method=method, shape=shape, weights=weights, **settings)
     target = out or folder / MODEL_NAME
     checkpoint = run_training(
         folder, target, config, _checkpoint_named(init), device_or_usage(device)
@@ -119,11 +129,13 @@ def _loss_settings(settings: dict[str, Any]) -> dict[str, Any]:
     return weights | {name: settings.pop(name) for name in ("contrast", "temperature", "margin")}
 
 
-def _shape(size: str | None, stem: str | None, init: str) -> dict[str, Any]:
-    shape: dict[str, Any] = {"size": size} if size else {}
-    shape |= {"has_conv_stem": stem == "conv"} if stem else {}
+def _shape(asked: dict[str, Any], init: str) -> dict[str, Any]:
+    """What was asked for of the model's shape; None asks for nothing."""
+    shape = {name: value for name, value in asked.items() if value is not None}
     if shape and init != "scratch":
-        raise click.UsageError("--size and --stem choose a new model: add --init scratch")
+        raise click.UsageError(
+            "--size, --stem, --window and --stream-features choose a new model: add --init scratch"
+        )
     return shape
 
 

@@ -83,13 +83,13 @@ class DisplayType(click.ParamType["Display"]):
         return int(found[1]), int(found[2])
 
 
-def predictor_for(model: Path | None, device: str) -> "Predictor":
+def predictor_for(model: Path | None, device: str, *, by_pixels: bool = False) -> "Predictor":
     """The model of that file (None: the packaged one) on a device."""
     from vqatool.checkpoint import default_checkpoint, load_checkpoint
     from vqatool.predict import Predictor
 
     checkpoint = load_checkpoint(model) if model else default_checkpoint()
-    return Predictor(checkpoint, device_or_usage(device))
+    return Predictor(checkpoint, device_or_usage(device), by_pixels=by_pixels)
 
 
 def device_or_usage(name: str) -> str:

@@ -1,0 +1,93 @@
+"""Variants of the method, trained alike and held against each other."""
+
+import math
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import pytest
+
+from tests.vqatool.program import rows_of, vqatool
+from vqatool.cli.study import STUDY_NAMES
+from vqatool.learner import TrainConfig
+from vqatool.methods import Method
+from vqatool.recipes import recipe_for
+from vqatool.report import study_table
+from vqatool.study import STUDIES, StudyRow, lead_over, over_seeds, run_study
+
+BASE = TrainConfig(
+    shape={"size": "pico", "features": 32, "grid": 2, "patch": 32},
+    epochs=1,
+    rungs=2,
+    clip_frames=2,
+)
+ROW = StudyRow(
+    study="terms",
+    variant="both",
+    seed=0,
+    model="m",
+    encodes=9,
+    srcc=0.5,
+    in_group_srcc=None,
+    plcc=0.5,
+    rmse=9.0,
+)
+
+
+def test_the_command_knows_every_study() -> None:
+    assert set(STUDY_NAMES) == set(STUDIES)
+
+
+@pytest.mark.parametrize("study", STUDIES)
+def test_variants_of_a_study_are_unlike_and_can_be_built(study: str) -> None:
+    variants = STUDIES[study]
+    configs = [asdict(variant.config(TrainConfig(), seed=0)) for variant in variants]
+    assert len({variant.name for variant in variants}) == len(variants) > 1
+    assert all(one != other for i, one in enumerate(configs) for other in configs[:i])
+    for variant in variants:
+        recipe_for(Method.COARSE_TO_FINE, variant.config(TrainConfig(), seed=0).shape)
+
+
+def test_mean_and_interval_over_seeds_are_students() -> None:
+    spread = over_seeds([0.90, 0.92, None, 0.94])
+    assert spread.mean == pytest.approx(0.92)
+    # t of 2 degrees of freedom at 97.5 %: 4.303; standard error 0.02 / sqrt(3)
+    assert spread.half == pytest.approx(4.303 * 0.02 / math.sqrt(3), rel=1e-3)
+    assert math.isnan(over_seeds([0.9]).half)
+    assert math.isnan(over_seeds([None]).mean)
+
+
+def test_a_lead_is_taken_seed_by_seed() -> None:
+    others = [replace(ROW, seed=seed, srcc=0.5 + 0.1 * seed) for seed in range(3)]
+    ahead = [replace(row, srcc=(row.srcc or 0) + 0.02) for row in others]
+    lead = lead_over(ahead, others)
+    assert (lead.mean, lead.half) == pytest.approx((0.02, 0.0), abs=1e-9)
+
+
+def test_the_table_holds_variants_against_the_first_of_their_study() -> None:
+    rows = [replace(ROW, variant=name, seed=s) for name in ("none", "both") for s in (0, 1)]
+    table = study_table(rows)
+    columns = [list(column.cells) for column in table.columns]
+    assert columns[1] == ["none", "both"]
+    assert columns[-1] == ["", "+0.000 ±0.000"]
+
+
+@pytest.mark.slow
+def test_a_study_trains_what_is_missing_and_nothing_twice(work_folder: Path) -> None:
+    out = work_folder / "study.csv"
+    first = list(run_study(work_folder, out, ["temporal"], BASE, seeds=1, device="cpu"))
+    assert [row.variant for row in first] == ["transformer", "mean"]
+    assert {row.encodes for row in first} == {4}
+    models = {path: path.stat().st_mtime_ns for path in (work_folder / "study").glob("*.st*")}
+    again = list(run_study(work_folder, out, ["temporal"], BASE, seeds=1, device="cpu"))
+    assert [row.key for row in again] == [row.key for row in first]
+    assert len(rows_of(out)) == 2
+    assert all(path.stat().st_mtime_ns == made for path, made in models.items())
+
+
+@pytest.mark.slow
+def test_the_command_tells_what_it_compared(work_folder: Path) -> None:
+    asked = ["--of", "temporal", "--seeds", 1, "--epochs", 1, "--device", "cpu"]
+    result = vqatool("study", work_folder, *asked)
+    assert result.exit_code == 0
+    assert "transformer" in result.output
+    assert "2 trainings" in result.output

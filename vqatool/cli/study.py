@@ -1,0 +1,78 @@
+"""Small trainings held against each other: study."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from vqatool.cli.options import device_option, device_or_usage, work_folder
+
+if TYPE_CHECKING:  # for annotations alone
+    from vqatool.learner import OnProgress, Progress
+
+STUDY_NAMES = ("terms", "contrast", "weights", "temporal", "window", "view", "input")
+
+
+@click.command()
+@work_folder
+@click.option("--of", "studies", multiple=True, type=click.Choice(STUDY_NAMES),
+              help="What is compared; may be repeated.  [default: all]")  # fmt: skip
+@click.option("-o", "--out", type=click.Path(dir_okay=False, path_type=Path),
+              help="Table to write.  [default: FOLDER/study.csv]")  # fmt: skip
+@click.option("--seeds", type=click.IntRange(1), default=3, show_default=True,
+              help="Trainings of each variant.")  # fmt: skip
+@click.option("--size", type=click.Choice(["nano", "tiny", "small", "base", "micro", "pico"]),
+              default="pico", show_default=True, help="Size of SwinV2.")  # fmt: skip
+@click.option("--epochs", type=click.IntRange(1), default=6, show_default=True,
+              help="Times every encode is seen.")  # fmt: skip
+@click.option("--lr", type=click.FloatRange(0, min_open=True), default=1e-3, show_default=True,
+              help="Peak learning rate.")  # fmt: skip
+@device_option
+def study(
+    folder: Path,
+    studies: tuple[str, ...],
+    out: Path | None,
+    seeds: int,
+    size: str,
+    epochs: int,
+    lr: float,
+    device: str,
+) -> None:
+    """Compare variants of the method on FOLDER (default: encodes), each at the same budget.
+
+    Every variant is trained from scratch with several seeds and judged on held-out sources. Killed
+    and started again, it goes on where it was.
+
+    \b
+    Example:
+        vqatool study encodes --of terms --of window
+    """
+    from vqatool.learner import TrainConfig
+    from vqatool.progress import StepProgress
+    from vqatool.report import study_table
+    from vqatool.study import run_study
+    from vqatool.terminal import console, say
+
+    base = TrainConfig(shape={"size": size}, epochs=epochs, lr=lr)
+    table = out or folder / "study.csv"
+    with StepProgress(console(), "study") as progress:
+
+        def told(what: str) -> "OnProgress":
+            def show(now: "Progress") -> None:
+                progress.show(what, now.step, now.steps)
+
+            return show
+
+        rows = list(
+            run_study(
+                folder,
+                table,
+                studies or STUDY_NAMES,
+                base,
+                seeds=seeds,
+                device=device_or_usage(device),
+                on_progress=told,
+            )
+        )
+    console().print(study_table(rows))
+    say(f"{len(rows)} trainings, {seeds} seed(s) each: wrote {table}")

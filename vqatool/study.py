@@ -1,0 +1,209 @@
+"""Ablation: small trainings that differ in one thing, over several seeds, as one table.
+
+Every variant gets the same budget and the same sources, and is judged on sources that none of them
+saw. What the paper claims (arXiv 2401.08522: both contrastive terms help) and what it leaves open
+(their weights, the temporal transformer, the window, the view) are the studies.
+"""
+
+import hashlib
+import itertools
+import json
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy import stats
+
+from ladder.tables import Table
+from vqatool.checkpoint import Checkpoint
+from vqatool.device import device_named
+from vqatool.groups import labelled_of
+from vqatool.learner import OnProgress, TrainConfig
+from vqatool.train import train, views_of
+from vqatool.validation import judge, validation
+
+_CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True, kw_only=True)
+class Variant:
+    """What one training has that others have not: of the loss's weights and the model's shape."""
+
+    name: str
+    weights: Mapping[str, Any] = field(default_factory=dict)
+    shape: Mapping[str, Any] = field(default_factory=dict)
+
+    def config(self, base: TrainConfig, seed: int) -> TrainConfig:
+        """The training of this variant; no validation chooses weights, so none has luck in it."""
+        return replace(
+            base,
+            seed=seed,
+            validations=1,
+            shape={**base.shape, **self.shape},
+            weights=replace(base.weights, **self.weights),
+        )
+
+
+def _grid() -> tuple[Variant, ...]:
+    return tuple(
+        Variant(name=f"group {group:g}, rank {rank:g}", weights={"group": group, "rank": rank})
+        for group, rank in itertools.product((0.03, 0.1, 0.3), (0.3, 1.0, 3.0))
+    )
+
+
+STUDIES: dict[str, tuple[Variant, ...]] = {
+    "terms": (
+        Variant(name="no contrastive terms", weights={"group": 0.0, "rank": 0.0}),
+        Variant(name="group contrast", weights={"rank": 0.0}),
+        Variant(name="rank", weights={"group": 0.0}),
+        Variant(name="both"),
+    ),
+    "contrast": tuple(
+        Variant(name=name, weights={"contrast": name}) for name in ("ours", "tta", "supcon")
+    ),
+    "weights": _grid(),
+    "temporal": (
+        Variant(name="transformer"),
+        Variant(name="mean", shape={"temporal_layers": 0}),
+    ),
+    "window": tuple(
+        Variant(name=f"window {window}", shape={"window": window}) for window in (4, 8, 16)
+    ),
+    "view": (
+        Variant(name="4 x 4 patches of 32 px"),
+        Variant(name="2 x 2 patches of 64 px", shape={"grid": 2, "patch": 64}),
+        Variant(name="one crop of 128 px", shape={"grid": 1, "patch": 128}),
+    ),
+    "input": (
+        Variant(name="all"),
+        Variant(name="without stream facts", shape={"has_stream": False}),
+        Variant(name="without band contrast", shape={"has_bands": False}),
+        Variant(name="pixels alone", shape={"has_stream": False, "has_bands": False}),
+        Variant(
+            name="pixels alone, without local luma",
+            shape={"has_stream": False, "has_bands": False, "has_local_luma": False},
+        ),
+        Variant(
+            name="pixels alone, without convolutional stem",
+            shape={"has_stream": False, "has_bands": False, "has_conv_stem": False},
+        ),
+    ),
+}
+"""What is compared, by name; the first of a study is what the others are held against."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyRow:
+    """One training of one variant, judged on sources it never saw; a row of `study.csv`."""
+
+    study: str
+    variant: str
+    seed: int
+    model: str
+    encodes: int
+    srcc: float | None
+    in_group_srcc: float | None
+    plcc: float | None
+    rmse: float | None
+
+    @property
+    def key(self) -> str:
+        """Unlike that of any other row."""
+        return f"{self.study}/{self.variant}/{self.seed}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spread:
+    """Mean over seeds and half the width of its 95 % interval (Student's t), NaN for one seed."""
+
+    mean: float
+    half: float
+
+
+def run_study(
+    folder: Path,
+    out: Path,
+    studies: Sequence[str],
+    base: TrainConfig,
+    *,
+    seeds: int,
+    device: str = "auto",
+    on_progress: Callable[[str], OnProgress] = lambda what: lambda progress: None,
+) -> Iterator[StudyRow]:
+    """Train and judge every variant of `studies` that `out` does not hold yet; yields all rows.
+
+    Args:
+        folder: labelled work folder; its split says what is learned from and what is judged.
+        out: table of rows; model files are kept in a folder of its name.
+        studies: names of `STUDIES`.
+        base: the budget and everything that does not vary.
+        seeds: trainings of each variant, with the seeds 0, 1, ...
+        device: `auto` or a torch device.
+        on_progress: told what is trained, gives who is told of its steps.
+    """
+    table = Table(out, StudyRow)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    table.mend()
+    known = {row.key: row for row in table.rows()}
+    for study, seed in itertools.product(studies, range(seeds)):
+        for variant in STUDIES[study]:
+            config = variant.config(base, seed)
+            # variants of several studies may be the same training
+            model = out.with_suffix("") / f"{_mark(config)}.safetensors"
+            what = f"{study}: {variant.name}, seed {seed}"
+            checkpoint = train(folder, model, config, device=device, on_progress=on_progress(what))
+            row = known.get(f"{study}/{variant.name}/{seed}")
+            if row is None or row.model != checkpoint.name:
+                figures = _figures(folder, checkpoint, device)
+                row = StudyRow(study=study, variant=variant.name, seed=seed, **figures)
+                table.append(row)
+            yield row
+
+
+def _figures(folder: Path, checkpoint: Checkpoint, device: str) -> dict[str, Any]:
+    """What `checkpoint` is worth on the folder's held-out sources."""
+    clips = views_of(
+        folder, labelled_of(folder, None), checkpoint.recipe, checkpoint.card.clip_frames
+    )
+    for _ in clips.decode_missing():
+        pass
+    scores, labels = judge(checkpoint.model(), clips, device_named(device))
+    found = validation(scores, labels, clips)
+    known = {
+        name: value if math.isfinite(value) else None
+        for name, value in asdict(found).items()
+        if name in ("srcc", "in_group_srcc", "plcc", "rmse")
+    }
+    return {"model": checkpoint.name, "encodes": found.count, **known}
+
+
+def _mark(config: TrainConfig) -> str:
+    """A name for the training of `config`: the same for the same, unlike any other's."""
+    text = json.dumps(asdict(config), sort_keys=True)
+    return hashlib.blake2b(text.encode(), digest_size=6).hexdigest()
+
+
+def over_seeds(values: Sequence[float | None]) -> Spread:
+    """Mean and half interval of one figure of one variant; unknown values are left out."""
+    known = np.array([value for value in values if value is not None])
+    if not len(known):
+        return Spread(mean=math.nan, half=math.nan)
+    if len(known) < 2:
+        return Spread(mean=float(known[0]), half=math.nan)
+    error = known.std(ddof=1) / math.sqrt(len(known))
+    reach = float(stats.t.ppf((1 + _CONFIDENCE) / 2, len(known) - 1))
+    return Spread(mean=float(known.mean()), half=reach * float(error))
+
+
+def lead_over(rows: Sequence[StudyRow], others: Sequence[StudyRow]) -> Spread:
+    """By how much the SRCC of `rows` is ahead of `others`', seed by seed."""
+    theirs = {row.seed: row.srcc for row in others}
+    gaps = [
+        row.srcc - other
+        for row in rows
+        if row.srcc is not None and (other := theirs.get(row.seed)) is not None
+    ]
+    return over_seeds(gaps)
