@@ -152,7 +152,7 @@ class Learner:
             clip_frames=self._config.clip_frames,
             label=label,
             validation=asdict(validation(scores, labels, self._val_clips)),
-            band=band(scores, labels),
+            band=band(scores, labels, [e.source for e in self._val_clips.encodes]),
             training={
                 **asdict(self._config),
                 "steps": self._at.step,

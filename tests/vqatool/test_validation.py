@@ -2,6 +2,7 @@ import math
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.vqatool.test_groups import encodes
@@ -37,6 +38,29 @@ def test_what_cannot_be_judged_has_the_least_merit() -> None:
     assert validation([1.0, 2.0], [3.0, 4.0], clips(members)).merit == -1
 
 
-def test_the_band_holds_nine_of_ten_errors() -> None:
-    assert band(list(range(10)), [0.0] * 10) == 9
-    assert band(list(range(11)), [0.0] * 11) == 9
+def test_the_band_holds_nine_of_ten_sources_to_come() -> None:
+    names = [f"s{number}" for number in range(99)]
+    # of 99 sources with one encode each and the one to come, 90 err by less
+    assert band(list(range(1, 100)), [0.0] * 99, names) == 90
+
+
+def test_a_source_of_many_encodes_counts_as_one() -> None:
+    sources = ["long"] * 1000 + [f"s{number}" for number in range(98)]
+    assert band([50.0] * 1000 + [1.0] * 98, [0.0] * 1098, sources) == 1
+    assert band([50.0] * 1000 + [1.0] * 8, [0.0] * 1008, sources[:1008]) == 50
+
+
+def test_few_sources_give_the_largest_error() -> None:
+    assert band([1.0, 7.0, 3.0], [0.0] * 3, ["a", "b", "c"]) == 7
+
+
+def test_the_band_covers_unseen_sources_nine_times_in_ten() -> None:
+    random = np.random.default_rng(0)
+    covered = []
+    for _ in range(300):
+        # errors of one source are alike: half of each is the source's own
+        errors = random.normal(size=(31, 1)) + random.normal(size=(31, 12))
+        sources = [f"s{number}" for number in range(30) for _ in range(12)]
+        half = band(errors[:30].ravel().tolist(), [0.0] * 360, sources)
+        covered.append((np.abs(errors[30]) <= half).mean())
+    assert 0.88 < np.mean(covered) < 0.95
