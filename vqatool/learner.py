@@ -16,7 +16,6 @@ from torch import Tensor, nn
 from vqatool.checkpoint import Card, Checkpoint
 from vqatool.curves import CourseTable, draw_course
 from vqatool.dataset import Batch, CachedViews
-from vqatool.device import device_named, fast_precision
 from vqatool.feed import Feed, Place
 from vqatool.methods import Method
 from vqatool.models.quality import QualityModel
@@ -58,12 +57,6 @@ class TrainConfig:
     max_hours: float | None = None
     seed: int = 0
     weights: LossWeights = field(default_factory=LossWeights)
-
-
-def accelerator_on(device: str) -> Accelerator:
-    """`auto` or a torch device, in the number format that is fast there; one process or several."""
-    where = device_named(device)
-    return Accelerator(cpu=where.type == "cpu", mixed_precision=fast_precision(where))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,7 +4,10 @@ import math
 from typing import Any
 
 import torch
+from accelerate import Accelerator
 from torch import nn
+
+from vqatool.device import device_named, fast_precision
 
 
 def decayed_apart(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
@@ -30,3 +33,9 @@ def follow(average: nn.Module, model: nn.Module, step: int, decay: float) -> Non
     decay = min(decay, (1 + step) / (10 + step))
     for kept, new in zip(average.parameters(), model.parameters(), strict=True):
         kept.lerp_(new, 1 - decay)
+
+
+def accelerator_on(device: str) -> Accelerator:
+    """`auto` or a torch device, in the number format that is fast there; one process or several."""
+    where = device_named(device)
+    return Accelerator(cpu=where.type == "cpu", mixed_precision=fast_precision(where))

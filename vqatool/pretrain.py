@@ -14,19 +14,17 @@ from typing import Any
 
 import numpy as np
 import torch
-from accelerate import Accelerator
 from torch import Tensor
 
 from vqatool.checkpoint import Card, Checkpoint
 from vqatool.clips import Clip
-from vqatool.device import device_named, fast_precision
 from vqatool.errors import TrainingDataError
 from vqatool.iqa import TEST
 from vqatool.losses import plcc_loss, quality_loss, rank_loss
 from vqatool.methods import Method
 from vqatool.metrics import Agreement, agreement
 from vqatool.models.quality import QualityModel
-from vqatool.optimise import decayed_apart, follow, warmth
+from vqatool.optimise import accelerator_on, decayed_apart, follow, warmth
 from vqatool.picture_batches import PictureBatch, PictureBatches
 from vqatool.pictures import PictureSet
 from vqatool.predict import score_views, see
@@ -124,10 +122,7 @@ class _Pretraining:
     ) -> None:
         torch.manual_seed(config.seed)
         self._sets, self._config = sets, config
-        where = device_named(device)
-        self._accelerator = Accelerator(
-            cpu=where.type == "cpu", mixed_precision=fast_precision(where)
-        )
+        self._accelerator = accelerator_on(device)
         shape = init.card.shape if init else config.shape
         self._recipe: Recipe = recipe_for(Method(config.method), shape)
         model = init.model() if init else self._recipe.build()
@@ -201,7 +196,10 @@ class _Pretraining:
     def _judge(self, most: int | None = None) -> dict[str, Agreement]:
         """Agreement on each set's test side, qualities times 100."""
         device = self._accelerator.device
-        return {each.name: judge(self._average, self._recipe, each, device) for each in self._sets}
+        return {
+            each.name: judge(self._average, self._recipe, each, device, most=most)
+            for each in self._sets
+        }
 
     def _checkpoint(self, step: int) -> Checkpoint:
         halves = {key: value.half() for key, value in self._average.state_dict().items()}

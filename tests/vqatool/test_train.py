@@ -21,8 +21,9 @@ from vqatool.curves import WAIT
 from vqatool.dataset import CachedViews
 from vqatool.errors import CheckpointError, TrainingDataError
 from vqatool.groups import VAL, LabelledEncode, labelled_of, learning_groups, read_labelled
-from vqatool.learner import Learner, Progress, TrainConfig, accelerator_on
+from vqatool.learner import Learner, Progress, TrainConfig
 from vqatool.methods import Method
+from vqatool.optimise import accelerator_on
 from vqatool.recipes import LossWeights, recipe_for
 from vqatool.train import train
 
