@@ -43,6 +43,6 @@ def test_scores_come_with_the_features_they_were_read_from(small_model: Path, en
     predictor = Predictor(load_checkpoint(small_model), "cpu")
     views = predictor.look_at(probe(encode), None)
     scores, features = predictor.score_with_features([views, views])
-    assert scores == predictor.score([views, views])
-    assert torch.equal(features[0], features[1])
+    assert scores == pytest.approx(predictor.score([views, views]), abs=1e-3)
+    assert torch.allclose(features[0], features[1], atol=1e-5)
     assert features[0].ndim == 1
