@@ -145,7 +145,6 @@ def run_study(
         on_progress: told what is trained, gives who is told of its steps.
     """
     table = Table(out, StudyRow)
-    out.parent.mkdir(parents=True, exist_ok=True)
     table.mend()
     known = {row.key: row for row in table.rows()}
     for study, seed in itertools.product(studies, range(seeds)):

@@ -59,6 +59,7 @@ def train(
         CheckpointError: `init` is of another method.
     """
     _require_fit(config, init)
+    out.parent.mkdir(parents=True, exist_ok=True)
     accelerator = accelerator_on(device)
     prepared = _prepare(folder, out, config, init, accelerator, on_decoded)
     if isinstance(prepared, Checkpoint):

@@ -59,8 +59,10 @@ def mean_and_deviation(map_BCHW: Tensor, grid: int) -> Tensor:
     return both.flatten(2).transpose(1, 2)
 
 
-def transformer(features: int, layers: int) -> nn.TransformerEncoder:
-    """Pre-norm encoder layers of the width `features`."""
+def transformer(features: int, layers: int) -> nn.Module:
+    """Pre-norm encoder layers of the width `features`; none at all change nothing."""
+    if not layers:
+        return nn.Identity()
     layer = nn.TransformerEncoderLayer(
         features,
         nhead=max(1, features // 32),
