@@ -10,12 +10,12 @@ import pandas as pd
 
 from ladder.errors import LadderError
 from ladder.probe import probe
-from vqatool.baselines import BASELINES, baseline_predictions
-from vqatool.embedding import Similarity, similarity
+from vqatool.evaluation.baselines import BASELINES, baseline_predictions
+from vqatool.evaluation.embedding import Similarity, similarity
+from vqatool.evaluation.judge import MODEL, Figures, Judge
+from vqatool.evaluation.plots import draw_features, draw_scatter
 from vqatool.groups import LabelledEncode, bitrate_groups
-from vqatool.judge import MODEL, Figures, Judge
 from vqatool.metrics import Values
-from vqatool.plots import draw_features, draw_scatter
 from vqatool.predict import Predictor
 
 OnFailed = Callable[[LabelledEncode, str], None]

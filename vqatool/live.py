@@ -21,9 +21,9 @@ if TYPE_CHECKING:  # torch takes seconds to load, and stages 1 and 2 need none
     from vqatool.checkpoint import Checkpoint
     from vqatool.evaluate import Prediction
     from vqatool.groups import LabelledEncode
-    from vqatool.learner import Progress, TrainConfig
     from vqatool.predict import Predictor
     from vqatool.score import ReportRow, ScoreOptions
+    from vqatool.training.learner import Progress, TrainConfig
 
 
 def run_ladder(

@@ -19,16 +19,16 @@ from torch import Tensor
 from vqatool.checkpoint import Card, Checkpoint
 from vqatool.clips import Clip
 from vqatool.errors import TrainingDataError
-from vqatool.iqa import TEST
 from vqatool.losses import plcc_loss, quality_loss, rank_loss
 from vqatool.methods import Method
 from vqatool.metrics import Agreement, agreement
 from vqatool.models.quality import QualityModel
-from vqatool.optimise import accelerator_on, decayed_apart, follow, warmth
-from vqatool.picture_batches import PictureBatch, PictureBatches
-from vqatool.pictures import PictureSet
 from vqatool.predict import score_views, see
+from vqatool.pretraining.iqa import TEST
+from vqatool.pretraining.picture_batches import PictureBatch, PictureBatches
+from vqatool.pretraining.pictures import PictureSet
 from vqatool.recipes import Recipe, recipe_for
+from vqatool.training.optimise import accelerator_on, decayed_apart, follow, warmth
 
 TILE_PX = 128
 """Side of the pictures a self-made set is cut into: one view of a model shaped as usual."""

@@ -21,9 +21,9 @@ from ladder.tables import Table
 from vqatool.checkpoint import Checkpoint
 from vqatool.device import device_named
 from vqatool.groups import labelled_of
-from vqatool.learner import OnProgress, TrainConfig
 from vqatool.train import train, views_of
-from vqatool.validation import judge, validation
+from vqatool.training.learner import OnProgress, TrainConfig
+from vqatool.training.validation import judge, validation
 
 _CONFIDENCE = 0.95
 

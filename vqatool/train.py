@@ -16,10 +16,10 @@ from vqatool.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from vqatool.dataset import CachedViews
 from vqatool.errors import CheckpointError, TrainingDataError
 from vqatool.groups import TRAIN, VAL, LabelledEncode, read_labelled, split_by_source
-from vqatool.learner import Learner, OnProgress, TrainConfig
 from vqatool.methods import Method
-from vqatool.optimise import accelerator_on
 from vqatool.recipes import Recipe, recipe_for
+from vqatool.training.learner import Learner, OnProgress, TrainConfig
+from vqatool.training.optimise import accelerator_on
 
 VIEWS_FOLDER = ".views"
 

@@ -18,11 +18,11 @@ from ladder.tables import work_lock
 from tests.vqatool.program import RUNGS, rows_of, vqatool
 from vqatool.checkpoint import load_checkpoint
 from vqatool.cli import cli
-from vqatool.learner import TrainConfig
 from vqatool.losses import Contrast
 from vqatool.models.backbones import SWIN_SIZES
 from vqatool.recipes import LossWeights
 from vqatool.score import report_table
+from vqatool.training.learner import TrainConfig
 
 
 @pytest.mark.slow

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tests.vqatool.test_judge import ENCODES
+from tests.vqatool.evaluation.test_judge import ENCODES
 from vqatool.checkpoint import load_checkpoint
 from vqatool.evaluate import Prediction, evaluate, predict_labelled, write_evaluation
 from vqatool.groups import LabelledEncode, read_labelled, training_side

@@ -7,14 +7,14 @@ import torch
 
 from ladder.stills import read_picture
 from tests.vqatool.conftest import SHAPE
+from tests.vqatool.pretraining.test_pictures import stills  # noqa: F401 - a fixture
 from tests.vqatool.program import vqatool
-from tests.vqatool.test_pictures import stills  # noqa: F401 - a fixture
 from vqatool.checkpoint import load_checkpoint, save_checkpoint
 from vqatool.clips import Clip
 from vqatool.errors import TrainingDataError
-from vqatool.pictures import PictureSet
 from vqatool.predict import Predictor
 from vqatool.pretrain import TILE_PX, PretrainConfig, Progress, pretrain
+from vqatool.pretraining.pictures import PictureSet
 
 
 def noisy_set(name: str, *, is_vmaf_scale: bool) -> PictureSet:

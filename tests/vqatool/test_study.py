@@ -8,11 +8,11 @@ import pytest
 
 from tests.vqatool.program import rows_of, vqatool
 from vqatool.cli.study import STUDY_NAMES
-from vqatool.learner import TrainConfig
 from vqatool.methods import Method
 from vqatool.recipes import recipe_for
 from vqatool.report import study_table
 from vqatool.study import STUDIES, StudyRow, lead_over, over_seeds, run_study
+from vqatool.training.learner import TrainConfig
 
 BASE = TrainConfig(
     shape={"size": "pico", "features": 32, "grid": 2, "patch": 32},

@@ -14,18 +14,18 @@ import torch.nn.functional as F
 
 from ladder import find_ffmpeg
 from tests.vqatool.program import rows_of
-from vqatool import learner
 from vqatool.checkpoint import load_checkpoint
 from vqatool.clips import stack
-from vqatool.curves import WAIT
 from vqatool.dataset import CachedViews
 from vqatool.errors import CheckpointError, TrainingDataError
 from vqatool.groups import VAL, LabelledEncode, labelled_of, learning_groups, read_labelled
-from vqatool.learner import Learner, Progress, TrainConfig
 from vqatool.methods import Method
-from vqatool.optimise import accelerator_on
 from vqatool.recipes import LossWeights, recipe_for
 from vqatool.train import train
+from vqatool.training import learner
+from vqatool.training.curves import WAIT
+from vqatool.training.learner import Learner, Progress, TrainConfig
+from vqatool.training.optimise import accelerator_on
 
 SHAPE = {"size": "pico", "features": 32, "grid": 2, "patch": 32}
 CONFIG = TrainConfig(shape=SHAPE, epochs=3, rungs=2, clip_frames=2, step_frames=2)
@@ -140,7 +140,7 @@ TOLD = """
 import math, sys
 from pathlib import Path
 from tests.vqatool.test_train import LONG
-from vqatool import learner
+from vqatool.training import learner
 from vqatool.train import train
 
 learner.SAVE_EVERY_S, learner._SAVE_SHARE, learner._LINE_EVERY = 0.0, math.inf, 3

@@ -72,8 +72,8 @@ def evaluate(
 
 
 def _tell(found: "Evaluation", training: "list[LabelledEncode]") -> None:
+    from vqatool.evaluation.verdict import agreement_table, baseline_table, remarks, verdict
     from vqatool.terminal import console, say
-    from vqatool.verdict import agreement_table, baseline_table, remarks, verdict
 
     console().print(agreement_table(found.figures))
     console().print()

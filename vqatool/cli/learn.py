@@ -100,10 +100,10 @@ def train(
     """
     from accelerate import PartialState
 
-    from vqatool.learner import TrainConfig
     from vqatool.live import run_training
     from vqatool.recipes import LossWeights
     from vqatool.terminal import say
+    from vqatool.training.learner import TrainConfig
 
     asked = {"size": size, "window": window, "has_stream": stream_features}
     asked["has_conv_stem"] = stem == "conv" if stem else None

@@ -8,7 +8,7 @@ import click
 from vqatool.cli.options import device_option, device_or_usage
 
 if TYPE_CHECKING:  # for annotations alone
-    from vqatool.pictures import PictureSet
+    from vqatool.pretraining.pictures import PictureSet
     from vqatool.progress import StepProgress
 
 
@@ -111,8 +111,8 @@ def _shape(size: str | None, stem: str | None, init: Path | None) -> dict[str, A
 def _read(
     name: str, folder: Path, test_share: float, seed: int, progress: "StepProgress"
 ) -> "PictureSet":
-    from vqatool.pictures import MADE, MadeConfig, made_set, rated_set
     from vqatool.pretrain import TILE_PX
+    from vqatool.pretraining.pictures import MADE, MadeConfig, made_set, rated_set
 
     if name != MADE:
         return rated_set(name, folder, test_share=test_share, seed=seed)

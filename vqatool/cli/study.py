@@ -8,7 +8,7 @@ import click
 from vqatool.cli.options import device_option, device_or_usage, work_folder
 
 if TYPE_CHECKING:  # for annotations alone
-    from vqatool.learner import OnProgress, Progress
+    from vqatool.training.learner import OnProgress, Progress
 
 STUDY_NAMES = ("terms", "contrast", "weights", "temporal", "window", "view", "input")
 
@@ -47,11 +47,11 @@ def study(
     Example:
         vqatool study encodes --of terms --of window
     """
-    from vqatool.learner import TrainConfig
     from vqatool.progress import StepProgress
     from vqatool.report import study_table
     from vqatool.study import run_study
     from vqatool.terminal import console, say
+    from vqatool.training.learner import TrainConfig
 
     base = TrainConfig(shape={"size": size}, epochs=epochs, lr=lr)
     table = out or folder / "study.csv"

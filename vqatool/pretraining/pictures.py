@@ -16,10 +16,10 @@ from ladder.find import find_videos
 from ladder.frames import Pixels, frames_at, spread
 from ladder.probe import probe
 from ladder.stills import read_picture
-from vqatool.damage import damaged, draw_damage
 from vqatool.errors import TrainingDataError
-from vqatool.full_reference import luma, tile_quality
-from vqatool.iqa import RatedPicture, read_rated, with_sides
+from vqatool.pretraining.damage import damaged, draw_damage
+from vqatool.pretraining.full_reference import luma, tile_quality
+from vqatool.pretraining.iqa import RatedPicture, read_rated, with_sides
 
 MADE = "made"
 _CACHE = ".made"

@@ -14,15 +14,15 @@ from accelerate.utils import broadcast_object_list
 from torch import Tensor, nn
 
 from vqatool.checkpoint import Card, Checkpoint
-from vqatool.curves import CourseTable, draw_course
 from vqatool.dataset import Batch, CachedViews
-from vqatool.feed import Feed, Place
 from vqatool.methods import Method
 from vqatool.models.quality import QualityModel
-from vqatool.optimise import decayed_apart, follow, warmth
 from vqatool.recipes import LossWeights, Recipe, recipe_for
-from vqatool.standing import Standing, read_state, write_state
-from vqatool.validation import Validation, band, judge, validation
+from vqatool.training.curves import CourseTable, draw_course
+from vqatool.training.feed import Feed, Place
+from vqatool.training.optimise import decayed_apart, follow, warmth
+from vqatool.training.standing import Standing, read_state, write_state
+from vqatool.training.validation import Validation, band, judge, validation
 
 SAVE_EVERY_S = 30.0
 _SAVE_SHARE = 0.05  # of the time, at most, goes into saving

@@ -13,8 +13,8 @@ from vqatool.clips import Clip
 from vqatool.demo import demo_clip
 from vqatool.errors import TrainingDataError
 from vqatool.metrics import srcc
-from vqatool.picture_batches import PictureBatches
-from vqatool.pictures import MadeConfig, PictureSet, made_set, rated_set
+from vqatool.pretraining.picture_batches import PictureBatches
+from vqatool.pretraining.pictures import MadeConfig, PictureSet, made_set, rated_set
 from vqatool.recipes import View
 
 CONFIG = MadeConfig(tile_px=64, versions=5)

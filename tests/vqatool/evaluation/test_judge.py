@@ -5,12 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vqatool.baselines import BITRATE, REGRESSION
-from vqatool.embedding import Similarity
+from vqatool.evaluation.baselines import BITRATE, REGRESSION
+from vqatool.evaluation.embedding import Similarity
+from vqatool.evaluation.judge import MEAN, MINUS, MODEL, Figures, Judge
+from vqatool.evaluation.verdict import agreement_table, baseline_table, remarks, verdict
 from vqatool.groups import LabelledEncode
-from vqatool.judge import MEAN, MINUS, MODEL, Figures, Judge
 from vqatool.metrics import Values
-from vqatool.verdict import agreement_table, baseline_table, remarks, verdict
 
 SOURCES, RUNGS = 12, 6
 

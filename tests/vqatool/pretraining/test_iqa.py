@@ -10,7 +10,7 @@ import pytest
 from scipy.io import savemat
 
 from vqatool.errors import TrainingDataError
-from vqatool.iqa import RatedPicture, read_rated, with_sides
+from vqatool.pretraining.iqa import RatedPicture, read_rated, with_sides
 
 LIVE_COUNTS = {"jp2k": 227, "jpeg": 233, "wn": 174, "gblur": 174, "fastfading": 174}
 

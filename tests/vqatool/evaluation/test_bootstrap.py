@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from vqatool.bootstrap import (
+from vqatool.evaluation.bootstrap import (
     interval,
     resampled_mean,
     resampled_plcc,

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from vqatool.curves import ELAPSED, EPOCH, LR, STEP, VALIDATED, WAIT
+from vqatool.training.curves import ELAPSED, EPOCH, LR, STEP, VALIDATED, WAIT
 
 
 @dataclass

@@ -8,7 +8,7 @@ import pytest
 from tests.vqatool.test_groups import encodes
 from vqatool.dataset import CachedViews
 from vqatool.groups import LabelledEncode
-from vqatool.validation import band, validation
+from vqatool.training.validation import band, validation
 
 
 def clips(members: list[LabelledEncode]) -> CachedViews:

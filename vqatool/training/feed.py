@@ -4,9 +4,9 @@ import os
 from collections.abc import Generator, Iterator
 from typing import NamedTuple
 
-from vqatool.ahead import made_ahead
 from vqatool.dataset import Batch, CachedViews
 from vqatool.groups import balanced_batches
+from vqatool.training.ahead import made_ahead
 
 _MOST_THREADS = 4  # each of them reads and cuts tens of megabytes
 

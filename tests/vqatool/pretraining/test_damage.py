@@ -3,8 +3,8 @@ import pytest
 
 from ladder.frames import Pixels, frames_at
 from ladder.probe import probe
-from vqatool.damage import ALL_DAMAGE, LEVELS, Damage, damaged, draw_damage
 from vqatool.demo import demo_clip
+from vqatool.pretraining.damage import ALL_DAMAGE, LEVELS, Damage, damaged, draw_damage
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from vqatool.optimise import decayed_apart, follow, warmth
+from vqatool.training.optimise import decayed_apart, follow, warmth
 
 
 def test_the_learning_rate_rises_to_its_peak_and_comes_down_to_zero() -> None:

@@ -12,7 +12,7 @@ from ladder.frames import frames_at
 from ladder.probe import probe
 from ladder.stills import coded
 from vqatool.demo import demo_clip
-from vqatool.full_reference import luma, tile_quality, vif, vif_map
+from vqatool.pretraining.full_reference import luma, tile_quality, vif, vif_map
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,7 @@
 
 A set is all encodes, a bitrate group, a codec or a coded height. The figures inside a group tell
 most: over a whole ladder the bitrate alone ranks well. Intervals come from one bootstrap over
-sources (vqatool/bootstrap.py), so that differences of two predictors are paired. No torch.
+sources (bootstrap.py), so that differences of two predictors are paired. No torch.
 
 Shapes: N encodes, R resamples.
 """
@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vqatool.bootstrap import (
+from vqatool.evaluation.bootstrap import (
     interval,
     resampled_mean,
     resampled_plcc,
@@ -24,7 +24,7 @@ from vqatool.bootstrap import (
     resampled_srcc,
     source_weights,
 )
-from vqatool.embedding import Similarity
+from vqatool.evaluation.embedding import Similarity
 from vqatool.groups import LabelledEncode, bitrate_groups
 from vqatool.metrics import Values, agreement_and_fit, srcc
 

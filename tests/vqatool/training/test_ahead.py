@@ -3,7 +3,7 @@ import time
 
 import pytest
 
-from vqatool.ahead import made_ahead
+from vqatool.training.ahead import made_ahead
 
 
 @pytest.mark.parametrize("threads", [1, 3])

@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from vqatool.embedding import plane, similarity
+from vqatool.evaluation.embedding import plane, similarity
 
 
 def test_similarity_is_the_worked_value() -> None:

@@ -1,6 +1,6 @@
 from pathlib import Path
 
-from vqatool.curves import CourseTable, draw_course
+from vqatool.training.curves import CourseTable, draw_course
 
 HEADER = "step,epoch,lr,quality\n"
 

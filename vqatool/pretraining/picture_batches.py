@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from vqatool.clips import Clip, stack
-from vqatool.iqa import TRAIN
-from vqatool.pictures import PictureSet
+from vqatool.pretraining.iqa import TRAIN
+from vqatool.pretraining.pictures import PictureSet
 from vqatool.recipes import View
 
 

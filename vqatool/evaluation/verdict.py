@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from rich import box
 from rich.table import Table
 
-from vqatool.baselines import BASELINES, BITRATE, REGRESSION
-from vqatool.judge import FEWEST_SOURCES, MEAN, MINUS, MODEL, Figures
+from vqatool.evaluation.baselines import BASELINES, BITRATE, REGRESSION
+from vqatool.evaluation.judge import FEWEST_SOURCES, MEAN, MINUS, MODEL, Figures
 from vqatool.terminal import shown
 
 _NAMES = {BITRATE: "bitrate alone", REGRESSION: "the regression"}

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from vqatool.embedding import Similarity, plane
-from vqatool.judge import Figures
+from vqatool.evaluation.embedding import Similarity, plane
+from vqatool.evaluation.judge import Figures
 from vqatool.metrics import Values, logistic_fit
 from vqatool.terminal import shown
 

@@ -1,0 +1,1 @@
+"""Pictures to learn from before videos: published sets, damage, full-reference labels."""

@@ -1,0 +1,1 @@
+"""One training in progress: its batches, steps, validations, and what it leaves behind."""
