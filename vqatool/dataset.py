@@ -24,7 +24,7 @@ from ladder.probe import probe
 from ladder.vmaf_log import parse_log
 from vqatool.clips import read_clip, stack
 from vqatool.groups import LabelledEncode, learning_groups
-from vqatool.recipes import View
+from vqatool.recipes import Recipe, View
 
 DRAWS = 3
 """How many times places are drawn for learning; epochs take turns."""
@@ -51,12 +51,13 @@ class CachedViews:
         self,
         encodes: Sequence[LabelledEncode],
         folder: Path,
-        views: Sequence[View],
+        recipe: Recipe,
         frames: int,
         ffmpeg: Ffmpeg | None,
     ) -> None:
         self.encodes = list(encodes)
-        self._views, self._frames, self._folder = list(views), frames, folder
+        self._views, self._vary = recipe.views, recipe.vary
+        self._frames, self._folder = frames, folder
         self._ffmpeg = ffmpeg
         groups = learning_groups(encodes)
         self._group = [sorted(set(groups)).index(group) for group in groups]
@@ -105,12 +106,14 @@ class CachedViews:
         chance = torch.Generator().manual_seed(hash((seed, _mark(self.encodes[index].source))))
         draw = 1 + int(torch.randint(DRAWS, (), generator=chance))
         times = torch.randperm(self._frames, generator=chance)[:frames].sort().values
-        is_mirrored = bool(torch.rand((), generator=chance) < 0.5)
         views = [
-            _some_frames(torch.from_numpy(array[draw]), times, is_mirrored)
+            self._varied(torch.from_numpy(array[draw]), times, chance)
             for array in self._arrays(index)
         ]
         return views, torch.from_numpy(self._frame_labels(index))[times]
+
+    def _varied(self, view: Tensor, times: Tensor, chance: torch.Generator) -> Tensor:
+        return self._vary(view[times], generator=chance) if _is_pixels(view) else view
 
     def _arrays(self, index: int) -> list[npt.NDArray[np.generic]]:
         """(1 + draws, ...) of each view."""
@@ -157,10 +160,8 @@ class CachedViews:
         return self._folder / f"{mark}-{number}.npy"
 
 
-def _some_frames(view: Tensor, times: Tensor, is_mirrored: bool) -> Tensor:
-    if view.ndim == 1:  # no pixels
-        return view
-    return view[times].flip(-1) if is_mirrored else view[times]
+def _is_pixels(view: Tensor) -> bool:
+    return view.ndim > 1
 
 
 def _described(view: View) -> str:

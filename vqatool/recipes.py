@@ -22,7 +22,7 @@ from vqatool.methods import Method
 from vqatool.models.coarse_to_fine import CoarseToFine, CoarseToFineConfig, StreamLayout
 from vqatool.models.quality import Quality, QualityModel
 from vqatool.stream import STEP_ORIGIN, StreamFacts
-from vqatool.views.fragments import fragments
+from vqatool.views.fragments import fragments, rearranged
 from vqatool.views.stream import stream_vector
 
 STREAM_LAYOUT = StreamLayout(
@@ -40,6 +40,12 @@ class View(Protocol):
     """
 
     def __call__(self, clip: Clip, *, generator: torch.Generator | None) -> Tensor: ...
+
+
+class Vary(Protocol):
+    """Pixels of a view (T, C, h, w) -> others of the same quality, by chance."""
+
+    def __call__(self, pixels_TCHW: Tensor, *, generator: torch.Generator) -> Tensor: ...
 
 
 class Loss(Protocol):
@@ -74,10 +80,12 @@ class Recipe:
     """One published method as data.
 
     `views` make a clip into the inputs of `build()`'s model, in the order `forward` takes them;
-    `shape` is what has to be stored beside the weights to build the model again.
+    `vary` is done to pixels in training; `shape` is what has to be stored beside the weights to
+    build the model again.
     """
 
     views: tuple[View, ...]
+    vary: Vary
     build: Callable[[], QualityModel]
     loss: Loss
     shape: Mapping[str, Any]
@@ -104,6 +112,7 @@ def recipe_for(
             pixels = partial(fragments, grid=config.grid, patch=config.patch)
             return Recipe(
                 views=(pixels, stream_vector) if config.has_stream else (pixels,),
+                vary=partial(rearranged, patch=config.patch),
                 build=lambda: CoarseToFine(config, STREAM_LAYOUT),
                 loss=partial(coarse_to_fine_loss, weights or LossWeights()),
                 shape=asdict(config),

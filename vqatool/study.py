@@ -170,7 +170,7 @@ def _figures(folder: Path, checkpoint: Checkpoint, device: str) -> dict[str, Any
     for _ in clips.decode_missing():
         pass
     scores, labels = judge(checkpoint.model(), clips, device_named(device))
-    found = validation(scores, labels, clips)
+    found = validation(scores, labels, clips.encodes)
     known = {
         name: value if math.isfinite(value) else None
         for name, value in asdict(found).items()

@@ -115,7 +115,7 @@ def views_of(
 ) -> CachedViews:
     """What a recipe sees of encodes of a work folder; decode what is missing before asking it."""
     ffmpeg = find_ffmpeg() if recipe.reads_stream else None
-    return CachedViews(encodes, folder / VIEWS_FOLDER, recipe.views, frames, ffmpeg)
+    return CachedViews(encodes, folder / VIEWS_FOLDER, recipe, frames, ffmpeg)
 
 
 def _require_fit(config: TrainConfig, init: Checkpoint | None) -> None:

@@ -15,11 +15,11 @@ from vqatool.methods import Method
 from vqatool.recipes import recipe_for
 from vqatool.stream import StreamFacts
 
-VIEWS = recipe_for(Method.COARSE_TO_FINE, {"grid": 2, "patch": 32}).views
+RECIPE = recipe_for(Method.COARSE_TO_FINE, {"grid": 2, "patch": 32})
 
 
 def cached(folder: Path, frames: int = 4) -> CachedViews:
-    clips = CachedViews(read_labelled(folder), folder / ".views", VIEWS, frames, find_ffmpeg())
+    clips = CachedViews(read_labelled(folder), folder / ".views", RECIPE, frames, find_ffmpeg())
     list(clips.decode_missing())
     return clips
 

@@ -77,8 +77,8 @@ def test_epochs_of_unlike_length_are_all_counted(work_folder: Path) -> None:
 
 def views_of(folder: Path, encodes: list[LabelledEncode]) -> CachedViews:
     """What a training of `CONFIG` would see of these encodes."""
-    views = recipe_for(Method.COARSE_TO_FINE, CONFIG.shape).views
-    clips = CachedViews(encodes, folder / ".views", views, 2, find_ffmpeg())
+    recipe = recipe_for(Method.COARSE_TO_FINE, CONFIG.shape)
+    clips = CachedViews(encodes, folder / ".views", recipe, 2, find_ffmpeg())
     list(clips.decode_missing())
     return clips
 

@@ -144,7 +144,7 @@ class Learner:
             shape=dict(self._recipe.shape),
             clip_frames=self._config.clip_frames,
             label=label,
-            validation=asdict(validation(scores, labels, self._val_clips)),
+            validation=asdict(validation(scores, labels, self._val_clips.encodes)),
             band=band(scores, labels, [e.source for e in self._val_clips.encodes]),
             training={
                 **asdict(self._config),
@@ -223,7 +223,7 @@ class Learner:
             return False
         self._at.judged = due
         # processes may differ in a last digit, and have to agree on what is best
-        (found,) = broadcast_object_list([validation(*self._judged(), self._val_clips)])
+        (found,) = broadcast_object_list([validation(*self._judged(), self._val_clips.encodes)])
         self._at.found = asdict(found)
         best = self._at.best_merit
         if best is None or found.merit >= best:

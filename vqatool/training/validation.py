@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from vqatool.dataset import CachedViews
-from vqatool.groups import bitrate_groups
+from vqatool.groups import LabelledEncode, bitrate_groups
 from vqatool.metrics import Agreement, agreement
 from vqatool.models.quality import QualityModel
 from vqatool.predict import score_views
@@ -44,10 +44,12 @@ def judge(
     return score_views(model, seen, device), [encode.vmaf for encode in clips.encodes]
 
 
-def validation(scores: Sequence[float], labels: Sequence[float], clips: CachedViews) -> Validation:
-    """The figures of scores that `judge` gave for these clips."""
+def validation(
+    scores: Sequence[float], labels: Sequence[float], encodes: Sequence[LabelledEncode]
+) -> Validation:
+    """The figures of scores that `judge` gave for clips of these encodes."""
     found = agreement(scores, labels)
-    groups = np.array(bitrate_groups(clips.encodes))
+    groups = np.array(bitrate_groups(encodes))
     inside = [
         agreement(np.array(scores)[groups == group], np.array(labels)[groups == group]).srcc
         for group in sorted(set(groups.tolist()))

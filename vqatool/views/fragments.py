@@ -56,6 +56,30 @@ def fragments(
     return mosaic_TCHW
 
 
+def rearranged(mosaic_TCHW: Tensor, *, patch: int, generator: torch.Generator) -> Tensor:
+    """The same patches in another order, each mirrored and turned by quarters, in all frames alike.
+
+    That changes no quality, only the picture, which a net is not to learn by heart.
+
+    Args:
+        mosaic_TCHW: what `fragments` gave.
+        patch: side of its patches, px.
+        generator: where order and turns come from.
+    """
+    frames, channels, side, _ = mosaic_TCHW.shape
+    grid = side // patch
+    cells = mosaic_TCHW.reshape(frames, channels, grid, patch, grid, patch)
+    cells_NTCHW = cells.permute(2, 4, 0, 1, 3, 5).flatten(0, 1)
+    order_N = torch.randperm(grid * grid, generator=generator)
+    turns_N = torch.randint(8, (grid * grid,), generator=generator)  # quarters, and mirrored ones
+    turned = [
+        torch.rot90(cells_NTCHW[cell].flip(-1) if turn > 3 else cells_NTCHW[cell], turn, (-2, -1))
+        for cell, turn in zip(order_N.tolist(), turns_N.tolist(), strict=True)
+    ]
+    cells = torch.stack(turned).reshape(grid, grid, frames, channels, patch, patch)
+    return cells.permute(2, 3, 0, 4, 1, 5).reshape(frames, channels, side, side)
+
+
 def _at_least(clip_TCHW: Tensor, side: int) -> Tensor:
     height, width = clip_TCHW.shape[-2:]
     factor = side / min(height, width)

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from vqatool.clips import Clip
-from vqatool.views.fragments import fragments
+from vqatool.views.fragments import fragments, rearranged
 
 
 def coordinates(frames: int, height: int, width: int) -> Tensor:
@@ -93,3 +93,22 @@ def test_a_small_picture_is_enlarged_as_a_whole(size: tuple[int, int]) -> None:
 def test_pixels_keep_their_type() -> None:
     clip = coordinates(1, 64, 64).to(torch.uint8)
     assert fragments(Clip(clip), grid=2, patch=16).dtype == torch.uint8
+
+
+def test_rearranged_patches_are_the_same_patches_elsewhere_turned() -> None:
+    mosaic = torch.arange(3 * 3 * 12 * 12).view(3, 3, 12, 12) % 251
+    other = rearranged(mosaic, patch=4, generator=torch.Generator().manual_seed(0))
+
+    def cells(view: torch.Tensor) -> list[list[int]]:
+        parts = view.unflatten(3, (3, 4)).unflatten(2, (3, 4)).permute(2, 4, 0, 1, 3, 5)
+        return sorted(sorted(cell.flatten().tolist()) for cell in parts.flatten(0, 1))
+
+    assert other.shape == mosaic.shape
+    assert not torch.equal(other, mosaic)
+    assert cells(other) == cells(mosaic)
+
+
+def test_frames_are_rearranged_alike() -> None:
+    still = torch.rand(1, 3, 8, 8).expand(5, -1, -1, -1)
+    other = rearranged(still, patch=4, generator=torch.Generator().manual_seed(1))
+    assert torch.equal(other, other[:1].expand_as(other))
