@@ -19,6 +19,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from vqatool.domain import Domain
 from vqatool.errors import CheckpointError
 from vqatool.methods import Method
 from vqatool.models.quality import QualityModel
@@ -26,6 +27,8 @@ from vqatool.recipes import Recipe, recipe_for
 
 _FORMAT = "1"
 _CARD_KEY = "vqatool"
+LABEL_SCALE = "0 (worst) to 100 (best), mean of all frames, at the source's size"
+_DOMAIN = "domain."  # in front of the names of its tensors
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,19 +39,24 @@ class Card:
     shape: Mapping[str, Any]
     clip_frames: int
     label: str  # the VMAF model whose mean the score predicts
+    label_scale: str = ""
+    preprocessing: str = ""
+    data: Mapping[str, Any] = field(default_factory=dict)  # what each side of the split holds
     validation: Mapping[str, float] = field(default_factory=dict)
     band: float = 0.0  # 90 % of errors on unseen sources were smaller, label points
     training: Mapping[str, Any] = field(default_factory=dict)
+    licence: str = ""  # of the weights
     fingerprint: str = ""  # of data and settings, to know a finished training again
     format: str = _FORMAT
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Weights and their card."""
+    """Weights, their card, and what they were learned from, where that is known."""
 
     card: Card
     weights: Mapping[str, Tensor]
+    domain: Domain | None = None
 
     @property
     def recipe(self) -> Recipe:
@@ -80,11 +88,14 @@ class Checkpoint:
 
 def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
     """Write weights (in half precision) and card; the file appears whole or not at all."""
-    halves = {key: value.half().contiguous() for key, value in checkpoint.weights.items()}
+    tensors = {key: value.half().contiguous() for key, value in checkpoint.weights.items()}
+    if checkpoint.domain:
+        named = checkpoint.domain.tensors().items()
+        tensors |= {_DOMAIN + name: value.contiguous() for name, value in named}
     part = path.with_name(path.name + ".part")
     path.parent.mkdir(parents=True, exist_ok=True)
     card = json.dumps(asdict(checkpoint.card), sort_keys=True)
-    part.write_bytes(save(halves, {_CARD_KEY: card}))
+    part.write_bytes(save(tensors, {_CARD_KEY: card}))
     part.replace(path)
 
 
@@ -97,19 +108,29 @@ def load_checkpoint(path: Path) -> Checkpoint:
     try:
         with safe_open(path, framework="pt") as file:
             text = (file.metadata() or {}).get(_CARD_KEY)
-            weights = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - no dict
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - no dict
     except (OSError, SafetensorError) as error:
         raise CheckpointError(f"{path} cannot be read as a model file: {error}") from error
     if text is None:
         raise CheckpointError(f"{path} has no card of vqatool: make it with `vqatool train`")
     try:
-        checkpoint = Checkpoint(Card(**json.loads(text)), weights)
+        checkpoint = _checkpoint(Card(**json.loads(text)), tensors)
         if checkpoint.card.format != _FORMAT:
             raise ValueError(f"format {checkpoint.card.format!r}, this one reads {_FORMAT!r}")
         _ = checkpoint.recipe  # the method and the shape have to be known ones
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, KeyError) as error:
         raise CheckpointError(f"{path} is of another version of vqatool: {error}") from error
     return checkpoint
+
+
+def _checkpoint(card: Card, tensors: Mapping[str, Tensor]) -> Checkpoint:
+    domain = {
+        key.removeprefix(_DOMAIN): value
+        for key, value in tensors.items()
+        if key.startswith(_DOMAIN)
+    }
+    weights = {key: value for key, value in tensors.items() if not key.startswith(_DOMAIN)}
+    return Checkpoint(card, weights, Domain.of_tensors(domain) if domain else None)
 
 
 def default_checkpoint() -> Checkpoint:

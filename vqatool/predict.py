@@ -25,7 +25,7 @@ class Predictor:
         recipe = checkpoint.recipe
         reads_stream = recipe.reads_stream and not by_pixels
         self._views, self._ffmpeg = recipe.views, find_ffmpeg() if reads_stream else None
-        self._device = device_named(device)
+        self._device, self._domain = device_named(device), checkpoint.domain
         self._model = checkpoint.model().to(self._device)
 
     def look_at(
@@ -49,7 +49,7 @@ class Predictor:
 
     def score(self, clips: Sequence[Sequence[Tensor]]) -> list[float]:
         """Scores of clips given by their views, 0 (worst) to 100 (best)."""
-        return score_views(self._model, clips, self._device)
+        return self.score_with_features(clips)[0]
 
     def score_with_features(
         self, clips: Sequence[Sequence[Tensor]]
@@ -57,17 +57,14 @@ class Predictor:
         """Scores as `score` gives them, and the features each was read from: (D,), on the CPU."""
         return scores_and_features(self._model, clips, self._device)
 
+    def is_outside(self, features: Sequence[Tensor]) -> bool:
+        """Whether clips with these features are unlike what the model learned from."""
+        return self._domain is not None and not self._domain.holds(torch.stack(list(features)))
+
 
 def see(views: Sequence[View], clip: Clip) -> list[Tensor]:
     """One clip through every view, without chance."""
     return [view(clip, generator=None) for view in views]
-
-
-def score_views(
-    model: QualityModel, clips: Sequence[Sequence[Tensor]], device: torch.device, batch: int = 8
-) -> list[float]:
-    """Scores of clips given by their views, 0 (worst) to 100 (best)."""
-    return scores_and_features(model, clips, device, batch)[0]
 
 
 @torch.inference_mode()

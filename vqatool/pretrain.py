@@ -23,7 +23,7 @@ from vqatool.losses import plcc_loss, quality_loss, rank_loss
 from vqatool.methods import Method
 from vqatool.metrics import Agreement, agreement
 from vqatool.models.quality import QualityModel
-from vqatool.predict import score_views, see
+from vqatool.predict import scores_and_features, see
 from vqatool.pretraining.iqa import TEST
 from vqatool.pretraining.picture_batches import PictureBatch, PictureBatches
 from vqatool.pretraining.pictures import PictureSet
@@ -240,7 +240,8 @@ def judge(
         looks = [
             _looks(recipe, pictures.pixels(i)) for i in indices[start : start + _JUDGED_AT_ONCE]
         ]
-        flat = score_views(model, [view for each in looks for view in each], device, batch=32)
+        every = [view for each in looks for view in each]
+        flat, _ = scores_and_features(model, every, device, batch=32)
         ends = np.cumsum([len(each) for each in looks])[:-1]
         scores += [float(np.mean(part)) for part in np.split(np.array(flat), ends)]
     return agreement(scores, [100 * pictures.qualities[index] for index in indices])

@@ -89,6 +89,7 @@ class Recipe:
     build: Callable[[], QualityModel]
     loss: Loss
     shape: Mapping[str, Any]
+    preprocessing: str  # of a clip, for people
 
     @property
     def reads_stream(self) -> bool:
@@ -116,9 +117,16 @@ def recipe_for(
                 build=lambda: CoarseToFine(config, STREAM_LAYOUT),
                 loss=partial(coarse_to_fine_loss, weights or LossWeights()),
                 shape=asdict(config),
+                preprocessing=_preprocessing(config),
             )
         case _:
             assert_never(method)
+
+
+def _preprocessing(config: CoarseToFineConfig) -> str:
+    patches = f"{config.grid} x {config.grid} patches of {config.patch} px"
+    stream = ", and the facts of the stream's headers" if config.has_stream else ""
+    return f"{patches} of RGB, untouched, of each frame scaled (bicubic) to its display{stream}"
 
 
 def coarse_to_fine_loss(

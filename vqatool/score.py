@@ -186,15 +186,17 @@ def _scored(seen: _Seen, predictor: Predictor) -> ReportRow:
     if not seen.segments:
         return seen.row
     started = time.monotonic()
-    scores = predictor.score([views for _, views in seen.segments])
+    scores, features = predictor.score_with_features([views for _, views in seen.segments])
     score = float(np.mean(scores))
     worst = int(np.argmin(scores))
+    outside = ["out_of_domain"] if predictor.is_outside(features) else []
     return replace(
         seen.row,
         score=score,
         score_low=max(0.0, score - predictor.card.band),
         score_high=min(100.0, score + predictor.card.band),
         score_min=scores[worst],
+        warnings=";".join(filter(None, [seen.row.warnings, *outside])),
         score_p5=float(np.percentile(scores, 5)),
         worst_at_s=seen.segments[worst][0],
         frames_scored=predictor.card.clip_frames * len(scores),

@@ -169,8 +169,8 @@ def _figures(folder: Path, checkpoint: Checkpoint, device: str) -> dict[str, Any
     )
     for _ in clips.decode_missing():
         pass
-    scores, labels = judge(checkpoint.model(), clips, device_named(device))
-    found = validation(scores, labels, clips.encodes)
+    judged = judge(checkpoint.model(), clips, device_named(device))
+    found = validation(judged.scores, judged.labels, clips.encodes)
     known = {
         name: value if math.isfinite(value) else None
         for name, value in asdict(found).items()

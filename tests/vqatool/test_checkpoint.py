@@ -22,6 +22,9 @@ def test_a_checkpoint_comes_back_as_it_was(small_model: Path, tmp_path: Path) ->
     again = load_checkpoint(tmp_path / "again.safetensors")
     assert again.card == first.card
     assert again.name == first.name
+    assert first.domain
+    assert again.domain
+    assert torch.equal(again.domain.precision_DD, first.domain.precision_DD)
     assert (tmp_path / "again.safetensors").read_bytes() == small_model.read_bytes()
 
 
@@ -93,7 +96,7 @@ def test_the_packaged_model_is_small_and_tells_how_good_it_is() -> None:
     checkpoint = default_checkpoint()
     assert all(value.dtype == torch.float16 for value in checkpoint.weights.values())
     count = sum(value.numel() for value in checkpoint.weights.values())
-    assert 5e6 <= count <= 10e6
+    assert 1e6 <= count <= 10e6
     assert checkpoint.card.validation["srcc"] > 0.5
     assert checkpoint.card.band > 0
-    assert checkpoint.card.training["val_sources"] >= 20
+    assert checkpoint.card.data["val"]["sources"] >= 10

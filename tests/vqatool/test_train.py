@@ -47,7 +47,7 @@ def test_training_leaves_a_model_with_its_figures_and_nothing_else(work_folder: 
     assert card.label == "vmaf_v0.6.1"
     assert card.band > 0
     assert card.training["epochs"] == 3
-    assert card.training["train_sources"] == 2
+    assert card.data["train"]["sources"] == 2
     assert load_checkpoint(out).name == checkpoint.name
 
 

@@ -75,6 +75,7 @@ class Margin(click.ParamType[float | str]):
 @click.option("--validations", type=click.IntRange(1), default=20, show_default=True,
               help="How often, over the whole training, held-out sources are judged.")  # fmt: skip
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
+@click.option("--licence", default="", help="Of the weights, for their card, such as MIT.")
 @device_option
 def train(
     folder: Path,

@@ -13,8 +13,10 @@ from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 from torch import Tensor, nn
 
-from vqatool.checkpoint import Card, Checkpoint
+from vqatool.checkpoint import LABEL_SCALE, Card, Checkpoint
 from vqatool.dataset import Batch, CachedViews
+from vqatool.domain import fit_domain
+from vqatool.groups import TRAIN, VAL
 from vqatool.methods import Method
 from vqatool.models.quality import QualityModel
 from vqatool.recipes import LossWeights, Recipe, recipe_for
@@ -22,11 +24,12 @@ from vqatool.training.curves import CourseTable, draw_course
 from vqatool.training.feed import Feed, Place
 from vqatool.training.optimise import decayed_apart, follow, warmth
 from vqatool.training.standing import Standing, read_state, write_state
-from vqatool.training.validation import Validation, band, judge, validation
+from vqatool.training.validation import Judged, Validation, band, judge, validation
 
 SAVE_EVERY_S = 30.0
 _SAVE_SHARE = 0.05  # of the time, at most, goes into saving
 _LINE_EVERY = 20  # steps; validations have a line besides
+_DOMAIN_CLIPS = 1000  # of the training side tell what the model has learned from
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +59,7 @@ class TrainConfig:
     patience: int | None = None
     max_hours: float | None = None
     seed: int = 0
+    licence: str = ""  # of the weights, for their card
     weights: LossWeights = field(default_factory=LossWeights)
 
 
@@ -138,26 +142,30 @@ class Learner:
         # judge what will be used: the weights as they are stored, in half precision
         halves = {key: value.half() for key, value in self._best_weights.items()}
         self._average.load_state_dict({key: value.float() for key, value in halves.items()})
-        scores, labels = self._judged()
+        found, device = self._judged(), self._accelerator.device
+        known = judge(self._average, self._clips, device, most=_DOMAIN_CLIPS)
+        config = asdict(self._config)
         card = Card(
-            method=self._config.method,
+            method=config["method"],
             shape=dict(self._recipe.shape),
-            clip_frames=self._config.clip_frames,
+            clip_frames=config["clip_frames"],
             label=label,
-            validation=asdict(validation(scores, labels, self._val_clips.encodes)),
-            band=band(scores, labels, [e.source for e in self._val_clips.encodes]),
+            label_scale=LABEL_SCALE,
+            preprocessing=self._recipe.preprocessing,
+            data={TRAIN: _summary(self._clips), VAL: _summary(self._val_clips)},
+            validation=asdict(validation(found.scores, found.labels, self._val_clips.encodes)),
+            band=band(found.scores, found.labels, [e.source for e in self._val_clips.encodes]),
             training={
-                **asdict(self._config),
+                **config,
                 "steps": self._at.step,
                 "best_step": self._at.best_step,
                 "best_epoch": self._at.best_epoch,
-                "train_sources": len({e.source for e in self._clips.encodes}),
-                "train_encodes": len(self._clips.encodes),
-                "val_sources": len({e.source for e in self._val_clips.encodes}),
             },
+            licence=config["licence"],
             fingerprint=self._fingerprint,
         )
-        return Checkpoint(card, {key: value.cpu() for key, value in halves.items()})
+        weights = {key: value.cpu() for key, value in halves.items()}
+        return Checkpoint(card, weights, fit_domain(known.features_ND, found.features_ND))
 
     def _take_step(self, batches: Iterator[tuple[Place, Batch]]) -> Progress:
         asked_s = time.monotonic()
@@ -223,7 +231,9 @@ class Learner:
             return False
         self._at.judged = due
         # processes may differ in a last digit, and have to agree on what is best
-        (found,) = broadcast_object_list([validation(*self._judged(), self._val_clips.encodes)])
+        judged = self._judged()
+        found = validation(judged.scores, judged.labels, self._val_clips.encodes)
+        (found,) = broadcast_object_list([found])
         self._at.found = asdict(found)
         best = self._at.best_merit
         if best is None or found.merit >= best:
@@ -236,7 +246,7 @@ class Learner:
             self._at.stale += 1
         return True
 
-    def _judged(self) -> tuple[list[float], list[float]]:
+    def _judged(self) -> Judged:
         return judge(self._average, self._val_clips, self._accelerator.device)
 
     def _bare_model(self) -> nn.Module:
@@ -278,6 +288,17 @@ class Learner:
         self._bare_model().load_state_dict(state["model"])
         self._average.load_state_dict(state["average"])
         self._optimizer.load_state_dict(state["optimizer"])
+
+
+def _summary(clips: CachedViews) -> dict[str, Any]:
+    encodes = clips.encodes
+    return {
+        "sources": len({encode.source for encode in encodes}),
+        "encodes": len(encodes),
+        "codecs": sorted({encode.codec for encode in encodes}),
+        "display_heights_px": sorted({min(encode.display) for encode in encodes}),
+        "encode_heights_px": sorted({encode.height_px for encode in encodes}),
+    }
 
 
 def _moved(part: Any, device: torch.device) -> Any:

@@ -3,15 +3,17 @@
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from vqatool.dataset import CachedViews
 from vqatool.groups import LabelledEncode, bitrate_groups
 from vqatool.metrics import Agreement, agreement
 from vqatool.models.quality import QualityModel
-from vqatool.predict import score_views
+from vqatool.predict import scores_and_features
 
 _BAND_SHARE = 0.9
 
@@ -36,12 +38,22 @@ class Validation(Agreement):
         return sum(known) / len(known) if known else -1.0
 
 
+class Judged(NamedTuple):
+    """What a model says of N clips, beside their labels (both 0 to 100)."""
+
+    scores: list[float]
+    labels: list[float]
+    features_ND: Tensor
+
+
 def judge(
-    model: QualityModel, clips: CachedViews, device: torch.device
-) -> tuple[list[float], list[float]]:
-    """Scores and labels (0 to 100) of all clips."""
-    seen = [clips.seen(index) for index in range(len(clips.encodes))]
-    return score_views(model, seen, device), [encode.vmaf for encode in clips.encodes]
+    model: QualityModel, clips: CachedViews, device: torch.device, *, most: int | None = None
+) -> Judged:
+    """Scores of all clips, or of `most` of them, evenly chosen."""
+    count = len(clips.encodes)
+    chosen = sorted({index * count // most for index in range(most)} if most else range(count))
+    scores, features = scores_and_features(model, [clips.seen(i) for i in chosen], device)
+    return Judged(scores, [clips.encodes[i].vmaf for i in chosen], torch.stack(features))
 
 
 def validation(

@@ -1,0 +1,45 @@
+import torch
+
+from vqatool.domain import Domain, fit_domain
+
+CHANCE = torch.Generator().manual_seed(0)
+STRETCH = torch.tensor([10.0, 1.0, 0.1])
+
+
+def known(count: int) -> torch.Tensor:
+    return 5 + STRETCH * torch.randn(count, 3, generator=CHANCE)
+
+
+def test_distances_are_in_deviations_along_each_direction() -> None:
+    domain = fit_domain(known(20_000), known(500))
+    steps = 5 + 4 * torch.diag(STRETCH)
+    # the ridge makes the narrowest direction count for a little less
+    assert torch.allclose(domain.distances(steps)[:2], torch.tensor([4.0, 4.0]), rtol=0.05)
+    assert 1 < domain.distances(steps)[2] < 4
+
+
+def test_unseen_clips_of_the_same_kind_are_inside_and_others_outside() -> None:
+    domain = fit_domain(known(2000), known(300))
+    inside = [domain.holds(clip[None]) for clip in known(300)]
+    assert sum(inside) >= 0.99 * len(inside)
+    assert not domain.holds(torch.tensor([[5.0, 25.0, 5.0]]))
+
+
+def test_most_segments_decide() -> None:
+    domain = fit_domain(known(2000), known(300))
+    odd = torch.tensor([[5.0, 25.0, 5.0]])
+    assert domain.holds(torch.cat([known(3), odd]))
+    assert not domain.holds(torch.cat([known(1), odd, odd]))
+
+
+def test_fewer_clips_than_features_still_make_a_domain() -> None:
+    few = torch.randn(4, 16, generator=CHANCE)
+    domain = fit_domain(few, few)
+    assert domain.holds(few)
+    assert not domain.holds(few + 100)
+
+
+def test_a_domain_comes_back_from_its_tensors() -> None:
+    domain = fit_domain(known(100), known(50))
+    again = Domain.of_tensors(domain.tensors())
+    assert torch.equal(again.distances(known(5) * 0 + 7), domain.distances(known(5) * 0 + 7))
