@@ -18,72 +18,20 @@ import shlex
 import subprocess
 import sys
 import tempfile
-import threading
-import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-import psutil
 from rich.console import Console
 from rich.table import Table
 
 from ladder import Ffmpeg, LabelRow, encodes_table, find_ffmpeg, labels_table, ladder_named, probe
 from ladder.codecs import encoder_settings
 from ladder.ladders import fitting
+from tests.benchmarks.cost import Cost, measured
 from vqatool.demo import demo_clip
 
 _CORES = os.cpu_count() or 1
-
-
-@dataclass(frozen=True)
-class Cost:
-    """What a way of working took."""
-
-    wall_s: float
-    cpu_s: float
-    peak_mb: float
-
-    def __add__(self, other: "Cost") -> "Cost":
-        return Cost(
-            self.wall_s + other.wall_s,
-            self.cpu_s + other.cpu_s,
-            max(self.peak_mb, other.peak_mb),
-        )
-
-
-def measured(work: Callable[[], object]) -> Cost:
-    """Run `work`, which starts processes, and add up what they took."""
-    stop, peak = threading.Event(), [0.0]
-
-    def watch() -> None:
-        while not stop.wait(0.05):
-            peak[0] = max(peak[0], _memory_mb())
-
-    watcher = threading.Thread(target=watch)
-    watcher.start()
-    cpu, wall = os.times(), time.monotonic()
-    work()
-    wall_s = time.monotonic() - wall
-    after = os.times()
-    stop.set()
-    watcher.join()
-    # of children that have ended, and of theirs
-    spent = (after.children_user - cpu.children_user) + (
-        after.children_system - cpu.children_system
-    )
-    return Cost(wall_s, spent, peak[0])
-
-
-def _memory_mb() -> float:
-    total = 0
-    for process in psutil.Process().children(recursive=True):
-        try:
-            total += int(process.memory_info().rss)
-        except psutil.NoSuchProcess:
-            continue
-    return total / 2**20
 
 
 def in_sequence(commands: Sequence[str]) -> None:
