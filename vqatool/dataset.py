@@ -11,7 +11,7 @@ import hashlib
 import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -78,6 +78,16 @@ class CachedViews:
 
         at_once, _ = split_cores(None)
         yield from run_parallel(decode, missing, at_once)
+
+    def summary(self) -> dict[str, Any]:
+        """What there is to learn from, for a model's card."""
+        return {
+            "sources": len({encode.source for encode in self.encodes}),
+            "encodes": len(self.encodes),
+            "codecs": sorted({encode.codec for encode in self.encodes}),
+            "display_heights_px": sorted({min(encode.display) for encode in self.encodes}),
+            "encode_heights_px": sorted({encode.height_px for encode in self.encodes}),
+        }
 
     def seen(self, index: int) -> list[Tensor]:
         """The views of one encode without chance, all its frames."""

@@ -13,6 +13,7 @@ from vqatool.checkpoint import (
     load_checkpoint,
     save_checkpoint,
 )
+from vqatool.domain import fit_domain
 from vqatool.errors import CheckpointError
 
 
@@ -22,10 +23,20 @@ def test_a_checkpoint_comes_back_as_it_was(small_model: Path, tmp_path: Path) ->
     again = load_checkpoint(tmp_path / "again.safetensors")
     assert again.card == first.card
     assert again.name == first.name
-    assert first.domain
-    assert again.domain
-    assert torch.equal(again.domain.precision_DD, first.domain.precision_DD)
     assert (tmp_path / "again.safetensors").read_bytes() == small_model.read_bytes()
+
+
+def test_a_domain_is_kept_in_full_precision(small_model: Path, tmp_path: Path) -> None:
+    first = load_checkpoint(small_model)
+    assert first.domain is None
+    features = torch.randn(9, 4)
+    known = replace(first, domain=fit_domain(features, features))
+    save_checkpoint(known, tmp_path / "known.safetensors")
+    again = load_checkpoint(tmp_path / "known.safetensors")
+    assert known.domain
+    assert again.domain
+    assert torch.equal(again.domain.distances(features), known.domain.distances(features))
+    assert again.name == first.name
 
 
 def test_the_name_tells_weights_apart(small_model: Path) -> None:

@@ -286,7 +286,7 @@ def test_options_are_a_promise() -> None:
             "--epochs", "--max-hours",
             "--patience", "--sources", "--rungs", "--lr", "--plcc-weight", "--group-weight",
             "--rank-weight", "--frame-weight", "--contrast", "--temperature", "--margin",
-            "--val-share", "--validations", "--seed", "--device",
+            "--val-share", "--validations", "--seed", "--licence", "--device",
         },
         "study": {"--of", "--out", "--seeds", "--size", "--epochs", "--lr", "--device"},
         "evaluate": {"--model", "--split", "--out", "--by-pixels", "--device"},

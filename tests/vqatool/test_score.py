@@ -10,8 +10,9 @@ from torch import Tensor
 
 from ladder import Ffmpeg
 from ladder.ffmpeg import run
-from vqatool.checkpoint import Checkpoint, load_checkpoint
+from vqatool.checkpoint import Checkpoint, default_checkpoint, load_checkpoint
 from vqatool.clips import Clip
+from vqatool.demo import demo_clip
 from vqatool.errors import ReportError
 from vqatool.live import run_score
 from vqatool.predict import Predictor
@@ -221,3 +222,23 @@ def test_a_long_video_is_scored_in_segments(
     assert row.score_min <= row.score_p5 <= row.score
     assert row.score_min < row.score
     assert row.worst_at_s in {0.0, 1.0, 2.0, 3.0, 4.0, 5.0}
+
+
+@pytest.mark.parametrize(
+    "picture", ["nullsrc=s=640x360:r=25,geq=random(1)*255:128:128", "color=black:s=640x360"]
+)
+def test_the_packaged_model_knows_what_is_no_film(
+    ffmpeg: Ffmpeg, tmp_path: Path, picture: str
+) -> None:
+    path = tmp_path / "odd.mp4"
+    run(ffmpeg, ["-f", "lavfi", "-i", picture, "-frames:v", "30", "-pix_fmt", "yuv420p", str(path)])
+    predictor = Predictor(default_checkpoint(), "cpu")
+    (row,) = write_report([path], predictor, NATIVE, tmp_path / "report.csv")
+    assert "out_of_domain" in row.warnings.split(";")
+
+
+def test_the_packaged_model_knows_films(tmp_path: Path) -> None:
+    clips = [demo_clip(), demo_clip().with_name("bikes.mp4")]
+    predictor = Predictor(default_checkpoint(), "cpu")
+    rows = list(write_report(clips, predictor, NATIVE, tmp_path / "report.csv"))
+    assert ["out_of_domain" in row.warnings for row in rows] == [False, False]

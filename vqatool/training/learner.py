@@ -29,7 +29,7 @@ from vqatool.training.validation import Judged, Validation, band, judge, validat
 SAVE_EVERY_S = 30.0
 _SAVE_SHARE = 0.05  # of the time, at most, goes into saving
 _LINE_EVERY = 20  # steps; validations have a line besides
-_DOMAIN_CLIPS = 1000  # of the training side tell what the model has learned from
+_DOMAIN_CLIPS = 600  # of the training side tell what the model has learned from
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,7 +152,7 @@ class Learner:
             label=label,
             label_scale=LABEL_SCALE,
             preprocessing=self._recipe.preprocessing,
-            data={TRAIN: _summary(self._clips), VAL: _summary(self._val_clips)},
+            data={TRAIN: self._clips.summary(), VAL: self._val_clips.summary()},
             validation=asdict(validation(found.scores, found.labels, self._val_clips.encodes)),
             band=band(found.scores, found.labels, [e.source for e in self._val_clips.encodes]),
             training={
@@ -288,17 +288,6 @@ class Learner:
         self._bare_model().load_state_dict(state["model"])
         self._average.load_state_dict(state["average"])
         self._optimizer.load_state_dict(state["optimizer"])
-
-
-def _summary(clips: CachedViews) -> dict[str, Any]:
-    encodes = clips.encodes
-    return {
-        "sources": len({encode.source for encode in encodes}),
-        "encodes": len(encodes),
-        "codecs": sorted({encode.codec for encode in encodes}),
-        "display_heights_px": sorted({min(encode.display) for encode in encodes}),
-        "encode_heights_px": sorted({encode.height_px for encode in encodes}),
-    }
 
 
 def _moved(part: Any, device: torch.device) -> Any:
