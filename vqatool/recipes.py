@@ -63,6 +63,7 @@ class Loss(Protocol):
 class LossWeights:
     """Weights of the loss terms beside the smooth L1 term, which has weight 1, and their settings.
 
+    `pixels` is that of all terms once more, for what the model says by the pixels alone.
     `temperature` and `contrast` are of the group contrast, `margin` of the rank term.
     """
 
@@ -70,6 +71,7 @@ class LossWeights:
     group: float = 0.1
     rank: float = 1.0
     frame: float = 0.3
+    pixels: float = 0.5
     temperature: float = 0.1
     contrast: Contrast = "ours"
     margin: float | ByLabel = 0.0
@@ -137,6 +139,20 @@ def coarse_to_fine_loss(
     frame_label_BT: Tensor,
 ) -> dict[str, Tensor]:
     """The weighted terms: quality (smooth L1, PLCC, frames), group (coarse), rank (fine)."""
+    terms = _coarse_to_fine_terms(weights, quality, label_B, group_B, frame_label_BT)
+    if quality.by_pixels is not None:
+        alone = _coarse_to_fine_terms(weights, quality.by_pixels, label_B, group_B, frame_label_BT)
+        terms["pixels"] = weights.pixels * torch.stack(list(alone.values())).sum()
+    return terms
+
+
+def _coarse_to_fine_terms(
+    weights: LossWeights,
+    quality: Quality,
+    label_B: Tensor,
+    group_B: Tensor,
+    frame_label_BT: Tensor,
+) -> dict[str, Tensor]:
     group = group_contrast_loss(
         quality.features_BD,
         group_B,

@@ -55,6 +55,22 @@ def test_a_model_gives_a_score_and_features_for_each_video(recipe: Recipe) -> No
 
 
 @torch.no_grad()
+def test_what_the_pixels_say_alone_does_not_hang_on_the_stream() -> None:
+    recipe = recipe_for(Method.COARSE_TO_FINE, SHAPES["conv stem"])
+    model = built(recipe)
+    pixels, facts = views(recipe, 2)
+    assert model(pixels, facts).by_pixels is None
+    model.training = True  # of it alone: its parts drop nothing
+    one, other = model(pixels, facts), model(pixels, facts + 1)
+    assert one.by_pixels is not None
+    assert torch.equal(one.by_pixels.score_B, other.by_pixels.score_B)
+    assert not torch.equal(one.score_B, other.score_B)
+    model.training = False
+    told = model(pixels, torch.zeros_like(facts))
+    assert torch.allclose(one.by_pixels.score_B, told.score_B, atol=1e-5)
+
+
+@torch.no_grad()
 @pytest.mark.parametrize("frames", [1, 2, 8, 13])
 def test_a_model_takes_any_number_of_frames(recipe: Recipe, frames: int) -> None:
     assert built(recipe)(*views(recipe, 1, frames)).score_B.isfinite().all()

@@ -50,14 +50,16 @@ def test_a_term_without_weight_is_zero() -> None:
     recipe = recipe_for(
         Method.COARSE_TO_FINE,
         SHAPE[Method.COARSE_TO_FINE],
-        LossWeights(plcc=0, group=0, rank=0, frame=0),
+        LossWeights(plcc=0, group=0, rank=0, frame=0, pixels=0),
     )
     views = [torch.rand(4, 2, 3, 128, 128), torch.zeros(4, len(UNKNOWN))]
     labels, groups = torch.tensor([0.1, 0.9, 0.2, 0.7]), torch.tensor([0, 0, 1, 1])
     terms = recipe.loss(recipe.build()(*views), labels, groups, torch.rand(4, 2))
-    assert set(terms) == {"quality", "plcc", "group", "rank", "frame"}
-    assert terms["quality"] > 0
-    assert [terms[name].item() for name in ("plcc", "group", "rank", "frame")] == [0, 0, 0, 0]
+    quality = terms.pop("quality")
+    assert quality > 0
+    assert {name: term.item() for name, term in terms.items()} == {
+        "plcc": 0, "group": 0, "rank": 0, "frame": 0, "pixels": 0
+    }  # fmt: skip
 
 
 def test_settings_of_the_loss_reach_its_terms() -> None:
@@ -83,6 +85,20 @@ def test_settings_of_the_loss_reach_its_terms() -> None:
         now = terms(**settings)
         assert {name for name in now if now[name] != usual[name]} == {changed}
     assert terms(frame=0.6)["frame"] == pytest.approx(2 * usual["frame"])
+
+
+def test_the_pixels_alone_are_held_to_the_same_terms() -> None:
+    score, label = torch.tensor([0.1, 0.2, 0.5, 0.4]), torch.tensor([0.1, 0.9, 0.2, 0.7])
+    group, frames = torch.tensor([0, 0, 1, 1]), torch.full((4, 2), torch.nan)
+    alone = Quality(score, torch.rand(4, 8), score[:, None].expand(4, 2))
+    both = Quality(label, alone.features_BD, alone.frame_score_BT, by_pixels=alone)
+    weights = LossWeights(pixels=0.25)
+    terms = coarse_to_fine_loss(weights, both, label, group, frames)
+    of_alone = coarse_to_fine_loss(weights, alone, label, group, frames)
+    assert terms["pixels"].item() == pytest.approx(
+        0.25 * sum(term.item() for term in of_alone.values())
+    )
+    assert "pixels" not in of_alone
 
 
 def _blurred(image: torch.Tensor, level: int) -> torch.Tensor:

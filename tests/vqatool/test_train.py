@@ -56,7 +56,7 @@ def test_every_loss_term_is_told_apart(work_folder: Path) -> None:
     train(work_folder, work_folder / "m.safetensors", CONFIG, device="cpu", on_progress=seen.append)
     assert [progress.step for progress in seen] == list(range(1, len(seen) + 1))
     assert seen[-1].step == seen[-1].steps
-    assert set(seen[0].terms) == {"quality", "plcc", "group", "rank", "frame"}
+    assert set(seen[0].terms) == {"quality", "plcc", "group", "rank", "frame", "pixels"}
     assert seen[-1].found is not None
 
 
@@ -164,7 +164,7 @@ def test_the_course_of_a_training_is_in_a_table_and_a_picture(
     config = replace(CONFIG, validations=1)
     train(work_folder, work_folder / "m.safetensors", config, device="cpu", on_progress=seen.append)
     rows = rows_of(work_folder / "m-metrics.csv")
-    terms = ["quality", "plcc", "group", "rank", "frame"]
+    terms = ["quality", "plcc", "group", "rank", "frame", "pixels"]
     judged = ["val_srcc", "val_plcc", "val_rmse", "val_in_group_srcc"]
     assert list(rows[0]) == ["step", "epoch", "lr", *terms, *judged, "elapsed_s", WAIT]
     assert [row["step"] for row in rows] == ["2", "4", "6"]

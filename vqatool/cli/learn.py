@@ -63,6 +63,8 @@ class Margin(click.ParamType[float | str]):
               help="Weight of the rank (fine) loss.")  # fmt: skip
 @click.option("--frame-weight", type=click.FloatRange(0), default=0.3, show_default=True,
               help="Weight of the labels of single frames.")  # fmt: skip
+@click.option("--pixels-weight", type=click.FloatRange(0), default=0.5, show_default=True,
+              help="Weight of all losses once more, the stream's facts hidden.")  # fmt: skip
 @click.option("--contrast", type=click.Choice(["ours", "tta", "supcon"]), default="ours",
               show_default=True, help="Form of the group contrastive loss.")  # fmt: skip
 @click.option("--temperature", type=click.FloatRange(0, min_open=True), default=0.1,
@@ -126,7 +128,10 @@ def train(
 
 def _loss_settings(settings: dict[str, Any]) -> dict[str, Any]:
     """Takes those of the loss out of the settings."""
-    weights = {name: settings.pop(f"{name}_weight") for name in ("plcc", "group", "rank", "frame")}
+    weights = {
+        name: settings.pop(f"{name}_weight")
+        for name in ("plcc", "group", "rank", "frame", "pixels")
+    }
     return weights | {name: settings.pop(name) for name in ("contrast", "temperature", "margin")}
 
 

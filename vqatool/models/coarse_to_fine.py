@@ -24,7 +24,6 @@ from vqatool.models.fusion import StageFusion, transformer
 from vqatool.models.quality import PixelInput, Quality, QualityModel
 
 _POSITIONS = 8  # learned at this length, interpolated to any other
-_STREAM_UNKNOWN = 0.15  # share of training videos whose stream is hidden, for scoring without it
 
 
 class StreamLayout(NamedTuple):
@@ -94,8 +93,18 @@ class CoarseToFine(QualityModel):
     def forward(self, *views: Tensor) -> Quality:
         """Pixels (B, T, 3, H, W), float in [0, 1], and, if it takes them, facts (B, F)."""
         view_BTCHW, *facts = views
-        stream_BF = self._some_hidden(facts[0]) if facts else None
-        frames_BTD = self._frame_features(view_BTCHW, stream_BF)
+        stream_BF = facts[0] if facts else None
+        fused_ND = self._fusion(self._frames(self._pixels(view_BTCHW.flatten(0, 1))))
+        quality = self._told(view_BTCHW, fused_ND, stream_BF)
+        if stream_BF is None or not self.training:
+            return quality
+        # every video teaches both ways of looking at it, for little: the frames are the dear part
+        unknown = self._told(view_BTCHW, fused_ND, torch.zeros_like(stream_BF))
+        return quality._replace(by_pixels=unknown)
+
+    def _told(self, view_BTCHW: Tensor, fused_ND: Tensor, stream_BF: Tensor | None) -> Quality:
+        """What frames and stream facts say together; facts of 0 are unknown ones."""
+        frames_BTD = self._frame_features(view_BTCHW, fused_ND, stream_BF)
         frames_BTD = frames_BTD + self._positions(frames_BTD.shape[1])
         token_BD = frames_BTD.mean(1) if stream_BF is None else self._stream(stream_BF)
         mixed_BTD = self._temporal(torch.cat([token_BD[:, None], frames_BTD], dim=1)).float()
@@ -108,24 +117,20 @@ class CoarseToFine(QualityModel):
             frame_score_BT=self._head(each_BTD).squeeze(-1).float(),
         )
 
-    def _some_hidden(self, stream_BF: Tensor) -> Tensor:
-        """Facts as they are; in training some are 0, which is how unknown ones look."""
-        if not self.training:
-            return stream_BF
-        kept_B1 = torch.rand(len(stream_BF), 1, device=stream_BF.device) >= _STREAM_UNKNOWN
-        return stream_BF * kept_B1
-
-    def _frame_features(self, view_BTCHW: Tensor, stream_BF: Tensor | None) -> Tensor:
+    def _frame_features(
+        self, view_BTCHW: Tensor, fused_ND: Tensor, stream_BF: Tensor | None
+    ) -> Tensor:
         videos, frames = view_BTCHW.shape[:2]
-        pixels_NCHW = view_BTCHW.flatten(0, 1)
-        features_ND = self._fusion(self._frames(self._pixels(pixels_NCHW)))
+        features_ND = fused_ND
         if self._bands:
             step_B, has_step_B = self._step(stream_BF, view_BTCHW)
             figures_NS = self._bands(
-                pixels_NCHW, step_B.repeat_interleave(frames), has_step_B.repeat_interleave(frames)
+                view_BTCHW.flatten(0, 1),
+                step_B.repeat_interleave(frames),
+                has_step_B.repeat_interleave(frames),
             )
             features_ND = features_ND + self._contrast(figures_NS)
-        return cast(Tensor, features_ND.unflatten(0, (videos, frames)))
+        return features_ND.reshape(videos, frames, -1)
 
     def _step(self, stream_BF: Tensor | None, like: Tensor) -> tuple[Tensor, Tensor]:
         """(B,) log2 of the quantiser's step, and 1 where it is known."""

@@ -17,11 +17,13 @@ class Quality(NamedTuple):
     `score_B` is on the label's scale divided by 100, so about 0 (worst) to 1 (best), not clipped.
     `features_BD` is the representation the score was read from, for contrast and distillation.
     `frame_score_BT` is the same of every frame, for a timeline and for labels of single frames.
+    `by_pixels` is, in training, what the model says when all but the pixels is hidden from it.
     """
 
     score_B: Tensor
     features_BD: Tensor
     frame_score_BT: Tensor
+    by_pixels: "Quality | None" = None
 
 
 class QualityModel(nn.Module):
