@@ -90,7 +90,7 @@ def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
     """Write weights (in half precision) and card; the file appears whole or not at all."""
     tensors = {key: value.half().contiguous() for key, value in checkpoint.weights.items()}
     if checkpoint.domain:
-        named = checkpoint.domain.tensors().items()
+        named = checkpoint.domain._asdict().items()
         tensors |= {_DOMAIN + name: value.contiguous() for name, value in named}
     part = path.with_name(path.name + ".part")
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -130,7 +130,7 @@ def _checkpoint(card: Card, tensors: Mapping[str, Tensor]) -> Checkpoint:
         if key.startswith(_DOMAIN)
     }
     weights = {key: value for key, value in tensors.items() if not key.startswith(_DOMAIN)}
-    return Checkpoint(card, weights, Domain.of_tensors(domain) if domain else None)
+    return Checkpoint(card, weights, Domain(**domain) if domain else None)
 
 
 def default_checkpoint() -> Checkpoint:

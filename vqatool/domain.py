@@ -7,8 +7,7 @@ with one Gaussian for all of the training side, since there are no classes.
 Shapes: N clips, D features.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -18,35 +17,21 @@ _USUAL_SHARE = 0.98
 _MARGIN = 1.5  # held-out sources are few, and each of them has its own distance
 
 
-@dataclass(frozen=True)
-class Domain:
+class Domain(NamedTuple):
     """A Gaussian of features, and the Mahalanobis distance beyond which a clip is outside."""
 
-    mean_D: Tensor
-    precision_DD: Tensor
+    mean: Tensor  # (D,)
+    precision: Tensor  # (D, D)
     limit: Tensor  # of no dimension
 
     def distances(self, features_ND: Tensor) -> Tensor:
         """(N,) Mahalanobis distance of each clip's features."""
-        off_ND = features_ND - self.mean_D
-        return torch.einsum("nd,de,ne->n", off_ND, self.precision_DD, off_ND).clamp_min(0).sqrt()
+        off_ND = features_ND - self.mean
+        return torch.einsum("nd,de,ne->n", off_ND, self.precision, off_ND).clamp_min(0).sqrt()
 
     def holds(self, features_ND: Tensor) -> bool:
         """Whether most of these clips, such as the segments of a video, are inside."""
         return bool(self.distances(features_ND).median() <= self.limit)
-
-    def tensors(self) -> dict[str, Tensor]:
-        """By name, for a file."""
-        return {"mean": self.mean_D, "precision": self.precision_DD, "limit": self.limit}
-
-    @classmethod
-    def of_tensors(cls, tensors: Mapping[str, Tensor]) -> "Domain":
-        """What `tensors` gave.
-
-        Raises:
-            KeyError: one is missing.
-        """
-        return cls(tensors["mean"], tensors["precision"], tensors["limit"])
 
 
 def fit_domain(train_ND: Tensor, held_out_ND: Tensor) -> Domain:
@@ -59,4 +44,4 @@ def fit_domain(train_ND: Tensor, held_out_ND: Tensor) -> Domain:
     precision_DD = torch.linalg.inv(covariance_DD + ridge * torch.eye(len(mean_D)).double())
     domain = Domain(mean_D.float(), precision_DD.float(), torch.tensor(torch.inf))
     usual = domain.distances(held_out_ND).quantile(_USUAL_SHARE)
-    return Domain(domain.mean_D, domain.precision_DD, _MARGIN * usual)
+    return domain._replace(limit=_MARGIN * usual)

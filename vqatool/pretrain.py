@@ -6,11 +6,10 @@ rate on scales of their own, so each is learnt from by its order and its linear 
 only sets on VMAF's scale (without one, the first set) say where scores lie.
 """
 
-import copy
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -22,17 +21,16 @@ from vqatool.errors import TrainingDataError
 from vqatool.losses import plcc_loss, quality_loss, rank_loss
 from vqatool.methods import Method
 from vqatool.metrics import Agreement, agreement
-from vqatool.models.quality import QualityModel
+from vqatool.models.quality import Quality, QualityModel
 from vqatool.predict import scores_and_features, see
 from vqatool.pretraining.iqa import TEST
 from vqatool.pretraining.picture_batches import PictureBatch, PictureBatches
 from vqatool.pretraining.pictures import PictureSet
 from vqatool.recipes import Recipe, recipe_for
-from vqatool.training.optimise import accelerator_on, decayed_apart, follow, warmth
+from vqatool.training.optimise import OptimiseConfig, Trainee, accelerator_on, as_stored
 
 TILE_PX = 128
 """Side of the pictures a self-made set is cut into: one view of a model shaped as usual."""
-"""Side of what the model sees at once: made tiles have it."""
 
 _LOOKS = 4  # views whose scores are averaged where a picture is larger than one
 _JUDGED_AT_ONCE = 64
@@ -40,27 +38,18 @@ _JUDGED_ON_THE_WAY = 200  # pictures of each set: enough to see whether it learn
 
 
 @dataclass(frozen=True, kw_only=True)
-class PretrainConfig:
+class PretrainConfig(OptimiseConfig):
     """What a pre-training is decided by; stored in the model file.
 
-    A step sees `batch` pictures, as many of each set, up to `versions` of one content. It ends
-    after `steps`, or after `max_hours` with the learning rate brought down just as well.
+    A step sees `batch` pictures, as many of each set, up to `versions` of one content.
     """
 
-    method: str = Method.COARSE_TO_FINE.value
-    shape: Mapping[str, Any] = field(default_factory=dict)  # of a model from scratch
     steps: int = 3000
     batch: int = 32
     versions: int = 4
-    lr: float | None = None
-    weight_decay: float = 0.05
-    warmup_share: float = 0.08
-    average: float = 0.998  # decay of the running average of the weights that is kept
     plcc: float = 0.3
     rank: float = 1.0
-    max_hours: float | None = None
     validations: int = 5
-    seed: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,7 +100,7 @@ def pretrain(
 
 
 class _Pretraining:
-    """One pre-training: model, average, optimizer."""
+    """One pre-training: who learns, and from what."""
 
     def __init__(
         self,
@@ -123,13 +112,14 @@ class _Pretraining:
         torch.manual_seed(config.seed)
         self._sets, self._config = sets, config
         self._accelerator = accelerator_on(device)
-        shape = init.card.shape if init else config.shape
-        self._recipe: Recipe = recipe_for(Method(config.method), shape)
-        model = init.model() if init else self._recipe.build()
-        self._average: QualityModel = copy.deepcopy(model).to(self._accelerator.device)
-        self._peak_lr = config.lr or (1e-4 if init else 5e-4)
-        optimizer = torch.optim.AdamW(decayed_apart(model, config.weight_decay), self._peak_lr)
-        self._model, self._optimizer = self._accelerator.prepare(model, optimizer)
+        self._recipe: Recipe = recipe_for(Method(config.method), config.shape_after(init))
+        self._trainee = Trainee(
+            init.model() if init else self._recipe.build(),
+            config,
+            self._accelerator,
+            steps=config.steps,
+            is_refined=init is not None,
+        )
         self._batches = PictureBatches(
             sets,
             self._recipe.views,
@@ -151,7 +141,8 @@ class _Pretraining:
             share = max(step / steps, (time.monotonic() - started) / limit_s)
             if share >= 1:
                 break
-            terms = self._learn(batch, step, share)
+            loss = partial(self._terms, batch)
+            terms = self._trainee.learn(batch.views, loss, step=step, share=share)
             step += 1
             if step % max(1, steps // self._config.validations) == 0 and step < steps:
                 found = self._judge(most=_JUDGED_ON_THE_WAY)
@@ -159,26 +150,8 @@ class _Pretraining:
             on_progress(Progress(step=step, steps=steps, terms=terms, srcc=self._srcc))
         return self._checkpoint(step)
 
-    def _learn(self, batch: PictureBatch, step: int, share: float) -> dict[str, float]:
-        config = self._config
-        self._model.train()
-        at = round(share * config.steps)
-        for group in self._optimizer.param_groups:
-            group["lr"] = self._peak_lr * warmth(at, config.steps, config.warmup_share)
-        device = self._accelerator.device
-        with self._accelerator.autocast():
-            quality = self._model(*(view.to(device) for view in batch.views))
-        terms = self._terms(quality.score_B.float().cpu(), batch)
-        self._optimizer.zero_grad()
-        self._accelerator.backward(torch.stack(list(terms.values())).sum())
-        self._accelerator.clip_grad_norm_(self._model.parameters(), 1.0)
-        self._optimizer.step()
-        model = self._accelerator.unwrap_model(self._model)
-        follow(self._average, model, step + 1, config.average)
-        return {name: float(term.detach()) for name, term in terms.items()}
-
-    def _terms(self, score_B: Tensor, batch: PictureBatch) -> dict[str, Tensor]:
-        config = self._config
+    def _terms(self, batch: PictureBatch, quality: Quality) -> dict[str, Tensor]:
+        config, score_B = self._config, quality.score_B.float().cpu()
         members = [batch.set_B == number for number in range(len(self._sets))]
         plcc = [plcc_loss(score_B[member], batch.quality_B[member]) for member in members]
         is_anchor_B = self._anchors[batch.set_B]
@@ -197,13 +170,13 @@ class _Pretraining:
         """Agreement on each set's test side, qualities times 100."""
         device = self._accelerator.device
         return {
-            each.name: judge(self._average, self._recipe, each, device, most=most)
+            each.name: judge(self._trainee.average, self._recipe, each, device, most=most)
             for each in self._sets
         }
 
     def _checkpoint(self, step: int) -> Checkpoint:
-        halves = {key: value.half() for key, value in self._average.state_dict().items()}
-        self._average.load_state_dict({key: value.float() for key, value in halves.items()})
+        average = self._trainee.average
+        weights = as_stored(average, average.state_dict())
         found = self._judge()
         anchor = next(name for name, is_one in zip(found, self._anchors, strict=True) if is_one)
         card = Card(
@@ -218,7 +191,7 @@ class _Pretraining:
                 "test_srcc": {name: each.srcc for name, each in found.items()},
             },
         )
-        return Checkpoint(card, {key: value.cpu() for key, value in halves.items()})
+        return Checkpoint(card, weights)
 
 
 def judge(

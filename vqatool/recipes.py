@@ -138,21 +138,10 @@ def coarse_to_fine_loss(
     group_B: Tensor,
     frame_label_BT: Tensor,
 ) -> dict[str, Tensor]:
-    """The weighted terms: quality (smooth L1, PLCC, frames), group (coarse), rank (fine)."""
-    terms = _coarse_to_fine_terms(weights, quality, label_B, group_B, frame_label_BT)
-    if quality.by_pixels is not None:
-        alone = _coarse_to_fine_terms(weights, quality.by_pixels, label_B, group_B, frame_label_BT)
-        terms["pixels"] = weights.pixels * torch.stack(list(alone.values())).sum()
-    return terms
+    """The weighted terms: quality (smooth L1, PLCC, frames), group (coarse), rank (fine).
 
-
-def _coarse_to_fine_terms(
-    weights: LossWeights,
-    quality: Quality,
-    label_B: Tensor,
-    group_B: Tensor,
-    frame_label_BT: Tensor,
-) -> dict[str, Tensor]:
+    `pixels` is their sum once more, of what the model says by the pixels alone.
+    """
     group = group_contrast_loss(
         quality.features_BD,
         group_B,
@@ -160,10 +149,14 @@ def _coarse_to_fine_terms(
         contrast=weights.contrast,
     )
     rank = rank_loss(quality.score_B, label_B, group_B, margin=weights.margin)
-    return {
+    terms = {
         "quality": quality_loss(quality.score_B, label_B),
         "plcc": weights.plcc * plcc_loss(quality.score_B, label_B),
         "group": weights.group * group,
         "rank": weights.rank * rank,
         "frame": weights.frame * frame_quality_loss(quality.frame_score_BT, frame_label_BT),
     }
+    if quality.by_pixels is not None:
+        alone = coarse_to_fine_loss(weights, quality.by_pixels, label_B, group_B, frame_label_BT)
+        terms["pixels"] = weights.pixels * torch.stack(list(alone.values())).sum()
+    return terms

@@ -1,6 +1,6 @@
 import torch
 
-from vqatool.domain import Domain, fit_domain
+from vqatool.domain import fit_domain
 
 CHANCE = torch.Generator().manual_seed(0)
 STRETCH = torch.tensor([10.0, 1.0, 0.1])
@@ -37,9 +37,3 @@ def test_fewer_clips_than_features_still_make_a_domain() -> None:
     domain = fit_domain(few, few)
     assert domain.holds(few)
     assert not domain.holds(few + 100)
-
-
-def test_a_domain_comes_back_from_its_tensors() -> None:
-    domain = fit_domain(known(100), known(50))
-    again = Domain.of_tensors(domain.tensors())
-    assert torch.equal(again.distances(known(5) * 0 + 7), domain.distances(known(5) * 0 + 7))

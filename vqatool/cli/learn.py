@@ -5,7 +5,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from vqatool.cli.options import MODEL_NAME, device_option, device_or_usage, work_folder
+from vqatool.cli.options import (
+    MODEL_NAME,
+    device_option,
+    device_or_usage,
+    size_option,
+    work_folder,
+)
 from vqatool.methods import Method
 
 if TYPE_CHECKING:  # for annotations alone
@@ -34,8 +40,7 @@ class Margin(click.ParamType[float | str]):
               help="Published method to train.")  # fmt: skip
 @click.option("--init", default="default", show_default=True, metavar="default|scratch|FILE",
               help="Start from the packaged weights, from none, or from a file's.")  # fmt: skip
-@click.option("--size", type=click.Choice(["nano", "tiny", "small", "base", "micro", "pico"]),
-              help="Size of SwinV2; needs --init scratch.  [default: nano]")  # fmt: skip
+@size_option(None, "Size of SwinV2; needs --init scratch.  [default: nano]")
 @click.option("--stem", type=click.Choice(["conv", "patch"]),
               help="How pixels become tokens; needs --init scratch.  [default: conv]")  # fmt: skip
 @click.option("--window", type=click.IntRange(2, 64),

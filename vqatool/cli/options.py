@@ -60,6 +60,17 @@ def model_option(command: C) -> C:
     )(command)
 
 
+def size_option(default: str | None, help: str) -> Callable[[C], C]:
+    """--size of SwinV2."""
+    return click.option(
+        "--size",
+        type=click.Choice(["nano", "tiny", "small", "base", "micro", "pico"]),
+        default=default,
+        show_default=default is not None,
+        help=help,
+    )
+
+
 def device_option(command: C) -> C:
     """--device."""
     return click.option(

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from vqatool.cli.options import device_option, device_or_usage
+from vqatool.cli.options import device_option, device_or_usage, size_option
 
 if TYPE_CHECKING:  # for annotations alone
     from vqatool.pretraining.pictures import PictureSet
@@ -40,8 +40,7 @@ class DataType(click.ParamType[tuple[str, Path]]):
               help="Model file to write.")  # fmt: skip
 @click.option("--init", type=click.Path(exists=True, dir_okay=False, path_type=Path),
               help="Start from a file's weights.  [default: from scratch]")  # fmt: skip
-@click.option("--size", type=click.Choice(["nano", "tiny", "small", "base", "micro", "pico"]),
-              help="Size of SwinV2, from scratch.  [default: nano]")  # fmt: skip
+@size_option(None, "Size of SwinV2, from scratch.  [default: nano]")
 @click.option("--stem", type=click.Choice(["conv", "patch"]),
               help="How pixels become tokens, from scratch.  [default: conv]")  # fmt: skip
 @click.option("--steps", type=click.IntRange(1), default=3000, show_default=True,

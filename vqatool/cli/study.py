@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from vqatool.cli.options import device_option, device_or_usage, work_folder
+from vqatool.cli.options import device_option, device_or_usage, size_option, work_folder
 
 if TYPE_CHECKING:  # for annotations alone
     from vqatool.training.learner import OnProgress, Progress
@@ -21,8 +21,7 @@ STUDY_NAMES = ("terms", "contrast", "weights", "temporal", "window", "view", "in
               help="Table to write.  [default: FOLDER/study.csv]")  # fmt: skip
 @click.option("--seeds", type=click.IntRange(1), default=3, show_default=True,
               help="Trainings of each variant.")  # fmt: skip
-@click.option("--size", type=click.Choice(["nano", "tiny", "small", "base", "micro", "pico"]),
-              default="pico", show_default=True, help="Size of SwinV2.")  # fmt: skip
+@size_option("pico", "Size of SwinV2.")
 @click.option("--epochs", type=click.IntRange(1), default=6, show_default=True,
               help="Times every encode is seen.")  # fmt: skip
 @click.option("--lr", type=click.FloatRange(0, min_open=True), default=1e-3, show_default=True,

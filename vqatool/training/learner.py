@@ -1,28 +1,26 @@
 """One training in progress: steps, running average, validation, and the state to go on from."""
 
 import contextlib
-import copy
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 import torch
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
-from torch import Tensor, nn
+from torch import Tensor
 
 from vqatool.checkpoint import LABEL_SCALE, Card, Checkpoint
 from vqatool.dataset import Batch, CachedViews
 from vqatool.domain import fit_domain
 from vqatool.groups import TRAIN, VAL
 from vqatool.methods import Method
-from vqatool.models.quality import QualityModel
+from vqatool.models.quality import Quality
 from vqatool.recipes import LossWeights, Recipe, recipe_for
 from vqatool.training.curves import CourseTable, draw_course
 from vqatool.training.feed import Feed, Place
-from vqatool.training.optimise import decayed_apart, follow, warmth
+from vqatool.training.optimise import OptimiseConfig, Trainee, as_stored
 from vqatool.training.standing import Standing, read_state, write_state
 from vqatool.training.validation import Judged, Validation, band, judge, validation
 
@@ -33,32 +31,21 @@ _DOMAIN_CLIPS = 600  # of the training side tell what the model has learned from
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainConfig:
+class TrainConfig(OptimiseConfig):
     """What a training is decided by; stored in the model file.
 
     A batch holds `sources` x `rungs` encodes, `step_frames` of each one's `clip_frames` frames.
-    `lr` None takes 5e-4 from scratch and 1e-4 when weights are refined. After `patience`
-    validations without a better one it ends early. With `max_hours` the share of the hours that is
-    gone stands for the share of the steps that is done where it is the larger, so the learning rate
-    comes down to zero in time; how many steps that makes depends on the machine.
+    After `patience` validations without a better one it ends early.
     """
 
-    method: str = Method.COARSE_TO_FINE.value
-    shape: Mapping[str, Any] = field(default_factory=dict)  # of a model from scratch
     epochs: int = 30
     sources: int = 4
     rungs: int = 4
     clip_frames: int = 8
     step_frames: int = 2
-    lr: float | None = None
-    weight_decay: float = 0.05
-    warmup_share: float = 0.08
-    average: float = 0.998  # decay of the running average of the weights that is kept
     val_share: float = 0.25
     validations: int = 20
     patience: int | None = None
-    max_hours: float | None = None
-    seed: int = 0
     licence: str = ""  # of the weights, for their card
     weights: LossWeights = field(default_factory=LossWeights)
 
@@ -79,7 +66,7 @@ OnProgress = Callable[[Progress], None]
 
 
 class Learner:
-    """One training: model, average, optimizer, and how far it has come.
+    """One training: who learns, from what, and how far it has come.
 
     Nothing is left to a random state that goes on from step to step: what a step draws depends on
     the seed, the step and the process alone. So a training that is killed and goes on from its
@@ -102,10 +89,10 @@ class Learner:
         self.state_path = out.with_name(out.name + ".training")
         self._table = CourseTable(out.with_name(f"{out.stem}-metrics.csv"))
         self._picture = out.with_suffix(".png")
-        shape = init.card.shape if init else config.shape
-        self._recipe: Recipe = recipe_for(Method(config.method), shape, config.weights)
+        self._recipe: Recipe = recipe_for(
+            Method(config.method), config.shape_after(init), config.weights
+        )
         model = init.model() if init else self._recipe.build()
-        self._average: QualityModel = copy.deepcopy(model).to(accelerator.device)
         self._feed = Feed(
             clips,
             sources=config.sources,
@@ -117,9 +104,9 @@ class Learner:
             processes=accelerator.num_processes,
         )
         self._steps = self._feed.steps
-        self._peak_lr = config.lr or (1e-4 if init else 5e-4)
-        optimizer = torch.optim.AdamW(decayed_apart(model, config.weight_decay), self._peak_lr)
-        self._model, self._optimizer = accelerator.prepare(model, optimizer)
+        self._trainee = Trainee(
+            model, config, accelerator, steps=self._steps, is_refined=init is not None
+        )
         self._best_weights: dict[str, Tensor] = {}
         self._at, self._share = Standing(), 0.0
         self._resume()
@@ -139,11 +126,10 @@ class Learner:
 
     def checkpoint(self, label: str) -> Checkpoint:
         """The best average with its card, judged once more on the held-out sources."""
-        # judge what will be used: the weights as they are stored, in half precision
-        halves = {key: value.half() for key, value in self._best_weights.items()}
-        self._average.load_state_dict({key: value.float() for key, value in halves.items()})
-        found, device = self._judged(), self._accelerator.device
-        known = judge(self._average, self._clips, device, most=_DOMAIN_CLIPS)
+        model = self._trainee.average
+        weights = as_stored(model, self._best_weights)  # what will be used is what is judged
+        found = self._judged()
+        known = judge(model, self._clips, self._accelerator.device, most=_DOMAIN_CLIPS)
         config = asdict(self._config)
         card = Card(
             method=config["method"],
@@ -164,23 +150,20 @@ class Learner:
             licence=config["licence"],
             fingerprint=self._fingerprint,
         )
-        weights = {key: value.cpu() for key, value in halves.items()}
         return Checkpoint(card, weights, fit_domain(known.features_ND, found.features_ND))
 
     def _take_step(self, batches: Iterator[tuple[Place, Batch]]) -> Progress:
         asked_s = time.monotonic()
         place, batch = next(batches)
         wait_s = time.monotonic() - asked_s
-        lr = self._lr()
-        terms = self._learn_batch(batch, lr)
-        at = self._at
+        at, share = self._at, self._share
+        terms = self._learn_batch(batch)
         at.count(terms, wait_s)
         at.epoch, at.number = place.epoch, place.number + 1
-        follow(self._average, self._bare_model(), at.step, self._config.average)
         self._keep_time()
         is_judged = self._validate_if_due()
         if is_judged or at.line_steps >= _LINE_EVERY:
-            self._write_line(lr, is_judged=is_judged)
+            self._write_line(self._trainee.lr(share), is_judged=is_judged)
         self._save_if_due()
         return Progress(
             step=at.step,
@@ -191,27 +174,17 @@ class Learner:
             data_wait_share=at.data_wait_share,
         )
 
-    def _lr(self) -> float:
-        step = round(self._share * self._steps)
-        return self._peak_lr * warmth(step, self._steps, self._config.warmup_share)
-
-    def _learn_batch(self, batch: Batch, lr: float) -> dict[str, float]:
+    def _learn_batch(self, batch: Batch) -> dict[str, float]:
         # the chances of a step (dropout) depend on these alone, so a resumed run repeats them
         chance = (self._config.seed, self._at.step, self._accelerator.process_index)
         torch.manual_seed(hash(chance))
-        self._model.train()
-        for group in self._optimizer.param_groups:
-            group["lr"] = lr
-        views, *targets = (_moved(part, self._accelerator.device) for part in batch)
-        with self._accelerator.autocast():
-            quality = self._model(*views)
-        terms = self._recipe.loss(quality, *targets)
-        self._optimizer.zero_grad()
-        self._accelerator.backward(torch.stack(list(terms.values())).sum())
-        self._accelerator.clip_grad_norm_(self._model.parameters(), 1.0)
-        self._optimizer.step()
-        values = torch.stack([term.detach() for term in terms.values()]).tolist()
-        return dict(zip(terms, values, strict=True))
+        views, *targets = batch
+        device = self._accelerator.device
+
+        def loss(quality: Quality) -> dict[str, Tensor]:
+            return self._recipe.loss(quality, *(target.to(device) for target in targets))
+
+        return self._trainee.learn(views, loss, step=self._at.step, share=self._share)
 
     def _keep_time(self) -> None:
         """What is gone of the steps or, where that is more, of the time there is."""
@@ -240,18 +213,14 @@ class Learner:
             self._at.stale = 0 if best is None or found.merit > best else self._at.stale + 1
             self._at.best_merit = found.merit
             self._at.best_step, self._at.best_epoch = self._at.step, self._at.epoch
-            weights = self._average.state_dict()
+            weights = self._trainee.average.state_dict()
             self._best_weights = {key: value.clone() for key, value in weights.items()}
         else:
             self._at.stale += 1
         return True
 
     def _judged(self) -> Judged:
-        return judge(self._average, self._val_clips, self._accelerator.device)
-
-    def _bare_model(self) -> nn.Module:
-        model: nn.Module = self._accelerator.unwrap_model(self._model)
-        return model
+        return judge(self._trainee.average, self._val_clips, self._accelerator.device)
 
     def _write_line(self, lr: float, *, is_judged: bool) -> None:
         line = self._at.line(lr, is_judged=is_judged)
@@ -264,12 +233,7 @@ class Learner:
         wait_s = max(SAVE_EVERY_S, self._save_took_s / _SAVE_SHARE)
         if not self._accelerator.is_main_process or began_s - self._saved_s < wait_s:
             return
-        state = {
-            "best": self._best_weights,
-            "model": self._bare_model().state_dict(),
-            "average": self._average.state_dict(),
-            "optimizer": self._optimizer.state_dict(),
-        }
+        state = {"best": self._best_weights, **self._trainee.state()}
         write_state(self.state_path, state, self._at, self._fingerprint)
         draw_course(self._table.path, self._picture)
         self._saved_s = time.monotonic()
@@ -285,12 +249,4 @@ class Learner:
             return
         state, self._at = found
         self._best_weights = state["best"]
-        self._bare_model().load_state_dict(state["model"])
-        self._average.load_state_dict(state["average"])
-        self._optimizer.load_state_dict(state["optimizer"])
-
-
-def _moved(part: Any, device: torch.device) -> Any:
-    if isinstance(part, tuple):
-        return tuple(tensor.to(device) for tensor in part)
-    return part.to(device)
+        self._trainee.go_on_from(state)

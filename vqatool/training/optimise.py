@@ -1,13 +1,117 @@
-"""What every training here does alike: parameter groups, a schedule, a running average."""
+"""What every training here does alike: settings, schedule, one step, the running average."""
 
+import copy
 import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from accelerate import Accelerator
-from torch import nn
+from torch import Tensor, nn
 
+from vqatool.checkpoint import Checkpoint
 from vqatool.device import device_named, fast_precision
+from vqatool.methods import Method
+from vqatool.models.quality import Quality, QualityModel
+
+_LONGEST_GRADIENT = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimiseConfig:
+    """What every training is decided by, whatever it learns from.
+
+    `lr` None takes 5e-4 from scratch and 1e-4 when weights are refined. With `max_hours` the share
+    of the hours that is gone stands for the share of the steps that is done where it is the
+    larger, so the learning rate comes down to zero in time; how many steps that makes depends on
+    the machine.
+    """
+
+    method: str = Method.COARSE_TO_FINE.value
+    shape: Mapping[str, Any] = field(default_factory=dict)  # of a model from scratch
+    lr: float | None = None
+    weight_decay: float = 0.05
+    warmup_share: float = 0.08
+    average: float = 0.998  # decay of the running average of the weights that is kept
+    max_hours: float | None = None
+    seed: int = 0
+
+    def shape_after(self, init: Checkpoint | None) -> Mapping[str, Any]:
+        """The model's shape: that of the weights it starts from, if any."""
+        return init.card.shape if init else self.shape
+
+
+class Trainee:
+    """A model that learns, its optimizer, and the running average of its weights, which is kept."""
+
+    def __init__(
+        self,
+        model: QualityModel,
+        config: OptimiseConfig,
+        accelerator: Accelerator,
+        *,
+        steps: int,
+        is_refined: bool,
+    ) -> None:
+        self._config, self._accelerator, self._steps = config, accelerator, steps
+        self._peak_lr = config.lr or (1e-4 if is_refined else 5e-4)
+        self.average: QualityModel = copy.deepcopy(model).to(accelerator.device)
+        optimizer = torch.optim.AdamW(decayed_apart(model, config.weight_decay), self._peak_lr)
+        self._model, self._optimizer = accelerator.prepare(model, optimizer)
+
+    def lr(self, share: float) -> float:
+        """Learning rate when that share of the training is done."""
+        at = round(share * self._steps)
+        return self._peak_lr * warmth(at, self._steps, self._config.warmup_share)
+
+    def learn(
+        self,
+        views: Sequence[Tensor],
+        loss: Callable[[Quality], dict[str, Tensor]],
+        *,
+        step: int,
+        share: float,
+    ) -> dict[str, float]:
+        """Take a step, after `step` others, and move the average; the terms whose sum is learnt."""
+        self._model.train()
+        for group in self._optimizer.param_groups:
+            group["lr"] = self.lr(share)
+        with self._accelerator.autocast():
+            quality = self._model(*(view.to(self._accelerator.device) for view in views))
+        terms = loss(quality)
+        self._optimizer.zero_grad()
+        self._accelerator.backward(torch.stack(list(terms.values())).sum())
+        self._accelerator.clip_grad_norm_(self._model.parameters(), _LONGEST_GRADIENT)
+        self._optimizer.step()
+        follow(self.average, self._bare_model(), step + 1, self._config.average)
+        values = torch.stack([term.detach() for term in terms.values()]).tolist()
+        return dict(zip(terms, values, strict=True))
+
+    def state(self) -> dict[str, Any]:
+        """All there is to go on from."""
+        return {
+            "model": self._bare_model().state_dict(),
+            "average": self.average.state_dict(),
+            "optimizer": self._optimizer.state_dict(),
+        }
+
+    def go_on_from(self, state: Mapping[str, Any]) -> None:
+        """Take up what `state()` gave."""
+        self._bare_model().load_state_dict(state["model"])
+        self.average.load_state_dict(state["average"])
+        self._optimizer.load_state_dict(state["optimizer"])
+
+    def _bare_model(self) -> nn.Module:
+        model: nn.Module = self._accelerator.unwrap_model(self._model)
+        return model
+
+
+def as_stored(model: nn.Module, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Put weights into `model` as a file would have them, in half precision; those halves."""
+    halves = {key: value.half() for key, value in weights.items()}
+    model.load_state_dict({key: value.float() for key, value in halves.items()})
+    return {key: value.cpu() for key, value in halves.items()}
 
 
 def decayed_apart(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
