@@ -37,30 +37,17 @@ def luma(pixels_CHW: Tensor) -> Tensor:
     return 16 + (219 / 255) * (0.2126 * red + 0.7152 * green + 0.0722 * blue)  # ITU-R BT.709
 
 
-def vif_map(reference_HW: Tensor, distorted_HW: Tensor, scale: int) -> tuple[Tensor, Tensor]:
-    """Information kept and information there at every place of one scale.
-
-    The sum of the first over the sum of the second, over any region, is that region's VIF.
-
-    Args:
-        reference_HW: luma, any dtype; sides of at least 16 px; leading dimensions are a batch.
-        distorted_HW: luma of the same shape.
-        scale: 0 (full size) to 3 (an eighth).
-
-    Returns:
-        Two maps (..., H // 2^scale, W // 2^scale).
-
-    Raises:
-        ValueError: shapes differ or are too small.
-    """
-    *_, maps = _scales(reference_HW, distorted_HW, [scale])
-    return maps
-
-
 def vif(reference_HW: Tensor, distorted_HW: Tensor) -> list[Tensor]:
     """VIF of the whole picture at each of the four scales, as libvmaf's `vif_scale0` to 3.
 
     1 for identical pictures, towards 0 as information is lost, above 1 for enhanced contrast.
+
+    Args:
+        reference_HW: luma, any dtype; sides of at least 16 px; leading dimensions are a batch.
+        distorted_HW: luma of the same shape.
+
+    Raises:
+        ValueError: shapes differ or are too small.
     """
     maps = _scales(reference_HW, distorted_HW, range(SCALES))
     return [kept.sum((-2, -1)) / there.sum((-2, -1)) for kept, there in maps]
@@ -98,7 +85,10 @@ def tile_quality(reference_HW: Tensor, distorted_HW: Tensor, tile_px: int) -> Te
 def _scales(
     reference_HW: Tensor, distorted_HW: Tensor, wanted: "range | list[int]"
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """The maps of the wanted scales, finest first."""
+    """Information kept and information there at every place, by scale, finest first.
+
+    The sum of the first over the sum of the second, over any region, is that region's VIF.
+    """
     shape = reference_HW.shape
     if shape != distorted_HW.shape or min(shape[-2:]) < _SMALLEST_PX:
         raise ValueError(
