@@ -2,7 +2,15 @@ import pytest
 import torch
 from torch import nn
 
-from vqatool.training.optimise import decayed_apart, follow, warmth
+from vqatool.models.quality import Quality, QualityModel
+from vqatool.training.optimise import (
+    OptimiseConfig,
+    Trainee,
+    accelerator_on,
+    decayed_apart,
+    follow,
+    warmth,
+)
 
 
 def test_the_learning_rate_rises_to_its_peak_and_comes_down_to_zero() -> None:
@@ -35,3 +43,28 @@ def test_the_average_follows_faster_in_the_first_steps() -> None:
     assert moved(0) == pytest.approx(0.9)  # (1 + 0) / (10 + 0) is kept
     assert moved(10_000) == pytest.approx(0.1)
     torch.testing.assert_close(moved(8), 1 - 9 / 18)
+
+
+class Constant(QualityModel):
+    """Says of every video what its one weight is."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.level = nn.Parameter(torch.zeros(1, 1))
+
+    def forward(self, *views: torch.Tensor) -> Quality:
+        score_B = self.level[0].expand(len(views[0]))
+        return Quality(score_B, score_B[:, None], score_B[:, None])
+
+
+def test_a_step_moves_the_average_after_the_model() -> None:
+    trainee = Trainee(
+        Constant(), OptimiseConfig(lr=0.1), accelerator_on("cpu"), steps=10, is_refined=False
+    )
+    view = torch.zeros(4, 1)
+    for step in range(3):
+        trainee.learn(
+            [view], lambda quality: {"up": -quality.score_B.sum()}, step=step, share=step / 10
+        )
+    state = trainee.state()
+    assert 0 < state["average"]["level"].item() < state["model"]["level"].item()
