@@ -1,10 +1,13 @@
-"""How much detail a picture holds in each octave, alone and against the quantiser's step.
+"""How much detail a picture holds, against what its coding threw away: figures without training.
 
 What a codec throws away is what is small against its step, so the same step costs a flat sky
-nothing and a lawn everything. These figures say where on that scale a picture stands, and they need
-no training: what a small net would otherwise have to find out from few contents.
+nothing and a lawn everything: energies of octaves against the step say where on that scale a
+picture stands. Where the step is not known, or is a lie, the picture has traces of its own: how
+fast detail falls off at its sharpest places tells scaling and blur, how quiet its quietest part is
+and how many neighbours are equal tell what was coded away. A small net would have to find all that
+out from few contents.
 
-Shapes: B frames, C channels, H height, W width, S figures.
+Shapes: B frames, C channels, H height, W width, N cells, S figures.
 """
 
 import torch
@@ -13,19 +16,22 @@ from torch import Tensor, nn
 
 _CELL_PX = 8  # energy is averaged over this much of the picture, in every octave
 _DARKEST = 0.1  # energy below which a band is empty, squares of 8 bit samples
+_QUIETEST = 0.05  # noise below which there is none, 8 bit samples
+_SHARPEST_SHARE = 0.1  # of the cells, where the fall of detail is read
+_EQUAL = 0.5  # neighbours closer than that are one value, 8 bit samples
 
 
 class BandContrast(nn.Module):
-    """Frames -> figures of their Haar bands; no parameters.
+    """Frames -> figures of their Haar bands and of coding's traces; no parameters.
 
-    Haar bands never look across a border of 2^levels px, so the seams of a mosaic of patches whose
-    side is a multiple of it stay out of them.
+    Nothing here looks across a border of 2^levels px, so the seams of a mosaic of patches whose
+    side is a multiple of it stay out.
     """
 
     def __init__(self, levels: int = 5) -> None:
         super().__init__()
         self._levels = levels
-        self.width = 2 + 4 * levels
+        self.width = 2 + 4 * levels + 8
         luma = torch.tensor((0.2126, 0.7152, 0.0722)).view(3, 1, 1)  # ITU-R BT.709
         self.register_buffer("_luma", 255 * luma, persistent=False)
 
@@ -38,18 +44,21 @@ class BandContrast(nn.Module):
             has_step_B: 1 where it is known, 0 where the figures that need it are to be 0.
 
         Returns:
-            (B, S): mean and deviation of luma, then for each octave from the finest: mean and
-            deviation of log2 energy, mean log2(1 + energy / step^2) at a quarter of the step and
-            at the step.
+            (B, S): mean and deviation of luma; for each octave from the finest mean and deviation
+            of log2 energy, mean log2(1 + energy / step^2) at a quarter of the step and at the step;
+            those of `detail_fall`; those of `quietness`.
         """
         luma_B1HW = (pixels_BCHW.float() * self.get_buffer("_luma")).sum(1, keepdim=True)
         figures = [luma_B1HW.mean((1, 2, 3)) / 100 - 1, luma_B1HW.std((1, 2, 3)) / 50 - 1]
-        for energy_BN in haar_energies(luma_B1HW, self._levels):
+        energies = haar_energies(luma_B1HW, self._levels)
+        for energy_BN in energies:
             level_BN = torch.log2(energy_BN + _DARKEST)
             figures += [level_BN.mean(1) / 4, level_BN.std(1) / 2]
             for part in (2.0, 0.0):
                 ratio_BN = energy_BN * torch.exp2(2 * (part - log2_step_B))[:, None]
                 figures.append(has_step_B * torch.log2(1 + ratio_BN).mean(1) / 3)
+        figures += detail_fall(energies)
+        figures += quietness(luma_B1HW, 2**self._levels)
         return torch.stack(figures, dim=1)
 
 
@@ -69,3 +78,39 @@ def haar_energies(image_B1HW: Tensor, levels: int) -> list[Tensor]:
         energies.append(F.avg_pool2d(details / 12, cell).flatten(1))
         image_B1HW = (a + b + c + d) / 4
     return energies
+
+
+def detail_fall(energies: list[Tensor]) -> list[Tensor]:
+    """How much finer octaves hold than coarser ones at the sharpest places, each (B,).
+
+    Mean over the cells that hold most of the third octave, of log2 energy of the first over the
+    second and of the second over the third; then the deviations of both. All are brought to about
+    zero mean and unit spread: a net learns next to nothing from figures that hardly vary.
+    """
+    finest = [torch.log2(energy_BN + _DARKEST) for energy_BN in energies[:3]]
+    cells = min(level_BN.shape[1] for level_BN in finest)
+    sharpest_BK = finest[2].topk(max(2, round(_SHARPEST_SHARE * cells)), dim=1).indices
+    first, second, third = (level_BN.gather(1, sharpest_BK) for level_BN in finest)
+    falls = (first - second, second - third)
+    means = [(fall.mean(1) + 1.5) / 0.4 for fall in falls]
+    return means + [(fall.std(1) - 0.8) / 0.4 for fall in falls]
+
+
+def quietness(luma_B1HW: Tensor, cell_px: int) -> list[Tensor]:
+    """How little there is in cells of `cell_px`, each (B,).
+
+    log2 of the noise, after "Fast Noise Variance Estimation" (Immerkaer, CVIU 1996, eq. 1), of the
+    quietest, the middle and the loudest cell; then the share of neighbours in a row that are equal,
+    -2.5 to 2.5.
+    """
+    cells = luma_B1HW.unfold(2, cell_px, cell_px).unfold(3, cell_px, cell_px)
+    cells_BNHW = cells.flatten(1, 3)
+    # Immerkaer's mask, which is the second difference along both axes
+    response = cells_BNHW.diff(n=2, dim=-1).diff(n=2, dim=-2) / 6
+    noise_BN = response.abs().mean((2, 3))
+    parts = (noise_BN.amin(1), noise_BN.median(1).values, noise_BN.amax(1))
+    is_equal = (cells_BNHW.diff(dim=-1).abs() < _EQUAL).float()
+    return [
+        *(torch.log2(part_B + _QUIETEST) + 2 for part_B in parts),
+        5 * is_equal.mean((1, 2, 3)) - 2.5,
+    ]
