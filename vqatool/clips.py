@@ -19,9 +19,13 @@ from vqatool.stream import UNKNOWN, StreamFacts, stream_facts
 
 
 class Clip(NamedTuple):
-    """Frames (T, 3, H, W) uint8 of a part of a video, and the facts of that part's stream."""
+    """Frames (T, 3, H, W) uint8 of a part of a video, and the facts of that part's stream.
+
+    `following_TCHW` is the frame on the screen after each; None where that is not known.
+    """
 
     pixels_TCHW: Tensor
+    following_TCHW: Tensor | None = None
     stream: StreamFacts = UNKNOWN
 
 
@@ -49,12 +53,23 @@ def read_clip(
     """
     size = display_size(info, display)
     rest_s = info.duration_s - start_s if length_s is None else length_s
-    pixels_THWC = frames_at(info, spread(start_s, rest_s, frames), size)
+    # not beyond the next chosen time, where those lie closer than frames
+    step_s = min(1 / float(info.fps), rest_s / frames)
+    times_s = [
+        moment for time_s in spread(start_s, rest_s, frames) for moment in (time_s, time_s + step_s)
+    ]
+    pixels_THWC = frames_at(info, times_s, size)
     facts = UNKNOWN
     if ffmpeg:
         pictures = coded_pictures(info, ffmpeg, start_s=start_s, length_s=length_s)
         facts = stream_facts(info, pictures, size)
-    return Clip(torch.from_numpy(pixels_THWC).permute(0, 3, 1, 2), facts)
+    pixels_TCHW = torch.from_numpy(pixels_THWC).permute(0, 3, 1, 2)
+    return Clip(pixels_TCHW[::2], pixels_TCHW[1::2], facts)
+
+
+def is_pixels(view: Tensor) -> bool:
+    """Whether a view of one clip is pixels (T, C, h, w), not figures (T, K) or (F,)."""
+    return view.ndim == 4
 
 
 def stack(views: Sequence[Tensor]) -> Tensor:

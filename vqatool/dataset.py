@@ -22,7 +22,7 @@ from ladder.errors import VmafError
 from ladder.ffmpeg import Ffmpeg, run_parallel, split_cores
 from ladder.probe import probe
 from ladder.vmaf_log import parse_log
-from vqatool.clips import read_clip, stack
+from vqatool.clips import is_pixels, read_clip, stack
 from vqatool.groups import LabelledEncode, learning_groups
 from vqatool.recipes import Recipe, View
 
@@ -123,7 +123,10 @@ class CachedViews:
         return views, torch.from_numpy(self._frame_labels(index))[times]
 
     def _varied(self, view: Tensor, times: Tensor, chance: torch.Generator) -> Tensor:
-        return self._vary(view[times], generator=chance) if _is_pixels(view) else view
+        if view.ndim == 1:  # of the whole clip
+            return view
+        chosen = view[times]
+        return self._vary(chosen, generator=chance) if is_pixels(view) else chosen
 
     def _arrays(self, index: int) -> list[npt.NDArray[np.generic]]:
         """(1 + draws, ...) of each view."""
@@ -168,10 +171,6 @@ class CachedViews:
         ways = [_described(view) for view in self._views]
         mark = hashlib.blake2b(repr((known, ways, DRAWS)).encode(), digest_size=12).hexdigest()
         return self._folder / f"{mark}-{number}.npy"
-
-
-def _is_pixels(view: Tensor) -> bool:
-    return view.ndim > 1
 
 
 def _described(view: View) -> str:

@@ -23,6 +23,7 @@ from vqatool.models.coarse_to_fine import CoarseToFine, CoarseToFineConfig, Stre
 from vqatool.models.quality import Quality, QualityModel
 from vqatool.stream import STEP_ORIGIN, StreamFacts
 from vqatool.views.fragments import fragments, rearranged
+from vqatool.views.motion import MOTION_FIGURES, motion_vector
 from vqatool.views.stream import stream_vector
 
 STREAM_LAYOUT = StreamLayout(
@@ -36,7 +37,7 @@ STREAM_LAYOUT = StreamLayout(
 class View(Protocol):
     """A clip -> one model input; None for the generator: no chance.
 
-    Pixels come out as uint8 (T, C, h, w), everything else as a float vector (F,).
+    Pixels come out as uint8 (T, C, h, w), figures as float: of each frame (T, K), of all (F,).
     """
 
     def __call__(self, clip: Clip, *, generator: torch.Generator | None) -> Tensor: ...
@@ -112,11 +113,10 @@ def recipe_for(
     match method:
         case Method.COARSE_TO_FINE:
             config = CoarseToFineConfig(**(shape or {}))
-            pixels = partial(fragments, grid=config.grid, patch=config.patch)
             return Recipe(
-                views=(pixels, stream_vector) if config.has_stream else (pixels,),
+                views=_views(config),
                 vary=partial(rearranged, patch=config.patch),
-                build=lambda: CoarseToFine(config, STREAM_LAYOUT),
+                build=lambda: CoarseToFine(config, MOTION_FIGURES, STREAM_LAYOUT),
                 loss=partial(coarse_to_fine_loss, weights or LossWeights()),
                 shape=asdict(config),
                 preprocessing=_preprocessing(config),
@@ -125,10 +125,18 @@ def recipe_for(
             assert_never(method)
 
 
+def _views(config: CoarseToFineConfig) -> tuple[View, ...]:
+    pixels = partial(fragments, grid=config.grid, patch=config.patch)
+    motion = (motion_vector,) if config.has_motion else ()
+    stream = (stream_vector,) if config.has_stream else ()
+    return (pixels, *motion, *stream)
+
+
 def _preprocessing(config: CoarseToFineConfig) -> str:
-    patches = f"{config.grid} x {config.grid} patches of {config.patch} px"
-    stream = ", and the facts of the stream's headers" if config.has_stream else ""
-    return f"{patches} of RGB, untouched, of each frame scaled (bicubic) to its display{stream}"
+    patches = f"{config.grid} x {config.grid} patches of {config.patch} px of RGB, untouched"
+    motion = ", and its difference from the next one" if config.has_motion else ""
+    stream = "; the facts of the stream's headers" if config.has_stream else ""
+    return f"{patches}, of each frame scaled (bicubic) to its display{motion}{stream}"
 
 
 def coarse_to_fine_loss(

@@ -54,6 +54,8 @@ def _grid() -> tuple[Variant, ...]:
     )
 
 
+_SWIN_ALONE = {"has_stream": False, "has_motion": False, "has_bands": False}
+
 STUDIES: dict[str, tuple[Variant, ...]] = {
     "terms": (
         Variant(name="no contrastive terms", weights={"group": 0.0, "rank": 0.0}),
@@ -80,16 +82,11 @@ STUDIES: dict[str, tuple[Variant, ...]] = {
     "input": (
         Variant(name="all"),
         Variant(name="without stream facts", shape={"has_stream": False}),
+        Variant(name="without motion", shape={"has_motion": False}),
         Variant(name="without band contrast", shape={"has_bands": False}),
-        Variant(name="pixels alone", shape={"has_stream": False, "has_bands": False}),
-        Variant(
-            name="pixels alone, without local luma",
-            shape={"has_stream": False, "has_bands": False, "has_local_luma": False},
-        ),
-        Variant(
-            name="pixels alone, without convolutional stem",
-            shape={"has_stream": False, "has_bands": False, "has_conv_stem": False},
-        ),
+        Variant(name="SwinV2 alone", shape=_SWIN_ALONE),
+        Variant(name="SwinV2 without local luma", shape={**_SWIN_ALONE, "has_local_luma": False}),
+        Variant(name="SwinV2 without conv stem", shape={**_SWIN_ALONE, "has_conv_stem": False}),
     ),
 }
 """What is compared, by name; the first of a study is what the others are held against."""

@@ -14,6 +14,7 @@ from vqatool.groups import read_labelled
 from vqatool.methods import Method
 from vqatool.recipes import recipe_for
 from vqatool.stream import StreamFacts
+from vqatool.views.motion import MOTION_FIGURES
 
 RECIPE = recipe_for(Method.COARSE_TO_FINE, {"grid": 2, "patch": 32})
 
@@ -55,7 +56,8 @@ def test_a_batch_has_labels_and_groups_of_its_encodes(work_folder: Path) -> None
     clips = cached(work_folder)
     batch = clips.batch([0, 1, 4], seed=0, frames=2)
     facts = len(StreamFacts._fields)
-    assert [view.shape for view in batch.views] == [(3, 2, 3, 64, 64), (3, facts)]
+    shapes = [(3, 2, 3, 64, 64), (3, 2, MOTION_FIGURES), (3, facts)]
+    assert [view.shape for view in batch.views] == shapes
     assert batch.views[0].min() >= 0
     assert batch.views[0].max() <= 1
     chosen = [clips.encodes[i] for i in (0, 1, 4)]
@@ -69,7 +71,7 @@ def test_encodes_of_one_source_are_seen_at_the_same_places(work_folder: Path) ->
     clips = cached(work_folder)
     source = clips.encodes[0].source
     members = [i for i, e in enumerate(clips.encodes) if e.source == source and "90p" in e.rung]
-    view, _ = clips.batch(members, seed=3, frames=2).views
+    view, *_ = clips.batch(members, seed=3, frames=2).views
     first, *others = view.flatten(1)
     for other in others:
         assert torch.corrcoef(torch.stack([first, other]))[0, 1] > 0.9

@@ -23,6 +23,7 @@ SHAPES = {
     },
     "pixels alone": {"size": "pico", "features": 32, "has_stream": False},
     "no bands": {"size": "pico", "features": 32, "has_bands": False},
+    "no motion": {"size": "pico", "features": 32, "has_motion": False},
 }
 
 
@@ -38,9 +39,12 @@ def built(recipe: Recipe) -> QualityModel:
 
 def views(recipe: Recipe, videos: int, frames: int = 3) -> list[Tensor]:
     chance = torch.Generator().manual_seed(5)
-    clips = [torch.rand(frames, 3, 140, 180, generator=chance) for _ in range(videos)]
+    clips = [torch.rand(2, frames, 3, 140, 180, generator=chance) for _ in range(videos)]
     facts = [StreamFacts(*torch.rand(len(StreamFacts._fields)).tolist()) for _ in clips]
-    seen = [Clip(clip, fact) for clip, fact in zip(clips, facts, strict=True)]
+    seen = [
+        Clip(255 * shown, 255 * following, fact)
+        for (shown, following), fact in zip(clips, facts, strict=True)
+    ]
     return [torch.stack([view(clip, generator=None) for clip in seen]) for view in recipe.views]
 
 
@@ -58,16 +62,26 @@ def test_a_model_gives_a_score_and_features_for_each_video(recipe: Recipe) -> No
 def test_what_the_pixels_say_alone_does_not_hang_on_the_stream() -> None:
     recipe = recipe_for(Method.COARSE_TO_FINE, SHAPES["conv stem"])
     model = built(recipe)
-    pixels, facts = views(recipe, 2)
-    assert model(pixels, facts).by_pixels is None
+    *pixels, facts = views(recipe, 2)
+    assert model(*pixels, facts).by_pixels is None
     model.training = True  # of it alone: its parts drop nothing
-    one, other = model(pixels, facts), model(pixels, facts + 1)
+    one, other = model(*pixels, facts), model(*pixels, facts + 1)
     assert one.by_pixels is not None
     assert torch.equal(one.by_pixels.score_B, other.by_pixels.score_B)
     assert not torch.equal(one.score_B, other.score_B)
     model.training = False
-    told = model(pixels, torch.zeros_like(facts))
+    told = model(*pixels, torch.zeros_like(facts))
     assert torch.allclose(one.by_pixels.score_B, told.score_B, atol=1e-5)
+
+
+@torch.no_grad()
+def test_motion_of_one_frame_changes_the_score_of_that_frame_most() -> None:
+    model = built(recipe_for(Method.COARSE_TO_FINE, SHAPES["conv stem"]))
+    pixels, motion, facts = views(recipe_for(Method.COARSE_TO_FINE, SHAPES["conv stem"]), 1)
+    moved = motion.clone()
+    moved[:, 1] += 5
+    gaps = model(pixels, motion, facts).frame_score_BT - model(pixels, moved, facts).frame_score_BT
+    assert gaps.abs().argmax() == 1
 
 
 @torch.no_grad()

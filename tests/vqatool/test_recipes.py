@@ -12,6 +12,7 @@ from vqatool.metrics import srcc
 from vqatool.models.quality import Quality
 from vqatool.recipes import LossWeights, coarse_to_fine_loss, recipe_for
 from vqatool.stream import UNKNOWN
+from vqatool.views.motion import MOTION_FIGURES
 
 SHAPE = {Method.COARSE_TO_FINE: {"size": "pico", "features": 32}}
 
@@ -52,7 +53,8 @@ def test_a_term_without_weight_is_zero() -> None:
         SHAPE[Method.COARSE_TO_FINE],
         LossWeights(plcc=0, group=0, rank=0, frame=0, pixels=0),
     )
-    views = [torch.rand(4, 2, 3, 128, 128), torch.zeros(4, len(UNKNOWN))]
+    figures = [torch.zeros(4, 2, MOTION_FIGURES), torch.zeros(4, len(UNKNOWN))]
+    views = [torch.rand(4, 2, 3, 128, 128), *figures]
     labels, groups = torch.tensor([0.1, 0.9, 0.2, 0.7]), torch.tensor([0, 0, 1, 1])
     terms = recipe.loss(recipe.build()(*views), labels, groups, torch.rand(4, 2))
     quality = terms.pop("quality")

@@ -5,8 +5,8 @@ SwinV2 gives four stages of local features a frame, transformer layers fuse them
 feature, both are joined to a quality-aware frame feature, a temporal transformer mixes the frames.
 Open in the paper and chosen here: all sizes, the number of frames, the positions. Ours, each with a
 switch: the locally normalised luma channel and the convolutional stem, without which the net learns
-next to nothing when it starts from scratch; the contrast of bands beside the frame features; and
-what the stream says of its own coding, as one more token of the temporal transformer.
+next to nothing when it starts from scratch; the contrast of bands and the motion beside the frame
+features; and what the stream says of its own coding, as one more token of the temporal transformer.
 
 Shapes: B videos, T frames, C channels, H height, W width, D features.
 """
@@ -50,6 +50,7 @@ class CoarseToFineConfig:
     has_conv_stem: bool = True
     has_local_luma: bool = True
     has_bands: bool = True
+    has_motion: bool = True
     has_stream: bool = True
     fusion_layers: int = 2
     temporal_layers: int = 1
@@ -60,12 +61,12 @@ class CoarseToFineConfig:
 
 
 class CoarseToFine(QualityModel):
-    """A view of pixels (B, T, 3, side, side), and one of stream facts (B, F), -> Quality.
+    """Views of pixels (B, T, 3, side, side), motion (B, T, K) and stream (B, F) -> Quality.
 
     Any side will do: timm pads the maps that windows do not divide.
     """
 
-    def __init__(self, config: CoarseToFineConfig, stream: StreamLayout) -> None:
+    def __init__(self, config: CoarseToFineConfig, motion: int, stream: StreamLayout) -> None:
         super().__init__()
         width = config.features
         self._layout = stream
@@ -81,6 +82,9 @@ class CoarseToFine(QualityModel):
         self._bands = BandContrast() if config.has_bands else None
         if self._bands:
             self._contrast = _two_layers(self._bands.width, width)
+        self._has_stream, self._has_motion = config.has_stream, config.has_motion
+        if config.has_motion:
+            self._motion = _two_layers(motion, width)
         if config.has_stream:
             self._stream = _two_layers(stream.width, width)
         self._position = nn.Parameter(0.02 * torch.randn(1, width, _POSITIONS))
@@ -91,10 +95,12 @@ class CoarseToFine(QualityModel):
         nn.init.constant_(cast(nn.Linear, self._head[-1]).bias, 0.6)  # a middling label
 
     def forward(self, *views: Tensor) -> Quality:
-        """Pixels (B, T, 3, H, W), float in [0, 1], and, if it takes them, facts (B, F)."""
-        view_BTCHW, *facts = views
-        stream_BF = facts[0] if facts else None
+        """Pixels, float in [0, 1], then motion and stream facts, if it takes them."""
+        view_BTCHW, *others = views
+        stream_BF = others.pop() if self._has_stream else None
         fused_ND = self._fusion(self._frames(self._pixels(view_BTCHW.flatten(0, 1))))
+        if self._has_motion:
+            fused_ND = fused_ND + self._motion(others.pop().flatten(0, 1))
         quality = self._told(view_BTCHW, fused_ND, stream_BF)
         if stream_BF is None or not self.training:
             return quality

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vqatool.clips import Clip, stack
+from vqatool.clips import Clip, is_pixels, stack
 from vqatool.pretraining.iqa import TRAIN
 from vqatool.pretraining.pictures import PictureSet
 from vqatool.recipes import View
@@ -81,7 +81,7 @@ class PictureBatches:
         is_mirrored = bool(torch.rand((), generator=generator) < 0.5)
         clip = Clip(picture_CHW[None])
         made = [view(clip, generator=generator) for view in self._views_of_recipe]
-        return [view.flip(-1) if is_mirrored and view.ndim > 1 else view for view in made]
+        return [view.flip(-1) if is_mirrored and is_pixels(view) else view for view in made]
 
 
 def _by_content(pictures: PictureSet) -> list[list[int]]:
