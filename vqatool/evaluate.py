@@ -1,12 +1,13 @@
 """Predictions of a model against the labels of a work folder: its figures, tables and pictures."""
 
+import csv
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
-import pandas as pd
 
 from ladder.errors import LadderError
 from ladder.probe import probe
@@ -91,19 +92,30 @@ def write_evaluation(evaluation: Evaluation, stem: Path) -> list[Path]:
     """`STEM.csv` (every encode), `STEM-figures.csv` (every set) and two pictures."""
     paths = [stem.with_name(stem.name + end) for end in _ENDINGS]
     stem.parent.mkdir(parents=True, exist_ok=True)
-    # paths and sources need not be valid UTF-8
-    table = _predictions_table(evaluation)
-    table.round(4).to_csv(paths[0], index=False, errors="surrogateescape")
-    figures = pd.DataFrame(asdict(one) for one in evaluation.figures)
-    figures["groups"] = figures["groups"].astype("Int64")
-    figures.round(4).to_csv(paths[1], index=False, errors="surrogateescape")
+    _write_csv(list(_prediction_rows(evaluation)), paths[0])
+    _write_csv([asdict(one) for one in evaluation.figures], paths[1])
     _draw(evaluation, paths[2], paths[3])
     return paths
 
 
-def _predictions_table(evaluation: Evaluation) -> pd.DataFrame:
-    table = pd.DataFrame(
-        {
+def _write_csv(rows: Sequence[dict[str, Any]], path: Path) -> None:
+    # by csv and not by pandas: paths, sources and rungs need not be valid UTF-8
+    with path.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows({name: _cell(value) for name, value in row.items()} for row in rows)
+
+
+def _cell(value: object) -> object:
+    """Four decimals; nothing where a figure has no meaning."""
+    if isinstance(value, float):
+        return "" if math.isnan(value) else round(value, 4)
+    return value
+
+
+def _prediction_rows(evaluation: Evaluation) -> Iterator[dict[str, Any]]:
+    for index, one in enumerate(evaluation.predictions):
+        yield {
             "encode_path": str(one.encode.path),
             "source": one.encode.source,
             "rung": one.encode.rung,
@@ -113,12 +125,8 @@ def _predictions_table(evaluation: Evaluation) -> pd.DataFrame:
             "score": one.score,
             "height_px": one.encode.height_px,
             "rate_mode": one.encode.rate_mode,
+            **{f"baseline_{name}": float(evaluation.baselines[name][index]) for name in BASELINES},
         }
-        for one in evaluation.predictions
-    )
-    for name in BASELINES:
-        table[f"baseline_{name}"] = evaluation.baselines[name]
-    return table
 
 
 def _draw(evaluation: Evaluation, scatter: Path, features: Path) -> None:
