@@ -120,8 +120,8 @@ def test_figures_are_the_same_each_time() -> None:
     one, again = figures(LABELS + noise), figures(LABELS + noise)
     # LAPACK's last digits depend on where in memory its input happens to lie
     for name in ("srcc_low", "srcc_high", "plcc_low", "plcc_high", "rmse_low", "rmse_high"):
-        values = [[getattr(each, name) for each in found] for found in (one, again)]
-        np.testing.assert_allclose(*values, rtol=1e-6)
+        first, second = ([getattr(each, name) for each in found] for found in (one, again))
+        np.testing.assert_allclose(first, second, rtol=1e-6)
     whole = row(one, "all", "all")
     assert whole.srcc_low < whole.srcc < whole.srcc_high
     assert whole.plcc_low < whole.plcc < whole.plcc_high
