@@ -1,5 +1,6 @@
 """Small videos that ffmpeg makes up, one of each kind for the whole run: no media lies in git."""
 
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -7,6 +8,9 @@ import pytest
 
 from ladder import Ffmpeg, find_ffmpeg
 from ladder.ffmpeg import file_url, run
+
+# every core has tests to run already, and torch's threads wait by spinning
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 MakeVideo = Callable[..., Path]
 """`make_video(name, source, args)`: see the fixture."""
