@@ -7,6 +7,7 @@ power cut or a `kill -9` is dropped when the table is opened for writing.
 import csv
 import dataclasses
 import io
+import math
 import os
 import re
 import types
@@ -241,7 +242,7 @@ def _cell(value: object) -> str:
     if value is None:
         return ""
     if isinstance(value, float):
-        return f"{value:.4f}"
+        return "" if math.isnan(value) else f"{value:.4f}"
     return str(value)
 
 

@@ -1,17 +1,16 @@
 """Predictions of a model against the labels of a work folder: its figures, tables and pictures."""
 
-import csv
-import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from ladder.errors import LadderError
 from ladder.probe import probe
-from vqatool.evaluation.baselines import BASELINES, baseline_predictions
+from ladder.tables import Table
+from vqatool.evaluation.baselines import BITRATE, REGRESSION, baseline_predictions
 from vqatool.evaluation.embedding import Similarity, similarity
 from vqatool.evaluation.judge import MODEL, Figures, Judge
 from vqatool.evaluation.plots import draw_features, draw_scatter
@@ -31,6 +30,28 @@ class Prediction(NamedTuple):
     encode: LabelledEncode
     score: float
     feature_D: Values
+
+
+@dataclass(frozen=True, kw_only=True)
+class PredictionRow:
+    """One encode, a row of `evaluation.csv`: label, score, and what the baselines say."""
+
+    encode_path: str
+    source: str
+    rung: str
+    codec: str
+    bitrate_kbps: float
+    vmaf: float
+    score: float
+    height_px: int
+    rate_mode: str
+    baseline_bitrate: float
+    baseline_regression: float
+
+    @property
+    def key(self) -> str:
+        """The encode's path."""
+        return self.encode_path
 
 
 @dataclass(frozen=True)
@@ -92,41 +113,27 @@ def write_evaluation(evaluation: Evaluation, stem: Path) -> list[Path]:
     """`STEM.csv` (every encode), `STEM-figures.csv` (every set) and two pictures."""
     paths = [stem.with_name(stem.name + end) for end in _ENDINGS]
     stem.parent.mkdir(parents=True, exist_ok=True)
-    _write_csv(list(_prediction_rows(evaluation)), paths[0])
-    _write_csv([asdict(one) for one in evaluation.figures], paths[1])
+    Table(paths[0], PredictionRow).rewrite(_prediction_rows(evaluation))
+    Table(paths[1], Figures).rewrite(evaluation.figures)
     _draw(evaluation, paths[2], paths[3])
     return paths
 
 
-def _write_csv(rows: Sequence[dict[str, Any]], path: Path) -> None:
-    # by csv and not by pandas: paths, sources and rungs need not be valid UTF-8
-    with path.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows({name: _cell(value) for name, value in row.items()} for row in rows)
-
-
-def _cell(value: object) -> object:
-    """Four decimals; nothing where a figure has no meaning."""
-    if isinstance(value, float):
-        return "" if math.isnan(value) else round(value, 4)
-    return value
-
-
-def _prediction_rows(evaluation: Evaluation) -> Iterator[dict[str, Any]]:
+def _prediction_rows(evaluation: Evaluation) -> Iterator[PredictionRow]:
     for index, one in enumerate(evaluation.predictions):
-        yield {
-            "encode_path": str(one.encode.path),
-            "source": one.encode.source,
-            "rung": one.encode.rung,
-            "codec": one.encode.codec,
-            "bitrate_kbps": one.encode.bitrate_kbps,
-            "vmaf": one.encode.vmaf,
-            "score": one.score,
-            "height_px": one.encode.height_px,
-            "rate_mode": one.encode.rate_mode,
-            **{f"baseline_{name}": float(evaluation.baselines[name][index]) for name in BASELINES},
-        }
+        yield PredictionRow(
+            encode_path=str(one.encode.path),
+            source=one.encode.source,
+            rung=one.encode.rung,
+            codec=one.encode.codec,
+            bitrate_kbps=one.encode.bitrate_kbps,
+            vmaf=one.encode.vmaf,
+            score=one.score,
+            height_px=one.encode.height_px,
+            rate_mode=one.encode.rate_mode,
+            baseline_bitrate=float(evaluation.baselines[BITRATE][index]),
+            baseline_regression=float(evaluation.baselines[REGRESSION][index]),
+        )
 
 
 def _draw(evaluation: Evaluation, scatter: Path, features: Path) -> None:

@@ -1,6 +1,7 @@
 """CSV tables: every value comes back, and a crash costs no more than the row it tore."""
 
 import dataclasses
+import math
 import os
 from fractions import Fraction
 from pathlib import Path
@@ -101,6 +102,13 @@ def test_a_row_without_figures_has_empty_cells_and_comes_back_as_none(tmp_path: 
     assert f",crf{',' * 13}error," in text  # target_kbps to encode_s
     assert "None" not in text
     assert "nan" not in text.lower()
+
+
+def test_a_figure_without_a_meaning_is_an_empty_cell(tmp_path: Path) -> None:
+    table = Table(tmp_path / "labels.csv", LabelRow)
+    table.append(dataclasses.replace(FULL_LABEL, vmaf_hmean=math.nan))
+    assert b"nan" not in table.path.read_bytes()
+    assert [row.vmaf_hmean for row in table.rows()] == [None]
 
 
 def test_append_gives_the_row_as_a_later_run_will_read_it(tmp_path: Path) -> None:

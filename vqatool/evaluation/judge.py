@@ -66,6 +66,11 @@ class Figures:
     value_low: float = math.nan
     value_high: float = math.nan
 
+    @property
+    def key(self) -> str:
+        """Unlike that of any other row."""
+        return f"{self.set}/{self.name}/{self.predictor}"
+
 
 @dataclass(frozen=True)
 class _Set:
