@@ -76,8 +76,8 @@ def test_what_the_pixels_say_alone_does_not_hang_on_the_stream() -> None:
 
 @torch.no_grad()
 def test_motion_of_one_frame_changes_the_score_of_that_frame_most() -> None:
-    model = built(recipe_for(Method.COARSE_TO_FINE, SHAPES["conv stem"]))
-    pixels, motion, facts = views(recipe_for(Method.COARSE_TO_FINE, SHAPES["conv stem"]), 1)
+    recipe = recipe_for(Method.COARSE_TO_FINE, SHAPES["conv stem"])
+    model, (pixels, motion, facts) = built(recipe), views(recipe, 1)
     moved = motion.clone()
     moved[:, 1] += 5
     gaps = model(pixels, motion, facts).frame_score_BT - model(pixels, moved, facts).frame_score_BT

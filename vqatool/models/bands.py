@@ -18,6 +18,7 @@ _CELL_PX = 8  # energy is averaged over this much of the picture, in every octav
 _DARKEST = 0.1  # energy below which a band is empty, squares of 8 bit samples
 _QUIETEST = 0.05  # noise below which there is none, 8 bit samples
 _SHARPEST_SHARE = 0.1  # of the cells, where the fall of detail is read
+_TRACES = 8  # figures of `detail_fall` and of `quietness`, four each
 _EQUAL = 0.5  # neighbours closer than that are one value, 8 bit samples
 
 
@@ -31,7 +32,7 @@ class BandContrast(nn.Module):
     def __init__(self, levels: int = 5) -> None:
         super().__init__()
         self._levels = levels
-        self.width = 2 + 4 * levels + 8
+        self.width = 2 + 4 * levels + _TRACES
         luma = torch.tensor((0.2126, 0.7152, 0.0722)).view(3, 1, 1)  # ITU-R BT.709
         self.register_buffer("_luma", 255 * luma, persistent=False)
 

@@ -15,7 +15,7 @@ the coarsest scale got no weight, so they need not be looked at.
 Shapes: H height, W width, S scale. Luma is on the scale of 0 to 255.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -83,7 +83,7 @@ def tile_quality(reference_HW: Tensor, distorted_HW: Tensor, tile_px: int) -> Te
 
 
 def _scales(
-    reference_HW: Tensor, distorted_HW: Tensor, wanted: "range | list[int]"
+    reference_HW: Tensor, distorted_HW: Tensor, wanted: Sequence[int]
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Information kept and information there at every place, by scale, finest first.
 
