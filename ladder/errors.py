@@ -5,6 +5,7 @@ LadderError
 ├── FfmpegError          ffmpeg ran and failed, or ran out of time
 ├── VideoError           a file cannot be read as video
 ├── LadderFileError      a ladder's name or file is not valid
+├── ListError            a list of files cannot be read
 ├── TableError           a table is of another program, or of another version
 └── VmafError            VMAF ran but its result cannot be trusted
 """
@@ -39,7 +40,8 @@ class VideoError(LadderError):
     """A file cannot be read as video.
 
     `code` tells why: `missing`, `empty`, `not_video` (no container that FFmpeg knows), `no_stream`
-    (a container without a picture, such as audio alone), `damaged` (decoding failed on the way).
+    (a container without a picture, such as audio alone), `no_decoder` (a codec that FFmpeg does not
+    know), `damaged` (decoding failed on the way).
     """
 
     def __init__(self, code: str, message: str) -> None:
@@ -51,6 +53,12 @@ class LadderFileError(LadderError):
     """A ladder has no such name, or its file breaks a rule; the message names key and values."""
 
     code = "ladder"
+
+
+class ListError(LadderError):
+    """A list of files to look at cannot be read."""
+
+    code = "list"
 
 
 class TableError(LadderError):

@@ -1,11 +1,15 @@
 """Files and folders named by a user -> video files."""
 
+import io
+import os
 import shutil
 from pathlib import Path
 
 import pytest
 
-from ladder.find import find_videos
+from ladder.errors import ListError
+from ladder.find import Wanted, find_videos, named_paths
+from tests.conftest import MakeVideo
 
 
 @pytest.fixture
@@ -31,9 +35,9 @@ def test_a_folder_gives_its_videos_and_those_below_in_a_stable_order(folder: Pat
     ]  # fmt: skip
 
 
-def test_what_is_no_video_is_counted_and_what_is_hidden_is_not(folder: Path) -> None:
-    # notes.txt, cover.jpg, encodes.csv, half.mp4.part, text
-    assert find_videos([folder]).skipped_count == 5
+def test_what_is_no_video_is_counted(folder: Path) -> None:
+    # notes.txt, cover.jpg, encodes.csv, half.mp4.part, text, .hidden.mp4, .git
+    assert find_videos([folder]).skipped_count == 7
 
 
 def test_half_written_encodes_are_passed_over_even_if_they_are_readable(
@@ -70,3 +74,79 @@ def test_a_folder_that_leads_back_to_itself_does_not_trap_the_search(
     shutil.copy(source_video, tmp_path / "clip.mp4")
     (tmp_path / "loop").symlink_to(tmp_path)
     assert [path.resolve() for path in find_videos([tmp_path]).videos] == [tmp_path / "clip.mp4"]
+
+
+def test_a_video_is_known_by_its_content_whatever_its_name_says(
+    tmp_path: Path, source_video: Path, make_video: MakeVideo
+) -> None:
+    for name in ("clip.txt", "clip.jpg", "song.mp3", "archive.zip"):
+        shutil.copy(source_video, tmp_path / name)
+    still = make_video("still.jpg", "testsrc2=size=64x48", ("-frames:v", "1"))
+    moving = make_video("moving.gif", "testsrc2=size=64x48:d=1", ("-r", "5"))
+    tone = make_video("tone.m4a", "sine=d=1", ("-c:a", "aac"))
+    others = [still, moving, tone]
+    for path in others:
+        shutil.copy(path, tmp_path)
+    shutil.copy(still, tmp_path / "still_without_suffix")
+    found = find_videos([tmp_path])
+    assert {path.name for path in found.videos} == {
+        "clip.txt", "clip.jpg", "song.mp3", "archive.zip",
+    }  # fmt: skip
+    assert found.skipped_count == 4
+
+
+def test_a_link_to_nowhere_that_is_named_like_a_video_counts(tmp_path: Path) -> None:
+    (tmp_path / "gone.mp4").symlink_to("nowhere")
+    (tmp_path / "gone").symlink_to("nowhere")
+    found = find_videos([tmp_path])
+    assert ([path.name for path in found.videos], found.skipped_count) == (["gone.mp4"], 1)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "names"),
+    [
+        (Wanted(include=["*.mp4", "*.MKV"]), {"a.mp4", "b.MKV"}),
+        (Wanted(exclude=["*.m2ts", "a*"]), {"b.MKV", "z.webm", "clip.ts", "no_suffix"}),
+        (Wanted(include=["sub/*"]), {"z.webm", "clip.ts", "no_suffix"}),
+        (Wanted(include=["sub/*"], exclude=["*/deep/*"]), {"clip.ts", "no_suffix"}),
+        (Wanted(include=["*.mov"]), set()),
+    ],
+)
+def test_patterns_choose_among_files(folder: Path, wanted: Wanted, names: set[str]) -> None:
+    found = find_videos([folder], wanted)
+    assert {path.name for path in found.videos} == names
+    assert found.skipped_count + len(names) == 13
+
+
+def test_patterns_choose_among_named_files_too(folder: Path) -> None:
+    named = [folder / "a.mp4", folder / "b.MKV"]
+    assert find_videos(named, Wanted(exclude=["b.*"])).videos == (folder / "a.mp4",)
+
+
+def names(arguments: list[str], stdin: bytes = b"") -> list[str]:
+    return [os.fspath(path) for path in named_paths(arguments, io.BytesIO(stdin))]
+
+
+@pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\0"])
+def test_lists_are_read_from_files_and_from_stdin(tmp_path: Path, end: bytes) -> None:
+    content = end.join([b"a b.mp4", b"", b"sub/[1].mp4", b"caf\xe9.mp4", b""])
+    (tmp_path / "list.txt").write_bytes(content)
+    told = ["a b.mp4", "sub/[1].mp4", os.fsdecode(b"caf\xe9.mp4")]
+    assert names([f"@{tmp_path / 'list.txt'}", "x.mp4"]) == [*told, "x.mp4"]
+    assert names(["x.mp4", "-"], content) == ["x.mp4", *told]
+
+
+def test_a_list_that_is_not_there_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(ListError, match=r"gone\.txt cannot be read: No such file"):
+        names([f"@{tmp_path / 'gone.txt'}"])
+
+
+def test_globs_are_found_in_order_and_names_with_brackets_are_names(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(folder)
+    assert names(["[a-b]*.[mM]*"]) == ["a.mp4", "b.MKV"]
+    assert names(["**/*.[tw]*"]) == ["notes.txt", "sub/clip.ts", "sub/deep/z.webm"]
+    assert names(["*.none"]) == ["*.none"]
+    (folder / "x[1].mp4").touch()
+    assert names(["x[1].mp4"]) == ["x[1].mp4"]
