@@ -1,5 +1,6 @@
 """Chosen frames of a video as a viewer sees them: upright, square pixels, at display size, RGB."""
 
+import contextlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -9,13 +10,12 @@ from av.container import InputContainer
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
+from ladder import sparse
 from ladder.errors import VideoError
-from ladder.probe import VideoInfo, open_video
+from ladder.probe import LENIENT, Decoding, VideoInfo, open_video
 
 Pixels = npt.NDArray[np.uint8]
 
-_SEEK_BEYOND_S = 4.0  # a jump costs decoding from a key frame on: shorter ways are decoded through
-_CLOCK_S = 0.001  # coarsest clock of a container: Matroska rounds times to it
 _CUT_SHORT_S = 0.5  # a file that ends this much before its header says is damaged
 
 
@@ -39,13 +39,19 @@ def spread(start_s: float, length_s: float, count: int) -> list[float]:
     return [start_s + length_s * (index + 0.5) / count for index in range(count)]
 
 
-def frames_at(info: VideoInfo, times_s: Sequence[float], size: tuple[int, int]) -> Pixels:
-    """The frames shown at `times_s`, in one pass over the file.
+def frames_at(
+    info: VideoInfo,
+    times_s: Sequence[float],
+    size: tuple[int, int],
+    decoding: Decoding = LENIENT,
+) -> Pixels:
+    """The frames shown at `times_s`; as little as possible is decoded for them.
 
     Args:
         info: what `probe` said of the file.
         times_s: ascending, in seconds from the first frame; one past the end gives the last frame.
         size: (width, height) of the result; the picture is scaled to it (bicubic).
+        decoding: how.
 
     Returns:
         (T, height, width, 3) uint8, RGB, full range.
@@ -53,24 +59,10 @@ def frames_at(info: VideoInfo, times_s: Sequence[float], size: tuple[int, int]) 
     Raises:
         VideoError: decoding fails, or the file ends well before its header says.
     """
-    shown: list[Pixels] = []
-    with open_video(info.path) as (container, stream):
-        last: VideoFrame | None = None
-        last_s = 0.0
-        for time_s, frame in _decode_towards(info, container, stream, times_s, shown):
-            # a frame is on the screen until the next one comes
-            while last and len(shown) < len(times_s) and times_s[len(shown)] + _CLOCK_S < time_s:
-                shown.append(_upright(last, info.rotation, size))
-            last, last_s = frame, time_s
-            if len(shown) == len(times_s):
-                break
-        if last is None:
-            raise VideoError("damaged", f"{info.path} has not one frame that can be decoded")
-        if len(shown) < len(times_s):
-            _refuse_cut_short(info, last_s, min(times_s[-1], info.duration_s))
-            end = _upright(last, info.rotation, size)
-            shown += [end] * (len(times_s) - len(shown))
-    return np.stack(shown)
+    if not info.is_bare:
+        with contextlib.suppress(sparse.NotAsPlanned):
+            return _on_screen(info, times_s, size, _sparsely(info, times_s, decoding))
+    return _on_screen(info, times_s, size, _through(info, times_s, decoding))
 
 
 def first_luma(info: VideoInfo, count: int, size: tuple[int, int], start_s: float = 0.0) -> Pixels:
@@ -81,13 +73,7 @@ def first_luma(info: VideoInfo, count: int, size: tuple[int, int], start_s: floa
     """
     planes: list[Pixels] = []
     with open_video(info.path) as (container, stream):
-        near = start_s < _SEEK_BEYOND_S or info.is_bare
-        frames = (
-            _timed(info, container, stream)
-            if near
-            else _timed_from(info, container, stream, start_s)
-        )
-        for time_s, frame in frames:
+        for time_s, frame in _timed_since(info, container, stream, start_s):
             if time_s < start_s:
                 continue
             planes.append(_small_luma(frame, info.rotation, size))
@@ -125,33 +111,70 @@ def require_whole(info: VideoInfo) -> None:
     _refuse_cut_short(info, end_s, info.duration_s - 1 / float(info.fps))
 
 
-def _decode_towards(
+def _on_screen(
     info: VideoInfo,
-    container: InputContainer,
-    stream: VideoStream,
     times_s: Sequence[float],
-    shown: Sequence[Pixels],
+    size: tuple[int, int],
+    frames: Iterator[tuple[float, VideoFrame]],
+) -> Pixels:
+    """Of (time, frame) in order, the one that is on the screen at each of `times_s`."""
+    shown_THWC = np.empty((len(times_s), size[1], size[0], 3), np.uint8)
+    count = 0
+    last: VideoFrame | None = None
+    for time_s, frame in frames:
+        # a frame is on the screen until the next one comes
+        until = count
+        while last and until < len(times_s) and times_s[until] + sparse.CLOCK_S < time_s:
+            until += 1
+        if last and until > count:
+            shown_THWC[count:until] = _upright(last, info.rotation, size)
+            count = until
+        if count == len(times_s):
+            return shown_THWC
+        last = frame
+    if last is None:
+        raise VideoError("damaged", f"{info.path} has not one frame that can be decoded")
+    shown_THWC[count:] = _upright(last, info.rotation, size)
+    return shown_THWC
+
+
+def _sparsely(
+    info: VideoInfo, times_s: Sequence[float], decoding: Decoding
 ) -> Iterator[tuple[float, VideoFrame]]:
-    """(time, frame) in order, jumping to where the next wanted time is; `shown` grows outside."""
-    position_s = 0.0
-    while len(shown) < len(times_s):
-        wanted = len(shown)
-        is_far = times_s[wanted] - position_s > _SEEK_BEYOND_S and not info.is_bare
-        frames = (
-            _timed_from(info, container, stream, times_s[wanted])
-            if is_far
-            else _timed(info, container, stream)
-        )
-        for position_s, frame in frames:
-            yield position_s, frame
-            if len(shown) == len(times_s):
-                return
-            # not before it has been reached: the key frame before it may lie far back
-            is_reached = len(shown) > wanted and not info.is_bare
-            if is_reached and times_s[len(shown)] - position_s > _SEEK_BEYOND_S:
-                break
-        else:
-            return
+    """The frames on the screen at `times_s`, each once."""
+    with open_video(info.path, decoding) as (container, stream):
+        for wanted_s in sparse.windows(times_s):
+            window = sparse.plan(container, stream, wanted_s)
+            if window.reaches_end:
+                last_s = _seconds(stream, window.last_pts)
+                _refuse_cut_short(info, last_s, min(wanted_s[-1], info.duration_s))
+            for frame in sparse.decode(container, stream, window):
+                assert frame.pts is not None
+                yield _seconds(stream, frame.pts), frame
+
+
+def _through(
+    info: VideoInfo, times_s: Sequence[float], decoding: Decoding
+) -> Iterator[tuple[float, VideoFrame]]:
+    """Every frame from before the first of `times_s` to after the last."""
+    last_s = 0.0
+    with open_video(info.path, decoding) as (container, stream):
+        for last_s, frame in _timed_since(info, container, stream, times_s[0]):
+            yield last_s, frame
+    _refuse_cut_short(info, last_s, min(times_s[-1], info.duration_s))
+
+
+def _seconds(stream: VideoStream, pts: int) -> float:
+    return float((pts - (stream.start_time or 0)) * (stream.time_base or 0))
+
+
+def _timed_since(
+    info: VideoInfo, container: InputContainer, stream: VideoStream, start_s: float
+) -> Iterator[tuple[float, VideoFrame]]:
+    """Frames from one at or before `start_s` on, from the beginning if that is near."""
+    if start_s < sparse.SEEK_BEYOND_S or info.is_bare:
+        return _timed(info, container, stream)
+    return _timed_from(info, container, stream, start_s)
 
 
 def _timed_from(
@@ -167,7 +190,7 @@ def _timed_from(
         first = next(frames, None)
         if target_s == 0 or (first and first[0] <= wanted_s):
             break
-        back_s = 2 * back_s or _SEEK_BEYOND_S
+        back_s = 2 * back_s or sparse.SEEK_BEYOND_S
     if first:
         yield first
         yield from frames

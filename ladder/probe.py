@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from itertools import islice, pairwise
 from pathlib import Path
+from typing import NamedTuple
 
 import av
 from av.container import InputContainer
@@ -61,9 +62,24 @@ class VideoInfo:
         return self.size_bytes * 8 / 1000 / self.duration_s if self.duration_s > 0 else None
 
 
+class Decoding(NamedTuple):
+    """How a decoder works: on how many threads (0: as many as there are cores), and how strictly.
+
+    A strict one raises where a lenient one conceals what is damaged.
+    """
+
+    threads: int = 0
+    is_strict: bool = False
+
+
+LENIENT = Decoding()
+
+
 @contextlib.contextmanager
-def open_video(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
-    """Open `path` and its first real video stream, decoding on several threads.
+def open_video(
+    path: Path, decoding: Decoding = LENIENT
+) -> Iterator[tuple[InputContainer, VideoStream]]:
+    """Open `path` and its first real video stream.
 
     Raises:
         VideoError: with the code that says why, also when the body fails to decode.
@@ -82,7 +98,12 @@ def open_video(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
         stream = next((s for s in container.streams.video if _is_moving(s)), None)
         if stream is None:
             raise VideoError("no_stream", f"{path} holds no video stream")
+        if stream.codec_context is None:
+            raise VideoError("no_decoder", f"{path} is coded in a way that FFmpeg does not know")
         stream.thread_type = "AUTO"
+        stream.codec_context.thread_count = decoding.threads
+        if decoding.is_strict:
+            stream.codec_context.options = {"err_detect": "explode"}
         try:
             yield container, stream
         except av.FFmpegError as error:

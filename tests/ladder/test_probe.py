@@ -186,7 +186,7 @@ def hostile(tmp_path: Path, make_video: MakeVideo, clip: Path) -> dict[str, Path
     """Files that are no readable video, by what is wrong with them."""
     files = {
         name: tmp_path / f"{name}.mp4"
-        for name in ("gone", "folder", "empty", "text", "headless", "random", "ripped")
+        for name in ("gone", "folder", "empty", "text", "headless", "random", "ripped", "unknown")
     }
     files["folder"].mkdir()
     files["empty"].touch()
@@ -197,6 +197,7 @@ def hostile(tmp_path: Path, make_video: MakeVideo, clip: Path) -> dict[str, Path
     media = whole.index(b"mdat") + 4  # every frame overwritten, the index untouched
     length = whole.index(b"moov") - 4 - media
     files["ripped"].write_bytes(whole[:media] + b"\xff" * length + whole[media + length :])
+    files["unknown"].write_bytes(whole.replace(b"avc1", b"zzzz"))
     tone = "sine=frequency=440:duration=0.2"
     files["audio"] = make_video("audio.m4a", tone, ["-c:a", "aac"])
     return files
@@ -213,6 +214,7 @@ def hostile(tmp_path: Path, make_video: MakeVideo, clip: Path) -> dict[str, Path
         ("headless", "not_video"),
         ("audio", "no_stream"),
         ("ripped", "damaged"),
+        ("unknown", "no_decoder"),
     ],
 )
 def test_a_file_that_is_no_video_is_refused_with_a_code_and_its_name(
