@@ -20,6 +20,7 @@ _EVERY = 2  # pixel along both axes is looked at, which is enough for means
 _SQUARE = 4  # samples a side, and as many such squares: means lose noise and keep motion
 _STILL = 0.1  # difference below which nothing moves, 8 bit samples
 _EQUAL = 0.5
+_LUMA = (0.2126, 0.7152, 0.0722)  # ITU-R BT.709
 _BUSY = 0.9  # share of the squares that move less than the busiest ones
 
 
@@ -47,8 +48,9 @@ def _figures(change_HW: Tensor) -> Tensor:
 
 def _change(before_CHW: Tensor, after_CHW: Tensor) -> Tensor:
     """Difference of luma, 8 bit samples."""
-    before_CHW, after_CHW = (
-        picture_CHW[:, ::_EVERY, ::_EVERY].float() for picture_CHW in (before_CHW, after_CHW)
+    # in the order that frames have in memory, and with numbers no wider than needed
+    before_HWC, after_HWC = (
+        picture_CHW.permute(1, 2, 0)[::_EVERY, ::_EVERY].to(torch.int16)
+        for picture_CHW in (before_CHW, after_CHW)
     )
-    red, green, blue = (after_CHW - before_CHW).unbind(0)
-    return 0.2126 * red + 0.7152 * green + 0.0722 * blue  # ITU-R BT.709
+    return (after_HWC - before_HWC).float() @ torch.tensor(_LUMA)
