@@ -12,7 +12,7 @@ import os
 import re
 import types
 import typing
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -161,7 +161,18 @@ class Table(Generic[R]):
             file.write((_csv_line(self.columns) if is_new else "") + self._line(row))
             file.flush()
             os.fsync(file.fileno())
-        return self._row(self.columns, [_cell(getattr(row, column)) for column in self.columns])
+        return self.row_of({column: getattr(row, column) for column in self.columns})
+
+    def row_of(self, values: Mapping[str, object]) -> R:
+        """The row with these values by column, as it would be read back from the file.
+
+        Raises:
+            TableError: a value does not fit its column, or one that every row has is not there.
+        """
+        missing = [column for column in self.columns[: self._least] if column not in values]
+        if missing:
+            raise TableError(f"{self.path} has a row without {', '.join(missing)}")
+        return self._row(self.columns, [_cell(values.get(column)) for column in self.columns])
 
     def rewrite(self, rows: Iterable[R]) -> None:
         """Put `rows` in the place of what is there, in one step."""

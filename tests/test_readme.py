@@ -10,7 +10,7 @@ import pytest
 
 from vqatool.cli import cli
 from vqatool.methods import Method
-from vqatool.score import ReportRow
+from vqatool.scoring.rows import ReportRow
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")

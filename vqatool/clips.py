@@ -6,14 +6,15 @@ display size; an image is a clip with T = 1.
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
 from ladder.ffmpeg import Ffmpeg
 from ladder.frames import display_size, frames_at, spread
-from ladder.probe import VideoInfo
+from ladder.probe import LENIENT, Decoding, VideoInfo
 from ladder.stream import coded_pictures
 from vqatool.stream import UNKNOWN, StreamFacts, stream_facts
 
@@ -29,6 +30,59 @@ class Clip(NamedTuple):
     stream: StreamFacts = UNKNOWN
 
 
+class View(Protocol):
+    """A clip -> one model input; None for the generator: no chance.
+
+    Pixels come out as uint8 (T, C, h, w), figures as float: of each frame (T, K), of all (F,).
+    """
+
+    def __call__(self, clip: Clip, *, generator: torch.Generator | None) -> Tensor: ...
+
+
+@dataclass(frozen=True)
+class Sight:
+    """How a model looks at videos, without the model: fit to be sent to another process.
+
+    `ffmpeg` reads the stream's headers; None leaves its facts unknown. `threads` decode; 0: as many
+    as there are cores.
+    """
+
+    views: tuple[View, ...]
+    frames: int
+    ffmpeg: Ffmpeg | None
+    threads: int = 0
+
+    def look_at(
+        self,
+        info: VideoInfo,
+        display: tuple[int, int] | None,
+        *,
+        start_s: float = 0.0,
+        length_s: float | None = None,
+        is_strict: bool = False,
+    ) -> list[Tensor]:
+        """The model's views of a part of a video; arguments and errors are those of `read_clip`."""
+        clip = read_clip(
+            info,
+            self.frames,
+            display,
+            start_s=start_s,
+            length_s=length_s,
+            ffmpeg=self.ffmpeg,
+            decoding=Decoding(self.threads, is_strict),
+        )
+        return self.see(clip)
+
+    def see(self, clip: Clip) -> list[Tensor]:
+        """The model's views of one clip, small; nothing in them is left to chance."""
+        return see(self.views, clip)
+
+
+def see(views: Sequence[View], clip: Clip) -> list[Tensor]:
+    """One clip through every view, without chance."""
+    return [view(clip, generator=None) for view in views]
+
+
 def read_clip(
     info: VideoInfo,
     frames: int,
@@ -37,6 +91,7 @@ def read_clip(
     start_s: float = 0.0,
     length_s: float | None = None,
     ffmpeg: Ffmpeg | None = None,
+    decoding: Decoding = LENIENT,
 ) -> Clip:
     """`frames` frames spread over a part of a video, scaled to the display they are judged on.
 
@@ -47,6 +102,7 @@ def read_clip(
         start_s: where the part begins.
         length_s: how long it is; None takes all the rest.
         ffmpeg: program that reads the stream's headers; None leaves its facts unknown.
+        decoding: how.
 
     Raises:
         VideoError: the file cannot be decoded.
@@ -58,7 +114,7 @@ def read_clip(
     times_s = [
         moment for time_s in spread(start_s, rest_s, frames) for moment in (time_s, time_s + step_s)
     ]
-    pixels_THWC = frames_at(info, times_s, size)
+    pixels_THWC = frames_at(info, times_s, size, decoding)
     facts = UNKNOWN
     if ffmpeg:
         pictures = coded_pictures(info, ffmpeg, start_s=start_s, length_s=length_s)

@@ -22,9 +22,9 @@ from ladder.errors import VmafError
 from ladder.ffmpeg import Ffmpeg, run_parallel, split_cores
 from ladder.probe import probe
 from ladder.vmaf_log import parse_log
-from vqatool.clips import is_pixels, read_clip, stack
+from vqatool.clips import View, is_pixels, read_clip, stack
 from vqatool.groups import LabelledEncode, learning_groups
-from vqatool.recipes import Recipe, View
+from vqatool.recipes import Recipe
 
 DRAWS = 3
 """How many times places are drawn for learning; epochs take turns."""

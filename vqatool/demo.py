@@ -9,7 +9,7 @@ from rich.table import Table
 from ladder.errors import CapabilityError
 from ladder.tables import EncodeRow, LabelRow
 from vqatool.metrics import srcc
-from vqatool.score import ReportRow
+from vqatool.scoring.rows import ReportRow
 
 DEMO_LADDER = "apple-hls"
 

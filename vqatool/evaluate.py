@@ -73,7 +73,7 @@ def predict_labelled(
     """
     for encode in encodes:
         try:
-            views = predictor.look_at(probe(encode.path), encode.display)
+            views = predictor.sight.look_at(probe(encode.path), encode.display)
         except LadderError as error:
             on_failed(encode, str(error))
         except (OSError, ValueError) as error:

@@ -22,7 +22,9 @@ if TYPE_CHECKING:  # torch takes seconds to load, and stages 1 and 2 need none
     from vqatool.evaluate import Prediction
     from vqatool.groups import LabelledEncode
     from vqatool.predict import Predictor
-    from vqatool.score import ReportRow, ScoreOptions
+    from vqatool.scoring.rows import ReportRow
+    from vqatool.scoring.run import Audit
+    from vqatool.scoring.write import Report
     from vqatool.training.learner import Progress, TrainConfig
 
 
@@ -118,22 +120,15 @@ def _note(now: "Progress") -> str:
 
 
 def run_score(
-    videos: Sequence[Path],
-    predictor: "Predictor",
-    options: "ScoreOptions",
-    out: Path,
-    *,
-    jobs: int | None = None,
-    is_forced: bool = False,
+    videos: Sequence[Path], report: "Report", audit: "Audit", *, is_forced: bool = False
 ) -> "list[ReportRow]":
-    """Stage 5; the rows of `out`."""
-    from vqatool.score import write_report
+    """Stage 5; the rows of the report."""
+    from vqatool.scoring.write import write_report
 
     rows = []
     costs = {str(path): 1.0 for path in videos}
     with WorkProgress(console(), "scoring", costs) as progress:
-        made = write_report(videos, predictor, options, out, jobs=jobs, is_forced=is_forced)
-        for row in made:
+        for row in write_report(videos, report, audit, is_forced=is_forced):
             progress.done(row.path)
             rows.append(row)
     return rows

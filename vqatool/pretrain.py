@@ -16,13 +16,13 @@ import torch
 from torch import Tensor
 
 from vqatool.checkpoint import Card, Checkpoint
-from vqatool.clips import Clip
+from vqatool.clips import Clip, see
 from vqatool.errors import TrainingDataError
 from vqatool.losses import plcc_loss, quality_loss, rank_loss
 from vqatool.methods import Method
 from vqatool.metrics import Agreement, agreement
 from vqatool.models.quality import Quality, QualityModel
-from vqatool.predict import scores_and_features, see
+from vqatool.predict import scores_and_features
 from vqatool.pretraining.iqa import TEST
 from vqatool.pretraining.picture_batches import PictureBatch, PictureBatches
 from vqatool.pretraining.pictures import PictureSet

@@ -8,7 +8,7 @@ from typing import Any, Protocol, assert_never
 import torch
 from torch import Tensor
 
-from vqatool.clips import Clip
+from vqatool.clips import View
 from vqatool.losses import (
     ByLabel,
     Contrast,
@@ -32,15 +32,6 @@ STREAM_LAYOUT = StreamLayout(
     has_step=StreamFacts._fields.index("has_step"),
     step_origin=STEP_ORIGIN,
 )
-
-
-class View(Protocol):
-    """A clip -> one model input; None for the generator: no chance.
-
-    Pixels come out as uint8 (T, C, h, w), figures as float: of each frame (T, K), of all (F,).
-    """
-
-    def __call__(self, clip: Clip, *, generator: torch.Generator | None) -> Tensor: ...
 
 
 class Vary(Protocol):

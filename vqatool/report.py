@@ -10,13 +10,12 @@ from ladder.tables import LabelRow
 from vqatool.terminal import shown
 
 if TYPE_CHECKING:  # torch takes seconds to load, and the summary of labels needs none
-    from vqatool.score import ReportRow
+    from vqatool.scoring.gates import Gate
+    from vqatool.scoring.rows import ReportRow
     from vqatool.study import Spread, StudyRow
 
 
-def score_summary(
-    rows: "Sequence[ReportRow]", fail_under: float | None, *, most: int = 10
-) -> Table:
+def score_summary(rows: "Sequence[ReportRow]", gate: "Gate", *, most: int = 10) -> Table:
     """The lowest scores and every failure, worst first; at most `most` rows of each."""
     table = Table(title="lowest scores and failures", title_justify="left")
     table.add_column("file", overflow="fold")
@@ -27,17 +26,10 @@ def score_summary(
     failed = [row for row in rows if row.status == "error"]
     for row in scored[:most]:
         band = f"{row.score_low:.0f} to {row.score_high:.0f}"
-        table.add_row(shown(row.path), f"{row.score:.1f}", band, _remark(row, fail_under))
+        table.add_row(shown(row.path), f"{row.score:.1f}", band, _remark(row, gate))
     for row in failed[:most]:
         table.add_row(shown(row.path), "", "", shown(f"{row.error_code}: {_first_line(row.error)}"))
     return table
-
-
-def missed_gate(rows: "Sequence[ReportRow]", fail_under: float | None) -> "list[ReportRow]":
-    """The rows whose score is below the gate; none without one."""
-    if fail_under is None:
-        return []
-    return [row for row in rows if row.score is not None and row.score < fail_under]
 
 
 def label_summary(labels: Sequence[LabelRow]) -> Table:
@@ -84,10 +76,10 @@ def shown_spread(spread: "Spread", digits: int, *, sign: bool = False) -> str:
     return mean if math.isnan(spread.half) else f"{mean} ±{spread.half:.{digits}f}"
 
 
-def _remark(row: "ReportRow", fail_under: float | None) -> str:
-    remarks = [row.warnings.replace(";", ", ")] if row.warnings else []
-    if fail_under is not None and row.score is not None and row.score < fail_under:
-        remarks.insert(0, f"below {fail_under:g}")
+def _remark(row: "ReportRow", gate: "Gate") -> str:
+    remarks = [gate.told(row)] if gate.misses(row) else []
+    if row.warnings:
+        remarks.append(row.warnings.replace(";", ", "))
     if row.score_min is not None and row.score is not None and row.score - row.score_min > 5:
         remarks.append(f"{row.score_min:.0f} at {row.worst_at_s:.0f} s")
     return ", ".join(remarks)

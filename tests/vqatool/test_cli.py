@@ -21,7 +21,6 @@ from vqatool.cli import cli
 from vqatool.losses import Contrast
 from vqatool.models.backbones import SWIN_SIZES
 from vqatool.recipes import LossWeights
-from vqatool.score import report_table
 from vqatool.training.learner import TrainConfig
 
 
@@ -93,85 +92,6 @@ def test_encodes_are_not_taken_for_sources(
     for _ in range(2):
         assert vqatool("ladder", ".", "--rungs", "two.toml").exit_code == 0
         assert {row["source"] for row in rows_of(Path("encodes") / "encodes.csv")} == {"a"}
-
-
-def test_a_hostile_folder_gives_one_row_each_and_exit_4(
-    tmp_path: Path, labelled: Path, ffmpeg: Ffmpeg, small_model: Path
-) -> None:
-    folder = tmp_path / "dir"
-    folder.mkdir()
-    good = sorted(labelled.rglob("*.mp4"))[:2]
-    for path in good:
-        (folder / f"good {path.parent.name}.mp4").write_bytes(path.read_bytes())
-    (folder / "text.mp4").write_text("no video at all\n" * 100)
-    (folder / "empty.mp4").touch()
-    tone = ["-f", "lavfi", "-i", "sine=d=1", str(folder / "audio, only.mp4")]
-    run(ffmpeg, tone)
-    whole = tmp_path / "whole.mp4"
-    front = ["-f", "lavfi", "-i", "testsrc2=s=320x180:d=4", "-movflags", "+faststart"]
-    run(ffmpeg, [*front, "-pix_fmt", "yuv420p", str(whole)])
-    (folder / "truncated.mp4").write_bytes(whole.read_bytes()[: whole.stat().st_size * 6 // 10])
-    (folder / "notes.txt").write_text("passed over")
-    out = tmp_path / "report.csv"
-    done = vqatool("score", folder, "-o", out, "-m", small_model, "--device", "cpu")
-    assert done.exit_code == 4
-    rows = {Path(row["path"]).name: row for row in rows_of(out)}
-    assert len(rows) == 6 - (len({p.parent.name for p in good}) == 1)
-    codes = {name: row["error_code"] for name, row in rows.items() if row["status"] == "error"}
-    assert codes == {
-        "text.mp4": "not_video",
-        "empty.mp4": "empty",
-        "audio, only.mp4": "no_stream",
-        "truncated.mp4": "damaged",
-    }
-    for name, row in rows.items():
-        assert bool(row["score"]) == name.startswith("good"), name
-    for name in codes:
-        assert name in done.stderr
-
-
-def test_names_that_look_like_markup_or_are_no_text_are_only_names(
-    tmp_path: Path, labelled: Path, small_model: Path
-) -> None:
-    video = sorted(labelled.rglob("*.mp4"))[0].read_bytes()
-    names = [b"[red]a[bold].mp4", b"line\nbreak.mp4", b"caf\xe9.mp4", b"-dash, 'quote' \".mp4"]
-    for name in names:
-        (tmp_path / os.fsdecode(name)).write_bytes(video)
-    out = tmp_path / "report.csv"
-    done = vqatool("score", tmp_path, "-o", out, "-m", small_model, "--device", "cpu")
-    assert done.exit_code == 0
-    told = report_table(out).rows()
-    assert {os.fsencode(Path(row.path).name) for row in told} == set(names)
-    assert len({row.score for row in told}) == 1
-
-
-@pytest.mark.parametrize(("gate", "exit_code"), [("0", 0), ("100", 3)])
-def test_the_gate_decides_the_exit_code(
-    gate: str, exit_code: int, tmp_path: Path, labelled: Path, small_model: Path
-) -> None:
-    video = sorted(labelled.rglob("*.mp4"))[0]
-    asked = ["score", video, "-o", tmp_path / "r.csv", "-m", small_model, "--device", "cpu"]
-    done = vqatool(*asked, "--fail-under", gate)
-    assert done.exit_code == exit_code
-    assert ("below 100" in done.stderr) == (exit_code == 3)
-
-
-def test_a_missed_gate_tells_of_failures_too_and_exits_3(
-    tmp_path: Path, labelled: Path, small_model: Path
-) -> None:
-    video = tmp_path / "low.mp4"
-    video.write_bytes(sorted(labelled.rglob("*.mp4"))[0].read_bytes())
-    bad = [tmp_path / f"bad{number}.mp4" for number in range(12)]  # more than the table holds
-    for path in bad:
-        path.write_text("no video\n" * 100)
-    out = tmp_path / "r.csv"
-    asked = ["score", video, *bad, "-o", out, "-m", small_model, "--device", "cpu"]
-    done = vqatool(*asked, "--fail-under", 100)
-    assert done.exit_code == 3
-    score = float(next(row["score"] for row in rows_of(out) if row["score"]))
-    assert f"below 100: {video} has {score:.2f}\n" in done.stderr
-    for path in bad:
-        assert f"failed: {path}: " in done.stderr
 
 
 def test_an_evaluation_leaves_out_what_it_cannot_decode_and_exits_4(
@@ -292,9 +212,11 @@ def test_options_are_a_promise() -> None:
         "study": {"--of", "--out", "--seeds", "--size", "--epochs", "--lr", "--device"},
         "evaluate": {"--model", "--split", "--out", "--by-pixels", "--device"},
         "score": {
-            "--out", "--model", "--display", "--segment", "--fail-under", "--force", "--jobs",
-            "--device",
+            "--out", "--per-segment", "--include", "--exclude", "--model", "--display", "--segment",
+            "--fail-under", "--gate-on", "--junit", "--shard", "--force", "--timeout", "--batch",
+            "--jobs", "--device",
         },
+        "merge": {"--out"},
         "doctor": {"--ffmpeg"},
         "demo": {"--out", "--ffmpeg"},
     }  # fmt: skip

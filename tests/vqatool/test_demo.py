@@ -7,7 +7,7 @@ from ladder.errors import CapabilityError
 from ladder.tables import EncodeRow, LabelRow
 from vqatool import demo
 from vqatool.demo import compare, demo_clip, demo_table
-from vqatool.score import ReportRow
+from vqatool.scoring.rows import ReportRow
 
 
 def test_the_clip_is_a_real_one() -> None:

@@ -20,8 +20,8 @@ def test_a_hybrid_sees_the_stream_and_by_pixels_it_does_not(
     small_model: Path, encode: Path
 ) -> None:
     checkpoint, info = load_checkpoint(small_model), probe(encode)
-    *pixels, facts = Predictor(checkpoint, "cpu").look_at(info, None)
-    *same_pixels, nothing = Predictor(checkpoint, "cpu", by_pixels=True).look_at(info, None)
+    *pixels, facts = Predictor(checkpoint, "cpu").sight.look_at(info, None)
+    *same_pixels, nothing = Predictor(checkpoint, "cpu", by_pixels=True).sight.look_at(info, None)
     assert len(pixels) == 2  # and motion
     assert all(map(torch.equal, pixels, same_pixels))
     assert facts.abs().sum() > 0
@@ -34,7 +34,8 @@ def test_a_part_of_a_video_has_frames_and_facts_of_its_own(
     predictor, info = Predictor(load_checkpoint(small_model), "cpu"), probe(real_clips[0])
     half_s = info.duration_s / 2
     first, second = (
-        predictor.look_at(info, None, start_s=start_s, length_s=half_s) for start_s in (0.0, half_s)
+        predictor.sight.look_at(info, None, start_s=start_s, length_s=half_s)
+        for start_s in (0.0, half_s)
     )
     assert not torch.equal(first[0], second[0])
     assert predictor.score([first]) != predictor.score([second])
@@ -42,7 +43,7 @@ def test_a_part_of_a_video_has_frames_and_facts_of_its_own(
 
 def test_scores_come_with_the_features_they_were_read_from(small_model: Path, encode: Path) -> None:
     predictor = Predictor(load_checkpoint(small_model), "cpu")
-    views = predictor.look_at(probe(encode), None)
+    views = predictor.sight.look_at(probe(encode), None)
     scores, features = predictor.score_with_features([views, views])
     assert scores == pytest.approx(predictor.score([views, views]), abs=1e-3)
     assert torch.allclose(features[0], features[1], atol=1e-5)

@@ -57,7 +57,9 @@ def test_it_learns_damage_on_contents_it_never_saw(tmp_path: Path) -> None:
     assert set(told[0].terms) == {"quality", "plcc", "rank in set", "rank in content"}
     save_checkpoint(checkpoint, tmp_path / "spatial.safetensors")
     stored = Predictor(load_checkpoint(tmp_path / "spatial.safetensors"), "cpu")
-    scores = stored.score([stored.see(Clip(sets[0].pixels(index)[None])) for index in range(4)])
+    scores = stored.score(
+        [stored.sight.see(Clip(sets[0].pixels(index)[None])) for index in range(4)]
+    )
     assert scores == sorted(scores, reverse=True)
 
 
@@ -82,7 +84,9 @@ def test_where_scores_lie_is_said_by_vmaf_alone() -> None:
     high = dataclasses.replace(opinions, qualities=tuple(0.9 + q / 10 for q in opinions.qualities))
     checkpoint = pretrain([high, made], SMALL, device="cpu")
     predictor = Predictor(checkpoint, "cpu")
-    scores = predictor.score([predictor.see(Clip(made.pixels(index)[None])) for index in range(12)])
+    scores = predictor.score(
+        [predictor.sight.see(Clip(made.pixels(index)[None])) for index in range(12)]
+    )
     assert np.mean(scores) < 80  # of the opinions the mean is 96, of the made ones 62
     assert set(checkpoint.card.training["test_srcc"]) == {"b", "made"}
 

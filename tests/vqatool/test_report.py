@@ -1,13 +1,12 @@
 import io
-import math
 
-import pytest
 from rich.console import Console
 from rich.table import Table
 
 from ladder.tables import LabelRow
-from vqatool.report import label_summary, missed_gate, score_summary
-from vqatool.score import ReportRow
+from vqatool.report import label_summary, score_summary
+from vqatool.scoring.gates import Gate
+from vqatool.scoring.rows import ReportRow
 
 
 def scored(path: str, score: float, **more: object) -> ReportRow:
@@ -26,7 +25,7 @@ def text_of(table: Table) -> str:
 
 def test_the_summary_has_the_lowest_scores_first_and_then_the_failures() -> None:
     rows = [scored("high.mp4", 90.0), FAILED, scored("low.mp4", 30.0)]
-    told = text_of(score_summary(rows, None))
+    told = text_of(score_summary(rows, Gate()))
     assert told.index("low.mp4") < told.index("high.mp4") < told.index("bad.mp4")
     assert "empty: no bytes" in told
     assert "at all" not in told
@@ -34,26 +33,20 @@ def test_the_summary_has_the_lowest_scores_first_and_then_the_failures() -> None
 
 def test_the_summary_is_short_however_many_rows_there_are() -> None:
     rows = [scored(f"{i}.mp4", float(i)) for i in range(90)]
-    assert score_summary(rows, None, most=10).row_count == 10
+    assert score_summary(rows, Gate(), most=10).row_count == 10
 
 
 def test_a_remark_tells_what_a_mean_hides() -> None:
     row = scored("uneven.mp4", 80.0, score_min=40.0, worst_at_s=20.0, warnings="vfr;hdr")
-    told = text_of(score_summary([row], 85.0))
-    for part in ("below 85", "vfr, hdr", "40 at 20 s"):
+    told = text_of(score_summary([row], Gate(85.0)))
+    for part in ("score 80.00 is below 85", "vfr, hdr", "40 at 20 s"):
         assert part in told
 
 
 def test_a_name_with_brackets_is_shown_as_it_is() -> None:
     assert "[bold]x[/nope].mp4" in text_of(
-        score_summary([scored("[bold]x[/nope].mp4", 50.0)], None)
+        score_summary([scored("[bold]x[/nope].mp4", 50.0)], Gate())
     )
-
-
-def test_the_gate_judges_scores_and_not_failures() -> None:
-    rows = [scored("a", 69.9), scored("b", 70.0), FAILED]
-    assert [row.path for row in missed_gate(rows, 70)] == ["a"]
-    assert missed_gate(rows, None) == []
 
 
 def test_labels_are_summed_up_by_rung_from_the_worst_to_the_best() -> None:
@@ -65,8 +58,3 @@ def test_labels_are_summed_up_by_rung_from_the_worst_to_the_best() -> None:
     assert told.index("poor") < told.index("good")
     poor = next(line for line in told.splitlines() if "poor" in line)
     assert [float(x) for x in poor.split() if x.replace(".", "").isdigit()] == [2, 20, 30, 40]
-
-
-@pytest.mark.parametrize("gate", [0.0, 100.0])
-def test_a_gate_at_the_ends_of_the_scale_is_a_gate(gate: float) -> None:
-    assert len(missed_gate([scored("a", 50.0)], gate)) == math.ceil(gate / 100)

@@ -5,7 +5,7 @@ from typing import Any
 import click
 
 from vqatool import __version__
-from vqatool.cli.audit import score
+from vqatool.cli.audit import merge, score
 from vqatool.cli.encode import label, ladder
 from vqatool.cli.evaluate import evaluate
 from vqatool.cli.learn import train
@@ -49,5 +49,5 @@ def cli() -> None:
     """
 
 
-for command in (ladder, label, pretrain, train, evaluate, study, score, doctor, demo):
+for command in (ladder, label, pretrain, train, evaluate, study, score, merge, doctor, demo):
     cli.add_command(command)

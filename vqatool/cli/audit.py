@@ -1,7 +1,9 @@
-"""Stages 5 and 6 on the command line: score."""
+"""Stages 5 and 6 on the command line: score, merge."""
 
+import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -20,13 +22,39 @@ from vqatool.cli.options import (
 )
 
 if TYPE_CHECKING:  # for annotations alone
-    from vqatool.score import Display
+    from vqatool.scoring.gates import Gate
+    from vqatool.scoring.look import Display
+    from vqatool.scoring.rows import ReportRow
+    from vqatool.scoring.shards import Shard
+
+
+class ShardType(click.ParamType["Shard"]):
+    """A share of the work such as 2/8."""
+
+    name = "N/COUNT"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> "Shard":
+        from vqatool.scoring.shards import Shard
+
+        try:
+            return value if isinstance(value, Shard) else Shard.parse(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
 
 
 @click.command()
-@click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("paths", nargs=-1, required=True)
 @click.option("-o", "--out", type=click.Path(dir_okay=False, path_type=Path),
-              default=Path("report.csv"), show_default=True, help="Report to write.")  # fmt: skip
+              default=Path("report.csv"), show_default=True,
+              help="Report to write: .csv, .json, .jsonl or .parquet.")  # fmt: skip
+@click.option("--per-segment", type=click.Path(dir_okay=False, path_type=Path),
+              help="Write the timeline too, a row for each segment.")  # fmt: skip
+@click.option("--include", multiple=True, metavar="GLOB",
+              help="Only files whose name is like this; may be repeated.")  # fmt: skip
+@click.option("--exclude", multiple=True, metavar="GLOB",
+              help="No files whose name is like this; may be repeated.")  # fmt: skip
 @model_option
 @click.option("--display", type=DisplayType(), default="1920x1080", show_default=True,
               help="Screen the videos are judged on; native is pixel for pixel.")  # fmt: skip
@@ -34,45 +62,120 @@ if TYPE_CHECKING:  # for annotations alone
               show_default=True, help="Seconds that get a score of their own.")  # fmt: skip
 @click.option("--fail-under", type=click.FloatRange(0, 100),
               help="Exit with 3 if any score is below.")  # fmt: skip
+@click.option("--gate-on", type=click.Choice(["score", "score_low", "score_min", "score_p5"]),
+              default="score", show_default=True, help="Figure that must reach it.")  # fmt: skip
+@click.option("--junit", type=click.Path(dir_okay=False, path_type=Path),
+              help="Write the outcome as JUnit XML too.")  # fmt: skip
+@click.option("--shard", type=ShardType(), help="Score one share of the files, such as 2/8.")
 @click.option("--force", is_flag=True, help="Score again what the report already holds.")
+@click.option("--timeout", "timeout_s", type=click.FloatRange(1), default=120.0, show_default=True,
+              help="Seconds to look at 2 segments before a file is given up.")  # fmt: skip
+@click.option("--batch", type=click.IntRange(1),
+              help="Segments for the model at once.  [default: 1, or 16 on a GPU]")  # fmt: skip
 @jobs_option
 @device_option
 def score(
-    paths: tuple[Path, ...],
+    paths: tuple[str, ...],
     out: Path,
+    per_segment: Path | None,
+    include: tuple[str, ...],
+    exclude: tuple[str, ...],
     model: Path | None,
     display: "Display",
     segment_s: float,
     fail_under: float | None,
+    gate_on: str,
+    junit: Path | None,
+    shard: "Shard | None",
     force: bool,
+    timeout_s: float,
+    batch: int | None,
     jobs: int | None,
     device: str,
 ) -> None:
-    """Score videos: every file in PATHS (files or folders) gets one row of a CSV report.
+    """Score videos: each of PATHS gets one row of a report.
+
+    PATHS are files, folders (looked through with all below them), globs, @FILE for a list of paths,
+    or - for such a list on stdin.
 
     \b
     Example:
         vqatool score encodes/ -o report.csv --fail-under 70
+        vqatool score encodes/ --exclude '*_source.*' --per-segment timeline.csv
+        vqatool score @list.txt --shard 2/8 -o part-2.csv
     """
-    from ladder.find import find_videos
+    from vqatool.scoring.server import start_server
+
+    start_server()  # it loads torch while we do
+
     from vqatool.live import run_score
-    from vqatool.report import missed_gate, score_summary
-    from vqatool.score import ScoreOptions
+    from vqatool.scoring.gates import Gate, junit_xml
+    from vqatool.scoring.look import ScoreOptions
+    from vqatool.scoring.run import Audit
+    from vqatool.scoring.write import Report
+
+    videos, passed_over = _videos(paths, include, exclude, shard)
+    predictor = predictor_for(model, device, batch=batch)
+    options = ScoreOptions(display=display, segment_s=segment_s)
+    audit = Audit(predictor, options, jobs, timeout_s)
+    rows = run_score(videos, Report(out, per_segment, shard), audit, is_forced=force)
+    gate = Gate(fail_under, gate_on)
+    if junit:
+        junit.parent.mkdir(parents=True, exist_ok=True)
+        junit.write_text(junit_xml(rows, gate), encoding="utf-8")
+    _tell(rows, gate, f"{out}: {counts(rows)}{passed_over}; model {predictor.name}")
+
+
+@click.command()
+@click.argument("parts", nargs=-1, required=True,
+                type=click.Path(exists=True, dir_okay=False, path_type=Path))  # fmt: skip
+@click.option("-o", "--out", type=click.Path(dir_okay=False, path_type=Path), required=True,
+              help="Report to write: .csv, .json, .jsonl or .parquet.")  # fmt: skip
+def merge(parts: tuple[Path, ...], out: Path) -> None:
+    """Join the reports of all shards into one, in order of path.
+
+    It is an error if a shard is missing or there twice, or if they are of unlike models.
+
+    \b
+    Example:
+        vqatool merge part-*.csv -o report.csv
+    """
+    from vqatool.scoring.shards import joined
+    from vqatool.scoring.write import read_report, write_whole
+    from vqatool.terminal import say
+
+    rows = joined([(part, read_report(part)) for part in parts])
+    write_whole(rows, out)
+    say(f"{out}: {counts(rows)}")
+
+
+def _videos(
+    paths: Sequence[str], include: Sequence[str], exclude: Sequence[str], shard: "Shard | None"
+) -> tuple[list[Path], str]:
+    """The files to score, and a word on those passed over; ends the program if there is none."""
+    from ladder.find import Wanted, find_videos, named_paths
+
+    named = named_paths(paths, sys.stdin.buffer)
+    found = find_videos(named, Wanted(include, exclude))
+    if not found.videos:
+        fail(f"no video found in {', '.join(paths)}", NO_VIDEO)
+    videos = [path for path in found.videos if not shard or shard.has(path)]
+    others = f", {found.skipped_count} other files passed over" if found.skipped_count else ""
+    share = f" (shard {shard} of {len(found.videos)} files)" if shard else ""
+    return videos, share + others
+
+
+def _tell(rows: "Sequence[ReportRow]", gate: "Gate", summary: str) -> None:
+    """The outcome for people, and the exit code for what is not right."""
+    from vqatool.report import score_summary
     from vqatool.terminal import console, say
 
-    found = find_videos(paths)
-    if not found.videos:
-        fail(f"no video found in {', '.join(map(str, paths))}", NO_VIDEO)
-    predictor = predictor_for(model, device)
-    options = ScoreOptions(display=display, segment_s=segment_s)
-    rows = run_score(found.videos, predictor, options, out, jobs=jobs, is_forced=force)
-    console().print(score_summary(rows, fail_under))
-    passed_over = f", {found.skipped_count} other files passed over" if found.skipped_count else ""
-    say(f"{out}: {counts(rows)}{passed_over}; model {predictor.name}")
+    console().print(score_summary(rows, gate))
+    say(summary)
     has_failures = name_failures(rows)
-    missed = missed_gate(rows, fail_under)
+    missed = [row for row in rows if gate.misses(row)]
     for row in missed:
-        say(f"below {fail_under:g}: {row.path} has {row.score:.2f}")
+        say(f"{row.path}: {gate.told(row)}")
     if missed or has_failures:
         # the gate was asked for: its exit code goes before that of failures
         raise click.exceptions.Exit(GATE_FAILED if missed else SOME_FAILED)

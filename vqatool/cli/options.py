@@ -9,7 +9,7 @@ import click
 
 if TYPE_CHECKING:  # for annotations alone: torch and PyAV load in the commands
     from vqatool.predict import Predictor
-    from vqatool.score import Display
+    from vqatool.scoring.look import Display
 
 WORK_FOLDER = Path("encodes")
 MODEL_NAME = "model.safetensors"
@@ -94,13 +94,15 @@ class DisplayType(click.ParamType["Display"]):
         return int(found[1]), int(found[2])
 
 
-def predictor_for(model: Path | None, device: str, *, by_pixels: bool = False) -> "Predictor":
+def predictor_for(
+    model: Path | None, device: str, *, by_pixels: bool = False, batch: int | None = None
+) -> "Predictor":
     """The model of that file (None: the packaged one) on a device."""
     from vqatool.checkpoint import default_checkpoint, load_checkpoint
     from vqatool.predict import Predictor
 
     checkpoint = load_checkpoint(model) if model else default_checkpoint()
-    return Predictor(checkpoint, device_or_usage(device), by_pixels=by_pixels)
+    return Predictor(checkpoint, device_or_usage(device), by_pixels=by_pixels, batch=batch)
 
 
 def device_or_usage(name: str) -> str:

@@ -58,7 +58,9 @@ def demo(folder: Path, ffmpeg_path: Path | None) -> None:
     from ladder.vmaf_models import model_names
     from vqatool.demo import DEMO_LADDER, compare, demo_clip, demo_table
     from vqatool.live import run_label, run_ladder, run_score
-    from vqatool.score import ScoreOptions
+    from vqatool.scoring.look import ScoreOptions
+    from vqatool.scoring.run import Audit
+    from vqatool.scoring.write import Report
     from vqatool.terminal import console, say
 
     clip, ffmpeg = demo_clip(), find_ffmpeg(ffmpeg_path)
@@ -67,7 +69,7 @@ def demo(folder: Path, ffmpeg_path: Path | None) -> None:
     labels = run_label(folder, ffmpeg, LabelOptions(models=model_names(["v0"])))
     options = ScoreOptions(display=probe(clip).display_size)
     made = [folder / row.encode_path for row in encodes if row.status == "ok"]
-    scored = run_score(made, predictor_for(None, "auto"), options, report)
+    scored = run_score(made, Report(report), Audit(predictor_for(None, "auto"), options))
     console(is_result=True).print(demo_table(compare(encodes, labels, scored, folder)))
     say("wrote " + listed([folder / "encodes.csv", folder / "labels.csv", report]))
     exit_on_failures([*encodes, *labels, *scored])

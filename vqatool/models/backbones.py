@@ -10,7 +10,6 @@ Shapes: B frames, C channels, H height, W width.
 from dataclasses import dataclass
 from typing import cast
 
-from timm.models.swin_transformer_v2 import SwinTransformerV2
 from torch import Tensor, nn
 
 
@@ -48,6 +47,9 @@ class SwinPyramid(nn.Module):
         drop_path: float = 0.1,
     ) -> None:
         super().__init__()
+        # timm takes a second to load, in which processes may look at videos already
+        from timm.models.swin_transformer_v2 import SwinTransformerV2
+
         self._swin = SwinTransformerV2(
             img_size=side_px,
             in_chans=in_channels,

@@ -12,10 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vqatool.clips import Clip, is_pixels, stack
+from vqatool.clips import Clip, View, is_pixels, stack
 from vqatool.pretraining.iqa import TRAIN
 from vqatool.pretraining.pictures import PictureSet
-from vqatool.recipes import View
 
 
 class PictureBatch(NamedTuple):

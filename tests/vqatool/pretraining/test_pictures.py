@@ -9,13 +9,12 @@ from ladder import Ffmpeg
 from ladder.errors import VideoError
 from ladder.ffmpeg import run
 from tests.conftest import MakeVideo
-from vqatool.clips import Clip
+from vqatool.clips import Clip, View
 from vqatool.demo import demo_clip
 from vqatool.errors import TrainingDataError
 from vqatool.metrics import srcc
 from vqatool.pretraining.picture_batches import PictureBatches
 from vqatool.pretraining.pictures import MadeConfig, PictureSet, made_set, rated_set
-from vqatool.recipes import View
 
 CONFIG = MadeConfig(tile_px=64, versions=5)
 

@@ -1,0 +1,94 @@
+"""The same rows in every format."""
+
+import json
+import os
+from fractions import Fraction
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from ladder.errors import CapabilityError
+from vqatool.errors import ReportError
+from vqatool.scoring import formats
+from vqatool.scoring.rows import ReportRow, as_written
+from vqatool.scoring.write import Leaf
+
+ROWS = [
+    as_written(ReportRow(path="a,b.mp4", status="ok", score=81.23456, fps=Fraction(30000, 1001),
+                         width_px=640, warnings="vfr;hdr", frames_scored=8)),
+    as_written(ReportRow(path='line\n"two".mp4', status="error", error_code="empty", error="é")),
+    as_written(ReportRow(path=os.fsdecode(b"caf\xe9.mp4"), status="ok", score=0.0, rotation=90)),
+]  # fmt: skip
+SUFFIXES = [".csv", ".json", ".jsonl", ".parquet", ".JSON"]
+
+
+def leave(path: Path, rows: list[ReportRow]) -> None:
+    leaf = Leaf(path, ReportRow)
+    leaf.known()
+    leaf.begin(())
+    for row in rows:
+        leaf.append(row)
+    leaf.end(rows)
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_rows_are_read_back_as_they_were_written(suffix: str, tmp_path: Path) -> None:
+    path = tmp_path / f"report{suffix}"
+    # Parquet's texts are UTF-8
+    rows = ROWS[:2] if suffix == ".parquet" else ROWS
+    leave(path, rows)
+    assert Leaf(path, ReportRow).known() == rows
+    assert [each.name for each in tmp_path.iterdir()] == [path.name]
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_what_a_killed_run_wrote_is_known_to_the_next(suffix: str, tmp_path: Path) -> None:
+    path = tmp_path / f"report{suffix}"
+    leave(path, ROWS[:1])
+    killed = Leaf(path, ReportRow)
+    killed.begin(killed.known())
+    killed.append(ROWS[1])
+    assert Leaf(path, ReportRow).known() == ROWS[:2]
+
+
+def test_json_has_numbers_and_nothing_where_there_is_nothing(tmp_path: Path) -> None:
+    for name in ("r.json", "r.jsonl"):
+        leave(tmp_path / name, ROWS)
+    records = json.loads((tmp_path / "r.json").read_text())
+    lines = (tmp_path / "r.jsonl").read_text().splitlines()
+    assert records == [json.loads(line) for line in lines]
+    assert records[0] | {"path": ""} == vars(ROWS[0]) | {"path": "", "fps": "30000/1001"}
+    assert records[1]["score"] is None
+
+
+def test_parquet_has_typed_columns(tmp_path: Path) -> None:
+    path = tmp_path / "r.parquet"
+    leave(path, ROWS)
+    table = pd.read_parquet(path)
+    assert list(table.columns) == list(vars(ROWS[0]))
+    assert table.score.isna().tolist() == [False, True, False]
+    assert pd.api.types.is_float_dtype(table.score)
+    assert pd.api.types.is_integer_dtype(table.width_px)
+    assert table.path[2] == r"caf\udce9.mp4"
+
+
+def test_parquet_without_pyarrow_is_told_before_any_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "pyarrow", None)
+    with pytest.raises(CapabilityError, match=r"vqatool\[parquet\]"):
+        Leaf(tmp_path / "r.parquet", ReportRow)
+    formats.require_writable(tmp_path / "r.json")
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize("content", [b"dear diary", b"[1, 2]", b'{"a": 1}', bytes(range(256))])
+def test_a_file_of_another_kind_is_left_as_it_is(
+    suffix: str, content: bytes, tmp_path: Path
+) -> None:
+    path = tmp_path / f"r{suffix}"
+    path.write_bytes(content)
+    with pytest.raises(ReportError, match="left as it is"):
+        Leaf(path, ReportRow).known()
+    assert path.read_bytes() == content

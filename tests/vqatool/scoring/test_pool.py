@@ -1,0 +1,121 @@
+"""Processes that crash, hang or fail: each is a row, and the others go on."""
+
+import os
+import signal
+import time
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from tests.conftest import MakeVideo
+from vqatool.clips import Clip, Sight
+from vqatool.scoring.look import AT_ONCE, Look, ScoreOptions
+from vqatool.scoring.pool import Lookers
+
+NATIVE = ScoreOptions(display=None)
+
+
+def mean_view(clip: Clip, *, generator: torch.Generator | None) -> Tensor:
+    """Mean of each frame; a sight that hurts where the picture is black, or white."""
+    means_T = clip.pixels_TCHW.float().mean((1, 2, 3))
+    if means_T.max() < 30:
+        os.kill(os.getpid(), signal.SIGSEGV)
+    if means_T.min() > 225:
+        time.sleep(60)
+    if means_T.max() > 130:
+        raise AttributeError("a fault")
+    return means_T
+
+
+SIGHT = Sight((mean_view,), 2, None)
+
+
+def looks_at(
+    videos: list[Path], options: ScoreOptions = NATIVE, *, jobs: int = 2, timeout_s: float = 30
+) -> list[list[Look]]:
+    with Lookers(SIGHT, options, jobs=jobs, timeout_s=timeout_s) as lookers:
+        return [list(looks) for looks in lookers.looks(videos)]
+
+
+@pytest.fixture(scope="module")
+def videos(make_video: MakeVideo) -> dict[str, Path]:
+    return {
+        colour: make_video(f"{colour}.mp4", f"color={colour}:size=64x48:rate=5:duration=4")
+        for colour in ("black", "white", "gray", "silver")
+    }
+
+
+def test_a_crash_a_hang_and_a_fault_are_rows_and_the_others_go_on(videos: dict[str, Path]) -> None:
+    order = ["gray", "black", "gray", "white", "gray", "silver"]
+    found = looks_at([videos[colour] for colour in order], timeout_s=5)
+    rows = [looks[-1].row for looks in found]
+    assert [row.error_code for row in rows] == ["", "crashed", "", "timeout", "", "internal"]
+    assert "SIGSEGV" in rows[1].error
+    assert "--timeout" in rows[3].error
+    assert "AttributeError('a fault')" in rows[5].error
+    assert [row.path for row in rows] == [str(videos[colour]) for colour in order]
+    assert [len(looks[0].segments) for looks in found] == [1, 0, 1, 0, 1, 0]
+
+
+@pytest.mark.parametrize("jobs", [1, 3])
+def test_segments_of_a_long_video_come_in_order(videos: dict[str, Path], jobs: int) -> None:
+    options = ScoreOptions(display=None, segment_s=0.2)
+    (looks,) = looks_at([videos["gray"]], options, jobs=jobs)
+    segments = [segment for look in looks for segment in look.segments]
+    assert len(segments) == 20 == looks[0].count
+    assert max(len(look.segments) for look in looks) == AT_ONCE
+    assert [segment.start_s for segment in segments] == pytest.approx([k / 5 for k in range(20)])
+    assert segments[-1].end_s == pytest.approx(4)
+
+
+def test_a_crash_in_the_middle_ends_the_video_and_not_the_next_one(
+    videos: dict[str, Path], make_video: MakeVideo
+) -> None:
+    fade = (
+        "color=gray:size=64x48:rate=5:duration=8,drawbox=color=black:t=fill:enable='between(t,4,5)'"
+    )
+    options = ScoreOptions(display=None, segment_s=1.0)
+    first, second = looks_at([make_video("fade.mp4", fade), videos["gray"]], options)
+    assert [len(look.segments) for look in first] == [AT_ONCE, AT_ONCE, 0]
+    assert first[-1].row.error_code == "crashed"
+    assert first[-1].row.duration_s == 8  # its facts stay
+    assert [look.row.status for look in second] == ["ok", "ok"]
+
+
+def test_what_cannot_be_opened_is_a_row(videos: dict[str, Path], tmp_path: Path) -> None:
+    (tmp_path / "empty.mp4").touch()
+    bad = [tmp_path / "gone.mp4", tmp_path / "empty.mp4", tmp_path, videos["gray"]]
+    rows = [looks[-1].row for looks in looks_at(bad)]
+    assert [row.error_code for row in rows] == ["missing", "empty", "missing", ""]
+
+
+def test_pools_leave_no_process_behind(videos: dict[str, Path]) -> None:
+    import psutil
+
+    looks_at([videos["gray"]])
+    here = psutil.Process()
+    names = [" ".join(child.cmdline()) for child in here.children(recursive=True)]
+    # the server and the tracker of resources wait for the next pool
+    assert len([name for name in names if "multiprocessing" in name]) <= 2
+    assert len(names) <= 3
+
+
+def meeting_view(clip: Clip, *, generator: torch.Generator | None, place: Path) -> Tensor:
+    """Nothing, but not before two processes are here."""
+    (place / str(os.getpid())).touch()
+    while len(list(place.iterdir())) < 2:
+        time.sleep(0.01)
+    return torch.zeros(1)
+
+
+def test_as_many_videos_are_looked_at_at_once_as_there_are_jobs(
+    videos: dict[str, Path], tmp_path: Path
+) -> None:
+    sight = Sight((partial(meeting_view, place=tmp_path),), 2, None)
+    with Lookers(sight, NATIVE, jobs=2, timeout_s=20) as lookers:
+        rows = [list(looks)[-1].row for looks in lookers.looks([videos["gray"]] * 2)]
+    assert [row.error for row in rows] == ["", ""]
+    assert len(list(tmp_path.iterdir())) == 2

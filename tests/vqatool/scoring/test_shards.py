@@ -1,0 +1,84 @@
+"""A list of videos in shares, and the reports of the shares in one."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from vqatool.errors import ReportError
+from vqatool.scoring.rows import ReportRow
+from vqatool.scoring.shards import UNFINISHED, Shard, joined
+
+VIDEOS = [Path(f"folder/{number}/clip {number}.mp4") for number in range(200)]
+
+
+def row(path: Path, shard: object = "", **more: str) -> ReportRow:
+    return ReportRow(path=str(path), status="ok", score=50.0, shard=str(shard), **more)  # type: ignore[arg-type]
+
+
+def parts(count: int) -> list[tuple[Path, list[ReportRow]]]:
+    shards = [Shard(number, count) for number in range(1, count + 1)]
+    return [
+        (Path(f"part-{s.number}.csv"), [row(path, s) for path in VIDEOS if s.has(path)])
+        for s in shards
+    ]
+
+
+@pytest.mark.parametrize("count", [1, 2, 8, 64])
+def test_every_video_is_of_one_shard(count: int) -> None:
+    shares = [{v for v in VIDEOS if Shard(n, count).has(v)} for n in range(1, count + 1)]
+    assert set.union(*shares) == set(VIDEOS)
+    assert sum(map(len, shares)) == len(VIDEOS)
+
+
+def test_shards_are_of_about_one_size() -> None:
+    sizes = [sum(Shard(n, 4).has(video) for video in VIDEOS) for n in range(1, 5)]
+    assert min(sizes) > 30
+
+
+def test_a_video_stays_in_its_shard_whatever_else_there_is() -> None:
+    # held as a fact, so that other versions and machines agree
+    assert [Shard(n, 3).has(Path("a/b.mp4")) for n in (1, 2, 3)].count(True) == 1
+    assert Shard.parse("2/8") == Shard(2, 8)
+    assert str(Shard(2, 8)) == "2/8"
+
+
+@pytest.mark.parametrize("text", ["0/8", "9/8", "2", "a/b", "1/0", "-1/2", ""])
+def test_what_is_no_shard_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="2/8"):
+        Shard.parse(text)
+
+
+def test_joined_shards_are_as_one_run() -> None:
+    whole = [row(path) for path in sorted(VIDEOS)]
+    assert joined(parts(8)) == whole
+    assert joined(parts(8)[::-1]) == whole
+    assert joined(parts(1)) == whole
+
+
+def test_a_shard_without_a_video_is_an_empty_report() -> None:
+    few = [(path, rows[:0] if path.name == "part-3.csv" else rows) for path, rows in parts(4)]
+    assert len(joined(few)) == sum(len(rows) for _, rows in few)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda ps: ps[:-1], "missing: shard 4/4"),
+        (lambda ps: [ps[0], ps[2]], "2/4, 4/4"),
+        (lambda ps: [*ps, (Path("again.csv"), ps[0][1])], "both shard 1/4"),
+        (lambda ps: [*ps[:-1], (Path("p.csv"), [replace(r, shard="4/5") for r in ps[3][1]])],
+         "of 4 and of 5"),
+        (lambda ps: [*ps[:-1], (Path("p.csv"), [replace(r, shard="") for r in ps[3][1]])],
+         "without --shard"),
+        (lambda ps: [*ps[:-1], (Path("p.csv"), [replace(r, model="x") for r in ps[3][1]])],
+         "different ways"),
+        (lambda ps: [*ps[:-1], (Path("p.csv"), [*ps[3][1], replace(ps[0][1][0], shard="4/4")])],
+         "in two of the reports"),
+        (lambda ps: [(p, [replace(r, shard=r.shard + UNFINISHED) for r in rows]) for p, rows in ps],
+         "not finished"),
+    ],
+)  # fmt: skip
+def test_shards_that_are_no_whole_are_refused(change, message: str) -> None:
+    with pytest.raises(ReportError, match=message):
+        joined(change(parts(4)))

@@ -1,0 +1,71 @@
+"""A report as a gate: which videos pass, and that told in JUnit's format, which every CI reads."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from xml.etree import ElementTree
+
+from vqatool.scoring.rows import ReportRow
+
+GATE_FIGURES = ("score", "score_low", "score_min", "score_p5")
+_NOT_OF_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+
+@dataclass(frozen=True)
+class Gate:
+    """A figure of the report, of `GATE_FIGURES`, and what it must reach; None lets all pass."""
+
+    least: float | None = None
+    on: str = "score"
+
+    def figure(self, row: ReportRow) -> float | None:
+        """What is held against the threshold; None for a row without scores."""
+        value: float | None = getattr(row, self.on)
+        return value
+
+    def misses(self, row: ReportRow) -> bool:
+        """Whether the video was scored and is below."""
+        value = self.figure(row)
+        return self.least is not None and value is not None and value < self.least
+
+    def told(self, row: ReportRow) -> str:
+        """A missed gate for people: the figure beside the threshold."""
+        return f"{self.on} {self.figure(row):.2f} is below {self.least:g}"
+
+
+def junit_xml(rows: Sequence[ReportRow], gate: Gate) -> str:
+    """The report as JUnit XML: a test case for each input, in order.
+
+    A video below the gate is a failure, a file that could not be scored an error.
+    """
+    missed, failed = sum(map(gate.misses, rows)), sum(row.status == "error" for row in rows)
+    spent_s = sum(row.score_s or 0.0 for row in rows)
+    totals = {"tests": len(rows), "failures": missed, "errors": failed, "time": f"{spent_s:.3f}"}
+    suites = _element("testsuites", **totals)
+    suite = _element("testsuite", name="vqatool score", **totals)
+    suites.append(suite)
+    for row in rows:
+        suite.append(_case(row, gate))
+    ElementTree.indent(suites)
+    return ElementTree.tostring(suites, encoding="unicode", xml_declaration=True) + "\n"
+
+
+def _case(row: ReportRow, gate: Gate) -> ElementTree.Element:
+    case = _element("testcase", classname="vqatool", name=row.path, time=f"{row.score_s or 0:.3f}")
+    if row.status == "error":
+        case.append(_element("error", type=row.error_code, message=row.error))
+    elif gate.misses(row):
+        case.append(_element("failure", type=gate.on, message=gate.told(row)))
+    said = _element("system-out")
+    said.text = _for_xml(f"score {row.score}, warnings {row.warnings or 'none'}")
+    case.append(said)
+    return case
+
+
+def _element(tag: str, **attributes: object) -> ElementTree.Element:
+    return ElementTree.Element(tag, {k: _for_xml(str(v)) for k, v in attributes.items()})
+
+
+def _for_xml(text: str) -> str:
+    """`text` with what XML 1.0 cannot hold spelled out; file names may have anything in them."""
+    return _NOT_OF_XML.sub(lambda found: ascii(found[0])[1:-1], text)

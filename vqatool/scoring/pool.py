@@ -1,0 +1,134 @@
+"""Processes that look at videos: a file that brings one down, or hangs it, is a row and no end.
+
+They are forked from a server that has loaded torch once, and never from the process that scores,
+whose threads a fork would not survive.
+"""
+
+import multiprocessing
+import os
+import signal
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+from types import TracebackType
+
+import torch
+from pebble import ProcessExpired, ProcessPool
+
+from ladder.ffmpeg import split_cores
+from vqatool.clips import Sight
+from vqatool.scoring.look import AT_ONCE, Look, ScoreOptions, look, look_on
+from vqatool.scoring.rows import ReportRow
+from vqatool.scoring.server import start_server
+
+
+class Lookers(AbstractContextManager["Lookers"]):
+    """A pool of processes that look at videos; leaving the context ends them.
+
+    Args:
+        sight: what the model has to see.
+        options: screen and segments.
+        jobs: processes; None: one for each core, four at most.
+        timeout_s: how long a process may take for `AT_ONCE` segments.
+    """
+
+    def __init__(
+        self, sight: Sight, options: ScoreOptions, *, jobs: int | None, timeout_s: float
+    ) -> None:
+        self._at_once, threads = split_cores(jobs)
+        self._sight, self._options = replace(sight, threads=threads), options
+        self._timeout_s = timeout_s
+        start_server()
+        context = multiprocessing.get_context("forkserver")
+        self._pool = ProcessPool(self._at_once, initializer=_settle, context=context)
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._pool.stop()  # type: ignore[no-untyped-call]
+        self._pool.join()
+
+    def looks(self, videos: Iterable[Path]) -> Iterator[Iterator[Look]]:
+        """For each video, in order, the looks at its parts, in order; the next ones are under way.
+
+        What is under way is bounded, so memory grows neither with videos nor with their length.
+
+        Raises:
+            RuntimeError: processes cannot start, as from a script that is not fit to be imported.
+        """
+        self._sign_of_life = self._pool.schedule(os.getpid)
+        waiting = iter(videos)
+        ahead = deque(map(self._open, islice(waiting, self._at_once + 1)))
+
+        def each() -> Iterator[Iterator[Look]]:
+            self._require_alive()
+            while ahead:
+                yield self._parts(*ahead.popleft())
+                ahead.extend(map(self._open, islice(waiting, 1)))
+
+        return each()
+
+    def _require_alive(self) -> None:
+        try:
+            self._sign_of_life.result()
+        except ProcessExpired as error:
+            raise RuntimeError(
+                "the processes that read videos cannot start: a script that calls vqatool.score "
+                "needs `if __name__ == '__main__':` before its work"
+            ) from error
+
+    def _open(self, path: Path) -> tuple[ReportRow, Future[Look]]:
+        row = ReportRow(path=str(path), status="ok", display=self._options.screen)
+        args = (path, self._sight, self._options)
+        return row, self._pool.schedule(look, args, timeout=self._timeout_s)
+
+    def _parts(self, row: ReportRow, opened: Future[Look]) -> Iterator[Look]:
+        """The looks at the parts of one video, until one fails."""
+        first = self._outcome(row, opened)
+        starts = iter(range(AT_ONCE, first.count, AT_ONCE))
+        under_way = deque(self._look_on(first, start) for start in islice(starts, self._at_once))
+        latest = first
+        yield latest
+        while under_way and latest.row.status == "ok":
+            latest = self._outcome(first.row, under_way.popleft())
+            under_way.extend(self._look_on(first, start) for start in islice(starts, 1))
+            yield latest
+        for future in under_way:
+            future.cancel()
+
+    def _look_on(self, first: Look, start: int) -> Future[Look]:
+        args = (first.row, first.info, start, self._sight, self._options)
+        return self._pool.schedule(look_on, args, timeout=self._timeout_s)
+
+    def _outcome(self, row: ReportRow, future: Future[Look]) -> Look:
+        try:
+            return future.result()
+        except TimeoutError:
+            code, why = "timeout", f"took over {self._timeout_s:g} s: raise --timeout"
+        except ProcessExpired as error:
+            code, why = "crashed", f"crashed its decoder ({_cause(error.exitcode)})"
+        except Exception as error:  # noqa: BLE001 - a fault of ours must not cost the other rows
+            code, why = "internal", f"met a fault of vqatool, please report it: {error!r}"
+        row = replace(row, status="error", error_code=code, error=f"{row.path} {why}")
+        return Look(row, None, [], 0, 0.0)
+
+
+def _settle() -> None:
+    """What a process does first: as many of them as there are cores share the cores."""
+    torch.set_num_threads(1)
+    # Ctrl-C is for the process that scores, which ends the others
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _cause(exit_code: int) -> str:
+    try:
+        return signal.Signals(-exit_code).name
+    except ValueError:
+        return f"exit status {exit_code}"

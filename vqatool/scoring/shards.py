@@ -1,0 +1,94 @@
+"""One audit over several machines: which share of the videos is whose, and their reports joined."""
+
+import hashlib
+import os
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Self
+
+from vqatool.errors import ReportError
+from vqatool.scoring.rows import ReportRow
+
+UNFINISHED = ", unfinished"
+"""What follows a shard's name in its rows until all of them are there."""
+
+
+@dataclass(frozen=True)
+class Shard:
+    """The part `number` (1 to `count`) of a list of videos."""
+
+    number: int
+    count: int
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """`2/8` is the second of eight.
+
+        Raises:
+            ValueError: it is not of that form, or beyond the count.
+        """
+        found = re.fullmatch(r"(\d+)/(\d+)", text)
+        if not found or not 1 <= int(found[1]) <= int(found[2]):
+            raise ValueError(f"{text!r} is no shard such as 2/8")
+        return cls(int(found[1]), int(found[2]))
+
+    def __str__(self) -> str:
+        return f"{self.number}/{self.count}"
+
+    def has(self, path: Path) -> bool:
+        """Whether a video is of this shard; its path as given decides, on every machine alike."""
+        digest = hashlib.blake2b(os.fsencode(path), digest_size=8).digest()
+        return int.from_bytes(digest) % self.count == self.number - 1
+
+
+def joined(parts: Sequence[tuple[Path, Sequence[ReportRow]]]) -> list[ReportRow]:
+    """The rows of the reports of all shards, in order of path, as one run would have them.
+
+    Args:
+        parts: each report's path and rows. A shard that had no video has no row.
+
+    Raises:
+        ReportError: a shard is missing or there twice, or they were scored in different ways.
+    """
+    shards: dict[str, Path] = {}
+    for path, rows in parts:
+        for text in {row.shard for row in rows}:
+            if not text:
+                raise ReportError(f"{path} is no report of a shard: it was made without --shard")
+            if text.endswith(UNFINISHED):
+                raise ReportError(f"{path} is not finished: run its command again, then merge")
+            if text in shards:
+                raise ReportError(f"{shards[text]} and {path} are both shard {text}")
+            shards[text] = path
+    every = [row for _, rows in parts for row in rows]
+    _require_all([Shard.parse(text) for text in shards], sum(not rows for _, rows in parts))
+    _require_one_way(every)
+    _require_once(every)
+    return [replace(row, shard="") for row in sorted(every, key=lambda row: Path(row.path))]
+
+
+def _require_all(shards: Sequence[Shard], empty: int) -> None:
+    counts = {shard.count for shard in shards}
+    if len(counts) > 1:
+        raise ReportError(f"the shards are of {' and of '.join(map(str, sorted(counts)))}")
+    missing = set(range(1, max(counts, default=0) + 1)) - {shard.number for shard in shards}
+    # which shard an empty report is of cannot be told
+    if len(missing) > empty:
+        names = ", ".join(f"{number}/{max(counts)}" for number in sorted(missing))
+        raise ReportError(f"missing: shard {names}, and {empty} of the reports are empty")
+
+
+def _require_one_way(rows: Sequence[ReportRow]) -> None:
+    ways = {(row.model, row.display) for row in rows}
+    if len(ways) > 1:
+        told = "; ".join(sorted(f"model {model}, display {display}" for model, display in ways))
+        raise ReportError(f"the shards were scored in different ways: {told}")
+
+
+def _require_once(rows: Sequence[ReportRow]) -> None:
+    twice = [path for path, count in Counter(row.path for row in rows).items() if count > 1]
+    if twice:
+        raise ReportError(f"{twice[0]} is in two of the reports")
