@@ -1,7 +1,10 @@
 """Processes that crash, hang or fail: each is a row, and the others go on."""
 
+import ctypes
 import os
 import signal
+import subprocess
+import sys
 import time
 from functools import partial
 from pathlib import Path
@@ -119,3 +122,25 @@ def test_as_many_videos_are_looked_at_at_once_as_there_are_jobs(
         rows = [list(looks)[-1].row for looks in lookers.looks([videos["gray"]] * 2)]
     assert [row.error for row in rows] == ["", ""]
     assert len(list(tmp_path.iterdir())) == 2
+
+
+FAULTS = """
+import ctypes, resource
+import numpy as np
+from vqatool.scoring.pool import _settle
+
+def faults():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    np.ones(12_000_000)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+_settle()
+print(faults(), faults())
+"""
+
+
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallopt"), reason="of glibc alone")
+def test_memory_of_one_task_is_there_for_the_next() -> None:
+    done = subprocess.run([sys.executable, "-c", FAULTS], capture_output=True, check=True)
+    first, second = map(int, done.stdout.split())
+    assert second < first / 10
