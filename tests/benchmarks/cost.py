@@ -1,6 +1,7 @@
 """What work that starts processes takes: time, processor time, memory."""
 
 import contextlib
+import itertools
 import os
 import threading
 import time
@@ -33,14 +34,15 @@ def measured(work: Callable[[], object]) -> Cost:
     """
     stop = threading.Event()
     peak_mb, spent_s = [0.0], [0.0]
-    before_s = _reaped_s()
+    before_s, beat = _reaped_s(), itertools.count()
 
     def watch() -> None:
         while not stop.wait(0.1):
-            memory_mb, live_s = _of_children()
-            peak_mb[0] = max(peak_mb[0], memory_mb)
             # exact at this moment: those that ended count with those that waited for them
-            spent_s[0] = max(spent_s[0], live_s + _reaped_s() - before_s)
+            spent_s[0] = max(spent_s[0], _live_s() + _reaped_s() - before_s)
+            # to read a process's memory holds it up, and a large one for long
+            if not next(beat) % 10:
+                peak_mb[0] = max(peak_mb[0], _memory_mb())
 
     watcher = threading.Thread(target=watch)
     watcher.start()
@@ -58,12 +60,21 @@ def _reaped_s() -> float:
     return times.children_user + times.children_system
 
 
-def _of_children() -> tuple[float, float]:
-    """Memory (MB) and processor time (s) of all processes below this one."""
-    memory, spent_s = 0, 0.0
+def _live_s() -> float:
+    """Processor time of all processes below this one, and of those they waited for."""
+    spent_s = 0.0
     for process in psutil.Process().children(recursive=True):
         with contextlib.suppress(psutil.Error):
-            times, info = process.cpu_times(), process.memory_full_info()
-            memory += int(getattr(info, "pss", info.rss))
+            times = process.cpu_times()
             spent_s += times.user + times.system + times.children_user + times.children_system
-    return memory / 2**20, spent_s
+    return spent_s
+
+
+def _memory_mb() -> float:
+    """What all processes below this one have, what they share counted once."""
+    memory = 0
+    for process in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.Error):
+            info = process.memory_full_info()
+            memory += int(getattr(info, "pss", info.rss))
+    return memory / 2**20
