@@ -15,6 +15,7 @@ from concurrent.futures import Future
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from itertools import islice
+from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from types import TracebackType
 
@@ -39,6 +40,9 @@ class Lookers(AbstractContextManager["Lookers"]):
         options: screen and segments.
         jobs: processes; None: one for each core, four at most.
         timeout_s: how long a process may take for `AT_ONCE` segments.
+
+    Raises:
+        RuntimeError: processes cannot start, as from a script that is not fit to be imported.
     """
 
     def __init__(
@@ -49,6 +53,7 @@ class Lookers(AbstractContextManager["Lookers"]):
         self._timeout_s = timeout_s
         start_server()
         context = multiprocessing.get_context("forkserver")
+        _require_start(context)
         self._pool = ProcessPool(self._at_once, initializer=_settle, context=context)
 
     def __exit__(
@@ -64,30 +69,16 @@ class Lookers(AbstractContextManager["Lookers"]):
         """For each video, in order, the looks at its parts, in order; the next ones are under way.
 
         What is under way is bounded, so memory grows neither with videos nor with their length.
-
-        Raises:
-            RuntimeError: processes cannot start, as from a script that is not fit to be imported.
         """
-        self._sign_of_life = self._pool.schedule(os.getpid)
         waiting = iter(videos)
         ahead = deque(map(self._open, islice(waiting, self._at_once + 1)))
 
         def each() -> Iterator[Iterator[Look]]:
-            self._require_alive()
             while ahead:
                 yield self._parts(*ahead.popleft())
                 ahead.extend(map(self._open, islice(waiting, 1)))
 
         return each()
-
-    def _require_alive(self) -> None:
-        try:
-            self._sign_of_life.result()
-        except ProcessExpired as error:
-            raise RuntimeError(
-                "the processes that read videos cannot start: a script that calls vqatool.score "
-                "needs `if __name__ == '__main__':` before its work"
-            ) from error
 
     def _open(self, path: Path) -> tuple[ReportRow, Future[Look]]:
         row = ReportRow(path=str(path), status="ok", display=self._options.screen)
@@ -123,6 +114,18 @@ class Lookers(AbstractContextManager["Lookers"]):
             code, why = "internal", f"met a fault of vqatool, please report it: {error!r}"
         row = replace(row, status="error", error_code=code, error=f"{row.path} {why}")
         return Look(row, None, [], 0, 0.0)
+
+
+def _require_start(context: ForkServerContext) -> None:
+    """Start one process by itself: a pool would start those that fail again and again."""
+    process = context.Process(target=os.getpid)
+    process.start()
+    process.join()
+    if process.exitcode:
+        raise RuntimeError(
+            "the processes that read videos cannot start: a script that calls vqatool.score "
+            "needs `if __name__ == '__main__':` before its work"
+        )
 
 
 def _settle() -> None:
