@@ -1,5 +1,6 @@
 """The program as people use it: what it writes and how it exits."""
 
+import inspect
 import os
 import signal
 import subprocess
@@ -12,6 +13,7 @@ from typing import get_args
 import click
 import pytest
 
+import vqatool as package
 from ladder import Ffmpeg
 from ladder.ffmpeg import ENCODERS, run
 from ladder.tables import work_lock
@@ -21,6 +23,9 @@ from vqatool.cli import cli
 from vqatool.losses import Contrast
 from vqatool.models.backbones import SWIN_SIZES
 from vqatool.recipes import LossWeights
+from vqatool.scoring.gates import GATE_FIGURES
+from vqatool.scoring.look import AT_ONCE
+from vqatool.scoring.run import TIMEOUT_S
 from vqatool.training.learner import TrainConfig
 
 
@@ -231,6 +236,7 @@ def test_choices_written_down_for_a_fast_help_are_those_of_the_stages() -> None:
     assert choices("ladder", "codecs") == list(ENCODERS)
     assert choices("train", "size") == list(SWIN_SIZES)
     assert choices("train", "contrast") == list(get_args(Contrast))
+    assert choices("score", "gate_on") == list(GATE_FIGURES)
 
 
 def test_defaults_written_down_for_a_fast_help_are_those_of_the_stages() -> None:
@@ -241,6 +247,14 @@ def test_defaults_written_down_for_a_fast_help_are_those_of_the_stages() -> None
     assert same >= {"epochs", "rungs", "contrast", "temperature", "margin", "frame_weight"}
     for name in same - {"patience", "max_hours"}:
         assert given[name] == settings[name], name
+
+
+def test_a_file_is_given_up_after_the_same_time_by_the_command_and_by_the_function() -> None:
+    (asked,) = [param for param in cli.commands["score"].params if param.name == "timeout_s"]
+    assert asked.default == TIMEOUT_S
+    assert inspect.signature(package.score).parameters["timeout_s"].default == TIMEOUT_S
+    assert isinstance(asked, click.Option)
+    assert f"{AT_ONCE} segments" in (asked.help or "")
 
 
 def test_the_doctor_finds_everything_here() -> None:
