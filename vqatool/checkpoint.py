@@ -1,8 +1,8 @@
 """Model files: safetensors, which cannot run code, with a card in JSON inside.
 
 The card says everything that is needed to use the weights as they were trained: the method and the
-model's shape, how many frames a clip has, the label's name, how good the model was on sources it
-never saw, and how wide its errors were there.
+model's shape, how many bursts of frames a clip has, the label's name, how good the model was on
+sources it never saw, and how wide its errors were there.
 """
 
 import hashlib

@@ -19,15 +19,32 @@ from ladder.stream import coded_pictures
 from vqatool.stream import UNKNOWN, StreamFacts, stream_facts
 
 
+class Burst(NamedTuple):
+    """How many frames are taken from each chosen time on, every `stride`-th that is shown."""
+
+    frames: int = 1
+    stride: int = 1
+
+
 class Clip(NamedTuple):
     """Frames (T, 3, H, W) uint8 of a part of a video, and the facts of that part's stream.
 
-    `following_TCHW` is the frame on the screen after each; None where that is not known.
+    The frames are bursts, one after another, of `burst` frames each.
     """
 
     pixels_TCHW: Tensor
-    following_TCHW: Tensor | None = None
+    burst: int = 1
     stream: StreamFacts = UNKNOWN
+
+    @property
+    def first_TCHW(self) -> Tensor:
+        """The first frame of each burst."""
+        return self.pixels_TCHW[:: self.burst]
+
+    @property
+    def second_TCHW(self) -> Tensor | None:
+        """The second frame of each burst; None where a burst is one frame."""
+        return self.pixels_TCHW[1 :: self.burst] if self.burst > 1 else None
 
 
 class View(Protocol):
@@ -43,12 +60,13 @@ class View(Protocol):
 class Sight:
     """How a model looks at videos, without the model: fit to be sent to another process.
 
-    `ffmpeg` reads the stream's headers; None leaves its facts unknown. `threads` decode; 0: as many
-    as there are cores.
+    It looks at `bursts` bursts. `ffmpeg` reads the stream's headers; None leaves its facts unknown.
+    `threads` decode; 0: as many as there are cores.
     """
 
     views: tuple[View, ...]
-    frames: int
+    bursts: int
+    burst: Burst
     ffmpeg: Ffmpeg | None
     threads: int = 0
 
@@ -64,7 +82,8 @@ class Sight:
         """The model's views of a part of a video; arguments and errors are those of `read_clip`."""
         clip = read_clip(
             info,
-            self.frames,
+            self.bursts,
+            self.burst,
             display,
             start_s=start_s,
             length_s=length_s,
@@ -85,7 +104,8 @@ def see(views: Sequence[View], clip: Clip) -> list[Tensor]:
 
 def read_clip(
     info: VideoInfo,
-    frames: int,
+    bursts: int,
+    burst: Burst,
     display: tuple[int, int] | None,
     *,
     start_s: float = 0.0,
@@ -93,11 +113,12 @@ def read_clip(
     ffmpeg: Ffmpeg | None = None,
     decoding: Decoding = LENIENT,
 ) -> Clip:
-    """`frames` frames spread over a part of a video, scaled to the display they are judged on.
+    """Bursts of frames spread over a part of a video, scaled to the display they are judged on.
 
     Args:
         info: what `probe` said of the file.
-        frames: how many, the middles of equal parts.
+        bursts: how many; they start in the middles of equal parts.
+        burst: frames of each; closer together where the next burst is too near.
         display: (width, height) of the screen, px; None judges pixel for pixel.
         start_s: where the part begins.
         length_s: how long it is; None takes all the rest.
@@ -109,18 +130,22 @@ def read_clip(
     """
     size = display_size(info, display)
     rest_s = info.duration_s - start_s if length_s is None else length_s
-    # not beyond the next chosen time, where those lie closer than frames
-    step_s = min(1 / float(info.fps), rest_s / frames)
-    times_s = [
-        moment for time_s in spread(start_s, rest_s, frames) for moment in (time_s, time_s + step_s)
-    ]
+    times_s = _times(start_s, rest_s, bursts, burst, float(info.fps))
     pixels_THWC = frames_at(info, times_s, size, decoding)
     facts = UNKNOWN
     if ffmpeg:
         pictures = coded_pictures(info, ffmpeg, start_s=start_s, length_s=length_s)
         facts = stream_facts(info, pictures, size)
-    pixels_TCHW = torch.from_numpy(pixels_THWC).permute(0, 3, 1, 2)
-    return Clip(pixels_TCHW[::2], pixels_TCHW[1::2], facts)
+    return Clip(torch.from_numpy(pixels_THWC).permute(0, 3, 1, 2), burst.frames, facts)
+
+
+def _times(start_s: float, length_s: float, bursts: int, burst: Burst, fps: float) -> list[float]:
+    """When the frames of all bursts are shown, ascending."""
+    # not beyond the next burst, where bursts lie closer than frames
+    most_s = length_s / bursts / max(1, burst.frames - 1)
+    step_s = min(burst.stride / fps, most_s)
+    starts_s = spread(start_s, length_s, bursts)
+    return [begin_s + step_s * index for begin_s in starts_s for index in range(burst.frames)]
 
 
 def is_pixels(view: Tensor) -> bool:

@@ -22,9 +22,9 @@ from ladder.errors import VmafError
 from ladder.ffmpeg import Ffmpeg, run_parallel, split_cores
 from ladder.probe import probe
 from ladder.vmaf_log import parse_log
-from vqatool.clips import View, is_pixels, read_clip, stack
+from vqatool.clips import View, read_clip, stack
 from vqatool.groups import LabelledEncode, learning_groups
-from vqatool.recipes import Recipe
+from vqatool.recipes import Recipe, Vary
 
 DRAWS = 3
 """How many times places are drawn for learning; epochs take turns."""
@@ -35,7 +35,7 @@ _WITHOUT_CHANCE = 0  # position of the views that are for judging
 class Batch(NamedTuple):
     """Views of B encodes, labels on the label's scale divided by 100, indices of their groups.
 
-    `frame_label_BT` are the labels of the single frames, NaN where they are not known.
+    `frame_label_BT` are the labels of the bursts, NaN where they are not known.
     """
 
     views: tuple[Tensor, ...]
@@ -45,19 +45,19 @@ class Batch(NamedTuple):
 
 
 class CachedViews:
-    """Views of labelled encodes, decoded once into `folder`."""
+    """Views of labelled encodes, `bursts` of each, decoded once into `folder`."""
 
     def __init__(
         self,
         encodes: Sequence[LabelledEncode],
         folder: Path,
         recipe: Recipe,
-        frames: int,
+        bursts: int,
         ffmpeg: Ffmpeg | None,
     ) -> None:
         self.encodes = list(encodes)
-        self._views, self._vary = recipe.views, recipe.vary
-        self._frames, self._folder = frames, folder
+        self._inputs, self._burst = recipe.inputs, recipe.burst
+        self._bursts, self._folder = bursts, folder
         self._ffmpeg = ffmpeg
         groups = learning_groups(encodes)
         self._group = [sorted(set(groups)).index(group) for group in groups]
@@ -69,7 +69,7 @@ class CachedViews:
             VideoError: an encode that was labelled can no longer be decoded.
         """
         self._folder.mkdir(parents=True, exist_ok=True)
-        last = len(self._views) - 1
+        last = len(self._inputs) - 1
         missing = [e for e in self.encodes if not self._cache(e, last).exists()]
 
         def decode(encode: LabelledEncode) -> LabelledEncode:
@@ -90,19 +90,19 @@ class CachedViews:
         }
 
     def seen(self, index: int) -> list[Tensor]:
-        """The views of one encode without chance, all its frames."""
+        """The views of one encode without chance, all its bursts."""
         return [torch.from_numpy(array[_WITHOUT_CHANCE]) for array in self._arrays(index)]
 
-    def batch(self, indices: Sequence[int], *, seed: int, frames: int) -> Batch:
+    def batch(self, indices: Sequence[int], *, seed: int, bursts: int) -> Batch:
         """Views, labels and groups of the encodes at `indices`.
 
         Args:
             indices: into `encodes`.
-            seed: chooses frames and places, the same ones for all encodes of one source, so that
+            seed: chooses bursts and patches, the same ones for all encodes of one source, so that
                 only the damage differs.
-            frames: how many frames of each clip to draw.
+            bursts: how many bursts of each clip to draw.
         """
-        drawn = [self._drawn(index, seed, frames) for index in indices]
+        drawn = [self._drawn(index, seed, bursts) for index in indices]
         chosen = [self.encodes[index] for index in indices]
         return Batch(
             views=tuple(stack(column) for column in zip(*(v for v, _ in drawn), strict=True)),
@@ -111,48 +111,52 @@ class CachedViews:
             frame_label_BT=torch.stack([labels for _, labels in drawn]) / 100,
         )
 
-    def _drawn(self, index: int, seed: int, frames: int) -> tuple[list[Tensor], Tensor]:
-        """The views of one encode as a step learns from them, and the labels of its frames."""
+    def _drawn(self, index: int, seed: int, bursts: int) -> tuple[list[Tensor], Tensor]:
+        """The views of one encode as a step learns from them, and the labels of its bursts."""
         chance = torch.Generator().manual_seed(hash((seed, _mark(self.encodes[index].source))))
         draw = 1 + int(torch.randint(DRAWS, (), generator=chance))
-        times = torch.randperm(self._frames, generator=chance)[:frames].sort().values
+        chosen = torch.randperm(self._bursts, generator=chance)[:bursts].sort().values
         views = [
-            self._varied(torch.from_numpy(array[draw]), times, chance)
-            for array in self._arrays(index)
+            self._varied(torch.from_numpy(array[draw]), each.vary, chosen, chance)
+            for array, each in zip(self._arrays(index), self._inputs, strict=True)
         ]
-        return views, torch.from_numpy(self._frame_labels(index))[times]
+        return views, torch.from_numpy(self._burst_labels(index))[chosen]
 
-    def _varied(self, view: Tensor, times: Tensor, chance: torch.Generator) -> Tensor:
+    def _varied(
+        self, view: Tensor, vary: Vary | None, chosen: Tensor, chance: torch.Generator
+    ) -> Tensor:
         if view.ndim == 1:  # of the whole clip
             return view
-        chosen = view[times]
-        return self._vary(chosen, generator=chance) if is_pixels(view) else chosen
+        # a view may keep several frames of each burst
+        frames = view.reshape(self._bursts, -1, *view.shape[1:])[chosen].flatten(0, 1)
+        return vary(frames, generator=chance) if vary else frames
 
     def _arrays(self, index: int) -> list[npt.NDArray[np.generic]]:
         """(1 + draws, ...) of each view."""
         encode = self.encodes[index]
-        numbers = range(len(self._views))
+        numbers = range(len(self._inputs))
         return [np.load(self._cache(encode, number), mmap_mode="c") for number in numbers]
 
     @functools.cache  # noqa: B019 - lives as long as the training does
-    def _frame_labels(self, index: int) -> npt.NDArray[np.float32]:
-        """(T,) label of each frame of the views, NaN where libvmaf's log is gone."""
+    def _burst_labels(self, index: int) -> npt.NDArray[np.float32]:
+        """(T,) label of each burst's first frame, NaN where libvmaf's log is gone."""
         encode = self.encodes[index]
         try:
             log = parse_log(gzip.decompress(encode.log.read_bytes()).decode())
             labels = np.asarray(log.metrics[encode.metric], np.float32)
         except (OSError, KeyError, VmafError):
             labels = np.full(1, np.nan, np.float32)
-        middles = (np.arange(self._frames) + 0.5) / self._frames
+        middles = (np.arange(self._bursts) + 0.5) / self._bursts
         return np.take(labels, (middles * len(labels)).astype(int))
 
     def _decode(self, encode: LabelledEncode) -> None:
-        clip = read_clip(probe(encode.path), self._frames, encode.display, ffmpeg=self._ffmpeg)
+        info = probe(encode.path)
+        clip = read_clip(info, self._bursts, self._burst, encode.display, ffmpeg=self._ffmpeg)
         chances = [
             torch.Generator().manual_seed(hash((d, _mark(encode.source)))) for d in range(DRAWS)
         ]
-        for number, view in enumerate(self._views):
-            seen = [view(clip, generator=chance) for chance in (None, *chances)]
+        for number, each in enumerate(self._inputs):
+            seen = [each.view(clip, generator=chance) for chance in (None, *chances)]
             path = self._cache(encode, number)
             with path.with_suffix(".part").open("wb") as file:
                 np.save(file, torch.stack(seen).numpy())
@@ -166,9 +170,10 @@ class CachedViews:
             facts.st_size,
             facts.st_mtime_ns,
             encode.display,
-            self._frames,
+            self._bursts,
+            *self._burst,
         )
-        ways = [_described(view) for view in self._views]
+        ways = [_described(each.view) for each in self._inputs]
         mark = hashlib.blake2b(repr((known, ways, DRAWS)).encode(), digest_size=12).hexdigest()
         return self._folder / f"{mark}-{number}.npy"
 

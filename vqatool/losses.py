@@ -31,7 +31,11 @@ def quality_loss(score_B: Tensor, label_B: Tensor, *, beta: float = 0.1) -> Tens
 def frame_quality_loss(
     frame_score_BT: Tensor, frame_label_BT: Tensor, *, beta: float = 0.1
 ) -> Tensor:
-    """`quality_loss` of the frames that have a label; NaN stands for none; 0 where no frame has."""
+    """`quality_loss` of the frames that have a label; NaN stands for none; 0 where no frame has.
+
+    Where there are fewer labels than frames, each is of as many frames, whose scores are averaged.
+    """
+    frame_score_BT = frame_score_BT.reshape(*frame_label_BT.shape, -1).mean(2)
     is_labelled_BT = ~frame_label_BT.isnan()
     if not is_labelled_BT.any():
         return frame_score_BT.sum() * 0.0  # still a graph, so backward() works

@@ -39,7 +39,7 @@ class Predictor:
         recipe = checkpoint.recipe
         reads_stream = recipe.reads_stream and not by_pixels
         ffmpeg = find_ffmpeg() if reads_stream else None
-        self.sight = Sight(recipe.views, checkpoint.card.clip_frames, ffmpeg)
+        self.sight = Sight(recipe.views, checkpoint.card.clip_frames, recipe.burst, ffmpeg)
         self._device, self._domain = device_named(device), checkpoint.domain
         self._checkpoint = checkpoint
         self.batch = batch or (1 if self._device.type == "cpu" else _GPU_BATCH)

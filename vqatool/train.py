@@ -111,11 +111,11 @@ def _prepare(
 
 
 def views_of(
-    folder: Path, encodes: Sequence[LabelledEncode], recipe: Recipe, frames: int
+    folder: Path, encodes: Sequence[LabelledEncode], recipe: Recipe, bursts: int
 ) -> CachedViews:
     """What a recipe sees of encodes of a work folder; decode what is missing before asking it."""
     ffmpeg = find_ffmpeg() if recipe.reads_stream else None
-    return CachedViews(encodes, folder / VIEWS_FOLDER, recipe, frames, ffmpeg)
+    return CachedViews(encodes, folder / VIEWS_FOLDER, recipe, bursts, ffmpeg)
 
 
 def _require_fit(config: TrainConfig, init: Checkpoint | None) -> None:

@@ -21,7 +21,6 @@ from tests.vqatool.program import RUNGS, rows_of, vqatool
 from vqatool.checkpoint import load_checkpoint
 from vqatool.cli import cli
 from vqatool.losses import Contrast
-from vqatool.models.backbones import SWIN_SIZES
 from vqatool.recipes import LossWeights
 from vqatool.scoring.gates import GATE_FIGURES
 from vqatool.scoring.look import AT_ONCE
@@ -60,7 +59,7 @@ def test_stages_with_options_and_a_ladder_file(tmp_path: Path, real_clips: list[
     assert {row["codec"] for row in rows_of(folder / "encodes.csv")} == {"libx265"}
     assert vqatool("label", folder, "--vmaf", "--vmaf-model", "v0,neg").exit_code == 0
     assert all(row["vmaf_neg"] for row in rows_of(folder / "labels.csv"))
-    small = ["--init", "scratch", "--size", "pico", "--stem", "patch", "--epochs", 1]
+    small = ["--init", "scratch", "--size", "pico", "--shape", "has_conv_stem=false", "--epochs", 1]
     losses = ["--contrast", "tta", "--margin", "label", "--temperature", 0.2, "--frame-weight", 0]
     train = ["train", folder, *small, *losses, "--patience", 9, "-o", model, "--device", "cpu"]
     assert vqatool(*train).exit_code == 0
@@ -203,11 +202,11 @@ def test_options_are_a_promise() -> None:
             "--vmaf", "--vmaf-model", "--features", "--subsample", "--sync", "--jobs", "--ffmpeg",
         },
         "pretrain": {
-            "--data", "--out", "--init", "--size", "--stem", "--steps", "--batch", "--max-hours",
-            "--lr", "--test-share", "--seed", "--device",
+            "--data", "--out", "--init", "--method", "--size", "--shape", "--steps", "--batch",
+            "--max-hours", "--lr", "--test-share", "--seed", "--device",
         },
         "train": {
-            "--out", "--method", "--init", "--size", "--stem", "--window", "--stream-features",
+            "--out", "--method", "--init", "--size", "--shape", "--stream-features",
             "--epochs", "--max-hours",
             "--patience", "--sources", "--rungs", "--lr", "--plcc-weight", "--group-weight",
             "--rank-weight", "--frame-weight", "--pixels-weight", "--contrast", "--temperature",
@@ -234,7 +233,6 @@ def test_choices_written_down_for_a_fast_help_are_those_of_the_stages() -> None:
         return list(param.type.choices)
 
     assert choices("ladder", "codecs") == list(ENCODERS)
-    assert choices("train", "size") == list(SWIN_SIZES)
     assert choices("train", "contrast") == list(get_args(Contrast))
     assert choices("score", "gate_on") == list(GATE_FIGURES)
 

@@ -54,7 +54,7 @@ def test_a_changed_encode_is_decoded_again(work_folder: Path) -> None:
 
 def test_a_batch_has_labels_and_groups_of_its_encodes(work_folder: Path) -> None:
     clips = cached(work_folder)
-    batch = clips.batch([0, 1, 4], seed=0, frames=2)
+    batch = clips.batch([0, 1, 4], seed=0, bursts=2)
     facts = len(StreamFacts._fields)
     shapes = [(3, 2, 3, 64, 64), (3, 2, MOTION_FIGURES), (3, facts)]
     assert [view.shape for view in batch.views] == shapes
@@ -71,7 +71,7 @@ def test_encodes_of_one_source_are_seen_at_the_same_places(work_folder: Path) ->
     clips = cached(work_folder)
     source = clips.encodes[0].source
     members = [i for i, e in enumerate(clips.encodes) if e.source == source and "90p" in e.rung]
-    view, *_ = clips.batch(members, seed=3, frames=2).views
+    view, *_ = clips.batch(members, seed=3, bursts=2).views
     first, *others = view.flatten(1)
     for other in others:
         assert torch.corrcoef(torch.stack([first, other]))[0, 1] > 0.9
@@ -79,6 +79,6 @@ def test_encodes_of_one_source_are_seen_at_the_same_places(work_folder: Path) ->
 
 def test_a_seed_repeats_and_another_seed_looks_elsewhere(work_folder: Path) -> None:
     clips = cached(work_folder)
-    one, same, other = (clips.batch([0, 5], seed=seed, frames=2).views[0] for seed in (7, 7, 8))
+    one, same, other = (clips.batch([0, 5], seed=seed, bursts=2).views[0] for seed in (7, 7, 8))
     assert (one == same).all()
     assert (one != other).any()

@@ -39,12 +39,9 @@ def built(recipe: Recipe) -> QualityModel:
 
 def views(recipe: Recipe, videos: int, frames: int = 3) -> list[Tensor]:
     chance = torch.Generator().manual_seed(5)
-    clips = [torch.rand(2, frames, 3, 140, 180, generator=chance) for _ in range(videos)]
+    clips = [torch.rand(2 * frames, 3, 140, 180, generator=chance) for _ in range(videos)]
     facts = [StreamFacts(*torch.rand(len(StreamFacts._fields)).tolist()) for _ in clips]
-    seen = [
-        Clip(255 * shown, 255 * following, fact)
-        for (shown, following), fact in zip(clips, facts, strict=True)
-    ]
+    seen = [Clip(255 * shown, 2, fact) for shown, fact in zip(clips, facts, strict=True)]
     return [torch.stack([view(clip, generator=None) for clip in seen]) for view in recipe.views]
 
 

@@ -10,10 +10,11 @@ from vqatool.clips import Clip
 from vqatool.methods import Method
 from vqatool.metrics import srcc
 from vqatool.models.quality import Quality
-from vqatool.recipes import LossWeights, coarse_to_fine_loss, recipe_for
+from vqatool.recipes import LossWeights, recipe_for
 from vqatool.stream import UNKNOWN
 from vqatool.views.motion import MOTION_FIGURES
 
+METHOD = Method.COARSE_TO_FINE
 SHAPE = {Method.COARSE_TO_FINE: {"size": "pico", "features": 32}}
 
 
@@ -73,7 +74,7 @@ def test_settings_of_the_loss_reach_its_terms() -> None:
 
     def terms(**settings: Any) -> dict[str, float]:
         weights = LossWeights(**settings)
-        found = coarse_to_fine_loss(weights, quality, label, group, frames)
+        found = recipe_for(METHOD, None, weights).loss(quality, label, group, frames)
         return {name: term.item() for name, term in found.items()}
 
     usual = terms()
@@ -95,8 +96,8 @@ def test_the_pixels_alone_are_held_to_the_same_terms() -> None:
     alone = Quality(score, torch.rand(4, 8), score[:, None].expand(4, 2))
     both = Quality(label, alone.features_BD, alone.frame_score_BT, by_pixels=alone)
     weights = LossWeights(pixels=0.25)
-    terms = coarse_to_fine_loss(weights, both, label, group, frames)
-    of_alone = coarse_to_fine_loss(weights, alone, label, group, frames)
+    loss = recipe_for(METHOD, None, weights).loss
+    terms, of_alone = loss(both, label, group, frames), loss(alone, label, group, frames)
     assert terms["pixels"].item() == pytest.approx(
         0.25 * sum(term.item() for term in of_alone.values())
     )

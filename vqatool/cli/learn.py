@@ -9,6 +9,8 @@ from vqatool.cli.options import (
     MODEL_NAME,
     device_option,
     device_or_usage,
+    require_shape,
+    shape_option,
     size_option,
     work_folder,
 )
@@ -40,11 +42,9 @@ class Margin(click.ParamType[float | str]):
               help="Published method to train.")  # fmt: skip
 @click.option("--init", default="default", show_default=True, metavar="default|scratch|FILE",
               help="Start from the packaged weights, from none, or from a file's.")  # fmt: skip
-@size_option(None, "Size of SwinV2; needs --init scratch.  [default: nano]")
-@click.option("--stem", type=click.Choice(["conv", "patch"]),
-              help="How pixels become tokens; needs --init scratch.  [default: conv]")  # fmt: skip
-@click.option("--window", type=click.IntRange(2, 64),
-              help="Side of SwinV2's windows; needs --init scratch.  [default: 8]")  # fmt: skip
+@size_option(None, "Size of a new model, such as pico, nano or tiny; needs --init scratch.  "
+             "[default: nano]")  # fmt: skip
+@shape_option
 @click.option("--stream-features/--no-stream-features", default=None,
               help="Whether it reads what a stream says of its coding; needs --init scratch.  "
                    "[default: it does]")  # fmt: skip
@@ -60,16 +60,19 @@ class Margin(click.ParamType[float | str]):
               help="Encodes of each source in a batch.")  # fmt: skip
 @click.option("--lr", type=click.FloatRange(0, min_open=True),
               help="Peak learning rate.  [default: 1e-4, from scratch 5e-4]")  # fmt: skip
-@click.option("--plcc-weight", type=click.FloatRange(0), default=0.3, show_default=True,
-              help="Weight of the linear correlation in a batch.")  # fmt: skip
-@click.option("--group-weight", type=click.FloatRange(0), default=0.1, show_default=True,
-              help="Weight of the group contrastive (coarse) loss.")  # fmt: skip
-@click.option("--rank-weight", type=click.FloatRange(0), default=1.0, show_default=True,
-              help="Weight of the rank (fine) loss.")  # fmt: skip
-@click.option("--frame-weight", type=click.FloatRange(0), default=0.3, show_default=True,
-              help="Weight of the labels of single frames.")  # fmt: skip
-@click.option("--pixels-weight", type=click.FloatRange(0), default=0.5, show_default=True,
-              help="Weight of all losses once more, the stream's facts hidden.")  # fmt: skip
+@click.option("--plcc-weight", type=click.FloatRange(0),
+              help="Weight of the linear correlation in a batch.  "
+                   "[default: the method's]")  # fmt: skip
+@click.option("--group-weight", type=click.FloatRange(0),
+              help="Weight of the group contrastive (coarse) loss.  "
+                   "[default: the method's]")  # fmt: skip
+@click.option("--rank-weight", type=click.FloatRange(0),
+              help="Weight of the rank (fine) loss.  [default: the method's]")  # fmt: skip
+@click.option("--frame-weight", type=click.FloatRange(0),
+              help="Weight of the labels of single frames.  [default: the method's]")  # fmt: skip
+@click.option("--pixels-weight", type=click.FloatRange(0),
+              help="Weight of all losses once more, the stream's facts hidden.  "
+                   "[default: the method's]")  # fmt: skip
 @click.option("--contrast", type=click.Choice(["ours", "tta", "supcon"]), default="ours",
               show_default=True, help="Form of the group contrastive loss.")  # fmt: skip
 @click.option("--temperature", type=click.FloatRange(0, min_open=True), default=0.1,
@@ -90,8 +93,7 @@ def train(
     method: str,
     init: str,
     size: str | None,
-    stem: str | None,
-    window: int | None,
+    shape: dict[str, Any],
     stream_features: bool | None,
     device: str,
     **settings: Any,
@@ -113,9 +115,8 @@ def train(
     from vqatool.terminal import say
     from vqatool.training.learner import TrainConfig
 
-    asked = {"size": size, "window": window, "has_stream": stream_features}
-    asked["has_conv_stem"] = stem == "conv" if stem else None
-    shape = _shape(asked, init)
+    shape = _shape(shape | {"size": size, "has_stream": stream_features}, init)
+    require_shape(method, shape)
     weights = LossWeights(**_loss_settings(settings))
     config = TrainConfig(method=method, shape=shape, weights=weights, **settings)
     target = out or folder / MODEL_NAME
@@ -145,7 +146,7 @@ def _shape(asked: dict[str, Any], init: str) -> dict[str, Any]:
     shape = {name: value for name, value in asked.items() if value is not None}
     if shape and init != "scratch":
         raise click.UsageError(
-            "--size, --stem, --window and --stream-features choose a new model: add --init scratch"
+            "--size, --shape and --stream-features choose a new model: add --init scratch"
         )
     return shape
 

@@ -1,7 +1,8 @@
 """What the commands share: options, exit codes, and how an outcome is told."""
 
+import json
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeVar
 
@@ -61,14 +62,52 @@ def model_option(command: C) -> C:
 
 
 def size_option(default: str | None, help: str) -> Callable[[C], C]:
-    """--size of SwinV2."""
+    """--size of the model; which there are is the method's."""
     return click.option(
-        "--size",
-        type=click.Choice(["nano", "tiny", "small", "base", "micro", "pico"]),
-        default=default,
-        show_default=default is not None,
-        help=help,
+        "--size", metavar="NAME", default=default, show_default=default is not None, help=help
     )
+
+
+def shape_option(command: C) -> C:
+    """--shape, as a dict."""
+    return click.option(
+        "--shape",
+        multiple=True,
+        type=ShapeType(),
+        callback=lambda ctx, param, pairs: dict(pairs),
+        help="What else makes a new model, such as window=4; the README has the names. May be "
+        "repeated.",
+    )(command)
+
+
+class ShapeType(click.ParamType[tuple[str, Any]]):
+    """NAME=VALUE, the value as JSON has it, or else a text."""
+
+    name = "NAME=VALUE"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, Any]:
+        if isinstance(value, tuple):
+            return value
+        name, equals, text = value.partition("=")
+        if not (name and equals):
+            self.fail(f"{value!r} is not NAME=VALUE, such as window=4", param, ctx)
+        try:
+            return name, json.loads(text)
+        except ValueError:
+            return name, text
+
+
+def require_shape(method: str, shape: Mapping[str, Any]) -> None:
+    """A usage error, with the reason, unless the method's model can be of that shape."""
+    from vqatool.methods import Method
+    from vqatool.recipes import recipe_for
+
+    try:
+        recipe_for(Method(method), shape)
+    except (TypeError, ValueError) as error:
+        raise click.UsageError(f"--method {method}: {error}") from error
 
 
 def device_option(command: C) -> C:

@@ -5,7 +5,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from vqatool.cli.options import device_option, device_or_usage, size_option
+from vqatool.cli.options import (
+    device_option,
+    device_or_usage,
+    require_shape,
+    shape_option,
+    size_option,
+)
+from vqatool.methods import Method
 
 if TYPE_CHECKING:  # for annotations alone
     from vqatool.pretraining.pictures import PictureSet
@@ -40,9 +47,11 @@ class DataType(click.ParamType[tuple[str, Path]]):
               help="Model file to write.")  # fmt: skip
 @click.option("--init", type=click.Path(exists=True, dir_okay=False, path_type=Path),
               help="Start from a file's weights.  [default: from scratch]")  # fmt: skip
-@size_option(None, "Size of SwinV2, from scratch.  [default: nano]")
-@click.option("--stem", type=click.Choice(["conv", "patch"]),
-              help="How pixels become tokens, from scratch.  [default: conv]")  # fmt: skip
+@click.option("--method", type=click.Choice([method.value for method in Method]),
+              default=Method.COARSE_TO_FINE.value, show_default=True,
+              help="Published method whose model is trained.")  # fmt: skip
+@size_option(None, "Size of a new model, from scratch.  [default: nano]")
+@shape_option
 @click.option("--steps", type=click.IntRange(1), default=3000, show_default=True,
               help="Batches to learn from.")  # fmt: skip
 @click.option("--batch", type=click.IntRange(2), default=32, show_default=True,
@@ -60,8 +69,9 @@ def pretrain(
     sets: tuple[tuple[str, Path], ...],
     out: Path,
     init: Path | None,
+    method: str,
     size: str | None,
-    stem: str | None,
+    shape: dict[str, Any],
     test_share: float,
     seed: int,
     device: str,
@@ -83,7 +93,9 @@ def pretrain(
     from vqatool.terminal import console, say
 
     start, where = (load_checkpoint(init) if init else None), device_or_usage(device)
-    config = PretrainConfig(shape=_shape(size, stem, init), seed=seed, **settings)
+    shape = _shape(shape | ({"size": size} if size else {}), init)
+    require_shape(method, shape)
+    config = PretrainConfig(method=method, shape=shape, seed=seed, **settings)
     with StepProgress(console(), "pre-training") as progress:
 
         def show(now: Progress) -> None:
@@ -99,12 +111,10 @@ def pretrain(
     say(f"{out}: SRCC on held-out pictures: {told}; next: vqatool train --init {out}")
 
 
-def _shape(size: str | None, stem: str | None, init: Path | None) -> dict[str, Any]:
-    shape: dict[str, Any] = {"size": size} if size else {}
-    shape |= {"has_conv_stem": stem == "conv"} if stem else {}
-    if shape and init:
-        raise click.UsageError("--size and --stem choose a new model: leave out --init")
-    return shape
+def _shape(asked: dict[str, Any], init: Path | None) -> dict[str, Any]:
+    if asked and init:
+        raise click.UsageError("--size and --shape choose a new model: leave out --init")
+    return asked
 
 
 def _read(

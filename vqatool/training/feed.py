@@ -31,13 +31,13 @@ class Feed:
         *,
         sources: int,
         rungs: int,
-        frames: int,
+        bursts: int,
         epochs: int,
         seed: int,
         process: int,
         processes: int,
     ) -> None:
-        self._clips, self._frames, self._seed = clips, frames, seed
+        self._clips, self._bursts, self._seed = clips, bursts, seed
         self._sources, self._rungs = sources, rungs
         self._process, self._processes = process, processes
         self._epochs = [self._epoch(epoch) for epoch in range(epochs)]
@@ -67,4 +67,4 @@ class Feed:
 
     def _made(self, place: Place) -> tuple[Place, Batch]:
         seed = hash((self._seed, place.epoch, place.number))
-        return place, self._clips.batch(place.indices, seed=seed, frames=self._frames)
+        return place, self._clips.batch(place.indices, seed=seed, bursts=self._bursts)

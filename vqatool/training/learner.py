@@ -34,7 +34,8 @@ _DOMAIN_CLIPS = 600  # of the training side tell what the model has learned from
 class TrainConfig(OptimiseConfig):
     """What a training is decided by; stored in the model file.
 
-    A batch holds `sources` x `rungs` encodes, `step_frames` of each one's `clip_frames` frames.
+    A batch holds `sources` x `rungs` encodes, `step_frames` of the `clip_frames` bursts of
+    each; how many frames a burst has is the method's.
     After `patience` validations without a better one it ends early.
     """
 
@@ -97,7 +98,7 @@ class Learner:
             clips,
             sources=config.sources,
             rungs=config.rungs,
-            frames=config.step_frames,
+            bursts=config.step_frames,
             epochs=config.epochs,
             seed=config.seed,
             process=accelerator.process_index,

@@ -27,7 +27,7 @@ def fragments(
     is_aligned: bool = False,
     generator: torch.Generator | None = None,
 ) -> Tensor:
-    """A mosaic of raw patches, one from each cell of a grid, for every frame.
+    """A mosaic of raw patches, one from each cell of a grid, for the first frame of every burst.
 
     Args:
         clip: its pixels are enlarged first if a side is below `grid * patch`.
@@ -40,7 +40,7 @@ def fragments(
         (T, C, grid * patch, grid * patch), dtype and device of the clip.
     """
     side = grid * patch
-    clip_TCHW = _at_least(clip.pixels_TCHW, side)
+    clip_TCHW = _at_least(clip.first_TCHW, side)
     frames, channels, height, width = clip_TCHW.shape
     places_TGG2 = _places(1 if is_aligned else frames, grid, generator).expand(frames, -1, -1, -1)
     rows_TGG = _starts(height, grid, patch, places_TGG2[..., 0], axis=0)

@@ -1,4 +1,4 @@
-"""How much moves from each chosen frame to the next one on the screen.
+"""How much moves from the first frame of each burst to the second.
 
 An eye forgives damage in what moves, and VMAF counts on it: of two contents coded alike, what moves
 more scores otherwise ("Toward A Practical Perceptual Video Quality Metric", Netflix 2016, has mean
@@ -25,15 +25,15 @@ _BUSY = 0.9  # share of the squares that move less than the busiest ones
 
 
 def motion_vector(clip: Clip, *, generator: torch.Generator | None = None) -> Tensor:
-    """(T, K) float32 of about unit spread for each frame; there is no chance in it.
+    """(T, K) float32 of about unit spread for each burst; there is no chance in it.
 
     log2 of the mean difference of luma between squares of 1, 4 and 16 samples a side, and of the
-    busier squares of 16; then the share of samples that stay equal, -1 to 1. All are 0 where the
-    next frames are not known, as of a picture.
+    busier squares of 16; then the share of samples that stay equal, -1 to 1. All are 0 where a
+    burst is one frame, as of a picture.
     """
-    if clip.following_TCHW is None:
-        return torch.zeros(len(clip.pixels_TCHW), MOTION_FIGURES)
-    pairs = zip(clip.pixels_TCHW, clip.following_TCHW, strict=True)
+    if clip.second_TCHW is None:
+        return torch.zeros(len(clip.first_TCHW), MOTION_FIGURES)
+    pairs = zip(clip.first_TCHW, clip.second_TCHW, strict=True)
     return torch.stack([_figures(_change(before, after)) for before, after in pairs])
 
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from tests.conftest import MakeVideo
-from vqatool.clips import Clip, Sight
+from vqatool.clips import Burst, Clip, Sight
 from vqatool.scoring.look import AT_ONCE, Look, ScoreOptions
 from vqatool.scoring.pool import Lookers
 
@@ -33,7 +33,7 @@ def mean_view(clip: Clip, *, generator: torch.Generator | None) -> Tensor:
     return means_T
 
 
-SIGHT = Sight((mean_view,), 2, None)
+SIGHT = Sight((mean_view,), 2, Burst(), None)
 
 
 def looks_at(
@@ -117,7 +117,7 @@ def meeting_view(clip: Clip, *, generator: torch.Generator | None, place: Path) 
 def test_as_many_videos_are_looked_at_at_once_as_there_are_jobs(
     videos: dict[str, Path], tmp_path: Path
 ) -> None:
-    sight = Sight((partial(meeting_view, place=tmp_path),), 2, None)
+    sight = Sight((partial(meeting_view, place=tmp_path),), 2, Burst(), None)
     with Lookers(sight, NATIVE, jobs=2, timeout_s=20) as lookers:
         rows = [list(looks)[-1].row for looks in lookers.looks([videos["gray"]] * 2)]
     assert [row.error for row in rows] == ["", ""]

@@ -8,7 +8,7 @@ from vqatool.views.motion import MOTION_FIGURES, motion_vector
 
 
 def figures(before: torch.Tensor, after: torch.Tensor) -> list[float]:
-    clip = Clip(before[None].to(torch.uint8), after[None].to(torch.uint8))
+    clip = Clip(torch.stack([before, after]).to(torch.uint8), 2)
     (told,) = motion_vector(clip).tolist()
     return [float(figure) for figure in told]
 
@@ -53,4 +53,4 @@ def test_without_next_frames_nothing_is_said() -> None:
 @pytest.mark.parametrize("size", [(1, 1), (15, 33)])
 def test_any_size_will_do(size: tuple[int, int]) -> None:
     frames = torch.randint(256, (2, 3, *size), dtype=torch.uint8)
-    assert motion_vector(Clip(frames, frames.flip(0))).isfinite().all()
+    assert motion_vector(Clip(torch.cat([frames, frames.flip(0)]), 2)).isfinite().all()

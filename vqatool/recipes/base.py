@@ -1,0 +1,133 @@
+"""What a recipe is, and the loss terms that the methods share."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any, NamedTuple, Protocol, Self
+
+import torch
+from torch import Tensor
+
+from vqatool.clips import Burst, View
+from vqatool.losses import (
+    ByLabel,
+    Contrast,
+    frame_quality_loss,
+    group_contrast_loss,
+    plcc_loss,
+    quality_loss,
+)
+from vqatool.models.quality import Quality, QualityModel
+from vqatool.views.stream import stream_vector
+
+
+class Vary(Protocol):
+    """Pixels of a view (T, C, h, w) -> others of the same quality, by chance."""
+
+    def __call__(self, pixels_TCHW: Tensor, *, generator: torch.Generator) -> Tensor: ...
+
+
+class Input(NamedTuple):
+    """One input of a model: how a clip becomes it, and what is done to it in training."""
+
+    view: View
+    vary: Vary | None = None
+
+
+class Loss(Protocol):
+    """(what the model says, labels 0 to 1, bitrate groups, labels of bursts) -> named terms.
+
+    Their sum is learnt. Bursts without a label have NaN.
+    """
+
+    def __call__(
+        self, quality: Quality, label_B: Tensor, group_B: Tensor, frame_label_BT: Tensor
+    ) -> dict[str, Tensor]: ...
+
+
+RankTerm = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""(scores, labels, bitrate groups) -> how far scores are from the order of the labels."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LossWeights:
+    """Weights of the loss terms beside the smooth L1 term, which has weight 1, and their settings.
+
+    None leaves a weight to the method. `pixels` is that of all terms once more, for what the model
+    says by the pixels alone. `temperature` and `contrast` are of the group contrast, `margin` of
+    the rank term inside groups.
+    """
+
+    plcc: float | None = None
+    group: float | None = None
+    rank: float | None = None
+    frame: float | None = None
+    pixels: float | None = None
+    temperature: float = 0.1
+    contrast: Contrast = "ours"
+    margin: float | ByLabel = 0.0
+
+    def over(self, usual: Mapping[str, float]) -> Self:
+        """The same with the method's `usual` weights, by name, where there is none; else 0."""
+        unknown = [each.name for each in fields(self) if getattr(self, each.name) is None]
+        found: dict[str, Any] = {name: usual.get(name, 0.0) for name in unknown}
+        return replace(self, **found)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """One published method as data.
+
+    `inputs` make a clip of bursts like `burst` into the inputs of `build()`'s model, in the order
+    `forward` takes them; `shape` is what has to be stored beside the weights to build the model
+    again.
+    """
+
+    inputs: tuple[Input, ...]
+    burst: Burst
+    build: Callable[[], QualityModel]
+    loss: Loss
+    shape: Mapping[str, Any]
+    preprocessing: str  # of a clip, for people
+
+    @property
+    def views(self) -> tuple[View, ...]:
+        """What the model sees."""
+        return tuple(each.view for each in self.inputs)
+
+    @property
+    def reads_stream(self) -> bool:
+        """Whether the stream's headers have to be read, which takes ffmpeg."""
+        return stream_vector in self.views
+
+
+def weighted_terms(
+    weights: LossWeights,
+    rank: RankTerm,
+    quality: Quality,
+    label_B: Tensor,
+    group_B: Tensor,
+    frame_label_BT: Tensor,
+) -> dict[str, Tensor]:
+    """Every term by its weight: quality (smooth L1), plcc, group, rank, frame.
+
+    `pixels` is their sum once more, of what the model says by the pixels alone.
+    """
+    group = group_contrast_loss(
+        quality.features_BD,
+        group_B,
+        temperature=weights.temperature,
+        contrast=weights.contrast,
+    )
+    values = {
+        "plcc": plcc_loss(quality.score_B, label_B),
+        "group": group,
+        "rank": rank(quality.score_B, label_B, group_B),
+        "frame": frame_quality_loss(quality.frame_score_BT, frame_label_BT),
+    }
+    terms = {"quality": quality_loss(quality.score_B, label_B)}
+    terms |= {name: getattr(weights, name) * value for name, value in values.items()}
+    if quality.by_pixels is not None:
+        said = quality.by_pixels
+        alone = weighted_terms(weights, rank, said, label_B, group_B, frame_label_BT)
+        terms["pixels"] = (weights.pixels or 0.0) * torch.stack(list(alone.values())).sum()
+    return terms
