@@ -11,6 +11,7 @@ features; and what the stream says of its own coding, as one more token of the t
 Shapes: B videos, T frames, C channels, H height, W width, D features.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, cast
 
@@ -69,6 +70,7 @@ class CoarseToFine(QualityModel):
     def __init__(self, config: CoarseToFineConfig, motion: int, stream: StreamLayout) -> None:
         super().__init__()
         width = config.features
+        self.feature_width = 2 * width
         self._layout = stream
         self._pixels = PixelInput(has_local_luma=config.has_local_luma)
         self._frames = SwinPyramid(
@@ -107,6 +109,10 @@ class CoarseToFine(QualityModel):
         # every video teaches both ways of looking at it, for little: the frames are the dear part
         unknown = self._told(view_BTCHW, fused_ND, torch.zeros_like(stream_BF))
         return quality._replace(by_pixels=unknown)
+
+    def last_layers(self) -> Sequence[nn.Module]:
+        """The temporal transformer and the head."""
+        return [self._temporal, self._head]
 
     def _told(self, view_BTCHW: Tensor, fused_ND: Tensor, stream_BF: Tensor | None) -> Quality:
         """What frames and stream facts say together; facts of 0 are unknown ones."""

@@ -4,6 +4,7 @@ Shapes: B videos, T frames, C channels, H height, W width, D features.
 """
 
 from abc import abstractmethod
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -17,21 +18,36 @@ class Quality(NamedTuple):
     `score_B` is on the label's scale divided by 100, so about 0 (worst) to 1 (best), not clipped.
     `features_BD` is the representation the score was read from, for contrast and distillation.
     `frame_score_BT` is the same of every frame, for a timeline and for labels of single frames.
-    `by_pixels` is, in training, what the model says when all but the pixels is hidden from it.
+    `by_pixels` is, in training, what the model says when all but the pixels is hidden from it;
+    `taught_by` what its teacher says, with features as wide as these.
     """
 
     score_B: Tensor
     features_BD: Tensor
     frame_score_BT: Tensor
     by_pixels: "Quality | None" = None
+    taught_by: "Quality | None" = None
 
 
 class QualityModel(nn.Module):
-    """Base of the models: one or several views in, one Quality out."""
+    """Base of the models: one or several views in, one Quality out.
+
+    `feature_width` is D of its features.
+    """
+
+    feature_width: int
 
     @abstractmethod
     def forward(self, *views: Tensor) -> Quality:
         """Views of B videos -> their Quality; pixels are RGB, float in [0, 1]."""
+
+    def last_layers(self) -> Sequence[nn.Module]:
+        """What goes on learning in a teacher, whose rest is frozen: its last part, if not said."""
+        return [part for part in self.children() if any(True for _ in part.parameters())][-1:]
+
+    def alone(self) -> "QualityModel":
+        """The model that is averaged, judged and stored: this one, without what helps it learn."""
+        return self
 
 
 class PixelInput(nn.Module):
