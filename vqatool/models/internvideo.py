@@ -1,0 +1,193 @@
+"""InternVideo2's video transformer with one score: teacher and student of arXiv 2502.19026.
+
+"InternVQA: Advancing Compressed Video Quality Assessment with Distilling Large Foundation Model",
+whose net is that of "InternVideo2" (arXiv 2403.15377). As published: tokens of 14 x 14 px of one
+frame, attention over all of them, positions that start as sines and cosines and are learned,
+attentive pooling to 768 features, a linear layer to the score that starts near zero. Ours: a score
+of each frame, read by the same pooling from that frame's tokens alone (and the class token, so that
+a picture has one score); sizes below the published ones; and, each with a switch, the convolutional
+stem and the locally normalised luma channel, for nets that start from scratch.
+
+Shapes: B videos, T frames, C channels, H height, W width, N tokens, D features.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from vqatool.models.attention import AttentivePool, Block, regridded, sincos_positions
+from vqatool.models.quality import PixelInput, Quality, QualityModel
+
+TOKEN_PX = 14
+_HEAD_START = 1e-3
+_BLOCK_START = 1e-5
+_MIDDLING = 0.6  # of labels
+
+
+@dataclass(frozen=True, kw_only=True)
+class InternVideoSize:
+    """Width of tokens, blocks, attention heads, hidden width; heads and features of the pooling."""
+
+    width: int
+    depth: int
+    heads: int
+    hidden: int
+    pool_heads: int = 16
+    features: int = 768
+
+
+INTERNVIDEO_SIZES = {
+    "1b": InternVideoSize(width=1408, depth=40, heads=16, hidden=6144),
+    "large": InternVideoSize(width=1024, depth=24, heads=16, hidden=4096),
+    "base": InternVideoSize(width=768, depth=12, heads=12, hidden=3072),
+    "small": InternVideoSize(width=384, depth=12, heads=6, hidden=1536),
+    "nano": InternVideoSize(width=192, depth=10, heads=6, hidden=768, pool_heads=6),
+    "pico": InternVideoSize(width=64, depth=3, heads=2, hidden=256, pool_heads=2, features=64),
+}
+"""Sizes by name: 1b to small as published, nano ours, pico to try things out."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class InternVideoConfig:
+    """Everything that makes the model's shape, and what it looks at; stored in its file.
+
+    Its pixels are a mosaic of `grid` x `grid` patches of `patch` px, together a multiple of 14.
+    Positions are learned for `frames` of that side, and stretched to what comes. `drop_path` is the
+    chance of the last block's branches to be left out (the first has none), `dropout` that of each
+    feature the score is read from.
+    """
+
+    size: str = "nano"
+    grid: int = 4
+    patch: int = 42
+    frames: int = 8
+    has_conv_stem: bool = True
+    has_local_luma: bool = True
+    drop_path: float = 0.1
+    dropout: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.size not in INTERNVIDEO_SIZES:
+            raise ValueError(f"size {self.size!r} is none of {', '.join(INTERNVIDEO_SIZES)}")
+        if self.side % TOKEN_PX:
+            raise ValueError(f"{self.grid} patches of {self.patch} px do not divide by {TOKEN_PX}")
+
+    @property
+    def side(self) -> int:
+        """Side of the view, px."""
+        return self.grid * self.patch
+
+
+def published(size: str) -> InternVideoConfig:
+    """A size as its paper has it, for 8 frames of 224 px: the one that published weights fit."""
+    return InternVideoConfig(
+        size=size,
+        grid=1,
+        patch=224,
+        has_conv_stem=False,
+        has_local_luma=False,
+    )
+
+
+class InternVideo(QualityModel):
+    """One view of pixels (B, T, 3, H, W), sides multiples of 14 -> Quality.
+
+    Its features are the pooled ones, before the head's norm. `grid` is what positions are learned
+    for: frames, rows and columns of tokens.
+    """
+
+    def __init__(self, config: InternVideoConfig) -> None:
+        super().__init__()
+        size, side = INTERNVIDEO_SIZES[config.size], config.side // TOKEN_PX
+        self.feature_width = size.features
+        self.grid = (config.frames, side, side)
+        self._pixels = PixelInput(has_local_luma=config.has_local_luma)
+        self.patch_embed = _patches(self._pixels.channels, size.width, config.has_conv_stem)
+        self.cls_token = nn.Parameter(torch.empty(1, 1, size.width))
+        self.pos_embed = nn.Parameter(torch.zeros(1, 1 + config.frames * side**2, size.width))
+        last = max(1, size.depth - 1)
+        self.blocks = nn.Sequential(
+            *(
+                Block(
+                    size.width,
+                    size.heads,
+                    size.hidden,
+                    layer_scale=_BLOCK_START,
+                    drop_path=config.drop_path * index / last,
+                )
+                for index in range(size.depth)
+            )
+        )
+        self.clip_projector = AttentivePool(size.width, size.features, size.pool_heads)
+        self.fc_norm = nn.LayerNorm(size.features)
+        self._dropout = nn.Dropout(config.dropout)
+        self.head = nn.Linear(size.features, 1)
+        self._start()
+
+    def forward(self, *views: Tensor) -> Quality:
+        """Pixels, float in [0, 1]."""
+        (view_BTCHW,) = views
+        tokens_BND = self.blocks(self._tokens(view_BTCHW))
+        features_BD = self.clip_projector(tokens_BND).float()
+        frames_MND = _by_frame(tokens_BND, view_BTCHW.shape[1])
+        frames_BT = self._score(self.clip_projector(frames_MND)).view(view_BTCHW.shape[:2])
+        return Quality(
+            score_B=self._score(features_BD), features_BD=features_BD, frame_score_BT=frames_BT
+        )
+
+    def last_layers(self) -> Sequence[nn.Module]:
+        """The last block, the pooling, its norm and the head, as in arXiv 2502.19026."""
+        return [self.blocks[-1], self.clip_projector, self.fc_norm, self.head]
+
+    def _tokens(self, view_BTCHW: Tensor) -> Tensor:
+        """(B, 1 + T * rows * columns, D): the class token, then frame by frame."""
+        videos, frames, _, height, width = view_BTCHW.shape
+        if height % TOKEN_PX or width % TOKEN_PX:
+            raise ValueError(f"a view of {width}x{height} px does not divide by {TOKEN_PX}")
+        maps_MDHW = self.patch_embed(self._pixels(view_BTCHW.flatten(0, 1)))
+        tokens_BND = maps_MDHW.flatten(2).transpose(1, 2).reshape(videos, -1, maps_MDHW.shape[1])
+        whole_BND = torch.cat([self.cls_token.expand(videos, -1, -1), tokens_BND], dim=1)
+        wanted = (frames, height // TOKEN_PX, width // TOKEN_PX)
+        grid_ND = regridded(self.pos_embed[0, 1:], self.grid, wanted)
+        return whole_BND + torch.cat([self.pos_embed[0, :1], grid_ND])
+
+    def _score(self, features_ND: Tensor) -> Tensor:
+        normed_ND = self._dropout(self.fc_norm(features_ND.float()))
+        # a linear layer, written so that autocast leaves it in float32: half precision would round
+        # scores to steps of half a label point
+        score_N: Tensor = (normed_ND * self.head.weight).sum(-1) + self.head.bias
+        return score_N
+
+    @torch.no_grad()
+    def _start(self) -> None:
+        for part in self.modules():
+            if isinstance(part, nn.Linear):
+                nn.init.trunc_normal_(part.weight, std=0.02)
+                if part.bias is not None:
+                    nn.init.zeros_(part.bias)
+        nn.init.trunc_normal_(self.cls_token, std=0.02)
+        self.pos_embed[0, 1:] = sincos_positions(self.grid, self.pos_embed.shape[2])
+        self.head.weight.mul_(_HEAD_START)
+        nn.init.constant_(self.head.bias, _MIDDLING)
+
+
+def _patches(in_channels: int, width: int, has_conv_stem: bool) -> nn.Module:
+    """Pictures -> maps of 1/14 of their side: one layer, or three of which two overlap."""
+    if not has_conv_stem:
+        return nn.Conv2d(in_channels, width, TOKEN_PX, TOKEN_PX)
+    return nn.Sequential(
+        nn.Conv2d(in_channels, 16, 3, padding=1),
+        nn.GELU(),
+        nn.Conv2d(16, 32, 3, stride=2, padding=1),
+        nn.GELU(),
+        nn.Conv2d(32, width, TOKEN_PX // 2, TOKEN_PX // 2),
+    )
+
+
+def _by_frame(tokens_BND: Tensor, frames: int) -> Tensor:
+    """(B * T, 1 + rows * columns, D): each frame's own tokens behind the class token."""
+    own_MND = tokens_BND[:, 1:].reshape(len(tokens_BND) * frames, -1, tokens_BND.shape[2])
+    class_M1D = tokens_BND[:, :1].repeat_interleave(frames, dim=0)
+    return torch.cat([class_M1D, own_MND], dim=1)
