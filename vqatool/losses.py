@@ -7,6 +7,8 @@ Assessment" (ICCV 2023, arXiv 2307.14735), with the logarithm inside the mean; t
 hinge of FAST-VQA (arXiv 2207.02595) kept to pairs of one group. One sentence of the paper as
 printed would pull groups together instead of apart: its stated aim is followed.
 
+Distillation, arXiv 2502.19026: a student's features follow its teacher's, both learn the labels.
+
 Shapes: B videos, T frames, D features. Scores and labels are on the label's scale divided by 100.
 """
 
@@ -120,6 +122,26 @@ def rank_loss(
         gap_BB.clamp_max(_MOST_MARGIN) if margin == "label" else torch.full_like(gap_BB, margin)
     )
     return F.relu(wanted_BB - lead_BB)[is_pair_BB].mean()
+
+
+def squared_loss(score_B: Tensor, label_B: Tensor) -> Tensor:
+    """Mean squared distance of scores and labels, of a student or of its teacher."""
+    # half precision has too few steps between labels
+    return F.mse_loss(score_B.float(), label_B.float())
+
+
+def taught_feature_loss(
+    features_BD: Tensor, taught_BD: Tensor, *, beta: float = 2.0, is_detached: bool = False
+) -> Tensor:
+    """Mean smooth L1 distance of a student's features and its teacher's, the latter normalised.
+
+    The teacher's are brought to mean 0 and deviation 1 in each video (a layer norm without
+    weights), so that their size says nothing. `is_detached` keeps the teacher from going to meet
+    the student; as published, as far as is known, it does.
+    """
+    taught_BD = taught_BD.detach() if is_detached else taught_BD
+    target_BD = F.layer_norm(taught_BD.float(), taught_BD.shape[-1:])
+    return F.smooth_l1_loss(features_BD.float(), target_BD, beta=beta)
 
 
 def _mean_of(values_BB: Tensor, is_in_BB: Tensor) -> Tensor:

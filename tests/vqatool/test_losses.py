@@ -11,6 +11,8 @@ from vqatool.losses import (
     plcc_loss,
     quality_loss,
     rank_loss,
+    squared_loss,
+    taught_feature_loss,
 )
 
 CONTRASTS: tuple[Contrast, ...] = get_args(Contrast)
@@ -202,3 +204,47 @@ def test_frames_none_of_which_has_a_label_cost_nothing_and_have_a_gradient() -> 
     assert loss.item() == 0
     assert score.grad is not None
     assert not score.grad.any()
+
+
+def test_squared_loss_is_the_worked_value_in_full_precision() -> None:
+    score, label = torch.tensor([0.5, 0.9]), torch.tensor([0.4, 0.6])
+    assert squared_loss(score, label).item() == pytest.approx((0.01 + 0.09) / 2)
+    assert squared_loss(score.bfloat16(), label).dtype == torch.float32
+
+
+@pytest.mark.parametrize(("distance", "wanted"), [(0.0, 0.0), (1.0, 0.25), (4.0, 3.0)])
+def test_taught_feature_loss_is_quadratic_below_two_and_linear_above(
+    distance: float, wanted: float
+) -> None:
+    target = torch.tensor([[1.0, -1.0, 1.0, -1.0]])  # normalised already
+    found = taught_feature_loss(target + distance, target)
+    assert found.item() == pytest.approx(wanted, abs=1e-4)
+
+
+def test_taught_feature_loss_forgets_size_and_offset_of_the_teacher_video_by_video() -> None:
+    torch.manual_seed(0)
+    features, taught = torch.randn(3, 16), torch.randn(3, 16)
+    scale = torch.tensor([[1.0], [7.0], [30.0]])
+    plain = taught_feature_loss(features, taught).item()
+    assert taught_feature_loss(features, scale * taught + 5).item() == pytest.approx(
+        plain, rel=1e-3
+    )
+    assert taught_feature_loss(2 * features, taught).item() != pytest.approx(plain, rel=0.1)
+
+
+@pytest.mark.parametrize("is_detached", [False, True])
+def test_a_teacher_goes_to_meet_its_student_unless_detached(is_detached: bool) -> None:
+    torch.manual_seed(0)
+    features, taught = (torch.randn(2, 8, requires_grad=True) for _ in range(2))
+    taught_feature_loss(features, taught, is_detached=is_detached).backward()
+    assert features.grad is not None
+    assert features.grad.any()
+    assert (taught.grad is None) == is_detached
+
+
+def test_taught_feature_loss_is_computed_in_full_precision() -> None:
+    torch.manual_seed(0)
+    features, taught = torch.randn(2, 8).bfloat16(), torch.randn(2, 8).bfloat16()
+    found = taught_feature_loss(features, taught)
+    assert found.dtype == torch.float32
+    assert found.item() == taught_feature_loss(features.float(), taught.float()).item()
