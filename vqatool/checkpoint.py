@@ -79,11 +79,20 @@ class Checkpoint:
             CheckpointError: the weights do not fit the shape the card gives.
         """
         model = self.recipe.build()
-        try:
-            model.load_state_dict({key: value.float() for key, value in self.weights.items()})
-        except RuntimeError as error:
-            raise CheckpointError(f"the weights do not fit their card: {error}") from error
+        load_weights(model, self.weights)
         return model.eval()
+
+
+def load_weights(model: QualityModel, weights: Mapping[str, Tensor]) -> None:
+    """Put weights of a model file into a model.
+
+    Raises:
+        CheckpointError: they do not fit its shape.
+    """
+    try:
+        model.take({key: value.float() for key, value in weights.items()})
+    except RuntimeError as error:
+        raise CheckpointError(f"the weights do not fit the model's shape: {error}") from error
 
 
 def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:

@@ -41,6 +41,11 @@ class Clip(NamedTuple):
         """The first frame of each burst."""
         return self.pixels_TCHW[:: self.burst]
 
+    def cut_to(self, frames: int) -> "Clip":
+        """The same with bursts of their first `frames` frames."""
+        bursts = self.pixels_TCHW.reshape(-1, self.burst, *self.pixels_TCHW.shape[1:])
+        return self._replace(pixels_TCHW=bursts[:, :frames].flatten(0, 1), burst=frames)
+
     @property
     def second_TCHW(self) -> Tensor | None:
         """The second frame of each burst; None where a burst is one frame."""

@@ -56,7 +56,8 @@ class CachedViews:
         ffmpeg: Ffmpeg | None,
     ) -> None:
         self.encodes = list(encodes)
-        self._inputs, self._burst = recipe.inputs, recipe.burst
+        self._inputs, self._burst = (*recipe.inputs, *recipe.teacher_inputs), recipe.burst
+        self._judged = len(recipe.inputs)
         self._bursts, self._folder = bursts, folder
         self._ffmpeg = ffmpeg
         groups = learning_groups(encodes)
@@ -91,7 +92,8 @@ class CachedViews:
 
     def seen(self, index: int) -> list[Tensor]:
         """The views of one encode without chance, all its bursts."""
-        return [torch.from_numpy(array[_WITHOUT_CHANCE]) for array in self._arrays(index)]
+        arrays = self._arrays(index)[: self._judged]
+        return [torch.from_numpy(array[_WITHOUT_CHANCE]) for array in arrays]
 
     def batch(self, indices: Sequence[int], *, seed: int, bursts: int) -> Batch:
         """Views, labels and groups of the encodes at `indices`.
@@ -181,7 +183,9 @@ class CachedViews:
 def _described(view: View) -> str:
     """The same text for the same view in every process."""
     if isinstance(view, functools.partial):
-        return f"{view.func.__name__} {sorted(view.keywords.items())}"
+        inner = view.keywords.items()
+        said = sorted((key, _described(value) if callable(value) else value) for key, value in inner)
+        return f"{view.func.__name__} {said}"
     return getattr(view, "__name__", repr(view))
 
 

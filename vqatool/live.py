@@ -26,6 +26,7 @@ if TYPE_CHECKING:  # torch takes seconds to load, and stages 1 and 2 need none
     from vqatool.scoring.run import Audit
     from vqatool.scoring.write import Report
     from vqatool.training.learner import Progress, TrainConfig
+    from vqatool.training.start import Start
 
 
 def run_ladder(
@@ -89,7 +90,7 @@ def _labelled(
 
 
 def run_training(
-    folder: Path, out: Path, config: "TrainConfig", init: "Checkpoint | None", device: str
+    folder: Path, out: Path, config: "TrainConfig", start: "Start", device: str
 ) -> "Checkpoint":
     """Stage 4; the model in `out`."""
     from vqatool.train import train
@@ -103,7 +104,7 @@ def run_training(
             folder,
             out,
             config,
-            init=init,
+            start=start,
             device=device,
             on_progress=show,
             on_decoded=lambda done, total: progress.show("decoding", done, total),

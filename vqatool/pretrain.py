@@ -19,15 +19,15 @@ from vqatool.checkpoint import Card, Checkpoint
 from vqatool.clips import Clip, see
 from vqatool.errors import TrainingDataError
 from vqatool.losses import plcc_loss, quality_loss, rank_loss
-from vqatool.methods import Method
 from vqatool.metrics import Agreement, agreement
 from vqatool.models.quality import Quality, QualityModel
 from vqatool.predict import scores_and_features
 from vqatool.pretraining.iqa import TEST
 from vqatool.pretraining.picture_batches import PictureBatch, PictureBatches
 from vqatool.pretraining.pictures import PictureSet
-from vqatool.recipes import Recipe, recipe_for
+from vqatool.recipes import Recipe
 from vqatool.training.optimise import OptimiseConfig, Trainee, accelerator_on, as_stored
+from vqatool.training.start import Start
 
 TILE_PX = 128
 """Side of the pictures a self-made set is cut into: one view of a model shaped as usual."""
@@ -112,9 +112,10 @@ class _Pretraining:
         torch.manual_seed(config.seed)
         self._sets, self._config = sets, config
         self._accelerator = accelerator_on(device)
-        self._recipe: Recipe = recipe_for(Method(config.method), config.shape_after(init))
+        start = Start(init=init)
+        self._recipe = start.recipe(config)
         self._trainee = Trainee(
-            init.model() if init else self._recipe.build(),
+            start.model(config),
             config,
             self._accelerator,
             steps=config.steps,

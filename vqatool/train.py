@@ -16,12 +16,13 @@ from vqatool.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from vqatool.dataset import CachedViews
 from vqatool.errors import CheckpointError, TrainingDataError
 from vqatool.groups import TRAIN, VAL, LabelledEncode, read_labelled, split_by_source
-from vqatool.methods import Method
-from vqatool.recipes import Recipe, recipe_for
+from vqatool.recipes import Recipe
 from vqatool.training.learner import Learner, OnProgress, TrainConfig
 from vqatool.training.optimise import accelerator_on
+from vqatool.training.start import Start
 
 VIEWS_FOLDER = ".views"
+FROM_SCRATCH = Start()
 
 _MOST_NAMED = 5
 
@@ -33,7 +34,7 @@ def train(
     out: Path,
     config: TrainConfig,
     *,
-    init: Checkpoint | None = None,
+    start: Start = FROM_SCRATCH,
     device: str = "auto",
     on_progress: OnProgress = lambda progress: None,
     on_decoded: OnDecoded = lambda done, total: None,
@@ -49,23 +50,24 @@ def train(
         folder: work folder with `encodes.csv` and `labels.csv`.
         out: model file to write; `out` + `.training` holds the state meanwhile.
         config: settings.
-        init: weights to start from; None starts from scratch.
+        start: weights to start from, and a teacher.
         device: `auto` or a torch device.
         on_progress: told after every step, by the first process.
         on_decoded: told (done, total) while frames are decoded, which happens once.
 
     Raises:
         TrainingDataError: no labels, encodes that are gone, or too few sources to hold any out.
-        CheckpointError: `init` is of another method.
+        CheckpointError: the weights to start from are of another method or shape.
+        ValueError: the method has no such shape or part to tune, or cannot learn from the teacher.
     """
-    _require_fit(config, init)
+    _require_fit(config, start.init)
     out.parent.mkdir(parents=True, exist_ok=True)
     accelerator = accelerator_on(device)
-    prepared = _prepare(folder, out, config, init, accelerator, on_decoded)
+    prepared = _prepare(folder, out, config, start, accelerator, on_decoded)
     if isinstance(prepared, Checkpoint):
         return prepared
     clips, fingerprint = prepared
-    learner = Learner(config, *clips, init, accelerator, out, fingerprint)
+    learner = Learner(config, *clips, start, accelerator, out, fingerprint)
     learner.learn(on_progress if accelerator.is_main_process else lambda progress: None)
     checkpoint = learner.checkpoint(_label_name(folder))
     if accelerator.is_main_process:
@@ -79,7 +81,7 @@ def _prepare(
     folder: Path,
     out: Path,
     config: TrainConfig,
-    init: Checkpoint | None,
+    start: Start,
     accelerator: Accelerator,
     on_decoded: OnDecoded,
 ) -> Checkpoint | tuple[tuple[CachedViews, CachedViews], str]:
@@ -95,16 +97,16 @@ def _prepare(
         split = split_by_source(
             folder, [e.source for e in encodes], val_share=config.val_share, seed=config.seed
         )
-        fingerprint = _fingerprint(config, encodes, split, init)
+        fingerprint = _fingerprint(config, encodes, split, start)
         finished = _finished(out, fingerprint)
         if finished:
             return finished
-        recipe = recipe_for(Method(config.method), init.card.shape if init else config.shape)
+        sides = {TRAIN: start.recipe(config), VAL: start.own_recipe(config)}
         train_clips, val_clips = (
             views_of(
                 folder, [e for e in encodes if split[e.source] == side], recipe, config.clip_frames
             )
-            for side in (TRAIN, VAL)
+            for side, recipe in sides.items()
         )
         _decode((train_clips, val_clips), on_decoded)
     return (train_clips, val_clips), fingerprint
@@ -158,11 +160,11 @@ def _fingerprint(
     config: TrainConfig,
     encodes: Sequence[LabelledEncode],
     split: dict[str, str],
-    init: Checkpoint | None,
+    start: Start,
 ) -> str:
     facts = {
         "config": asdict(config),
-        "init": init.name if init else "scratch",
+        "start": start.name,
         "split": split,
         "encodes": [(e.path.name, e.source, e.path.stat().st_size, e.vmaf) for e in encodes],
     }

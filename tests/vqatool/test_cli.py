@@ -206,7 +206,8 @@ def test_options_are_a_promise() -> None:
             "--max-hours", "--lr", "--test-share", "--seed", "--device",
         },
         "train": {
-            "--out", "--method", "--init", "--size", "--shape", "--stream-features",
+            "--out", "--method", "--init", "--teacher", "--tune", "--size", "--shape",
+            "--stream-features", "--clip-frames", "--step-frames",
             "--epochs", "--max-hours",
             "--patience", "--sources", "--rungs", "--lr", "--plcc-weight", "--group-weight",
             "--rank-weight", "--frame-weight", "--pixels-weight", "--contrast", "--temperature",

@@ -24,6 +24,7 @@ from vqatool.recipes import LossWeights, recipe_for
 from vqatool.train import train
 from vqatool.training import learner
 from vqatool.training.curves import WAIT
+from vqatool.training.start import Start
 from vqatool.training.learner import Learner, Progress, TrainConfig
 from vqatool.training.optimise import accelerator_on
 
@@ -244,7 +245,7 @@ def test_a_finished_training_is_not_done_again(work_folder: Path) -> None:
 def test_training_goes_on_from_given_weights(work_folder: Path, small_model: Path) -> None:
     init = load_checkpoint(small_model)
     config = replace(CONFIG, shape={}, epochs=1, lr=1e-12)
-    tuned = train(work_folder, work_folder / "m.safetensors", config, init=init, device="cpu")
+    tuned = train(work_folder, work_folder / "m.safetensors", config, start=Start(init=init), device="cpu")
     for name, value in init.weights.items():
         assert torch.allclose(tuned.weights[name].float(), value.float(), atol=1e-3)
 
@@ -253,7 +254,7 @@ def test_weights_of_another_method_are_refused(work_folder: Path, small_model: P
     init = load_checkpoint(small_model)
     foreign = replace(init, card=replace(init.card, method="other"))
     with pytest.raises(CheckpointError, match="other"):
-        train(work_folder, work_folder / "m.safetensors", CONFIG, init=foreign, device="cpu")
+        train(work_folder, work_folder / "m.safetensors", CONFIG, start=Start(init=foreign), device="cpu")
 
 
 def test_a_labelled_encode_that_is_gone_is_told_by_name_and_how_to_mend_it(

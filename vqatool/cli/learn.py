@@ -17,7 +17,7 @@ from vqatool.cli.options import (
 from vqatool.methods import Method
 
 if TYPE_CHECKING:  # for annotations alone
-    from vqatool.checkpoint import Checkpoint
+    from vqatool.training.start import Start
 
 
 class Margin(click.ParamType[float | str]):
@@ -42,12 +42,21 @@ class Margin(click.ParamType[float | str]):
               help="Published method to train.")  # fmt: skip
 @click.option("--init", default="default", show_default=True, metavar="default|scratch|FILE",
               help="Start from the packaged weights, from none, or from a file's.")  # fmt: skip
+@click.option("--teacher", type=click.Path(exists=True, dir_okay=False, path_type=Path),
+              help="Model file to learn from beside the labels, of any method.")  # fmt: skip
+@click.option("--tune", type=click.Choice(["all", "head", "prompts"]), default="all",
+              show_default=True,
+              help="What learns; prompts are q-mamba's, with --shape prompts=4.")  # fmt: skip
 @size_option(None, "Size of a new model, such as pico, nano or tiny; needs --init scratch.  "
              "[default: nano]")  # fmt: skip
 @shape_option
 @click.option("--stream-features/--no-stream-features", default=None,
               help="Whether it reads what a stream says of its coding; needs --init scratch.  "
                    "[default: it does]")  # fmt: skip
+@click.option("--clip-frames", type=click.IntRange(1), default=8, show_default=True,
+              help="Places in a clip that are looked at.")  # fmt: skip
+@click.option("--step-frames", type=click.IntRange(1), default=2, show_default=True,
+              help="How many of them a step sees.")  # fmt: skip
 @click.option("--epochs", type=click.IntRange(1), default=30, show_default=True,
               help="Times every encode is seen.")  # fmt: skip
 @click.option("--max-hours", type=click.FloatRange(0, min_open=True),
@@ -92,6 +101,7 @@ def train(
     out: Path | None,
     method: str,
     init: str,
+    teacher: Path | None,
     size: str | None,
     shape: dict[str, Any],
     stream_features: bool | None,
@@ -115,14 +125,14 @@ def train(
     from vqatool.terminal import say
     from vqatool.training.learner import TrainConfig
 
-    shape = _shape(shape | {"size": size, "has_stream": stream_features}, init)
-    require_shape(method, shape)
+    new = _new_shape({"size": size, "has_stream": stream_features}, init)
+    start = _start(init, teacher)
+    shape = new | shape
+    require_shape(method, {**(start.init.card.shape if start.init else {}), **shape})
     weights = LossWeights(**_loss_settings(settings))
     config = TrainConfig(method=method, shape=shape, weights=weights, **settings)
     target = out or folder / MODEL_NAME
-    checkpoint = run_training(
-        folder, target, config, _checkpoint_named(init), device_or_usage(device)
-    )
+    checkpoint = run_training(folder, target, config, start, device_or_usage(device))
     found = checkpoint.card.validation
     if PartialState().is_main_process:
         say(
@@ -141,19 +151,20 @@ def _loss_settings(settings: dict[str, Any]) -> dict[str, Any]:
     return weights | {name: settings.pop(name) for name in ("contrast", "temperature", "margin")}
 
 
-def _shape(asked: dict[str, Any], init: str) -> dict[str, Any]:
-    """What was asked for of the model's shape; None asks for nothing."""
+def _new_shape(asked: dict[str, Any], init: str) -> dict[str, Any]:
+    """What was asked for of a new model's shape; None asks for nothing."""
     shape = {name: value for name, value in asked.items() if value is not None}
     if shape and init != "scratch":
-        raise click.UsageError(
-            "--size, --shape and --stream-features choose a new model: add --init scratch"
-        )
+        raise click.UsageError("--size and --stream-features choose a new model: add --init scratch")
     return shape
 
 
-def _checkpoint_named(init: str) -> "Checkpoint | None":
+def _start(init: str, teacher: Path | None) -> "Start":
     from vqatool.checkpoint import default_checkpoint, load_checkpoint
+    from vqatool.training.start import Start
 
+    taught_by = load_checkpoint(teacher) if teacher else None
     if init == "scratch":
-        return None
-    return default_checkpoint() if init == "default" else load_checkpoint(Path(init))
+        return Start(teacher=taught_by)
+    named = default_checkpoint() if init == "default" else load_checkpoint(Path(init))
+    return Start(init=named, teacher=taught_by)

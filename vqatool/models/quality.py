@@ -4,7 +4,7 @@ Shapes: B videos, T frames, C channels, H height, W width, D features.
 """
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import torch
@@ -44,6 +44,32 @@ class QualityModel(nn.Module):
     def last_layers(self) -> Sequence[nn.Module]:
         """What goes on learning in a teacher, whose rest is frozen: its last part, if not said."""
         return [part for part in self.children() if any(True for _ in part.parameters())][-1:]
+
+    def tune(self, part: str) -> None:
+        """Freeze all but a part: `all` freezes nothing, `head` all but the `last_layers`.
+
+        Raises:
+            ValueError: the model has no such part.
+        """
+        if part == "all":
+            return
+        self.requires_grad_(False)
+        for layer in self.tuned_layers(part):
+            layer.requires_grad_(True)
+
+    def tuned_layers(self, part: str) -> Sequence[nn.Module]:
+        """What learns when that part alone is tuned."""
+        if part != "head":
+            raise ValueError(f"a model of this method has no {part} to tune")
+        return self.last_layers()
+
+    def take(self, weights: Mapping[str, Tensor]) -> None:
+        """Load the weights of a model of the same shape.
+
+        Raises:
+            RuntimeError: they are of another shape.
+        """
+        self.load_state_dict(weights)
 
     def alone(self) -> "QualityModel":
         """The model that is averaged, judged and stored: this one, without what helps it learn."""

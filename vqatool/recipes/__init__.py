@@ -9,8 +9,13 @@ from typing import Any, assert_never
 from vqatool.methods import Method
 from vqatool.recipes.base import Input, Loss, LossWeights, Recipe, Vary
 from vqatool.recipes.coarse_to_fine import coarse_to_fine
+from vqatool.recipes.intern_vqa import intern_vqa
+from vqatool.recipes.q_mamba import q_mamba
+from vqatool.recipes.sama import sama
+from vqatool.recipes.taught import beside, taught
+from vqatool.recipes.zoom_vqa import zoom_vqa
 
-__all__ = ["Input", "Loss", "LossWeights", "Recipe", "Vary", "recipe_for"]
+__all__ = ["Input", "Loss", "LossWeights", "Recipe", "Vary", "beside", "recipe_for", "taught"]
 
 
 def recipe_for(
@@ -31,5 +36,13 @@ def recipe_for(
     match method:
         case Method.COARSE_TO_FINE:
             return coarse_to_fine(asked, weights)
+        case Method.SAMA:
+            return sama(asked, weights)
+        case Method.ZOOM_VQA:
+            return zoom_vqa(asked, weights)
+        case Method.Q_MAMBA:
+            return q_mamba(asked, weights)
+        case Method.INTERN_VQA:
+            return intern_vqa(asked, weights)
         case _:
             assert_never(method)

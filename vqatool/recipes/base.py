@@ -14,10 +14,8 @@ from vqatool.losses import (
     frame_quality_loss,
     group_contrast_loss,
     plcc_loss,
-    quality_loss,
 )
 from vqatool.models.quality import Quality, QualityModel
-from vqatool.views.stream import stream_vector
 
 
 class Vary(Protocol):
@@ -44,13 +42,16 @@ class Loss(Protocol):
     ) -> dict[str, Tensor]: ...
 
 
+NearTerm = Callable[[Tensor, Tensor], Tensor]
+"""(scores, labels) -> how far apart they are."""
+
 RankTerm = Callable[[Tensor, Tensor, Tensor], Tensor]
 """(scores, labels, bitrate groups) -> how far scores are from the order of the labels."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class LossWeights:
-    """Weights of the loss terms beside the smooth L1 term, which has weight 1, and their settings.
+    """Weights of the loss terms beside the first, which has weight 1, and their settings.
 
     None leaves a weight to the method. `pixels` is that of all terms once more, for what the model
     says by the pixels alone. `temperature` and `contrast` are of the group contrast, `margin` of
@@ -78,37 +79,35 @@ class Recipe:
     """One published method as data.
 
     `inputs` make a clip of bursts like `burst` into the inputs of `build()`'s model, in the order
-    `forward` takes them; `shape` is what has to be stored beside the weights to build the model
-    again.
+    `forward` takes them; `teacher_inputs` follow them in training where there is a teacher. `shape`
+    is what has to be stored beside the weights to build the model again.
     """
 
     inputs: tuple[Input, ...]
+    teacher_inputs: tuple[Input, ...] = ()
     burst: Burst
     build: Callable[[], QualityModel]
     loss: Loss
     shape: Mapping[str, Any]
     preprocessing: str  # of a clip, for people
+    reads_stream: bool = False  # its headers, which takes ffmpeg
 
     @property
     def views(self) -> tuple[View, ...]:
         """What the model sees."""
         return tuple(each.view for each in self.inputs)
 
-    @property
-    def reads_stream(self) -> bool:
-        """Whether the stream's headers have to be read, which takes ffmpeg."""
-        return stream_vector in self.views
-
 
 def weighted_terms(
     weights: LossWeights,
+    near: NearTerm,
     rank: RankTerm,
     quality: Quality,
     label_B: Tensor,
     group_B: Tensor,
     frame_label_BT: Tensor,
 ) -> dict[str, Tensor]:
-    """Every term by its weight: quality (smooth L1), plcc, group, rank, frame.
+    """Every term by its weight: quality (how near scores are), plcc, group, rank, frame.
 
     `pixels` is their sum once more, of what the model says by the pixels alone.
     """
@@ -124,10 +123,10 @@ def weighted_terms(
         "rank": rank(quality.score_B, label_B, group_B),
         "frame": frame_quality_loss(quality.frame_score_BT, frame_label_BT),
     }
-    terms = {"quality": quality_loss(quality.score_B, label_B)}
+    terms = {"quality": near(quality.score_B, label_B)}
     terms |= {name: getattr(weights, name) * value for name, value in values.items()}
     if quality.by_pixels is not None:
         said = quality.by_pixels
-        alone = weighted_terms(weights, rank, said, label_B, group_B, frame_label_BT)
+        alone = weighted_terms(weights, near, rank, said, label_B, group_B, frame_label_BT)
         terms["pixels"] = (weights.pixels or 0.0) * torch.stack(list(alone.values())).sum()
     return terms

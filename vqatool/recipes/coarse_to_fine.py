@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any
 
 from vqatool.clips import Burst
-from vqatool.losses import rank_loss
+from vqatool.losses import quality_loss, rank_loss
 from vqatool.models.coarse_to_fine import CoarseToFine, CoarseToFineConfig, StreamLayout
 from vqatool.recipes.base import Input, LossWeights, Recipe, weighted_terms
 from vqatool.stream import STEP_ORIGIN, StreamFacts
@@ -31,9 +31,10 @@ def coarse_to_fine(shape: Mapping[str, Any], weights: LossWeights) -> Recipe:
         inputs=_inputs(config),
         burst=Burst(2 if config.has_motion else 1),
         build=lambda: CoarseToFine(config, MOTION_FIGURES, STREAM_LAYOUT),
-        loss=partial(weighted_terms, weights.over(USUAL_WEIGHTS), rank),
+        loss=partial(weighted_terms, weights.over(USUAL_WEIGHTS), quality_loss, rank),
         shape=asdict(config),
         preprocessing=_preprocessing(config),
+        reads_stream=config.has_stream,
     )
 
 

@@ -15,12 +15,12 @@ from vqatool.checkpoint import LABEL_SCALE, Card, Checkpoint
 from vqatool.dataset import Batch, CachedViews
 from vqatool.domain import fit_domain
 from vqatool.groups import TRAIN, VAL
-from vqatool.methods import Method
 from vqatool.models.quality import Quality
-from vqatool.recipes import LossWeights, Recipe, recipe_for
+from vqatool.recipes import LossWeights
 from vqatool.training.curves import CourseTable, draw_course
 from vqatool.training.feed import Feed, Place
 from vqatool.training.optimise import OptimiseConfig, Trainee, as_stored
+from vqatool.training.start import Start
 from vqatool.training.standing import Standing, read_state, write_state
 from vqatool.training.validation import Judged, Validation, band, judge, validation
 
@@ -79,7 +79,7 @@ class Learner:
         config: TrainConfig,
         clips: CachedViews,
         val_clips: CachedViews,
-        init: Checkpoint | None,
+        start: Start,
         accelerator: Accelerator,
         out: Path,
         fingerprint: str,
@@ -90,10 +90,7 @@ class Learner:
         self.state_path = out.with_name(out.name + ".training")
         self._table = CourseTable(out.with_name(f"{out.stem}-metrics.csv"))
         self._picture = out.with_suffix(".png")
-        self._recipe: Recipe = recipe_for(
-            Method(config.method), config.shape_after(init), config.weights
-        )
-        model = init.model() if init else self._recipe.build()
+        self._recipe = start.recipe(config, config.weights)
         self._feed = Feed(
             clips,
             sources=config.sources,
@@ -106,7 +103,11 @@ class Learner:
         )
         self._steps = self._feed.steps
         self._trainee = Trainee(
-            model, config, accelerator, steps=self._steps, is_refined=init is not None
+            start.model(config),
+            config,
+            accelerator,
+            steps=self._steps,
+            is_refined=start.init is not None,
         )
         self._best_weights: dict[str, Tensor] = {}
         self._at, self._share = Standing(), 0.0

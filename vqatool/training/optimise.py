@@ -29,7 +29,8 @@ class OptimiseConfig:
     """
 
     method: str = Method.COARSE_TO_FINE.value
-    shape: Mapping[str, Any] = field(default_factory=dict)  # of a model from scratch
+    shape: Mapping[str, Any] = field(default_factory=dict)  # of the model, if not as usual
+    tune: str = "all"  # which part of it learns: all, head, or what the method has besides
     lr: float | None = None
     weight_decay: float = 0.05
     warmup_share: float = 0.08
@@ -38,8 +39,8 @@ class OptimiseConfig:
     seed: int = 0
 
     def shape_after(self, init: Checkpoint | None) -> Mapping[str, Any]:
-        """The model's shape: that of the weights it starts from, if any."""
-        return init.card.shape if init else self.shape
+        """The model's shape: that of the weights it starts from, if any, and what is asked for."""
+        return {**init.card.shape, **self.shape} if init else self.shape
 
 
 class Trainee:
@@ -56,7 +57,7 @@ class Trainee:
     ) -> None:
         self._config, self._accelerator, self._steps = config, accelerator, steps
         self._peak_lr = config.lr or (1e-4 if is_refined else 5e-4)
-        self.average: QualityModel = copy.deepcopy(model).to(accelerator.device)
+        self.average: QualityModel = copy.deepcopy(model.alone()).to(accelerator.device)
         optimizer = torch.optim.AdamW(decayed_apart(model, config.weight_decay), self._peak_lr)
         self._model, self._optimizer = accelerator.prepare(model, optimizer)
 
@@ -84,7 +85,7 @@ class Trainee:
         self._accelerator.backward(torch.stack(list(terms.values())).sum())
         self._accelerator.clip_grad_norm_(self._model.parameters(), _LONGEST_GRADIENT)
         self._optimizer.step()
-        follow(self.average, self._bare_model(), step + 1, self._config.average)
+        follow(self.average, self._bare_model().alone(), step + 1, self._config.average)
         values = torch.stack([term.detach() for term in terms.values()]).tolist()
         return dict(zip(terms, values, strict=True))
 
@@ -102,8 +103,8 @@ class Trainee:
         self.average.load_state_dict(state["average"])
         self._optimizer.load_state_dict(state["optimizer"])
 
-    def _bare_model(self) -> nn.Module:
-        model: nn.Module = self._accelerator.unwrap_model(self._model)
+    def _bare_model(self) -> QualityModel:
+        model: QualityModel = self._accelerator.unwrap_model(self._model)
         return model
 
 
@@ -137,6 +138,9 @@ def follow(average: nn.Module, model: nn.Module, step: int, decay: float) -> Non
     decay = min(decay, (1 + step) / (10 + step))
     for kept, new in zip(average.parameters(), model.parameters(), strict=True):
         kept.lerp_(new, 1 - decay)
+    # running figures of what was seen are averages already
+    for kept, new in zip(average.buffers(), model.buffers(), strict=True):
+        kept.copy_(new)
 
 
 def accelerator_on(device: str) -> Accelerator:

@@ -1,0 +1,46 @@
+"""What a training begins with: weights or none, and perhaps a teacher."""
+
+from dataclasses import dataclass
+
+from vqatool.checkpoint import Checkpoint, load_weights
+from vqatool.methods import Method
+from vqatool.models.quality import QualityModel
+from vqatool.recipes import LossWeights, Recipe, beside, recipe_for, taught
+from vqatool.training.optimise import OptimiseConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class Start:
+    """Weights to start from (None: from scratch), and a model that teaches beside the labels."""
+
+    init: Checkpoint | None = None
+    teacher: Checkpoint | None = None
+
+    @property
+    def name(self) -> str:
+        """Of all that is learned from besides labels, to know the training again."""
+        init = self.init.name if self.init else "scratch"
+        return f"{init}, taught by {self.teacher.name}" if self.teacher else init
+
+    def own_recipe(self, config: OptimiseConfig, weights: LossWeights | None = None) -> Recipe:
+        """That of the model which comes out, in the shape of the weights it starts from."""
+        return recipe_for(Method(config.method), config.shape_after(self.init), weights)
+
+    def recipe(self, config: OptimiseConfig, weights: LossWeights | None = None) -> Recipe:
+        """The same, with what the teacher sees and says."""
+        own = self.own_recipe(config, weights)
+        return taught(own, self.teacher.recipe) if self.teacher else own
+
+    def model(self, config: OptimiseConfig) -> QualityModel:
+        """The model that learns, beside its teacher if there is one.
+
+        Raises:
+            CheckpointError: the weights to start from are of another shape.
+            ValueError: the model has no such part to tune.
+        """
+        own = self.own_recipe(config)
+        model = own.build()
+        if self.init:
+            load_weights(model, self.init.weights)
+        model.tune(config.tune)
+        return beside(model, own, self.teacher.model()) if self.teacher else model
