@@ -124,6 +124,20 @@ def rank_loss(
     return F.relu(wanted_BB - lead_BB)[is_pair_BB].mean()
 
 
+def batch_rank_loss(score_B: Tensor, label_B: Tensor) -> Tensor:
+    """How far scores of a whole batch are from the order of their labels, 0 to 1; 0 for one video.
+
+    Sum over all pairs, both ways round, of max(0, (score_i - score_j) * sign(label_j - label_i)),
+    divided by B * (B - 1) * (1 + the largest of them), as in FAST-VQA (arXiv 2207.02595).
+    """
+    videos = len(score_B)
+    if videos < 2:
+        return score_B.sum() * 0.0  # still a graph, so backward() works
+    lead_BB = score_B[:, None] - score_B[None, :]
+    owed_BB = F.relu(lead_BB * (label_B[None, :] - label_B[:, None]).sign())
+    return owed_BB.sum() / (videos * (videos - 1) * (1 + owed_BB.max()))
+
+
 def squared_loss(score_B: Tensor, label_B: Tensor) -> Tensor:
     """Mean squared distance of scores and labels, of a student or of its teacher."""
     # half precision has too few steps between labels

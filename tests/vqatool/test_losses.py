@@ -6,6 +6,7 @@ import torch
 
 from vqatool.losses import (
     Contrast,
+    batch_rank_loss,
     frame_quality_loss,
     group_contrast_loss,
     plcc_loss,
@@ -184,6 +185,32 @@ def test_rank_loss_has_the_gradient_of_its_value() -> None:
     score = torch.tensor([0.2, 0.6, 0.1, 0.9], dtype=torch.float64, requires_grad=True)
     label, groups = LABEL.double() / 4, torch.tensor([0, 0, 1, 1])
     assert torch.autograd.gradcheck(lambda s: rank_loss(s, label.flip(0), groups), (score,))
+
+
+def test_batch_rank_loss_is_the_worked_value() -> None:
+    # one pair is inverted by 1, and counts both ways round: 2 / (4 * 3 * (1 + 1))
+    assert batch_rank_loss(SCORE, LABEL).item() == pytest.approx(0.083333, abs=1e-6)
+    # 2 * (3 * 1 + 2 * 2 + 3) / (4 * 3 * (1 + 3))
+    assert batch_rank_loss(-LABEL, LABEL).item() == pytest.approx(0.416667, abs=1e-6)
+
+
+def test_batch_rank_loss_charges_neither_the_right_order_nor_ties_of_labels() -> None:
+    assert batch_rank_loss(7 * LABEL, LABEL).item() == 0
+    assert batch_rank_loss(SCORE, torch.ones(4)).item() == 0
+
+
+def test_batch_rank_loss_of_one_video_is_zero_and_has_a_gradient() -> None:
+    score = torch.ones(1, requires_grad=True)
+    loss = batch_rank_loss(score, LABEL[:1])
+    loss.backward()
+    assert loss.item() == 0
+    assert score.grad is not None
+    assert not score.grad.any()
+
+
+def test_batch_rank_loss_has_the_gradient_of_its_value() -> None:
+    score = torch.tensor([0.2, 0.6, 0.1, 0.9], dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda s: batch_rank_loss(s, LABEL.double()), (score,))
 
 
 def test_frames_without_a_label_are_left_out() -> None:
