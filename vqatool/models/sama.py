@@ -1,0 +1,163 @@
+"""One backbone over a canvas of many scales: the models of SAMA.
+
+"Scaling and Masking: A New Paradigm of Data Sampling for Image and Video Quality Assessment" (arXiv
+2401.02614). As published: scales are the sampler's business (`views.sama`), so these are FAST-VQA's
+video net and a plain SwinV2 for images, at no cost of their own; a score for each token, averaged;
+as a switch, a weight for each time, and so for each scale. Different: scores of tokens are averaged
+in training, too, not summed; an image model looks at several frames of a video one by one.
+Ours, each with a switch: the locally normalised luma channel and the convolutional stem, for nets
+that start from scratch; both look a few pixels over the borders of what the mask put side by side.
+
+Shapes: B videos, T frames, C channels, H height, W width, D features; inside, T, H and W may count
+tokens.
+"""
+
+from dataclasses import dataclass
+from typing import cast
+
+from torch import Tensor, nn
+
+from vqatool.models.backbones import SWIN_SIZES, SwinPyramid
+from vqatool.models.quality import PixelInput, Quality, QualityModel
+from vqatool.models.score_map import ScoreMap, scores_of_frames
+from vqatool.models.swin3d import Swin3D
+
+MASKS = {
+    "video": ("sama", "sama-c", "sama-mix", "sama-swm", "sama-spm", "fragments"),
+    "image": ("sama", "sama-spm", "fragments"),
+}
+"""Kinds of models, and what the sampler can mask for each."""
+
+_TUBELET, _PATCH_PX = 2, 4  # of a token
+
+
+@dataclass(frozen=True, kw_only=True)
+class SamaConfig:
+    """Everything that makes the model's shape, and what it looks at; stored in its file.
+
+    `kind` is `video` or `image`. The canvas has `grid` x `grid` patches of `patch` px, as published
+    7 x 7 for videos and 8 x 8 for images; `mask`, `levels` and `is_antialiased` are the sampler's.
+    `has_gate` and `has_scale_weights` are for videos, `window` is for images.
+    """
+
+    kind: str = "video"
+    size: str = "nano"
+    grid: int = 7
+    patch: int = 32
+    mask: str = "sama"
+    levels: int = 16
+    is_antialiased: bool = False
+    has_gate: bool = True
+    has_scale_weights: bool = False
+    window: int = 8
+    has_conv_stem: bool = True
+    has_local_luma: bool = True
+    dropout: float = 0.5
+
+    def __post_init__(self) -> None:
+        if self.size not in SWIN_SIZES:
+            raise ValueError(f"size {self.size!r} is none of {', '.join(SWIN_SIZES)}")
+        if self.kind not in MASKS:
+            raise ValueError(f"kind {self.kind!r} is none of {', '.join(MASKS)}")
+        if self.mask not in MASKS[self.kind]:
+            known = ", ".join(MASKS[self.kind])
+            raise ValueError(f"mask {self.mask!r} of kind {self.kind} is none of {known}")
+
+
+def sama_model(config: SamaConfig) -> QualityModel:
+    """The model of the config's kind, with fresh weights."""
+    return SamaVideo(config) if config.kind == "video" else SamaImage(config)
+
+
+class SamaVideo(QualityModel):
+    """Pixels (B, T, 3, side, side) -> Quality, by a Swin over space and time."""
+
+    def __init__(self, config: SamaConfig) -> None:
+        super().__init__()
+        self._pixels = PixelInput(has_local_luma=config.has_local_luma)
+        self._swin = Swin3D(
+            SWIN_SIZES[config.size],
+            in_channels=self._pixels.channels,
+            patch=(_TUBELET, _PATCH_PX, _PATCH_PX),
+            grid=config.grid,
+            has_gate=config.has_gate,
+            has_conv_stem=config.has_conv_stem,
+        )
+        self._head = ScoreMap(self._swin.channels, dropout=config.dropout)
+        self._weights = ScaleWeights(self._swin.channels) if config.has_scale_weights else None
+
+    def forward(self, *views: Tensor) -> Quality:
+        """Pixels, float in [0, 1]."""
+        (view_BTCHW,) = views
+        map_BDTHW = self._swin(_standardised(self._pixels, view_BTCHW))
+        score_BT = self._head(map_BDTHW).mean((2, 3))
+        moment_BTD = map_BDTHW.float().mean((3, 4)).transpose(1, 2)
+        if self._weights is None:
+            score_B, features_BD = score_BT.mean(1), moment_BTD.mean(1)
+        else:
+            weight_BT = self._weights(moment_BTD)
+            score_B = (weight_BT * score_BT).sum(1)
+            features_BD = (weight_BT[..., None] * moment_BTD).sum(1)
+        return Quality(
+            score_B=score_B,
+            features_BD=features_BD,
+            frame_score_BT=scores_of_frames(score_BT, _TUBELET, view_BTCHW.shape[1]),
+        )
+
+
+class ScaleWeights(nn.Module):
+    """How much each time's score, so each scale's, counts; alike before it has learnt anything."""
+
+    def __init__(self, channels: int, *, hidden: int = 64) -> None:
+        super().__init__()
+        last = nn.Linear(hidden, 1)
+        nn.init.zeros_(last.weight)
+        self._layers = nn.Sequential(nn.Linear(channels, hidden), nn.GELU(), last)
+
+    def forward(self, moment_BTD: Tensor) -> Tensor:
+        """(B, T, D) -> (B, T), of sum 1 over T."""
+        return cast(Tensor, self._layers(moment_BTD).squeeze(-1).float().softmax(1))
+
+
+class SamaImage(QualityModel):
+    """Pixels (B, T, 3, side, side) -> Quality, frame by frame, by a SwinV2."""
+
+    def __init__(self, config: SamaConfig) -> None:
+        super().__init__()
+        self._pixels = PixelInput(has_local_luma=config.has_local_luma)
+        self._swin = SwinPyramid(
+            SWIN_SIZES[config.size],
+            in_channels=self._pixels.channels,
+            side_px=config.grid * config.patch,
+            window=config.window,
+            has_conv_stem=config.has_conv_stem,
+        )
+        channels, hidden = self._swin.channels[-1], 64
+        self._norm = nn.LayerNorm(channels)
+        last = nn.Linear(hidden, 1)
+        nn.init.constant_(last.bias, 0.6)  # a middling label
+        self._head = nn.Sequential(
+            nn.Dropout(config.dropout),
+            nn.Linear(channels, hidden),
+            nn.GELU(),
+            nn.Dropout(config.dropout),
+            last,
+        )
+
+    def forward(self, *views: Tensor) -> Quality:
+        """Pixels, float in [0, 1]."""
+        (view_BTCHW,) = views
+        map_NDHW = self._swin(self._pixels(view_BTCHW.flatten(0, 1)))[-1]
+        token_NHWD = self._norm(map_NDHW.permute(0, 2, 3, 1))
+        feature_BTD = token_NHWD.float().mean((1, 2)).reshape(*view_BTCHW.shape[:2], -1)
+        frame_score_BT = self._head(feature_BTD).squeeze(-1).float()
+        return Quality(
+            score_B=frame_score_BT.mean(1),
+            features_BD=feature_BTD.mean(1),
+            frame_score_BT=frame_score_BT,
+        )
+
+
+def _standardised(pixels: PixelInput, view_BTCHW: Tensor) -> Tensor:
+    frames_NCHW = pixels(view_BTCHW.flatten(0, 1))
+    return cast(Tensor, frames_NCHW.reshape(*view_BTCHW.shape[:2], *frames_NCHW.shape[1:]))
