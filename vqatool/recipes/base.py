@@ -11,6 +11,7 @@ from vqatool.clips import Burst, View
 from vqatool.losses import (
     ByLabel,
     Contrast,
+    batch_rank_loss,
     frame_quality_loss,
     group_contrast_loss,
     plcc_loss,
@@ -96,6 +97,11 @@ class Recipe:
     def views(self) -> tuple[View, ...]:
         """What the model sees."""
         return tuple(each.view for each in self.inputs)
+
+
+def whole_batch_rank(score_B: Tensor, label_B: Tensor, group_B: Tensor) -> Tensor:
+    """The rank term of FAST-VQA, which knows no groups."""
+    return batch_rank_loss(score_B, label_B)
 
 
 def weighted_terms(

@@ -80,6 +80,12 @@ def rearranged(mosaic_TCHW: Tensor, *, patch: int, generator: torch.Generator) -
     return cells.permute(2, 3, 0, 4, 1, 5).reshape(frames, channels, side, side)
 
 
+def mirrored(pixels_TCHW: Tensor, *, generator: torch.Generator) -> Tensor:
+    """All frames mirrored left to right, or none, by chance: quality stays, positions too."""
+    is_turned = bool(torch.randint(2, (), generator=generator))
+    return pixels_TCHW.flip(-1) if is_turned else pixels_TCHW
+
+
 def _at_least(clip_TCHW: Tensor, side: int) -> Tensor:
     height, width = clip_TCHW.shape[-2:]
     factor = side / min(height, width)
