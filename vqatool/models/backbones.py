@@ -1,8 +1,9 @@
-"""SwinV2 as a pyramid of feature maps: the only file that imports timm.
+"""SwinV2 and ConvNeXt as pyramids of feature maps: the only file that imports timm.
 
-"Swin Transformer V2: Scaling Up Capacity and Resolution" (arXiv 2111.09883), by timm. Ours are the
-sizes below timm's smallest and the convolutional stem, which keeps full resolution for one layer
-before it strides: from scratch it learns compression damage where patches of 4 px at once do not.
+"Swin Transformer V2: Scaling Up Capacity and Resolution" (arXiv 2111.09883) and "A ConvNet for the
+2020s" (arXiv 2201.03545), by timm. Ours are the sizes below the published ones and the
+convolutional stem, which keeps full resolution for one layer before it strides: from scratch it
+learns compression damage where patches of 4 px at once do not.
 
 Shapes: B frames, C channels, H height, W width.
 """
@@ -75,6 +76,61 @@ class SwinPyramid(nn.Module):
         return cast("list[Tensor]", maps)
 
 
+@dataclass(frozen=True, kw_only=True)
+class ConvNeXtSize:
+    """Width of the first stage, which doubles at each next one, and blocks of the four stages."""
+
+    embed_dim: int
+    depths: tuple[int, int, int, int]
+
+
+CONVNEXT_SIZES = {
+    "pico": ConvNeXtSize(embed_dim=16, depths=(1, 1, 1, 1)),
+    "nano": ConvNeXtSize(embed_dim=48, depths=(2, 2, 6, 2)),
+    "tiny": ConvNeXtSize(embed_dim=96, depths=(3, 3, 9, 3)),
+    "small": ConvNeXtSize(embed_dim=96, depths=(3, 3, 27, 3)),
+    "base": ConvNeXtSize(embed_dim=128, depths=(3, 3, 27, 3)),
+}
+"""Sizes by name: tiny, small and base as published, nano as timm's femto, pico to try things."""
+
+
+class ConvNeXtPyramid(nn.Module):
+    """ConvNeXt's four stages as maps of 1/4, 1/8, 1/16 and 1/32 of the input's sides."""
+
+    def __init__(
+        self,
+        size: ConvNeXtSize,
+        *,
+        in_channels: int,
+        has_conv_stem: bool = True,
+        drop_path: float = 0.1,
+        layer_scale: float = 1e-6,
+    ) -> None:
+        super().__init__()
+        from timm.models.convnext import ConvNeXt  # for the reason above
+
+        self.channels = [size.embed_dim * 2**stage for stage in range(4)]
+        net = ConvNeXt(
+            in_chans=in_channels,
+            num_classes=0,
+            depths=size.depths,
+            dims=tuple(self.channels),
+            ls_init_value=layer_scale,
+            drop_path_rate=drop_path,
+        )
+        self._stem = _FirstChannels(in_channels, size.embed_dim) if has_conv_stem else net.stem
+        self._stages = net.stages  # without its head, which would be weights that never learn
+
+    def forward(self, pixels_BCHW: Tensor) -> list[Tensor]:
+        """(B, C, H, W), sides of at least 32 -> four maps (B, C_s, H_s, W_s), finest first."""
+        maps: list[Tensor] = []
+        map_BCHW = self._stem(pixels_BCHW)
+        for stage in self._stages:
+            map_BCHW = stage(map_BCHW)
+            maps.append(map_BCHW)
+        return maps
+
+
 class ConvStem(nn.Module):
     """Three convolutions to a quarter of the side, the first at full resolution; NHWC out."""
 
@@ -94,3 +150,11 @@ class ConvStem(nn.Module):
         """(B, C, H, W) -> (B, H / 4, W / 4, out_channels)."""
         maps = self._layers(pixels_BCHW).permute(0, 2, 3, 1)
         return cast(Tensor, self._norm(maps))
+
+
+class _FirstChannels(ConvStem):
+    """The same, NCHW out."""
+
+    def forward(self, pixels_BCHW: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, out_channels, H / 4, W / 4)."""
+        return super().forward(pixels_BCHW).permute(0, 3, 1, 2)
