@@ -12,6 +12,20 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 
+class Branch(NamedTuple):
+    """What one branch of a model says of B videos by itself, on a scale of its own.
+
+    `score_B` and `frame_score_BT`, of each frame of its view, are averages of `score_map_BTHW`, the
+    scores of parts of the view; its T may be fewer than the frames. `weight_map_BTHW`, in (0, 1),
+    says how much each part counts; None: all count alike.
+    """
+
+    score_B: Tensor
+    frame_score_BT: Tensor
+    score_map_BTHW: Tensor
+    weight_map_BTHW: Tensor | None = None
+
+
 class Quality(NamedTuple):
     """What a model says of B videos.
 
@@ -19,7 +33,8 @@ class Quality(NamedTuple):
     `features_BD` is the representation the score was read from, for contrast and distillation.
     `frame_score_BT` is the same of every frame, for a timeline and for labels of single frames.
     `by_pixels` is, in training, what the model says when all but the pixels is hidden from it;
-    `taught_by` what its teacher says, with features as wide as these.
+    `taught_by` what its teacher says, with features as wide as these. `branches` are what the score
+    was fused from, where that is several scores.
     """
 
     score_B: Tensor
@@ -27,6 +42,7 @@ class Quality(NamedTuple):
     frame_score_BT: Tensor
     by_pixels: "Quality | None" = None
     taught_by: "Quality | None" = None
+    branches: tuple[Branch, ...] = ()
 
 
 class QualityModel(nn.Module):

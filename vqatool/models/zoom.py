@@ -1,0 +1,184 @@
+"""Frames looked at closely and runs of frames looked at widely, fused late: arXiv 2304.06440.
+
+"Zoom-VQA: Patches, Frames and Clips Integration for Video Quality Assessment". As published: a
+ConvNeXt scores crops of two frames a second, patch by patch (`patch_scores`); the video Swin of
+FAST-VQA scores fragments of runs of frames, with patches of 6 px instead of 4, and averages the
+runs; both scores are standardised, squashed and averaged (`score_fusion`). Different: the mean and
+deviation for that are kept in the model; `branches` has what each branch says, for a loss of each,
+so both are trained in one go where the paper trains them apart. Ours, for nets that start from
+scratch: the locally normalised luma channel and the convolutional stems, each with a switch, and
+ConvNeXt blocks that start at a tenth of their strength, not at a millionth.
+
+Shapes: B videos, T frames, C channels, H height, W width, D features; inside maps T, H and W count
+tokens.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from vqatool.models.backbones import CONVNEXT_SIZES, SWIN_SIZES, ConvNeXtPyramid
+from vqatool.models.patch_scores import PATCH_PX, Activation, PatchHeads, hyper_columns
+from vqatool.models.quality import Branch, PixelInput, Quality, QualityModel
+from vqatool.models.score_fusion import ScoreFusion
+from vqatool.models.score_map import ScoreMap, scores_of_frames
+from vqatool.models.swin3d import Swin3D
+
+_TUBELET = 2  # frames that make one token
+_LAYER_SCALE = 0.1  # at the start
+
+
+@dataclass(frozen=True, kw_only=True)
+class ZoomConfig:
+    """Everything that makes the model's shape, and what it looks at; stored in its file.
+
+    Stills have their short side scaled to `still_short_px` and are cropped to `crop_px`; there are
+    `runs` of `run_frames`, every `interval`-th frame, their short side scaled to `run_short_px`,
+    seen as `grid` x `grid` patches of `patch` px that make tokens of `token_px`. The paper's own
+    sizes are `PUBLISHED`; these are for a CPU.
+    """
+
+    still_size: str = "nano"
+    still_short_px: int = 512
+    crop_px: int = 224
+    hidden: int = 384
+    activation: Activation = "softplus"
+    run_size: str = "nano"
+    run_short_px: int = 480
+    grid: int = 4
+    patch: int = 48
+    token_px: int = 6
+    runs: int = 2
+    run_frames: int = 16
+    interval: int = 2
+    has_conv_stem: bool = True
+    has_local_luma: bool = True
+
+    def __post_init__(self) -> None:
+        for size, sizes in ((self.still_size, CONVNEXT_SIZES), (self.run_size, SWIN_SIZES)):
+            if size not in sizes:
+                raise ValueError(f"size {size!r} is none of {', '.join(sizes)}")
+
+
+PUBLISHED = ZoomConfig(
+    still_size="tiny",
+    crop_px=320,
+    run_size="tiny",
+    grid=7,
+    runs=4,
+    run_frames=32,
+    has_conv_stem=False,
+    has_local_luma=False,
+)
+"""The sizes of the paper."""
+
+
+class Told(NamedTuple):
+    """What a branch says of B videos, and the features (B, D) it was read from."""
+
+    branch: Branch
+    features_BD: Tensor
+
+
+class Zoom(QualityModel):
+    """Views of stills (B, T, 3, h, w) and of runs (B, runs * run_frames, 3, side, side) -> Quality.
+
+    The frames of the curve are the stills; what the runs say is averaged to them, both being spread
+    evenly over the same part of the video. `branches` are those of the stills and of the runs.
+    """
+
+    def __init__(self, config: ZoomConfig) -> None:
+        super().__init__()
+        self._stills = StillBranch(config)
+        self._runs = RunBranch(config)
+        self._fusion = ScoreFusion(branches=2)
+
+    def forward(self, *views: Tensor) -> Quality:
+        """Pixels of stills and of runs, float in [0, 1]."""
+        stills_BTCHW, runs_BTCHW = views
+        told = (self._stills(stills_BTCHW), self._runs(runs_BTCHW))
+        stills, runs = (each.branch for each in told)
+        run_curve_BT = F.adaptive_avg_pool1d(runs.frame_score_BT, stills_BTCHW.shape[1])
+        return Quality(
+            score_B=self._fusion(torch.stack([stills.score_B, runs.score_B], dim=-1)),
+            features_BD=torch.cat([each.features_BD for each in told], dim=1),
+            frame_score_BT=self._fusion(torch.stack([stills.frame_score_BT, run_curve_BT], dim=-1)),
+            branches=(stills, runs),
+        )
+
+    def settle(self, score_NK: Tensor, label_N: Tensor) -> None:
+        """Learn the scales of branches and label; `score_B` means nothing to people before.
+
+        Args:
+            score_NK: scores of `branches`, in their order, for the training set.
+            label_N: its labels divided by 100.
+        """
+        self._fusion.settle(score_NK, label_N)
+
+
+class StillBranch(nn.Module):
+    """Crops of single frames -> a score and a weight for each patch of 32 px of each."""
+
+    def __init__(self, config: ZoomConfig) -> None:
+        super().__init__()
+        self._pixels = PixelInput(has_local_luma=config.has_local_luma)
+        self._pyramid = ConvNeXtPyramid(
+            CONVNEXT_SIZES[config.still_size],
+            in_channels=self._pixels.channels,
+            has_conv_stem=config.has_conv_stem,
+            layer_scale=_LAYER_SCALE,
+        )
+        columns = sum(self._pyramid.channels)
+        self._heads = PatchHeads(columns, config.hidden, activation=config.activation)
+
+    def forward(self, stills_BTCHW: Tensor) -> Told:
+        """(B, T, 3, H, W) -> maps (B, T, H // 32, W // 32); a video's score is its frames' mean."""
+        frames = tuple(stills_BTCHW.shape[:2])
+        height, width = (side // PATCH_PX for side in stills_BTCHW.shape[-2:])
+        maps = self._pyramid(self._pixels(stills_BTCHW.flatten(0, 1)))
+        patches = self._heads(hyper_columns(maps, (height, width)))
+        score_BT = patches.score_B.unflatten(0, frames)
+        branch = Branch(
+            score_B=score_BT.mean(1),
+            frame_score_BT=score_BT,
+            score_map_BTHW=patches.score_BHW.unflatten(0, frames),
+            weight_map_BTHW=patches.weight_BHW.unflatten(0, frames),
+        )
+        return Told(branch, patches.mean(patches.features_BCHW).unflatten(0, frames).mean(1))
+
+
+class RunBranch(nn.Module):
+    """Fragments of runs of frames -> a score for each token; the runs of a video are averaged."""
+
+    def __init__(self, config: ZoomConfig) -> None:
+        super().__init__()
+        self._run_frames = config.run_frames
+        self._pixels = PixelInput(has_local_luma=config.has_local_luma)
+        self._swin = Swin3D(
+            SWIN_SIZES[config.run_size],
+            in_channels=self._pixels.channels,
+            patch=(_TUBELET, config.token_px, config.token_px),
+            grid=config.grid,
+            has_conv_stem=config.has_conv_stem,
+        )
+        self._head = ScoreMap(self._swin.channels)
+
+    def forward(self, runs_BTCHW: Tensor) -> Told:
+        """(B, runs * run_frames, 3, H, W) -> maps (B, tokens of all runs, H', W')."""
+        videos, frames = runs_BTCHW.shape[:2]
+        if frames % self._run_frames:
+            raise ValueError(f"{frames} frames are no whole runs of {self._run_frames}")
+        pixels_NCHW = self._pixels(runs_BTCHW.flatten(0, 1))
+        map_RDTHW = self._swin(pixels_NCHW.unflatten(0, (-1, self._run_frames)))
+        score_RTHW = self._head(map_RDTHW)
+        frame_score_RT = scores_of_frames(score_RTHW.mean((2, 3)), _TUBELET, self._run_frames)
+        branch = Branch(
+            score_B=score_RTHW.mean((1, 2, 3)).unflatten(0, (videos, -1)).mean(1),
+            frame_score_BT=frame_score_RT.reshape(videos, frames),
+            score_map_BTHW=score_RTHW.unflatten(0, (videos, -1)).flatten(1, 2),
+        )
+        features_RD = map_RDTHW.float().mean((2, 3, 4))
+        return Told(branch, features_RD.unflatten(0, (videos, -1)).mean(1))
