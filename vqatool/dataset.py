@@ -184,7 +184,9 @@ def _described(view: View) -> str:
     """The same text for the same view in every process."""
     if isinstance(view, functools.partial):
         inner = view.keywords.items()
-        said = sorted((key, _described(value) if callable(value) else value) for key, value in inner)
+        said = sorted(
+            (key, _described(value) if callable(value) else value) for key, value in inner
+        )
         return f"{view.func.__name__} {said}"
     return getattr(view, "__name__", repr(view))
 

@@ -52,7 +52,9 @@ def study_table(rows: "Sequence[StudyRow]") -> Table:
     from vqatool.study import lead_over, over_seeds
 
     table = Table(title="variants on held-out sources", title_justify="left")
-    for heading in ("study", "variant", "seeds", "SRCC", "in groups", "RMSE", "SRCC against first"):
+    headings = ["study", "variant", "seeds", "SRCC", "PLCC", "in groups", "RMSE", "against first"]
+    has_costs = any(row.clip_s is not None for row in rows)
+    for heading in headings + list(_COSTS) * has_costs:
         table.add_column(heading, justify="left" if heading in ("study", "variant") else "right")
     found: dict[tuple[str, str], list[StudyRow]] = {}
     for row in rows:
@@ -62,12 +64,30 @@ def study_table(rows: "Sequence[StudyRow]") -> Table:
         against = first.setdefault(study, own)
         figures = [
             shown_spread(over_seeds([getattr(row, name) for row in own]), digits)
-            for name, digits in (("srcc", 3), ("in_group_srcc", 3), ("rmse", 1))
+            for name, digits in (("srcc", 3), ("plcc", 3), ("in_group_srcc", 3), ("rmse", 1))
         ]
         lead = "" if own is against else shown_spread(lead_over(own, against), 3, sign=True)
         name = study if own is against else ""
-        table.add_row(name, variant, str(len(own)), *figures, lead)
+        table.add_row(name, variant, str(len(own)), *figures, lead, *_costs(own) * has_costs)
     return table
+
+
+_COSTS = {
+    "M parameters": ("parameters_m", 2),
+    "GMACs": ("macs_g", 2),
+    "s a clip": ("clip_s", 2),
+    "peak MB": ("peak_mb", 0),
+}
+
+
+def _costs(rows: "Sequence[StudyRow]") -> list[str]:
+    """Means over seeds, of which only the last two columns are measured."""
+    from vqatool.study import over_seeds
+
+    return [
+        f"{over_seeds([getattr(row, name) for row in rows]).mean:.{digits}f}"
+        for name, digits in _COSTS.values()
+    ]
 
 
 def shown_spread(spread: "Spread", digits: int, *, sign: bool = False) -> str:

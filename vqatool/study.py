@@ -20,7 +20,9 @@ from scipy import stats
 from ladder.tables import Table
 from vqatool.checkpoint import Checkpoint
 from vqatool.device import device_named
+from vqatool.evaluation.cost import cost_of
 from vqatool.groups import labelled_of
+from vqatool.methods import Method
 from vqatool.train import train, views_of
 from vqatool.training.learner import OnProgress, TrainConfig
 from vqatool.training.validation import judge, validation
@@ -30,9 +32,10 @@ _CONFIDENCE = 0.95
 
 @dataclass(frozen=True, kw_only=True)
 class Variant:
-    """What one training has that others have not: of the loss's weights and the model's shape."""
+    """What one training has that others have not: method, weights of the loss, model's shape."""
 
     name: str
+    method: Method = Method.COARSE_TO_FINE
     weights: Mapping[str, Any] = field(default_factory=dict)
     shape: Mapping[str, Any] = field(default_factory=dict)
 
@@ -40,6 +43,7 @@ class Variant:
         """The training of this variant; no validation chooses weights, so none has luck in it."""
         return replace(
             base,
+            method=self.method.value,
             seed=seed,
             validations=1,
             shape={**base.shape, **self.shape},
@@ -88,13 +92,29 @@ STUDIES: dict[str, tuple[Variant, ...]] = {
         Variant(name="SwinV2 without local luma", shape={**_SWIN_ALONE, "has_local_luma": False}),
         Variant(name="SwinV2 without conv stem", shape={**_SWIN_ALONE, "has_conv_stem": False}),
     ),
+    # pixels of about one amount: 128 px a side of each frame, and of fewer frames in longer bursts
+    "methods": (
+        Variant(name="coarse-to-fine"),
+        Variant(name="coarse-to-fine, pixels alone", shape={"has_stream": False}),
+        Variant(name="SAMA", method=Method.SAMA, shape={"grid": 4}),
+        Variant(name="Zoom-VQA", method=Method.ZOOM_VQA, shape={"crop_px": 128}),
+        Variant(name="Q-Mamba", method=Method.Q_MAMBA, shape={"grid": 4, "patch": 32}),
+        Variant(name="InternVQA", method=Method.INTERN_VQA, shape={"grid": 3}),
+    ),
+    "masks": tuple(
+        Variant(name=mask, method=Method.SAMA, shape={"grid": 4, "mask": mask})
+        for mask in ("fragments", "sama", "sama-c", "sama-mix", "sama-swm", "sama-spm")
+    ),
 }
 """What is compared, by name; the first of a study is what the others are held against."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class StudyRow:
-    """One training of one variant, judged on sources it never saw; a row of `study.csv`."""
+    """One training of one variant, judged on sources it never saw; a row of `study.csv`.
+
+    The last columns are a `Cost`; nothing where that was not asked for.
+    """
 
     study: str
     variant: str
@@ -105,6 +125,10 @@ class StudyRow:
     in_group_srcc: float | None
     plcc: float | None
     rmse: float | None
+    parameters_m: float | None = None
+    macs_g: float | None = None
+    clip_s: float | None = None
+    peak_mb: float | None = None
 
     @property
     def key(self) -> str:
@@ -128,6 +152,7 @@ def run_study(
     *,
     seeds: int,
     device: str = "auto",
+    clip: Path | None = None,
     on_progress: Callable[[str], OnProgress] = lambda what: lambda progress: None,
 ) -> Iterator[StudyRow]:
     """Train and judge every variant of `studies` that `out` does not hold yet; yields all rows.
@@ -139,6 +164,7 @@ def run_study(
         base: the budget and everything that does not vary.
         seeds: trainings of each variant, with the seeds 0, 1, ...
         device: `auto` or a torch device.
+        clip: video to measure costs on; None measures none.
         on_progress: told what is trained, gives who is told of its steps.
     """
     table = Table(out, StudyRow)
@@ -152,9 +178,10 @@ def run_study(
             what = f"{study}: {variant.name}, seed {seed}"
             checkpoint = train(folder, model, config, device=device, on_progress=on_progress(what))
             row = known.get(f"{study}/{variant.name}/{seed}")
-            if row is None or row.model != checkpoint.name:
+            if row is None or row.model != checkpoint.name or (clip and row.clip_s is None):
                 figures = _figures(folder, checkpoint, device)
-                row = StudyRow(study=study, variant=variant.name, seed=seed, **figures)
+                cost = asdict(cost_of(model, clip)) if clip else {}
+                row = StudyRow(study=study, variant=variant.name, seed=seed, **figures, **cost)
                 table.append(row)
             yield row
 

@@ -15,7 +15,15 @@ from vqatool.stream import UNKNOWN
 from vqatool.views.motion import MOTION_FIGURES
 
 METHOD = Method.COARSE_TO_FINE
-SHAPE = {Method.COARSE_TO_FINE: {"size": "pico", "features": 32}}
+SHAPE: dict[Method, dict[str, Any]] = {
+    Method.COARSE_TO_FINE: {"size": "pico", "features": 32},
+    Method.SAMA: {"size": "pico", "grid": 2},
+    Method.ZOOM_VQA: {
+        "size": "pico", "crop_px": 64, "still_short_px": 128, "grid": 2, "run_short_px": 128
+    },
+    Method.Q_MAMBA: {"size": "pico", "patch": 64},
+    Method.INTERN_VQA: {"size": "pico", "grid": 2},
+}  # fmt: skip
 
 
 @pytest.mark.slow
@@ -25,14 +33,19 @@ def test_a_method_learns_to_order_blur(method: Method) -> None:
     recipe = recipe_for(method, SHAPE[method])
     sharp = torch.rand(2, 3, 128, 128)
     levels = torch.arange(4)
-    clips = [Clip(_blurred(sharp, int(level))) for level in levels for _ in range(2)]
+    frames = recipe.burst.frames
+    clips = [
+        Clip(_blurred(picture[None], int(level)).expand(frames, -1, -1, -1), frames)
+        for level in levels
+        for picture in sharp
+    ]
     label = 1 - levels.repeat_interleave(2) / 4
     group = levels.repeat_interleave(2)
     model = recipe.build()
     optimizer = torch.optim.AdamW(model.parameters(), 1e-3)
     views = [torch.stack([view(c, generator=None) for c in clips]) for view in recipe.views]
-    for _ in range(25):
-        terms = recipe.loss(model(*views), label, group, torch.full((8, 2), torch.nan))
+    for _ in range(30):
+        terms = recipe.loss(model(*views), label, group, torch.full((8, 1), torch.nan))
         optimizer.zero_grad()
         torch.stack(list(terms.values())).sum().backward()
         optimizer.step()

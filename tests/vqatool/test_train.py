@@ -24,9 +24,9 @@ from vqatool.recipes import LossWeights, recipe_for
 from vqatool.train import train
 from vqatool.training import learner
 from vqatool.training.curves import WAIT
-from vqatool.training.start import Start
 from vqatool.training.learner import Learner, Progress, TrainConfig
 from vqatool.training.optimise import accelerator_on
+from vqatool.training.start import Start
 
 SHAPE = {"size": "pico", "features": 32, "grid": 2, "patch": 32}
 CONFIG = TrainConfig(shape=SHAPE, epochs=3, rungs=2, clip_frames=2, step_frames=2)
@@ -68,7 +68,7 @@ def test_epochs_of_unlike_length_are_all_counted(work_folder: Path) -> None:
     clips = views_of(work_folder, uneven)
     config = replace(CONFIG, epochs=6, sources=2, rungs=2)
     seen: list[Progress] = []
-    Learner(config, clips, clips, None, accelerator_on("cpu"), work_folder / "m", "x").learn(
+    Learner(config, clips, clips, Start(), accelerator_on("cpu"), work_folder / "m", "x").learn(
         seen.append
     )
     lengths = Counter(progress.epoch for progress in seen)
@@ -213,7 +213,7 @@ def test_a_model_can_learn_a_few_clips_by_heart(work_folder: Path) -> None:
         CONFIG, epochs=120, rungs=4, validations=12, lr=2e-3, average=0.9, weights=weights
     )
     seen: list[Progress] = []
-    one = Learner(config, clips, clips, None, accelerator_on("cpu"), work_folder / "m", "x")
+    one = Learner(config, clips, clips, Start(), accelerator_on("cpu"), work_folder / "m", "x")
     one.learn(seen.append)
     checkpoint = one.checkpoint("vmaf")
     assert seen[-1].found is not None
@@ -245,7 +245,9 @@ def test_a_finished_training_is_not_done_again(work_folder: Path) -> None:
 def test_training_goes_on_from_given_weights(work_folder: Path, small_model: Path) -> None:
     init = load_checkpoint(small_model)
     config = replace(CONFIG, shape={}, epochs=1, lr=1e-12)
-    tuned = train(work_folder, work_folder / "m.safetensors", config, start=Start(init=init), device="cpu")
+    tuned = train(
+        work_folder, work_folder / "m.safetensors", config, start=Start(init=init), device="cpu"
+    )
     for name, value in init.weights.items():
         assert torch.allclose(tuned.weights[name].float(), value.float(), atol=1e-3)
 
@@ -254,7 +256,13 @@ def test_weights_of_another_method_are_refused(work_folder: Path, small_model: P
     init = load_checkpoint(small_model)
     foreign = replace(init, card=replace(init.card, method="other"))
     with pytest.raises(CheckpointError, match="other"):
-        train(work_folder, work_folder / "m.safetensors", CONFIG, start=Start(init=foreign), device="cpu")
+        train(
+            work_folder,
+            work_folder / "m.safetensors",
+            CONFIG,
+            start=Start(init=foreign),
+            device="cpu",
+        )
 
 
 def test_a_labelled_encode_that_is_gone_is_told_by_name_and_how_to_mend_it(

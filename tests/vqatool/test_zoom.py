@@ -2,7 +2,7 @@
 
 import json
 from dataclasses import asdict, replace
-from typing import Any
+from typing import cast
 
 import pytest
 import torch
@@ -14,19 +14,17 @@ from vqatool.losses import batch_rank_loss, plcc_loss, quality_loss
 from vqatool.metrics import srcc
 from vqatool.models.backbones import SWIN_SIZES
 from vqatool.models.quality import Quality
+from vqatool.models.score_fusion import ScoreFusion
 from vqatool.models.swin3d import Swin3D
 from vqatool.models.zoom import PUBLISHED, StillBranch, Zoom, ZoomConfig
 from vqatool.views.zoom import run_fragments, still_crops
 
 PICO = ZoomConfig(
-    still_size="pico",
+    size="pico",
     crop_px=64,
     hidden=16,
-    run_size="pico",
     grid=2,
     patch=48,
-    runs=2,
-    run_frames=4,
 )
 CONFIGS = {
     "from scratch": PICO,
@@ -44,7 +42,7 @@ def built(config: ZoomConfig) -> Zoom:
     return Zoom(config).eval()
 
 
-def views(videos: int, *, stills: int = 3, run_frames: int = 8) -> list[Tensor]:
+def views(videos: int, *, stills: int = 2, run_frames: int = 8) -> list[Tensor]:
     chance = torch.Generator().manual_seed(5)
     return [
         torch.rand(videos, stills, 3, 64, 64, generator=chance),
@@ -93,7 +91,7 @@ def test_the_published_branch_of_runs_sees_mosaics_of_336_px_as_56_tokens_a_side
 def test_the_runs_of_a_video_are_averaged() -> None:
     model, (stills, runs) = built(PICO), views(2)
     both = model(stills, runs).branches[1].score_B
-    each = [model(stills, run).branches[1].score_B for run in runs.split(PICO.run_frames, dim=1)]
+    each = [model(stills, run).branches[1].score_B for run in runs.split(PICO.burst_frames, dim=1)]
     assert torch.allclose(both, torch.stack(each).mean(0), atol=1e-5)
 
 
@@ -108,12 +106,12 @@ def test_branch_scores_weights_and_the_curve_are_in_the_output(config: ZoomConfi
     stills, runs = quality.branches
     assert quality.score_B.shape == (2,)
     assert quality.features_BD.shape == (2, 16 + 128)
-    assert quality.frame_score_BT.shape == (2, 3)
+    assert quality.frame_score_BT.shape == (2, 2)
     assert stills.score_B.shape == runs.score_B.shape == (2,)
-    assert (stills.frame_score_BT.shape, runs.frame_score_BT.shape) == ((2, 3), (2, 8))
-    assert stills.score_map_BTHW.shape == (2, 3, 2, 2)
+    assert (stills.frame_score_BT.shape, runs.frame_score_BT.shape) == ((2, 2), (2, 8))
+    assert stills.score_map_BTHW.shape == (2, 2, 2, 2)
     assert stills.weight_map_BTHW is not None
-    assert stills.weight_map_BTHW.shape == (2, 3, 2, 2)
+    assert stills.weight_map_BTHW.shape == (2, 2, 2, 2)
     assert runs.score_map_BTHW.shape == (2, 4, 2, 2)  # 4 of 16 x 16 tokens, halved three times
     assert runs.weight_map_BTHW is None
     assert quality.score_B.isfinite().all()
@@ -143,36 +141,44 @@ def test_weights_become_a_picture_over_the_crop() -> None:
 @torch.no_grad()
 def test_the_score_is_the_fusion_of_the_branches() -> None:
     model, seen = built(PICO), views(4)
-    chance = torch.Generator().manual_seed(0)
-    model.settle(torch.rand(9, 2, generator=chance), torch.rand(9, generator=chance))
+    fusion = cast(ScoreFusion, model.get_submodule("_fusion"))
+    fusion.watch(torch.rand(9, 2, generator=torch.Generator().manual_seed(0)))
     quality = model(*seen)
     parts = torch.stack([branch.score_B for branch in quality.branches], dim=1)
-    fusion = model.get_submodule("_fusion")
     assert torch.allclose(quality.score_B, fusion(parts))
+
+
+def test_scales_of_the_branches_are_watched_in_training_alone() -> None:
+    model, seen = built(PICO), views(4)
+    before = model.get_buffer("_fusion.mean").clone()
+    told = model(*seen).branches
+    assert torch.equal(model.get_buffer("_fusion.mean"), before)
+    model.train()(*seen)
+    wanted = torch.stack([branch.score_B.mean() for branch in told])
+    assert torch.allclose(model.get_buffer("_fusion.mean"), wanted, atol=0.1)
 
 
 @torch.no_grad()
 def test_the_curve_has_what_both_branches_say_at_its_time() -> None:
-    model, (stills, runs) = built(PICO), views(1, stills=4, run_frames=8)
+    model, (stills, runs) = built(PICO), views(1, stills=4, run_frames=16)
     before = model(stills, runs).frame_score_BT
     stills[:, 3], runs[:, :4] = 0, 0
     change = (model(stills, runs).frame_score_BT - before).abs()[0]
-    # the last still, and the first run, which is the first half of the time
-    assert (change > 1e-6).tolist() == [True, True, False, True]
+    # the last still, and the run of the first
+    assert (change > 1e-6).tolist() == [True, False, False, True]
 
 
 @torch.no_grad()
-@pytest.mark.parametrize(("stills", "runs"), [(1, 1), (7, 1), (2, 3), (20, 1)])
-def test_a_model_takes_any_number_of_stills_and_runs(stills: int, runs: int) -> None:
-    quality = built(PICO)(*views(1, stills=stills, run_frames=4 * runs))
-    assert quality.frame_score_BT.shape == (1, stills)
+@pytest.mark.parametrize("bursts", [1, 3, 20])
+def test_a_model_takes_any_number_of_bursts(bursts: int) -> None:
+    quality = built(PICO)(*views(1, stills=bursts, run_frames=4 * bursts))
+    assert quality.frame_score_BT.shape == (1, bursts)
     assert quality.score_B.isfinite().all()
 
 
 @torch.no_grad()
 def test_a_score_does_not_depend_on_batch_mates(config: ZoomConfig) -> None:
     model, seen = built(config), views(3)
-    model.settle(torch.rand(5, 2), torch.rand(5))
     together = model(*seen).score_B
     alone = torch.cat([model(*(view[i : i + 1] for view in seen)).score_B for i in range(3)])
     assert torch.allclose(together, alone, atol=1e-5)
@@ -208,7 +214,6 @@ def test_bfloat16_agrees_with_float32(config: ZoomConfig) -> None:
 @torch.no_grad()
 def test_weights_in_half_precision_score_as_before(config: ZoomConfig) -> None:
     model, seen = built(config), views(2)
-    model.settle(torch.rand(5, 2), torch.rand(5))
     halves = {key: value.half().float() for key, value in model.state_dict().items()}
     loaded = built(replace(config))
     loaded.load_state_dict(halves)
@@ -217,18 +222,9 @@ def test_weights_in_half_precision_score_as_before(config: ZoomConfig) -> None:
 
 @torch.no_grad()
 def test_the_model_takes_what_the_views_give() -> None:
-    clip = Clip(torch.randint(256, (5 + 8, 3, 60, 90), dtype=torch.uint8))
-    stills = still_crops(
-        clip, runs=PICO.runs, run_frames=PICO.run_frames, short_px=80, crop_px=PICO.crop_px
-    )
-    runs = run_fragments(
-        clip,
-        runs=PICO.runs,
-        run_frames=PICO.run_frames,
-        short_px=60,
-        grid=PICO.grid,
-        patch=PICO.patch,
-    )
+    clip = Clip(torch.randint(256, (5 * 4, 3, 60, 90), dtype=torch.uint8), burst=4)
+    stills = still_crops(clip, short_px=80, crop_px=PICO.crop_px)
+    runs = run_fragments(clip, short_px=60, grid=PICO.grid, patch=PICO.patch)
     quality: Quality = built(PICO)(stills[None] / 255, runs[None] / 255)
     assert quality.frame_score_BT.shape == (1, 5)
 
@@ -237,10 +233,10 @@ def test_a_config_is_the_same_after_a_file() -> None:
     assert ZoomConfig(**json.loads(json.dumps(asdict(PUBLISHED)))) == PUBLISHED
 
 
-@pytest.mark.parametrize("shape", [{"still_size": "huge"}, {"run_size": "huge"}])
-def test_unknown_sizes_are_refused(shape: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match="size 'huge' is none of"):
-        ZoomConfig(**shape)
+@pytest.mark.parametrize("size", ["huge", "micro"])
+def test_sizes_that_one_of_the_branches_does_not_have_are_refused(size: str) -> None:
+    with pytest.raises(ValueError, match=f"size '{size}' is none of"):
+        ZoomConfig(size=size)
 
 
 def test_both_branches_learn_in_one_go() -> None:
@@ -252,17 +248,16 @@ def test_both_branches_learn_in_one_go() -> None:
         0.5 + noise * (torch.rand_like(view) - 0.5) for view in views(8, stills=1, run_frames=4)
     ]
     optimizer = torch.optim.AdamW(model.parameters(), 3e-3)
-    for _ in range(10):
+    for _ in range(20):
         stills, runs = model(*seen).branches
-        loss = quality_loss(stills.frame_score_BT, label[:, None]) + plcc_loss(runs.score_B, label)
-        loss = loss + 0.3 * batch_rank_loss(runs.score_B, label)
+        loss = quality_loss(stills.score_B, label) + quality_loss(runs.score_B, label)
+        loss = loss + plcc_loss(runs.score_B, label) + 0.3 * batch_rank_loss(runs.score_B, label)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
     with torch.no_grad():
-        told = model.eval()(*seen).branches
-        model.settle(torch.stack([branch.score_B for branch in told], dim=1), label)
-        score = model(*seen).score_B
-    for found in (score, *(branch.score_B for branch in told)):
+        quality = model.eval()(*seen)
+    score = quality.score_B
+    for found in (score, *(branch.score_B for branch in quality.branches)):
         assert srcc(found.numpy(), label.numpy()) > 0.9
     assert (score - label).abs().mean() < 0.1

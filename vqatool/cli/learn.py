@@ -155,7 +155,9 @@ def _new_shape(asked: dict[str, Any], init: str) -> dict[str, Any]:
     """What was asked for of a new model's shape; None asks for nothing."""
     shape = {name: value for name, value in asked.items() if value is not None}
     if shape and init != "scratch":
-        raise click.UsageError("--size and --stream-features choose a new model: add --init scratch")
+        raise click.UsageError(
+            "--size and --stream-features choose a new model: add --init scratch"
+        )
     return shape
 
 

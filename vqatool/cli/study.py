@@ -10,7 +10,9 @@ from vqatool.cli.options import device_option, device_or_usage, size_option, wor
 if TYPE_CHECKING:  # for annotations alone
     from vqatool.training.learner import OnProgress, Progress
 
-STUDY_NAMES = ("terms", "contrast", "weights", "temporal", "window", "view", "input")
+STUDY_NAMES = (
+    "terms", "contrast", "weights", "temporal", "window", "view", "input", "methods", "masks"
+)  # fmt: skip
 
 
 @click.command()
@@ -21,11 +23,13 @@ STUDY_NAMES = ("terms", "contrast", "weights", "temporal", "window", "view", "in
               help="Table to write.  [default: FOLDER/study.csv]")  # fmt: skip
 @click.option("--seeds", type=click.IntRange(1), default=3, show_default=True,
               help="Trainings of each variant.")  # fmt: skip
-@size_option("pico", "Size of SwinV2.")
+@size_option("pico", "Size of the models.")
 @click.option("--epochs", type=click.IntRange(1), default=6, show_default=True,
               help="Times every encode is seen.")  # fmt: skip
 @click.option("--lr", type=click.FloatRange(0, min_open=True), default=1e-3, show_default=True,
               help="Peak learning rate.")  # fmt: skip
+@click.option("--cost", is_flag=True,
+              help="Measure costs too: parameters, operations, time, memory.")  # fmt: skip
 @device_option
 def study(
     folder: Path,
@@ -35,9 +39,10 @@ def study(
     size: str,
     epochs: int,
     lr: float,
+    cost: bool,
     device: str,
 ) -> None:
-    """Compare variants of the method on FOLDER (default: encodes), each at the same budget.
+    """Compare methods, or variants of one, on FOLDER (default: encodes), each at the same budget.
 
     Every variant is trained from scratch with several seeds and judged on held-out sources. Killed
     and started again, it goes on where it was.
@@ -45,6 +50,7 @@ def study(
     \b
     Example:
         vqatool study encodes --of terms --of window
+        vqatool study encodes --of methods --cost
     """
     from vqatool.progress import StepProgress
     from vqatool.report import study_table
@@ -70,8 +76,23 @@ def study(
                 base,
                 seeds=seeds,
                 device=device_or_usage(device),
+                clip=_clip(folder, table.with_suffix("")) if cost else None,
                 on_progress=told,
             )
         )
     console().print(study_table(rows))
     say(f"{len(rows)} trainings, {seeds} seed(s) each: wrote {table}")
+
+
+def _clip(folder: Path, made: Path) -> Path:
+    """What costs are measured on: the best encode of a held-out source, at a fixed size."""
+    from ladder.ffmpeg import find_ffmpeg
+    from vqatool.evaluation.cost import make_clip
+    from vqatool.groups import labelled_of
+
+    out = made / "clip.mp4"
+    if not out.exists():
+        made.mkdir(parents=True, exist_ok=True)
+        best = max(labelled_of(folder, None), key=lambda encode: encode.vmaf)
+        make_clip(find_ffmpeg(), best.path, out)
+    return out

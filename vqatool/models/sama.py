@@ -87,6 +87,7 @@ class SamaVideo(QualityModel):
             has_gate=config.has_gate,
             has_conv_stem=config.has_conv_stem,
         )
+        self.feature_width = self._swin.channels
         self._head = ScoreMap(self._swin.channels, dropout=config.dropout)
         self._weights = ScaleWeights(self._swin.channels) if config.has_scale_weights else None
 
@@ -136,7 +137,8 @@ class SamaImage(QualityModel):
             window=config.window,
             has_conv_stem=config.has_conv_stem,
         )
-        channels, hidden = self._swin.channels[-1], 64
+        self.feature_width = channels = self._swin.channels[-1]
+        hidden = 64
         self._norm = nn.LayerNorm(channels)
         last = nn.Linear(hidden, 1)
         nn.init.constant_(last.bias, 0.6)  # a middling label

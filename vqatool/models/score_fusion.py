@@ -2,55 +2,49 @@
 
 "Zoom-VQA: Patches, Frames and Clips Integration for Video Quality Assessment" (arXiv 2304.06440).
 As published: each branch's scores are standardised, go through a sigmoid, and are averaged with
-equal weights. Different: mean and deviation are those of the training set and not of the set that
-is scored, so that a score does not hang on its neighbours; a line then takes the average to the
-label's scale, which the paper does not need.
+equal weights. Different: mean and deviation are running ones of the videos learned from, and not of
+the set that is scored, so that a score does not hang on its neighbours; and the average goes back
+through the sigmoid, to the label's scale, which the branches learn and the paper does not need.
 
-Shapes: B videos, K branches, N videos of the training set.
+Shapes: B videos, K branches.
 """
 
 import torch
 from torch import Tensor, nn
 
-_LEAST = 1e-6  # a branch that says the same of every video has a deviation of 0
+_LEAST = 1e-3  # a branch that says the same of every video has a deviation of 0
+_LATEST = 0.01  # weight of the latest batch, once there were a hundred
 
 
 class ScoreFusion(nn.Module):
-    """One score out of those of `branches` branches; what it knows is stored with the weights."""
+    """One score out of those of `branches` branches; what it saw is stored with the weights."""
 
     mean: Tensor  # (K,)
-    deviation: Tensor  # (K,)
-    line: Tensor  # (2,) offset and slope
+    square: Tensor  # (K,) mean of squares of what is left of the mean
+    batches: Tensor  # ()
 
     def __init__(self, branches: int) -> None:
         super().__init__()
         self.register_buffer("mean", torch.zeros(branches))
-        self.register_buffer("deviation", torch.ones(branches))
-        self.register_buffer("line", torch.tensor([0.0, 1.0]))
+        self.register_buffer("square", torch.ones(branches))
+        self.register_buffer("batches", torch.zeros(()))
 
     def forward(self, score_BK: Tensor) -> Tensor:
-        """(..., K) scores of the branches -> (...) on the label's scale divided by 100.
+        """(..., K) scores of the branches, each on the label's scale divided by 100 -> (...).
 
-        Before `settle` it is the mean of the sigmoids of the scores as they are.
+        Branches that agree are followed, whatever was seen before.
         """
-        return self.line[0] + self.line[1] * self._average(score_BK.float())
+        score_BK = score_BK.float()
+        deviation_K = self.square.clamp_min(_LEAST**2).sqrt()
+        average = ((score_BK - self.mean) / deviation_K).sigmoid().mean(-1)
+        return self.mean.mean() + deviation_K.mean() * torch.logit(average, eps=1e-6)
 
     @torch.no_grad()
-    def settle(self, score_NK: Tensor, label_N: Tensor) -> None:
-        """Learn the scales of branches and label.
-
-        Args:
-            score_NK: what the branches say of the training set with the weights they will have.
-            label_N: its labels divided by 100; the line is the least squares one.
-        """
-        score_NK, label_N = score_NK.to(self.mean), label_N.to(self.mean)
-        # as halves, which model files hold, so that the line is fitted to what will be used
-        self.mean.copy_(score_NK.mean(0).half())
-        self.deviation.copy_(score_NK.std(0, unbiased=False).clamp_min(_LEAST).half())
-        fused_N = self._average(score_NK)
-        off_N = fused_N - fused_N.mean()
-        slope = (off_N * label_N).sum() / off_N.square().sum().clamp_min(_LEAST)
-        self.line.copy_(torch.stack([label_N.mean() - slope * fused_N.mean(), slope]))
-
-    def _average(self, score_BK: Tensor) -> Tensor:
-        return ((score_BK - self.mean) / self.deviation).sigmoid().mean(-1)
+    def watch(self, score_BK: Tensor) -> None:
+        """Take note of the scores of a batch that is learned from."""
+        score_BK = score_BK.float()
+        weight = (1 / (self.batches + 1)).clamp_min(_LATEST)
+        self.mean.lerp_(score_BK.mean(0), weight)
+        self.square.lerp_((score_BK - self.mean).square().mean(0), weight)
+        # beyond that count nothing changes, and model files hold halves
+        self.batches.add_(1).clamp_max_(1 / _LATEST)

@@ -5,7 +5,8 @@ ConvNeXt scores crops of two frames a second, patch by patch (`patch_scores`); t
 FAST-VQA scores fragments of runs of frames, with patches of 6 px instead of 4, and averages the
 runs; both scores are standardised, squashed and averaged (`score_fusion`). Different: the mean and
 deviation for that are kept in the model; `branches` has what each branch says, for a loss of each,
-so both are trained in one go where the paper trains them apart. Ours, for nets that start from
+so both are trained in one go where the paper trains them apart; runs are short and many, as in
+FasterVQA, and begin with the single frames. Ours, for nets that start from
 scratch: the locally normalised luma channel and the convolutional stems, each with a switch, and
 ConvNeXt blocks that start at a tenth of their strength, not at a millionth.
 
@@ -35,45 +36,42 @@ _LAYER_SCALE = 0.1  # at the start
 class ZoomConfig:
     """Everything that makes the model's shape, and what it looks at; stored in its file.
 
-    Stills have their short side scaled to `still_short_px` and are cropped to `crop_px`; there are
-    `runs` of `run_frames`, every `interval`-th frame, their short side scaled to `run_short_px`,
-    seen as `grid` x `grid` patches of `patch` px that make tokens of `token_px`. The paper's own
-    sizes are `PUBLISHED`; these are for a CPU.
+    At each place of a clip `burst_frames` frames are taken, every `stride`-th: a run, whose first
+    frame is a still. Stills have their short side scaled to `still_short_px` and are cropped to
+    `crop_px`; runs have theirs scaled to `run_short_px` and are seen as `grid` x `grid` patches of
+    `patch` px that make tokens of `token_px`. The paper's own sizes are `PUBLISHED`; these are for
+    a CPU.
     """
 
-    still_size: str = "nano"
+    size: str = "nano"
     still_short_px: int = 512
     crop_px: int = 224
     hidden: int = 384
     activation: Activation = "softplus"
-    run_size: str = "nano"
     run_short_px: int = 480
     grid: int = 4
     patch: int = 48
     token_px: int = 6
-    runs: int = 2
-    run_frames: int = 16
-    interval: int = 2
+    burst_frames: int = 4
+    stride: int = 2
     has_conv_stem: bool = True
     has_local_luma: bool = True
 
     def __post_init__(self) -> None:
-        for size, sizes in ((self.still_size, CONVNEXT_SIZES), (self.run_size, SWIN_SIZES)):
-            if size not in sizes:
-                raise ValueError(f"size {size!r} is none of {', '.join(sizes)}")
+        known = [size for size in CONVNEXT_SIZES if size in SWIN_SIZES]
+        if self.size not in known:
+            raise ValueError(f"size {self.size!r} is none of {', '.join(known)}")
 
 
 PUBLISHED = ZoomConfig(
-    still_size="tiny",
+    size="tiny",
     crop_px=320,
-    run_size="tiny",
     grid=7,
-    runs=4,
-    run_frames=32,
+    burst_frames=32,
     has_conv_stem=False,
     has_local_luma=False,
 )
-"""The sizes of the paper."""
+"""The sizes of the paper; it looks at four places."""
 
 
 class Told(NamedTuple):
@@ -84,10 +82,10 @@ class Told(NamedTuple):
 
 
 class Zoom(QualityModel):
-    """Views of stills (B, T, 3, h, w) and of runs (B, runs * run_frames, 3, side, side) -> Quality.
+    """Views of stills (B, T, 3, h, w) and of runs (B, T * burst_frames, 3, side, side) -> Quality.
 
-    The frames of the curve are the stills; what the runs say is averaged to them, both being spread
-    evenly over the same part of the video. `branches` are those of the stills and of the runs.
+    The frames of the curve are the stills, each with its own run. `branches` are those of the
+    stills and of the runs.
     """
 
     def __init__(self, config: ZoomConfig) -> None:
@@ -95,6 +93,7 @@ class Zoom(QualityModel):
         self._stills = StillBranch(config)
         self._runs = RunBranch(config)
         self._fusion = ScoreFusion(branches=2)
+        self.feature_width = self._stills.width + self._runs.width
 
     def forward(self, *views: Tensor) -> Quality:
         """Pixels of stills and of runs, float in [0, 1]."""
@@ -102,21 +101,15 @@ class Zoom(QualityModel):
         told = (self._stills(stills_BTCHW), self._runs(runs_BTCHW))
         stills, runs = (each.branch for each in told)
         run_curve_BT = F.adaptive_avg_pool1d(runs.frame_score_BT, stills_BTCHW.shape[1])
+        both_BK = torch.stack([stills.score_B, runs.score_B], dim=-1)
+        if self.training:
+            self._fusion.watch(both_BK)
         return Quality(
-            score_B=self._fusion(torch.stack([stills.score_B, runs.score_B], dim=-1)),
+            score_B=self._fusion(both_BK),
             features_BD=torch.cat([each.features_BD for each in told], dim=1),
             frame_score_BT=self._fusion(torch.stack([stills.frame_score_BT, run_curve_BT], dim=-1)),
             branches=(stills, runs),
         )
-
-    def settle(self, score_NK: Tensor, label_N: Tensor) -> None:
-        """Learn the scales of branches and label; `score_B` means nothing to people before.
-
-        Args:
-            score_NK: scores of `branches`, in their order, for the training set.
-            label_N: its labels divided by 100.
-        """
-        self._fusion.settle(score_NK, label_N)
 
 
 class StillBranch(nn.Module):
@@ -126,11 +119,12 @@ class StillBranch(nn.Module):
         super().__init__()
         self._pixels = PixelInput(has_local_luma=config.has_local_luma)
         self._pyramid = ConvNeXtPyramid(
-            CONVNEXT_SIZES[config.still_size],
+            CONVNEXT_SIZES[config.size],
             in_channels=self._pixels.channels,
             has_conv_stem=config.has_conv_stem,
             layer_scale=_LAYER_SCALE,
         )
+        self.width = config.hidden
         columns = sum(self._pyramid.channels)
         self._heads = PatchHeads(columns, config.hidden, activation=config.activation)
 
@@ -155,19 +149,20 @@ class RunBranch(nn.Module):
 
     def __init__(self, config: ZoomConfig) -> None:
         super().__init__()
-        self._run_frames = config.run_frames
+        self._run_frames = config.burst_frames
         self._pixels = PixelInput(has_local_luma=config.has_local_luma)
         self._swin = Swin3D(
-            SWIN_SIZES[config.run_size],
+            SWIN_SIZES[config.size],
             in_channels=self._pixels.channels,
             patch=(_TUBELET, config.token_px, config.token_px),
             grid=config.grid,
             has_conv_stem=config.has_conv_stem,
         )
-        self._head = ScoreMap(self._swin.channels)
+        self.width = self._swin.channels
+        self._head = ScoreMap(self.width)
 
     def forward(self, runs_BTCHW: Tensor) -> Told:
-        """(B, runs * run_frames, 3, H, W) -> maps (B, tokens of all runs, H', W')."""
+        """(B, T * burst_frames, 3, H, W) -> maps (B, tokens of all runs, H', W')."""
         videos, frames = runs_BTCHW.shape[:2]
         if frames % self._run_frames:
             raise ValueError(f"{frames} frames are no whole runs of {self._run_frames}")

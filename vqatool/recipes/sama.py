@@ -29,7 +29,7 @@ def sama(shape: Mapping[str, Any], weights: LossWeights) -> Recipe:
         loss=partial(weighted_terms, weights.over(USUAL_WEIGHTS), quality_loss, whole_batch_rank),
         shape=asdict(config),
         preprocessing=f"{config.grid} x {config.grid} patches of {config.patch} px of RGB, of "
-        f"scales that the mask {config.mask} chooses, of each frame scaled (bicubic) to its display",
+        f"scales that the mask {config.mask} chooses, of frames scaled (bicubic) to their display",
     )
 
 

@@ -20,8 +20,8 @@ from vqatool.recipes import LossWeights
 from vqatool.training.curves import CourseTable, draw_course
 from vqatool.training.feed import Feed, Place
 from vqatool.training.optimise import OptimiseConfig, Trainee, as_stored
-from vqatool.training.start import Start
 from vqatool.training.standing import Standing, read_state, write_state
+from vqatool.training.start import Start
 from vqatool.training.validation import Judged, Validation, band, judge, validation
 
 SAVE_EVERY_S = 30.0

@@ -139,8 +139,8 @@ def follow(average: nn.Module, model: nn.Module, step: int, decay: float) -> Non
     for kept, new in zip(average.parameters(), model.parameters(), strict=True):
         kept.lerp_(new, 1 - decay)
     # running figures of what was seen are averages already
-    for kept, new in zip(average.buffers(), model.buffers(), strict=True):
-        kept.copy_(new)
+    for figure, latest in zip(average.buffers(), model.buffers(), strict=True):
+        figure.copy_(latest)
 
 
 def accelerator_on(device: str) -> Accelerator:

@@ -1,0 +1,77 @@
+"""What asking a model costs: parameters, operations, and the time and memory of one clip."""
+
+import multiprocessing
+import resource
+import statistics
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from ladder.ffmpeg import Ffmpeg, file_url, run
+from ladder.probe import probe
+from vqatool.checkpoint import load_checkpoint
+from vqatool.clips import stack
+from vqatool.predict import Predictor
+
+CLIP_S = 10
+SCREEN = (1920, 1080)
+_TIMES = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cost:
+    """Of a model: parameters in millions; of a clip of ten seconds at 1920 x 1080: the rest.
+
+    `macs_g` are multiplications of convolutions, linear layers and attention, in thousands of
+    millions; what is done element by element is not counted. `clip_s` is the time from the file to
+    the score, once all is loaded: the median of three. `peak_mb` is the most memory of a process
+    that does nothing else.
+    """
+
+    parameters_m: float
+    macs_g: float
+    clip_s: float
+    peak_mb: float
+
+
+def make_clip(ffmpeg: Ffmpeg, video: Path, out: Path) -> Path:
+    """A clip of ten seconds at 1920 x 1080: `video` enlarged, again and again."""
+    scale = "scale={}:{}:flags=bicubic,setsar=1,format=yuv420p".format(*SCREEN)
+    coded = ["-an", "-c:v", "libx264", "-preset", "veryfast", "-crf", "23", file_url(out)]
+    source = ["-stream_loop", "-1", "-i", file_url(video), "-t", str(CLIP_S)]
+    run(ffmpeg, [*source, "-vf", scale, *coded])
+    return out
+
+
+def cost_of(model: Path, clip: Path) -> Cost:
+    """What the model file costs on that clip, measured in a process of its own, on the CPU."""
+    # forked, it would begin with the memory of this one
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        return pool.apply(_measured, (model, clip))
+
+
+def _measured(path: Path, clip: Path) -> Cost:
+    predictor, info = Predictor(load_checkpoint(path), "cpu"), probe(clip)
+
+    def ask() -> float:
+        started = time.monotonic()
+        predictor.score([predictor.sight.look_at(info, SCREEN)])
+        return time.monotonic() - started
+
+    ask()  # with all that is loaded and laid out once
+    clip_s = statistics.median(ask() for _ in range(_TIMES))
+    # counting needs memory of its own, so it comes last
+    peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    model = load_checkpoint(path).model()
+    views = [stack([view]) for view in predictor.sight.look_at(info, SCREEN)]
+    with FlopCounterMode(display=False) as counter, torch.inference_mode():
+        model(*views)
+    return Cost(
+        parameters_m=sum(parameter.numel() for parameter in model.parameters()) / 1e6,
+        macs_g=counter.get_total_flops() / 2e9,
+        clip_s=clip_s,
+        peak_mb=peak_mb,
+    )
