@@ -69,7 +69,7 @@ class Checkpoint:
         mark = hashlib.blake2b(digest_size=4)
         for key in sorted(self.weights):
             mark.update(key.encode())
-            mark.update(self.weights[key].contiguous().view(torch.uint8).numpy().tobytes())
+            mark.update(self.weights[key].flatten().view(torch.uint8).numpy().tobytes())
         return f"{self.card.method}-{mark.hexdigest()}"
 
     def model(self) -> QualityModel:

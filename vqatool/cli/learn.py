@@ -41,7 +41,8 @@ class Margin(click.ParamType[float | str]):
               default=Method.COARSE_TO_FINE.value, show_default=True,
               help="Published method to train.")  # fmt: skip
 @click.option("--init", default="default", show_default=True, metavar="default|scratch|FILE",
-              help="Start from the packaged weights, from none, or from a file's.")  # fmt: skip
+              help="Start from the packaged weights, if they are of the method, from none, or from "
+                   "a file's.")  # fmt: skip
 @click.option("--teacher", type=click.Path(exists=True, dir_okay=False, path_type=Path),
               help="Model file to learn from beside the labels, of any method.")  # fmt: skip
 @click.option("--tune", type=click.Choice(["all", "head", "prompts"]), default="all",
@@ -125,10 +126,11 @@ def train(
     from vqatool.terminal import say
     from vqatool.training.learner import TrainConfig
 
-    new = _new_shape({"size": size, "has_stream": stream_features}, init)
-    start = _start(init, teacher)
-    shape = new | shape
-    require_shape(method, {**(start.init.card.shape if start.init else {}), **shape})
+    start = _start(init, method, teacher)
+    shape |= _new_shape({"size": size, "has_stream": stream_features}, start)
+    require_shape(
+        method, {**(start.init.card.shape if start.init else {}), **shape}, settings["tune"]
+    )
     weights = LossWeights(**_loss_settings(settings))
     config = TrainConfig(method=method, shape=shape, weights=weights, **settings)
     target = out or folder / MODEL_NAME
@@ -151,22 +153,24 @@ def _loss_settings(settings: dict[str, Any]) -> dict[str, Any]:
     return weights | {name: settings.pop(name) for name in ("contrast", "temperature", "margin")}
 
 
-def _new_shape(asked: dict[str, Any], init: str) -> dict[str, Any]:
+def _new_shape(asked: dict[str, Any], start: "Start") -> dict[str, Any]:
     """What was asked for of a new model's shape; None asks for nothing."""
     shape = {name: value for name, value in asked.items() if value is not None}
-    if shape and init != "scratch":
+    if shape and start.init:
         raise click.UsageError(
             "--size and --stream-features choose a new model: add --init scratch"
         )
     return shape
 
 
-def _start(init: str, teacher: Path | None) -> "Start":
+def _start(init: str, method: str, teacher: Path | None) -> "Start":
     from vqatool.checkpoint import default_checkpoint, load_checkpoint
     from vqatool.training.start import Start
 
     taught_by = load_checkpoint(teacher) if teacher else None
     if init == "scratch":
         return Start(teacher=taught_by)
-    named = default_checkpoint() if init == "default" else load_checkpoint(Path(init))
-    return Start(init=named, teacher=taught_by)
+    if init != "default":
+        return Start(init=load_checkpoint(Path(init)), teacher=taught_by)
+    packaged = default_checkpoint()
+    return Start(init=packaged if packaged.card.method == method else None, teacher=taught_by)

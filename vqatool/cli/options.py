@@ -99,13 +99,15 @@ class ShapeType(click.ParamType[tuple[str, Any]]):
             return name, text
 
 
-def require_shape(method: str, shape: Mapping[str, Any]) -> None:
-    """A usage error, with the reason, unless the method's model can be of that shape."""
+def require_shape(method: str, shape: Mapping[str, Any], tune: str = "all") -> None:
+    """A usage error, with the reason, unless the method's model can be so shaped and tuned."""
     from vqatool.methods import Method
     from vqatool.recipes import recipe_for
 
     try:
-        recipe_for(Method(method), shape)
+        recipe = recipe_for(Method(method), shape)
+        if tune != "all":
+            recipe.build().tune(tune)
     except (TypeError, ValueError) as error:
         raise click.UsageError(f"--method {method}: {error}") from error
 
