@@ -1,0 +1,216 @@
+"""VMamba, a pyramid of maps mixed by selective scans along four paths.
+
+"VMamba: Visual State Space Model" (arXiv 2401.10166), its second version: one state a channel, no
+second branch, an overlapping stem. Sizes as in "Q-Mamba: On First Exploration of Vision Mamba for
+Image Quality Assessment" (arXiv 2406.09546), found by its counts of parameters. Its local kind,
+LQMamba, scans windows and weights the channels of every path as "LocalMamba: Visual State Space
+Model with Windowed Selective Scan" (arXiv 2403.09338) does, which gives its counts too. The sides
+of the windows are not told, and ours; so are the sizes nano and pico.
+
+Shapes: B pictures, C channels, H height, W width, D scanned channels, K scan paths, L steps,
+N states, R width of what the step is read from.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from vqatool.models.scan import ScanInputs, fast_kernel, selective_scan
+from vqatool.models.scan_paths import PATHS, along_paths, back_on_map
+
+WHOLE_MAPS = (0, 0, 0, 0)
+LOCAL_WINDOWS = (8, 4, 4, 2)
+"""Sides of the windows of the four stages: 32, 32, 64 and 64 px of the picture."""
+
+_STATES = 1
+_STEP_LEAST, _STEP_MOST = 1e-3, 0.1  # at the start
+
+
+@dataclass(frozen=True, kw_only=True)
+class VMambaSize:
+    """Width of the first stage, blocks of each of the four, most dropped of a block's branch."""
+
+    embed_dim: int
+    depths: tuple[int, int, int, int]
+    drop_path: float
+
+
+VMAMBA_SIZES = {
+    "nano": VMambaSize(embed_dim=48, depths=(1, 1, 2, 1), drop_path=0.1),
+    "tiny": VMambaSize(embed_dim=96, depths=(2, 2, 4, 2), drop_path=0.2),
+    "small": VMambaSize(embed_dim=96, depths=(2, 2, 15, 2), drop_path=0.3),
+    "base": VMambaSize(embed_dim=128, depths=(2, 2, 15, 2), drop_path=0.6),
+    "pico": VMambaSize(embed_dim=16, depths=(1, 1, 1, 1), drop_path=0.0),
+}
+"""Sizes by name: tiny, small and base as published, nano ours, pico to try things out."""
+
+
+class VMamba(nn.Module):
+    """Pixels (B, C, H, W) of any size -> the last stage's map, of 1/32 of the side, rounded up."""
+
+    def __init__(
+        self,
+        size: VMambaSize,
+        *,
+        in_channels: int,
+        windows: Sequence[int] = WHOLE_MAPS,
+        has_gate: bool = False,
+    ) -> None:
+        super().__init__()
+        self.channels = [size.embed_dim * 2**stage for stage in range(4)]
+        self._stem = nn.Sequential(
+            Halving(in_channels, size.embed_dim // 2),
+            nn.GELU(),
+            Halving(size.embed_dim // 2, size.embed_dim),
+        )
+        total, done = sum(size.depths), 0
+        stages: list[nn.Module] = []
+        for channels, depth, window in zip(self.channels, size.depths, windows, strict=True):
+            first = Halving(channels // 2, channels) if stages else nn.Identity()
+            blocks = [
+                ScanBlock(
+                    channels,
+                    window=window,
+                    has_gate=has_gate,
+                    drop_path=size.drop_path * block / (total - 1),
+                )
+                for block in range(done, done + depth)
+            ]
+            stages.append(nn.Sequential(first, *blocks))
+            done += depth
+        self._stages = nn.ModuleList(stages)
+
+    def forward(self, pixels_BCHW: Tensor, prompts: Sequence[nn.Module] = ()) -> Tensor:
+        """The map (B, H / 32, W / 32, C); `prompts`, if any, act on the map of each stage."""
+        map_BHWC = self._stem(pixels_BCHW.permute(0, 2, 3, 1))
+        for index, stage in enumerate(self._stages):
+            map_BHWC = stage(map_BHWC)
+            if prompts:
+                map_BHWC = prompts[index](map_BHWC)
+        return cast(Tensor, map_BHWC)
+
+
+class Halving(nn.Module):
+    """A map (B, H, W, C) of half the side, rounded up: a convolution and a norm of channels."""
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__()
+        self._conv = nn.Conv2d(in_channels, out_channels, 3, stride=2, padding=1)
+        self._norm = nn.LayerNorm(out_channels)
+
+    def forward(self, map_BHWC: Tensor) -> Tensor:
+        """(B, H, W, C) -> (B, H / 2, W / 2, out_channels)."""
+        return cast(Tensor, self._norm(_convolved(self._conv, map_BHWC)))
+
+
+class ScanBlock(nn.Module):
+    """A scan, then two layers of every token alone, each beside the map itself."""
+
+    def __init__(self, channels: int, *, window: int, has_gate: bool, drop_path: float) -> None:
+        super().__init__()
+        self._scan = nn.Sequential(
+            nn.LayerNorm(channels), SelectiveScan2d(channels, window=window, has_gate=has_gate)
+        )
+        self._mlp = nn.Sequential(
+            nn.LayerNorm(channels), nn.Linear(channels, 4 * channels), nn.GELU(),
+            nn.Linear(4 * channels, channels),
+        )  # fmt: skip
+        self._drop_path = drop_path
+
+    def forward(self, map_BHWC: Tensor) -> Tensor:
+        """(B, H, W, C) -> the same shape."""
+        map_BHWC = map_BHWC + self._some(self._scan(map_BHWC))
+        return map_BHWC + self._some(self._mlp(map_BHWC))
+
+    def _some(self, branch_BHWC: Tensor) -> Tensor:
+        """In training, a branch without some of its pictures, the others scaled up for them."""
+        if not self.training or not self._drop_path:
+            return branch_BHWC
+        kept = 1 - self._drop_path
+        mask_B111 = branch_BHWC.new_empty(len(branch_BHWC), 1, 1, 1).bernoulli_(kept)
+        return branch_BHWC * (mask_B111 / kept)
+
+
+class SelectiveScan2d(nn.Module):
+    """Every token hears of those before it on four paths over the map.
+
+    What the scan forgets, takes in and gives out is read from the token itself, on every path in
+    its own way. Scales of channels are vectors, so that weight decay leaves them alone.
+    """
+
+    def __init__(self, channels: int, *, window: int = 0, has_gate: bool = False) -> None:
+        super().__init__()
+        inner, rank = 2 * channels, math.ceil(channels / 16)
+        self._window, self._rank, self._shape = window, rank, (PATHS, inner)
+        self._in = nn.Linear(channels, inner, bias=False)
+        self._conv = nn.Conv2d(inner, inner, 3, padding=1, groups=inner, bias=False)
+        self._read = nn.Parameter(_uniform(inner**-0.5, PATHS, rank + 2 * _STATES, inner))
+        self._step = nn.Parameter(_uniform(rank**-0.5, PATHS, inner, rank))
+        self._step_bias = nn.Parameter(_step_biases(PATHS * inner))
+        states = torch.arange(1.0, _STATES + 1).repeat(PATHS * inner)
+        self._log_rate = nn.Parameter(states.log())
+        self._skip = nn.Parameter(torch.ones(PATHS * inner))
+        self._gate = ChannelGate(inner) if has_gate else nn.Identity()
+        self._norm = nn.LayerNorm(inner)
+        self._out = nn.Linear(inner, channels, bias=False)
+
+    def forward(self, map_BHWC: Tensor) -> Tensor:
+        """(B, H, W, C) -> the same shape."""
+        height, width = map_BHWC.shape[1:3]
+        map_BHWD = F.silu(_convolved(self._conv, self._in(map_BHWC)))
+        u_LBKD = along_paths(map_BHWD, window=self._window)
+        y_LBKD = selective_scan(self._read_off(u_LBKD), kernel=fast_kernel(u_LBKD.device))
+        maps_KBHWD = self._gate(back_on_map(y_LBKD, height, width, window=self._window))
+        return cast(Tensor, self._out(self._norm(maps_KBHWD.sum(0))))
+
+    def _read_off(self, u_LBKD: Tensor) -> ScanInputs:
+        """Tokens, and what they say of their own scan."""
+        read_LBKQ = torch.einsum("lbkd,kqd->lbkq", u_LBKD, self._read)
+        widths = [self._rank, _STATES, _STATES]
+        step_LBKR, b_LBKN, c_LBKN = torch.split(read_LBKQ, widths, dim=-1)
+        step_LBKD = torch.einsum("lbkr,kdr->lbkd", step_LBKR, self._step)
+        return ScanInputs(
+            u_LBKD=u_LBKD,
+            step_LBKD=step_LBKD + self._step_bias.view(self._shape),
+            b_LBKN=b_LBKN,
+            c_LBKN=c_LBKN,
+            a_KDN=-self._log_rate.exp().view(*self._shape, _STATES),
+            d_KD=self._skip.view(self._shape),
+        )
+
+
+class ChannelGate(nn.Module):
+    """Maps (..., H, W, C) with every channel weighted, 0 to 1, by the mean of all."""
+
+    def __init__(self, channels: int, *, reduction: int = 8) -> None:
+        super().__init__()
+        self._norm = nn.LayerNorm(channels)
+        self._weights = nn.Sequential(
+            nn.Linear(channels, channels // reduction), nn.GELU(),
+            nn.Linear(channels // reduction, channels), nn.Sigmoid(),
+        )  # fmt: skip
+
+    def forward(self, maps_HWC: Tensor) -> Tensor:
+        """(..., H, W, C) -> the same shape."""
+        mean = self._norm(maps_HWC).mean((-3, -2), keepdim=True)
+        return cast(Tensor, maps_HWC * self._weights(mean))
+
+
+def _convolved(conv: nn.Conv2d, map_BHWC: Tensor) -> Tensor:
+    return cast(Tensor, conv(map_BHWC.permute(0, 3, 1, 2)).permute(0, 2, 3, 1))
+
+
+def _uniform(most: float, *shape: int) -> Tensor:
+    return torch.empty(shape).uniform_(-most, most)
+
+
+def _step_biases(count: int) -> Tensor:
+    """Those whose softplus is spread over the first steps evenly in their logarithm."""
+    log_steps = torch.empty(count).uniform_(math.log(_STEP_LEAST), math.log(_STEP_MOST))
+    steps = log_steps.exp()
+    return steps + (-torch.expm1(-steps)).log()
