@@ -1,0 +1,90 @@
+"""Q-Mamba: VMamba looks at each frame, a linear head reads its quality.
+
+"Q-Mamba: On First Exploration of Vision Mamba for Image Quality Assessment" (arXiv 2406.09546). As
+published: the backbones, the mean of the last map, the linear head. The paper is about pictures:
+that a video scores as its frames do on average is ours. Ours too, with a switch: the locally
+normalised luma channel, for nets that start from scratch.
+
+Shapes: B videos, T frames, N frames of all videos, C channels, H height, W width, D features.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from vqatool.models.quality import PixelInput, Quality, QualityModel
+from vqatool.models.style_prompt import StylePrompt
+from vqatool.models.vmamba import LOCAL_WINDOWS, VMAMBA_SIZES, WHOLE_MAPS, VMamba
+
+
+@dataclass(frozen=True, kw_only=True)
+class QMambaConfig:
+    """Everything that makes the model's shape, and what it looks at; stored in its file.
+
+    Its pixels are a mosaic of `grid` x `grid` patches of `patch` px; the one patch is the paper's
+    crop. Scans of windows and the gate of channels are LQMamba, neither is QMamba. `prompts` is
+    how many StylePrompts each stage has.
+    """
+
+    size: str = "nano"
+    grid: int = 1
+    patch: int = 224
+    has_local_luma: bool = True
+    has_local_scan: bool = True
+    has_gate: bool = True
+    prompts: int = 0
+
+    def __post_init__(self) -> None:
+        if self.size not in VMAMBA_SIZES:
+            raise ValueError(f"size {self.size!r} is none of {', '.join(VMAMBA_SIZES)}")
+        if self.prompts < 0:
+            raise ValueError(f"prompts must be 0 or more, got {self.prompts}")
+
+
+class QMamba(QualityModel):
+    """A view of pixels (B, T, 3, H, W), of any size -> Quality."""
+
+    def __init__(self, config: QMambaConfig) -> None:
+        super().__init__()
+        self._pixels = PixelInput(has_local_luma=config.has_local_luma)
+        self._backbone = VMamba(
+            VMAMBA_SIZES[config.size],
+            in_channels=self._pixels.channels,
+            windows=LOCAL_WINDOWS if config.has_local_scan else WHOLE_MAPS,
+            has_gate=config.has_gate,
+        )
+        channels = self._backbone.channels
+        stages = channels if config.prompts else []
+        self._prompts = nn.ModuleList(StylePrompt(c, prompts=config.prompts) for c in stages)
+        self._head = LinearHead(channels[-1])
+
+    def forward(self, *views: Tensor) -> Quality:
+        """Pixels, float in [0, 1]."""
+        (view_BTCHW,) = views
+        pixels_NCHW = self._pixels(view_BTCHW.flatten(0, 1))
+        map_NHWC = self._backbone(pixels_NCHW, list(self._prompts))
+        features_ND, score_N = self._head(map_NHWC)
+        frame_score_BT = score_N.view(view_BTCHW.shape[:2])
+        return Quality(
+            score_B=frame_score_BT.mean(1),
+            features_BD=features_ND.unflatten(0, view_BTCHW.shape[:2]).mean(1),
+            frame_score_BT=frame_score_BT,
+        )
+
+
+class LinearHead(nn.Module):
+    """A map's mean, standardised, and the score that one linear layer reads from it."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self._norm = nn.LayerNorm(channels)
+        self._score = nn.Linear(channels, 1)
+        nn.init.constant_(self._score.bias, 0.6)  # a middling label
+
+    def forward(self, map_NHWC: Tensor) -> tuple[Tensor, Tensor]:
+        """(N, H, W, C) -> features (N, C) and scores (N,), float32."""
+        features_NC = self._norm(map_NHWC.float().mean((1, 2)))
+        # bfloat16 has steps of 0.4 points of VMAF
+        with torch.autocast(map_NHWC.device.type, enabled=False):
+            return features_NC.float(), self._score(features_NC.float()).squeeze(-1)
