@@ -2,16 +2,12 @@
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from vqatool.models.q_mamba import QMamba, QMambaConfig
 from vqatool.models.style_prompt import (
     PROMPTS,
     StylePrompt,
-    freeze_all_but_prompts,
-    load_around_prompts,
-    prompt_names,
-    tuned_names,
 )
 from vqatool.models.vmamba import VMAMBA_SIZES
 
@@ -81,15 +77,15 @@ def test_prompts_are_a_twentieth_of_the_backbone_at_most(size: str) -> None:
     with torch.device("meta"):  # a gate would only make the backbone larger
         model = QMamba(QMambaConfig(size=size, prompts=PROMPTS, has_gate=False))
     counts = {name: p.numel() for name, p in model.named_parameters()}
-    prompts = sum(counts[name] for name in prompt_names(model))
-    backbone = sum(n for name, n in counts.items() if name not in tuned_names(model))
+    prompts = sum(n for name, n in counts.items() if name.startswith("_prompts."))
+    backbone = sum(n for name, n in counts.items() if name.startswith("_backbone."))
     assert 0 < prompts <= 0.05 * backbone
 
 
 @torch.no_grad()
 def test_a_model_without_prompts_loads_into_one_with_them() -> None:
     plain, prompted = built(PLAIN, seed=1), built(PROMPTED)
-    load_around_prompts(prompted, plain.state_dict())
+    prompted.take(plain.state_dict())
     assert torch.equal(plain(pixels()).score_B, prompted(pixels()).score_B)
 
 
@@ -100,7 +96,7 @@ def test_a_model_with_prompts_loads_whole() -> None:
         if isinstance(module, StylePrompt):
             moved(module)
     assert not torch.allclose(one(pixels()).score_B, other(pixels()).score_B, atol=1e-4)
-    load_around_prompts(other, one.state_dict())
+    other.take(one.state_dict())
     assert torch.equal(one(pixels()).score_B, other(pixels()).score_B)
 
 
@@ -108,9 +104,9 @@ def test_weights_that_do_not_fit_are_refused() -> None:
     prompted, weights = built(PROMPTED), built(PLAIN).state_dict()
     lost = next(name for name in weights if "_stages" in name)
     with pytest.raises(RuntimeError, match=lost):
-        load_around_prompts(prompted, {n: w for n, w in weights.items() if n != lost})
+        prompted.take({n: w for n, w in weights.items() if n != lost})
     with pytest.raises(RuntimeError, match="stranger"):
-        load_around_prompts(prompted, {**weights, "stranger": torch.zeros(1)})
+        prompted.take({**weights, "stranger": torch.zeros(1)})
 
 
 def test_prompts_and_head_alone_have_a_gradient() -> None:
@@ -118,16 +114,15 @@ def test_prompts_and_head_alone_have_a_gradient() -> None:
     for module in model.modules():
         if isinstance(module, StylePrompt):
             moved(module)
-    freeze_all_but_prompts(model)
+    model.tune("prompts")
     model(pixels()).score_B.sum().backward()
     learning = {name for name, p in model.named_parameters() if p.grad is not None and p.grad.any()}
-    assert learning == tuned_names(model)
-    assert {name.split(".")[0] for name in learning} == {"_prompts", "_head"}
+    assert learning == {n for n, _ in model.named_parameters() if not n.startswith("_backbone.")}
 
 
 def test_a_step_of_tuning_leaves_the_backbone_as_it_was() -> None:
     model = built(PROMPTED)
-    freeze_all_but_prompts(model)
+    model.tune("prompts")
     before = {name: value.clone() for name, value in model.state_dict().items()}
     optimizer = torch.optim.AdamW(model.parameters(), lr=0.01, weight_decay=0.1)
     for _ in range(2):  # the bank has no gradient before gain and shift have moved
@@ -136,22 +131,11 @@ def test_a_step_of_tuning_leaves_the_backbone_as_it_was() -> None:
         optimizer.step()
     after = model.state_dict()
     changed = {name for name in before if not torch.equal(before[name], after[name])}
-    assert changed == tuned_names(model)
+    assert changed == {n for n, _ in model.named_parameters() if not n.startswith("_backbone.")}
 
 
 def test_a_model_without_prompts_cannot_be_tuned_by_them() -> None:
     model = built(PLAIN)
     with pytest.raises(ValueError, match="no prompts to tune"):
-        freeze_all_but_prompts(model)
+        model.tune("prompts")
     assert all(parameter.requires_grad for parameter in model.parameters())
-
-
-def test_names_are_those_of_any_model() -> None:
-    model = nn.Module()
-    model.add_module("deep", nn.Sequential(nn.Linear(4, 4), StylePrompt(4, prompts=1)))
-    model.add_module("_head", nn.Linear(4, 1))
-    model.add_module("_header", nn.Linear(4, 1))
-    assert {name.rsplit(".", 1)[0] for name in prompt_names(model)} == {
-        "deep.1", "deep.1._choice", "deep.1._inner", "deep.1._gain", "deep.1._shift",
-    }  # fmt: skip
-    assert tuned_names(model) - prompt_names(model) == {"_head.weight", "_head.bias"}

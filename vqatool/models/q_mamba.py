@@ -8,6 +8,7 @@ normalised luma channel, for nets that start from scratch.
 Shapes: B videos, T frames, N frames of all videos, C channels, H height, W width, D features.
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -58,6 +59,7 @@ class QMamba(QualityModel):
         stages = channels if config.prompts else []
         self._prompts = nn.ModuleList(StylePrompt(c, prompts=config.prompts) for c in stages)
         self._head = LinearHead(channels[-1])
+        self.feature_width = channels[-1]
 
     def forward(self, *views: Tensor) -> Quality:
         """Pixels, float in [0, 1]."""
@@ -71,6 +73,22 @@ class QMamba(QualityModel):
             features_BD=features_ND.unflatten(0, view_BTCHW.shape[:2]).mean(1),
             frame_score_BT=frame_score_BT,
         )
+
+    def tuned_layers(self, part: str) -> Sequence[nn.Module]:
+        """`prompts`: those and the head, if there are any."""
+        if part == "prompts" and len(self._prompts):
+            return [self._prompts, self._head]
+        return super().tuned_layers(part)
+
+    def take(self, weights: Mapping[str, Tensor]) -> None:
+        """Load weights of a model with prompts, or of the same one without, which leaves them be.
+
+        Raises:
+            RuntimeError: the weights do not fit otherwise.
+        """
+        own = self.state_dict()
+        prompts = {name: own[name] for name in own if name.startswith("_prompts.")}
+        super().take({**prompts, **weights})
 
 
 class LinearHead(nn.Module):

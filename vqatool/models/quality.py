@@ -69,14 +69,15 @@ class QualityModel(nn.Module):
         """
         if part == "all":
             return
+        layers = self.tuned_layers(part)
         self.requires_grad_(False)
-        for layer in self.tuned_layers(part):
+        for layer in layers:
             layer.requires_grad_(True)
 
     def tuned_layers(self, part: str) -> Sequence[nn.Module]:
         """What learns when that part alone is tuned."""
         if part != "head":
-            raise ValueError(f"a model of this method has no {part} to tune")
+            raise ValueError(f"this model has no {part} to tune")
         return self.last_layers()
 
     def take(self, weights: Mapping[str, Tensor]) -> None:

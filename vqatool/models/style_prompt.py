@@ -9,13 +9,8 @@ with prompts begins as the same model without.
 Shapes: B pictures, H height, W width, C channels, N prompts, D inner width.
 """
 
-from collections.abc import Mapping
-
 import torch
 from torch import Tensor, nn
-
-HEAD = "_head"
-"""What models call the layers that read the score, which are tuned beside the prompts."""
 
 PROMPTS = 4
 """How many a stage: with these, prompts are at most 5 % of the backbone at every size."""
@@ -45,46 +40,6 @@ class StylePrompt(nn.Module):
         weight_BN = self._choice(map_BHWC.mean((1, 2))).softmax(-1)
         inner_BD = self._inner(weight_BN @ self._bank)
         return self._gain(inner_BD), self._shift(inner_BD)
-
-
-def prompt_names(model: nn.Module) -> set[str]:
-    """The parameters of a model that are its prompts'."""
-    return {
-        f"{place}.{name}"
-        for place, module in model.named_modules()
-        if isinstance(module, StylePrompt)
-        for name, _ in module.named_parameters()
-    }
-
-
-def tuned_names(model: nn.Module) -> set[str]:
-    """The parameters that are learnt when prompts are tuned: theirs, and the head's."""
-    head = {name for name, _ in model.named_parameters() if name.startswith(f"{HEAD}.")}
-    return prompt_names(model) | head
-
-
-def freeze_all_but_prompts(model: nn.Module) -> None:
-    """Leave a gradient to the prompts and the head alone.
-
-    Raises:
-        ValueError: the model has no prompts.
-    """
-    if not prompt_names(model):
-        raise ValueError("the model has no prompts to tune: build it with some")
-    tuned = tuned_names(model)
-    for name, parameter in model.named_parameters():
-        parameter.requires_grad_(name in tuned)
-
-
-def load_around_prompts(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
-    """Load the weights of a model with prompts, or of the same one without, which leaves them be.
-
-    Raises:
-        RuntimeError: the weights do not fit otherwise.
-    """
-    own = model.state_dict()
-    prompts = {name: own[name] for name in prompt_names(model)}
-    model.load_state_dict({**prompts, **weights})
 
 
 def _zeros(width_in: int, width: int) -> nn.Linear:
