@@ -135,7 +135,7 @@ def read_clip(
     """
     size = display_size(info, display)
     rest_s = info.duration_s - start_s if length_s is None else length_s
-    times_s = _times(start_s, rest_s, bursts, burst, float(info.fps))
+    times_s = burst_times(start_s, rest_s, bursts, burst, float(info.fps))
     pixels_THWC = frames_at(info, times_s, size, decoding)
     facts = UNKNOWN
     if ffmpeg:
@@ -144,8 +144,10 @@ def read_clip(
     return Clip(torch.from_numpy(pixels_THWC).permute(0, 3, 1, 2), burst.frames, facts)
 
 
-def _times(start_s: float, length_s: float, bursts: int, burst: Burst, fps: float) -> list[float]:
-    """When the frames of all bursts are shown, ascending."""
+def burst_times(
+    start_s: float, length_s: float, bursts: int, burst: Burst, fps: float
+) -> list[float]:
+    """Seconds at which the frames of all bursts are shown, ascending."""
     # not beyond the next burst, where bursts lie closer than frames
     most_s = length_s / bursts / max(1, burst.frames - 1)
     step_s = min(burst.stride / fps, most_s)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from functools import cached_property
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -10,7 +11,7 @@ from ladder.ffmpeg import find_ffmpeg
 from vqatool.checkpoint import Checkpoint
 from vqatool.clips import Sight, stack
 from vqatool.device import autocast, device_named
-from vqatool.models.quality import QualityModel
+from vqatool.models.quality import Quality, QualityModel
 
 _GPU_BATCH = 16
 
@@ -55,6 +56,12 @@ class Predictor:
             CheckpointError: the weights do not fit the shape their card gives.
         """
         _ = self._model
+
+    def say(self, clip: Sequence[Tensor]) -> Quality:
+        """All that the model says of one clip given by its views."""
+        with torch.inference_mode(), autocast(self._device):
+            views = [stack([view]).to(self._device) for view in clip]
+            return cast(Quality, self._model(*views))
 
     def score(self, clips: Sequence[Sequence[Tensor]]) -> list[float]:
         """Scores of clips given by their views, 0 (worst) to 100 (best)."""

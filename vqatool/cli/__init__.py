@@ -8,6 +8,7 @@ from vqatool import __version__
 from vqatool.cli.audit import merge, score
 from vqatool.cli.encode import label, ladder
 from vqatool.cli.evaluate import evaluate
+from vqatool.cli.explain import explain
 from vqatool.cli.learn import train
 from vqatool.cli.options import BAD_USE, INTERRUPTED, NO_CAPABILITY, fail
 from vqatool.cli.pretrain import pretrain
@@ -49,5 +50,17 @@ def cli() -> None:
     """
 
 
-for command in (ladder, label, pretrain, train, evaluate, study, score, merge, doctor, demo):
+for command in (
+    ladder,
+    label,
+    pretrain,
+    train,
+    evaluate,
+    study,
+    score,
+    merge,
+    explain,
+    doctor,
+    demo,
+):
     cli.add_command(command)

@@ -11,9 +11,9 @@ from vqatool.cli.options import (
     GATE_FAILED,
     NO_VIDEO,
     SOME_FAILED,
-    DisplayType,
     counts,
     device_option,
+    display_option,
     fail,
     jobs_option,
     model_option,
@@ -56,8 +56,7 @@ class ShardType(click.ParamType["Shard"]):
 @click.option("--exclude", multiple=True, metavar="GLOB",
               help="No files whose name is like this; may be repeated.")  # fmt: skip
 @model_option
-@click.option("--display", type=DisplayType(), default="1920x1080", show_default=True,
-              help="Screen the videos are judged on; native is pixel for pixel.")  # fmt: skip
+@display_option
 @click.option("--segment", "segment_s", type=click.FloatRange(0.5), default=10.0,
               show_default=True, help="Seconds that get a score of their own.")  # fmt: skip
 @click.option("--fail-under", type=click.FloatRange(0, 100),

@@ -3,13 +3,14 @@
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from vqatool.cli.options import (
     NO_VIDEO,
     WORK_FOLDER,
+    ParsedType,
     counts,
     exit_on_failures,
     fail,
@@ -22,21 +23,6 @@ if TYPE_CHECKING:  # for annotations alone: PyAV loads in the commands
     from ladder.ffmpeg import Ffmpeg
     from ladder.ladders import Ladder
     from ladder.pieces import Cut, Piece
-
-
-class ParsedType(click.ParamType[Any]):
-    """Text that a function makes into a value; its ValueError is a usage error."""
-
-    def __init__(self, name: str, function: str) -> None:
-        self.name, self._function = name, function
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        from ladder import pieces  # PyAV loads in the commands
-
-        try:
-            return getattr(pieces, self._function)(value) if isinstance(value, str) else value
-        except ValueError as error:
-            self.fail(str(error), param, ctx)
 
 
 @click.command()

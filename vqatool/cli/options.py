@@ -135,6 +135,32 @@ class DisplayType(click.ParamType["Display"]):
         return int(found[1]), int(found[2])
 
 
+def display_option(command: C) -> C:
+    """--display."""
+    return click.option(
+        "--display",
+        type=DisplayType(),
+        default="1920x1080",
+        show_default=True,
+        help="Screen the videos are judged on; native is pixel for pixel.",
+    )(command)
+
+
+class ParsedType(click.ParamType[Any]):
+    """Text that a function makes into a value; its ValueError is a usage error."""
+
+    def __init__(self, name: str, function: str) -> None:
+        self.name, self._function = name, function
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        from ladder import pieces  # PyAV loads in the commands
+
+        try:
+            return getattr(pieces, self._function)(value) if isinstance(value, str) else value
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
 def predictor_for(
     model: Path | None, device: str, *, by_pixels: bool = False, batch: int | None = None
 ) -> "Predictor":

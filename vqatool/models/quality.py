@@ -15,11 +15,13 @@ from torch import Tensor, nn
 class Branch(NamedTuple):
     """What one branch of a model says of B videos by itself, on a scale of its own.
 
-    `score_B` and `frame_score_BT`, of each frame of its view, are averages of `score_map_BTHW`, the
-    scores of parts of the view; its T may be fewer than the frames. `weight_map_BTHW`, in (0, 1),
-    says how much each part counts; None: all count alike.
+    The branches of a model are in the order of its views; each sees one. `score_B` and
+    `frame_score_BT`, of each frame of its view, are averages of `score_map_BTHW`, the scores of
+    parts of the view; its T may be fewer than the frames. `weight_map_BTHW`, in (0, 1), says how
+    much each part counts; None: all count alike.
     """
 
+    name: str
     score_B: Tensor
     frame_score_BT: Tensor
     score_map_BTHW: Tensor

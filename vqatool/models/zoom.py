@@ -136,6 +136,7 @@ class StillBranch(nn.Module):
         patches = self._heads(hyper_columns(maps, (height, width)))
         score_BT = patches.score_B.unflatten(0, frames)
         branch = Branch(
+            name="stills",
             score_B=score_BT.mean(1),
             frame_score_BT=score_BT,
             score_map_BTHW=patches.score_BHW.unflatten(0, frames),
@@ -171,6 +172,7 @@ class RunBranch(nn.Module):
         score_RTHW = self._head(map_RDTHW)
         frame_score_RT = scores_of_frames(score_RTHW.mean((2, 3)), _TUBELET, self._run_frames)
         branch = Branch(
+            name="runs",
             score_B=score_RTHW.mean((1, 2, 3)).unflatten(0, (videos, -1)).mean(1),
             frame_score_BT=frame_score_RT.reshape(videos, frames),
             score_map_BTHW=score_RTHW.unflatten(0, (videos, -1)).flatten(1, 2),

@@ -1,0 +1,59 @@
+"""One video looked at closely: explain."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from vqatool.cli.options import (
+    ParsedType,
+    device_option,
+    display_option,
+    listed,
+    model_option,
+    predictor_for,
+)
+
+if TYPE_CHECKING:  # for annotations alone
+    from ladder.pieces import Piece
+    from vqatool.scoring.look import Display
+
+
+@click.command()
+@click.argument("video", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("-o", "--out", "folder", type=click.Path(file_okay=False, path_type=Path),
+              help="Folder to write to.  [default: the video's name in ./explained]")  # fmt: skip
+@click.option("--clip", type=ParsedType("START+LENGTH", "parse_clip"),
+              help="These seconds, such as 120+10.  [default: all of it]")  # fmt: skip
+@model_option
+@display_option
+@device_option
+def explain(
+    video: Path,
+    folder: Path | None,
+    clip: "Piece | None",
+    model: Path | None,
+    display: "Display",
+    device: str,
+) -> None:
+    """Tell of one clip what the model says moment by moment, and where it looks.
+
+    Every method has a curve over the frames it looked at. zoom-vqa says what each of its branches
+    thinks, too, and draws how much each patch of a frame counts.
+
+    \b
+    Example:
+        vqatool explain film.mp4 --clip 120+10 -m zoom-vqa.safetensors -o explained/film
+    """
+    from ladder.pieces import Cut
+    from ladder.probe import probe
+    from vqatool.explain import ALL, write_explanation
+    from vqatool.explain import explain as told_of
+    from vqatool.terminal import say
+
+    info = probe(video)
+    found = told_of(predictor_for(model, device), info, display, Cut(clip))
+    written = write_explanation(found, folder or Path("explained") / video.name)
+    for part, score in found.scores.items():
+        say(f"score {score:.1f}" if part == ALL else f"{part} {score:.3f}, on a scale of its own")
+    say(f"wrote {listed(written[:1])}" + (f" and {len(found.heats)} pictures" * bool(found.heats)))
