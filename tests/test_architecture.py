@@ -9,10 +9,14 @@ from pathlib import Path
 import pytest
 
 from vqatool.cli import cli
+from vqatool.methods import Method
 
 ROOT = Path(__file__).parent.parent
 
-CLI = ("__init__", "audit", "encode", "evaluate", "learn", "options", "pretrain", "study", "tryout")
+CLI = (
+    "__init__", "audit", "encode", "evaluate", "explain", "learn", "options", "pretrain",
+    "published", "study", "tryout",
+)  # fmt: skip
 FORBIDDEN = {
     "ladder": {"vqatool", "torch", "timm", "click", "rich", "accelerate"},
     "vqatool/models": {"vqatool.views", "vqatool.losses", "vqatool.dataset", "ladder", "click"},
@@ -48,6 +52,22 @@ def test_imports_point_one_way(place: str) -> None:
         for name in imports(path.read_text()):
             banned = [b for b in FORBIDDEN[place] if f"{name}.".startswith(f"{b}.")]
             assert not banned, f"{path} imports {name}"
+
+
+@pytest.mark.parametrize(
+    "place",
+    ["train.py", "dataset.py", "clips.py", "predict.py", "evaluate.py", "explain.py", "scoring",
+     "evaluation", "training", "cli"],
+)  # fmt: skip
+def test_the_pipeline_has_no_branch_on_a_methods_name(place: str) -> None:
+    names = {name for method in Method for name in (method.value, method.name)}
+    for path in files_of(f"vqatool/{place}"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.If | ast.IfExp | ast.Match | ast.Compare):
+                parts = list(ast.walk(node.test if hasattr(node, "test") else node))
+                said = {part.value for part in parts if isinstance(part, ast.Constant)}
+                said |= {part.attr for part in parts if isinstance(part, ast.Attribute)}
+                assert not said & names, f"{path}, line {node.lineno}"
 
 
 @pytest.mark.parametrize(

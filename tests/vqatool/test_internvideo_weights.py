@@ -1,6 +1,6 @@
 import argparse
 import re
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +9,15 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from tests.vqatool.program import vqatool
+from vqatool.checkpoint import load_checkpoint
 from vqatool.errors import CheckpointError
 from vqatool.models.attention import regridded
+from vqatool.models.distilling import Distilling
 from vqatool.models.internvideo import InternVideo, InternVideoConfig, published
 from vqatool.models.internvideo_weights import published_weights, read_internvideo, take_weights
+from vqatool.training.optimise import OptimiseConfig
+from vqatool.training.start import Start
 
 WIDTH, FEATURES, HIDDEN, FRAMES = 64, 64, 256, 2
 
@@ -237,3 +242,25 @@ def test_a_file_tells_its_size(tmp_path: Path) -> None:
 def test_a_size_without_a_name_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="5 blocks of width 32"):
         read_internvideo(saved(tmp_path, made_up(depth=5, width=32)))
+
+
+def test_a_published_file_becomes_a_model_file_to_start_and_to_learn_from(tmp_path: Path) -> None:
+    file, out = saved(tmp_path, {"module": made_up()}), tmp_path / "pico.safetensors"
+    done = vqatool("import", file, "-o", out, "--licence", "Apache-2.0")
+    assert done.exit_code == 0, done.output
+    found = load_checkpoint(out)
+    assert found.card.licence == "Apache-2.0"
+    assert found.card.shape == asdict(published("pico"))
+    kept = found.model().state_dict()["blocks.1.mlp.fc1.weight"]
+    assert torch.equal(kept, made_up()["blocks.1.mlp.fc1.weight"].half().float())
+    config = OptimiseConfig(method="intern-vqa", tune="head")
+    learner = Start(init=found, teacher=found).model(config)
+    assert isinstance(learner, Distilling)
+
+
+def test_a_file_of_another_net_cannot_be_imported(tmp_path: Path) -> None:
+    file = saved(tmp_path, {"conv.weight": torch.zeros(3)})
+    done = vqatool("import", file, "-o", tmp_path / "out.safetensors")
+    assert done.exit_code == 2
+    assert file.name in done.output
+    assert not (tmp_path / "out.safetensors").exists()

@@ -12,6 +12,7 @@ from vqatool.cli.explain import explain
 from vqatool.cli.learn import train
 from vqatool.cli.options import BAD_USE, INTERRUPTED, NO_CAPABILITY, fail
 from vqatool.cli.pretrain import pretrain
+from vqatool.cli.published import import_weights
 from vqatool.cli.study import study
 from vqatool.cli.tryout import demo, doctor
 
@@ -53,6 +54,7 @@ def cli() -> None:
 for command in (
     ladder,
     label,
+    import_weights,
     pretrain,
     train,
     evaluate,

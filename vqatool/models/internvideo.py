@@ -94,13 +94,14 @@ def published(size: str) -> InternVideoConfig:
 class InternVideo(QualityModel):
     """One view of pixels (B, T, 3, H, W), sides multiples of 14 -> Quality.
 
-    Its features are the pooled ones, before the head's norm. `grid` is what positions are learned
-    for: frames, rows and columns of tokens.
+    Its features are the pooled ones, before the head's norm. `config` is what it was built from,
+    `grid` what positions are learned for: frames, rows and columns of tokens.
     """
 
     def __init__(self, config: InternVideoConfig) -> None:
         super().__init__()
         size, side = INTERNVIDEO_SIZES[config.size], config.side // TOKEN_PX
+        self.config = config
         self.feature_width = size.features
         self.grid = (config.frames, side, side)
         self._pixels = PixelInput(has_local_luma=config.has_local_luma)
