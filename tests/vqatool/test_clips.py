@@ -4,7 +4,7 @@ import pytest
 
 from ladder.probe import probe
 from tests.conftest import EXACT, MakeVideo
-from vqatool.clips import Burst, read_clip
+from vqatool.clips import Burst, burst_times, read_clip
 
 STEP = 4  # levels of luma from one frame to the next
 COUNTER = f"color=black:size=64x48:rate=10,format=yuv420p,geq=lum='16+{STEP}*N':cb=128:cr=128"
@@ -46,3 +46,19 @@ def test_bursts_do_not_overlap(make_video: MakeVideo) -> None:
     shown = clip.pixels_TCHW.float().mean((1, 2, 3)).diff()
     assert (shown > -0.5).all()
     assert len(clip.pixels_TCHW) == 48
+
+
+def test_twenty_bursts_in_ten_seconds_are_two_a_second_from_the_first_to_the_last() -> None:
+    times_s = burst_times(0.0, 10.0, 20, Burst(), 25.0)
+    assert times_s == pytest.approx([0.25 + 0.5 * index for index in range(20)])
+    assert times_s[0] < 1
+    assert times_s[-1] > 9
+
+
+@pytest.mark.parametrize("frames", [1, 4])
+def test_a_clip_of_less_than_half_a_second_has_stills(frames: int, make_video: MakeVideo) -> None:
+    video = make_video(f"counter-{frames}.mp4", COUNTER, (*EXACT, "-frames:v", str(frames)))
+    clip = read_clip(probe(video), 20, Burst(frames=4, stride=2), None)
+    assert len(clip.first_TCHW) == 20
+    shown = clip.first_TCHW.float().mean((1, 2, 3)) * 219 / 255 / STEP
+    assert {round(value) for value in shown.tolist()} == set(range(frames))

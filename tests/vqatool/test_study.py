@@ -8,7 +8,7 @@ import pytest
 
 from tests.vqatool.program import rows_of, vqatool
 from vqatool.cli.study import STUDY_NAMES
-from vqatool.methods import Method
+from vqatool.evaluation.cost import Cost
 from vqatool.recipes import recipe_for
 from vqatool.report import study_table
 from vqatool.study import STUDIES, StudyRow, lead_over, over_seeds, run_study
@@ -31,6 +31,7 @@ ROW = StudyRow(
     plcc=0.5,
     rmse=9.0,
 )
+COST = Cost(parameters_m=1.5, macs_g=0.25, clip_s=2.0, peak_mb=700.0)
 
 
 def test_the_command_knows_every_study() -> None:
@@ -44,7 +45,7 @@ def test_variants_of_a_study_are_unlike_and_can_be_built(study: str) -> None:
     assert len({variant.name for variant in variants}) == len(variants) > 1
     assert all(one != other for i, one in enumerate(configs) for other in configs[:i])
     for variant in variants:
-        recipe_for(Method.COARSE_TO_FINE, variant.config(TrainConfig(), seed=0).shape)
+        recipe_for(variant.method, variant.config(TrainConfig(), seed=0).shape)
 
 
 def test_mean_and_interval_over_seeds_are_students() -> None:
@@ -71,6 +72,17 @@ def test_the_table_holds_variants_against_the_first_of_their_study() -> None:
     assert columns[-1] == ["", "+0.000 ±0.000"]
 
 
+def test_costs_are_columns_of_the_table_where_they_were_measured() -> None:
+    costly = replace(ROW, **asdict(COST))
+    rows = [replace(costly, seed=seed) for seed in (0, 1)]
+    columns = {str(each.header): list(each.cells) for each in study_table(rows).columns}
+    assert columns["M parameters"] == ["1.50"]
+    assert columns["GMACs"] == ["0.25"]
+    assert columns["s a clip"] == ["2.00"]
+    assert columns["peak MB"] == ["700"]
+    assert len(study_table([ROW]).columns) == len(columns) - 4
+
+
 @pytest.mark.slow
 def test_a_study_trains_what_is_missing_and_nothing_twice(work_folder: Path) -> None:
     out = work_folder / "study.csv"
@@ -85,9 +97,31 @@ def test_a_study_trains_what_is_missing_and_nothing_twice(work_folder: Path) -> 
 
 
 @pytest.mark.slow
+def test_costs_are_measured_once_also_of_what_was_trained_without(
+    work_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured: list[Path] = []
+
+    def measure(model: Path, clip: Path) -> Cost:
+        assert model.exists()
+        measured.append(clip)
+        return COST
+
+    monkeypatch.setattr("vqatool.study.cost_of", measure)
+    out, clip = work_folder / "study.csv", Path("clip.mp4")
+    rows = []
+    for asked in (None, clip, clip):
+        told = run_study(work_folder, out, ["temporal"], BASE, seeds=1, device="cpu", clip=asked)
+        rows.append(list(told))
+    assert [row.clip_s for row in rows[0]] == [None, None]
+    assert [row.clip_s for row in rows[1]] == [row.clip_s for row in rows[2]] == [2.0, 2.0]
+    assert measured == [clip, clip]
+
+
+@pytest.mark.slow
 def test_the_command_tells_what_it_compared(work_folder: Path) -> None:
     asked = ["--of", "temporal", "--seeds", 1, "--epochs", 1, "--device", "cpu"]
     result = vqatool("study", work_folder, *asked)
-    assert result.exit_code == 0
+    assert result.exit_code == 0, result.output
     assert "transformer" in result.output
     assert "2 trainings" in result.output

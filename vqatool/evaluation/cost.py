@@ -4,16 +4,19 @@ import multiprocessing
 import resource
 import statistics
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from ladder.ffmpeg import Ffmpeg, file_url, run
 from ladder.probe import probe
 from vqatool.checkpoint import load_checkpoint
 from vqatool.clips import stack
+from vqatool.models.quality import QualityModel
 from vqatool.predict import Predictor
 
 CLIP_S = 10
@@ -53,6 +56,13 @@ def cost_of(model: Path, clip: Path) -> Cost:
         return pool.apply(_measured, (model, clip))
 
 
+def macs_of(model: QualityModel, views: Sequence[Tensor]) -> int:
+    """Multiplications of what is not done element by element; meta tensors will do."""
+    with FlopCounterMode(display=False) as counter, torch.inference_mode():
+        model(*views)
+    return int(counter.get_total_flops()) // 2
+
+
 def _measured(path: Path, clip: Path) -> Cost:
     predictor, info = Predictor(load_checkpoint(path), "cpu"), probe(clip)
 
@@ -67,11 +77,9 @@ def _measured(path: Path, clip: Path) -> Cost:
     peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     model = load_checkpoint(path).model()
     views = [stack([view]) for view in predictor.sight.look_at(info, SCREEN)]
-    with FlopCounterMode(display=False) as counter, torch.inference_mode():
-        model(*views)
     return Cost(
         parameters_m=sum(parameter.numel() for parameter in model.parameters()) / 1e6,
-        macs_g=counter.get_total_flops() / 2e9,
+        macs_g=macs_of(model, views) / 1e9,
         clip_s=clip_s,
         peak_mb=peak_mb,
     )

@@ -1,0 +1,50 @@
+"""What asking a model costs."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from ladder import Ffmpeg
+from ladder.probe import probe
+from tests.conftest import MakeVideo
+from vqatool.checkpoint import Card, Checkpoint, save_checkpoint
+from vqatool.evaluation.cost import CLIP_S, SCREEN, cost_of, macs_of, make_clip
+from vqatool.methods import Method
+from vqatool.models.internvideo import InternVideo, published
+from vqatool.recipes import recipe_for
+
+
+@pytest.mark.parametrize(("size", "macs_g"), [("small", 82), ("base", 251), ("1b", 2541)])
+def test_operations_are_those_of_the_formula(size: str, macs_g: float) -> None:
+    # of its layers' formulas, at 2049 tokens
+    with torch.device("meta"):
+        model = InternVideo(published(size)).eval()
+        found = macs_of(model, [torch.empty(1, 8, 3, 224, 224)])
+    assert found / 1e9 == pytest.approx(macs_g, rel=0.01)
+
+
+@pytest.mark.slow
+def test_a_model_file_costs_something(tmp_path: Path, source_video: Path) -> None:
+    recipe = recipe_for(Method.Q_MAMBA, {"size": "pico", "patch": 64})
+    card = Card(method=Method.Q_MAMBA.value, shape=recipe.shape, clip_frames=2, label="vmaf_v0.6.1")
+    model, path = recipe.build().eval(), tmp_path / "model.safetensors"
+    save_checkpoint(Checkpoint(card, model.state_dict()), path)
+    cost = cost_of(path, source_video)
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    assert cost.parameters_m == pytest.approx(parameters / 1e6)
+    frame = macs_of(model, [torch.zeros(1, 1, 3, 128, 128)])
+    assert cost.macs_g == pytest.approx(2 * frame / 1e9, rel=0.01)
+    assert cost.clip_s > 0
+    assert cost.peak_mb > 50
+
+
+@pytest.mark.slow
+def test_the_clip_is_as_long_and_large_as_said_whatever_it_is_made_of(
+    tmp_path: Path, ffmpeg: Ffmpeg, make_video: MakeVideo
+) -> None:
+    # a frame a second, or coding it would take its time
+    video = make_video("slow.mp4", "testsrc2=size=96x80:rate=1:duration=3")
+    info = probe(make_clip(ffmpeg, video, tmp_path / "clip.mp4"))
+    assert info.display_size == SCREEN
+    assert info.duration_s == pytest.approx(CLIP_S, abs=1)
