@@ -1,6 +1,7 @@
 """The README is true: its commands, its tree, its columns, its exit codes."""
 
 import dataclasses
+import json
 import re
 import shlex
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 
 from vqatool.cli import cli
 from vqatool.methods import Method
+from vqatool.recipes import recipe_for
 from vqatool.scoring.rows import ReportRow
 
 ROOT = Path(__file__).parent.parent
@@ -82,6 +84,15 @@ def test_every_method_is_told_with_its_paper() -> None:
     for method in Method:
         assert method.value in README
         assert method.paper in README
+
+
+@pytest.mark.parametrize("method", Method)
+def test_what_a_models_shape_takes_is_told_with_its_defaults(method: Method) -> None:
+    settings = (
+        f"`{name}={value if isinstance(value, str) else json.dumps(value)}`"
+        for name, value in recipe_for(method).shape.items()
+    )
+    assert f"| `{method.value}` | {', '.join(settings)} |" in README
 
 
 def test_the_readme_names_no_machine() -> None:
