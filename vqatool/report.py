@@ -55,7 +55,8 @@ def study_table(rows: "Sequence[StudyRow]") -> Table:
     headings = ["study", "variant", "seeds", "SRCC", "PLCC", "in groups", "RMSE", "against first"]
     has_costs = any(row.clip_s is not None for row in rows)
     for heading in headings + list(_COSTS) * has_costs:
-        table.add_column(heading, justify="left" if heading in ("study", "variant") else "right")
+        is_name = heading in ("study", "variant")
+        table.add_column(heading, justify="left" if is_name else "right", no_wrap=is_name)
     found: dict[tuple[str, str], list[StudyRow]] = {}
     for row in rows:
         found.setdefault((row.study, row.variant), []).append(row)

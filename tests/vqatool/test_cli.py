@@ -214,7 +214,8 @@ def test_options_are_a_promise() -> None:
             "--margin",
             "--val-share", "--validations", "--seed", "--licence", "--device",
         },
-        "study": {"--of", "--out", "--seeds", "--size", "--epochs", "--lr", "--device"},
+        "import": {"--out", "--licence"},
+        "study": {"--of", "--out", "--seeds", "--size", "--epochs", "--lr", "--cost", "--device"},
         "evaluate": {"--model", "--split", "--out", "--by-pixels", "--device"},
         "score": {
             "--out", "--per-segment", "--include", "--exclude", "--model", "--display", "--segment",
@@ -222,6 +223,7 @@ def test_options_are_a_promise() -> None:
             "--jobs", "--device",
         },
         "merge": {"--out"},
+        "explain": {"--out", "--clip", "--model", "--display", "--device"},
         "doctor": {"--ffmpeg"},
         "demo": {"--out", "--ffmpeg"},
     }  # fmt: skip
@@ -244,7 +246,7 @@ def test_defaults_written_down_for_a_fast_help_are_those_of_the_stages() -> None
     given = {param.name: param.default for param in cli.commands["train"].params}
     same = set(given) & set(settings) - {"lr"}  # None is the stage's to choose
     assert same >= {"epochs", "rungs", "contrast", "temperature", "margin", "frame_weight"}
-    for name in same - {"patience", "max_hours"}:
+    for name in same - {name for name, value in settings.items() if value is None} - {"shape"}:
         assert given[name] == settings[name], name
 
 

@@ -120,7 +120,18 @@ def test_the_command_from_folders_to_a_model_to_train_from(
     assert read_picture(rated / "0.png").shape == (136, 240, 3)
     out = tmp_path / "spatial.safetensors"
     data = ["--data", f"opinions={rated}", "--data", f"again={rated / 'scores.csv'}"]
-    asked = ["--size", "pico", "--stem", "patch", "--steps", 2, "--batch", 4, "--device", "cpu"]
+    asked = [
+        "--size",
+        "pico",
+        "--shape",
+        "has_conv_stem=false",
+        "--steps",
+        2,
+        "--batch",
+        4,
+        "--device",
+        "cpu",
+    ]
     done = vqatool("pretrain", *data, *asked, "-o", out)
     assert done.exit_code == 0, done.output
     assert "SRCC on held-out pictures: opinions" in done.stderr

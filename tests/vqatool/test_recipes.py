@@ -44,7 +44,7 @@ def test_a_method_learns_to_order_blur(method: Method) -> None:
     model = recipe.build()
     optimizer = torch.optim.AdamW(model.parameters(), 1e-3)
     views = [torch.stack([view(c, generator=None) for c in clips]) for view in recipe.views]
-    for _ in range(30):
+    for _ in range(40):
         terms = recipe.loss(model(*views), label, group, torch.full((8, 1), torch.nan))
         optimizer.zero_grad()
         torch.stack(list(terms.values())).sum().backward()

@@ -17,11 +17,11 @@ from vqatool.recipes import recipe_for
 
 @pytest.mark.parametrize(("size", "macs_g"), [("small", 82), ("base", 251), ("1b", 2541)])
 def test_operations_are_those_of_the_formula(size: str, macs_g: float) -> None:
-    # of its layers' formulas, at 2049 tokens
+    # of its layers' formulas, at 2049 tokens; ours reads a score of each frame besides
     with torch.device("meta"):
         model = InternVideo(published(size)).eval()
         found = macs_of(model, [torch.empty(1, 8, 3, 224, 224)])
-    assert found / 1e9 == pytest.approx(macs_g, rel=0.01)
+    assert found / 1e9 == pytest.approx(macs_g, rel=0.03)
 
 
 @pytest.mark.slow
@@ -33,7 +33,7 @@ def test_a_model_file_costs_something(tmp_path: Path, source_video: Path) -> Non
     cost = cost_of(path, source_video)
     parameters = sum(parameter.numel() for parameter in model.parameters())
     assert cost.parameters_m == pytest.approx(parameters / 1e6)
-    frame = macs_of(model, [torch.zeros(1, 1, 3, 128, 128)])
+    frame = macs_of(model, [torch.zeros(1, 1, 3, 64, 64)])
     assert cost.macs_g == pytest.approx(2 * frame / 1e9, rel=0.01)
     assert cost.clip_s > 0
     assert cost.peak_mb > 50
@@ -44,7 +44,7 @@ def test_the_clip_is_as_long_and_large_as_said_whatever_it_is_made_of(
     tmp_path: Path, ffmpeg: Ffmpeg, make_video: MakeVideo
 ) -> None:
     # a frame a second, or coding it would take its time
-    video = make_video("slow.mp4", "testsrc2=size=96x80:rate=1:duration=3")
+    video = make_video("three-frames.mp4", "testsrc2=size=96x80:rate=1:duration=3")
     info = probe(make_clip(ffmpeg, video, tmp_path / "clip.mp4"))
     assert info.display_size == SCREEN
     assert info.duration_s == pytest.approx(CLIP_S, abs=1)
