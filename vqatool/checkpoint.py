@@ -28,6 +28,7 @@ from vqatool.recipes import Recipe, recipe_for
 _FORMAT = "1"
 _CARD_KEY = "vqatool"
 LABEL_SCALE = "0 (worst) to 100 (best), mean of all frames, at the source's size"
+_MOST_LINES = 3  # of what torch says of weights that do not fit
 _DOMAIN = "domain."  # in front of the names of its tensors
 
 
@@ -92,7 +93,8 @@ def load_weights(model: QualityModel, weights: Mapping[str, Tensor]) -> None:
     try:
         model.take({key: value.float() for key, value in weights.items()})
     except RuntimeError as error:
-        raise CheckpointError(f"the weights do not fit the model's shape: {error}") from error
+        told = "; ".join(line.strip() for line in str(error).splitlines()[:_MOST_LINES])
+        raise CheckpointError(f"the weights do not fit the model's shape: {told}") from error
 
 
 def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:

@@ -41,10 +41,11 @@ class Clip(NamedTuple):
         """The first frame of each burst."""
         return self.pixels_TCHW[:: self.burst]
 
-    def cut_to(self, frames: int) -> "Clip":
-        """The same with bursts of their first `frames` frames."""
+    def cut_to(self, frames: int, every: int = 1) -> "Clip":
+        """The same with bursts of `frames` frames, every so many of those there are."""
         bursts = self.pixels_TCHW.reshape(-1, self.burst, *self.pixels_TCHW.shape[1:])
-        return self._replace(pixels_TCHW=bursts[:, :frames].flatten(0, 1), burst=frames)
+        chosen = bursts[:, : frames * every : every]
+        return self._replace(pixels_TCHW=chosen.flatten(0, 1), burst=frames)
 
     @property
     def second_TCHW(self) -> Tensor | None:

@@ -85,12 +85,22 @@ def _model_checks() -> Iterator[Check]:
     from vqatool.checkpoint import default_checkpoint
     from vqatool.device import device_named, fast_precision
     from vqatool.errors import CheckpointError
+    from vqatool.models.scan import fast_kernel
 
     device = device_named("auto")
     numbers = "bfloat16" if fast_precision(device) == "bf16" else "float32"
     yield Check(
         what="device", works=True, found=f"{device} in {numbers} (torch {torch.__version__})"
     )
+    if device.type == "cuda":
+        works = fast_kernel(device) is not None
+        yield Check(
+            what="scans of q-mamba",
+            works=works,
+            found="by mamba-ssm's kernel" if works else "in plain torch, which is slower",
+            remedy="pip install mamba-ssm, built for this torch and CUDA",
+            is_required=False,
+        )
     try:
         checkpoint = default_checkpoint()
     except CheckpointError as error:

@@ -58,6 +58,7 @@ def _grid() -> tuple[Variant, ...]:
     )
 
 
+_SMALL_SAMA = {"grid": 4, "burst_frames": 2}
 _SWIN_ALONE = {"has_stream": False, "has_motion": False, "has_bands": False}
 
 STUDIES: dict[str, tuple[Variant, ...]] = {
@@ -92,17 +93,17 @@ STUDIES: dict[str, tuple[Variant, ...]] = {
         Variant(name="SwinV2 without local luma", shape={**_SWIN_ALONE, "has_local_luma": False}),
         Variant(name="SwinV2 without conv stem", shape={**_SWIN_ALONE, "has_conv_stem": False}),
     ),
-    # pixels of about one amount: 128 px a side of each frame, and of fewer frames in longer bursts
+    # of about one amount of pixels a frame: 128 px a side
     "methods": (
         Variant(name="coarse-to-fine"),
         Variant(name="coarse-to-fine, pixels alone", shape={"has_stream": False}),
-        Variant(name="SAMA", method=Method.SAMA, shape={"grid": 4}),
+        Variant(name="SAMA", method=Method.SAMA, shape=_SMALL_SAMA),
         Variant(name="Zoom-VQA", method=Method.ZOOM_VQA, shape={"crop_px": 128}),
         Variant(name="Q-Mamba", method=Method.Q_MAMBA, shape={"grid": 4, "patch": 32}),
         Variant(name="InternVQA", method=Method.INTERN_VQA, shape={"grid": 3}),
     ),
     "masks": tuple(
-        Variant(name=mask, method=Method.SAMA, shape={"grid": 4, "mask": mask})
+        Variant(name=mask, method=Method.SAMA, shape={**_SMALL_SAMA, "mask": mask})
         for mask in ("fragments", "sama", "sama-c", "sama-mix", "sama-swm", "sama-spm")
     ),
 }

@@ -14,7 +14,7 @@ from ladder.label import labels_table
 from ladder.tables import work_lock
 from vqatool.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from vqatool.dataset import CachedViews
-from vqatool.errors import CheckpointError, TrainingDataError
+from vqatool.errors import TrainingDataError
 from vqatool.groups import TRAIN, VAL, LabelledEncode, read_labelled, split_by_source
 from vqatool.recipes import Recipe
 from vqatool.training.learner import Learner, OnProgress, TrainConfig
@@ -60,7 +60,7 @@ def train(
         CheckpointError: the weights to start from are of another method or shape.
         ValueError: the method has no such shape or part to tune, or cannot learn from the teacher.
     """
-    _require_fit(config, start.init)
+    start.model(config)  # what cannot be built is told before anything is decoded
     out.parent.mkdir(parents=True, exist_ok=True)
     accelerator = accelerator_on(device)
     prepared = _prepare(folder, out, config, start, accelerator, on_decoded)
@@ -118,14 +118,6 @@ def views_of(
     """What a recipe sees of encodes of a work folder; decode what is missing before asking it."""
     ffmpeg = find_ffmpeg() if recipe.reads_stream else None
     return CachedViews(encodes, folder / VIEWS_FOLDER, recipe, bursts, ffmpeg)
-
-
-def _require_fit(config: TrainConfig, init: Checkpoint | None) -> None:
-    if init and init.card.method != config.method:
-        raise CheckpointError(
-            f"the weights to start from are of the method {init.card.method}, not "
-            f"{config.method}: start from scratch with --init scratch"
-        )
 
 
 def _require_files(folder: Path, encodes: Sequence[LabelledEncode]) -> None:

@@ -57,7 +57,8 @@ def terms(quality: Quality, *, is_detached: bool = False) -> dict[str, Tensor]:
     """The three terms of arXiv 2502.19026."""
     taught_by = quality.taught_by
     assert taught_by is not None
-    features = quality.features_BD, taught_by.features_BD
+    assert quality.toward_BD is not None
+    features = quality.toward_BD, taught_by.features_BD
     return {
         "score": squared_loss(quality.score_B, LABEL),
         "teacher": squared_loss(taught_by.score_B, LABEL),
@@ -186,7 +187,10 @@ def test_a_projected_student_is_compared_and_learns_and_is_itself_otherwise() ->
     model = Distilling(coarse_to_fine(), internvideo())
     quality = model(view())
     assert quality.taught_by is not None
-    assert quality.features_BD.shape == quality.taught_by.features_BD.shape == (4, 64)
+    assert quality.toward_BD is not None
+    assert quality.toward_BD.shape == quality.taught_by.features_BD.shape == (4, 64)
+    # the student's own terms see its own features
+    assert quality.features_BD.shape == (4, 32)
     terms(quality)["feature"].backward()
     assert all(p.grad is not None and p.grad.any() for p in model._widen.parameters())
     assert model.eval()(view()).features_BD.shape == (4, 32)
@@ -219,7 +223,7 @@ def test_features_come_closer_to_the_teacher_only_by_the_feature_term() -> None:
             with torch.no_grad():
                 quality = model.train()(view())
             target = F.layer_norm(quality.taught_by.features_BD, (64,))
-            found.append(F.cosine_similarity(quality.features_BD, target).mean().item())
+            found.append(F.cosine_similarity(quality.toward_BD, target).mean().item())
         return found
 
     before, after = closeness(TERMS)

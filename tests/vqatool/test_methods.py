@@ -1,17 +1,18 @@
 """Every method through the whole pipeline, by the commands a user types."""
 
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 import pytest
 import torch
 
 from ladder.probe import probe
 from tests.vqatool.program import rows_of, vqatool
-from vqatool.checkpoint import Card, Checkpoint, load_checkpoint
+from vqatool.checkpoint import Card, Checkpoint, load_checkpoint, save_checkpoint
+from vqatool.clips import Clip
 from vqatool.methods import Method
 from vqatool.predict import Predictor
-from vqatool.recipes import recipe_for
+from vqatool.recipes import Recipe, recipe_for, taught
 
 SMALL: dict[Method, list[str]] = {
     Method.COARSE_TO_FINE: ["grid=2", "features=32"],
@@ -53,7 +54,7 @@ def test_a_method_trains_evaluates_and_scores(work_folder: Path, method: Method)
 
 @pytest.mark.parametrize("method", Method)
 def test_a_score_of_a_video_alone_is_that_in_a_batch(labelled: Path, method: Method) -> None:
-    predictor = _untrained(method)
+    predictor = _untrained(method).predictor
     videos = sorted(labelled.rglob("*.mp4"))[:3]
     clips = [predictor.sight.look_at(probe(video), None) for video in videos]
     alone = [predictor.score([clip])[0] for clip in clips]
@@ -62,7 +63,7 @@ def test_a_score_of_a_video_alone_is_that_in_a_batch(labelled: Path, method: Met
 
 @pytest.mark.parametrize("method", Method)
 def test_a_method_takes_a_clip_of_one_frame(method: Method, labelled: Path) -> None:
-    predictor = _untrained(method)
+    predictor = _untrained(method).predictor
     info = probe(sorted(labelled.rglob("*.mp4"))[0])
     views = predictor.sight.look_at(info, None, start_s=0.0, length_s=float(1 / info.fps))
     assert 0 <= predictor.score([views])[0] <= 100
@@ -101,21 +102,89 @@ def test_what_a_method_does_not_have_is_a_usage_error(work_folder: Path) -> None
     for asked, said in (
         (["--method", "sama", "--shape", "mask=none"], "mask 'none' of kind video is none of"),
         (["--method", "sama", "--shape", "colour=red"], "colour"),
-        (["--method", "sama", "--tune", "prompts"], "has no prompts to tune"),
+        (["--tune", "prompts"], "has no prompts to tune"),
+        (["--method", "sama", "--shape", "burst_frames=3"], "two of which make a token"),
+        (["--init", "scratch", "--shape", "has_stream=no"], 'has_stream is like true, not "no"'),
         (["--init", "default", "--size", "pico"], "add --init scratch"),
+        (["--init", "scratch", "--tune", "head"], "add --init FILE"),
     ):
         done = vqatool("train", work_folder, *asked, *BRIEF)
         assert done.exit_code == 2, done.output
         assert said in done.output
 
 
-def _untrained(method: Method) -> Predictor:
+def test_weights_of_another_method_or_shape_are_told_before_anything_is_decoded(
+    work_folder: Path,
+) -> None:
+    model = work_folder / "sama.safetensors"
+    save_checkpoint(_untrained(Method.SAMA).checkpoint, model)
+    for command in ("train", "pretrain"):
+        asked = ["--data", f"made={work_folder}"] if command == "pretrain" else [work_folder]
+        done = vqatool(command, *asked, "--init", model, "-o", work_folder / "out.safetensors")
+        assert done.exit_code == 2, done.output
+        assert "add --method sama" in done.output.replace("\n", " ")
+    done = vqatool("train", work_folder, "--shape", "features=64", *BRIEF)
+    assert done.exit_code == 2, done.output
+    assert "do not fit" in done.output
+    assert not (work_folder / ".views").exists()
+
+
+@pytest.mark.parametrize("method", Method)
+def test_the_head_is_tuned_and_nothing_dropped_in_what_is_frozen(method: Method) -> None:
+    model = _untrained(method).checkpoint.model().train()
+    model.tune("head")
+    learns = {name for name, value in model.named_parameters() if value.requires_grad}
+    share = sum(value.numel() for value in model.parameters() if value.requires_grad)
+    assert learns
+    assert share < 0.5 * sum(value.numel() for value in model.parameters())
+    frozen = {name.rpartition(".")[0] for name, _ in model.named_parameters()} - {
+        name.rpartition(".")[0] for name in learns
+    }
+    assert model.training
+    assert not any(model.get_submodule(name).training for name in frozen if name)
+    assert all(model.get_submodule(name.rpartition(".")[0]).training for name in learns)
+
+
+@pytest.mark.parametrize("method", Method)
+def test_a_teacher_learns_in_its_last_block_and_its_head(method: Method) -> None:
+    model = _untrained(method).checkpoint.model()
+    heads = {id(p) for layer in model.head_layers() for p in layer.parameters()}
+    last = {id(p) for layer in model.last_layers() for p in layer.parameters()}
+    assert heads < last < {id(p) for p in model.parameters()}
+
+
+@pytest.mark.parametrize("teacher", Method)
+@pytest.mark.parametrize("student", Method)
+def test_any_method_teaches_any_other(student: Method, teacher: Method) -> None:
+    both = taught(_recipe(student), _recipe(teacher))
+    frames = 2 * both.burst.frames
+    pixels = torch.arange(frames, dtype=torch.uint8)[:, None, None, None]
+    clip = Clip(pixels.expand(-1, 3, 128, 128), both.burst.frames)
+    for own, inputs in ((student, both.inputs), (teacher, both.teacher_inputs)):
+        burst = _recipe(own).burst
+        shown = inputs[0].view(clip, generator=None)[:, 0, 0, 0].tolist()
+        every = burst.stride // both.burst.stride if burst.frames > 1 else 1
+        taken = [start + every * i for start in (0, both.burst.frames) for i in range(burst.frames)]
+        assert shown in (taken, taken[:: burst.frames])
+
+
+def _recipe(method: Method) -> Recipe:
+    return recipe_for(method, {"size": "pico", **dict(map(_pair, SMALL[method]))})
+
+
+class Untrained(NamedTuple):
+    checkpoint: Checkpoint
+
+    @property
+    def predictor(self) -> Predictor:
+        return Predictor(self.checkpoint, "cpu", batch=8)
+
+
+def _untrained(method: Method) -> Untrained:
     torch.manual_seed(3)
-    shape: dict[str, Any] = {"size": "pico"}
-    shape |= dict(map(_pair, SMALL[method]))
-    recipe = recipe_for(method, shape)
+    recipe = _recipe(method)
     card = Card(method=method.value, shape=recipe.shape, clip_frames=2, label="vmaf_v0.6.1")
-    return Predictor(Checkpoint(card, recipe.build().state_dict()), "cpu", batch=8)
+    return Untrained(Checkpoint(card, recipe.build().state_dict()))
 
 
 def _pair(text: str) -> tuple[str, int]:

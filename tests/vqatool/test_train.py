@@ -24,7 +24,7 @@ from vqatool.recipes import LossWeights, recipe_for
 from vqatool.train import train
 from vqatool.training import learner
 from vqatool.training.curves import WAIT
-from vqatool.training.learner import Learner, Progress, TrainConfig
+from vqatool.training.learner import Learner, OnProgress, Progress, TrainConfig
 from vqatool.training.optimise import accelerator_on
 from vqatool.training.start import Start
 
@@ -84,30 +84,35 @@ def views_of(folder: Path, encodes: list[LabelledEncode]) -> CachedViews:
     return clips
 
 
-@pytest.mark.parametrize("last_step", [1, 3, 4])
+@pytest.mark.slow
 def test_a_training_interrupted_at_any_step_ends_with_the_same_file(
-    work_folder: Path, monkeypatch: pytest.MonkeyPatch, last_step: int
+    work_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(learner, "SAVE_EVERY_S", 0.0)
     monkeypatch.setattr(learner, "_SAVE_SHARE", math.inf)
     monkeypatch.setattr(learner, "_LINE_EVERY", 3)
     config = replace(CONFIG, validations=2)
-    whole, broken = work_folder / "whole.safetensors", work_folder / "broken.safetensors"
+    whole = work_folder / "whole.safetensors"
     train(work_folder, whole, config, device="cpu")
+    for last_step in (1, 3, 4):
+        broken = work_folder / f"broken-{last_step}.safetensors"
+        with pytest.raises(Interrupted):
+            train(work_folder, broken, config, device="cpu", on_progress=interrupt_at(last_step))
+        assert not broken.exists()
+        torch.manual_seed(99)  # what went on elsewhere must not matter
+        steps: list[Progress] = []
+        train(work_folder, broken, config, device="cpu", on_progress=steps.append)
+        assert [progress.step for progress in steps] == list(range(last_step + 1, 7))
+        assert broken.read_bytes() == whole.read_bytes()
+        assert course(broken) == course(whole)
 
+
+def interrupt_at(last_step: int) -> OnProgress:
     def interrupt(progress: Progress) -> None:
         if progress.step == last_step:
             raise Interrupted
 
-    with pytest.raises(Interrupted):
-        train(work_folder, broken, config, device="cpu", on_progress=interrupt)
-    assert not broken.exists()
-    torch.manual_seed(99)  # what went on elsewhere must not matter
-    steps: list[Progress] = []
-    train(work_folder, broken, config, device="cpu", on_progress=steps.append)
-    assert [progress.step for progress in steps] == list(range(last_step + 1, 7))
-    assert broken.read_bytes() == whole.read_bytes()
-    assert course(broken) == course(whole)
+    return interrupt
 
 
 @pytest.mark.slow
@@ -192,14 +197,14 @@ def test_a_training_without_progress_ends_early(work_folder: Path) -> None:
 def test_a_training_ends_in_its_hours_with_a_learning_rate_of_about_zero(work_folder: Path) -> None:
     seen: list[Progress] = []
     out = work_folder / "m.safetensors"
-    config = replace(CONFIG, epochs=5000, max_hours=6 / 3600, validations=2)
+    config = replace(CONFIG, epochs=5000, max_hours=4 / 3600, validations=2)
     card = train(work_folder, out, config, device="cpu", on_progress=seen.append).card
     assert 1 < len(seen) < 10_000
     assert seen[-1].steps == len(seen) == card.training["steps"]
     rows = rows_of(work_folder / "m-metrics.csv")
     # a busy machine may get few steps into it, and the last one begins well before the end
     assert float(rows[-1]["lr"]) < 0.3 * max(float(row["lr"]) for row in rows)
-    assert 6 <= float(rows[-1]["elapsed_s"]) < 20
+    assert 4 <= float(rows[-1]["elapsed_s"]) < 20
     assert rows[-1]["val_srcc"]
 
 

@@ -45,6 +45,8 @@ class Margin(click.ParamType[float | str]):
                    "a file's.")  # fmt: skip
 @click.option("--teacher", type=click.Path(exists=True, dir_okay=False, path_type=Path),
               help="Model file to learn from beside the labels, of any method.")  # fmt: skip
+@click.option("--detach-teacher", "is_detached", is_flag=True,
+              help="Keep it from going to meet its student.")  # fmt: skip
 @click.option("--tune", type=click.Choice(["all", "head", "prompts"]), default="all",
               show_default=True,
               help="What learns; prompts are q-mamba's, with --shape prompts=4.")  # fmt: skip
@@ -127,6 +129,9 @@ def train(
     from vqatool.training.learner import TrainConfig
 
     start = _start(init, method, teacher)
+    start.require_fit(method)
+    if settings["tune"] != "all" and not start.init:
+        raise click.UsageError("--tune learns a part of a trained model: add --init FILE")
     shape |= _new_shape({"size": size, "has_stream": stream_features}, start)
     require_shape(
         method, {**(start.init.card.shape if start.init else {}), **shape}, settings["tune"]

@@ -167,8 +167,14 @@ def predictor_for(
     """The model of that file (None: the packaged one) on a device."""
     from vqatool.checkpoint import default_checkpoint, load_checkpoint
     from vqatool.predict import Predictor
+    from vqatool.published import UNTAUGHT
 
     checkpoint = load_checkpoint(model) if model else default_checkpoint()
+    if checkpoint.card.label == UNTAUGHT:
+        method = checkpoint.card.method
+        raise click.UsageError(
+            f"{model} has not learned any scores: vqatool train --method {method} --init {model}"
+        )
     return Predictor(checkpoint, device_or_usage(device), by_pixels=by_pixels, batch=batch)
 
 

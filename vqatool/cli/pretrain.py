@@ -91,9 +91,11 @@ def pretrain(
     from vqatool.pretrain import pretrain as learn
     from vqatool.progress import StepProgress
     from vqatool.terminal import console, say
+    from vqatool.training.start import Start
 
     start, where = (load_checkpoint(init) if init else None), device_or_usage(device)
     shape = _shape(shape | ({"size": size} if size else {}), init)
+    Start(init=start).require_fit(method)
     require_shape(method, shape)
     config = PretrainConfig(method=method, shape=shape, seed=seed, **settings)
     with StepProgress(console(), "pre-training") as progress:
@@ -108,7 +110,10 @@ def pretrain(
     save_checkpoint(checkpoint, out)
     found = checkpoint.card.training["test_srcc"]
     told = ", ".join(f"{name} {srcc:.3f}" for name, srcc in found.items())
-    say(f"{out}: SRCC on held-out pictures: {told}; next: vqatool train --init {out}")
+    say(
+        f"{out}: SRCC on held-out pictures: {told}; next: vqatool train --method {method} "
+        f"--init {out}"
+    )
 
 
 def _shape(asked: dict[str, Any], init: Path | None) -> dict[str, Any]:

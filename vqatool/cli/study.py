@@ -1,11 +1,18 @@
 """Small trainings held against each other: study."""
 
+import itertools
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from vqatool.cli.options import device_option, device_or_usage, size_option, work_folder
+from vqatool.cli.options import (
+    device_option,
+    device_or_usage,
+    require_shape,
+    size_option,
+    work_folder,
+)
 
 if TYPE_CHECKING:  # for annotations alone
     from vqatool.training.learner import OnProgress, Progress
@@ -54,10 +61,13 @@ def study(
     """
     from vqatool.progress import StepProgress
     from vqatool.report import study_table
-    from vqatool.study import run_study
+    from vqatool.study import STUDIES, run_study
     from vqatool.terminal import console, say
     from vqatool.training.learner import TrainConfig
 
+    chosen = studies or STUDY_NAMES
+    for variant in itertools.chain.from_iterable(STUDIES[name] for name in chosen):
+        require_shape(variant.method.value, {"size": size, **variant.shape})
     base = TrainConfig(shape={"size": size}, epochs=epochs, lr=lr)
     table = out or folder / "study.csv"
     with StepProgress(console(), "study") as progress:
@@ -72,7 +82,7 @@ def study(
             run_study(
                 folder,
                 table,
-                studies or STUDY_NAMES,
+                chosen,
                 base,
                 seeds=seeds,
                 device=device_or_usage(device),

@@ -3,6 +3,7 @@
 import multiprocessing
 import resource
 import statistics
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -43,10 +44,11 @@ class Cost:
 def make_clip(ffmpeg: Ffmpeg, video: Path, out: Path) -> Path:
     """A clip of ten seconds at 1920 x 1080: `video` enlarged, again and again."""
     scale = "scale={}:{}:flags=bicubic,setsar=1,format=yuv420p".format(*SCREEN)
-    coded = ["-an", "-c:v", "libx264", "-preset", "veryfast", "-crf", "23", file_url(out)]
+    part = out.with_name(f"part-{out.name}")
+    coded = ["-an", "-c:v", "libx264", "-preset", "veryfast", "-crf", "23", "-y", file_url(part)]
     source = ["-stream_loop", "-1", "-i", file_url(video), "-t", str(CLIP_S)]
     run(ffmpeg, [*source, "-vf", scale, *coded])
-    return out
+    return part.replace(out)
 
 
 def cost_of(model: Path, clip: Path) -> Cost:
@@ -58,9 +60,26 @@ def cost_of(model: Path, clip: Path) -> Cost:
 
 def macs_of(model: QualityModel, views: Sequence[Tensor]) -> int:
     """Multiplications of what is not done element by element; meta tensors will do."""
-    with FlopCounterMode(display=False) as counter, torch.inference_mode():
-        model(*views)
+    was_fused = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)  # the layers that it fuses are not counted
+    try:
+        with FlopCounterMode(display=False) as counter, torch.inference_mode():
+            model(*views)
+    finally:
+        torch.backends.mha.set_fastpath_enabled(was_fused)
     return int(counter.get_total_flops()) // 2
+
+
+def _peak_mb() -> float:
+    """The most memory of this process so far."""
+    try:
+        # what the system tells elsewhere outlives the start of a program: it would be the parent's
+        lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
+        (peak,) = [line.split()[1] for line in lines if line.startswith("VmHWM:")]
+        return int(peak) / 1024
+    except (OSError, ValueError):  # a system without it
+        unit = 1024 if sys.platform != "darwin" else 1
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
 
 
 def _measured(path: Path, clip: Path) -> Cost:
@@ -73,8 +92,7 @@ def _measured(path: Path, clip: Path) -> Cost:
 
     ask()  # with all that is loaded and laid out once
     clip_s = statistics.median(ask() for _ in range(_TIMES))
-    # counting needs memory of its own, so it comes last
-    peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    peak_mb = _peak_mb()  # counting needs memory of its own, so it comes last
     model = load_checkpoint(path).model()
     views = [stack([view]) for view in predictor.sight.look_at(info, SCREEN)]
     return Cost(

@@ -68,6 +68,11 @@ class SwinPyramid(nn.Module):
             stem = ConvStem(in_channels, size.embed_dim)
             self._swin.patch_embed = stem  # type: ignore[assignment]  # any NHWC stem will do
 
+    @property
+    def last_block(self) -> nn.Module:
+        """What makes the coarsest map what it is."""
+        return cast(nn.ModuleList, self._swin.layers[-1].get_submodule("blocks"))[-1]
+
     def forward(self, pixels_BCHW: Tensor) -> list[Tensor]:
         """(B, C, side, side) -> four maps (B, C_s, H_s, W_s), finest first."""
         maps = self._swin.forward_intermediates(
@@ -120,6 +125,11 @@ class ConvNeXtPyramid(nn.Module):
         )
         self._stem = _FirstChannels(in_channels, size.embed_dim) if has_conv_stem else net.stem
         self._stages = net.stages  # without its head, which would be weights that never learn
+
+    @property
+    def last_block(self) -> nn.Module:
+        """What makes the coarsest map what it is."""
+        return cast(nn.Sequential, self._stages[-1].get_submodule("blocks"))[-1]
 
     def forward(self, pixels_BCHW: Tensor) -> list[Tensor]:
         """(B, C, H, W), sides of at least 32 -> four maps (B, C_s, H_s, W_s), finest first."""

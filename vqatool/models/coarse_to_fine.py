@@ -110,6 +110,10 @@ class CoarseToFine(QualityModel):
         unknown = self._told(view_BTCHW, fused_ND, torch.zeros_like(stream_BF))
         return quality._replace(by_pixels=unknown)
 
+    def head_layers(self) -> Sequence[nn.Module]:
+        """The head alone."""
+        return [self._head]
+
     def last_layers(self) -> Sequence[nn.Module]:
         """The temporal transformer and the head."""
         return [self._temporal, self._head]

@@ -42,15 +42,15 @@ class Distilling(QualityModel):
     def forward(self, *views: Tensor) -> Quality:
         """Views of the student, then of the teacher, which are needed in training alone.
 
-        In training `taught_by` is the teacher's Quality, and the student's features are brought
-        to the width of the teacher's.
+        In training `taught_by` is the teacher's Quality, and `toward_BD` the student's features
+        in the width of the teacher's.
         """
         quality: Quality = self._student(*views[: self._student_views])
         if not self.training:
             return quality
-        features_BD = self._widen(quality.features_BD).float()
+        toward_BD = self._widen(quality.features_BD).float()
         taught_by = self._teacher(*views[self._student_views :])
-        return quality._replace(features_BD=features_BD, taught_by=taught_by)
+        return quality._replace(toward_BD=toward_BD, taught_by=taught_by)
 
     def train(self, mode: bool = True) -> Self:
         """Nothing is dropped in what is frozen: its features are to be the same ones every time."""

@@ -138,6 +138,10 @@ class InternVideo(QualityModel):
             score_B=self._score(features_BD), features_BD=features_BD, frame_score_BT=frames_BT
         )
 
+    def head_layers(self) -> Sequence[nn.Module]:
+        """The head and the norm in front of it."""
+        return [self.fc_norm, self.head]
+
     def last_layers(self) -> Sequence[nn.Module]:
         """The last block, the pooling, its norm and the head, as in arXiv 2502.19026."""
         return [self.blocks[-1], self.clip_projector, self.fc_norm, self.head]

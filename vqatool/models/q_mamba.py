@@ -74,6 +74,14 @@ class QMamba(QualityModel):
             frame_score_BT=frame_score_BT,
         )
 
+    def head_layers(self) -> Sequence[nn.Module]:
+        """The linear head and its norm."""
+        return [self._head]
+
+    def last_layers(self) -> Sequence[nn.Module]:
+        """The last block and the head."""
+        return [self._backbone.last_block, self._head]
+
     def tuned_layers(self, part: str) -> Sequence[nn.Module]:
         """`prompts`: those and the head, if there are any."""
         if part == "prompts" and len(self._prompts):

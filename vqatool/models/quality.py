@@ -5,7 +5,7 @@ Shapes: B videos, T frames, C channels, H height, W width, D features.
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import torch
 import torch.nn.functional as F
@@ -35,8 +35,8 @@ class Quality(NamedTuple):
     `features_BD` is the representation the score was read from, for contrast and distillation.
     `frame_score_BT` is the same of every frame, for a timeline and for labels of single frames.
     `by_pixels` is, in training, what the model says when all but the pixels is hidden from it;
-    `taught_by` what its teacher says, with features as wide as these. `branches` are what the score
-    was fused from, where that is several scores.
+    `taught_by` what its teacher says, and `toward_BD` these features brought to the width of the
+    teacher's. `branches` are what the score was fused from, where that is several scores.
     """
 
     score_B: Tensor
@@ -44,6 +44,7 @@ class Quality(NamedTuple):
     frame_score_BT: Tensor
     by_pixels: "Quality | None" = None
     taught_by: "Quality | None" = None
+    toward_BD: Tensor | None = None
     branches: tuple[Branch, ...] = ()
 
 
@@ -54,33 +55,49 @@ class QualityModel(nn.Module):
     """
 
     feature_width: int
+    _tuned: tuple[nn.Module, ...] | None = None  # what learns; None: all of it
 
     @abstractmethod
     def forward(self, *views: Tensor) -> Quality:
         """Views of B videos -> their Quality; pixels are RGB, float in [0, 1]."""
 
-    def last_layers(self) -> Sequence[nn.Module]:
-        """What goes on learning in a teacher, whose rest is frozen: its last part, if not said."""
+    def head_layers(self) -> Sequence[nn.Module]:
+        """What reads scores from features: its last part, if not said."""
         return [part for part in self.children() if any(True for _ in part.parameters())][-1:]
 
+    def last_layers(self) -> Sequence[nn.Module]:
+        """What goes on learning in a teacher, whose rest is frozen: last blocks, and the head."""
+        return self.head_layers()
+
     def tune(self, part: str) -> None:
-        """Freeze all but a part: `all` freezes nothing, `head` all but the `last_layers`.
+        """Freeze all but a part: `all` freezes nothing, `head` all but the `head_layers`.
 
         Raises:
             ValueError: the model has no such part.
         """
         if part == "all":
             return
-        layers = self.tuned_layers(part)
+        self._tuned = tuple(self.tuned_layers(part))
         self.requires_grad_(False)
-        for layer in layers:
+        for layer in self._tuned:
             layer.requires_grad_(True)
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> Self:
+        """Nothing is dropped in what is frozen: in use the rest never meets such features."""
+        super().train(mode)
+        if mode and self._tuned is not None:
+            for part in self.children():
+                part.eval()
+            for layer in self._tuned:
+                layer.train()
+        return self
 
     def tuned_layers(self, part: str) -> Sequence[nn.Module]:
         """What learns when that part alone is tuned."""
         if part != "head":
             raise ValueError(f"this model has no {part} to tune")
-        return self.last_layers()
+        return self.head_layers()
 
     def take(self, weights: Mapping[str, Tensor]) -> None:
         """Load the weights of a model of the same shape.

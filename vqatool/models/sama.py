@@ -12,9 +12,11 @@ Shapes: B videos, T frames, C channels, H height, W width, D features; inside, T
 tokens.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import cast
 
+import torch
 from torch import Tensor, nn
 
 from vqatool.models.backbones import SWIN_SIZES, SwinPyramid
@@ -28,6 +30,7 @@ MASKS = {
 }
 """Kinds of models, and what the sampler can mask for each."""
 
+_PUBLISHED_GRID = {"video": 7, "image": 8}
 _TUBELET, _PATCH_PX = 2, 4  # of a token
 
 
@@ -35,16 +38,17 @@ _TUBELET, _PATCH_PX = 2, 4  # of a token
 class SamaConfig:
     """Everything that makes the model's shape, and what it looks at; stored in its file.
 
-    `kind` is `video` or `image`. The canvas has `grid` x `grid` patches of `patch` px, as published
-    7 x 7 for videos and 8 x 8 for images; `mask`, `levels` and `is_antialiased` are the sampler's.
-    `has_gate` and `has_scale_weights` are for videos, `window` is for images. At each place of a
-    clip `burst_frames` frames are taken, every `stride`-th: all of them make one canvas in time, as
-    in FasterVQA, whose 8 bursts of 4 cost a quarter of 4 clips of 32.
+    `kind` is `video` or `image`. The canvas has `grid` x `grid` patches of `patch` px, 0 for as
+    many as published: 7 for videos, 8 for images; `mask`, `levels` and `is_antialiased` are the
+    sampler's. `has_gate` and `has_scale_weights` are for videos, `window` is for images. At each
+    place of a clip `burst_frames` frames are taken, every `stride`-th, an even number for videos,
+    as two make a token: all of them make one canvas in time, as in FasterVQA, whose 8 bursts of 4
+    cost a quarter of 4 clips of 32. Image models look at the first one alone.
     """
 
     kind: str = "video"
     size: str = "nano"
-    grid: int = 7
+    grid: int = 0
     patch: int = 32
     mask: str = "sama"
     levels: int = 16
@@ -59,6 +63,10 @@ class SamaConfig:
     stride: int = 2
 
     def __post_init__(self) -> None:
+        if not self.grid:  # what is stored does not hang on the kind
+            object.__setattr__(self, "grid", _PUBLISHED_GRID.get(self.kind, 7))
+        if self.kind == "video" and self.burst_frames % _TUBELET:
+            raise ValueError(f"bursts have {self.burst_frames} frames, two of which make a token")
         if self.size not in SWIN_SIZES:
             raise ValueError(f"size {self.size!r} is none of {', '.join(SWIN_SIZES)}")
         if self.kind not in MASKS:
@@ -109,6 +117,14 @@ class SamaVideo(QualityModel):
             frame_score_BT=scores_of_frames(score_BT, _TUBELET, view_BTCHW.shape[1]),
         )
 
+    def head_layers(self) -> Sequence[nn.Module]:
+        """Scores of tokens, and weights of scales."""
+        return [self._head, *([self._weights] if self._weights else [])]
+
+    def last_layers(self) -> Sequence[nn.Module]:
+        """The last block, its norm and the head."""
+        return [*self._swin.last_layers(), *self.head_layers()]
+
 
 class ScaleWeights(nn.Module):
     """How much each time's score, so each scale's, counts; alike before it has learnt anything."""
@@ -156,12 +172,22 @@ class SamaImage(QualityModel):
         map_NDHW = self._swin(self._pixels(view_BTCHW.flatten(0, 1)))[-1]
         token_NHWD = self._norm(map_NDHW.permute(0, 2, 3, 1))
         feature_BTD = token_NHWD.float().mean((1, 2)).reshape(*view_BTCHW.shape[:2], -1)
-        frame_score_BT = self._head(feature_BTD).squeeze(-1).float()
+        # bfloat16 has steps of 0.4 points of VMAF
+        with torch.autocast(view_BTCHW.device.type, enabled=False):
+            frame_score_BT = self._head(feature_BTD).squeeze(-1)
         return Quality(
             score_B=frame_score_BT.mean(1),
             features_BD=feature_BTD.mean(1),
             frame_score_BT=frame_score_BT,
         )
+
+    def head_layers(self) -> Sequence[nn.Module]:
+        """The head and the norm in front of it."""
+        return [self._norm, self._head]
+
+    def last_layers(self) -> Sequence[nn.Module]:
+        """The last block, the norm and the head."""
+        return [self._swin.last_block, *self.head_layers()]
 
 
 def _standardised(pixels: PixelInput, view_BTCHW: Tensor) -> Tensor:

@@ -57,20 +57,3 @@ def filled(pixels_BCTHW: Tensor, patch: Size3) -> Tensor:
     if not (t or h or w):
         return pixels_BCTHW
     return F.pad(pixels_BCTHW, (0, w, 0, h, 0, t), mode="replicate")
-
-
-def resized_kernel(kernel: Tensor, side: int) -> Tensor:
-    """A patch stem's kernel for patches of another side: bicubic, each sum over a side x side kept.
-
-    A flat patch so gives the same token, and weights learnt with one patch serve another.
-
-    Args:
-        kernel: (D, C, frames, rows, columns).
-        side: rows and columns wanted.
-    """
-    rows, columns = kernel.shape[-2:]
-    size = (side, side)
-    resized = F.interpolate(kernel.flatten(0, 1), size, mode="bicubic", align_corners=False)
-    resized = resized.reshape(*kernel.shape[:3], side, side) * (rows * columns / side**2)
-    missing = kernel.sum((-2, -1), keepdim=True) - resized.sum((-2, -1), keepdim=True)
-    return resized + missing / side**2

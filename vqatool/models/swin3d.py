@@ -74,6 +74,10 @@ class Swin3D(nn.Module):
         self._norm = nn.LayerNorm(self.channels)
         self.apply(_start)
 
+    def last_layers(self) -> list[nn.Module]:
+        """The last block and the norm behind it."""
+        return [cast(Stage3D, self._stages[-1]).blocks[-1], self._norm]
+
     def forward(self, pixels_BTCHW: Tensor) -> Tensor:
         """(B, T, C, H, W), standardised -> (B, D, T / 2, H / 32, W / 32) with patches (2, 4, 4).
 
@@ -109,7 +113,7 @@ class Stage3D(nn.Module):
 
     def __init__(self, width: int, heads: int, skips: list[float], *, has_gate: bool) -> None:
         super().__init__()
-        self._blocks = nn.ModuleList(
+        self.blocks = nn.ModuleList(
             Block3D(width, heads, skip, has_gate=has_gate) for skip in skips
         )
 
@@ -118,9 +122,9 @@ class Stage3D(nn.Module):
         size = cast(Size3, tuple(map_BTHWC.shape[1:4]))
         still = Tiling(size, cast(Size3, tuple(map(min, window, size))))
         shift = tuple(m // 2 * (m < n) for m, n in zip(still.window, size, strict=True))
-        tilings = (still, still._replace(shift=cast(Size3, shift)))[: len(self._blocks)]
+        tilings = (still, still._replace(shift=cast(Size3, shift)))[: len(self.blocks)]
         known = [(each, pairs(each, _WINDOW, grid, map_BTHWC.device)) for each in tilings]
-        for number, block in enumerate(self._blocks):
+        for number, block in enumerate(self.blocks):
             map_BTHWC = block(map_BTHWC, *known[number % 2])
         return map_BTHWC
 
@@ -189,12 +193,15 @@ class GatedAttention(nn.Module):
 
 
 def window_for(tokens: Size3) -> Size3:
-    """The published window, smaller by as much as the input is, never larger."""
+    """The published window, smaller by as much as the input is, never larger.
+
+    In time it spans two tokens at least: in a short clip none would hear of another otherwise.
+    """
     t, h, w = (
         min(length, -(-length * n // usual))
         for length, n, usual in zip(_WINDOW, tokens, _TOKENS, strict=True)
     )
-    return t, h, w
+    return min(tokens[0], max(2, t)), h, w
 
 
 def _table(heads: int) -> Tensor:

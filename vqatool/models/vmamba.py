@@ -85,6 +85,11 @@ class VMamba(nn.Module):
             done += depth
         self._stages = nn.ModuleList(stages)
 
+    @property
+    def last_block(self) -> nn.Module:
+        """The last block of the last stage."""
+        return cast(nn.Sequential, self._stages[-1])[-1]
+
     def forward(self, pixels_BCHW: Tensor, prompts: Sequence[nn.Module] = ()) -> Tensor:
         """The map (B, H / 32, W / 32, C); `prompts`, if any, act on the map of each stage."""
         map_BHWC = self._stem(pixels_BCHW.permute(0, 2, 3, 1))

@@ -14,6 +14,7 @@ Shapes: B videos, T frames, C channels, H height, W width, D features; inside ma
 tokens.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -61,6 +62,10 @@ class ZoomConfig:
         known = [size for size in CONVNEXT_SIZES if size in SWIN_SIZES]
         if self.size not in known:
             raise ValueError(f"size {self.size!r} is none of {', '.join(known)}")
+        if self.crop_px > self.still_short_px:
+            raise ValueError(f"a crop of {self.crop_px} px of stills {self.still_short_px} px high")
+        if self.has_conv_stem and self.token_px % 2:
+            raise ValueError(f"token_px is even with has_conv_stem, not {self.token_px}")
 
 
 PUBLISHED = ZoomConfig(
@@ -111,6 +116,18 @@ class Zoom(QualityModel):
             branches=(stills, runs),
         )
 
+    def head_layers(self) -> Sequence[nn.Module]:
+        """The heads of both branches."""
+        return [self._stills.heads, self._runs.head]
+
+    def last_layers(self) -> Sequence[nn.Module]:
+        """The last blocks and the heads of both branches."""
+        return [
+            self._stills.pyramid.last_block,
+            *self._runs.swin.last_layers(),
+            *self.head_layers(),
+        ]
+
 
 class StillBranch(nn.Module):
     """Crops of single frames -> a score and a weight for each patch of 32 px of each."""
@@ -118,22 +135,22 @@ class StillBranch(nn.Module):
     def __init__(self, config: ZoomConfig) -> None:
         super().__init__()
         self._pixels = PixelInput(has_local_luma=config.has_local_luma)
-        self._pyramid = ConvNeXtPyramid(
+        self.pyramid = ConvNeXtPyramid(
             CONVNEXT_SIZES[config.size],
             in_channels=self._pixels.channels,
             has_conv_stem=config.has_conv_stem,
             layer_scale=_LAYER_SCALE,
         )
         self.width = config.hidden
-        columns = sum(self._pyramid.channels)
-        self._heads = PatchHeads(columns, config.hidden, activation=config.activation)
+        columns = sum(self.pyramid.channels)
+        self.heads = PatchHeads(columns, config.hidden, activation=config.activation)
 
     def forward(self, stills_BTCHW: Tensor) -> Told:
         """(B, T, 3, H, W) -> maps (B, T, H // 32, W // 32); a video's score is its frames' mean."""
         frames = tuple(stills_BTCHW.shape[:2])
         height, width = (side // PATCH_PX for side in stills_BTCHW.shape[-2:])
-        maps = self._pyramid(self._pixels(stills_BTCHW.flatten(0, 1)))
-        patches = self._heads(hyper_columns(maps, (height, width)))
+        maps = self.pyramid(self._pixels(stills_BTCHW.flatten(0, 1)))
+        patches = self.heads(hyper_columns(maps, (height, width)))
         score_BT = patches.score_B.unflatten(0, frames)
         branch = Branch(
             name="stills",
@@ -152,25 +169,26 @@ class RunBranch(nn.Module):
         super().__init__()
         self._run_frames = config.burst_frames
         self._pixels = PixelInput(has_local_luma=config.has_local_luma)
-        self._swin = Swin3D(
+        self.swin = Swin3D(
             SWIN_SIZES[config.size],
             in_channels=self._pixels.channels,
             patch=(_TUBELET, config.token_px, config.token_px),
             grid=config.grid,
             has_conv_stem=config.has_conv_stem,
         )
-        self.width = self._swin.channels
-        self._head = ScoreMap(self.width)
+        self.width = self.swin.channels
+        self.head = ScoreMap(self.width)
 
     def forward(self, runs_BTCHW: Tensor) -> Told:
         """(B, T * burst_frames, 3, H, W) -> maps (B, tokens of all runs, H', W')."""
         videos, frames = runs_BTCHW.shape[:2]
-        if frames % self._run_frames:
-            raise ValueError(f"{frames} frames are no whole runs of {self._run_frames}")
+        run = min(self._run_frames, frames)  # a picture is a run of one frame
+        if frames % run:
+            raise ValueError(f"{frames} frames are no whole runs of {run}")
         pixels_NCHW = self._pixels(runs_BTCHW.flatten(0, 1))
-        map_RDTHW = self._swin(pixels_NCHW.unflatten(0, (-1, self._run_frames)))
-        score_RTHW = self._head(map_RDTHW)
-        frame_score_RT = scores_of_frames(score_RTHW.mean((2, 3)), _TUBELET, self._run_frames)
+        map_RDTHW = self.swin(pixels_NCHW.unflatten(0, (-1, run)))
+        score_RTHW = self.head(map_RDTHW)
+        frame_score_RT = scores_of_frames(score_RTHW.mean((2, 3)), _TUBELET, run)
         branch = Branch(
             name="runs",
             score_B=score_RTHW.mean((1, 2, 3)).unflatten(0, (videos, -1)).mean(1),

@@ -1,8 +1,9 @@
 """What a recipe is, and the loss terms that the methods share."""
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
-from typing import Any, NamedTuple, Protocol, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self, TypeVar
 
 import torch
 from torch import Tensor
@@ -17,6 +18,9 @@ from vqatool.losses import (
     plcc_loss,
 )
 from vqatool.models.quality import Quality, QualityModel
+
+if TYPE_CHECKING:  # it is there for annotations alone
+    from _typeshed import DataclassInstance
 
 
 class Vary(Protocol):
@@ -45,6 +49,8 @@ class Loss(Protocol):
 
 NearTerm = Callable[[Tensor, Tensor], Tensor]
 """(scores, labels) -> how far apart they are."""
+
+Config = TypeVar("Config", bound="DataclassInstance")
 
 RankTerm = Callable[[Tensor, Tensor, Tensor], Tensor]
 """(scores, labels, bitrate groups) -> how far scores are from the order of the labels."""
@@ -81,7 +87,8 @@ class Recipe:
 
     `inputs` make a clip of bursts like `burst` into the inputs of `build()`'s model, in the order
     `forward` takes them; `teacher_inputs` follow them in training where there is a teacher. `shape`
-    is what has to be stored beside the weights to build the model again.
+    is what has to be stored beside the weights to build the model again. Bursts of a clip that is
+    seen as a whole belong together for the model, so a step of training sees all of them.
     """
 
     inputs: tuple[Input, ...]
@@ -92,11 +99,28 @@ class Recipe:
     shape: Mapping[str, Any]
     preprocessing: str  # of a clip, for people
     reads_stream: bool = False  # its headers, which takes ffmpeg
+    is_seen_whole: bool = False
 
     @property
     def views(self) -> tuple[View, ...]:
         """What the model sees."""
         return tuple(each.view for each in self.inputs)
+
+
+def configured(kind: type[Config], shape: Mapping[str, Any]) -> Config:
+    """A model's config; `shape` comes from a command line or a file.
+
+    Raises:
+        TypeError: it has no such argument.
+        ValueError: the argument is of another type, or has another range.
+    """
+    usual: dict[str, Any] = {each.name: each.default for each in fields(kind)}
+    for name, value in shape.items():
+        like = usual.get(name, value)
+        is_number = isinstance(like, float) and type(value) is int
+        if type(value) is not type(like) and not is_number:
+            raise ValueError(f"{name} is like {json.dumps(like)}, not {json.dumps(value)}")
+    return kind(**shape)
 
 
 def whole_batch_rank(score_B: Tensor, label_B: Tensor, group_B: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ from typing import Any
 from vqatool.clips import Burst
 from vqatool.losses import quality_loss, rank_loss
 from vqatool.models.coarse_to_fine import CoarseToFine, CoarseToFineConfig, StreamLayout
-from vqatool.recipes.base import Input, LossWeights, Recipe, weighted_terms
+from vqatool.recipes.base import Input, LossWeights, Recipe, configured, weighted_terms
 from vqatool.stream import STEP_ORIGIN, StreamFacts
 from vqatool.views.fragments import fragments, rearranged
 from vqatool.views.motion import MOTION_FIGURES, motion_vector
@@ -25,7 +25,7 @@ USUAL_WEIGHTS = {"plcc": 0.3, "group": 0.1, "rank": 1.0, "frame": 0.3, "pixels":
 
 def coarse_to_fine(shape: Mapping[str, Any], weights: LossWeights) -> Recipe:
     """The recipe; `shape` has arguments of `CoarseToFineConfig`."""
-    config = CoarseToFineConfig(**shape)
+    config = configured(CoarseToFineConfig, shape)
     rank = partial(rank_loss, margin=weights.margin)
     return Recipe(
         inputs=_inputs(config),

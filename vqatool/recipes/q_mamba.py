@@ -8,13 +8,13 @@ from typing import Any
 from vqatool.clips import Burst
 from vqatool.losses import quality_loss, rank_loss
 from vqatool.models.q_mamba import QMamba, QMambaConfig
-from vqatool.recipes.base import Input, LossWeights, Recipe, weighted_terms
+from vqatool.recipes.base import Input, LossWeights, Recipe, configured, weighted_terms
 from vqatool.views.fragments import fragments, mirrored
 
 
 def q_mamba(shape: Mapping[str, Any], weights: LossWeights) -> Recipe:
     """The recipe; `shape` has arguments of `QMambaConfig`."""
-    config = QMambaConfig(**shape)
+    config = configured(QMambaConfig, shape)
     cut = partial(fragments, grid=config.grid, patch=config.patch)
     rank = partial(rank_loss, margin=weights.margin)
     return Recipe(

@@ -11,7 +11,14 @@ from vqatool.clips import Burst
 from vqatool.losses import plcc_loss, quality_loss
 from vqatool.models.quality import Quality
 from vqatool.models.zoom import Zoom, ZoomConfig
-from vqatool.recipes.base import Input, LossWeights, Recipe, weighted_terms, whole_batch_rank
+from vqatool.recipes.base import (
+    Input,
+    LossWeights,
+    Recipe,
+    configured,
+    weighted_terms,
+    whole_batch_rank,
+)
 from vqatool.views.fragments import mirrored
 from vqatool.views.zoom import run_fragments, still_crops
 
@@ -20,7 +27,7 @@ _RANK = 0.3  # weight of the order of the runs' scores, as published
 
 def zoom_vqa(shape: Mapping[str, Any], weights: LossWeights) -> Recipe:
     """The recipe; `shape` has arguments of `ZoomConfig`."""
-    config = ZoomConfig(**shape)
+    config = configured(ZoomConfig, shape)
     stills = partial(still_crops, short_px=config.still_short_px, crop_px=config.crop_px)
     runs = partial(
         run_fragments, short_px=config.run_short_px, grid=config.grid, patch=config.patch

@@ -35,7 +35,7 @@ class TrainConfig(OptimiseConfig):
     """What a training is decided by; stored in the model file.
 
     A batch holds `sources` x `rungs` encodes, `step_frames` of the `clip_frames` bursts of
-    each; how many frames a burst has is the method's.
+    each; how many frames a burst has is the method's, and whether a step sees all bursts.
     After `patience` validations without a better one it ends early.
     """
 
@@ -95,7 +95,7 @@ class Learner:
             clips,
             sources=config.sources,
             rungs=config.rungs,
-            bursts=config.step_frames,
+            bursts=config.clip_frames if self._recipe.is_seen_whole else config.step_frames,
             epochs=config.epochs,
             seed=config.seed,
             process=accelerator.process_index,

@@ -31,6 +31,7 @@ class OptimiseConfig:
     method: str = Method.COARSE_TO_FINE.value
     shape: Mapping[str, Any] = field(default_factory=dict)  # of the model, if not as usual
     tune: str = "all"  # which part of it learns: all, head, or what the method has besides
+    is_detached: bool = False  # whether a teacher is kept from going to meet its student
     lr: float | None = None
     weight_decay: float = 0.05
     warmup_share: float = 0.08

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from vqatool.checkpoint import Checkpoint, load_weights
+from vqatool.errors import CheckpointError
 from vqatool.methods import Method
 from vqatool.models.quality import QualityModel
 from vqatool.recipes import LossWeights, Recipe, beside, recipe_for, taught
@@ -22,14 +23,33 @@ class Start:
         init = self.init.name if self.init else "scratch"
         return f"{init}, taught by {self.teacher.name}" if self.teacher else init
 
+    def require_fit(self, method: str) -> None:
+        """
+        Raises:
+            CheckpointError: the weights to start from are of another method.
+        """
+        if self.init and self.init.card.method != method:
+            raise CheckpointError(
+                f"the weights to start from are of the method {self.init.card.method}, not "
+                f"{method}: add --method {self.init.card.method}, or start from scratch with "
+                "--init scratch"
+            )
+
     def own_recipe(self, config: OptimiseConfig, weights: LossWeights | None = None) -> Recipe:
-        """That of the model which comes out, in the shape of the weights it starts from."""
+        """That of the model which comes out, in the shape of the weights it starts from.
+
+        Raises:
+            CheckpointError: these are of another method.
+        """
+        self.require_fit(config.method)
         return recipe_for(Method(config.method), config.shape_after(self.init), weights)
 
     def recipe(self, config: OptimiseConfig, weights: LossWeights | None = None) -> Recipe:
         """The same, with what the teacher sees and says."""
         own = self.own_recipe(config, weights)
-        return taught(own, self.teacher.recipe) if self.teacher else own
+        if not self.teacher:
+            return own
+        return taught(own, self.teacher.recipe, is_detached=config.is_detached)
 
     def model(self, config: OptimiseConfig) -> QualityModel:
         """The model that learns, beside its teacher if there is one.
