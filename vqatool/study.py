@@ -23,8 +23,9 @@ from vqatool.device import device_named
 from vqatool.evaluation.cost import cost_of
 from vqatool.groups import labelled_of
 from vqatool.methods import Method
-from vqatool.train import train, views_of
+from vqatool.train import FROM_SCRATCH, train, views_of
 from vqatool.training.learner import OnProgress, TrainConfig
+from vqatool.training.start import Start
 from vqatool.training.validation import judge, validation
 
 _CONFIDENCE = 0.95
@@ -32,12 +33,18 @@ _CONFIDENCE = 0.95
 
 @dataclass(frozen=True, kw_only=True)
 class Variant:
-    """What one training has that others have not: method, weights of the loss, model's shape."""
+    """What one training has that others have not: method, weights of the loss, model's shape.
+
+    One that tunes a part starts from given weights; one that is taught has a teacher.
+    """
 
     name: str
     method: Method = Method.COARSE_TO_FINE
     weights: Mapping[str, Any] = field(default_factory=dict)
     shape: Mapping[str, Any] = field(default_factory=dict)
+    tune: str = ""
+    is_taught: bool = False
+    is_detached: bool = False
 
     def config(self, base: TrainConfig, seed: int) -> TrainConfig:
         """The training of this variant; no validation chooses weights, so none has luck in it."""
@@ -46,8 +53,17 @@ class Variant:
             method=self.method.value,
             seed=seed,
             validations=1,
-            shape={**base.shape, **self.shape},
+            shape={**base.shape, **self.shape} if not self.tune else self.shape,
+            tune=self.tune or base.tune,
+            is_detached=self.is_detached,
             weights=replace(base.weights, **self.weights),
+        )
+
+    def start(self, given: Start) -> Start:
+        """What of the given weights this one begins with."""
+        return Start(
+            init=given.init if self.tune else None,
+            teacher=given.teacher if self.is_taught else None,
         )
 
 
@@ -106,8 +122,21 @@ STUDIES: dict[str, tuple[Variant, ...]] = {
         Variant(name=mask, method=Method.SAMA, shape={**_SMALL_SAMA, "mask": mask})
         for mask in ("fragments", "sama", "sama-c", "sama-mix", "sama-swm", "sama-spm")
     ),
+    "teacher": (
+        Variant(name="alone"),
+        Variant(name="taught", is_taught=True),
+        Variant(name="taught, teacher detached", is_taught=True, is_detached=True),
+    ),
+    "tune": (
+        Variant(name="head", method=Method.Q_MAMBA, tune="head"),
+        Variant(name="prompts", method=Method.Q_MAMBA, tune="prompts", shape={"prompts": 4}),
+        Variant(name="all", method=Method.Q_MAMBA, tune="all"),
+    ),
 }
 """What is compared, by name; the first of a study is what the others are held against."""
+
+OF_WEIGHTS = ("tune",)
+"""Studies that go on from weights of Q-Mamba."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,6 +181,7 @@ def run_study(
     base: TrainConfig,
     *,
     seeds: int,
+    start: Start = FROM_SCRATCH,
     device: str = "auto",
     clip: Path | None = None,
     on_progress: Callable[[str], OnProgress] = lambda what: lambda progress: None,
@@ -164,6 +194,7 @@ def run_study(
         studies: names of `STUDIES`.
         base: the budget and everything that does not vary.
         seeds: trainings of each variant, with the seeds 0, 1, ...
+        start: weights for the studies of `OF_WEIGHTS`, and a teacher for those that are taught.
         device: `auto` or a torch device.
         clip: video to measure costs on; None measures none.
         on_progress: told what is trained, gives who is told of its steps.
@@ -173,11 +204,11 @@ def run_study(
     known = {row.key: row for row in table.rows()}
     for study, seed in itertools.product(studies, range(seeds)):
         for variant in STUDIES[study]:
-            config = variant.config(base, seed)
+            config, own = variant.config(base, seed), variant.start(start)
             # variants of several studies may be the same training
-            model = out.with_suffix("") / f"{_mark(config)}.safetensors"
-            what = f"{study}: {variant.name}, seed {seed}"
-            checkpoint = train(folder, model, config, device=device, on_progress=on_progress(what))
+            model = out.with_suffix("") / f"{_mark(config, own)}.safetensors"
+            told = on_progress(f"{study}: {variant.name}, seed {seed}")
+            checkpoint = train(folder, model, config, start=own, device=device, on_progress=told)
             row = known.get(f"{study}/{variant.name}/{seed}")
             if row is None or row.model != checkpoint.name or (clip and row.clip_s is None):
                 figures = _figures(folder, checkpoint, device)
@@ -204,9 +235,9 @@ def _figures(folder: Path, checkpoint: Checkpoint, device: str) -> dict[str, Any
     return {"model": checkpoint.name, "encodes": found.count, **known}
 
 
-def _mark(config: TrainConfig) -> str:
-    """A name for the training of `config`: the same for the same, unlike any other's."""
-    text = json.dumps(asdict(config), sort_keys=True)
+def _mark(config: TrainConfig, start: Start) -> str:
+    """A name for a training: the same for the same, unlike any other's."""
+    text = json.dumps([asdict(config), start.name], sort_keys=True)
     return hashlib.blake2b(text.encode(), digest_size=6).hexdigest()
 
 

@@ -161,6 +161,8 @@ def test_a_missing_capability_exits_6_with_the_remedy(
         (["label", "--vmaf", "--vmaf-model", ","], "no model"),
         (["train"], "vqatool ladder"),
         (["train", "--size", "pico"], "--init scratch"),
+        (["study", "--of", "tune"], "--init FILE"),
+        (["study", "--of", "methods", "--size", "micro"], "--method zoom-vqa: size 'micro'"),
         (["train", "--margin", "lable"], "not a valid float range"),
         (["train", "--contrast", "other"], "'ours', 'tta', 'supcon'"),
         (["train", "--device", "abacus"], "abacus"),
@@ -216,7 +218,10 @@ def test_options_are_a_promise() -> None:
             "--val-share", "--validations", "--seed", "--licence", "--device",
         },
         "import": {"--out", "--licence"},
-        "study": {"--of", "--out", "--seeds", "--size", "--epochs", "--lr", "--cost", "--device"},
+        "study": {
+            "--of", "--out", "--seeds", "--size", "--epochs", "--lr", "--init", "--teacher",
+            "--cost", "--device",
+        },
         "evaluate": {"--model", "--split", "--out", "--by-pixels", "--device"},
         "score": {
             "--out", "--per-segment", "--include", "--exclude", "--model", "--display", "--segment",

@@ -5,14 +5,18 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
+import torch
 
 from tests.vqatool.program import rows_of, vqatool
+from vqatool.checkpoint import Card, Checkpoint, load_checkpoint
 from vqatool.cli.study import STUDY_NAMES
 from vqatool.evaluation.cost import Cost
+from vqatool.methods import Method
 from vqatool.recipes import recipe_for
 from vqatool.report import study_table
-from vqatool.study import STUDIES, StudyRow, lead_over, over_seeds, run_study
+from vqatool.study import STUDIES, StudyRow, Variant, lead_over, over_seeds, run_study
 from vqatool.training.learner import TrainConfig
+from vqatool.training.start import Start
 
 BASE = TrainConfig(
     shape={"size": "pico", "features": 32, "grid": 2, "patch": 32},
@@ -41,7 +45,9 @@ def test_the_command_knows_every_study() -> None:
 @pytest.mark.parametrize("study", STUDIES)
 def test_variants_of_a_study_are_unlike_and_can_be_built(study: str) -> None:
     variants = STUDIES[study]
-    configs = [asdict(variant.config(TrainConfig(), seed=0)) for variant in variants]
+    configs = [
+        (variant.is_taught, asdict(variant.config(TrainConfig(), seed=0))) for variant in variants
+    ]
     assert len({variant.name for variant in variants}) == len(variants) > 1
     assert all(one != other for i, one in enumerate(configs) for other in configs[:i])
     for variant in variants:
@@ -125,3 +131,28 @@ def test_the_command_tells_what_it_compared(work_folder: Path) -> None:
     assert result.exit_code == 0, result.output
     assert "transformer" in result.output
     assert "2 trainings" in result.output
+
+
+@pytest.mark.slow
+def test_parts_are_tuned_from_the_same_weights(work_folder: Path) -> None:
+    recipe = recipe_for(Method.Q_MAMBA, {"size": "pico", "patch": 64})
+    card = Card(method=Method.Q_MAMBA.value, shape=recipe.shape, clip_frames=2, label="vmaf_v0.6.1")
+    init = Checkpoint(card, recipe.build().state_dict())
+    out = work_folder / "study.csv"
+    rows = list(
+        run_study(work_folder, out, ["tune"], BASE, seeds=1, start=Start(init=init), device="cpu")
+    )
+    assert [row.variant for row in rows] == ["head", "prompts", "all"]
+    assert len({row.model for row in rows}) == 3
+    made = [load_checkpoint(path) for path in (work_folder / "study").glob("*.safetensors")]
+    (prompted,) = [each for each in made if each.card.shape["prompts"]]
+    stem = next(name for name in init.weights if "_backbone" in name)
+    assert torch.equal(prompted.weights[stem], init.weights[stem].half())
+
+
+def test_a_taught_variant_has_the_teacher_and_the_others_start_from_scratch() -> None:
+    one = Checkpoint(Card(method="sama", shape={}, clip_frames=8, label=""), {})
+    given = Start(init=one, teacher=one)
+    assert Variant(name="alone").start(given) == Start()
+    assert Variant(name="taught", is_taught=True).start(given) == Start(teacher=one)
+    assert Variant(name="head", tune="head").start(given) == Start(init=one)

@@ -18,14 +18,15 @@ if TYPE_CHECKING:  # for annotations alone
     from vqatool.training.learner import OnProgress, Progress
 
 STUDY_NAMES = (
-    "terms", "contrast", "weights", "temporal", "window", "view", "input", "methods", "masks"
+    "terms", "contrast", "weights", "temporal", "window", "view", "input", "methods", "masks",
+    "teacher", "tune",
 )  # fmt: skip
 
 
 @click.command()
 @work_folder
 @click.option("--of", "studies", multiple=True, type=click.Choice(STUDY_NAMES),
-              help="What is compared; may be repeated.  [default: all]")  # fmt: skip
+              help="What is compared; may be repeated.  [default: all but tune]")  # fmt: skip
 @click.option("-o", "--out", type=click.Path(dir_okay=False, path_type=Path),
               help="Table to write.  [default: FOLDER/study.csv]")  # fmt: skip
 @click.option("--seeds", type=click.IntRange(1), default=3, show_default=True,
@@ -35,6 +36,10 @@ STUDY_NAMES = (
               help="Times every encode is seen.")  # fmt: skip
 @click.option("--lr", type=click.FloatRange(0, min_open=True), default=1e-3, show_default=True,
               help="Peak learning rate.")  # fmt: skip
+@click.option("--init", type=click.Path(exists=True, dir_okay=False, path_type=Path),
+              help="Weights of q-mamba that --of tune goes on from.")  # fmt: skip
+@click.option("--teacher", type=click.Path(exists=True, dir_okay=False, path_type=Path),
+              help="Model that teaches in --of teacher.  [default: the packaged one]")  # fmt: skip
 @click.option("--cost", is_flag=True,
               help="Measure costs too: parameters, operations, time, memory.")  # fmt: skip
 @device_option
@@ -46,28 +51,38 @@ def study(
     size: str,
     epochs: int,
     lr: float,
+    init: Path | None,
+    teacher: Path | None,
     cost: bool,
     device: str,
 ) -> None:
     """Compare methods, or variants of one, on FOLDER (default: encodes), each at the same budget.
 
-    Every variant is trained from scratch with several seeds and judged on held-out sources. Killed
-    and started again, it goes on where it was.
+    Every variant is trained with several seeds, from scratch but in --of tune, and judged on
+    held-out sources. Killed and started again, it goes on where it was.
 
     \b
     Example:
         vqatool study encodes --of terms --of window
         vqatool study encodes --of methods --cost
     """
+    from vqatool.checkpoint import default_checkpoint, load_checkpoint
     from vqatool.progress import StepProgress
     from vqatool.report import study_table
-    from vqatool.study import STUDIES, run_study
+    from vqatool.study import OF_WEIGHTS, STUDIES, run_study
     from vqatool.terminal import console, say
     from vqatool.training.learner import TrainConfig
+    from vqatool.training.start import Start
 
-    chosen = studies or STUDY_NAMES
+    chosen = studies or tuple(name for name in STUDY_NAMES if name not in OF_WEIGHTS)
+    if init is None and set(chosen) & set(OF_WEIGHTS):
+        raise click.UsageError("--of tune goes on from weights: add --init FILE of q-mamba")
     for variant in itertools.chain.from_iterable(STUDIES[name] for name in chosen):
         require_shape(variant.method.value, {"size": size, **variant.shape})
+    start = Start(
+        init=load_checkpoint(init) if init else None,
+        teacher=load_checkpoint(teacher) if teacher else default_checkpoint(),
+    )
     base = TrainConfig(shape={"size": size}, epochs=epochs, lr=lr)
     table = out or folder / "study.csv"
     with StepProgress(console(), "study") as progress:
@@ -85,6 +100,7 @@ def study(
                 chosen,
                 base,
                 seeds=seeds,
+                start=start,
                 device=device_or_usage(device),
                 clip=_clip(folder, table.with_suffix("")) if cost else None,
                 on_progress=told,
