@@ -256,6 +256,11 @@ def test_a_published_file_becomes_a_model_file_to_start_and_to_learn_from(tmp_pa
     config = OptimiseConfig(method="intern-vqa", tune="head")
     learner = Start(init=found, teacher=found).model(config)
     assert isinstance(learner, Distilling)
+    # it would give every video a middling score
+    (tmp_path / "x.mp4").touch()
+    done = vqatool("score", tmp_path / "x.mp4", "-m", out, "-o", tmp_path / "report.csv")
+    assert done.exit_code == 2
+    assert f"vqatool train --method intern-vqa --init {out}" in done.output
 
 
 def test_a_file_of_another_net_cannot_be_imported(tmp_path: Path) -> None:

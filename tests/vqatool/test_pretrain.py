@@ -12,6 +12,7 @@ from tests.vqatool.program import vqatool
 from vqatool.checkpoint import load_checkpoint, save_checkpoint
 from vqatool.clips import Clip
 from vqatool.errors import TrainingDataError
+from vqatool.methods import Method
 from vqatool.predict import Predictor
 from vqatool.pretrain import TILE_PX, PretrainConfig, Progress, pretrain
 from vqatool.pretraining.pictures import PictureSet
@@ -103,6 +104,24 @@ def test_sets_that_cannot_share_a_batch_are_refused() -> None:
         pretrain([made, made], dataclasses.replace(SMALL, batch=3))
     with pytest.raises(TrainingDataError, match="one name among made, made"):
         pretrain([made, made], SMALL)
+
+
+SMALL_SHAPES = {
+    Method.SAMA: {"grid": 2},
+    Method.ZOOM_VQA: {"grid": 2, "crop_px": 64, "still_short_px": 64, "run_short_px": 96},
+    Method.Q_MAMBA: {"patch": 64},
+    Method.INTERN_VQA: {"grid": 2},
+}
+
+
+@pytest.mark.parametrize("method", SMALL_SHAPES)
+def test_any_method_learns_from_pictures(method: Method) -> None:
+    config = PretrainConfig(
+        method=method.value, shape={"size": "pico", **SMALL_SHAPES[method]}, steps=2, batch=4
+    )
+    done = pretrain([noisy_set("made", is_vmaf_scale=True)], config, device="cpu")
+    assert done.card.method == method.value
+    assert set(done.card.training["test_srcc"]) == {"made"}
 
 
 @pytest.mark.slow

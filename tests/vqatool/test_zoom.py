@@ -101,6 +101,13 @@ def test_frames_that_are_no_whole_runs_are_refused() -> None:
 
 
 @torch.no_grad()
+def test_a_picture_is_a_run_of_one_frame() -> None:
+    stills, runs = views(1)
+    quality = built(PICO).eval()(stills[:, :1], runs[:, :1])
+    assert quality.frame_score_BT.shape == (1, 1)
+
+
+@torch.no_grad()
 def test_branch_scores_weights_and_the_curve_are_in_the_output(config: ZoomConfig) -> None:
     quality = built(config)(*views(2))
     stills, runs = quality.branches

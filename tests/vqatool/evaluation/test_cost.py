@@ -13,6 +13,8 @@ from vqatool.evaluation.cost import CLIP_S, SCREEN, cost_of, macs_of, make_clip
 from vqatool.methods import Method
 from vqatool.models.internvideo import InternVideo, published
 from vqatool.recipes import recipe_for
+from vqatool.stream import UNKNOWN
+from vqatool.views.motion import MOTION_FIGURES
 
 
 @pytest.mark.parametrize(("size", "macs_g"), [("small", 82), ("base", 251), ("1b", 2541)])
@@ -22,6 +24,17 @@ def test_operations_are_those_of_the_formula(size: str, macs_g: float) -> None:
         model = InternVideo(published(size)).eval()
         found = macs_of(model, [torch.empty(1, 8, 3, 224, 224)])
     assert found / 1e9 == pytest.approx(macs_g, rel=0.03)
+
+
+def test_fused_layers_are_counted() -> None:
+    # what transformers do in one operation on a CPU
+    recipe = recipe_for(Method.COARSE_TO_FINE, {"size": "pico", "features": 32})
+    shapes = ((1, 2, 3, 128, 128), (1, 2, MOTION_FIGURES), (1, len(UNKNOWN)))
+    found = macs_of(recipe.build().eval(), [torch.zeros(shape) for shape in shapes])
+    with torch.device("meta"):
+        model = recipe.build().eval()
+        assert macs_of(model, [torch.zeros(shape) for shape in shapes]) == found
+    assert torch.backends.mha.get_fastpath_enabled()
 
 
 @pytest.mark.slow

@@ -1,8 +1,13 @@
+from pathlib import Path
+
 import pytest
 import torch
 from torch import nn
 
+from vqatool.checkpoint import Card, Checkpoint, load_checkpoint, save_checkpoint
+from vqatool.methods import Method
 from vqatool.models.quality import Quality, QualityModel
+from vqatool.recipes import recipe_for
 from vqatool.training.optimise import (
     OptimiseConfig,
     Trainee,
@@ -43,6 +48,29 @@ def test_the_average_follows_faster_in_the_first_steps() -> None:
     assert moved(0) == pytest.approx(0.9)  # (1 + 0) / (10 + 0) is kept
     assert moved(10_000) == pytest.approx(0.1)
     torch.testing.assert_close(moved(8), 1 - 9 / 18)
+
+
+def test_figures_of_what_was_seen_follow_at_once_and_survive_the_file(tmp_path: Path) -> None:
+    shape = {
+        "size": "pico", "grid": 2, "crop_px": 64, "still_short_px": 64, "run_short_px": 96
+    }  # fmt: skip
+    recipe = recipe_for(Method.ZOOM_VQA, shape)
+    model, average = recipe.build().train(), recipe.build().eval()
+    views = [torch.rand(4, 2, 3, 64, 64), torch.rand(4, 8, 3, 96, 96)]
+    for step in range(3):
+        model(*views)
+        follow(average, model, step, 0.9)
+    seen, kept = dict(model.named_buffers()), dict(average.named_buffers())
+    (mean,) = [name for name in seen if name.endswith("_fusion.mean")]
+    assert seen[mean].abs().max() > 0.01
+    assert torch.equal(seen[mean], kept[mean])
+    card = Card(method=Method.ZOOM_VQA.value, shape=recipe.shape, clip_frames=2, label="v")
+    save_checkpoint(Checkpoint(card, average.state_dict()), tmp_path / "zoom.safetensors")
+    again = load_checkpoint(tmp_path / "zoom.safetensors").model()
+    torch.testing.assert_close(again.state_dict()[mean], kept[mean], atol=1e-3, rtol=0)
+    with torch.no_grad():
+        both, alone = again(*views).score_B, again(*(view[:1] for view in views)).score_B
+    torch.testing.assert_close(both[:1], alone, atol=1e-4, rtol=0)
 
 
 class Constant(QualityModel):
