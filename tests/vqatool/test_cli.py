@@ -252,7 +252,8 @@ def test_defaults_written_down_for_a_fast_help_are_those_of_the_stages() -> None
     given = {param.name: param.default for param in cli.commands["train"].params}
     same = set(given) & set(settings) - {"lr"}  # None is the stage's to choose
     assert same >= {"epochs", "rungs", "contrast", "temperature", "margin", "frame_weight"}
-    for name in same - {name for name, value in settings.items() if value is None} - {"shape"}:
+    unsaid = {name for name, value in settings.items() if value is None or value is False}
+    for name in same - unsaid - {"shape"}:
         assert given[name] == settings[name], name
 
 

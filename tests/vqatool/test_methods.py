@@ -1,12 +1,14 @@
 """Every method through the whole pipeline, by the commands a user types."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 import torch
 
-from ladder.probe import probe
+from ladder.frames import Pixels, frames_at
+from ladder.probe import VideoInfo, probe
 from tests.vqatool.program import rows_of, vqatool
 from vqatool.checkpoint import Card, Checkpoint, load_checkpoint, save_checkpoint
 from vqatool.clips import Clip
@@ -67,6 +69,22 @@ def test_a_method_takes_a_clip_of_one_frame(method: Method, labelled: Path) -> N
     info = probe(sorted(labelled.rglob("*.mp4"))[0])
     views = predictor.sight.look_at(info, None, start_s=0.0, length_s=float(1 / info.fps))
     assert 0 <= predictor.score([views])[0] <= 100
+
+
+@pytest.mark.parametrize("method", Method)
+def test_one_decoding_serves_all_views(
+    method: Method, labelled: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+
+    def counted(info: VideoInfo, times_s: Sequence[float], *rest: Any) -> Pixels:
+        asked.append(len(times_s))
+        return frames_at(info, times_s, *rest)
+
+    monkeypatch.setattr("vqatool.clips.frames_at", counted)
+    sight = _untrained(method).predictor.sight
+    sight.look_at(probe(sorted(labelled.rglob("*.mp4"))[0]), None)
+    assert asked == [sight.bursts * sight.burst.frames]
 
 
 @pytest.mark.slow

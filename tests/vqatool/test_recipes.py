@@ -19,7 +19,8 @@ SHAPE: dict[Method, dict[str, Any]] = {
     Method.COARSE_TO_FINE: {"size": "pico", "features": 32},
     Method.SAMA: {"size": "pico", "grid": 2},
     Method.ZOOM_VQA: {
-        "size": "pico", "crop_px": 64, "still_short_px": 128, "grid": 2, "run_short_px": 128
+        "size": "pico", "crop_px": 64, "still_short_px": 128, "grid": 2, "run_short_px": 128,
+        "burst_frames": 2,
     },
     Method.Q_MAMBA: {"size": "pico", "patch": 64},
     Method.INTERN_VQA: {"size": "pico", "grid": 2},
