@@ -115,7 +115,7 @@ def configured(kind: type[Config], shape: Mapping[str, Any]) -> Config:
         ValueError: the argument is of another type, or has another range.
     """
     usual: dict[str, Any] = {each.name: each.default for each in fields(kind)}
-    for name, value in shape.items():
+    for name, value in dict(**shape).items():  # a card may hold anything
         like = usual.get(name, value)
         is_number = isinstance(like, float) and type(value) is int
         if type(value) is not type(like) and not is_number:
