@@ -59,9 +59,8 @@ class Predictor:
 
     def say(self, clip: Sequence[Tensor]) -> Quality:
         """All that the model says of one clip given by its views."""
-        with torch.inference_mode(), autocast(self._device):
-            views = [stack([view]).to(self._device) for view in clip]
-            return cast(Quality, self._model(*views))
+        with torch.inference_mode():
+            return _asked(self._model, [clip], self._device)
 
     def score(self, clips: Sequence[Sequence[Tensor]]) -> list[float]:
         """Scores of clips given by their views, 0 (worst) to 100 (best)."""
@@ -88,11 +87,14 @@ def scores_and_features(
     scores: list[float] = []
     features: list[Tensor] = []
     for start in range(0, len(clips), batch):
-        columns = zip(*clips[start : start + batch], strict=True)
-        views = [stack(column).to(device) for column in columns]
-        with autocast(device):
-            quality = model(*views)
+        quality = _asked(model, clips[start : start + batch], device)
         scores += (100 * quality.score_B.float()).clamp(0, 100).tolist()
         features += quality.features_BD.float().cpu()
     model.train(was_training)
     return scores, features
+
+
+def _asked(model: QualityModel, clips: Sequence[Sequence[Tensor]], device: torch.device) -> Quality:
+    views = [stack(column).to(device) for column in zip(*clips, strict=True)]
+    with autocast(device):
+        return cast(Quality, model(*views))

@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from accelerate import Accelerator
@@ -58,9 +58,10 @@ def train(
     Raises:
         TrainingDataError: no labels, encodes that are gone, or too few sources to hold any out.
         CheckpointError: the weights to start from are of another method or shape.
-        ValueError: the method has no such shape or part to tune, or cannot learn from the teacher.
+        ValueError: the method has no such shape or part to tune.
     """
-    start.model(config)  # what cannot be built is told before anything is decoded
+    # what cannot be built is told before anything is decoded; a teacher was read from its file
+    replace(start, teacher=None).model(config)
     out.parent.mkdir(parents=True, exist_ok=True)
     accelerator = accelerator_on(device)
     prepared = _prepare(folder, out, config, start, accelerator, on_decoded)

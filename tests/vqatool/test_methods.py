@@ -6,15 +6,20 @@ from typing import Any, NamedTuple
 
 import pytest
 import torch
+from torch import Tensor
 
 from ladder.frames import Pixels, frames_at
 from ladder.probe import VideoInfo, probe
 from tests.vqatool.program import rows_of, vqatool
 from vqatool.checkpoint import Card, Checkpoint, load_checkpoint, save_checkpoint
-from vqatool.clips import Clip
+from vqatool.clips import Burst, Clip
 from vqatool.methods import Method
+from vqatool.models.quality import Quality
 from vqatool.predict import Predictor
 from vqatool.recipes import Recipe, recipe_for, taught
+from vqatool.train import train
+from vqatool.training.learner import TrainConfig
+from vqatool.training.optimise import Trainee
 
 SMALL: dict[Method, list[str]] = {
     Method.COARSE_TO_FINE: ["grid=2", "features=32"],
@@ -85,6 +90,46 @@ def test_one_decoding_serves_all_views(
     sight = _untrained(method).predictor.sight
     sight.look_at(probe(sorted(labelled.rglob("*.mp4"))[0]), None)
     assert asked == [sight.bursts * sight.burst.frames]
+
+
+class Seen(Exception):
+    """Frames in the first view of a step."""
+
+
+@pytest.mark.parametrize(
+    ("method", "bursts"),
+    [
+        (Method.COARSE_TO_FINE, 1),
+        (Method.SAMA, 3),
+        (Method.ZOOM_VQA, 1),
+        (Method.Q_MAMBA, 1),
+        (Method.INTERN_VQA, 3),
+    ],
+)
+def test_a_step_sees_whole_clips_where_their_bursts_belong_together(
+    method: Method, bursts: int, work_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(trainee: Trainee, views: Sequence[Tensor], *rest: Any, **more: Any) -> None:
+        raise Seen(views[0].shape[1])
+
+    monkeypatch.setattr(Trainee, "learn", stop)
+    config = TrainConfig(
+        method=method.value, shape=_recipe(method).shape, rungs=2, clip_frames=3, step_frames=1
+    )
+    # a score looks at 3 bursts, and what those of a step never show would stay unlearned
+    with pytest.raises(Seen) as seen:
+        train(work_folder, work_folder / "m.safetensors", config, device="cpu")
+    frames = _recipe(method).burst.frames if method is Method.SAMA else 1
+    assert seen.value.args == (bursts * frames,)
+
+
+def test_an_image_model_of_sama_sees_and_learns_as_published() -> None:
+    recipe = recipe_for(Method.SAMA, {"kind": "image", "size": "pico"})
+    assert recipe.burst == Burst(1)
+    assert recipe.shape["grid"] == 8
+    score, label, none = torch.rand(4), torch.rand(4), torch.full((4, 1), torch.nan)
+    terms = recipe.loss(Quality(score, score[:, None], score[:, None]), label, torch.zeros(4), none)
+    assert {name for name, value in terms.items() if value != 0} == {"quality"}
 
 
 @pytest.mark.slow
