@@ -11,6 +11,7 @@ from torch import Tensor
 from ladder.frames import Pixels, frames_at
 from ladder.probe import VideoInfo, probe
 from tests.vqatool.program import rows_of, vqatool
+from tests.vqatool.shapes import SMALL
 from vqatool.checkpoint import Card, Checkpoint, load_checkpoint, save_checkpoint
 from vqatool.clips import Burst, Clip
 from vqatool.methods import Method
@@ -21,18 +22,12 @@ from vqatool.train import train
 from vqatool.training.learner import TrainConfig
 from vqatool.training.optimise import Trainee
 
-SMALL: dict[Method, list[str]] = {
-    Method.COARSE_TO_FINE: ["grid=2", "features=32"],
-    Method.SAMA: ["grid=2"],
-    Method.ZOOM_VQA: ["grid=2", "crop_px=64", "still_short_px=90", "run_short_px=96"],
-    Method.Q_MAMBA: ["patch=64"],
-    Method.INTERN_VQA: ["grid=2"],
-}
 BRIEF = ["--epochs", 1, "--rungs", 2, "--clip-frames", 2, "--device", "cpu"]
 
 
 def shaped(method: Method) -> list[str]:
-    return ["--size", "pico", *(part for each in SMALL[method] for part in ("--shape", each))]
+    pairs = (f"{name}={value}" for name, value in SMALL[method].items())
+    return [part for pair in pairs for part in ("--shape", pair)]
 
 
 def trained(folder: Path, method: Method, *more: object) -> Path:
@@ -232,7 +227,7 @@ def test_any_method_teaches_any_other(student: Method, teacher: Method) -> None:
 
 
 def _recipe(method: Method) -> Recipe:
-    return recipe_for(method, {"size": "pico", **dict(map(_pair, SMALL[method]))})
+    return recipe_for(method, SMALL[method])
 
 
 class Untrained(NamedTuple):
@@ -248,8 +243,3 @@ def _untrained(method: Method) -> Untrained:
     recipe = _recipe(method)
     card = Card(method=method.value, shape=recipe.shape, clip_frames=2, label="vmaf_v0.6.1")
     return Untrained(Checkpoint(card, recipe.build().state_dict()))
-
-
-def _pair(text: str) -> tuple[str, int]:
-    name, _, value = text.partition("=")
-    return name, int(value)

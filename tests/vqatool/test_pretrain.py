@@ -9,6 +9,7 @@ from ladder.stills import read_picture
 from tests.vqatool.conftest import SHAPE
 from tests.vqatool.pretraining.test_pictures import stills  # noqa: F401 - a fixture
 from tests.vqatool.program import vqatool
+from tests.vqatool.shapes import SMALL as SHAPES
 from vqatool.checkpoint import load_checkpoint, save_checkpoint
 from vqatool.clips import Clip
 from vqatool.errors import TrainingDataError
@@ -106,19 +107,9 @@ def test_sets_that_cannot_share_a_batch_are_refused() -> None:
         pretrain([made, made], SMALL)
 
 
-SMALL_SHAPES = {
-    Method.SAMA: {"grid": 2},
-    Method.ZOOM_VQA: {"grid": 2, "crop_px": 64, "still_short_px": 64, "run_short_px": 96},
-    Method.Q_MAMBA: {"patch": 64},
-    Method.INTERN_VQA: {"grid": 2},
-}
-
-
-@pytest.mark.parametrize("method", SMALL_SHAPES)
+@pytest.mark.parametrize("method", Method)
 def test_any_method_learns_from_pictures(method: Method) -> None:
-    config = PretrainConfig(
-        method=method.value, shape={"size": "pico", **SMALL_SHAPES[method]}, steps=2, batch=4
-    )
+    config = PretrainConfig(method=method.value, shape=SHAPES[method], steps=2, batch=4)
     done = pretrain([noisy_set("made", is_vmaf_scale=True)], config, device="cpu")
     assert done.card.method == method.value
     assert set(done.card.training["test_srcc"]) == {"made"}

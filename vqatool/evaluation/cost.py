@@ -1,7 +1,6 @@
 """What asking a model costs: parameters, operations, and the time and memory of one clip."""
 
 import multiprocessing
-import resource
 import statistics
 import sys
 import time
@@ -78,6 +77,8 @@ def _peak_mb() -> float:
         (peak,) = [line.split()[1] for line in lines if line.startswith("VmHWM:")]
         return int(peak) / 1024
     except (OSError, ValueError):  # a system without it
+        import resource  # which not every system has either
+
         unit = 1024 if sys.platform != "darwin" else 1
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
 

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from tests.vqatool.shapes import SMALL
 from vqatool.checkpoint import Card, Checkpoint, load_checkpoint, save_checkpoint
 from vqatool.methods import Method
 from vqatool.models.quality import Quality, QualityModel
@@ -51,10 +52,7 @@ def test_the_average_follows_faster_in_the_first_steps() -> None:
 
 
 def test_figures_of_what_was_seen_follow_at_once_and_survive_the_file(tmp_path: Path) -> None:
-    shape = {
-        "size": "pico", "grid": 2, "crop_px": 64, "still_short_px": 64, "run_short_px": 96
-    }  # fmt: skip
-    recipe = recipe_for(Method.ZOOM_VQA, shape)
+    recipe = recipe_for(Method.ZOOM_VQA, SMALL[Method.ZOOM_VQA])
     model, average = recipe.build().train(), recipe.build().eval()
     views = [torch.rand(4, 2, 3, 64, 64), torch.rand(4, 8, 3, 96, 96)]
     for step in range(3):
