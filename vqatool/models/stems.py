@@ -1,11 +1,14 @@
 """Pixels of a video -> its first tokens, one for each patch of a few frames, rows and columns.
 
 One convolution over whole patches as in "Video Swin Transformer" (arXiv 2106.13230), or three of
-ours, which nets need that start from scratch: see `backbones.ConvStem`.
+ours, which nets need that start from scratch: see `backbones.ConvStem`. None is a convolution over
+time: patches do not overlap there, so a layer over the frames of a patch side by side is the same,
+and in bfloat16 those over time crash some CPUs (learning by oneDNN's for AMX, as of torch 2.15).
 
-Shapes: B videos, C channels, T frames, H height, W width, D features.
+Shapes: B videos, C channels, T frames, H height, W width, D features; primed ones count tokens.
 """
 
+import math
 from typing import cast
 
 import torch.nn.functional as F
@@ -19,12 +22,17 @@ class PatchStem3D(nn.Module):
 
     def __init__(self, in_channels: int, width: int, patch: Size3) -> None:
         super().__init__()
-        self._embed = nn.Conv3d(in_channels, width, patch, stride=patch)
+        self._patch = patch
+        self._embed = nn.Linear(in_channels * math.prod(patch), width)
         self._norm = nn.LayerNorm(width)
 
     def forward(self, pixels_BCTHW: Tensor) -> Tensor:
         """(B, C, T, H, W) of whole patches -> (B, T', H', W', width)."""
-        return cast(Tensor, self._norm(self._embed(pixels_BCTHW).permute(0, 2, 3, 4, 1)))
+        (b, c, *sides), (t, h, w) = pixels_BCTHW.shape, self._patch
+        counts = (sides[0] // t, sides[1] // h, sides[2] // w)
+        apart = pixels_BCTHW.reshape(b, c, counts[0], t, counts[1], h, counts[2], w)
+        patches_BTHWD = apart.permute(0, 2, 4, 6, 1, 3, 5, 7).flatten(4)
+        return cast(Tensor, self._norm(self._embed(patches_BTHWD)))
 
 
 class ConvStem3D(nn.Module):
@@ -32,23 +40,27 @@ class ConvStem3D(nn.Module):
 
     def __init__(self, in_channels: int, width: int, patch: Size3) -> None:
         super().__init__()
-        frames, *sides = patch
+        self._frames, *sides = patch
         if any(side % 2 for side in sides):
             raise ValueError(f"sides of a patch must be even for the convolutions, got {patch}")
-        height, width_px = (side // 2 for side in sides)
+        stride = (sides[0] // 2, sides[1] // 2)
         half = max(8, width // 3)
-        self._layers = nn.Sequential(
-            nn.Conv3d(in_channels, half, (1, 3, 3), padding=(0, 1, 1)),
+        self._of_frame = nn.Sequential(
+            nn.Conv2d(in_channels, half, 3, padding=1),
             nn.GELU(),
-            nn.Conv3d(half, 2 * half, (1, 3, 3), stride=(1, 2, 2), padding=(0, 1, 1)),
+            nn.Conv2d(half, 2 * half, 3, stride=2, padding=1),
             nn.GELU(),
-            nn.Conv3d(2 * half, width, (frames, 3, 3), (frames, height, width_px), (0, 1, 1)),
         )
+        self._of_patch = nn.Conv2d(self._frames * 2 * half, width, 3, stride=stride, padding=1)
         self._norm = nn.LayerNorm(width)
 
     def forward(self, pixels_BCTHW: Tensor) -> Tensor:
         """(B, C, T, H, W) of whole patches -> (B, T', H', W', width)."""
-        return cast(Tensor, self._norm(self._layers(pixels_BCTHW).permute(0, 2, 3, 4, 1)))
+        videos = len(pixels_BCTHW)
+        maps_NCHW = self._of_frame(pixels_BCTHW.transpose(1, 2).flatten(0, 1))
+        side_by_side_NCHW = maps_NCHW.unflatten(0, (-1, self._frames)).flatten(1, 2)
+        tokens_NDHW = self._of_patch(side_by_side_NCHW)
+        return cast(Tensor, self._norm(tokens_NDHW.unflatten(0, (videos, -1)).movedim(2, -1)))
 
 
 def filled(pixels_BCTHW: Tensor, patch: Size3) -> Tensor:
