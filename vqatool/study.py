@@ -20,10 +20,11 @@ from scipy import stats
 from ladder.tables import Table
 from vqatool.checkpoint import Checkpoint
 from vqatool.device import device_named
+from vqatool.errors import CheckpointError
 from vqatool.evaluation.cost import cost_of
 from vqatool.groups import labelled_of
 from vqatool.methods import Method
-from vqatool.train import FROM_SCRATCH, train, views_of
+from vqatool.train import train, views_of
 from vqatool.training.learner import OnProgress, TrainConfig
 from vqatool.training.start import Start
 from vqatool.training.validation import judge, validation
@@ -35,7 +36,7 @@ _CONFIDENCE = 0.95
 class Variant:
     """What one training has that others have not: method, weights of the loss, model's shape.
 
-    One that tunes a part starts from given weights; one that is taught has a teacher.
+    One that tunes a part needs weights to go on from; one that is taught has a teacher.
     """
 
     name: str
@@ -53,18 +54,26 @@ class Variant:
             method=self.method.value,
             seed=seed,
             validations=1,
-            shape={**base.shape, **self.shape} if not self.tune else self.shape,
+            shape={**base.shape, **self.shape},
             tune=self.tune or base.tune,
             is_detached=self.is_detached,
             weights=replace(base.weights, **self.weights),
         )
 
-    def start(self, given: Start) -> Start:
-        """What of the given weights this one begins with."""
-        return Start(
-            init=given.init if self.tune else None,
-            teacher=given.teacher if self.is_taught else None,
-        )
+    def start(self, inits: Sequence[Checkpoint], teacher: Checkpoint | None) -> Start:
+        """What this one begins with: the weights of its method, or from scratch if none are given.
+
+        Raises:
+            CheckpointError: weights are given or needed, but none of its method are there.
+        """
+        method = self.method.value
+        init = next((each for each in inits if each.card.method == method), None)
+        if init is None and (inits or self.tune):
+            raise CheckpointError(
+                f"{self.name} has no weights to go on from, and the study would not be a fair one: "
+                f"add --init FILE of {method} (`vqatool pretrain --method {method}` makes one)"
+            )
+        return Start(init=init, teacher=teacher if self.is_taught else None)
 
 
 def _grid() -> tuple[Variant, ...]:
@@ -74,6 +83,8 @@ def _grid() -> tuple[Variant, ...]:
     )
 
 
+# what weights to go on from may have looked at otherwise, such as small pictures, is said
+_SMALL_ZOOM = {"still_short_px": 512, "crop_px": 128, "run_short_px": 480, "grid": 4}
 _SMALL_SAMA = {"grid": 4, "burst_frames": 2}
 _SWIN_ALONE = {"has_stream": False, "has_motion": False, "has_bands": False}
 
@@ -114,7 +125,7 @@ STUDIES: dict[str, tuple[Variant, ...]] = {
         Variant(name="coarse-to-fine"),
         Variant(name="coarse-to-fine, pixels alone", shape={"has_stream": False}),
         Variant(name="SAMA", method=Method.SAMA, shape=_SMALL_SAMA),
-        Variant(name="Zoom-VQA", method=Method.ZOOM_VQA, shape={"crop_px": 128}),
+        Variant(name="Zoom-VQA", method=Method.ZOOM_VQA, shape=_SMALL_ZOOM),
         Variant(name="Q-Mamba", method=Method.Q_MAMBA, shape={"grid": 4, "patch": 32}),
         Variant(name="InternVQA", method=Method.INTERN_VQA, shape={"grid": 3}),
     ),
@@ -181,7 +192,8 @@ def run_study(
     base: TrainConfig,
     *,
     seeds: int,
-    start: Start = FROM_SCRATCH,
+    inits: Sequence[Checkpoint] = (),
+    teacher: Checkpoint | None = None,
     device: str = "auto",
     clip: Path | None = None,
     on_progress: Callable[[str], OnProgress] = lambda what: lambda progress: None,
@@ -194,17 +206,29 @@ def run_study(
         studies: names of `STUDIES`.
         base: the budget and everything that does not vary.
         seeds: trainings of each variant, with the seeds 0, 1, ...
-        start: weights for the studies of `OF_WEIGHTS`, and a teacher for those that are taught.
+        inits: weights to go on from, one model of each method that is compared; without any every
+            variant starts from scratch, but the studies of `OF_WEIGHTS` cannot.
+        teacher: of the variants that are taught.
         device: `auto` or a torch device.
         clip: video to measure costs on; None measures none.
         on_progress: told what is trained, gives who is told of its steps.
+
+    Raises:
+        CheckpointError: a variant has no weights to go on from where others have, or needs some.
     """
+    starts = {
+        (study, variant.name): variant.start(inits, teacher)
+        for study in studies
+        for variant in STUDIES[study]
+    }
     table = Table(out, StudyRow)
     table.mend()
     known = {row.key: row for row in table.rows()}
     for study, seed in itertools.product(studies, range(seeds)):
         for variant in STUDIES[study]:
-            config, own = variant.config(base, seed), variant.start(start)
+            own = starts[study, variant.name]
+            # given weights have a size
+            config = variant.config(replace(base, shape={}) if own.init else base, seed)
             # variants of several studies may be the same training
             model = out.with_suffix("") / f"{_mark(config, own)}.safetensors"
             told = on_progress(f"{study}: {variant.name}, seed {seed}")

@@ -10,6 +10,7 @@ import torch
 from tests.vqatool.program import rows_of, vqatool
 from vqatool.checkpoint import Card, Checkpoint, load_checkpoint
 from vqatool.cli.study import STUDY_NAMES
+from vqatool.errors import CheckpointError
 from vqatool.evaluation.cost import Cost
 from vqatool.methods import Method
 from vqatool.recipes import recipe_for
@@ -139,9 +140,7 @@ def test_parts_are_tuned_from_the_same_weights(work_folder: Path) -> None:
     card = Card(method=Method.Q_MAMBA.value, shape=recipe.shape, clip_frames=2, label="vmaf_v0.6.1")
     init = Checkpoint(card, recipe.build().state_dict())
     out = work_folder / "study.csv"
-    rows = list(
-        run_study(work_folder, out, ["tune"], BASE, seeds=1, start=Start(init=init), device="cpu")
-    )
+    rows = list(run_study(work_folder, out, ["tune"], BASE, seeds=1, inits=[init], device="cpu"))
     assert [row.variant for row in rows] == ["head", "prompts", "all"]
     assert len({row.model for row in rows}) == 3
     made = [load_checkpoint(path) for path in (work_folder / "study").glob("*.safetensors")]
@@ -150,9 +149,60 @@ def test_parts_are_tuned_from_the_same_weights(work_folder: Path) -> None:
     assert torch.equal(prompted.weights[stem], init.weights[stem].half())
 
 
+MODELS = {
+    method: Checkpoint(Card(method=method, shape={}, clip_frames=8, label=""), {})
+    for method in ("sama", "q-mamba")
+}
+
+
 def test_a_taught_variant_has_the_teacher_and_the_others_start_from_scratch() -> None:
-    one = Checkpoint(Card(method="sama", shape={}, clip_frames=8, label=""), {})
-    given = Start(init=one, teacher=one)
-    assert Variant(name="alone").start(given) == Start()
-    assert Variant(name="taught", is_taught=True).start(given) == Start(teacher=one)
-    assert Variant(name="head", tune="head").start(given) == Start(init=one)
+    teacher = MODELS["sama"]
+    assert Variant(name="alone").start([], teacher) == Start()
+    assert Variant(name="taught", is_taught=True).start([], teacher) == Start(teacher=teacher)
+
+
+def test_a_variant_goes_on_from_the_weights_of_its_method() -> None:
+    given = list(MODELS.values())
+    for method in (Method.SAMA, Method.Q_MAMBA):
+        variant = Variant(name="", method=method)
+        assert variant.start(given, None) == Start(init=MODELS[method.value])
+
+
+@pytest.mark.parametrize(
+    ("variant", "given"),
+    [
+        (Variant(name="Zoom-VQA", method=Method.ZOOM_VQA), ["sama"]),
+        (Variant(name="head", method=Method.Q_MAMBA, tune="head"), []),
+    ],
+)
+def test_no_variant_is_behind_for_want_of_weights(variant: Variant, given: list[str]) -> None:
+    with pytest.raises(
+        CheckpointError, match=rf"{variant.name} has no .*--method {variant.method.value}"
+    ):
+        variant.start([MODELS[method] for method in given], None)
+
+
+@pytest.mark.slow
+def test_given_weights_have_their_own_size(work_folder: Path) -> None:
+    shape = {"size": "nano", "features": 32, "grid": 2, "temporal_layers": 1}
+    recipe = recipe_for(Method.COARSE_TO_FINE, shape)
+    card = Card(method="coarse-to-fine", shape=recipe.shape, clip_frames=2, label="pictures: made")
+    init = Checkpoint(card, recipe.build().state_dict())
+    told = run_study(
+        work_folder, work_folder / "s.csv", ["window"], BASE, seeds=1, inits=[init], device="cpu"
+    )
+    next(told)
+    (made,) = [load_checkpoint(path) for path in (work_folder / "s").glob("*.safetensors")]
+    assert (made.card.shape["size"], made.card.shape["window"]) == ("nano", 4)
+
+
+def test_a_model_of_pixels_alone_goes_on_from_one_that_reads_streams() -> None:
+    whole, blind = (
+        recipe_for(Method.COARSE_TO_FINE, {"size": "pico", "has_stream": has}).build()
+        for has in (True, False)
+    )
+    weights = whole.state_dict()
+    blind.take(weights)
+    assert all(torch.equal(weight, weights[name]) for name, weight in blind.state_dict().items())
+    with pytest.raises(RuntimeError, match="_stream"):
+        whole.take(blind.state_dict())

@@ -36,8 +36,10 @@ STUDY_NAMES = (
               help="Times every encode is seen.")  # fmt: skip
 @click.option("--lr", type=click.FloatRange(0, min_open=True), default=1e-3, show_default=True,
               help="Peak learning rate.")  # fmt: skip
-@click.option("--init", type=click.Path(exists=True, dir_okay=False, path_type=Path),
-              help="Weights of q-mamba that --of tune goes on from.")  # fmt: skip
+@click.option("--init", "inits", multiple=True,
+              type=click.Path(exists=True, dir_okay=False, path_type=Path),
+              help="Weights to go on from, in their size: a file of each method that is compared.  "
+              "[default: from scratch; --of tune needs one of q-mamba]")  # fmt: skip
 @click.option("--teacher", type=click.Path(exists=True, dir_okay=False, path_type=Path),
               help="Model that teaches in --of teacher.  [default: the packaged one]")  # fmt: skip
 @click.option("--cost", is_flag=True,
@@ -51,20 +53,21 @@ def study(
     size: str,
     epochs: int,
     lr: float,
-    init: Path | None,
+    inits: tuple[Path, ...],
     teacher: Path | None,
     cost: bool,
     device: str,
 ) -> None:
     """Compare methods, or variants of one, on FOLDER (default: encodes), each at the same budget.
 
-    Every variant is trained with several seeds, from scratch but in --of tune, and judged on
-    held-out sources. Killed and started again, it goes on where it was.
+    Every variant is trained with several seeds and judged on held-out sources. Killed and started
+    again, it goes on where it was.
 
     \b
     Example:
         vqatool study encodes --of terms --of window
         vqatool study encodes --of methods --cost
+        vqatool study encodes --of masks --init sama.safetensors
     """
     from vqatool.checkpoint import default_checkpoint, load_checkpoint
     from vqatool.progress import StepProgress
@@ -72,17 +75,12 @@ def study(
     from vqatool.study import OF_WEIGHTS, STUDIES, run_study
     from vqatool.terminal import console, say
     from vqatool.training.learner import TrainConfig
-    from vqatool.training.start import Start
 
     chosen = studies or tuple(name for name in STUDY_NAMES if name not in OF_WEIGHTS)
-    if init is None and set(chosen) & set(OF_WEIGHTS):
-        raise click.UsageError("--of tune goes on from weights: add --init FILE of q-mamba")
-    for variant in itertools.chain.from_iterable(STUDIES[name] for name in chosen):
-        require_shape(variant.method.value, {"size": size, **variant.shape})
-    start = Start(
-        init=load_checkpoint(init) if init else None,
-        teacher=load_checkpoint(teacher) if teacher else default_checkpoint(),
-    )
+    given = [load_checkpoint(path) for path in inits]
+    if not given:
+        for variant in itertools.chain.from_iterable(STUDIES[name] for name in chosen):
+            require_shape(variant.method.value, {"size": size, **variant.shape})
     base = TrainConfig(shape={"size": size}, epochs=epochs, lr=lr)
     table = out or folder / "study.csv"
     with StepProgress(console(), "study") as progress:
@@ -100,7 +98,8 @@ def study(
                 chosen,
                 base,
                 seeds=seeds,
-                start=start,
+                inits=given,
+                teacher=load_checkpoint(teacher) if teacher else default_checkpoint(),
                 device=device_or_usage(device),
                 clip=_clip(folder, table.with_suffix("")) if cost else None,
                 on_progress=told,

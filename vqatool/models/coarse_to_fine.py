@@ -11,7 +11,7 @@ features; and what the stream says of its own coding, as one more token of the t
 Shapes: B videos, T frames, C channels, H height, W width, D features.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, cast
 
@@ -117,6 +117,16 @@ class CoarseToFine(QualityModel):
     def last_layers(self) -> Sequence[nn.Module]:
         """The temporal transformer and the head."""
         return [self._temporal, self._head]
+
+    def take(self, weights: Mapping[str, Tensor]) -> None:
+        """Load weights of the same model, or of one that reads the stream where this one does not.
+
+        Raises:
+            RuntimeError: the weights do not fit otherwise.
+        """
+        if not self._has_stream:
+            weights = {name: w for name, w in weights.items() if not name.startswith("_stream.")}
+        super().take(weights)
 
     def _told(self, view_BTCHW: Tensor, fused_ND: Tensor, stream_BF: Tensor | None) -> Quality:
         """What frames and stream facts say together; facts of 0 are unknown ones."""
