@@ -1,8 +1,9 @@
 """Predictions of a model against the labels of a work folder: its figures, tables and pictures."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
@@ -12,11 +13,11 @@ from ladder.probe import probe
 from ladder.tables import Table
 from vqatool.evaluation.baselines import BITRATE, REGRESSION, baseline_predictions
 from vqatool.evaluation.embedding import Similarity, similarity
-from vqatool.evaluation.judge import MODEL, Figures, Judge
+from vqatool.evaluation.judge import BRANCH, MODEL, Figures, Judge
 from vqatool.evaluation.plots import draw_features, draw_scatter
 from vqatool.groups import LabelledEncode, bitrate_groups
 from vqatool.metrics import Values
-from vqatool.predict import Predictor
+from vqatool.predict import Predictor, points
 
 OnFailed = Callable[[LabelledEncode, str], None]
 """Told an encode that has no prediction, and why."""
@@ -25,11 +26,15 @@ _ENDINGS = (".csv", "-figures.csv", ".png", "-features.png")
 
 
 class Prediction(NamedTuple):
-    """What a model says of one encode: a score, 0 to 100, and the features (D,) it came from."""
+    """What a model says of one encode: a score, 0 to 100, and the features (D,) it came from.
+
+    `branches` are the scores that one was fused from, each on a scale of its own.
+    """
 
     encode: LabelledEncode
     score: float
     feature_D: Values
+    branches: Mapping[str, float] = MappingProxyType({})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,8 +85,10 @@ def predict_labelled(
             # what a damaged file can still make the decoder say
             on_failed(encode, f"{encode.path}: {error!r}")
         else:
-            (score,), (feature_D,) = predictor.score_with_features([views])
-            yield Prediction(encode, score, feature_D.numpy().astype(np.float64))
+            said = predictor.say(views)
+            (score,), feature_D = points(said.score_B), said.features_BD[0].double().cpu().numpy()
+            branches = {branch.name: float(branch.score_B[0]) for branch in said.branches}
+            yield Prediction(encode, score, feature_D, branches)
 
 
 def evaluate(
@@ -91,7 +98,7 @@ def evaluate(
     band: float,
     seed: int = 0,
 ) -> Evaluation:
-    """All figures of some predictions, the baselines' beside them.
+    """All figures of some predictions, those of a model's branches and the baselines' beside them.
 
     Args:
         predictions: at least one.
@@ -102,7 +109,11 @@ def evaluate(
     encodes = [one.encode for one in predictions]
     baselines = baseline_predictions(encodes, training)
     scores = {MODEL: np.array([one.score for one in predictions])}
-    judge = Judge(encodes, scores | baselines, seed=seed)
+    branches = {
+        BRANCH + name: np.array([one.branches[name] for one in predictions])
+        for name in predictions[0].branches
+    }
+    judge = Judge(encodes, scores | branches | baselines, seed=seed)
     groups, sources = bitrate_groups(encodes), [one.source for one in encodes]
     alike = similarity(np.array([one.feature_D for one in predictions]), groups, sources)
     figures = [*judge.figures(), judge.coverage(band), *judge.likeness(alike)]

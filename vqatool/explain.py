@@ -18,7 +18,7 @@ from ladder.probe import VideoInfo
 from vqatool.clips import burst_times
 from vqatool.evaluation.heat import heat_picture
 from vqatool.models.quality import Branch
-from vqatool.predict import Predictor
+from vqatool.predict import Predictor, points
 
 ALL = "all"
 """The name of what is said with every branch heard."""
@@ -75,15 +75,15 @@ def explain(
     views = sight.look_at(info, display, start_s=start_s, length_s=length_s)
     quality = predictor.say(views)
     times_s = burst_times(start_s, length_s, sight.bursts, sight.burst, float(info.fps))
-    scores = {ALL: _on_scale(float(quality.score_B[0]))}
+    scores = {ALL: points(quality.score_B)[0]}
     moments = [
-        Moment(part=ALL, at_s=at_s, score=_on_scale(score))
-        for at_s, score in _curve(times_s, quality.frame_score_BT)
+        Moment(part=ALL, at_s=at_s, score=score)
+        for at_s, score in _curve(times_s, points(quality.frame_score_BT[0]))
     ]
     heats: list[Heat] = []
     for branch, view_TCHW in zip(quality.branches, views, strict=False):
         scores[branch.name] = float(branch.score_B[0])
-        curve = _curve(times_s, branch.frame_score_BT)
+        curve = _curve(times_s, branch.frame_score_BT[0].tolist())
         moments += [Moment(part=branch.name, at_s=at_s, score=score) for at_s, score in curve]
         heats += _heats(branch, view_TCHW, times_s)
     return Explanation(scores=scores, moments=moments, heats=heats)
@@ -108,13 +108,8 @@ def write_explanation(found: Explanation, folder: Path) -> list[Path]:
     return written
 
 
-def _on_scale(score: float) -> float:
-    return min(100.0, max(0.0, 100 * score))
-
-
-def _curve(times_s: list[float], score_BT: Tensor) -> Iterator[tuple[float, float]]:
-    """The scores of the first video, each with the time of the first frame it is of."""
-    scores = score_BT[0].float().tolist()
+def _curve(times_s: list[float], scores: list[float]) -> Iterator[tuple[float, float]]:
+    """Scores, each with the time of the first frame it is of."""
     yield from zip(times_s[:: len(times_s) // len(scores)], scores, strict=True)
 
 

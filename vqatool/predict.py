@@ -88,10 +88,16 @@ def scores_and_features(
     features: list[Tensor] = []
     for start in range(0, len(clips), batch):
         quality = _asked(model, clips[start : start + batch], device)
-        scores += (100 * quality.score_B.float()).clamp(0, 100).tolist()
+        scores += points(quality.score_B)
         features += quality.features_BD.float().cpu()
     model.train(was_training)
     return scores, features
+
+
+def points(score: Tensor) -> list[float]:
+    """Scores of a model, (N,), on the label's scale: 0 (worst) to 100 (best)."""
+    said: list[float] = (100 * score.float()).clamp(0, 100).tolist()
+    return said
 
 
 def _asked(model: QualityModel, clips: Sequence[Sequence[Tensor]], device: torch.device) -> Quality:

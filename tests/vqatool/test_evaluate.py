@@ -9,6 +9,7 @@ import pytest
 from tests.vqatool.evaluation.test_judge import ENCODES
 from vqatool.checkpoint import load_checkpoint
 from vqatool.evaluate import Prediction, evaluate, predict_labelled, write_evaluation
+from vqatool.evaluation.verdict import remarks
 from vqatool.groups import LabelledEncode, read_labelled, training_side
 from vqatool.predict import Predictor
 
@@ -32,6 +33,20 @@ def test_an_evaluation_leaves_figures_predictions_and_pictures(tmp_path: Path) -
     assert by_set["similarity", "inside groups"] == pytest.approx(found.similarity.inside, abs=1e-4)
     assert [path.name for path in pictures] == ["e.png", "e-features.png"]
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in pictures)
+
+
+def test_the_branches_of_a_model_are_judged_beside_it() -> None:
+    random = np.random.default_rng(1)
+    fused = [
+        one._replace(branches={"stills": float(random.normal()), "runs": one.encode.vmaf / 50 - 1})
+        for one in PREDICTIONS
+    ]
+    found = evaluate(fused, [], band=2.0).figures
+    over_all = {row.predictor: row.srcc for row in found if row.set == "all"}
+    assert over_all["branch runs"] == 1
+    assert over_all["model minus branch stills"] == pytest.approx(1 - over_all["branch stills"])
+    (told,) = [line for line in remarks(found) if "branch stills" in line]
+    assert f"SRCC {over_all['branch stills']:.3f}" in told
 
 
 def test_an_evaluation_keeps_names_that_are_no_text(tmp_path: Path) -> None:

@@ -11,7 +11,6 @@ from ladder.probe import probe
 from tests.conftest import MakeVideo
 from tests.vqatool.program import rows_of, vqatool
 from vqatool.checkpoint import Card, Checkpoint, load_checkpoint, save_checkpoint
-from vqatool.clips import stack
 from vqatool.evaluation.heat import heat_picture
 from vqatool.methods import Method
 from vqatool.predict import Predictor
@@ -60,13 +59,12 @@ def test_the_heat_map_is_that_of_the_weights(
     save_checkpoint(zoom, model)
     stored = load_checkpoint(model)
     assert vqatool("explain", real_clips[0], "-m", model, "-o", out).exit_code == 0
-    sight = Predictor(stored, "cpu").sight
-    stills, runs = sight.look_at(probe(real_clips[0]), (1920, 1080))
-    with torch.inference_mode():
-        branch = stored.model()(stack([stills]), stack([runs])).branches[0]
+    predictor = Predictor(stored, "cpu")
+    stills, runs = predictor.sight.look_at(probe(real_clips[0]), (1920, 1080))
+    branch = predictor.say([stills, runs]).branches[0]
     assert branch.weight_map_BTHW is not None
     for picture, frame, weights in zip(
-        sorted(out.glob("stills-*.png")), stills, branch.weight_map_BTHW[0], strict=True
+        sorted(out.glob("stills-*.png")), stills, branch.weight_map_BTHW[0].float(), strict=True
     ):
         expected = heat_picture(frame.permute(1, 2, 0).numpy(), weights.numpy())
         shown = 255 * imread(picture)[..., :3]

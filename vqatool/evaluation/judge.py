@@ -28,7 +28,7 @@ from vqatool.evaluation.embedding import Similarity
 from vqatool.groups import LabelledEncode, bitrate_groups
 from vqatool.metrics import Values, agreement_and_fit, srcc
 
-MODEL = "model"
+MODEL, BRANCH = "model", "branch "
 MINUS = "model minus "
 FEWEST_SOURCES = 5
 """A group with fewer sources ranks too little to count."""
@@ -98,7 +98,7 @@ class Judge:
         *,
         seed: int = 0,
     ) -> None:
-        """`predicted` holds the predictions (N,) of `model` and of the baselines, by name."""
+        """`predicted` holds the predictions (N,) of `model` and of others beside it, by name."""
         self._encodes = encodes
         self._predicted = predicted
         self._label_N = np.array([encode.vmaf for encode in encodes])
@@ -235,7 +235,7 @@ def _mean(rankings: Sequence[_Ranking]) -> _Ranking:
 
 
 def _gaps(rankings: Mapping[str, _Ranking]) -> list[tuple[str, _Ranking]]:
-    """How far the model is ahead of each baseline, in the same resamples."""
+    """How far the model is ahead of each of the others, in the same resamples."""
     model = rankings[MODEL]
     return [
         (MINUS + name, _Ranking(model.srcc - one.srcc, model.resampled_R - one.resampled_R))

@@ -7,7 +7,7 @@ from rich import box
 from rich.table import Table
 
 from vqatool.evaluation.baselines import BASELINES, BITRATE, REGRESSION
-from vqatool.evaluation.judge import FEWEST_SOURCES, MEAN, MINUS, MODEL, Figures
+from vqatool.evaluation.judge import BRANCH, FEWEST_SOURCES, MEAN, MINUS, MODEL, Figures
 from vqatool.terminal import shown
 
 _NAMES = {BITRATE: "bitrate alone", REGRESSION: "the regression"}
@@ -76,7 +76,7 @@ def verdict(found: Sequence[Figures]) -> list[str]:
 
 
 def remarks(found: Sequence[Figures]) -> list[str]:
-    """Of the groups left out, of the model's band, and of its features, one sentence each."""
+    """Of groups left out, of the model's band, its branches and features, one sentence each."""
     (band,) = [one for one in found if one.set == "band"]
     inside, between = [one.value for one in found if one.set == "similarity"]
     groups = {one.name for one in found if one.set == "group"}
@@ -88,6 +88,13 @@ def remarks(found: Sequence[Figures]) -> list[str]:
             f"labels (95 % interval {100 * band.value_low:.0f} to {100 * band.value_high:.0f}); "
             "it was made to hold 90 %"
         )
+    said += [
+        f"{one.predictor} alone: SRCC {one.srcc:.3f}, the model's minus that "
+        f"{gap.srcc:+.3f} (95 % interval {gap.srcc_low:+.3f} to {gap.srcc_high:+.3f})"
+        for one in found
+        if one.set == "all" and one.predictor.startswith(BRANCH)
+        for gap in [_row(found, "all", "all", MINUS + one.predictor)]
+    ]
     if math.isfinite(inside) and math.isfinite(between):
         said.append(
             f"features of two sources have cosine similarity {inside:.3f} inside a bitrate group "
