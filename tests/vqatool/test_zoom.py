@@ -268,3 +268,18 @@ def test_both_branches_learn_in_one_go() -> None:
     for found in (score, *(branch.score_B for branch in quality.branches)):
         assert srcc(found.numpy(), label.numpy()) > 0.9
     assert (score - label).abs().mean() < 0.1
+
+
+def test_figures_of_other_videos_are_gone_after_the_first_batch() -> None:
+    known, seen = built(PICO), views(4)
+    for _ in range(3):
+        known.train()(*(view / 10 for view in seen))
+    model = built(PICO)
+    model.take(known.state_dict())
+    assert torch.equal(model.eval()(*seen).score_B, known.eval()(*seen).score_B)
+    for each in (model, fresh := built(PICO)):
+        torch.manual_seed(1)
+        each.train()(*seen)
+    fusion = "_fusion.mean"
+    assert not torch.equal(model.state_dict()[fusion], known.state_dict()[fusion])
+    assert torch.equal(model.state_dict()[fusion], fresh.state_dict()[fusion])

@@ -14,7 +14,7 @@ Shapes: B videos, T frames, C channels, H height, W width, D features; inside ma
 tokens.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -119,6 +119,15 @@ class Zoom(QualityModel):
     def head_layers(self) -> Sequence[nn.Module]:
         """The heads of both branches."""
         return [self._stills.heads, self._runs.head]
+
+    def take(self, weights: Mapping[str, Tensor]) -> None:
+        """Load weights of the same shape; what they saw is forgotten with the first batch learned.
+
+        Raises:
+            RuntimeError: they are of another shape.
+        """
+        super().take(weights)
+        self._fusion.batches.zero_()
 
     def last_layers(self) -> Sequence[nn.Module]:
         """The last blocks and the heads of both branches."""
