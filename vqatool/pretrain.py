@@ -152,7 +152,13 @@ class _Pretraining:
         return self._checkpoint(step)
 
     def _terms(self, batch: PictureBatch, quality: Quality) -> dict[str, Tensor]:
-        config, score_B = self._config, quality.score_B.float().cpu()
+        """Of the score, and of each it is fused from: their sum alone leaves open where each is."""
+        said = [quality.score_B, *(branch.score_B for branch in quality.branches)]
+        terms = [self._terms_of(batch, score_B.float().cpu()) for score_B in said]
+        return {name: torch.stack([each[name] for each in terms]).mean() for name in terms[0]}
+
+    def _terms_of(self, batch: PictureBatch, score_B: Tensor) -> dict[str, Tensor]:
+        config = self._config
         members = [batch.set_B == number for number in range(len(self._sets))]
         plcc = [plcc_loss(score_B[member], batch.quality_B[member]) for member in members]
         is_anchor_B = self._anchors[batch.set_B]

@@ -116,6 +116,22 @@ def test_any_method_learns_from_pictures(method: Method) -> None:
 
 
 @pytest.mark.slow
+def test_every_branch_of_a_model_learns_where_scores_lie() -> None:
+    # by their sum alone one ran away to 72 and the other to -71.5
+    made = noisy_set("made", is_vmaf_scale=True)
+    config = dataclasses.replace(
+        SMALL, method=Method.ZOOM_VQA.value, shape=SHAPES[Method.ZOOM_VQA], steps=40
+    )
+    done = Predictor(pretrain([made], config, device="cpu"), "cpu")
+    pictures = range(24)
+    said = [done.say(done.sight.see(Clip(made.pixels(i)[None]))) for i in pictures]
+    labels = np.array([made.qualities[i] for i in pictures])
+    for branch in (0, 1):
+        scores = [float(quality.branches[branch].score_B[0]) for quality in said]
+        assert abs(np.mean(scores - labels)) < 0.25
+
+
+@pytest.mark.slow
 def test_the_command_from_folders_to_a_model_to_train_from(
     tmp_path: Path,
     stills: Path,  # noqa: F811 - pytest's way of asking for it
