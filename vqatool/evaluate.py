@@ -86,7 +86,7 @@ def predict_labelled(
             on_failed(encode, f"{encode.path}: {error!r}")
         else:
             said = predictor.say(views)
-            (score,), feature_D = points(said.score_B), said.features_BD[0].double().cpu().numpy()
+            (score,), feature_D = points(said.score_B), said.features_BD[0].cpu().double().numpy()
             branches = {branch.name: float(branch.score_B[0]) for branch in said.branches}
             yield Prediction(encode, score, feature_D, branches)
 

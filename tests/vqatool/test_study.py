@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from tests.vqatool.program import rows_of, vqatool
-from vqatool.checkpoint import Card, Checkpoint, load_checkpoint
+from vqatool.checkpoint import Card, Checkpoint, load_checkpoint, save_checkpoint
 from vqatool.cli.study import STUDY_NAMES
 from vqatool.errors import CheckpointError
 from vqatool.evaluation.cost import Cost
@@ -180,6 +180,20 @@ def test_no_variant_is_behind_for_want_of_weights(variant: Variant, given: list[
         CheckpointError, match=rf"{variant.name} has no .*--method {variant.method.value}"
     ):
         variant.start([MODELS[method] for method in given], None)
+
+
+@pytest.mark.parametrize("files", [["sama", "sama"], ["sama", "q-mamba"]])
+def test_weights_that_serve_no_variant_are_refused(files: list[str], tmp_path: Path) -> None:
+    inits: list[str | Path] = []
+    for method in files:
+        path = tmp_path / f"{method}.safetensors"
+        shape = recipe_for(Method(method)).shape
+        card = replace(MODELS[method].card, shape=shape)
+        save_checkpoint(Checkpoint(card, {}), path)
+        inits += ["--init", path]
+    done = vqatool("study", tmp_path, "--of", "masks", *inits)
+    assert done.exit_code == 2
+    assert f"{files[1]}.safetensors is one too many" in done.stderr
 
 
 @pytest.mark.slow

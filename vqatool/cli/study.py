@@ -77,10 +77,17 @@ def study(
     from vqatool.training.learner import TrainConfig
 
     chosen = studies or tuple(name for name in STUDY_NAMES if name not in OF_WEIGHTS)
+    variants = list(itertools.chain.from_iterable(STUDIES[name] for name in chosen))
     given = [load_checkpoint(path) for path in inits]
-    if not given:
-        for variant in itertools.chain.from_iterable(STUDIES[name] for name in chosen):
-            require_shape(variant.method.value, {"size": size, **variant.shape})
+    unused = {variant.method.value for variant in variants}
+    for path, init in zip(inits, given, strict=True):
+        if init.card.method not in unused:
+            raise click.UsageError(
+                f"--init {path} is one too many of {init.card.method}, or that is not compared"
+            )
+        unused.remove(init.card.method)
+    for variant in variants if not given else ():
+        require_shape(variant.method.value, {"size": size, **variant.shape})
     base = TrainConfig(shape={"size": size}, epochs=epochs, lr=lr)
     table = out or folder / "study.csv"
     with StepProgress(console(), "study") as progress:
