@@ -19,6 +19,7 @@ from vqatool.groups import TRAIN, VAL, LabelledEncode, read_labelled, split_by_s
 from vqatool.recipes import Recipe
 from vqatool.training.learner import Learner, OnProgress, TrainConfig
 from vqatool.training.optimise import accelerator_on
+from vqatool.training.standing import drop_state
 from vqatool.training.start import Start
 
 VIEWS_FOLDER = ".views"
@@ -73,7 +74,7 @@ def train(
     checkpoint = learner.checkpoint(_label_name(folder))
     if accelerator.is_main_process:
         save_checkpoint(checkpoint, out)
-        learner.state_path.unlink(missing_ok=True)
+        drop_state(learner.state_path)
     accelerator.wait_for_everyone()
     return load_checkpoint(out)
 

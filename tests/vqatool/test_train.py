@@ -115,6 +115,13 @@ def interrupt_at(last_step: int) -> OnProgress:
     return interrupt
 
 
+def test_a_state_that_a_kill_left_half_written_is_gone_at_the_end(work_folder: Path) -> None:
+    half = work_folder / "m.safetensors.training.part"
+    half.write_bytes(b"PK")
+    train(work_folder, work_folder / "m.safetensors", CONFIG, device="cpu")
+    assert not half.exists()
+
+
 @pytest.mark.slow
 def test_a_training_killed_at_a_random_step_ends_with_the_same_weights(
     work_folder: Path, monkeypatch: pytest.MonkeyPatch

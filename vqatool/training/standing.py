@@ -64,7 +64,7 @@ class Standing:
 
 def write_state(path: Path, state: Mapping[str, Any], standing: Standing, fingerprint: str) -> None:
     """Weights and standing in one file, which appears whole or not at all."""
-    part = path.with_name(path.name + ".part")
+    part = _part(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     torch.save({**state, "standing": asdict(standing), "fingerprint": fingerprint}, part)
     part.replace(path)
@@ -78,3 +78,13 @@ def read_state(path: Path, fingerprint: str) -> tuple[dict[str, Any], Standing] 
     if state["fingerprint"] != fingerprint or "standing" not in state:
         return None
     return state, Standing(**state["standing"])
+
+
+def drop_state(path: Path) -> None:
+    """Take away what `write_state` wrote, also what a kill left half written."""
+    path.unlink(missing_ok=True)
+    _part(path).unlink(missing_ok=True)
+
+
+def _part(path: Path) -> Path:
+    return path.with_name(path.name + ".part")
