@@ -83,7 +83,7 @@ def _grid() -> tuple[Variant, ...]:
     )
 
 
-# what weights to go on from may have looked at otherwise, such as small pictures, is said
+# in full, as weights to go on from carry their own: those of small pictures are made to see others
 _SMALL_ZOOM = {"still_short_px": 512, "crop_px": 128, "run_short_px": 480, "grid": 4}
 _SMALL_SAMA = {"grid": 4, "burst_frames": 2}
 _SWIN_ALONE = {"has_stream": False, "has_motion": False, "has_bands": False}

@@ -7,6 +7,8 @@ from torch import nn
 from vqatool.models.stems import ConvStem3D, PatchStem3D
 
 PATCH = (2, 4, 4)
+Stem = type[ConvStem3D] | type[PatchStem3D]
+either = pytest.mark.parametrize("stem", [ConvStem3D, PatchStem3D])
 
 
 def test_a_token_of_the_published_stem_is_that_of_a_convolution_over_its_patch() -> None:
@@ -20,10 +22,8 @@ def test_a_token_of_the_published_stem_is_that_of_a_convolution_over_its_patch()
     torch.testing.assert_close(stem(pixels), expected, atol=1e-5, rtol=1e-4)
 
 
-@pytest.mark.parametrize("stem", [ConvStem3D, PatchStem3D])
-def test_a_token_hangs_on_the_frames_of_its_patch_alone(
-    stem: type[ConvStem3D] | type[PatchStem3D],
-) -> None:
+@either
+def test_a_token_hangs_on_the_frames_of_its_patch_alone(stem: Stem) -> None:
     torch.manual_seed(0)
     made, pixels = stem(4, 24, PATCH), torch.rand(2, 4, 6, 16, 24)
     other = pixels.clone()
@@ -33,10 +33,8 @@ def test_a_token_hangs_on_the_frames_of_its_patch_alone(
     assert made(pixels).shape == (2, 3, 4, 6, 24)
 
 
-@pytest.mark.parametrize("stem", [ConvStem3D, PatchStem3D])
-def test_learning_in_bfloat16_goes_where_float32_does(
-    stem: type[ConvStem3D] | type[PatchStem3D],
-) -> None:
+@either
+def test_learning_in_bfloat16_goes_where_float32_does(stem: Stem) -> None:
     # of this size convolutions over time crashed on CPUs with AMX
     torch.manual_seed(0)
     made, pixels = stem(4, 16, PATCH), torch.rand(2, 4, 2, 128, 128)
