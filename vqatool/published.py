@@ -1,33 +1,55 @@
 """Published weights of other projects -> model files of ours, to start from or to learn from."""
 
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
 from vqatool.checkpoint import Card, Checkpoint
+from vqatool.errors import CheckpointError
 from vqatool.methods import Method
-from vqatool.models.internvideo_weights import read_internvideo
+from vqatool.models.internvideo import InternVideo
+from vqatool.models.internvideo_weights import INTERNVIDEO_STEM, internvideo_of
+from vqatool.models.q_mamba import QMamba
+from vqatool.models.vmamba_weights import VMAMBA_STEM, q_mamba_of
+from vqatool.models.weight_files import WeightFile, read_weights
 from vqatool.recipes import recipe_for
 
 UNTAUGHT = "none: it has not learned any"
-"""The label of a model that knows videos, but no scores yet."""
+"""The label of a model that knows pictures or videos, but no scores yet."""
+
+_NETS: dict[str, tuple[Method, Callable[[WeightFile], InternVideo | QMamba]]] = {
+    INTERNVIDEO_STEM: (Method.INTERN_VQA, internvideo_of),
+    VMAMBA_STEM: (Method.Q_MAMBA, q_mamba_of),
+}
+_CLIP_FRAMES = 8  # as InternVideo2 was published, and as a training has them
 
 
-def internvideo_checkpoint(path: Path, *, licence: str = "") -> Checkpoint:
-    """InternVideo2's video transformer in its published size, with a head that says nothing yet.
+def published_checkpoint(path: Path, *, licence: str = "") -> Checkpoint:
+    """A published net in its published size, with a head that says nothing yet.
 
     Args:
-        path: file of the project (arXiv 2403.15377): .pth, .bin, .pt or .safetensors.
+        path: .pth, .bin, .pt or .safetensors with InternVideo2's video transformer
+            (arXiv 2403.15377) or the backbone of VMamba's second version (arXiv 2401.10166).
         licence: of the weights, for the card.
 
     Raises:
-        CheckpointError: no such file, none of this net, or of a size without a name.
+        CheckpointError: no such file, none of these nets, or of a size without a name.
     """
-    model = read_internvideo(path)
-    recipe = recipe_for(Method.INTERN_VQA, asdict(model.config))
+    file = read_weights(path)
+    for stem, (method, read) in _NETS.items():
+        if file.prefixes(stem):
+            return _untaught(method, read(file), path, licence)
+    raise CheckpointError(
+        f"{path} has no {' and no '.join(_NETS)}: it is no file of InternVideo2 or VMamba"
+    )
+
+
+def _untaught(method: Method, model: InternVideo | QMamba, path: Path, licence: str) -> Checkpoint:
+    recipe = recipe_for(method, asdict(model.config))
     card = Card(
-        method=Method.INTERN_VQA.value,
+        method=method.value,
         shape=recipe.shape,
-        clip_frames=model.config.frames,
+        clip_frames=_CLIP_FRAMES,
         label=UNTAUGHT,
         preprocessing=recipe.preprocessing,
         data={"published": path.name},

@@ -11,22 +11,24 @@ import click
               help="Model file to write.")  # fmt: skip
 @click.option("--licence", default="", help="Licence of the weights, for the model's card.")
 def import_weights(file: Path, out: Path, licence: str) -> None:
-    """Make a model file of InternVideo2's published weights (arXiv 2403.15377).
+    """Make a model file of the published weights of InternVideo2 or VMamba.
 
-    It knows videos, but no scores yet: train starts from it, or learns from it. FILE is read
-    without running anything in it.
+    It knows videos or pictures, but no scores yet: train starts from it, or learns from it.
+    InternVideo2 (arXiv 2403.15377) becomes intern-vqa, VMamba's second version (arXiv 2401.10166)
+    q-mamba. FILE is read without running anything in it.
 
     \b
     Example:
         vqatool import InternVideo2_S14.pth -o s14.safetensors
         vqatool train --method intern-vqa --init s14.safetensors
         vqatool train --method intern-vqa --init scratch --size small --teacher 1b.safetensors
+        vqatool import vssm_base_s2l15.pth -o vmamba.safetensors
     """
     from vqatool.checkpoint import save_checkpoint
-    from vqatool.published import internvideo_checkpoint
+    from vqatool.published import published_checkpoint
     from vqatool.terminal import say
 
-    checkpoint = internvideo_checkpoint(file, licence=licence)
+    checkpoint = published_checkpoint(file, licence=licence)
     save_checkpoint(checkpoint, out)
     say(f"wrote {out}, size {checkpoint.card.shape['size']}; next: vqatool train --method "
         f"{checkpoint.card.method} --init {out}")  # fmt: skip

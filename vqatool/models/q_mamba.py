@@ -44,10 +44,11 @@ class QMambaConfig:
 
 
 class QMamba(QualityModel):
-    """A view of pixels (B, T, 3, H, W), of any size -> Quality."""
+    """A view of pixels (B, T, 3, H, W), of any size -> Quality; `config` is what built it."""
 
     def __init__(self, config: QMambaConfig) -> None:
         super().__init__()
+        self.config = config
         self._pixels = PixelInput(has_local_luma=config.has_local_luma)
         self._backbone = VMamba(
             VMAMBA_SIZES[config.size],
