@@ -56,6 +56,14 @@ def parameters(model: nn.Module) -> int:
     return sum(p.numel() for p in model.parameters())
 
 
+def test_the_published_stem_starts_as_convolutions_do() -> None:
+    weight = small(in_channels=3, patch=(2, 4, 4), grid=4, has_conv_stem=False).get_parameter(
+        "_stem._of_patch.weight"
+    )
+    # torch's own start is even in +-1 / sqrt(inputs); that of the layers behind it has 0.02
+    assert weight.std().item() == pytest.approx((3 * 3 * 2 * 4 * 4) ** -0.5, rel=0.1)
+
+
 def test_the_published_size_has_the_published_parameters() -> None:
     with torch.device("meta"):
         plain, gated = (Swin3D(SWIN_SIZES["tiny"], has_gate=gate) for gate in (False, True))

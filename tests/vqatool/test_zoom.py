@@ -247,7 +247,7 @@ def test_sizes_that_one_of_the_branches_does_not_have_are_refused(size: str) -> 
 
 
 def test_both_branches_learn_in_one_go() -> None:
-    torch.manual_seed(2)
+    torch.manual_seed(0)
     model = Zoom(replace(PICO, has_conv_stem=False))
     label = torch.linspace(0.1, 0.9, 8)
     noise = (1 - label).view(-1, 1, 1, 1, 1) / 2

@@ -8,7 +8,6 @@ and in bfloat16 those over time crash some CPUs (learning by oneDNN's for AMX, a
 Shapes: B videos, C channels, T frames, H height, W width, D features; primed ones count tokens.
 """
 
-import math
 from typing import cast
 
 import torch.nn.functional as F
@@ -22,17 +21,15 @@ class PatchStem3D(nn.Module):
 
     def __init__(self, in_channels: int, width: int, patch: Size3) -> None:
         super().__init__()
-        self._patch = patch
-        self._embed = nn.Linear(in_channels * math.prod(patch), width)
+        self._frames, *sides = patch
+        side = (sides[0], sides[1])
+        self._of_patch = nn.Conv2d(self._frames * in_channels, width, side, stride=side)
         self._norm = nn.LayerNorm(width)
 
     def forward(self, pixels_BCTHW: Tensor) -> Tensor:
         """(B, C, T, H, W) of whole patches -> (B, T', H', W', width)."""
-        (b, c, *sides), (t, h, w) = pixels_BCTHW.shape, self._patch
-        counts = (sides[0] // t, sides[1] // h, sides[2] // w)
-        apart = pixels_BCTHW.reshape(b, c, counts[0], t, counts[1], h, counts[2], w)
-        patches_BTHWD = apart.permute(0, 2, 4, 6, 1, 3, 5, 7).flatten(4)
-        return cast(Tensor, self._norm(self._embed(patches_BTHWD)))
+        frames_NCHW = pixels_BCTHW.transpose(1, 2).flatten(0, 1)
+        return _tokens(self._of_patch, self._norm, frames_NCHW, len(pixels_BCTHW), self._frames)
 
 
 class ConvStem3D(nn.Module):
@@ -56,11 +53,17 @@ class ConvStem3D(nn.Module):
 
     def forward(self, pixels_BCTHW: Tensor) -> Tensor:
         """(B, C, T, H, W) of whole patches -> (B, T', H', W', width)."""
-        videos = len(pixels_BCTHW)
         maps_NCHW = self._of_frame(pixels_BCTHW.transpose(1, 2).flatten(0, 1))
-        side_by_side_NCHW = maps_NCHW.unflatten(0, (-1, self._frames)).flatten(1, 2)
-        tokens_NDHW = self._of_patch(side_by_side_NCHW)
-        return cast(Tensor, self._norm(tokens_NDHW.unflatten(0, (videos, -1)).movedim(2, -1)))
+        return _tokens(self._of_patch, self._norm, maps_NCHW, len(pixels_BCTHW), self._frames)
+
+
+def _tokens(
+    of_patch: nn.Module, norm: nn.Module, frames_NCHW: Tensor, videos: int, frames: int
+) -> Tensor:
+    """Maps of all frames -> (B, T', H', W', D), those of a patch's frames side by side."""
+    channels, *sides = frames_NCHW.shape[1:]
+    tokens_NDHW = of_patch(frames_NCHW.reshape(-1, frames * channels, *sides))
+    return cast(Tensor, norm(tokens_NDHW.unflatten(0, (videos, -1)).movedim(2, -1)))
 
 
 def filled(pixels_BCTHW: Tensor, patch: Size3) -> Tensor:
