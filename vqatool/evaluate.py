@@ -28,7 +28,7 @@ _ENDINGS = (".csv", "-figures.csv", ".png", "-features.png")
 class Prediction(NamedTuple):
     """What a model says of one encode: a score, 0 to 100, and the features (D,) it came from.
 
-    `branches` are the scores that one was fused from, each on a scale of its own.
+    `branches` are the scores that one was fused from, 0 to 100 too.
     """
 
     encode: LabelledEncode
@@ -87,7 +87,7 @@ def predict_labelled(
         else:
             said = predictor.say(views)
             (score,), feature_D = points(said.score_B), said.features_BD[0].cpu().double().numpy()
-            branches = {branch.name: float(branch.score_B[0]) for branch in said.branches}
+            branches = {branch.name: points(branch.score_B)[0] for branch in said.branches}
             yield Prediction(encode, score, feature_D, branches)
 
 

@@ -17,7 +17,7 @@ from ladder.pieces import WHOLE, Cut
 from ladder.probe import VideoInfo
 from vqatool.clips import burst_times
 from vqatool.evaluation.heat import heat_picture
-from vqatool.models.quality import Branch
+from vqatool.models.quality import Branch, Quality
 from vqatool.predict import Predictor, points
 
 ALL = "all"
@@ -26,10 +26,7 @@ ALL = "all"
 
 @dataclass(frozen=True, kw_only=True)
 class Moment:
-    """What a part of the model says of one frame, a row of `moments.csv`.
-
-    `part` is a branch, with scores on a scale of its own, or `ALL`, with scores of 0 to 100.
-    """
+    """What a part of the model, a branch or `ALL`, says of one frame; a row of `moments.csv`."""
 
     part: str
     at_s: float
@@ -46,7 +43,10 @@ class Heat(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Explanation:
-    """What a model says of one clip; `scores` are those of the whole clip by part, `ALL` first."""
+    """What a model says of one clip; `scores` are those of the whole clip by part, `ALL` first.
+
+    All scores are 0 (worst) to 100 (best).
+    """
 
     scores: dict[str, float]
     moments: list[Moment]
@@ -75,18 +75,21 @@ def explain(
     views = sight.look_at(info, display, start_s=start_s, length_s=length_s)
     quality = predictor.say(views)
     times_s = burst_times(start_s, length_s, sight.bursts, sight.burst, float(info.fps))
-    scores = {ALL: points(quality.score_B)[0]}
-    moments = [
-        Moment(part=ALL, at_s=at_s, score=score)
-        for at_s, score in _curve(times_s, points(quality.frame_score_BT[0]))
-    ]
-    heats: list[Heat] = []
-    for branch, view_TCHW in zip(quality.branches, views, strict=False):
-        scores[branch.name] = float(branch.score_B[0])
-        curve = _curve(times_s, branch.frame_score_BT[0].tolist())
-        moments += [Moment(part=branch.name, at_s=at_s, score=score) for at_s, score in curve]
-        heats += _heats(branch, view_TCHW, times_s)
-    return Explanation(scores=scores, moments=moments, heats=heats)
+    parts: list[tuple[str, Quality | Branch]] = [(ALL, quality)]
+    parts += [(branch.name, branch) for branch in quality.branches]
+    return Explanation(
+        scores={name: points(said.score_B)[0] for name, said in parts},
+        moments=[
+            Moment(part=name, at_s=at_s, score=score)
+            for name, said in parts
+            for at_s, score in _curve(times_s, points(said.frame_score_BT[0]))
+        ],
+        heats=[
+            heat
+            for branch, view_TCHW in zip(quality.branches, views, strict=False)
+            for heat in _heats(branch, view_TCHW, times_s)
+        ],
+    )
 
 
 def write_explanation(found: Explanation, folder: Path) -> list[Path]:

@@ -38,7 +38,7 @@ def test_an_evaluation_leaves_figures_predictions_and_pictures(tmp_path: Path) -
 def test_the_branches_of_a_model_are_judged_beside_it() -> None:
     random = np.random.default_rng(1)
     fused = [
-        one._replace(branches={"stills": float(random.normal()), "runs": one.encode.vmaf / 50 - 1})
+        one._replace(branches={"stills": float(random.normal()), "runs": one.encode.vmaf / 2})
         for one in PREDICTIONS
     ]
     found = evaluate(fused, [], band=2.0).figures
@@ -47,6 +47,14 @@ def test_the_branches_of_a_model_are_judged_beside_it() -> None:
     assert over_all["model minus branch stills"] == pytest.approx(1 - over_all["branch stills"])
     (told,) = [line for line in remarks(found) if "branch stills" in line]
     assert f"SRCC {over_all['branch stills']:.3f}" in told
+
+
+@pytest.mark.parametrize("what", ["one score for all", "one source"])
+def test_nothing_is_told_of_a_branch_where_nothing_can_be(what: str) -> None:
+    few = [one for one in PREDICTIONS if one.encode.source == PREDICTIONS[0].encode.source]
+    chosen, score = (few, 1.0) if what == "one source" else (PREDICTIONS, 0.0)
+    fused = [one._replace(branches={"stills": score * one.encode.vmaf}) for one in chosen]
+    assert not [line for line in remarks(evaluate(fused, [], band=2.0).figures) if "stills" in line]
 
 
 def test_an_evaluation_keeps_names_that_are_no_text(tmp_path: Path) -> None:

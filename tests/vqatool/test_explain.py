@@ -44,6 +44,8 @@ def test_branches_and_their_curves_are_told_and_drawn(
     # the middles of three seconds from the first one on
     assert [float(row["at_s"]) for row in of_part["all"]] == [1.5, 2.5, 3.5]
     assert [float(row["at_s"]) for row in of_part["stills"]] == [1.5, 2.5, 3.5]
+    assert "stills alone" in done.output
+    assert all(1 < float(row["score"]) <= 100 for row in rows)  # fresh ones are middling
     runs = [float(row["at_s"]) for row in rows if row["part"] == "runs"]
     assert len(runs) == 3 * zoom.card.shape["burst_frames"]
     assert runs == sorted(runs)

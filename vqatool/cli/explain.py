@@ -55,5 +55,5 @@ def explain(
     found = told_of(predictor_for(model, device), info, display, Cut(clip))
     written = write_explanation(found, folder or Path("explained") / video.name)
     for part, score in found.scores.items():
-        say(f"score {score:.1f}" if part == ALL else f"{part} {score:.3f}, on a scale of its own")
+        say(f"score {score:.1f}" if part == ALL else f"{part} alone {score:.1f}")
     say(f"wrote {listed(written[:1])}" + (f" and {len(found.heats)} pictures" * bool(found.heats)))

@@ -90,10 +90,9 @@ def remarks(found: Sequence[Figures]) -> list[str]:
         )
     said += [
         f"{one.predictor} alone: SRCC {one.srcc:.3f}, the model's minus that "
-        f"{gap.srcc:+.3f} (95 % interval {gap.srcc_low:+.3f} to {gap.srcc_high:+.3f})"
+        + _lead(_row(found, "all", "all", MINUS + one.predictor))
         for one in found
-        if one.set == "all" and one.predictor.startswith(BRANCH)
-        for gap in [_row(found, "all", "all", MINUS + one.predictor)]
+        if one.set == "all" and one.predictor.startswith(BRANCH) and _can_be_told(one)
     ]
     if math.isfinite(inside) and math.isfinite(between):
         said.append(
@@ -112,9 +111,17 @@ def _is_ahead(found: Sequence[Figures], baseline: str) -> bool:
 def _comparison(found: Sequence[Figures], baseline: str) -> str:
     gap = _row(found, "all", "all", MINUS + baseline)
     inside = _row(found, MEAN, "all", MINUS + baseline)
-    told = f"SRCC over all encodes, model minus {_NAMES[baseline]}: {gap.srcc:+.3f} "
-    told += f"(95 % interval {gap.srcc_low:+.3f} to {gap.srcc_high:+.3f})"
+    told = f"SRCC over all encodes, model minus {_NAMES[baseline]}: {_lead(gap)}"
     return told + (f"; mean inside groups: {inside.srcc:+.3f}" if inside.groups else "")
+
+
+def _lead(gap: Figures) -> str:
+    return f"{gap.srcc:+.3f} (95 % interval {gap.srcc_low:+.3f} to {gap.srcc_high:+.3f})"
+
+
+def _can_be_told(one: Figures) -> bool:
+    """Whether there are sources enough for an interval, and scores that differ."""
+    return one.sources >= FEWEST_SOURCES and math.isfinite(one.srcc)
 
 
 def _is_listed(one: Figures) -> bool:

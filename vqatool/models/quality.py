@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 
 class Branch(NamedTuple):
-    """What one branch of a model says of B videos by itself, on a scale of its own.
+    """What one branch of a model says of B videos by itself, on the scale of `Quality.score_B`.
 
     The branches of a model are in the order of its views; each sees one. `score_B` and
     `frame_score_BT`, of each frame of its view, are averages of `score_map_BTHW`, the scores of
