@@ -80,7 +80,12 @@ class Checkpoint:
             CheckpointError: the weights do not fit the shape the card gives.
         """
         model = self.recipe.build()
-        load_weights(model, self.weights)
+        try:
+            load_weights(model, self.weights)
+        except CheckpointError as error:
+            raise CheckpointError(
+                f"{self.name} was made by another version of vqatool, train it again: {error}"
+            ) from error
         return model.eval()
 
 
