@@ -9,152 +9,35 @@ import hashlib
 import itertools
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from scipy import stats
 
+from ladder.ffmpeg import find_ffmpeg
 from ladder.tables import Table
 from vqatool.checkpoint import Checkpoint
 from vqatool.device import device_named
-from vqatool.errors import CheckpointError
-from vqatool.evaluation.cost import cost_of
+from vqatool.evaluation.cost import cost_of, make_clip
 from vqatool.groups import labelled_of
-from vqatool.methods import Method
 from vqatool.train import train, views_of
 from vqatool.training.learner import OnProgress, TrainConfig
 from vqatool.training.start import Start
 from vqatool.training.validation import judge, validation
+from vqatool.variants import Trial
 
 _CONFIDENCE = 0.95
-
-
-@dataclass(frozen=True, kw_only=True)
-class Variant:
-    """What one training has that others have not: method, weights of the loss, model's shape.
-
-    One that tunes a part needs weights to go on from; one that is taught has a teacher.
-    """
-
-    name: str
-    method: Method = Method.COARSE_TO_FINE
-    weights: Mapping[str, Any] = field(default_factory=dict)
-    shape: Mapping[str, Any] = field(default_factory=dict)
-    tune: str = ""
-    is_taught: bool = False
-    is_detached: bool = False
-
-    def config(self, base: TrainConfig, seed: int) -> TrainConfig:
-        """The training of this variant; no validation chooses weights, so none has luck in it."""
-        return replace(
-            base,
-            method=self.method.value,
-            seed=seed,
-            validations=1,
-            shape={**base.shape, **self.shape},
-            tune=self.tune or base.tune,
-            is_detached=self.is_detached,
-            weights=replace(base.weights, **self.weights),
-        )
-
-    def start(self, inits: Sequence[Checkpoint], teacher: Checkpoint | None) -> Start:
-        """What this one begins with: the weights of its method, or from scratch if none are given.
-
-        Raises:
-            CheckpointError: weights are given or needed, but none of its method are there.
-        """
-        method = self.method.value
-        init = next((each for each in inits if each.card.method == method), None)
-        if init is None and (inits or self.tune):
-            raise CheckpointError(
-                f"{self.name} has no weights to go on from, and the study would not be a fair one: "
-                f"add --init FILE of {method} (`vqatool pretrain --method {method}` makes one)"
-            )
-        return Start(init=init, teacher=teacher if self.is_taught else None)
-
-
-def _grid() -> tuple[Variant, ...]:
-    return tuple(
-        Variant(name=f"group {group:g}, rank {rank:g}", weights={"group": group, "rank": rank})
-        for group, rank in itertools.product((0.03, 0.1, 0.3), (0.3, 1.0, 3.0))
-    )
-
-
-# in full, as weights to go on from carry their own: those of small pictures are made to see others
-_SMALL_ZOOM = {"still_short_px": 512, "crop_px": 128, "run_short_px": 480, "grid": 4}
-_SMALL_SAMA = {"grid": 4, "burst_frames": 2}
-_SWIN_ALONE = {"has_stream": False, "has_motion": False, "has_bands": False}
-
-STUDIES: dict[str, tuple[Variant, ...]] = {
-    "terms": (
-        Variant(name="no contrastive terms", weights={"group": 0.0, "rank": 0.0}),
-        Variant(name="group contrast", weights={"rank": 0.0}),
-        Variant(name="rank", weights={"group": 0.0}),
-        Variant(name="both"),
-    ),
-    "contrast": tuple(
-        Variant(name=name, weights={"contrast": name}) for name in ("ours", "tta", "supcon")
-    ),
-    "weights": _grid(),
-    "temporal": (
-        Variant(name="transformer"),
-        Variant(name="mean", shape={"temporal_layers": 0}),
-    ),
-    "window": tuple(
-        Variant(name=f"window {window}", shape={"window": window}) for window in (4, 8, 16)
-    ),
-    "view": (
-        Variant(name="4 x 4 patches of 32 px"),
-        Variant(name="2 x 2 patches of 64 px", shape={"grid": 2, "patch": 64}),
-        Variant(name="one crop of 128 px", shape={"grid": 1, "patch": 128}),
-    ),
-    "input": (
-        Variant(name="all"),
-        Variant(name="without stream facts", shape={"has_stream": False}),
-        Variant(name="without motion", shape={"has_motion": False}),
-        Variant(name="without band contrast", shape={"has_bands": False}),
-        Variant(name="SwinV2 alone", shape=_SWIN_ALONE),
-        Variant(name="SwinV2 without local luma", shape={**_SWIN_ALONE, "has_local_luma": False}),
-        Variant(name="SwinV2 without conv stem", shape={**_SWIN_ALONE, "has_conv_stem": False}),
-    ),
-    # of about one amount of pixels a frame: 128 px a side
-    "methods": (
-        Variant(name="coarse-to-fine"),
-        Variant(name="coarse-to-fine, pixels alone", shape={"has_stream": False}),
-        Variant(name="SAMA", method=Method.SAMA, shape=_SMALL_SAMA),
-        Variant(name="Zoom-VQA", method=Method.ZOOM_VQA, shape=_SMALL_ZOOM),
-        Variant(name="Q-Mamba", method=Method.Q_MAMBA, shape={"grid": 4, "patch": 32}),
-        Variant(name="InternVQA", method=Method.INTERN_VQA, shape={"grid": 3}),
-    ),
-    "masks": tuple(
-        Variant(name=mask, method=Method.SAMA, shape={**_SMALL_SAMA, "mask": mask})
-        for mask in ("fragments", "sama", "sama-c", "sama-mix", "sama-swm", "sama-spm")
-    ),
-    "teacher": (
-        Variant(name="alone"),
-        Variant(name="taught", is_taught=True),
-        Variant(name="taught, teacher detached", is_taught=True, is_detached=True),
-    ),
-    "tune": (
-        Variant(name="head", method=Method.Q_MAMBA, tune="head"),
-        Variant(name="prompts", method=Method.Q_MAMBA, tune="prompts", shape={"prompts": 4}),
-        Variant(name="all", method=Method.Q_MAMBA, tune="all"),
-    ),
-}
-"""What is compared, by name; the first of a study is what the others are held against."""
-
-OF_WEIGHTS = ("tune",)
-"""Studies that go on from weights of Q-Mamba."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class StudyRow:
     """One training of one variant, judged on sources it never saw; a row of `study.csv`.
 
-    The last columns are a `Cost`; nothing where that was not asked for.
+    The columns from `parameters_m` are a `Cost`, nothing where that was not asked for; `init` is
+    what the training began with.
     """
 
     study: str
@@ -170,11 +53,12 @@ class StudyRow:
     macs_g: float | None = None
     clip_s: float | None = None
     peak_mb: float | None = None
+    init: str = ""
 
     @property
     def key(self) -> str:
         """Unlike that of any other row."""
-        return f"{self.study}/{self.variant}/{self.seed}"
+        return _key(self.study, self.variant, self.seed)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -188,58 +72,72 @@ class Spread:
 def run_study(
     folder: Path,
     out: Path,
-    studies: Sequence[str],
+    compared: Sequence[Trial],
     base: TrainConfig,
     *,
     seeds: int,
-    inits: Sequence[Checkpoint] = (),
-    teacher: Checkpoint | None = None,
     device: str = "auto",
-    clip: Path | None = None,
+    has_cost: bool = False,
     on_progress: Callable[[str], OnProgress] = lambda what: lambda progress: None,
 ) -> Iterator[StudyRow]:
-    """Train and judge every variant of `studies` that `out` does not hold yet; yields all rows.
+    """Train and judge every variant that `out` does not hold yet; yields all rows.
 
     Args:
         folder: labelled work folder; its split says what is learned from and what is judged.
         out: table of rows; model files are kept in a folder of its name.
-        studies: names of `STUDIES`.
+        compared: variants, study by study.
         base: the budget and everything that does not vary.
         seeds: trainings of each variant, with the seeds 0, 1, ...
-        inits: weights to go on from, one model of each method that is compared; without any every
-            variant starts from scratch, but the studies of `OF_WEIGHTS` cannot.
-        teacher: of the variants that are taught.
         device: `auto` or a torch device.
-        clip: video to measure costs on; None measures none.
+        has_cost: whether to measure costs, too.
         on_progress: told what is trained, gives who is told of its steps.
 
     Raises:
-        CheckpointError: a variant has no weights to go on from where others have, or needs some.
+        CheckpointError: a variant cannot go on from the weights it is to begin with.
     """
-    starts = {
-        (study, variant.name): variant.start(inits, teacher)
-        for study in studies
-        for variant in STUDIES[study]
-    }
+    for trial in compared:
+        trial.require_fit(base)
+    made = out.with_suffix("")
+    clip = _clip(folder, made) if has_cost else None
     table = Table(out, StudyRow)
     table.mend()
     known = {row.key: row for row in table.rows()}
-    for study, seed in itertools.product(studies, range(seeds)):
-        for variant in STUDIES[study]:
-            own = starts[study, variant.name]
-            # given weights have a size
-            config = variant.config(replace(base, shape={}) if own.init else base, seed)
-            # variants of several studies may be the same training
-            model = out.with_suffix("") / f"{_mark(config, own)}.safetensors"
-            told = on_progress(f"{study}: {variant.name}, seed {seed}")
-            checkpoint = train(folder, model, config, start=own, device=device, on_progress=told)
-            row = known.get(f"{study}/{variant.name}/{seed}")
+    for _, variants in itertools.groupby(compared, lambda trial: trial.study):
+        for seed, trial in itertools.product(range(seeds), list(variants)):
+            config = trial.config(base, seed)
+            # in full, as variants of several studies may be the same training
+            config = replace(config, shape=trial.start.own_recipe(config).shape)
+            model = made / f"{_mark(config, trial.start)}.safetensors"
+            told = on_progress(f"{trial.name}, seed {seed}")
+            checkpoint = train(
+                folder, model, config, start=trial.start, device=device, on_progress=told
+            )
+            row = known.get(_key(trial.study, trial.variant.name, seed))
             if row is None or row.model != checkpoint.name or (clip and row.clip_s is None):
-                figures = _figures(folder, checkpoint, device)
-                cost = asdict(cost_of(model, clip)) if clip else {}
-                row = StudyRow(study=study, variant=variant.name, seed=seed, **figures, **cost)
+                row = StudyRow(
+                    study=trial.study,
+                    variant=trial.variant.name,
+                    seed=seed,
+                    init=trial.start.name,
+                    **_figures(folder, checkpoint, device),
+                    **(asdict(cost_of(model, clip)) if clip else {}),
+                )
                 table.append(row)
             yield row
+
+
+def _clip(folder: Path, made: Path) -> Path:
+    """What costs are measured on: the best encode of a held-out source, at a fixed size."""
+    out = made / "clip.mp4"
+    if not out.exists():
+        made.mkdir(parents=True, exist_ok=True)
+        best = max(labelled_of(folder, None), key=lambda encode: encode.vmaf)
+        make_clip(find_ffmpeg(), best.path, out)
+    return out
+
+
+def _key(study: str, variant: str, seed: int) -> str:
+    return f"{study}/{variant}/{seed}"
 
 
 def _figures(folder: Path, checkpoint: Checkpoint, device: str) -> dict[str, Any]:

@@ -1,8 +1,10 @@
 """Variants of the method, trained alike and held against each other."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -15,9 +17,10 @@ from vqatool.evaluation.cost import Cost
 from vqatool.methods import Method
 from vqatool.recipes import recipe_for
 from vqatool.report import study_table
-from vqatool.study import STUDIES, StudyRow, Variant, lead_over, over_seeds, run_study
+from vqatool.study import StudyRow, lead_over, over_seeds, run_study
 from vqatool.training.learner import TrainConfig
 from vqatool.training.start import Start
+from vqatool.variants import STUDIES, trials
 
 BASE = TrainConfig(
     shape={"size": "pico", "features": 32, "grid": 2, "patch": 32},
@@ -36,6 +39,7 @@ ROW = StudyRow(
     plcc=0.5,
     rmse=9.0,
 )
+TEMPORAL = trials(["temporal"])
 COST = Cost(parameters_m=1.5, macs_g=0.25, clip_s=2.0, peak_mb=700.0)
 
 
@@ -93,11 +97,11 @@ def test_costs_are_columns_of_the_table_where_they_were_measured() -> None:
 @pytest.mark.slow
 def test_a_study_trains_what_is_missing_and_nothing_twice(work_folder: Path) -> None:
     out = work_folder / "study.csv"
-    first = list(run_study(work_folder, out, ["temporal"], BASE, seeds=1, device="cpu"))
+    first = list(run_study(work_folder, out, TEMPORAL, BASE, seeds=1, device="cpu"))
     assert [row.variant for row in first] == ["transformer", "mean"]
     assert {row.encodes for row in first} == {4}
     models = {path: path.stat().st_mtime_ns for path in (work_folder / "study").glob("*.st*")}
-    again = list(run_study(work_folder, out, ["temporal"], BASE, seeds=1, device="cpu"))
+    again = list(run_study(work_folder, out, TEMPORAL, BASE, seeds=1, device="cpu"))
     assert [row.key for row in again] == [row.key for row in first]
     assert len(rows_of(out)) == 2
     assert all(path.stat().st_mtime_ns == made for path, made in models.items())
@@ -115,10 +119,11 @@ def test_costs_are_measured_once_also_of_what_was_trained_without(
         return COST
 
     monkeypatch.setattr("vqatool.study.cost_of", measure)
-    out, clip = work_folder / "study.csv", Path("clip.mp4")
+    monkeypatch.setattr("vqatool.study.make_clip", lambda ffmpeg, source, out: out.touch())
+    out, clip = work_folder / "study.csv", work_folder / "study" / "clip.mp4"
     rows = []
-    for asked in (None, clip, clip):
-        told = run_study(work_folder, out, ["temporal"], BASE, seeds=1, device="cpu", clip=asked)
+    for asked in (False, True, True):
+        told = run_study(work_folder, out, TEMPORAL, BASE, seeds=1, device="cpu", has_cost=asked)
         rows.append(list(told))
     assert [row.clip_s for row in rows[0]] == [None, None]
     assert [row.clip_s for row in rows[1]] == [row.clip_s for row in rows[2]] == [2.0, 2.0]
@@ -140,60 +145,128 @@ def test_parts_are_tuned_from_the_same_weights(work_folder: Path) -> None:
     card = Card(method=Method.Q_MAMBA.value, shape=recipe.shape, clip_frames=2, label="vmaf_v0.6.1")
     init = Checkpoint(card, recipe.build().state_dict())
     out = work_folder / "study.csv"
-    rows = list(run_study(work_folder, out, ["tune"], BASE, seeds=1, inits=[init], device="cpu"))
+    base = replace(BASE, shape={})
+    rows = list(run_study(work_folder, out, trials(["tune"], [init]), base, seeds=1, device="cpu"))
     assert [row.variant for row in rows] == ["head", "prompts", "all"]
+    assert {row["init"] for row in rows_of(out)} == {init.name}
     assert len({row.model for row in rows}) == 3
-    made = [load_checkpoint(path) for path in (work_folder / "study").glob("*.safetensors")]
-    (prompted,) = [each for each in made if each.card.shape["prompts"]]
+    kept = [load_checkpoint(path) for path in (work_folder / "study").glob("*.safetensors")]
+    (prompted,) = [each for each in kept if each.card.shape["prompts"]]
     stem = next(name for name in init.weights if "_backbone" in name)
     assert torch.equal(prompted.weights[stem], init.weights[stem].half())
 
 
-MODELS = {
-    method: Checkpoint(Card(method=method, shape={}, clip_frames=8, label=""), {})
-    for method in ("sama", "q-mamba")
-}
+def made(method: str, **shape: Any) -> Checkpoint:
+    """A small model of that method, as `pretrain` leaves one."""
+    recipe = recipe_for(Method(method), {"size": "pico", **shape})
+    card = Card(method=method, shape=recipe.shape, clip_frames=2, label="pictures: made")
+    return Checkpoint(card, recipe.build().state_dict())
+
+
+def starts(studies: Sequence[str], *inits: Checkpoint) -> dict[str, Start]:
+    return {trial.name: trial.start for trial in trials(studies, inits, teacher=None)}
 
 
 def test_a_taught_variant_has_the_teacher_and_the_others_start_from_scratch() -> None:
-    teacher = MODELS["sama"]
-    assert Variant(name="alone").start([], teacher) == Start()
-    assert Variant(name="taught", is_taught=True).start([], teacher) == Start(teacher=teacher)
+    teacher = made("sama")
+    begun = [trial.start for trial in trials(["teacher"], teacher=teacher)]
+    assert begun == [Start(), Start(teacher=teacher), Start(teacher=teacher)]
 
 
-def test_a_variant_goes_on_from_the_weights_of_its_method() -> None:
-    given = list(MODELS.values())
-    for method in (Method.SAMA, Method.Q_MAMBA):
-        variant = Variant(name="", method=method)
-        assert variant.start(given, None) == Start(init=MODELS[method.value])
+def test_variants_go_on_from_the_weights_of_their_method() -> None:
+    sama, mamba = made("sama"), made("q-mamba")
+    begun = starts(["tune", "masks"], sama, mamba)
+    assert begun["masks: sama-c"] == Start(init=sama)
+    assert begun["tune: head"] == Start(init=mamba)
+
+
+def test_a_study_of_other_methods_starts_from_scratch() -> None:
+    begun = starts(["masks", "terms"], made("sama"))
+    assert begun["masks: sama"].init
+    assert begun["terms: both"] == Start()
+
+
+def test_no_variant_starts_from_scratch_beside_others_that_do_not() -> None:
+    with pytest.raises(CheckpointError, match=r"methods: coarse-to-fine would start from scratch"):
+        trials(["methods"], [made("sama")])
+
+
+def test_a_part_is_tuned_of_a_trained_model_alone() -> None:
+    with pytest.raises(CheckpointError, match=r"tune: head goes on .* --init FILE of q-mamba"):
+        trials(["tune"], [])
+
+
+@pytest.mark.parametrize("study", [name for name in STUDIES if name not in ("temporal", "input")])
+def test_a_study_goes_on_from_weights_made_by_default(study: str) -> None:
+    shapes = {"intern-vqa": {"grid": 3}}  # its positions are learned for the side of its pixels
+    methods = {variant.method.value for variant in STUDIES[study]}
+    inits = [made(method, **shapes.get(method, {})) for method in methods]
+    for trial in trials([study], inits, teacher=inits[0]):
+        trial.require_fit(TrainConfig(shape={"size": "nano"}))
+
+
+@pytest.mark.parametrize("study", ["temporal", "input"])
+def test_weights_that_a_variant_cannot_take_are_refused_before_any_training(
+    study: str, tmp_path: Path
+) -> None:
+    asked = trials([study], [made("coarse-to-fine")])
+    with pytest.raises(CheckpointError, match=rf"{study}: .* cannot go on from the weights given"):
+        next(run_study(tmp_path, tmp_path / "s.csv", asked, BASE, seeds=1))
+    assert not list(tmp_path.iterdir())
+
+
+def test_names_are_true_of_weights_of_another_shape() -> None:
+    blind = made("coarse-to-fine", has_stream=False, grid=2, patch=64)
+    first, *_ = trials(
+        ["methods"], [blind, *map(made, ("sama", "zoom-vqa", "q-mamba", "intern-vqa"))]
+    )
+    assert first.config(BASE, 0).shape_after(blind)["has_stream"]
+    with pytest.raises(CheckpointError, match="_stream"):
+        first.require_fit(BASE)
+    patches, *_ = trials(["view"], [blind])
+    shape = patches.config(BASE, 0).shape_after(blind)
+    assert patches.variant.name == "4 x 4 patches of 32 px"
+    assert (shape["grid"], shape["patch"]) == (4, 32)
+
+
+@pytest.mark.parametrize("study", ["temporal", "view", "input", "methods"])
+def test_the_first_of_a_study_is_the_model_as_it_usually_is(study: str) -> None:
+    # so it is trained once for all of them
+    first, *_ = trials([study])
+    config = first.config(TrainConfig(), 0)
+    assert first.start.own_recipe(config).shape == recipe_for(Method.COARSE_TO_FINE).shape
 
 
 @pytest.mark.parametrize(
-    ("variant", "given"),
-    [
-        (Variant(name="Zoom-VQA", method=Method.ZOOM_VQA), ["sama"]),
-        (Variant(name="head", method=Method.Q_MAMBA, tune="head"), []),
-    ],
+    ("files", "said"),
+    [(["sama", "sama"], "is a second one of sama"), (["q-mamba"], "is of q-mamba, which is not")],
 )
-def test_no_variant_is_behind_for_want_of_weights(variant: Variant, given: list[str]) -> None:
-    with pytest.raises(
-        CheckpointError, match=rf"{variant.name} has no .*--method {variant.method.value}"
-    ):
-        variant.start([MODELS[method] for method in given], None)
-
-
-@pytest.mark.parametrize("files", [["sama", "sama"], ["sama", "q-mamba"]])
-def test_weights_that_serve_no_variant_are_refused(files: list[str], tmp_path: Path) -> None:
+def test_weights_that_serve_no_variant_are_refused(
+    files: list[str], said: str, tmp_path: Path
+) -> None:
     inits: list[str | Path] = []
-    for method in files:
-        path = tmp_path / f"{method}.safetensors"
-        shape = recipe_for(Method(method)).shape
-        card = replace(MODELS[method].card, shape=shape)
-        save_checkpoint(Checkpoint(card, {}), path)
+    for number, method in enumerate(files):
+        path = tmp_path / f"{number}.safetensors"
+        save_checkpoint(made(method), path)
         inits += ["--init", path]
     done = vqatool("study", tmp_path, "--of", "masks", *inits)
     assert done.exit_code == 2
-    assert f"{files[1]}.safetensors is one too many" in done.stderr
+    assert f"{len(files) - 1}.safetensors {said}" in " ".join(done.stderr.split())
+
+
+def test_given_weights_have_a_size_already(tmp_path: Path) -> None:
+    save_checkpoint(made("sama"), tmp_path / "s.safetensors")
+    asked = ["--of", "masks", "--init", tmp_path / "s.safetensors"]
+    done = vqatool("study", tmp_path, *asked, "--size", "nano")
+    assert done.exit_code == 2
+    assert "--size chooses new models" in done.stderr
+
+
+def test_weights_of_a_kind_that_has_not_these_masks_are_refused(tmp_path: Path) -> None:
+    save_checkpoint(made("sama", kind="image"), tmp_path / "s.safetensors")
+    done = vqatool("study", tmp_path, "--of", "masks", "--init", tmp_path / "s.safetensors")
+    assert done.exit_code == 2
+    assert "mask 'sama-c' of kind image" in " ".join(done.stderr.split())
 
 
 @pytest.mark.slow
@@ -202,12 +275,10 @@ def test_given_weights_have_their_own_size(work_folder: Path) -> None:
     recipe = recipe_for(Method.COARSE_TO_FINE, shape)
     card = Card(method="coarse-to-fine", shape=recipe.shape, clip_frames=2, label="pictures: made")
     init = Checkpoint(card, recipe.build().state_dict())
-    told = run_study(
-        work_folder, work_folder / "s.csv", ["window"], BASE, seeds=1, inits=[init], device="cpu"
-    )
-    next(told)
-    (made,) = [load_checkpoint(path) for path in (work_folder / "s").glob("*.safetensors")]
-    assert (made.card.shape["size"], made.card.shape["window"]) == ("nano", 4)
+    asked = trials(["window"], [init])
+    next(run_study(work_folder, work_folder / "s.csv", asked, BASE, seeds=1, device="cpu"))
+    (kept,) = [load_checkpoint(path) for path in (work_folder / "s").glob("*.safetensors")]
+    assert (kept.card.shape["size"], kept.card.shape["window"]) == ("nano", 4)
 
 
 def test_a_model_of_pixels_alone_goes_on_from_one_that_reads_streams() -> None:

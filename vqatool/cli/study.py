@@ -1,6 +1,5 @@
 """Small trainings held against each other: study."""
 
-import itertools
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +14,7 @@ from vqatool.cli.options import (
 )
 
 if TYPE_CHECKING:  # for annotations alone
+    from vqatool.checkpoint import Checkpoint
     from vqatool.training.learner import OnProgress, Progress
 
 STUDY_NAMES = (
@@ -31,14 +31,15 @@ STUDY_NAMES = (
               help="Table to write.  [default: FOLDER/study.csv]")  # fmt: skip
 @click.option("--seeds", type=click.IntRange(1), default=3, show_default=True,
               help="Trainings of each variant.")  # fmt: skip
-@size_option("pico", "Size of the models.")
+@size_option(None, "Size of new models, from scratch.  [default: pico]")
 @click.option("--epochs", type=click.IntRange(1), default=6, show_default=True,
               help="Times every encode is seen.")  # fmt: skip
 @click.option("--lr", type=click.FloatRange(0, min_open=True), default=1e-3, show_default=True,
               help="Peak learning rate.")  # fmt: skip
 @click.option("--init", "inits", multiple=True,
               type=click.Path(exists=True, dir_okay=False, path_type=Path),
-              help="Weights to go on from, in their size: a file of each method that is compared.  "
+              help="Weights to go on from, in their size: a file of each method that is compared; "
+              "temporal and input change what weights are of and need none.  "
               "[default: from scratch; --of tune needs one of q-mamba]")  # fmt: skip
 @click.option("--teacher", type=click.Path(exists=True, dir_okay=False, path_type=Path),
               help="Model that teaches in --of teacher.  [default: the packaged one]")  # fmt: skip
@@ -50,7 +51,7 @@ def study(
     studies: tuple[str, ...],
     out: Path | None,
     seeds: int,
-    size: str,
+    size: str | None,
     epochs: int,
     lr: float,
     inits: tuple[Path, ...],
@@ -72,23 +73,23 @@ def study(
     from vqatool.checkpoint import default_checkpoint, load_checkpoint
     from vqatool.progress import StepProgress
     from vqatool.report import study_table
-    from vqatool.study import OF_WEIGHTS, STUDIES, run_study
+    from vqatool.study import run_study
     from vqatool.terminal import console, say
     from vqatool.training.learner import TrainConfig
+    from vqatool.variants import OF_WEIGHTS, trials
 
+    if size and inits:
+        raise click.UsageError("--size chooses new models: weights given by --init have a size")
     chosen = studies or tuple(name for name in STUDY_NAMES if name not in OF_WEIGHTS)
-    variants = list(itertools.chain.from_iterable(STUDIES[name] for name in chosen))
-    given = [load_checkpoint(path) for path in inits]
-    unused = {variant.method.value for variant in variants}
-    for path, init in zip(inits, given, strict=True):
-        if init.card.method not in unused:
-            raise click.UsageError(
-                f"--init {path} is one too many of {init.card.method}, or that is not compared"
-            )
-        unused.remove(init.card.method)
-    for variant in variants if not given else ():
-        require_shape(variant.method.value, {"size": size, **variant.shape})
-    base = TrainConfig(shape={"size": size}, epochs=epochs, lr=lr)
+    compared = trials(
+        chosen,
+        _by_method(inits, chosen),
+        load_checkpoint(teacher) if teacher else default_checkpoint(),
+    )
+    base = TrainConfig(shape={"size": size or "pico"}, epochs=epochs, lr=lr)
+    for trial in compared:
+        config = trial.config(base, 0)
+        require_shape(config.method, config.shape_after(trial.start.init), config.tune)
     table = out or folder / "study.csv"
     with StepProgress(console(), "study") as progress:
 
@@ -102,13 +103,11 @@ def study(
             run_study(
                 folder,
                 table,
-                chosen,
+                compared,
                 base,
                 seeds=seeds,
-                inits=given,
-                teacher=load_checkpoint(teacher) if teacher else default_checkpoint(),
                 device=device_or_usage(device),
-                clip=_clip(folder, table.with_suffix("")) if cost else None,
+                has_cost=cost,
                 on_progress=told,
             )
         )
@@ -116,15 +115,19 @@ def study(
     say(f"{len(rows)} trainings, {seeds} seed(s) each: wrote {table}")
 
 
-def _clip(folder: Path, made: Path) -> Path:
-    """What costs are measured on: the best encode of a held-out source, at a fixed size."""
-    from ladder.ffmpeg import find_ffmpeg
-    from vqatool.evaluation.cost import make_clip
-    from vqatool.groups import labelled_of
+def _by_method(inits: tuple[Path, ...], studies: tuple[str, ...]) -> "list[Checkpoint]":
+    """The models of those files, each of another method that is compared."""
+    from vqatool.checkpoint import load_checkpoint
+    from vqatool.variants import STUDIES
 
-    out = made / "clip.mp4"
-    if not out.exists():
-        made.mkdir(parents=True, exist_ok=True)
-        best = max(labelled_of(folder, None), key=lambda encode: encode.vmaf)
-        make_clip(find_ffmpeg(), best.path, out)
-    return out
+    compared = {variant.method.value for study in studies for variant in STUDIES[study]}
+    given: dict[str, Checkpoint] = {}
+    for path in inits:
+        init = load_checkpoint(path)
+        method = init.card.method
+        if method not in compared:
+            raise click.UsageError(f"--init {path} is of {method}, which is not compared")
+        if method in given:
+            raise click.UsageError(f"--init {path} is a second one of {method}: give one of each")
+        given[method] = init
+    return list(given.values())
