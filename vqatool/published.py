@@ -13,6 +13,7 @@ from vqatool.models.q_mamba import QMamba
 from vqatool.models.vmamba_weights import VMAMBA_STEM, q_mamba_of
 from vqatool.models.weight_files import WeightFile, read_weights
 from vqatool.recipes import recipe_for
+from vqatool.training.learner import TrainConfig
 
 UNTAUGHT = "none: it has not learned any"
 """The label of a model that knows pictures or videos, but no scores yet."""
@@ -21,7 +22,6 @@ _NETS: dict[str, tuple[Method, Callable[[WeightFile], InternVideo | QMamba]]] = 
     INTERNVIDEO_STEM: (Method.INTERN_VQA, internvideo_of),
     VMAMBA_STEM: (Method.Q_MAMBA, q_mamba_of),
 }
-_CLIP_FRAMES = 8  # as InternVideo2 was published, and as a training has them
 
 
 def published_checkpoint(path: Path, *, licence: str = "") -> Checkpoint:
@@ -49,7 +49,7 @@ def _untaught(method: Method, model: InternVideo | QMamba, path: Path, licence: 
     card = Card(
         method=method.value,
         shape=recipe.shape,
-        clip_frames=_CLIP_FRAMES,
+        clip_frames=TrainConfig().clip_frames,
         label=UNTAUGHT,
         preprocessing=recipe.preprocessing,
         data={"published": path.name},

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -173,6 +175,20 @@ def test_weights_put_into_another_model_give_the_same_scores(config: InternVideo
     model, other = built(config), InternVideo(config).eval()
     other.load_state_dict(model.state_dict())
     assert torch.equal(model(view(1)).score_B, other(view(1)).score_B)
+
+
+@torch.no_grad()
+def test_weights_for_pixels_of_another_side_give_the_same_scores_there(
+    config: InternVideoConfig,
+) -> None:
+    wide = replace(config, grid=1, patch=84)
+    known, model, pixels = built(config), built(wide), view(2, height=84, width=84)
+    model.take(known.state_dict())
+    assert model.grid != known.grid
+    torch.testing.assert_close(model(pixels).score_B, known(pixels).score_B)
+    longer = built(replace(wide, frames=config.frames + 3))
+    with pytest.raises(RuntimeError, match="pos_embed"):
+        longer.take(known.state_dict())
 
 
 def test_rms_norm_is_the_worked_value_and_keeps_the_mean() -> None:

@@ -21,6 +21,7 @@ from vqatool.training.optimise import OptimiseConfig
 from vqatool.training.start import Start
 
 WIDTH, FEATURES, HIDDEN, FRAMES = 64, 64, 256, 2
+ONE = torch.zeros(1)
 
 
 def made_up(depth: int = 3, width: int = WIDTH) -> dict[str, Tensor]:
@@ -225,7 +226,7 @@ def test_a_file_that_is_none_is_refused_by_name(
         ({"conv1.weight": torch.zeros(2)}, r"no patch_embed\.proj\.weight"),
         (
             {f"{net}.patch_embed.proj.weight": torch.zeros(2) for net in ("student", "teacher")},
-            r"several encoders: student\., teacher\.",
+            r"several of them: student\., teacher\.",
         ),
     ],
 )
@@ -243,6 +244,12 @@ def test_a_file_tells_its_size(tmp_path: Path) -> None:
 def test_a_size_without_a_name_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="5 blocks of width 32"):
         internvideo_of(read_weights(saved(tmp_path, made_up(depth=5, width=32))))
+
+
+def test_a_net_of_stages_is_none_of_internvideo(tmp_path: Path) -> None:
+    stages = {"patch_embed.proj.weight": torch.zeros(96, 3, 4, 4), "layers.0.blocks.0.x": ONE}
+    with pytest.raises(CheckpointError, match="it has no blocks"):
+        internvideo_of(read_weights(saved(tmp_path, stages)))
 
 
 def test_a_published_file_becomes_a_model_file_to_start_and_to_learn_from(tmp_path: Path) -> None:

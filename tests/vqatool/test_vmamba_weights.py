@@ -171,7 +171,7 @@ def test_linear_layers_may_be_stored_as_convolutions_over_one_pixel(tmp_path: Pa
 
 def test_a_detectors_backbone_is_taken_without_its_norms(tmp_path: Path) -> None:
     named = {f"backbone.{name}": value for name, value in made_up().items()}
-    named |= {"backbone.outnorm2.weight": torch.ones(64), "neck.conv.weight": torch.ones(2)}
+    named |= {"backbone.outnorm2.weight": torch.ones(64), "neck.blocks.w": torch.ones(2)}
     model = taken(tmp_path, named)
     kept = model.state_dict()["_backbone._stem.0._norm.bias"]
     assert torch.equal(kept, made_up()["patch_embed.2.bias"])
@@ -195,6 +195,13 @@ def test_another_kind_of_block_is_refused_by_its_names(tmp_path: Path) -> None:
     assert "missing: _backbone._stages.0.1._scan.1._skip" in told
     assert "unknown: _backbone._stages.0.1._scan.1._conv.bias" in told
     assert "_backbone._stages.1.1._scan.1._log_rate (4096,) for (256,)" in told
+
+
+def test_averages_of_a_training_are_taken_before_its_last_weights(tmp_path: Path) -> None:
+    last = {name: torch.zeros_like(value) for name, value in made_up().items()}
+    path = saved(tmp_path, {"model": last, "model_ema": made_up()})
+    kept = q_mamba_of(read_weights(path)).state_dict()["_backbone._stem.0._norm.bias"]
+    assert torch.equal(kept, made_up()["patch_embed.2.bias"])
 
 
 def test_a_trainings_settings_beside_the_weights_do_no_harm(

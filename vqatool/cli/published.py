@@ -22,7 +22,7 @@ def import_weights(file: Path, out: Path, licence: str) -> None:
         vqatool import InternVideo2_S14.pth -o s14.safetensors
         vqatool train --method intern-vqa --init s14.safetensors
         vqatool train --method intern-vqa --init scratch --size small --teacher 1b.safetensors
-        vqatool import vssm_base_s2l15.pth -o vmamba.safetensors
+        vqatool import vssm_base_0229_ckpt_epoch_237.pth -o vmamba.safetensors
     """
     from vqatool.checkpoint import save_checkpoint
     from vqatool.published import published_checkpoint

@@ -11,13 +11,14 @@ stem and the locally normalised luma channel, for nets that start from scratch.
 Shapes: B videos, T frames, C channels, H height, W width, N tokens, D features.
 """
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from vqatool.models.attention import AttentivePool, Block, regridded, sincos_positions
+from vqatool.models.attention import AttentivePool, Block, sincos_positions, stretched
 from vqatool.models.quality import PixelInput, Quality, QualityModel
 
 TOKEN_PX = 14
@@ -146,6 +147,19 @@ class InternVideo(QualityModel):
         """The last block, the pooling, its norm and the head, as in arXiv 2502.19026."""
         return [self.blocks[-1], self.clip_projector, self.fc_norm, self.head]
 
+    def take(self, weights: Mapping[str, Tensor]) -> None:
+        """Load weights of the same model, or of one for pixels of another side.
+
+        Raises:
+            RuntimeError: the weights do not fit otherwise.
+        """
+        frames, positions = self.grid[0], weights.get("pos_embed", self.pos_embed)
+        side = math.isqrt((positions.shape[1] - 1) // frames)
+        grid = (frames, side, side)
+        if grid != self.grid and positions.shape[1] == 1 + math.prod(grid):
+            weights = {**weights, "pos_embed": stretched(positions, grid, self.grid)}
+        super().take(weights)
+
     def _tokens(self, view_BTCHW: Tensor) -> Tensor:
         """(B, 1 + T * rows * columns, D): the class token, then frame by frame."""
         videos, frames, _, height, width = view_BTCHW.shape
@@ -155,8 +169,7 @@ class InternVideo(QualityModel):
         tokens_BND = maps_MDHW.flatten(2).transpose(1, 2).reshape(videos, -1, maps_MDHW.shape[1])
         whole_BND = torch.cat([self.cls_token.expand(videos, -1, -1), tokens_BND], dim=1)
         wanted = (frames, height // TOKEN_PX, width // TOKEN_PX)
-        grid_ND = regridded(self.pos_embed[0, 1:], self.grid, wanted)
-        return whole_BND + torch.cat([self.pos_embed[0, :1], grid_ND])
+        return whole_BND + stretched(self.pos_embed, self.grid, wanted)
 
     def _score(self, features_ND: Tensor) -> Tensor:
         normed_ND = self._dropout(self.fc_norm(features_ND.float()))

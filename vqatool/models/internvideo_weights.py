@@ -12,11 +12,10 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
 from vqatool.errors import CheckpointError
-from vqatool.models.attention import Grid, regridded
+from vqatool.models.attention import Grid, stretched
 from vqatool.models.internvideo import INTERNVIDEO_SIZES, InternVideo, published
 from vqatool.models.weight_files import WeightFile, fill, renamed
 
@@ -42,6 +41,8 @@ def internvideo_of(file: WeightFile) -> InternVideo:
     weights = published_weights(file)
     width = weights["patch_embed.weight"].shape[0]
     depth = len({name.split(".")[1] for name in weights if name.startswith("blocks.")})
+    if not depth:
+        raise CheckpointError(f"{file.path} is no file of InternVideo2: it has no blocks")
     for name, size in INTERNVIDEO_SIZES.items():
         if (size.width, size.depth) == (width, depth):
             model = InternVideo(published(name))
@@ -95,6 +96,4 @@ def _stretched(positions_1ND: Tensor, wanted: Grid, path: Path) -> Tensor:
         raise CheckpointError(
             f"{path} has {places} positions, not {_TOKENS_A_SIDE} x {_TOKENS_A_SIDE} a frame"
         )
-    grid_ND = positions_1ND[0, 1:].float()
-    stretched_ND = regridded(grid_ND, (frames, _TOKENS_A_SIDE, _TOKENS_A_SIDE), wanted)
-    return torch.cat([positions_1ND[0, :1].float(), stretched_ND])[None]
+    return stretched(positions_1ND.float(), (frames, _TOKENS_A_SIDE, _TOKENS_A_SIDE), wanted)

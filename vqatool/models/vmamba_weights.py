@@ -35,6 +35,7 @@ _BLOCK_LAYERS = {
     "mlp.fc1": "_mlp.1",
     "mlp.fc2": "_mlp.3",
 }
+_BLOCK = re.compile(r"layers\.(\d+)\.blocks\.(\d+)\.")
 _NOT_TAKEN = re.compile(r"classifier\.|outnorm\d\.")  # what reads the backbone's maps
 _FLAT = re.compile(r".*\.op\.(dt_projs_bias|A_logs)$")  # of paths and channels apart
 
@@ -52,7 +53,7 @@ def q_mamba_of(file: WeightFile) -> QMamba:
     """
     found = file.net(VMAMBA_STEM, "VMamba")
     width = 2 * len(found[VMAMBA_STEM])  # the stem widens in two steps
-    blocks = {tuple(name.split(".")[1:4:2]) for name in found if ".blocks." in name}
+    blocks = {match.groups() for name in found if (match := _BLOCK.match(name))}
     depths = tuple(sum(stage == str(index) for stage, _ in blocks) for index in range(4))
     for name, size in VMAMBA_SIZES.items():
         if (size.embed_dim, size.depths) == (width, depths):

@@ -20,7 +20,8 @@ from torch import Tensor, nn
 
 from vqatool.errors import CheckpointError
 
-_INSIDE = ("model", "module", "state_dict", "model_state_dict")
+# where training programs keep weights, running averages of them first, as those are what is judged
+_INSIDE = ("model_ema", "model", "module", "state_dict", "model_state_dict")
 _SETTINGS: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
     argparse.Namespace,
     (OrderedDict, "yacs.config.CfgNode"),
@@ -50,7 +51,7 @@ class WeightFile:
         """
         prefixes = self.prefixes(stem)
         if len(prefixes) != 1:
-            what = f"several encoders: {some(prefixes)}" if prefixes else f"no {stem}"
+            what = f"several of them: {some(prefixes)}" if prefixes else f"no {stem}"
             raise CheckpointError(f"{self.path} is no file of {called}: it has {what}")
         (prefix,) = prefixes
         return {
