@@ -49,11 +49,16 @@ def test_the_branches_of_a_model_are_judged_beside_it() -> None:
     assert f"SRCC {over_all['branch stills']:.3f}" in told
 
 
-@pytest.mark.parametrize("what", ["one score for all", "one source"])
+@pytest.mark.parametrize("what", ["one score of a branch", "one score of all", "one source"])
 def test_nothing_is_told_of_a_branch_where_nothing_can_be(what: str) -> None:
     few = [one for one in PREDICTIONS if one.encode.source == PREDICTIONS[0].encode.source]
-    chosen, score = (few, 1.0) if what == "one source" else (PREDICTIONS, 0.0)
-    fused = [one._replace(branches={"stills": score * one.encode.vmaf}) for one in chosen]
+    fused = [
+        one._replace(
+            score=50.0 if what == "one score of all" else one.score,
+            branches={"stills": 50.0 if what == "one score of a branch" else one.encode.vmaf},
+        )
+        for one in (few if what == "one source" else PREDICTIONS)
+    ]
     assert not [line for line in remarks(evaluate(fused, [], band=2.0).figures) if "stills" in line]
 
 

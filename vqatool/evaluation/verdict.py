@@ -89,10 +89,10 @@ def remarks(found: Sequence[Figures]) -> list[str]:
             "it was made to hold 90 %"
         )
     said += [
-        f"{one.predictor} alone: SRCC {one.srcc:.3f}, the model's minus that "
-        + _lead(_row(found, "all", "all", MINUS + one.predictor))
+        f"{one.predictor} alone: SRCC {one.srcc:.3f}, the model's minus that {_lead(gap)}"
         for one in found
-        if one.set == "all" and one.predictor.startswith(BRANCH) and _can_be_told(one)
+        if one.set == "all" and one.predictor.startswith(BRANCH)
+        if _can_be_told(gap := _row(found, "all", "all", MINUS + one.predictor))
     ]
     if math.isfinite(inside) and math.isfinite(between):
         said.append(
@@ -119,9 +119,9 @@ def _lead(gap: Figures) -> str:
     return f"{gap.srcc:+.3f} (95 % interval {gap.srcc_low:+.3f} to {gap.srcc_high:+.3f})"
 
 
-def _can_be_told(one: Figures) -> bool:
-    """Whether there are sources enough for an interval, and scores that differ."""
-    return one.sources >= FEWEST_SOURCES and math.isfinite(one.srcc)
+def _can_be_told(gap: Figures) -> bool:
+    """Whether there are sources enough for an interval, and scores of both that differ."""
+    return gap.sources >= FEWEST_SOURCES and math.isfinite(gap.srcc)
 
 
 def _is_listed(one: Figures) -> bool:
