@@ -53,11 +53,12 @@ class Card:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Weights, their card, and what they were learned from, where that is known."""
+    """Weights, their card, and, where that is known, what they were learned from and their file."""
 
     card: Card
     weights: Mapping[str, Tensor]
     domain: Domain | None = None
+    path: Path | None = None
 
     @property
     def recipe(self) -> Recipe:
@@ -73,6 +74,11 @@ class Checkpoint:
             mark.update(self.weights[key].flatten().view(torch.uint8).numpy().tobytes())
         return f"{self.card.method}-{mark.hexdigest()}"
 
+    @property
+    def called(self) -> str:
+        """What people know it by: its file, if it came from one."""
+        return str(self.path or self.name)
+
     def model(self) -> QualityModel:
         """The model with these weights, in float32, ready to score.
 
@@ -84,7 +90,7 @@ class Checkpoint:
             load_weights(model, self.weights)
         except CheckpointError as error:
             raise CheckpointError(
-                f"{self.name} was made by another version of vqatool, train it again: {error}"
+                f"{self.called} was made by another version of vqatool, make it again: {error}"
             ) from error
         return model.eval()
 
@@ -130,7 +136,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
     if text is None:
         raise CheckpointError(f"{path} has no card of vqatool: make it with `vqatool train`")
     try:
-        checkpoint = _checkpoint(Card(**json.loads(text)), tensors)
+        checkpoint = _checkpoint(Card(**json.loads(text)), tensors, path)
         if checkpoint.card.format != _FORMAT:
             raise ValueError(f"format {checkpoint.card.format!r}, this one reads {_FORMAT!r}")
         _ = checkpoint.recipe  # the method and the shape have to be known ones
@@ -139,14 +145,14 @@ def load_checkpoint(path: Path) -> Checkpoint:
     return checkpoint
 
 
-def _checkpoint(card: Card, tensors: Mapping[str, Tensor]) -> Checkpoint:
+def _checkpoint(card: Card, tensors: Mapping[str, Tensor], path: Path) -> Checkpoint:
     domain = {
         key.removeprefix(_DOMAIN): value
         for key, value in tensors.items()
         if key.startswith(_DOMAIN)
     }
     weights = {key: value for key, value in tensors.items() if not key.startswith(_DOMAIN)}
-    return Checkpoint(card, weights, Domain(**domain) if domain else None)
+    return Checkpoint(card, weights, Domain(**domain) if domain else None, path)
 
 
 def default_checkpoint() -> Checkpoint:

@@ -37,7 +37,7 @@ class StudyRow:
     """One training of one variant, judged on sources it never saw; a row of `study.csv`.
 
     The columns from `parameters_m` are a `Cost`, nothing where that was not asked for; `init` is
-    what the training began with.
+    what the training began with, `file` its model's, in the folder of the table's name.
     """
 
     study: str
@@ -54,6 +54,7 @@ class StudyRow:
     clip_s: float | None = None
     peak_mb: float | None = None
     init: str = ""
+    file: str = ""
 
     @property
     def key(self) -> str:
@@ -98,7 +99,6 @@ def run_study(
     for trial in compared:
         trial.require_fit(base)
     made = out.with_suffix("")
-    clip = _clip(folder, made) if has_cost else None
     table = Table(out, StudyRow)
     table.mend()
     known = {row.key: row for row in table.rows()}
@@ -112,6 +112,7 @@ def run_study(
             checkpoint = train(
                 folder, model, config, start=trial.start, device=device, on_progress=told
             )
+            clip = _clip(folder, made) if has_cost else None  # of the split that training makes
             row = known.get(_key(trial.study, trial.variant.name, seed))
             if row is None or row.model != checkpoint.name or (clip and row.clip_s is None):
                 row = StudyRow(
@@ -119,6 +120,7 @@ def run_study(
                     variant=trial.variant.name,
                     seed=seed,
                     init=trial.start.name,
+                    file=model.name,
                     **_figures(folder, checkpoint, device),
                     **(asdict(cost_of(model, clip)) if clip else {}),
                 )
@@ -127,7 +129,7 @@ def run_study(
 
 
 def _clip(folder: Path, made: Path) -> Path:
-    """What costs are measured on: the best encode of a held-out source, at a fixed size."""
+    """What costs are measured on: the best encode that is judged, at a fixed size."""
     out = made / "clip.mp4"
     if not out.exists():
         made.mkdir(parents=True, exist_ok=True)

@@ -3,6 +3,7 @@
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import Any
 
 from vqatool.checkpoint import Checkpoint
@@ -97,7 +98,7 @@ STUDIES: dict[str, tuple[Variant, ...]] = {
         Variant(name="SAMA", method=Method.SAMA, shape={**_SMALL_SAMA, "mask": "sama"}),
         Variant(name="Zoom-VQA", method=Method.ZOOM_VQA, shape=_SMALL_ZOOM),
         Variant(name="Q-Mamba", method=Method.Q_MAMBA, shape=_SMALL_MOSAIC),
-        Variant(name="InternVQA", method=Method.INTERN_VQA, shape={"grid": 3}),
+        Variant(name="InternVQA", method=Method.INTERN_VQA, shape={"grid": 3, "patch": 42}),
     ),
     "masks": tuple(
         Variant(name=mask, method=Method.SAMA, shape={**_SMALL_SAMA, "mask": mask})
@@ -118,6 +119,9 @@ STUDIES: dict[str, tuple[Variant, ...]] = {
 
 OF_WEIGHTS = ("tune",)
 """Studies that go on from weights of Q-Mamba."""
+
+FROM_SCRATCH = ("temporal", "input")
+"""Studies that do not go on from weights: they change what weights are of."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,26 +145,25 @@ class Trial:
     def require_fit(self, base: TrainConfig) -> None:
         """
         Raises:
-            CheckpointError: the weights to go on from lack what this variant has, or have more.
+            CheckpointError: the weights to go on from lack what this variant has, or have more;
+                or a file is of another version.
         """
         try:
             self.start.model(self.config(base, 0))
         except CheckpointError as error:
-            raise CheckpointError(
-                f"{self.name} cannot go on from the weights given, compare it from scratch: {error}"
-            ) from error
+            raise CheckpointError(f"{self.name}: {error}") from error
 
 
 def trials(
     studies: Sequence[str],
-    inits: Sequence[Checkpoint] = (),
+    inits: Mapping[str, Checkpoint] = MappingProxyType({}),
     teacher: Checkpoint | None = None,
 ) -> list[Trial]:
     """Every variant of some studies, with the weights of its method if any are given for a study.
 
     Args:
         studies: names of `STUDIES`.
-        inits: weights to go on from, one model of a method.
+        inits: weights to go on from, by method; not for the studies of `FROM_SCRATCH`.
         teacher: of the variants that are taught.
 
     Raises:
@@ -171,7 +174,7 @@ def trials(
             study=study,
             variant=variant,
             start=Start(
-                init=_init(study, variant, {each.card.method: each for each in inits}),
+                init=_init(study, variant, {} if study in FROM_SCRATCH else inits),
                 teacher=teacher if variant.is_taught else None,
             ),
         )

@@ -98,7 +98,7 @@ def test_weights_that_do_not_fit_their_card_are_refused(small_model: Path) -> No
     first = load_checkpoint(small_model)
     wrong = replace(first, weights={"x": torch.zeros(1)})
     with pytest.raises(
-        CheckpointError, match=r"another version of vqatool, train it again: .* do not fit"
+        CheckpointError, match=r"another version of vqatool, make it again: .* do not fit"
     ):
         wrong.model()
 

@@ -20,7 +20,7 @@ from vqatool.report import study_table
 from vqatool.study import StudyRow, lead_over, over_seeds, run_study
 from vqatool.training.learner import TrainConfig
 from vqatool.training.start import Start
-from vqatool.variants import STUDIES, trials
+from vqatool.variants import FROM_SCRATCH, STUDIES, trials
 
 BASE = TrainConfig(
     shape={"size": "pico", "features": 32, "grid": 2, "patch": 32},
@@ -100,7 +100,10 @@ def test_a_study_trains_what_is_missing_and_nothing_twice(work_folder: Path) -> 
     first = list(run_study(work_folder, out, TEMPORAL, BASE, seeds=1, device="cpu"))
     assert [row.variant for row in first] == ["transformer", "mean"]
     assert {row.encodes for row in first} == {4}
-    models = {path: path.stat().st_mtime_ns for path in (work_folder / "study").glob("*.st*")}
+    models = {
+        path: path.stat().st_mtime_ns for path in (work_folder / "study").glob("*.safetensors")
+    }
+    assert {path.name for path in models} == {row["file"] for row in rows_of(out)}
     again = list(run_study(work_folder, out, TEMPORAL, BASE, seeds=1, device="cpu"))
     assert [row.key for row in again] == [row.key for row in first]
     assert len(rows_of(out)) == 2
@@ -119,7 +122,6 @@ def test_costs_are_measured_once_also_of_what_was_trained_without(
         return COST
 
     monkeypatch.setattr("vqatool.study.cost_of", measure)
-    monkeypatch.setattr("vqatool.study.make_clip", lambda ffmpeg, source, out: out.touch())
     out, clip = work_folder / "study.csv", work_folder / "study" / "clip.mp4"
     rows = []
     for asked in (False, True, True):
@@ -146,7 +148,11 @@ def test_parts_are_tuned_from_the_same_weights(work_folder: Path) -> None:
     init = Checkpoint(card, recipe.build().state_dict())
     out = work_folder / "study.csv"
     base = replace(BASE, shape={})
-    rows = list(run_study(work_folder, out, trials(["tune"], [init]), base, seeds=1, device="cpu"))
+    rows = list(
+        run_study(
+            work_folder, out, trials(["tune"], {"q-mamba": init}), base, seeds=1, device="cpu"
+        )
+    )
     assert [row.variant for row in rows] == ["head", "prompts", "all"]
     assert {row["init"] for row in rows_of(out)} == {init.name}
     assert len({row.model for row in rows}) == 3
@@ -163,8 +169,12 @@ def made(method: str, **shape: Any) -> Checkpoint:
     return Checkpoint(card, recipe.build().state_dict())
 
 
+def by_method(*inits: Checkpoint) -> dict[str, Checkpoint]:
+    return {init.card.method: init for init in inits}
+
+
 def starts(studies: Sequence[str], *inits: Checkpoint) -> dict[str, Start]:
-    return {trial.name: trial.start for trial in trials(studies, inits, teacher=None)}
+    return {trial.name: trial.start for trial in trials(studies, by_method(*inits))}
 
 
 def test_a_taught_variant_has_the_teacher_and_the_others_start_from_scratch() -> None:
@@ -188,42 +198,56 @@ def test_a_study_of_other_methods_starts_from_scratch() -> None:
 
 def test_no_variant_starts_from_scratch_beside_others_that_do_not() -> None:
     with pytest.raises(CheckpointError, match=r"methods: coarse-to-fine would start from scratch"):
-        trials(["methods"], [made("sama")])
+        trials(["methods"], by_method(made("sama")))
 
 
 def test_a_part_is_tuned_of_a_trained_model_alone() -> None:
     with pytest.raises(CheckpointError, match=r"tune: head goes on .* --init FILE of q-mamba"):
-        trials(["tune"], [])
+        trials(["tune"])
 
 
-@pytest.mark.parametrize("study", [name for name in STUDIES if name not in ("temporal", "input")])
+@pytest.mark.parametrize("study", STUDIES)
 def test_a_study_goes_on_from_weights_made_by_default(study: str) -> None:
-    shapes = {"intern-vqa": {"grid": 3}}  # its positions are learned for the side of its pixels
-    methods = {variant.method.value for variant in STUDIES[study]}
-    inits = [made(method, **shapes.get(method, {})) for method in methods]
-    for trial in trials([study], inits, teacher=inits[0]):
+    inits = [made(method) for method in {variant.method.value for variant in STUDIES[study]}]
+    for trial in trials([study], by_method(*inits), teacher=inits[0]):
         trial.require_fit(TrainConfig(shape={"size": "nano"}))
+        assert bool(trial.start.init) == (study not in FROM_SCRATCH)
 
 
-@pytest.mark.parametrize("study", ["temporal", "input"])
-def test_weights_that_a_variant_cannot_take_are_refused_before_any_training(
-    study: str, tmp_path: Path
-) -> None:
-    asked = trials([study], [made("coarse-to-fine")])
-    with pytest.raises(CheckpointError, match=rf"{study}: .* cannot go on from the weights given"):
-        next(run_study(tmp_path, tmp_path / "s.csv", asked, BASE, seeds=1))
+def test_weights_that_a_variant_cannot_take_are_refused_before_any_training(tmp_path: Path) -> None:
+    shaped = made("q-mamba", prompts=8)
+    asked = trials(["tune"], by_method(shaped))
+    with pytest.raises(
+        CheckpointError, match=r"tune: prompts: q-mamba-\w+ cannot go on in another"
+    ):
+        next(run_study(tmp_path, tmp_path / "s.csv", asked, TrainConfig(), seeds=1))
     assert not list(tmp_path.iterdir())
+
+
+def test_a_file_of_another_version_is_named(tmp_path: Path) -> None:
+    old = replace(made("sama"), weights={"conv": torch.zeros(1)})
+    path = tmp_path / "old.safetensors"
+    save_checkpoint(old, path)
+    for part in ("init", "teacher"):
+        model = load_checkpoint(path)
+        given = {"inits": {"sama": model}} if part == "init" else {"teacher": model}
+        touched = [each for each in trials(["masks", "teacher"], **given) if each.start != Start()]
+        assert touched
+        for trial in touched:
+            with pytest.raises(CheckpointError, match=r"old\.safetensors was made by another"):
+                trial.require_fit(TrainConfig(shape={"size": "pico"}))
 
 
 def test_names_are_true_of_weights_of_another_shape() -> None:
     blind = made("coarse-to-fine", has_stream=False, grid=2, patch=64)
     first, *_ = trials(
-        ["methods"], [blind, *map(made, ("sama", "zoom-vqa", "q-mamba", "intern-vqa"))]
+        ["methods"],
+        by_method(blind, *map(made, ("sama", "zoom-vqa", "q-mamba", "intern-vqa"))),
     )
     assert first.config(BASE, 0).shape_after(blind)["has_stream"]
     with pytest.raises(CheckpointError, match="_stream"):
         first.require_fit(BASE)
-    patches, *_ = trials(["view"], [blind])
+    patches, *_ = trials(["view"], by_method(blind))
     shape = patches.config(BASE, 0).shape_after(blind)
     assert patches.variant.name == "4 x 4 patches of 32 px"
     assert (shape["grid"], shape["patch"]) == (4, 32)
@@ -260,6 +284,9 @@ def test_given_weights_have_a_size_already(tmp_path: Path) -> None:
     done = vqatool("study", tmp_path, *asked, "--size", "nano")
     assert done.exit_code == 2
     assert "--size chooses new models" in done.stderr
+    # as far as other studies go, new models are made
+    done = vqatool("study", tmp_path, *asked, "--of", "terms", "--size", "nano")
+    assert "holds no labelled encodes" in " ".join(done.stderr.split())
 
 
 def test_weights_of_a_kind_that_has_not_these_masks_are_refused(tmp_path: Path) -> None:
@@ -275,7 +302,7 @@ def test_given_weights_have_their_own_size(work_folder: Path) -> None:
     recipe = recipe_for(Method.COARSE_TO_FINE, shape)
     card = Card(method="coarse-to-fine", shape=recipe.shape, clip_frames=2, label="pictures: made")
     init = Checkpoint(card, recipe.build().state_dict())
-    asked = trials(["window"], [init])
+    asked = trials(["window"], by_method(init))
     next(run_study(work_folder, work_folder / "s.csv", asked, BASE, seeds=1, device="cpu"))
     (kept,) = [load_checkpoint(path) for path in (work_folder / "s").glob("*.safetensors")]
     assert (kept.card.shape["size"], kept.card.shape["window"]) == ("nano", 4)

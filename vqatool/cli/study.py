@@ -39,7 +39,7 @@ STUDY_NAMES = (
 @click.option("--init", "inits", multiple=True,
               type=click.Path(exists=True, dir_okay=False, path_type=Path),
               help="Weights to go on from, in their size: a file of each method that is compared; "
-              "temporal and input change what weights are of and need none.  "
+              "temporal and input always start from scratch.  "
               "[default: from scratch; --of tune needs one of q-mamba]")  # fmt: skip
 @click.option("--teacher", type=click.Path(exists=True, dir_okay=False, path_type=Path),
               help="Model that teaches in --of teacher.  [default: the packaged one]")  # fmt: skip
@@ -78,14 +78,14 @@ def study(
     from vqatool.training.learner import TrainConfig
     from vqatool.variants import OF_WEIGHTS, trials
 
-    if size and inits:
-        raise click.UsageError("--size chooses new models: weights given by --init have a size")
     chosen = studies or tuple(name for name in STUDY_NAMES if name not in OF_WEIGHTS)
     compared = trials(
         chosen,
         _by_method(inits, chosen),
         load_checkpoint(teacher) if teacher else default_checkpoint(),
     )
+    if size and all(trial.start.init for trial in compared):
+        raise click.UsageError("--size chooses new models: weights given by --init have a size")
     base = TrainConfig(shape={"size": size or "pico"}, epochs=epochs, lr=lr)
     for trial in compared:
         config = trial.config(base, 0)
@@ -115,8 +115,8 @@ def study(
     say(f"{len(rows)} trainings, {seeds} seed(s) each: wrote {table}")
 
 
-def _by_method(inits: tuple[Path, ...], studies: tuple[str, ...]) -> "list[Checkpoint]":
-    """The models of those files, each of another method that is compared."""
+def _by_method(inits: tuple[Path, ...], studies: tuple[str, ...]) -> "dict[str, Checkpoint]":
+    """The models of those files, each of another method that is compared, by that method."""
     from vqatool.checkpoint import load_checkpoint
     from vqatool.variants import STUDIES
 
@@ -130,4 +130,4 @@ def _by_method(inits: tuple[Path, ...], studies: tuple[str, ...]) -> "list[Check
         if method in given:
             raise click.UsageError(f"--init {path} is a second one of {method}: give one of each")
         given[method] = init
-    return list(given.values())
+    return given

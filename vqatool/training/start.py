@@ -55,12 +55,21 @@ class Start:
         """The model that learns, beside its teacher if there is one.
 
         Raises:
-            CheckpointError: the weights to start from are of another shape.
+            CheckpointError: the weights to start from are of another shape, or they or the
+                teacher's of another version.
             ValueError: the model has no such part to tune.
         """
         own = self.own_recipe(config)
         model = own.build()
         if self.init:
-            load_weights(model, self.init.weights)
+            _go_on(model, self.init)
         model.tune(config.tune)
         return beside(model, own, self.teacher.model()) if self.teacher else model
+
+
+def _go_on(model: QualityModel, init: Checkpoint) -> None:
+    try:
+        load_weights(model, init.weights)
+    except CheckpointError as error:
+        init.model()  # that they do not fit their own card is no fault of the shape asked for
+        raise CheckpointError(f"{init.called} cannot go on in another shape: {error}") from error
