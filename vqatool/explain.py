@@ -103,7 +103,8 @@ def write_explanation(found: Explanation, folder: Path) -> list[Path]:
         writer = csv.DictWriter(file, columns, lineterminator="\n")
         writer.writeheader()
         for moment in found.moments:
-            writer.writerow({**asdict(moment), "score": f"{moment.score:.4g}"})
+            shown = {"at_s": f"{moment.at_s:.3f}", "score": f"{moment.score:.4g}"}
+            writer.writerow(asdict(moment) | shown)
     written = [table]
     for heat in found.heats:
         written.append(folder / f"{heat.part}-{heat.at_s:09.3f}.png")

@@ -45,6 +45,7 @@ def test_branches_and_their_curves_are_told_and_drawn(
     assert [float(row["at_s"]) for row in of_part["all"]] == [1.5, 2.5, 3.5]
     assert [float(row["at_s"]) for row in of_part["stills"]] == [1.5, 2.5, 3.5]
     assert "stills alone" in done.output
+    assert {row["at_s"] for row in rows} >= {"1.500", "1.580"}  # of a run, every second frame
     assert all(1 < float(row["score"]) <= 100 for row in rows)  # fresh ones are middling
     runs = [float(row["at_s"]) for row in rows if row["part"] == "runs"]
     assert len(runs) == 3 * zoom.card.shape["burst_frames"]
