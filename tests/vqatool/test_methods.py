@@ -64,6 +64,20 @@ def test_a_score_of_a_video_alone_is_that_in_a_batch(labelled: Path, method: Met
 
 
 @pytest.mark.parametrize("method", Method)
+def test_scores_keep_fine_steps_where_a_model_computes_in_bfloat16(
+    labelled: Path, method: Method, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vqatool.device.fast_precision", lambda device: "bf16")
+    predictor = _untrained(method).predictor
+    video = sorted(labelled.rglob("*.mp4"))[0]
+    quality = predictor.say(predictor.sight.look_at(probe(video), None))
+    scores = [quality.score_B, quality.frame_score_BT]
+    scores += [score for each in quality.branches for score in (each.score_B, each.frame_score_BT)]
+    for score in scores:
+        assert not torch.equal(score, score.bfloat16().float())
+
+
+@pytest.mark.parametrize("method", Method)
 def test_a_method_takes_a_clip_of_one_frame(method: Method, labelled: Path) -> None:
     predictor = _untrained(method).predictor
     info = probe(sorted(labelled.rglob("*.mp4"))[0])

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from vqatool.models.backbones import SWIN_SIZES, SwinPyramid
 from vqatool.models.bands import BandContrast
 from vqatool.models.fusion import StageFusion, transformer
-from vqatool.models.quality import PixelInput, Quality, QualityModel
+from vqatool.models.quality import PixelInput, Quality, QualityModel, in_float32
 
 _POSITIONS = 8  # learned at this length, interpolated to any other
 
@@ -138,9 +138,9 @@ class CoarseToFine(QualityModel):
         features_BD = torch.cat([token_BD, frames_BTD.mean(1)], dim=1)
         each_BTD = torch.cat([token_BD[:, None].expand_as(frames_BTD), frames_BTD], dim=2)
         return Quality(
-            score_B=self._head(features_BD).squeeze(-1).float(),
+            score_B=in_float32(self._head, features_BD).squeeze(-1),
             features_BD=features_BD,
-            frame_score_BT=self._head(each_BTD).squeeze(-1).float(),
+            frame_score_BT=in_float32(self._head, each_BTD).squeeze(-1),
         )
 
     def _frame_features(

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from vqatool.models.attention import AttentivePool, Block, sincos_positions, stretched
-from vqatool.models.quality import PixelInput, Quality, QualityModel
+from vqatool.models.quality import PixelInput, Quality, QualityModel, in_float32
 
 TOKEN_PX = 14
 _HEAD_START = 1e-3
@@ -173,10 +173,7 @@ class InternVideo(QualityModel):
 
     def _score(self, features_ND: Tensor) -> Tensor:
         normed_ND = self._dropout(self.fc_norm(features_ND.float()))
-        # a linear layer, written so that autocast leaves it in float32: half precision would round
-        # scores to steps of half a label point
-        score_N: Tensor = (normed_ND * self.head.weight).sum(-1) + self.head.bias
-        return score_N
+        return in_float32(self.head, normed_ND).squeeze(-1)
 
     @torch.no_grad()
     def _start(self) -> None:

@@ -17,6 +17,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vqatool.models.quality import in_float32
+
 PATCH_PX = 32
 """Side of the patch that a hyper-column stands for."""
 
@@ -76,7 +78,7 @@ class PatchHeads(nn.Module):
     def forward(self, columns_BCHW: Tensor) -> PatchScores:
         """(B, C, H, W) -> scores, weights and features of H x W patches."""
         features_BCHW = self._hidden(columns_BCHW).float()
-        score_BHW = self._score(features_BCHW).squeeze(1).float()
+        score_BHW = in_float32(self._score, features_BCHW).squeeze(1)
         weight_BHW = self._weight(columns_BCHW).squeeze(1).float().sigmoid()
         return PatchScores(self._activated(score_BHW), weight_BHW, features_BCHW)
 

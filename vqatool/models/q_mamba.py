@@ -11,10 +11,9 @@ Shapes: B videos, T frames, N frames of all videos, C channels, H height, W widt
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor, nn
 
-from vqatool.models.quality import PixelInput, Quality, QualityModel
+from vqatool.models.quality import PixelInput, Quality, QualityModel, in_float32
 from vqatool.models.style_prompt import StylePrompt
 from vqatool.models.vmamba import LOCAL_WINDOWS, VMAMBA_SIZES, WHOLE_MAPS, VMamba
 
@@ -112,6 +111,4 @@ class LinearHead(nn.Module):
     def forward(self, map_NHWC: Tensor) -> tuple[Tensor, Tensor]:
         """(N, H, W, C) -> features (N, C) and scores (N,), float32."""
         features_NC = self._norm(map_NHWC.float().mean((1, 2)))
-        # bfloat16 has steps of 0.4 points of VMAF
-        with torch.autocast(map_NHWC.device.type, enabled=False):
-            return features_NC.float(), self._score(features_NC.float()).squeeze(-1)
+        return features_NC.float(), in_float32(self._score, features_NC).squeeze(-1)

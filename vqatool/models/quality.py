@@ -3,9 +3,10 @@
 Shapes: B videos, T frames, C channels, H height, W width, D features.
 """
 
+import contextlib
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple, Self
+from typing import NamedTuple, Self, cast
 
 import torch
 import torch.nn.functional as F
@@ -110,6 +111,18 @@ class QualityModel(nn.Module):
     def alone(self) -> "QualityModel":
         """The model that is averaged, judged and stored: this one, without what helps it learn."""
         return self
+
+
+def in_float32(layers: nn.Module, features: Tensor) -> Tensor:
+    """What layers say of features, whatever format the rest of a model computes in.
+
+    Scores are read so: bfloat16 has eight bits, which between 50 and 100 are steps of 0.4.
+    """
+    device = features.device.type
+    # costs are counted on a device that computes nothing, which knows no such context
+    is_known = torch.amp.is_autocast_available(device)
+    with torch.autocast(device, enabled=False) if is_known else contextlib.nullcontext():
+        return cast(Tensor, layers(features.float()))
 
 
 class PixelInput(nn.Module):

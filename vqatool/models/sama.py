@@ -16,11 +16,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import cast
 
-import torch
 from torch import Tensor, nn
 
 from vqatool.models.backbones import SWIN_SIZES, SwinPyramid
-from vqatool.models.quality import PixelInput, Quality, QualityModel
+from vqatool.models.quality import PixelInput, Quality, QualityModel, in_float32
 from vqatool.models.score_map import ScoreMap, scores_of_frames
 from vqatool.models.swin3d import Swin3D
 
@@ -172,9 +171,7 @@ class SamaImage(QualityModel):
         map_NDHW = self._swin(self._pixels(view_BTCHW.flatten(0, 1)))[-1]
         token_NHWD = self._norm(map_NDHW.permute(0, 2, 3, 1))
         feature_BTD = token_NHWD.float().mean((1, 2)).reshape(*view_BTCHW.shape[:2], -1)
-        # bfloat16 has steps of 0.4 points of VMAF
-        with torch.autocast(view_BTCHW.device.type, enabled=False):
-            frame_score_BT = self._head(feature_BTD).squeeze(-1)
+        frame_score_BT = in_float32(self._head, feature_BTD).squeeze(-1)
         return Quality(
             score_B=frame_score_BT.mean(1),
             features_BD=feature_BTD.mean(1),

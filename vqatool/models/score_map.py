@@ -9,6 +9,8 @@ Shapes: B videos, D features, T, H, W tokens along time, height and width.
 
 from torch import Tensor, nn
 
+from vqatool.models.quality import in_float32
+
 
 class ScoreMap(nn.Module):
     """Features of tokens -> scores of tokens, by two layers, the same for every token."""
@@ -24,8 +26,7 @@ class ScoreMap(nn.Module):
     def forward(self, map_BDTHW: Tensor) -> Tensor:
         """(B, D, T, H, W) -> (B, T, H, W)."""
         hidden_BTHWD: Tensor = self._hidden(map_BDTHW.movedim(1, -1))
-        # by hand, as a layer would round it to bfloat16, which has steps of 0.4 points of VMAF
-        return (hidden_BTHWD.float() * self._score.weight[0]).sum(-1) + self._score.bias
+        return in_float32(self._score, hidden_BTHWD).squeeze(-1)
 
 
 def scores_of_frames(score_BT: Tensor, tubelet: int, frames: int) -> Tensor:
