@@ -121,7 +121,11 @@ def evaluate(
 
 
 def write_evaluation(evaluation: Evaluation, stem: Path) -> list[Path]:
-    """`STEM.csv` (every encode), `STEM-figures.csv` (every set) and two pictures."""
+    """`STEM.csv` (every encode), `STEM-figures.csv` (every set) and two pictures.
+
+    A stem may be given as the first of these files.
+    """
+    stem = stem.with_name(stem.name.removesuffix(_ENDINGS[0]))
     paths = [stem.with_name(stem.name + end) for end in _ENDINGS]
     stem.parent.mkdir(parents=True, exist_ok=True)
     Table(paths[0], PredictionRow).rewrite(_prediction_rows(evaluation))

@@ -74,7 +74,8 @@ def test_an_evaluation_keeps_names_that_are_no_text(tmp_path: Path) -> None:
 
 def test_one_encode_is_evaluated_as_far_as_that_goes(tmp_path: Path) -> None:
     found = evaluate(PREDICTIONS[:1], [], band=2.0)
-    _, figures, *_ = write_evaluation(found, tmp_path / "e")
+    table, figures, *_ = write_evaluation(found, tmp_path / "e.csv")
+    assert (table.name, figures.name) == ("e.csv", "e-figures.csv")
     assert pd.read_csv(figures)["srcc"].isna().all()
 
 
