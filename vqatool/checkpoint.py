@@ -87,25 +87,19 @@ class Checkpoint:
         """
         model = self.recipe.build()
         try:
-            load_weights(model, self.weights)
-        except CheckpointError as error:
+            model.take({key: value.float() for key, value in self.weights.items()})
+        except RuntimeError as error:
             raise CheckpointError(
-                f"{self.called} was made by another version of vqatool, make it again: {error}"
+                f"{self.called} was made by another version of vqatool, make it again: "
+                f"{misfit(error)}"
             ) from error
         return model.eval()
 
 
-def load_weights(model: QualityModel, weights: Mapping[str, Tensor]) -> None:
-    """Put weights of a model file into a model.
-
-    Raises:
-        CheckpointError: they do not fit its shape.
-    """
-    try:
-        model.take({key: value.float() for key, value in weights.items()})
-    except RuntimeError as error:
-        told = "; ".join(line.strip() for line in str(error).splitlines()[:_MOST_LINES])
-        raise CheckpointError(f"the weights do not fit the model's shape: {told}") from error
+def misfit(error: RuntimeError) -> str:
+    """The first of what torch says of weights that are of another shape."""
+    told = "; ".join(line.strip() for line in str(error).splitlines()[:_MOST_LINES])
+    return f"the weights do not fit the model's shape: {told}"
 
 
 def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:

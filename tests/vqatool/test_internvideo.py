@@ -178,17 +178,24 @@ def test_weights_put_into_another_model_give_the_same_scores(config: InternVideo
 
 
 @torch.no_grad()
-def test_weights_for_pixels_of_another_side_give_the_same_scores_there(
-    config: InternVideoConfig,
+@pytest.mark.parametrize("times", [1, 4])
+def test_weights_for_other_frames_and_sides_give_the_same_scores_there(
+    config: InternVideoConfig, times: int
 ) -> None:
-    wide = replace(config, grid=1, patch=84)
-    known, model, pixels = built(config), built(wide), view(2, height=84, width=84)
-    model.take(known.state_dict())
+    frames = times * config.frames
+    other = replace(config, grid=1, patch=84, frames=frames)
+    known, model = built(config), built(other)
+    pixels = view(2, frames=frames, height=84, width=84)
+    model.go_on_from(known)
     assert model.grid != known.grid
     torch.testing.assert_close(model(pixels).score_B, known(pixels).score_B)
-    longer = built(replace(wide, frames=config.frames + 3))
-    with pytest.raises(RuntimeError, match="pos_embed"):
-        longer.take(known.state_dict())
+    with pytest.raises(RuntimeError, match="stranger"):
+        model.take({**model.state_dict(), "stranger": torch.zeros(1)})
+
+
+def test_positions_of_no_frame_are_refused() -> None:
+    with pytest.raises(ValueError, match="frames must be 1 or more, got 0"):
+        InternVideoConfig(frames=0)
 
 
 def test_rms_norm_is_the_worked_value_and_keeps_the_mean() -> None:

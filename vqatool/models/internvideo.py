@@ -11,8 +11,7 @@ stem and the locally normalised luma channel, for nets that start from scratch.
 Shapes: B videos, T frames, C channels, H height, W width, N tokens, D features.
 """
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -74,6 +73,8 @@ class InternVideoConfig:
             raise ValueError(f"size {self.size!r} is none of {', '.join(INTERNVIDEO_SIZES)}")
         if self.side % TOKEN_PX:
             raise ValueError(f"{self.grid} patches of {self.patch} px do not divide by {TOKEN_PX}")
+        if self.frames < 1:
+            raise ValueError(f"frames must be 1 or more, got {self.frames}")
 
     @property
     def side(self) -> int:
@@ -147,18 +148,16 @@ class InternVideo(QualityModel):
         """The last block, the pooling, its norm and the head, as in arXiv 2502.19026."""
         return [self.blocks[-1], self.clip_projector, self.fc_norm, self.head]
 
-    def take(self, weights: Mapping[str, Tensor]) -> None:
-        """Load weights of the same model, or of one for pixels of another side.
+    def go_on_from(self, known: QualityModel) -> None:
+        """Load the weights of another one, its positions stretched to these frames and sides.
 
         Raises:
-            RuntimeError: the weights do not fit otherwise.
+            RuntimeError: they are of another shape otherwise.
         """
-        frames, positions = self.grid[0], weights.get("pos_embed", self.pos_embed)
-        side = math.isqrt((positions.shape[1] - 1) // frames)
-        grid = (frames, side, side)
-        if grid != self.grid and positions.shape[1] == 1 + math.prod(grid):
-            weights = {**weights, "pos_embed": stretched(positions, grid, self.grid)}
-        super().take(weights)
+        weights = known.state_dict()
+        if isinstance(known, InternVideo):
+            weights["pos_embed"] = stretched(known.pos_embed.detach(), known.grid, self.grid)
+        self.take(weights)
 
     def _tokens(self, view_BTCHW: Tensor) -> Tensor:
         """(B, 1 + T * rows * columns, D): the class token, then frame by frame."""

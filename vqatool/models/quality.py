@@ -108,6 +108,14 @@ class QualityModel(nn.Module):
         """
         self.load_state_dict(weights)
 
+    def go_on_from(self, known: "QualityModel") -> None:
+        """Load the weights of another model, which may differ in what they are not of.
+
+        Raises:
+            RuntimeError: they are of another shape.
+        """
+        self.take(known.state_dict())
+
     def alone(self) -> "QualityModel":
         """The model that is averaged, judged and stored: this one, without what helps it learn."""
         return self

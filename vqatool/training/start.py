@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from vqatool.checkpoint import Checkpoint, load_weights
+from vqatool.checkpoint import Checkpoint, misfit
 from vqatool.errors import CheckpointError
 from vqatool.methods import Method
 from vqatool.models.quality import QualityModel
@@ -68,8 +68,10 @@ class Start:
 
 
 def _go_on(model: QualityModel, init: Checkpoint) -> None:
+    known = init.model()
     try:
-        load_weights(model, init.weights)
-    except CheckpointError as error:
-        init.model()  # that they do not fit their own card is no fault of the shape asked for
-        raise CheckpointError(f"{init.called} cannot go on in another shape: {error}") from error
+        model.go_on_from(known)
+    except RuntimeError as error:
+        raise CheckpointError(
+            f"{init.called} cannot go on in another shape: {misfit(error)}"
+        ) from error
