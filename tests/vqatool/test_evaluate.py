@@ -9,7 +9,7 @@ import pytest
 from tests.vqatool.evaluation.test_judge import ENCODES
 from vqatool.checkpoint import load_checkpoint
 from vqatool.evaluate import Prediction, evaluate, predict_labelled, write_evaluation
-from vqatool.evaluation.verdict import remarks
+from vqatool.evaluation.verdict import remarks, verdict
 from vqatool.groups import LabelledEncode, read_labelled, training_side
 from vqatool.predict import Predictor
 
@@ -59,7 +59,9 @@ def test_nothing_is_told_of_a_branch_where_nothing_can_be(what: str) -> None:
         )
         for one in (few if what == "one source" else PREDICTIONS)
     ]
-    assert not [line for line in remarks(evaluate(fused, [], band=2.0).figures) if "stills" in line]
+    found = evaluate(fused, [], band=2.0).figures
+    assert not [line for line in remarks(found) if "stills" in line]
+    assert not [line for line in remarks(found) + verdict(found) if "nan" in line]
 
 
 def test_an_evaluation_keeps_names_that_are_no_text(tmp_path: Path) -> None:

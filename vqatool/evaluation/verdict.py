@@ -63,6 +63,8 @@ def verdict(found: Sequence[Figures]) -> list[str]:
             f"{whole.sources} source(s) are too few to tell whether the model beats the bitrate: "
             f"at least {FEWEST_SOURCES} are needed"
         ]
+    if not math.isfinite(whole.srcc):
+        return ["The model gives every encode the same score: it has learned nothing."]
     missed = [_NAMES[each] for each in BASELINES if not _is_ahead(found, each)]
     said = (
         f"The model has learned nothing beyond the baseline: not ahead of {' and '.join(missed)}."
