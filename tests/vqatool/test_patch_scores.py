@@ -107,6 +107,15 @@ def test_a_softplus_still_learns_where_a_relu_is_dead() -> None:
 
 
 @torch.no_grad()
+@torch.no_grad()
+def test_scores_of_patches_keep_fine_steps_in_bfloat16() -> None:
+    torch.manual_seed(0)
+    heads = PatchHeads(8, 4, activation="relu").eval()
+    with torch.autocast("cpu", torch.bfloat16):
+        score_BHW = heads(torch.randn(1, 8, 5, 5)).score_BHW
+    assert not torch.equal(score_BHW, score_BHW.bfloat16().float())
+
+
 def test_a_softplus_is_linear_over_the_labels() -> None:
     heads = PatchHeads(1, 1)
     nn.init.zeros_(heads.get_parameter("_score.weight"))

@@ -236,6 +236,15 @@ def test_every_parameter_learns(has_conv_stem: bool) -> None:
 
 
 @torch.no_grad()
+def test_scores_of_tokens_keep_fine_steps_in_bfloat16() -> None:
+    torch.manual_seed(0)
+    head, map_BDTHW = ScoreMap(16).eval(), torch.randn(1, 16, 2, 3, 3)
+    with torch.autocast("cpu", torch.bfloat16):
+        score_BTHW = head(map_BDTHW)
+    assert not torch.equal(score_BTHW, score_BTHW.bfloat16().float())
+
+
+@torch.no_grad()
 def test_bfloat16_agrees_with_float32() -> None:
     model, pixels = small(), torch.rand(1, 4, 3, 64, 64)
     with torch.autocast("cpu", torch.bfloat16):
