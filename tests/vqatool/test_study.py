@@ -263,7 +263,11 @@ def test_the_first_of_a_study_is_the_model_as_it_usually_is(study: str) -> None:
 
 @pytest.mark.parametrize(
     ("files", "said"),
-    [(["sama", "sama"], "is a second one of sama"), (["q-mamba"], "is of q-mamba, which is not")],
+    [
+        (["sama", "sama"], "is a second one of sama"),
+        (["q-mamba"], "is of q-mamba, which nothing here goes on"),
+        (["coarse-to-fine"], "is of coarse-to-fine, which nothing here goes on"),
+    ],
 )
 def test_weights_that_serve_no_variant_are_refused(
     files: list[str], said: str, tmp_path: Path
@@ -273,7 +277,7 @@ def test_weights_that_serve_no_variant_are_refused(
         path = tmp_path / f"{number}.safetensors"
         save_checkpoint(made(method), path)
         inits += ["--init", path]
-    done = vqatool("study", tmp_path, "--of", "masks", *inits)
+    done = vqatool("study", tmp_path, "--of", "masks", "--of", "input", *inits)
     assert done.exit_code == 2
     assert f"{len(files) - 1}.safetensors {said}" in " ".join(done.stderr.split())
 

@@ -202,6 +202,8 @@ def test_averages_of_a_training_are_taken_before_its_last_weights(tmp_path: Path
     path = saved(tmp_path, {"model": last, "model_ema": made_up()})
     kept = q_mamba_of(read_weights(path)).state_dict()["_backbone._stem.0._norm.bias"]
     assert torch.equal(kept, made_up()["patch_embed.2.bias"])
+    without = read_weights(saved(tmp_path, {"model": made_up(), "model_ema": None}))
+    assert len(without.weights) == len(made_up())
 
 
 def test_a_trainings_settings_beside_the_weights_do_no_harm(

@@ -118,15 +118,20 @@ def study(
 def _by_method(inits: tuple[Path, ...], studies: tuple[str, ...]) -> "dict[str, Checkpoint]":
     """The models of those files, each of another method that is compared, by that method."""
     from vqatool.checkpoint import load_checkpoint
-    from vqatool.variants import STUDIES
+    from vqatool.variants import FROM_SCRATCH, STUDIES
 
-    compared = {variant.method.value for study in studies for variant in STUDIES[study]}
+    compared = {
+        variant.method.value
+        for study in studies
+        if study not in FROM_SCRATCH
+        for variant in STUDIES[study]
+    }
     given: dict[str, Checkpoint] = {}
     for path in inits:
         init = load_checkpoint(path)
         method = init.card.method
         if method not in compared:
-            raise click.UsageError(f"--init {path} is of {method}, which is not compared")
+            raise click.UsageError(f"--init {path} is of {method}, which nothing here goes on from")
         if method in given:
             raise click.UsageError(f"--init {path} is a second one of {method}: give one of each")
         given[method] = init

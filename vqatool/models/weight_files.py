@@ -83,11 +83,16 @@ def _read(path: Path) -> Mapping[Any, Any]:
             f"{path} holds more than weights, which could run code, or is broken: "
             "have its state_dict saved as safetensors by someone who trusts it"
         ) from error
-    while isinstance(found, Mapping) and (inside := [key for key in _INSIDE if key in found]):
+    while isinstance(found, Mapping) and (inside := _inside(found)):
         found = found[inside[0]]
     if not isinstance(found, Mapping):
         raise CheckpointError(f"{path} holds no weights but a {type(found).__name__}")
     return found
+
+
+def _inside(found: Mapping[Any, Any]) -> list[str]:
+    """Where in there weights may be: averages that a training did not keep are None."""
+    return [key for key in _INSIDE if found.get(key) is not None]
 
 
 def renamed(name: str, renames: Iterable[tuple[str, str]]) -> str:
