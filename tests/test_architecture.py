@@ -135,3 +135,15 @@ def test_the_stages_of_ffmpeg_do_not_wait_for_torch(tmp_path: Path, command: lis
 def test_ladder_works_without_torch() -> None:
     script = "import sys, ladder\nsys.exit('torch' in sys.modules or 'click' in sys.modules)\n"
     assert subprocess.run([sys.executable, "-c", script]).returncode == 0
+
+
+def test_asking_a_model_does_not_wait_for_what_trains_one() -> None:
+    script = (
+        "import sys\n"
+        "from vqatool.cli.options import predictor_for\n"
+        "predictor_for(None, 'cpu')\n"
+        "heavy = {n for n in sys.modules if n.startswith(('vqatool.training', 'accelerate'))}\n"
+        "sys.exit(', '.join(sorted(heavy)) or 0)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

@@ -27,6 +27,9 @@ from vqatool.recipes import Recipe, recipe_for
 
 _FORMAT = "1"
 _CARD_KEY = "vqatool"
+UNTAUGHT = "none: it has not learned any"
+"""The label of a model that knows pictures or videos, but no scores yet."""
+
 LABEL_SCALE = "0 (worst) to 100 (best), mean of all frames, at the source's size"
 _MOST_LINES = 3  # of what torch says of weights that do not fit
 _DOMAIN = "domain."  # in front of the names of its tensors

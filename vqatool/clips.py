@@ -26,6 +26,10 @@ class Burst(NamedTuple):
     stride: int = 1
 
 
+USUAL_BURSTS = 8
+"""Places in a clip that a model looks at, if not said otherwise."""
+
+
 class Clip(NamedTuple):
     """Frames (T, 3, H, W) uint8 of a part of a video, and the facts of that part's stream.
 

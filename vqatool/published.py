@@ -4,7 +4,8 @@ from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
-from vqatool.checkpoint import Card, Checkpoint
+from vqatool.checkpoint import UNTAUGHT, Card, Checkpoint
+from vqatool.clips import USUAL_BURSTS
 from vqatool.errors import CheckpointError
 from vqatool.methods import Method
 from vqatool.models.internvideo import InternVideo
@@ -13,10 +14,6 @@ from vqatool.models.q_mamba import QMamba
 from vqatool.models.vmamba_weights import VMAMBA_STEM, q_mamba_of
 from vqatool.models.weight_files import WeightFile, read_weights
 from vqatool.recipes import recipe_for
-from vqatool.training.learner import TrainConfig
-
-UNTAUGHT = "none: it has not learned any"
-"""The label of a model that knows pictures or videos, but no scores yet."""
 
 _NETS: dict[str, tuple[Method, Callable[[WeightFile], InternVideo | QMamba]]] = {
     INTERNVIDEO_STEM: (Method.INTERN_VQA, internvideo_of),
@@ -49,7 +46,7 @@ def _untaught(method: Method, model: InternVideo | QMamba, path: Path, licence: 
     card = Card(
         method=method.value,
         shape=recipe.shape,
-        clip_frames=TrainConfig().clip_frames,
+        clip_frames=USUAL_BURSTS,
         label=UNTAUGHT,
         preprocessing=recipe.preprocessing,
         data={"published": path.name},

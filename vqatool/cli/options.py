@@ -165,9 +165,8 @@ def predictor_for(
     model: Path | None, device: str, *, by_pixels: bool = False, batch: int | None = None
 ) -> "Predictor":
     """The model of that file (None: the packaged one) on a device."""
-    from vqatool.checkpoint import default_checkpoint, load_checkpoint
+    from vqatool.checkpoint import UNTAUGHT, default_checkpoint, load_checkpoint
     from vqatool.predict import Predictor
-    from vqatool.published import UNTAUGHT
 
     checkpoint = load_checkpoint(model) if model else default_checkpoint()
     if checkpoint.card.label == UNTAUGHT:

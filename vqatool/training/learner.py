@@ -12,6 +12,7 @@ from accelerate.utils import broadcast_object_list
 from torch import Tensor
 
 from vqatool.checkpoint import LABEL_SCALE, Card, Checkpoint
+from vqatool.clips import USUAL_BURSTS
 from vqatool.dataset import Batch, CachedViews
 from vqatool.domain import fit_domain
 from vqatool.groups import TRAIN, VAL
@@ -42,7 +43,7 @@ class TrainConfig(OptimiseConfig):
     epochs: int = 30
     sources: int = 4
     rungs: int = 4
-    clip_frames: int = 8
+    clip_frames: int = USUAL_BURSTS
     step_frames: int = 2
     val_share: float = 0.25
     validations: int = 20
