@@ -17,7 +17,7 @@ from torch import Tensor
 from vqatool.errors import CheckpointError
 from vqatool.models.attention import Grid, stretched
 from vqatool.models.internvideo import INTERNVIDEO_SIZES, InternVideo, published
-from vqatool.models.weight_files import WeightFile, fill, renamed
+from vqatool.models.weight_files import WeightFile, fill
 
 INTERNVIDEO_STEM = "patch_embed.proj.weight"
 """The encoder's first weight in the project's files."""
@@ -82,11 +82,17 @@ def published_weights(file: WeightFile) -> dict[str, Tensor]:
         CheckpointError: it does not hold one encoder.
     """
     found = file.net(INTERNVIDEO_STEM, "InternVideo2")
-    weights = {renamed(name, _RENAMED): value for name, value in found.items()}
+    weights = {_ours(name): value for name, value in found.items()}
     stem = weights["patch_embed.weight"]
     if stem.ndim == 5 and stem.shape[2] == 1:  # over one frame a 3-D convolution is a 2-D one
         weights["patch_embed.weight"] = stem.squeeze(2)
     return weights
+
+
+def _ours(name: str) -> str:
+    for pattern, ours in _RENAMED:
+        name = re.sub(pattern, ours, name)
+    return name
 
 
 def _stretched(positions_1ND: Tensor, wanted: Grid, path: Path) -> Tensor:

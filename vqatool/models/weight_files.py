@@ -6,7 +6,6 @@ a net alone or among others under a prefix.
 
 import argparse
 import pickle
-import re
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -51,7 +50,7 @@ class WeightFile:
         """
         prefixes = self.prefixes(stem)
         if len(prefixes) != 1:
-            what = f"several of them: {some(prefixes)}" if prefixes else f"no {stem}"
+            what = f"several of them: {_some(prefixes)}" if prefixes else f"no {stem}"
             raise CheckpointError(f"{self.path} is no file of {called}: it has {what}")
         (prefix,) = prefixes
         return {
@@ -95,13 +94,6 @@ def _inside(found: Mapping[Any, Any]) -> list[str]:
     return [key for key in _INSIDE if found.get(key) is not None]
 
 
-def renamed(name: str, renames: Iterable[tuple[str, str]]) -> str:
-    """A name after all pairs of (pattern, replacement), in their order."""
-    for pattern, ours in renames:
-        name = re.sub(pattern, ours, name)
-    return name
-
-
 def fill(
     model: nn.Module, weights: Mapping[str, Tensor], path: Path, *, may_be_new: Sequence[str]
 ) -> list[str]:
@@ -127,14 +119,14 @@ def fill(
             if weights[name].shape != own[name].shape
         ),
     }
-    told = [f"{fault}: {some(names)}" for fault, found in faults.items() if (names := [*found])]
+    told = [f"{fault}: {_some(names)}" for fault, found in faults.items() if (names := [*found])]
     if told:
         raise CheckpointError(f"{path} does not fit the model; " + "; ".join(told))
     model.load_state_dict(weights, strict=False)
     return sorted(missing)
 
 
-def some(names: Iterable[str]) -> str:
+def _some(names: Iterable[str]) -> str:
     """The first few of them, in order."""
     ordered = sorted(names)
     return ", ".join(ordered[:_MOST_NAMED]) + (", ..." if len(ordered) > _MOST_NAMED else "")
