@@ -103,7 +103,7 @@ def run_study(
     table.mend()
     known = {row.key: row for row in table.rows()}
     for _, variants in itertools.groupby(compared, lambda trial: trial.study):
-        for seed, trial in itertools.product(range(seeds), list(variants)):
+        for seed, trial in itertools.product(range(seeds), variants):
             config = trial.config(base, seed)
             # in full, as variants of several studies may be the same training
             config = replace(config, shape=trial.start.own_recipe(config).shape)
