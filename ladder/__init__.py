@@ -15,29 +15,30 @@ each stage leaves one CSV (`tables`) in the work folder and does only what is mi
 no torch.
 """
 
-from ladder.encode import make_encodes
+from ladder.adaptive import ladder_rounds
+from ladder.encode.ladders import LADDERS, Ladder, ladder_named
+from ladder.encode.plan import EncodeRow, encodes_table, plan_ladder
+from ladder.encode.run import make_encodes
+from ladder.encode.rungs import Rung
 from ladder.errors import LadderError
-from ladder.ffmpeg import Ffmpeg, find_ffmpeg
-from ladder.label import LabelOptions, labels_table, make_labels, plan_labels
-from ladder.ladders import LADDERS, Ladder, ladder_named
-from ladder.pieces import Cut, Piece
-from ladder.plan import encodes_table, plan_ladder
-from ladder.probe import VideoInfo, probe
-from ladder.rungs import Rung
-from ladder.spread import ladder_rounds
-from ladder.tables import EncodeRow, LabelRow, Table, work_lock
-from ladder.vmaf_models import model_names
+from ladder.label.metrics import model_names
+from ladder.label.rows import LabelRow
+from ladder.label.run import LabelOptions, labels_table, make_labels, plan_labels
+from ladder.media.ffmpeg import Ffmpeg, find_ffmpeg
+from ladder.media.probe import VideoInfo, probe
+from ladder.media.time_ranges import TimeRange, TrimSpec
+from ladder.storage import Table, work_lock
 
 __all__ = [
     "LADDERS",
-    "Cut",
+    "TrimSpec",
     "EncodeRow",
     "Ffmpeg",
     "LabelOptions",
     "LabelRow",
     "Ladder",
     "LadderError",
-    "Piece",
+    "TimeRange",
     "Rung",
     "Table",
     "VideoInfo",

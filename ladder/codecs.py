@@ -2,18 +2,20 @@
 
 from fractions import Fraction
 
-from ladder.rungs import DEFAULT_PRESET, Rung
+from ladder.encode.rungs import DEFAULT_PRESET, Rung
 
 Settings = dict[str, str | int]
 
+
 PASS_LOG = "pass"
 """What two passes share, a file name in the folder they both run in."""
+
 
 COST = {"libx264": 1.0, "libx265": 2.5, "libsvtav1": 1.0, "libvpx-vp9": 2.5}
 """Rough seconds a pixel costs against x264: they weigh the remaining work for the ETA."""
 
 
-def encoder_settings(rung: Rung, fps: Fraction, *, deep: bool, run: int = 0) -> Settings:
+def encoder_settings(rung: Rung, fps: Fraction, *, is_10_bit: bool, run: int = 0) -> Settings:
     """ffmpeg's output options for `rung` at `fps`, without a container.
 
     Args:
@@ -24,7 +26,7 @@ def encoder_settings(rung: Rung, fps: Fraction, *, deep: bool, run: int = 0) -> 
     """
     settings = {
         "c:v": rung.codec,
-        "pix_fmt": "yuv420p10le" if deep else "yuv420p",
+        "pix_fmt": "yuv420p10le" if is_10_bit else "yuv420p",
         **_effort(rung),
         **_rate_settings(rung),
         **_gop_settings(rung.codec, max(1, round(fps * Fraction(rung.gop_s)))),

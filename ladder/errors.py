@@ -26,14 +26,14 @@ class CapabilityError(LadderError):
 class FfmpegError(LadderError):
     """ffmpeg exited with an error or ran out of time; the message holds its command.
 
-    `said` is all it wrote to stderr.
+    `stderr` is all it wrote to stderr.
     """
 
     code = "ffmpeg"
 
-    def __init__(self, message: str, said: str = "") -> None:
+    def __init__(self, message: str, stderr: str = "") -> None:
         super().__init__(message)
-        self.said = said
+        self.stderr = stderr
 
 
 class VideoError(LadderError):
@@ -41,7 +41,7 @@ class VideoError(LadderError):
 
     `code` tells why: `missing`, `empty`, `not_video` (no container that FFmpeg knows), `no_stream`
     (a container without a picture, such as audio alone), `no_decoder` (a codec that FFmpeg does not
-    know), `damaged` (decoding failed on the way).
+    know), `distort` (decoding failed on the way).
     """
 
     def __init__(self, code: str, message: str) -> None:

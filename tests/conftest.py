@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from ladder import Ffmpeg, find_ffmpeg
-from ladder.ffmpeg import file_url, run
+from ladder.media.ffmpeg import file_url, run
 
 # every core has tests to run already, and torch's threads wait by spinning
 os.environ.setdefault("OMP_NUM_THREADS", "1")

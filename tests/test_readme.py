@@ -10,8 +10,7 @@ import click
 import pytest
 
 from vqatool.cli import cli
-from vqatool.methods import Method
-from vqatool.recipes import recipe_for
+from vqatool.methods import Method, recipe_for
 from vqatool.scoring.rows import ReportRow
 
 ROOT = Path(__file__).parent.parent

@@ -57,8 +57,8 @@ def score(
         ReportError: `out` holds something else, or another run writes it.
         ValueError: torch has no such device.
     """
-    from vqatool.scoring.api import rows_of
+    from vqatool.scoring.api import score_paths
 
-    return rows_of(
+    return score_paths(
         map(Path, paths), out, model, display, segment_s, device, jobs=jobs, timeout_s=timeout_s
     )

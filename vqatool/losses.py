@@ -144,8 +144,8 @@ def squared_loss(score_B: Tensor, label_B: Tensor) -> Tensor:
     return F.mse_loss(score_B.float(), label_B.float())
 
 
-def taught_feature_loss(
-    features_BD: Tensor, taught_BD: Tensor, *, beta: float = 2.0, is_detached: bool = False
+def feature_distillation_loss(
+    features_BD: Tensor, teacher_BD: Tensor, *, beta: float = 2.0, is_detached: bool = False
 ) -> Tensor:
     """Mean smooth L1 distance of a student's features and its teacher's, the latter normalised.
 
@@ -153,8 +153,8 @@ def taught_feature_loss(
     weights), so that their size says nothing. `is_detached` keeps the teacher from going to meet
     the student; as published, as far as is known, it does.
     """
-    taught_BD = taught_BD.detach() if is_detached else taught_BD
-    target_BD = F.layer_norm(taught_BD.float(), taught_BD.shape[-1:])
+    teacher_BD = teacher_BD.detach() if is_detached else teacher_BD
+    target_BD = F.layer_norm(teacher_BD.float(), teacher_BD.shape[-1:])
     return F.smooth_l1_loss(features_BD.float(), target_BD, beta=beta)
 
 

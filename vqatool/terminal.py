@@ -8,7 +8,7 @@ def console(*, is_result: bool = False) -> Console:
     return Console(stderr=not is_result, markup=False, highlight=False, emoji=False)
 
 
-def say(text: str) -> None:
+def print_message(text: str) -> None:
     """One plain line for people, on stderr."""
     console().print(shown(text), soft_wrap=True)
 

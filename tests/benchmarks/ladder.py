@@ -27,9 +27,9 @@ from rich.table import Table
 
 from ladder import Ffmpeg, LabelRow, encodes_table, find_ffmpeg, labels_table, ladder_named, probe
 from ladder.codecs import encoder_settings
-from ladder.ladders import fitting
+from ladder.encode.ladders import fitting
 from tests.benchmarks.cost import Cost, measured
-from vqatool.demo import demo_clip
+from vqatool.cli.demo_table import demo_clip
 
 _CORES = os.cpu_count() or 1
 
@@ -52,7 +52,7 @@ def plain_encodes(ffmpeg: Ffmpeg, sources: Sequence[Path], rungs: str, folder: P
         info = probe(source)
         for rung in fitting(ladder_named(rungs), info.display_size):
             width, height = rung.size_for(info.display_size)
-            settings = encoder_settings(rung, info.fps, deep=info.bit_depth > 8)
+            settings = encoder_settings(rung, info.fps, is_10_bit=info.bit_depth > 8)
             commands.append(
                 shlex.join(
                     [ffmpeg.path, "-v", "error", "-nostdin", "-y", "-i", str(source), "-an"]

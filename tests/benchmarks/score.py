@@ -27,11 +27,12 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from ladder import find_ffmpeg, probe, sparse
+from ladder import find_ffmpeg, probe
+from ladder.media import decode
 from tests.benchmarks.cost import measured
-from vqatool.checkpoint import default_checkpoint
-from vqatool.demo import demo_clip
-from vqatool.predict import Predictor
+from vqatool.cli.demo_table import demo_clip
+from vqatool.inference.model_file import default_checkpoint
+from vqatool.inference.predictor import Predictor
 
 _CORES = os.cpu_count() or 1
 _CRFS = range(18, 48, 3)
@@ -81,8 +82,8 @@ def make_long(ffmpeg: str, clips: list[Path], minutes: float, folder: Path) -> P
     names = folder / "list.txt"
     names.write_text("".join(f"file '{clip}'\n" for clip in clips) * rounds)
     out = folder / "long.mp4"
-    joined = ["-f", "concat", "-safe", "0", "-i", str(names), "-c", "copy", str(out)]
-    subprocess.run([ffmpeg, "-v", "error", "-nostdin", *joined], check=True)
+    merge_shards = ["-f", "concat", "-safe", "0", "-i", str(names), "-c", "copy", str(out)]
+    subprocess.run([ffmpeg, "-v", "error", "-nostdin", *merge_shards], check=True)
     return out
 
 
@@ -116,7 +117,7 @@ def with_ffmpeg(ffmpeg: str, paths: list[Path]) -> None:
 def model_frames_per_second(path: Path) -> float:
     """Of the packaged model alone, its views ready in memory."""
     predictor = Predictor(default_checkpoint())
-    clips = [predictor.sight.look_at(probe(path), _SIZE)] * 8
+    clips = [predictor.preprocessor.load_views(probe(path), _SIZE)] * 8
     predictor.score(clips)  # warm
     started = time.monotonic()
     for _ in range(_REPEATS):
@@ -130,10 +131,12 @@ def largest_difference(paths: list[Path]) -> float:
     predictor = Predictor(default_checkpoint())
 
     def scores() -> list[float]:
-        return predictor.score([predictor.sight.look_at(probe(path), _SIZE) for path in paths])
+        return predictor.score(
+            [predictor.preprocessor.load_views(probe(path), _SIZE) for path in paths]
+        )
 
     sparsely = scores()
-    with mock.patch("ladder.sparse.plan", side_effect=sparse.NotAsPlanned):
+    with mock.patch("ladder.media.decode.plan", side_effect=decode.SparseDecodingUnavailable):
         through = scores()
     return max(abs(a - b) for a, b in zip(sparsely, through, strict=True))
 

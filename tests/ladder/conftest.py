@@ -7,14 +7,13 @@ from typing import Any
 
 import pytest
 
-from ladder.ffmpeg import Ffmpeg, file_url, run
-from ladder.label import LabelOptions, make_labels, plan_labels
-from ladder.plan import encodes_table
-from ladder.probe import count_frames, probe
-from ladder.tables import EncodeRow, LabelRow
-from ladder.vmaf import Measurement, Pairing, measure
-from ladder.vmaf_log import parse_log, pool
-from ladder.vmaf_models import metric_of
+from ladder.encode.plan import EncodeRow, encodes_table
+from ladder.label.libvmaf import Pairing, measure, parse_log, pool
+from ladder.label.metrics import MetricRequest, log_metric_name
+from ladder.label.rows import LabelRow
+from ladder.label.run import LabelOptions, make_labels, plan_labels
+from ladder.media.ffmpeg import Ffmpeg, file_url, run
+from ladder.media.probe import count_frames, probe
 from tests.conftest import MakeVideo
 
 V0 = "vmaf_v0.6.1"
@@ -57,8 +56,8 @@ def pairing_of(encode: Path, source: Path) -> Pairing:
 def vmaf(encode: Path, source: Path, ffmpeg: Ffmpeg, model: str = V0) -> float:
     """The mean VMAF that our own graph gives."""
     pair = (probe(encode), pairing_of(encode, source))
-    (log,) = measure(probe(source), [pair], Measurement(models=(model,)), ffmpeg)
-    return pool(parse_log(log).metrics[metric_of(model)]).mean
+    (log,) = measure(probe(source), [pair], MetricRequest(models=(model,)), ffmpeg)
+    return pool(parse_log(log).metrics[log_metric_name(model)]).mean
 
 
 def vmaf_by_hand(

@@ -20,7 +20,7 @@ from ladder import (
     plan_labels,
     plan_ladder,
 )
-from ladder.ffmpeg import file_url, run
+from ladder.media.ffmpeg import file_url, run
 from tests.ladder.conftest import V0
 
 SCENE = "testsrc2=size=96x64:rate=25:duration=0.48"
@@ -115,8 +115,8 @@ def bad_files(make: Maker, plain: Path) -> Iterator[tuple[Path, str]]:
     yield make.file("text.mp4", b"I am no video.\n" * 99), ""
     yield make.file("list.mp4", b"#EXTM3U\n#EXTINF:1,\nhttp://localhost/x.ts\n"), ""
     yield make.video("audio.m4a", ("-c:a", "aac"), TONE), "no video stream"
-    picture = ["-f", "lavfi", "-i", SCENE, "-map", "0", "-map", "1", "-c:v", "mjpeg"]
-    cover = (*picture, "-frames:v", "1", "-disposition:v", "attached_pic", "-c:a", "aac")
+    video_input = ["-f", "lavfi", "-i", SCENE, "-map", "0", "-map", "1", "-c:v", "mjpeg"]
+    cover = (*video_input, "-frames:v", "1", "-disposition:v", "attached_pic", "-c:a", "aac")
     yield make.video("song.m4a", cover, TONE), "no video stream"
     tiny = (*X264, "-vf", "scale=8:8")
     yield make.video("tiny.mp4", tiny), "every rung is larger"

@@ -6,13 +6,12 @@ from pathlib import Path
 import av
 import numpy as np
 
-from ladder.encode import make_encodes
-from ladder.ffmpeg import Ffmpeg
-from ladder.ladders import Ladder
-from ladder.pieces import WHOLE, Cut
-from ladder.plan import LadderPlan, plan_ladder
-from ladder.rungs import Rung
-from ladder.tables import EncodeRow
+from ladder.encode.ladders import Ladder
+from ladder.encode.plan import EncodeRow, LadderPlan, plan_ladder
+from ladder.encode.run import make_encodes
+from ladder.encode.rungs import Rung
+from ladder.media.ffmpeg import Ffmpeg
+from ladder.media.time_ranges import FULL, TrimSpec
 from tests.conftest import EXACT, MakeVideo
 
 NUMBERED = 64
@@ -26,9 +25,9 @@ _SCENE = (
 
 
 def planned(
-    sources: Iterable[Path], rungs: Sequence[Rung], folder: Path, cut: Cut = WHOLE
+    sources: Iterable[Path], rungs: Sequence[Rung], folder: Path, trim: TrimSpec = FULL
 ) -> LadderPlan:
-    return plan_ladder(sources, Ladder(tuple(rungs)), folder, cut)
+    return plan_ladder(sources, Ladder(tuple(rungs)), folder, trim)
 
 
 def made(
@@ -36,11 +35,11 @@ def made(
     rungs: Sequence[Rung],
     folder: Path,
     ffmpeg: Ffmpeg,
-    cut: Cut = WHOLE,
+    trim: TrimSpec = FULL,
     jobs: int = 1,
 ) -> list[EncodeRow]:
     """Plan and make; the rows in the order of the finished table."""
-    rows = make_encodes(planned(sources, rungs, folder, cut), folder, ffmpeg, jobs=jobs)
+    rows = make_encodes(planned(sources, rungs, folder, trim), folder, ffmpeg, jobs=jobs)
     return sorted(rows, key=lambda row: row.key)
 
 

@@ -16,12 +16,11 @@ from ladder import (
     plan_labels,
     plan_ladder,
 )
-from ladder.ffmpeg import run
-from ladder.rungs import Rung
-from vqatool.checkpoint import Card, Checkpoint, save_checkpoint
-from vqatool.demo import demo_clip
-from vqatool.methods import Method
-from vqatool.recipes import recipe_for
+from ladder.encode.rungs import Rung
+from ladder.media.ffmpeg import run
+from vqatool.cli.demo_table import demo_clip
+from vqatool.inference.model_file import Checkpoint, ModelCard, save_checkpoint
+from vqatool.methods import Method, recipe_for
 
 SHAPE = {"size": "pico", "features": 32}
 RUNGS = (
@@ -71,7 +70,7 @@ def small_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model file with chance weights: enough for everything but good scores."""
     torch.manual_seed(1)
     recipe = recipe_for(Method.COARSE_TO_FINE, SHAPE)
-    card = Card(
+    card = ModelCard(
         method="coarse-to-fine", shape=recipe.shape, clip_frames=2, label="vmaf_v0.6.1", band=7.0
     )
     path = tmp_path_factory.mktemp("model") / "small.safetensors"

@@ -7,13 +7,13 @@ import torch
 from vqatool.losses import (
     Contrast,
     batch_rank_loss,
+    feature_distillation_loss,
     frame_quality_loss,
     group_contrast_loss,
     plcc_loss,
     quality_loss,
     rank_loss,
     squared_loss,
-    taught_feature_loss,
 )
 
 CONTRASTS: tuple[Contrast, ...] = get_args(Contrast)
@@ -244,7 +244,7 @@ def test_taught_feature_loss_is_quadratic_below_two_and_linear_above(
     distance: float, wanted: float
 ) -> None:
     target = torch.tensor([[1.0, -1.0, 1.0, -1.0]])  # normalised already
-    found = taught_feature_loss(target + distance, target)
+    found = feature_distillation_loss(target + distance, target)
     assert found.item() == pytest.approx(wanted, abs=1e-4)
 
 
@@ -252,18 +252,18 @@ def test_taught_feature_loss_forgets_size_and_offset_of_the_teacher_video_by_vid
     torch.manual_seed(0)
     features, taught = torch.randn(3, 16), torch.randn(3, 16)
     scale = torch.tensor([[1.0], [7.0], [30.0]])
-    plain = taught_feature_loss(features, taught).item()
-    assert taught_feature_loss(features, scale * taught + 5).item() == pytest.approx(
+    plain = feature_distillation_loss(features, taught).item()
+    assert feature_distillation_loss(features, scale * taught + 5).item() == pytest.approx(
         plain, rel=1e-3
     )
-    assert taught_feature_loss(2 * features, taught).item() != pytest.approx(plain, rel=0.1)
+    assert feature_distillation_loss(2 * features, taught).item() != pytest.approx(plain, rel=0.1)
 
 
 @pytest.mark.parametrize("is_detached", [False, True])
 def test_a_teacher_goes_to_meet_its_student_unless_detached(is_detached: bool) -> None:
     torch.manual_seed(0)
     features, taught = (torch.randn(2, 8, requires_grad=True) for _ in range(2))
-    taught_feature_loss(features, taught, is_detached=is_detached).backward()
+    feature_distillation_loss(features, taught, is_detached=is_detached).backward()
     assert features.grad is not None
     assert features.grad.any()
     assert (taught.grad is None) == is_detached
@@ -272,6 +272,6 @@ def test_a_teacher_goes_to_meet_its_student_unless_detached(is_detached: bool) -
 def test_taught_feature_loss_is_computed_in_full_precision() -> None:
     torch.manual_seed(0)
     features, taught = torch.randn(2, 8).bfloat16(), torch.randn(2, 8).bfloat16()
-    found = taught_feature_loss(features, taught)
+    found = feature_distillation_loss(features, taught)
     assert found.dtype == torch.float32
-    assert found.item() == taught_feature_loss(features.float(), taught.float()).item()
+    assert found.item() == feature_distillation_loss(features.float(), taught.float()).item()

@@ -5,16 +5,19 @@ from typing import Any
 import click
 
 from vqatool import __version__
-from vqatool.cli.audit import merge, score
-from vqatool.cli.encode import label, ladder
+from vqatool.cli.demo import demo
+from vqatool.cli.doctor import doctor
 from vqatool.cli.evaluate import evaluate
 from vqatool.cli.explain import explain
-from vqatool.cli.learn import train
+from vqatool.cli.import_weights import import_weights
+from vqatool.cli.label import label
+from vqatool.cli.ladder import ladder
+from vqatool.cli.merge import merge
 from vqatool.cli.options import BAD_USE, INTERRUPTED, NO_CAPABILITY, fail
 from vqatool.cli.pretrain import pretrain
-from vqatool.cli.published import import_weights
+from vqatool.cli.score import score
 from vqatool.cli.study import study
-from vqatool.cli.tryout import demo, doctor
+from vqatool.cli.train import train
 
 
 class _Program(click.Group):

@@ -16,8 +16,8 @@ from vqatool.cli.options import (
 )
 
 if TYPE_CHECKING:  # for annotations alone
-    from vqatool.evaluate import Evaluation
-    from vqatool.groups import LabelledEncode
+    from vqatool.data.labels import LabelledEncode
+    from vqatool.evaluation.run import Evaluation
 
 
 @click.command()
@@ -27,7 +27,7 @@ if TYPE_CHECKING:  # for annotations alone
               help="Which sources.  [default: test if there is any, val, all]")  # fmt: skip
 @click.option("-o", "--out", type=click.Path(path_type=Path),
               help="Stem of the files to write.  [default: FOLDER/evaluation]")  # fmt: skip
-@click.option("--by-pixels", is_flag=True,
+@click.option("--by-pixels", "pixels_only", is_flag=True,
               help="Hide what streams say of their coding from the model.")  # fmt: skip
 @device_option
 def evaluate(
@@ -35,7 +35,7 @@ def evaluate(
     model: Path | None,
     split: str | None,
     out: Path | None,
-    by_pixels: bool,
+    pixels_only: bool,
     device: str,
 ) -> None:
     """Compare predictions with the labels in FOLDER (default: encodes).
@@ -48,41 +48,50 @@ def evaluate(
     Example:
         vqatool evaluate encodes -m model.safetensors --split test
     """
-    from vqatool.evaluate import evaluate as judge
-    from vqatool.evaluate import write_evaluation
-    from vqatool.groups import labelled_of, training_side
-    from vqatool.live import run_predict
-    from vqatool.terminal import say
+    from vqatool.cli.live import run_predict
+    from vqatool.data.splits import encodes_of_split, training_encodes
+    from vqatool.evaluation.run import evaluate as judge
+    from vqatool.evaluation.run import write_evaluation
+    from vqatool.terminal import print_message
 
     trained = folder / MODEL_NAME
     asked = model or (trained if trained.exists() else None)
-    predictor = predictor_for(asked, device, by_pixels=by_pixels)
-    predictions, reasons = run_predict(labelled_of(folder, split), predictor)
-    training = training_side(folder)
+    predictor = predictor_for(asked, device, pixels_only=pixels_only)
+    predictions, reasons = run_predict(encodes_of_split(folder, split), predictor)
+    training = training_encodes(folder)
     found = judge(predictions, training, band=predictor.card.band)
     _tell(found, training)
     paths = write_evaluation(found, out or folder / "evaluation")
     for reason in reasons:
-        say(f"left out: {reason}")
-    told = f"{len(predictions)} encodes of {found.figures[0].sources} sources"
-    told += f", {len(reasons)} left out" if reasons else ""
-    say(f"{predictor.name}, {told}: wrote {listed(paths)}")
+        print_message(f"left out: {reason}")
+    message = f"{len(predictions)} encodes of {found.metric_rows[0].sources} sources"
+    message += f", {len(reasons)} left out" if reasons else ""
+    print_message(f"{predictor.name}, {message}: wrote {listed(paths)}")
     if reasons:
         raise click.exceptions.Exit(SOME_FAILED)
 
 
 def _tell(found: "Evaluation", training: "list[LabelledEncode]") -> None:
-    from vqatool.evaluation.verdict import agreement_table, baseline_table, remarks, verdict
-    from vqatool.terminal import console, say
+    from vqatool.evaluation.summary import (
+        agreement_table,
+        baseline_table,
+        remarks,
+        summary_sentences,
+    )
+    from vqatool.terminal import console, print_message
 
-    console().print(agreement_table(found.figures))
+    console().print(agreement_table(found.metric_rows))
     console().print()
-    console().print(baseline_table(found.figures))
+    console().print(baseline_table(found.metric_rows))
     console().print()
     if training:
         sources = len({encode.source for encode in training})
-        say(f"the regression learned from {len(training)} encodes of {sources} training sources")
+        print_message(
+            f"the regression learned from {len(training)} encodes of {sources} training sources"
+        )
     else:
-        say("the folder has no training side: the regression left one source out at a time")
-    for sentence in [*remarks(found.figures), *verdict(found.figures)]:
-        say(sentence)
+        print_message(
+            "the folder has no training side: the regression left one source out at a time"
+        )
+    for sentence in [*remarks(found.metric_rows), *summary_sentences(found.metric_rows)]:
+        print_message(sentence)

@@ -15,15 +15,15 @@ from vqatool.cli.options import (
 )
 
 if TYPE_CHECKING:  # for annotations alone
-    from ladder.pieces import Piece
-    from vqatool.scoring.look import Display
+    from ladder.media.time_ranges import TimeRange
+    from vqatool.scoring.segments import Display
 
 
 @click.command()
 @click.argument("video", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("-o", "--out", "folder", type=click.Path(file_okay=False, path_type=Path),
               help="Folder to write to.  [default: the video's name in ./explained]")  # fmt: skip
-@click.option("--clip", type=ParsedType("START+LENGTH", "parse_clip"),
+@click.option("--clip", type=ParsedType("START+LENGTH", "parse_time_range"),
               help="These seconds, such as 120+10.  [default: all of it]")  # fmt: skip
 @model_option
 @display_option
@@ -31,7 +31,7 @@ if TYPE_CHECKING:  # for annotations alone
 def explain(
     video: Path,
     folder: Path | None,
-    clip: "Piece | None",
+    clip: "TimeRange | None",
     model: Path | None,
     display: "Display",
     device: str,
@@ -45,15 +45,18 @@ def explain(
     Example:
         vqatool explain film.mp4 --clip 120+10 -m zoom-vqa.safetensors -o explained/film
     """
-    from ladder.pieces import Cut
-    from ladder.probe import probe
-    from vqatool.explain import ALL, write_explanation
-    from vqatool.explain import explain as told_of
-    from vqatool.terminal import say
+    from ladder.media.probe import probe
+    from ladder.media.time_ranges import TrimSpec
+    from vqatool.reporting.explanation import ALL, write_explanation
+    from vqatool.reporting.explanation import explain as told_of
+    from vqatool.terminal import print_message
 
     info = probe(video)
-    found = told_of(predictor_for(model, device), info, display, Cut(clip))
+    found = told_of(predictor_for(model, device), info, display, TrimSpec(clip))
     written = write_explanation(found, folder or Path("explained") / video.name)
     for part, score in found.scores.items():
-        say(f"score {score:.1f}" if part == ALL else f"{part} alone {score:.1f}")
-    say(f"wrote {listed(written[:1])}" + (f" and {len(found.heats)} pictures" * bool(found.heats)))
+        print_message(f"score {score:.1f}" if part == ALL else f"{part} alone {score:.1f}")
+    print_message(
+        f"wrote {listed(written[:1])}"
+        + (f" and {len(found.attention_maps)} pictures" * bool(found.attention_maps))
+    )

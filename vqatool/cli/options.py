@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeVar
 import click
 
 if TYPE_CHECKING:  # for annotations alone: torch and PyAV load in the commands
-    from vqatool.predict import Predictor
-    from vqatool.scoring.look import Display
+    from vqatool.inference.predictor import Predictor
+    from vqatool.scoring.segments import Display
 
 WORK_FOLDER = Path("encodes")
 MODEL_NAME = "model.safetensors"
@@ -43,7 +43,7 @@ def ffmpeg_option(command: C) -> C:
 
 
 def jobs_option(command: C) -> C:
-    """--jobs; None leaves it to `ladder.ffmpeg.split_cores`."""
+    """--jobs; None leaves it to `ladder.ffmpeg.allocate_workers`."""
     return click.option(
         "--jobs",
         type=click.IntRange(1, 256),
@@ -101,8 +101,7 @@ class ShapeType(click.ParamType[tuple[str, Any]]):
 
 def require_shape(method: str, shape: Mapping[str, Any], tune: str = "all") -> None:
     """A usage error, with the reason, unless the method's model can be so shaped and tuned."""
-    from vqatool.methods import Method
-    from vqatool.recipes import recipe_for
+    from vqatool.methods import Method, recipe_for
 
     try:
         recipe = recipe_for(Method(method), shape)
@@ -153,7 +152,7 @@ class ParsedType(click.ParamType[Any]):
         self.name, self._function = name, function
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        from ladder import pieces  # PyAV loads in the commands
+        from ladder.media import time_ranges as pieces
 
         try:
             return getattr(pieces, self._function)(value) if isinstance(value, str) else value
@@ -162,24 +161,24 @@ class ParsedType(click.ParamType[Any]):
 
 
 def predictor_for(
-    model: Path | None, device: str, *, by_pixels: bool = False, batch: int | None = None
+    model: Path | None, device: str, *, pixels_only: bool = False, batch: int | None = None
 ) -> "Predictor":
     """The model of that file (None: the packaged one) on a device."""
-    from vqatool.checkpoint import UNTAUGHT, default_checkpoint, load_checkpoint
-    from vqatool.predict import Predictor
+    from vqatool.inference.model_file import UNTRAINED, default_checkpoint, load_checkpoint
+    from vqatool.inference.predictor import Predictor
 
     checkpoint = load_checkpoint(model) if model else default_checkpoint()
-    if checkpoint.card.label == UNTAUGHT:
+    if checkpoint.card.label == UNTRAINED:
         method = checkpoint.card.method
         raise click.UsageError(
             f"{model} has not learned any scores: vqatool train --method {method} --init {model}"
         )
-    return Predictor(checkpoint, device_or_usage(device), by_pixels=by_pixels, batch=batch)
+    return Predictor(checkpoint, device_or_usage(device), pixels_only=pixels_only, batch=batch)
 
 
 def device_or_usage(name: str) -> str:
     """torch's name of the device; a wrong one is a usage error."""
-    from vqatool.device import device_named
+    from vqatool.inference.device import device_named
 
     try:
         return str(device_named(name))
@@ -212,11 +211,11 @@ def listed(paths: Iterable[Path]) -> str:
 
 def name_failures(rows: Iterable[Outcome]) -> bool:
     """Name each failure with its reason; whether there is any."""
-    from vqatool.terminal import say
+    from vqatool.terminal import print_message
 
     failed = [row for row in rows if row.status == "error"]
     for row in failed:
-        say(f"failed: {row.key}: {row.error}")
+        print_message(f"failed: {row.key}: {row.error}")
     return bool(failed)
 
 

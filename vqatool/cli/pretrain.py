@@ -15,8 +15,8 @@ from vqatool.cli.options import (
 from vqatool.methods import Method
 
 if TYPE_CHECKING:  # for annotations alone
-    from vqatool.pretraining.pictures import PictureSet
-    from vqatool.progress import StepProgress
+    from vqatool.cli.progress import StepProgress
+    from vqatool.pretraining.picture_sets import PictureSet
 
 
 class DataType(click.ParamType[tuple[str, Path]]):
@@ -86,32 +86,32 @@ def pretrain(
         vqatool pretrain --data made=stills/ --data koniq=koniq10k/ -o spatial.safetensors
         vqatool train --init spatial.safetensors
     """
-    from vqatool.checkpoint import load_checkpoint, save_checkpoint
-    from vqatool.pretrain import PretrainConfig, Progress
-    from vqatool.pretrain import pretrain as learn
-    from vqatool.progress import StepProgress
-    from vqatool.terminal import console, say
-    from vqatool.training.start import Start
+    from vqatool.cli.progress import StepProgress
+    from vqatool.inference.model_file import load_checkpoint, save_checkpoint
+    from vqatool.pretraining.run import PretrainConfig, Progress
+    from vqatool.pretraining.run import pretrain as learn
+    from vqatool.terminal import console, print_message
+    from vqatool.training.initialization import Initialization
 
     start, where = (load_checkpoint(init) if init else None), device_or_usage(device)
     shape = _shape(shape | ({"size": size} if size else {}), init)
-    Start(init=start).require_fit(method)
+    Initialization(init=start).require_fit(method)
     require_shape(method, shape)
     config = PretrainConfig(method=method, shape=shape, seed=seed, **settings)
     with StepProgress(console(), "pre-training") as progress:
 
         def show(now: Progress) -> None:
-            told = [f"{name} {value:.3f}" for name, value in now.terms.items()]
-            told += [f"{name} SRCC {value:.3f}" for name, value in now.srcc.items()]
-            progress.show("pre-training", now.step, now.steps, ", ".join(told))
+            message = [f"{name} {value:.3f}" for name, value in now.terms.items()]
+            message += [f"{name} SRCC {value:.3f}" for name, value in now.srcc.items()]
+            progress.show("pre-training", now.step, now.steps, ", ".join(message))
 
         pictures = [_read(name, folder, test_share, seed, progress) for name, folder in sets]
         checkpoint = learn(pictures, config, init=start, device=where, on_progress=show)
     save_checkpoint(checkpoint, out)
     found = checkpoint.card.training["test_srcc"]
-    told = ", ".join(f"{name} {srcc:.3f}" for name, srcc in found.items())
-    say(
-        f"{out}: SRCC on held-out pictures: {told}; next: vqatool train --method {method} "
+    message = ", ".join(f"{name} {srcc:.3f}" for name, srcc in found.items())
+    print_message(
+        f"{out}: SRCC on held-out pictures: {message}; next: vqatool train --method {method} "
         f"--init {out}"
     )
 
@@ -125,14 +125,19 @@ def _shape(asked: dict[str, Any], init: Path | None) -> dict[str, Any]:
 def _read(
     name: str, folder: Path, test_share: float, seed: int, progress: "StepProgress"
 ) -> "PictureSet":
-    from vqatool.pretrain import TILE_PX
-    from vqatool.pretraining.pictures import MADE, MadeConfig, made_set, rated_set
+    from vqatool.pretraining.picture_sets import (
+        SYNTHETIC,
+        SyntheticConfig,
+        rated_set,
+        synthetic_set,
+    )
+    from vqatool.pretraining.run import TILE_PX
 
-    if name != MADE:
+    if name != SYNTHETIC:
         return rated_set(name, folder, test_share=test_share, seed=seed)
-    return made_set(
+    return synthetic_set(
         folder,
-        MadeConfig(tile_px=TILE_PX, seed=seed),
+        SyntheticConfig(tile_px=TILE_PX, seed=seed),
         test_share=test_share,
         on_made=lambda done, total: progress.show("damaging", done, total),
     )

@@ -14,8 +14,8 @@ from vqatool.cli.options import (
 )
 
 if TYPE_CHECKING:  # for annotations alone
-    from vqatool.checkpoint import Checkpoint
-    from vqatool.training.learner import OnProgress, Progress
+    from vqatool.inference.model_file import Checkpoint
+    from vqatool.training.trainer import OnProgress, Progress
 
 STUDY_NAMES = (
     "terms", "contrast", "weights", "temporal", "window", "view", "input", "methods", "masks",
@@ -70,30 +70,30 @@ def study(
         vqatool study encodes --of methods --cost
         vqatool study encodes --of masks --init sama.safetensors
     """
-    from vqatool.checkpoint import default_checkpoint, load_checkpoint
-    from vqatool.progress import StepProgress
-    from vqatool.report import study_table
-    from vqatool.study import run_study
-    from vqatool.terminal import console, say
-    from vqatool.training.learner import TrainConfig
-    from vqatool.variants import OF_WEIGHTS, trials
+    from vqatool.cli.progress import StepProgress
+    from vqatool.cli.tables import study_table
+    from vqatool.evaluation.study import run_study
+    from vqatool.evaluation.variants import NEEDS_WEIGHTS, trials
+    from vqatool.inference.model_file import default_checkpoint, load_checkpoint
+    from vqatool.terminal import console, print_message
+    from vqatool.training.trainer import TrainConfig
 
-    chosen = studies or tuple(name for name in STUDY_NAMES if name not in OF_WEIGHTS)
+    chosen = studies or tuple(name for name in STUDY_NAMES if name not in NEEDS_WEIGHTS)
     compared = trials(
         chosen,
         _by_method(inits, chosen),
         load_checkpoint(teacher) if teacher else default_checkpoint(),
     )
-    if size and all(trial.start.init for trial in compared):
+    if size and all(trial.initialization.init for trial in compared):
         raise click.UsageError("--size chooses new models: weights given by --init have a size")
     base = TrainConfig(shape={"size": size or "pico"}, epochs=epochs, lr=lr)
     for trial in compared:
         config = trial.config(base, 0)
-        require_shape(config.method, config.shape_after(trial.start.init), config.tune)
+        require_shape(config.method, config.shape_after(trial.initialization.init), config.tune)
     table = out or folder / "study.csv"
     with StepProgress(console(), "study") as progress:
 
-        def told(what: str) -> "OnProgress":
+        def message(what: str) -> "OnProgress":
             def show(now: "Progress") -> None:
                 progress.show(what, now.step, now.steps)
 
@@ -108,17 +108,17 @@ def study(
                 seeds=seeds,
                 device=device_or_usage(device),
                 has_cost=cost,
-                on_progress=told,
+                on_progress=message,
             )
         )
     console().print(study_table(rows))
-    say(f"{len(rows)} trainings, {seeds} seed(s) each: wrote {table}")
+    print_message(f"{len(rows)} trainings, {seeds} seed(s) each: wrote {table}")
 
 
 def _by_method(inits: tuple[Path, ...], studies: tuple[str, ...]) -> "dict[str, Checkpoint]":
     """The models of those files, each of another method that is compared, by that method."""
-    from vqatool.checkpoint import load_checkpoint
-    from vqatool.variants import FROM_SCRATCH, STUDIES
+    from vqatool.evaluation.variants import FROM_SCRATCH, STUDIES
+    from vqatool.inference.model_file import load_checkpoint
 
     compared = {
         variant.method.value

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from vqatool.groups import LabelledEncode
+from vqatool.data.labels import LabelledEncode
 from vqatool.metrics import Values
 
 BITRATE, REGRESSION = "bitrate", "regression"

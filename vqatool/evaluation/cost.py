@@ -10,14 +10,15 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from ladder.ffmpeg import Ffmpeg, file_url, run
-from ladder.probe import probe
-from vqatool.checkpoint import load_checkpoint
-from vqatool.clips import stack
+from ladder.media.ffmpeg import Ffmpeg, file_url, run
+from ladder.media.probe import probe
+from vqatool.inference.model_file import load_checkpoint
+from vqatool.inference.predictor import Predictor
+from vqatool.inputs.clip import collate
 from vqatool.models.quality import QualityModel
-from vqatool.predict import Predictor
 
 CLIP_S = 10
 SCREEN = (1920, 1080)
@@ -58,11 +59,19 @@ def cost_of(model: Path, clip: Path) -> Cost:
 
 
 def macs_of(model: QualityModel, views: Sequence[Tensor]) -> int:
-    """Multiplications of what is not done element by element; meta tensors will do."""
+    """Multiply-accumulates of convolutions, linear layers and attention; meta tensors will do.
+
+    The count is that of the unfused layers, whichever kernels this release of torch or this
+    processor would take: the counter does not know all of the fused ones.
+    """
     was_fused = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)  # the layers that it fuses are not counted
+    torch.backends.mha.set_fastpath_enabled(False)
     try:
-        with FlopCounterMode(display=False) as counter, torch.inference_mode():
+        with (
+            sdpa_kernel(SDPBackend.MATH),
+            FlopCounterMode(display=False) as counter,
+            torch.inference_mode(),
+        ):
             model(*views)
     finally:
         torch.backends.mha.set_fastpath_enabled(was_fused)
@@ -88,14 +97,14 @@ def _measured(path: Path, clip: Path) -> Cost:
 
     def ask() -> float:
         started = time.monotonic()
-        predictor.score([predictor.sight.look_at(info, SCREEN)])
+        predictor.score([predictor.preprocessor.load_views(info, SCREEN)])
         return time.monotonic() - started
 
     ask()  # with all that is loaded and laid out once
     clip_s = statistics.median(ask() for _ in range(_TIMES))
     peak_mb = _peak_mb()  # counting needs memory of its own, so it comes last
     model = load_checkpoint(path).model()
-    views = [stack([view]) for view in predictor.sight.look_at(info, SCREEN)]
+    views = [collate([view]) for view in predictor.preprocessor.load_views(info, SCREEN)]
     return Cost(
         parameters_m=sum(parameter.numel() for parameter in model.parameters()) / 1e6,
         macs_g=macs_of(model, views) / 1e9,

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from vqatool.evaluation.embedding import Similarity, plane
-from vqatool.evaluation.judge import Figures
+from vqatool.evaluation.evaluator import MetricRow
+from vqatool.evaluation.features import Similarity, plane
 from vqatool.metrics import Values, logistic_fit
 from vqatool.terminal import shown
 
@@ -23,15 +23,15 @@ _COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#
 
 
 def draw_scatter(
-    score_N: Values, label_N: Values, codecs: Sequence[str], overall: Figures, path: Path
+    score_N: Values, label_N: Values, codecs: Sequence[str], overall: MetricRow, path: Path
 ) -> None:
     """Scores against VMAF, a colour for each codec, with the identity and the fitted logistic."""
     figure, axes = _blank((6.4, 6.6))
     axes.plot([0, 100], [0, 100], color="0.8", linewidth=1, zorder=0, label="score = VMAF")
     for colour, codec in zip(_cycled(set(codecs)), sorted(set(codecs)), strict=True):
         chosen = np.array([each == codec for each in codecs])
-        told = f"{shown(codec)} ({chosen.sum()})"
-        axes.scatter(score_N[chosen], label_N[chosen], color=colour, label=told, **_DOTS)
+        message = f"{shown(codec)} ({chosen.sum()})"
+        axes.scatter(score_N[chosen], label_N[chosen], color=colour, label=message, **_DOTS)
     if np.isfinite(overall.rmse):
         order = np.argsort(score_N)
         fitted = logistic_fit(score_N, label_N)
@@ -57,8 +57,8 @@ def draw_features(
     colours = colormaps["turbo"](np.linspace(0.04, 0.96, len(order)))
     for name, colour in zip(order, colours, strict=True):
         x, y = place_N2[of_group[name]].T
-        told = f"{shown(name)} (VMAF {label_N[of_group[name]].mean():.0f})"
-        axes.scatter(x, y, color=[colour], label=told, **_DOTS)
+        message = f"{shown(name)} (VMAF {label_N[of_group[name]].mean():.0f})"
+        axes.scatter(x, y, color=[colour], label=message, **_DOTS)
     axes.set_xlabel(f"first axis ({100 * share_2[0]:.0f} % of variance)")
     axes.set_ylabel(f"second axis ({100 * share_2[1]:.0f} % of variance)")
     axes.set_title(
@@ -86,7 +86,7 @@ def _cycled(names: set[str]) -> list[str]:
     return [_COLOURS[number % len(_COLOURS)] for number in range(len(names))]
 
 
-def _headline(overall: Figures) -> str:
+def _headline(overall: MetricRow) -> str:
     return (
         f"SRCC {overall.srcc:.3f} ({overall.srcc_low:.2f} to {overall.srcc_high:.2f}), "
         f"PLCC {overall.plcc:.3f}, RMSE {overall.rmse:.1f}: "

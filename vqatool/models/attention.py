@@ -143,7 +143,7 @@ def regridded(positions_ND: Tensor, grid: Grid, wanted: Grid) -> Tensor:
     return lines_DNT.permute(2, 1, 0).flatten(0, 1)
 
 
-def stretched(positions_1ND: Tensor, grid: Grid, wanted: Grid) -> Tensor:
+def interpolate_pos_embed(positions_1ND: Tensor, grid: Grid, wanted: Grid) -> Tensor:
     """Positions (1, N, D) of the class token, which stays, and of a grid, stretched to another."""
     grid_ND = regridded(positions_1ND[0, 1:], grid, wanted)
     return torch.cat([positions_1ND[0, :1], grid_ND])[None]

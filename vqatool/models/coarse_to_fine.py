@@ -27,7 +27,7 @@ from vqatool.models.quality import PixelInput, Quality, QualityModel, in_float32
 _POSITIONS = 8  # learned at this length, interpolated to any other
 
 
-class StreamLayout(NamedTuple):
+class BitstreamLayout(NamedTuple):
     """Where the model finds what it has to know in a vector of stream facts."""
 
     width: int
@@ -67,7 +67,7 @@ class CoarseToFine(QualityModel):
     Any side will do: timm pads the maps that windows do not divide.
     """
 
-    def __init__(self, config: CoarseToFineConfig, motion: int, stream: StreamLayout) -> None:
+    def __init__(self, config: CoarseToFineConfig, motion: int, stream: BitstreamLayout) -> None:
         super().__init__()
         width = config.features
         self.feature_width = 2 * width
@@ -103,12 +103,12 @@ class CoarseToFine(QualityModel):
         fused_ND = self._fusion(self._frames(self._pixels(view_BTCHW.flatten(0, 1))))
         if self._has_motion:
             fused_ND = fused_ND + self._motion(others.pop().flatten(0, 1))
-        quality = self._told(view_BTCHW, fused_ND, stream_BF)
+        quality = self._predict(view_BTCHW, fused_ND, stream_BF)
         if stream_BF is None or not self.training:
             return quality
         # every video teaches both ways of looking at it, for little: the frames are the dear part
-        unknown = self._told(view_BTCHW, fused_ND, torch.zeros_like(stream_BF))
-        return quality._replace(by_pixels=unknown)
+        unknown = self._predict(view_BTCHW, fused_ND, torch.zeros_like(stream_BF))
+        return quality._replace(pixels_only=unknown)
 
     def head_layers(self) -> Sequence[nn.Module]:
         """The head alone."""
@@ -118,7 +118,7 @@ class CoarseToFine(QualityModel):
         """The temporal transformer and the head."""
         return [self._temporal, self._head]
 
-    def take(self, weights: Mapping[str, Tensor]) -> None:
+    def load_weights(self, weights: Mapping[str, Tensor]) -> None:
         """Load weights of the same model, or of one that reads the stream where this one does not.
 
         Raises:
@@ -126,9 +126,9 @@ class CoarseToFine(QualityModel):
         """
         if not self._has_stream:
             weights = {name: w for name, w in weights.items() if not name.startswith("_stream.")}
-        super().take(weights)
+        super().load_weights(weights)
 
-    def _told(self, view_BTCHW: Tensor, fused_ND: Tensor, stream_BF: Tensor | None) -> Quality:
+    def _predict(self, view_BTCHW: Tensor, fused_ND: Tensor, stream_BF: Tensor | None) -> Quality:
         """What frames and stream facts say together; facts of 0 are unknown ones."""
         frames_BTD = self._frame_features(view_BTCHW, fused_ND, stream_BF)
         frames_BTD = frames_BTD + self._positions(frames_BTD.shape[1])
@@ -169,8 +169,10 @@ class CoarseToFine(QualityModel):
     def _positions(self, frames: int) -> Tensor:
         if frames == _POSITIONS:
             return self._position.transpose(1, 2)
-        stretched = F.interpolate(self._position, frames, mode="linear", align_corners=False)
-        return stretched.transpose(1, 2)
+        interpolate_pos_embed = F.interpolate(
+            self._position, frames, mode="linear", align_corners=False
+        )
+        return interpolate_pos_embed.transpose(1, 2)
 
 
 def _two_layers(width_in: int, width: int) -> nn.Sequential:

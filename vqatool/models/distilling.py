@@ -42,15 +42,15 @@ class Distilling(QualityModel):
     def forward(self, *views: Tensor) -> Quality:
         """Views of the student, then of the teacher, which are needed in training alone.
 
-        In training `taught_by` is the teacher's Quality, and `toward_BD` the student's features
+        In training `teacher_quality` is the teacher's Quality, and `projected_BD` the student's features
         in the width of the teacher's.
         """
         quality: Quality = self._student(*views[: self._student_views])
         if not self.training:
             return quality
-        toward_BD = self._widen(quality.features_BD).float()
-        taught_by = self._teacher(*views[self._student_views :])
-        return quality._replace(toward_BD=toward_BD, taught_by=taught_by)
+        projected_BD = self._widen(quality.features_BD).float()
+        teacher_quality = self._teacher(*views[self._student_views :])
+        return quality._replace(projected_BD=projected_BD, teacher_quality=teacher_quality)
 
     def train(self, mode: bool = True) -> Self:
         """Nothing is dropped in what is frozen: its features are to be the same ones every time."""
@@ -60,6 +60,6 @@ class Distilling(QualityModel):
             layer.train(mode)
         return self
 
-    def alone(self) -> QualityModel:
+    def student(self) -> QualityModel:
         """The student."""
         return self._student

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from vqatool.models.attention import AttentivePool, Block, sincos_positions, stretched
+from vqatool.models.attention import AttentivePool, Block, interpolate_pos_embed, sincos_positions
 from vqatool.models.quality import PixelInput, Quality, QualityModel, in_float32
 
 TOKEN_PX = 14
@@ -148,7 +148,7 @@ class InternVideo(QualityModel):
         """The last block, the pooling, its norm and the head, as in arXiv 2502.19026."""
         return [self.blocks[-1], self.clip_projector, self.fc_norm, self.head]
 
-    def go_on_from(self, known: QualityModel) -> None:
+    def init_from(self, known: QualityModel) -> None:
         """Load the weights of another one, its positions stretched to these frames and sides.
 
         Raises:
@@ -156,8 +156,10 @@ class InternVideo(QualityModel):
         """
         weights = known.state_dict()
         if isinstance(known, InternVideo):
-            weights["pos_embed"] = stretched(known.pos_embed.detach(), known.grid, self.grid)
-        self.take(weights)
+            weights["pos_embed"] = interpolate_pos_embed(
+                known.pos_embed.detach(), known.grid, self.grid
+            )
+        self.load_weights(weights)
 
     def _tokens(self, view_BTCHW: Tensor) -> Tensor:
         """(B, 1 + T * rows * columns, D): the class token, then frame by frame."""
@@ -168,7 +170,7 @@ class InternVideo(QualityModel):
         tokens_BND = maps_MDHW.flatten(2).transpose(1, 2).reshape(videos, -1, maps_MDHW.shape[1])
         whole_BND = torch.cat([self.cls_token.expand(videos, -1, -1), tokens_BND], dim=1)
         wanted = (frames, height // TOKEN_PX, width // TOKEN_PX)
-        return whole_BND + stretched(self.pos_embed, self.grid, wanted)
+        return whole_BND + interpolate_pos_embed(self.pos_embed, self.grid, wanted)
 
     def _score(self, features_ND: Tensor) -> Tensor:
         normed_ND = self._dropout(self.fc_norm(features_ND.float()))

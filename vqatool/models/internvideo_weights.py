@@ -15,7 +15,7 @@ from pathlib import Path
 from torch import Tensor
 
 from vqatool.errors import CheckpointError
-from vqatool.models.attention import Grid, stretched
+from vqatool.models.attention import Grid, interpolate_pos_embed
 from vqatool.models.internvideo import INTERNVIDEO_SIZES, InternVideo, published
 from vqatool.models.weight_files import WeightFile, fill
 
@@ -102,4 +102,6 @@ def _stretched(positions_1ND: Tensor, wanted: Grid, path: Path) -> Tensor:
         raise CheckpointError(
             f"{path} has {places} positions, not {_TOKENS_A_SIDE} x {_TOKENS_A_SIDE} a frame"
         )
-    return stretched(positions_1ND.float(), (frames, _TOKENS_A_SIDE, _TOKENS_A_SIDE), wanted)
+    return interpolate_pos_embed(
+        positions_1ND.float(), (frames, _TOKENS_A_SIDE, _TOKENS_A_SIDE), wanted
+    )

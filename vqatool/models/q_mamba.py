@@ -88,7 +88,7 @@ class QMamba(QualityModel):
             return [self._prompts, self._head]
         return super().tuned_layers(part)
 
-    def take(self, weights: Mapping[str, Tensor]) -> None:
+    def load_weights(self, weights: Mapping[str, Tensor]) -> None:
         """Load weights of a model with prompts, or of the same one without, which leaves them be.
 
         Raises:
@@ -96,7 +96,7 @@ class QMamba(QualityModel):
         """
         own = self.state_dict()
         prompts = {name: own[name] for name in own if name.startswith("_prompts.")}
-        super().take({**prompts, **weights})
+        super().load_weights({**prompts, **weights})
 
 
 class LinearHead(nn.Module):

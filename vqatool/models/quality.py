@@ -35,17 +35,17 @@ class Quality(NamedTuple):
     `score_B` is on the label's scale divided by 100, so about 0 (worst) to 1 (best), not clipped.
     `features_BD` is the representation the score was read from, for contrast and distillation.
     `frame_score_BT` is the same of every frame, for a timeline and for labels of single frames.
-    `by_pixels` is, in training, what the model says when all but the pixels is hidden from it;
-    `taught_by` what its teacher says, and `toward_BD` these features brought to the width of the
+    `pixels_only` is, in training, what the model says when all but the pixels is hidden from it;
+    `teacher_quality` what its teacher says, and `projected_BD` these features brought to the width of the
     teacher's. `branches` are what the score was fused from, where that is several scores.
     """
 
     score_B: Tensor
     features_BD: Tensor
     frame_score_BT: Tensor
-    by_pixels: "Quality | None" = None
-    taught_by: "Quality | None" = None
-    toward_BD: Tensor | None = None
+    pixels_only: "Quality | None" = None
+    teacher_quality: "Quality | None" = None
+    projected_BD: Tensor | None = None
     branches: tuple[Branch, ...] = ()
 
 
@@ -100,7 +100,7 @@ class QualityModel(nn.Module):
             raise ValueError(f"this model has no {part} to tune")
         return self.head_layers()
 
-    def take(self, weights: Mapping[str, Tensor]) -> None:
+    def load_weights(self, weights: Mapping[str, Tensor]) -> None:
         """Load the weights of a model of the same shape.
 
         Raises:
@@ -108,15 +108,15 @@ class QualityModel(nn.Module):
         """
         self.load_state_dict(weights)
 
-    def go_on_from(self, known: "QualityModel") -> None:
+    def init_from(self, known: "QualityModel") -> None:
         """Load the weights of another model, which may differ in what they are not of.
 
         Raises:
             RuntimeError: they are of another shape.
         """
-        self.take(known.state_dict())
+        self.load_weights(known.state_dict())
 
-    def alone(self) -> "QualityModel":
+    def student(self) -> "QualityModel":
         """The model that is averaged, judged and stored: this one, without what helps it learn."""
         return self
 

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from vqatool.models.backbones import SwinSize
 from vqatool.models.stems import ConvStem3D, PatchStem3D, filled
-from vqatool.models.windows import Pairs, Size3, Tiling, pairs
+from vqatool.models.windows import Pairs, Size3, WindowPartition, pairs
 
 _WINDOW: Size3 = (8, 7, 7)
 _TOKENS: Size3 = (16, 56, 56)  # of the input that this window was published for
@@ -120,10 +120,10 @@ class Stage3D(nn.Module):
     def forward(self, map_BTHWC: Tensor, window: Size3, grid: int) -> Tensor:
         """The map as it was in size; windows are cut to it and not shifted where they span it."""
         size = cast(Size3, tuple(map_BTHWC.shape[1:4]))
-        still = Tiling(size, cast(Size3, tuple(map(min, window, size))))
+        still = WindowPartition(size, cast(Size3, tuple(map(min, window, size))))
         shift = tuple(m // 2 * (m < n) for m, n in zip(still.window, size, strict=True))
-        tilings = (still, still._replace(shift=cast(Size3, shift)))[: len(self.blocks)]
-        known = [(each, pairs(each, _WINDOW, grid, map_BTHWC.device)) for each in tilings]
+        partitions = (still, still._replace(shift=cast(Size3, shift)))[: len(self.blocks)]
+        known = [(each, pairs(each, _WINDOW, grid, map_BTHWC.device)) for each in partitions]
         for number, block in enumerate(self.blocks):
             map_BTHWC = block(map_BTHWC, *known[number % 2])
         return map_BTHWC
@@ -141,7 +141,7 @@ class Block3D(nn.Module):
             nn.LayerNorm(width), nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width)
         )
 
-    def forward(self, map_BTHWC: Tensor, tiling: Tiling, known: Pairs) -> Tensor:
+    def forward(self, map_BTHWC: Tensor, tiling: WindowPartition, known: Pairs) -> Tensor:
         """(B, T, H, W, C) -> the same shape."""
         seen = self._attention(tiling.split(self._norm(map_BTHWC)), known)
         map_BTHWC = map_BTHWC + self._dropped(tiling.join(seen))

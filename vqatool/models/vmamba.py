@@ -64,14 +64,14 @@ class VMamba(nn.Module):
         super().__init__()
         self.channels = [size.embed_dim * 2**stage for stage in range(4)]
         self._stem = nn.Sequential(
-            Halving(in_channels, size.embed_dim // 2),
+            Downsample(in_channels, size.embed_dim // 2),
             nn.GELU(),
-            Halving(size.embed_dim // 2, size.embed_dim),
+            Downsample(size.embed_dim // 2, size.embed_dim),
         )
         total, done = sum(size.depths), 0
         stages: list[nn.Module] = []
         for channels, depth, window in zip(self.channels, size.depths, windows, strict=True):
-            first = Halving(channels // 2, channels) if stages else nn.Identity()
+            first = Downsample(channels // 2, channels) if stages else nn.Identity()
             blocks = [
                 ScanBlock(
                     channels,
@@ -100,7 +100,7 @@ class VMamba(nn.Module):
         return cast(Tensor, map_BHWC)
 
 
-class Halving(nn.Module):
+class Downsample(nn.Module):
     """A map (B, H, W, C) of half the side, rounded up: a convolution and a norm of channels."""
 
     def __init__(self, in_channels: int, out_channels: int) -> None:

@@ -119,9 +119,9 @@ def fill(
             if weights[name].shape != own[name].shape
         ),
     }
-    told = [f"{fault}: {_some(names)}" for fault, found in faults.items() if (names := [*found])]
-    if told:
-        raise CheckpointError(f"{path} does not fit the model; " + "; ".join(told))
+    output = [f"{fault}: {_some(names)}" for fault, found in faults.items() if (names := [*found])]
+    if output:
+        raise CheckpointError(f"{path} does not fit the model; " + "; ".join(output))
     model.load_state_dict(weights, strict=False)
     return sorted(missing)
 

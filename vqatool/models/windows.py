@@ -19,7 +19,7 @@ Size3 = tuple[int, int, int]
 """Tokens, frames or pixels along time, height and width."""
 
 
-class Tiling(NamedTuple):
+class WindowPartition(NamedTuple):
     """How windows lie on a map of `size`, none of them larger than it."""
 
     size: Size3
@@ -76,7 +76,7 @@ class Pairs(NamedTuple):
     is_hidden_VNN: Tensor | None  # whether the one must not see the other; None: all do
 
 
-def pairs(tiling: Tiling, table_window: Size3, grid: int, device: torch.device) -> Pairs:
+def pairs(tiling: WindowPartition, table_window: Size3, grid: int, device: torch.device) -> Pairs:
     """The pairs of every window.
 
     Args:
@@ -110,7 +110,7 @@ def _fragments(size: Size3, grid: int, device: torch.device) -> Tensor:
     return (row_H[:, None] * grid + column_W[None, :]).expand(size)
 
 
-def _regions(tiling: Tiling, device: torch.device) -> Tensor:
+def _regions(tiling: WindowPartition, device: torch.device) -> Tensor:
     """(T, H, W) 1 to 8: along each axis, tokens that rolling takes round the end are apart."""
     t, h, w = (
         (torch.arange(n, device=device) < by).long()

@@ -79,7 +79,7 @@ PUBLISHED = ZoomConfig(
 """The sizes of the paper; it looks at four places."""
 
 
-class Told(NamedTuple):
+class BranchOutput(NamedTuple):
     """What a branch says of B videos, and the features (B, D) it was read from."""
 
     branch: Branch
@@ -103,15 +103,15 @@ class Zoom(QualityModel):
     def forward(self, *views: Tensor) -> Quality:
         """Pixels of stills and of runs, float in [0, 1]."""
         stills_BTCHW, runs_BTCHW = views
-        told = (self._stills(stills_BTCHW), self._runs(runs_BTCHW))
-        stills, runs = (each.branch for each in told)
+        output = (self._stills(stills_BTCHW), self._runs(runs_BTCHW))
+        stills, runs = (each.branch for each in output)
         run_curve_BT = F.adaptive_avg_pool1d(runs.frame_score_BT, stills_BTCHW.shape[1])
         both_BK = torch.stack([stills.score_B, runs.score_B], dim=-1)
         if self.training:
             self._fusion.watch(both_BK)
         return Quality(
             score_B=self._fusion(both_BK),
-            features_BD=torch.cat([each.features_BD for each in told], dim=1),
+            features_BD=torch.cat([each.features_BD for each in output], dim=1),
             frame_score_BT=self._fusion(torch.stack([stills.frame_score_BT, run_curve_BT], dim=-1)),
             branches=(stills, runs),
         )
@@ -120,13 +120,13 @@ class Zoom(QualityModel):
         """The heads of both branches."""
         return [self._stills.heads, self._runs.head]
 
-    def take(self, weights: Mapping[str, Tensor]) -> None:
+    def load_weights(self, weights: Mapping[str, Tensor]) -> None:
         """Load weights of the same shape; what they saw is forgotten with the first batch learned.
 
         Raises:
             RuntimeError: they are of another shape.
         """
-        super().take(weights)
+        super().load_weights(weights)
         self._fusion.batches.zero_()
 
     def last_layers(self) -> Sequence[nn.Module]:
@@ -154,7 +154,7 @@ class StillBranch(nn.Module):
         columns = sum(self.pyramid.channels)
         self.heads = PatchHeads(columns, config.hidden, activation=config.activation)
 
-    def forward(self, stills_BTCHW: Tensor) -> Told:
+    def forward(self, stills_BTCHW: Tensor) -> BranchOutput:
         """(B, T, 3, H, W) -> maps (B, T, H // 32, W // 32); a video's score is its frames' mean."""
         frames = tuple(stills_BTCHW.shape[:2])
         height, width = (side // PATCH_PX for side in stills_BTCHW.shape[-2:])
@@ -168,7 +168,9 @@ class StillBranch(nn.Module):
             score_map_BTHW=patches.score_BHW.unflatten(0, frames),
             weight_map_BTHW=patches.weight_BHW.unflatten(0, frames),
         )
-        return Told(branch, patches.mean(patches.features_BCHW).unflatten(0, frames).mean(1))
+        return BranchOutput(
+            branch, patches.mean(patches.features_BCHW).unflatten(0, frames).mean(1)
+        )
 
 
 class RunBranch(nn.Module):
@@ -188,7 +190,7 @@ class RunBranch(nn.Module):
         self.width = self.swin.channels
         self.head = ScoreMap(self.width)
 
-    def forward(self, runs_BTCHW: Tensor) -> Told:
+    def forward(self, runs_BTCHW: Tensor) -> BranchOutput:
         """(B, T * burst_frames, 3, H, W) -> maps (B, tokens of all runs, H', W')."""
         videos, frames = runs_BTCHW.shape[:2]
         run = min(self._run_frames, frames)  # a picture is a run of one frame
@@ -205,4 +207,4 @@ class RunBranch(nn.Module):
             score_map_BTHW=score_RTHW.unflatten(0, (videos, -1)).flatten(1, 2),
         )
         features_RD = map_RDTHW.float().mean((2, 3, 4))
-        return Told(branch, features_RD.unflatten(0, (videos, -1)).mean(1))
+        return BranchOutput(branch, features_RD.unflatten(0, (videos, -1)).mean(1))

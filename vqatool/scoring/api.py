@@ -3,16 +3,16 @@
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from ladder.find import find_videos
-from vqatool.checkpoint import default_checkpoint, load_checkpoint
-from vqatool.predict import Predictor
-from vqatool.scoring.look import Display, ScoreOptions
-from vqatool.scoring.rows import ReportRow, as_written
-from vqatool.scoring.run import Audit, score_videos
-from vqatool.scoring.write import Report, write_report
+from ladder.media.discover import find_videos
+from vqatool.inference.model_file import default_checkpoint, load_checkpoint
+from vqatool.inference.predictor import Predictor
+from vqatool.scoring.report_file import Report, write_report
+from vqatool.scoring.rows import ReportRow, as_stored
+from vqatool.scoring.run import ScoreConfig, score_videos
+from vqatool.scoring.segments import Display, ScoreOptions
 
 
-def rows_of(
+def score_paths(
     paths: Iterable[Path],
     out: Path | None,
     model: Path | None,
@@ -25,8 +25,8 @@ def rows_of(
 ) -> Iterator[ReportRow]:
     """The rows of the videos behind `paths`; arguments and errors are those of `vqatool.score`."""
     predictor = Predictor(load_checkpoint(model) if model else default_checkpoint(), device)
-    audit = Audit(predictor, ScoreOptions(display, segment_s), jobs, timeout_s)
+    config = ScoreConfig(predictor, ScoreOptions(display, segment_s), jobs, timeout_s)
     videos = find_videos(paths).videos
     if out:
-        return write_report(videos, Report(out), audit)
-    return (as_written(scored.row) for scored in score_videos(videos, audit))
+        return write_report(videos, Report(out), config)
+    return (as_stored(scored.row) for scored in score_videos(videos, config))

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from ladder.errors import CapabilityError, TableError
-from ladder.tables import Row, Table
+from ladder.storage import Row, Table
 from vqatool.errors import ReportError
 
 R = TypeVar("R", bound=Row)

@@ -15,7 +15,7 @@ _NOT_OF_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]
 class Gate:
     """A figure of the report, of `GATE_FIGURES`, and what it must reach; None lets all pass."""
 
-    least: float | None = None
+    threshold: float | None = None
     on: str = "score"
 
     def figure(self, row: ReportRow) -> float | None:
@@ -23,14 +23,14 @@ class Gate:
         value: float | None = getattr(row, self.on)
         return value
 
-    def misses(self, row: ReportRow) -> bool:
+    def is_below(self, row: ReportRow) -> bool:
         """Whether the video was scored and is below."""
         value = self.figure(row)
-        return self.least is not None and value is not None and value < self.least
+        return self.threshold is not None and value is not None and value < self.threshold
 
-    def told(self, row: ReportRow) -> str:
+    def message(self, row: ReportRow) -> str:
         """A missed gate for people: the figure beside the threshold."""
-        return f"{self.on} {self.figure(row):.2f} is below {self.least:g}"
+        return f"{self.on} {self.figure(row):.2f} is below {self.threshold:g}"
 
 
 def junit_xml(rows: Sequence[ReportRow], gate: Gate) -> str:
@@ -38,7 +38,7 @@ def junit_xml(rows: Sequence[ReportRow], gate: Gate) -> str:
 
     A video below the gate is a failure, a file that could not be scored an error.
     """
-    missed, failed = sum(map(gate.misses, rows)), sum(row.status == "error" for row in rows)
+    missed, failed = sum(map(gate.is_below, rows)), sum(row.status == "error" for row in rows)
     spent_s = sum(row.score_s or 0.0 for row in rows)
     totals = {"tests": len(rows), "failures": missed, "errors": failed, "time": f"{spent_s:.3f}"}
     suites = _element("testsuites", **totals)
@@ -54,8 +54,8 @@ def _case(row: ReportRow, gate: Gate) -> ElementTree.Element:
     case = _element("testcase", classname="vqatool", name=row.path, time=f"{row.score_s or 0:.3f}")
     if row.status == "error":
         case.append(_element("error", type=row.error_code, message=row.error))
-    elif gate.misses(row):
-        case.append(_element("failure", type=gate.on, message=gate.told(row)))
+    elif gate.is_below(row):
+        case.append(_element("failure", type=gate.on, message=gate.message(row)))
     said = _element("system-out")
     said.text = _for_xml(f"score {row.score}, warnings {row.warnings or 'none'}")
     case.append(said)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
-from ladder.tables import Table
+from ladder.storage import Table
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,13 +68,13 @@ class SegmentRow:
 
 
 @dataclass(frozen=True)
-class Scored:
+class ScoreResult:
     """What is known of one input in the end."""
 
     row: ReportRow
     segments: tuple[SegmentRow, ...] = ()
 
 
-def as_written(row: ReportRow) -> ReportRow:
+def as_stored(row: ReportRow) -> ReportRow:
     """The row as a report has it: figures have as many digits."""
     return Table(Path("report.csv"), ReportRow).row_of(vars(row))

@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vqatool.predict import Predictor
-from vqatool.scoring.look import Look, ScoreOptions, Segment
-from vqatool.scoring.pool import Lookers
-from vqatool.scoring.rows import ReportRow, Scored, SegmentRow
+from vqatool.inference.predictor import Predictor
+from vqatool.scoring.decode_pool import DecoderPool
+from vqatool.scoring.rows import ReportRow, ScoreResult, SegmentRow
+from vqatool.scoring.segments import DecodedSegments, ScoreOptions, Segment
 
 TIMEOUT_S = 120.0
 
@@ -38,7 +38,7 @@ class _Item(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Audit:
+class ScoreConfig:
     """How videos are scored.
 
     Args:
@@ -54,22 +54,22 @@ class Audit:
     timeout_s: float = TIMEOUT_S
 
 
-def score_videos(videos: Iterable[Path], audit: Audit) -> Iterator[Scored]:
+def score_videos(videos: Iterable[Path], config: ScoreConfig) -> Iterator[ScoreResult]:
     """Score videos in order; one that cannot be read is a row with the reason and no figures.
 
     Processes look at the next videos while the model works, and what they have found waits in
     bounded queues: memory grows neither with the videos' number nor with their length.
     """
-    predictor = audit.predictor
+    predictor = config.predictor
     with (
-        Lookers(
-            predictor.sight, audit.options, jobs=audit.jobs, timeout_s=audit.timeout_s
-        ) as lookers,
-        _half_of_the_cores(),
+        DecoderPool(
+            predictor.preprocessor, config.options, jobs=config.jobs, timeout_s=config.timeout_s
+        ) as pool,
+        _reserve_cores_for_decoding(),
     ):
-        looks = lookers.looks(videos)
-        predictor.make_ready()
-        for items in _batches(_items(looks), predictor.batch):
+        decoded = pool.decode(videos)
+        predictor.load_model()
+        for items in _batches(_items(decoded), predictor.batch):
             _add_scores(items, predictor)
             for video, segment in items:
                 if segment is None:
@@ -77,7 +77,7 @@ def score_videos(videos: Iterable[Path], audit: Audit) -> Iterator[Scored]:
 
 
 @contextlib.contextmanager
-def _half_of_the_cores() -> Iterator[None]:
+def _reserve_cores_for_decoding() -> Iterator[None]:
     """Leave some cores to the processes that look, which torch's threads would crowd out."""
     before = torch.get_num_threads()
     torch.set_num_threads(max(1, before // 2))
@@ -87,15 +87,15 @@ def _half_of_the_cores() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _items(videos: Iterable[Iterator[Look]]) -> Iterator[_Item]:
-    for looks in videos:
-        first = next(looks)
+def _items(videos: Iterable[Iterator[DecodedSegments]]) -> Iterator[_Item]:
+    for decoded in videos:
+        first = next(decoded)
         video = _Video(first.row, first.spent_s)
         yield from (_Item(video, segment) for segment in first.segments)
-        for look in looks:
-            video.row = look.row
-            video.spent_s += look.spent_s
-            yield from (_Item(video, segment) for segment in look.segments)
+        for decode_first_segments in decoded:
+            video.row = decode_first_segments.row
+            video.spent_s += decode_first_segments.spent_s
+            yield from (_Item(video, segment) for segment in decode_first_segments.segments)
         yield _Item(video, None)
 
 
@@ -128,15 +128,15 @@ def _add_scores(items: Sequence[_Item], predictor: Predictor) -> None:
         video.spent_s += share_s
 
 
-def _scored(video: _Video, predictor: Predictor) -> Scored:
+def _scored(video: _Video, predictor: Predictor) -> ScoreResult:
     row = replace(video.row, model=predictor.name, score_s=video.spent_s)
     if row.status == "error":
-        return Scored(replace(row, score_s=None))
+        return ScoreResult(replace(row, score_s=None))
     scores, band = video.scores, predictor.card.band
     worst = int(np.argmin(scores))
-    low, high = _banded(float(np.mean(scores)), band)
+    low, high = _with_band(float(np.mean(scores)), band)
     is_damaged = any(segment.is_damaged for segment in video.segments)
-    found = _warnings(is_damaged, predictor.is_outside(video.features))
+    found = _warnings(is_damaged, predictor.is_out_of_distribution(video.features))
     row = replace(
         row,
         score=float(np.mean(scores)),
@@ -148,13 +148,13 @@ def _scored(video: _Video, predictor: Predictor) -> Scored:
         frames_scored=predictor.card.clip_frames * len(scores),
         warnings=";".join(filter(None, [row.warnings, found])),
     )
-    return Scored(row, tuple(_segment_rows(video, predictor)))
+    return ScoreResult(row, tuple(_segment_rows(video, predictor)))
 
 
 def _segment_rows(video: _Video, predictor: Predictor) -> Iterator[SegmentRow]:
     parts = zip(video.segments, video.scores, video.features, strict=True)
     for segment, score, feature_D in parts:
-        low, high = _banded(score, predictor.card.band)
+        low, high = _with_band(score, predictor.card.band)
         yield SegmentRow(
             path=video.row.path,
             start_s=segment.start_s,
@@ -162,14 +162,14 @@ def _segment_rows(video: _Video, predictor: Predictor) -> Iterator[SegmentRow]:
             score=score,
             score_low=low,
             score_high=high,
-            warnings=_warnings(segment.is_damaged, predictor.is_outside([feature_D])),
+            warnings=_warnings(segment.is_damaged, predictor.is_out_of_distribution([feature_D])),
         )
 
 
-def _warnings(is_damaged: bool, is_outside: bool) -> str:
-    claims = {"damaged": is_damaged, "out_of_domain": is_outside}
+def _warnings(is_damaged: bool, is_out_of_distribution: bool) -> str:
+    claims = {"damaged": is_damaged, "out_of_domain": is_out_of_distribution}
     return ";".join(code for code, holds in claims.items() if holds)
 
 
-def _banded(score: float, band: float) -> tuple[float, float]:
+def _with_band(score: float, band: float) -> tuple[float, float]:
     return max(0.0, score - band), min(100.0, score + band)

@@ -3,7 +3,7 @@
 import multiprocessing
 from multiprocessing import forkserver
 
-_PRELOADED = "vqatool.scoring.pool"
+_PRELOADED = "vqatool.scoring.decode_pool"
 
 
 def start_server() -> None:

@@ -38,13 +38,13 @@ class Shard:
     def __str__(self) -> str:
         return f"{self.number}/{self.count}"
 
-    def has(self, path: Path) -> bool:
+    def matches(self, path: Path) -> bool:
         """Whether a video is of this shard; its path as given decides, on every machine alike."""
         digest = hashlib.blake2b(os.fsencode(path), digest_size=8).digest()
         return int.from_bytes(digest) % self.count == self.number - 1
 
 
-def joined(parts: Sequence[tuple[Path, Sequence[ReportRow]]]) -> list[ReportRow]:
+def merge_shards(parts: Sequence[tuple[Path, Sequence[ReportRow]]]) -> list[ReportRow]:
     """The rows of the reports of all shards, in order of path, as one run would have them.
 
     Args:
@@ -84,8 +84,8 @@ def _require_all(shards: Sequence[Shard], empty: int) -> None:
 def _require_one_way(rows: Sequence[ReportRow]) -> None:
     ways = {(row.model, row.display) for row in rows}
     if len(ways) > 1:
-        told = "; ".join(sorted(f"model {model}, display {display}" for model, display in ways))
-        raise ReportError(f"the shards were scored in different ways: {told}")
+        message = "; ".join(sorted(f"model {model}, display {display}" for model, display in ways))
+        raise ReportError(f"the shards were scored in different ways: {message}")
 
 
 def _require_once(rows: Sequence[ReportRow]) -> None:

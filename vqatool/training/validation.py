@@ -9,11 +9,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vqatool.dataset import CachedViews
-from vqatool.groups import LabelledEncode, bitrate_groups
+from vqatool.data.cached_inputs import CachedInputs
+from vqatool.data.groups import bitrate_groups
+from vqatool.data.labels import LabelledEncode
+from vqatool.inference.predictor import scores_and_features
 from vqatool.metrics import Agreement, agreement
 from vqatool.models.quality import QualityModel
-from vqatool.predict import scores_and_features
 
 _BAND_SHARE = 0.9
 
@@ -29,7 +30,7 @@ class Validation(Agreement):
     in_group_srcc: float
 
     @property
-    def merit(self) -> float:
+    def selection_metric(self) -> float:
         """What the best weights are chosen by: the mean of the SRCC and that inside groups.
 
         The bytes of an encode alone reach a high SRCC over all groups, and none inside one.
@@ -38,7 +39,7 @@ class Validation(Agreement):
         return sum(known) / len(known) if known else -1.0
 
 
-class Judged(NamedTuple):
+class Predictions(NamedTuple):
     """What a model says of N clips, beside their labels (both 0 to 100)."""
 
     scores: list[float]
@@ -46,20 +47,22 @@ class Judged(NamedTuple):
     features_ND: Tensor
 
 
-def judge(
-    model: QualityModel, clips: CachedViews, device: torch.device, *, most: int | None = None
-) -> Judged:
+def predict_all(
+    model: QualityModel, clips: CachedInputs, device: torch.device, *, most: int | None = None
+) -> Predictions:
     """Scores of all clips, or of `most` of them, evenly chosen."""
     count = len(clips.encodes)
     chosen = sorted({index * count // most for index in range(most)} if most else range(count))
-    scores, features = scores_and_features(model, [clips.seen(i) for i in chosen], device)
-    return Judged(scores, [clips.encodes[i].vmaf for i in chosen], torch.stack(features))
+    scores, features = scores_and_features(
+        model, [clips.evaluation_views(i) for i in chosen], device
+    )
+    return Predictions(scores, [clips.encodes[i].vmaf for i in chosen], torch.stack(features))
 
 
 def validation(
     scores: Sequence[float], labels: Sequence[float], encodes: Sequence[LabelledEncode]
 ) -> Validation:
-    """The figures of scores that `judge` gave for clips of these encodes."""
+    """The figures of scores that `predict_all` gave for clips of these encodes."""
     found = agreement(scores, labels)
     groups = np.array(bitrate_groups(encodes))
     inside = [

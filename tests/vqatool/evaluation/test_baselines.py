@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from vqatool.data.labels import LabelledEncode
 from vqatool.evaluation.baselines import BITRATE, REGRESSION, baseline_predictions
-from vqatool.groups import LabelledEncode
 
 CODECS = {"libx264": 0.0, "libx265": 8.0, "libsvtav1": 13.0}
 

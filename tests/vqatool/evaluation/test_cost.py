@@ -6,15 +6,14 @@ import pytest
 import torch
 
 from ladder import Ffmpeg
-from ladder.probe import probe
+from ladder.media.probe import probe
 from tests.conftest import MakeVideo
-from vqatool.checkpoint import Card, Checkpoint, save_checkpoint
 from vqatool.evaluation.cost import CLIP_S, SCREEN, cost_of, macs_of, make_clip
-from vqatool.methods import Method
+from vqatool.inference.model_file import Checkpoint, ModelCard, save_checkpoint
+from vqatool.inputs.bitstream import UNKNOWN_BITSTREAM
+from vqatool.inputs.motion import MOTION_FIGURES
+from vqatool.methods import Method, recipe_for
 from vqatool.models.internvideo import InternVideo, published
-from vqatool.recipes import recipe_for
-from vqatool.stream import UNKNOWN
-from vqatool.views.motion import MOTION_FIGURES
 
 
 @pytest.mark.parametrize(("size", "macs_g"), [("small", 82), ("base", 251), ("1b", 2541)])
@@ -29,7 +28,7 @@ def test_operations_are_those_of_the_formula(size: str, macs_g: float) -> None:
 def test_fused_layers_are_counted() -> None:
     # what transformers do in one operation on a CPU
     recipe = recipe_for(Method.COARSE_TO_FINE, {"size": "pico", "features": 32})
-    shapes = ((1, 2, 3, 128, 128), (1, 2, MOTION_FIGURES), (1, len(UNKNOWN)))
+    shapes = ((1, 2, 3, 128, 128), (1, 2, MOTION_FIGURES), (1, len(UNKNOWN_BITSTREAM)))
     found = macs_of(recipe.build().eval(), [torch.zeros(shape) for shape in shapes])
     with torch.device("meta"):
         model = recipe.build().eval()
@@ -40,7 +39,9 @@ def test_fused_layers_are_counted() -> None:
 @pytest.mark.slow
 def test_a_model_file_costs_something(tmp_path: Path, source_video: Path) -> None:
     recipe = recipe_for(Method.Q_MAMBA, {"size": "pico", "patch": 64})
-    card = Card(method=Method.Q_MAMBA.value, shape=recipe.shape, clip_frames=2, label="vmaf_v0.6.1")
+    card = ModelCard(
+        method=Method.Q_MAMBA.value, shape=recipe.shape, clip_frames=2, label="vmaf_v0.6.1"
+    )
     model, path = recipe.build().eval(), tmp_path / "model.safetensors"
     save_checkpoint(Checkpoint(card, model.state_dict()), path)
     cost = cost_of(path, source_video)

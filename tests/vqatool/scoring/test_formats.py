@@ -11,25 +11,25 @@ import pytest
 from ladder.errors import CapabilityError
 from vqatool.errors import ReportError
 from vqatool.scoring import formats
-from vqatool.scoring.rows import ReportRow, as_written
-from vqatool.scoring.write import Leaf
+from vqatool.scoring.report_file import ReportFile
+from vqatool.scoring.rows import ReportRow, as_stored
 
 ROWS = [
-    as_written(ReportRow(path="a,b.mp4", status="ok", score=81.23456, fps=Fraction(30000, 1001),
+    as_stored(ReportRow(path="a,b.mp4", status="ok", score=81.23456, fps=Fraction(30000, 1001),
                          width_px=640, warnings="vfr;hdr", frames_scored=8)),
-    as_written(ReportRow(path='line\n"two".mp4', status="error", error_code="empty", error="é")),
-    as_written(ReportRow(path=os.fsdecode(b"caf\xe9.mp4"), status="ok", score=0.0, rotation=90)),
+    as_stored(ReportRow(path='line\n"two".mp4', status="error", error_code="empty", error="é")),
+    as_stored(ReportRow(path=os.fsdecode(b"caf\xe9.mp4"), status="ok", score=0.0, rotation=90)),
 ]  # fmt: skip
 SUFFIXES = [".csv", ".json", ".jsonl", ".parquet", ".JSON"]
 
 
 def leave(path: Path, rows: list[ReportRow]) -> None:
-    leaf = Leaf(path, ReportRow)
-    leaf.known()
-    leaf.begin(())
+    file = ReportFile(path, ReportRow)
+    file.known()
+    file.begin(())
     for row in rows:
-        leaf.append(row)
-    leaf.end(rows)
+        file.append(row)
+    file.end(rows)
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
@@ -38,7 +38,7 @@ def test_rows_are_read_back_as_they_were_written(suffix: str, tmp_path: Path) ->
     # Parquet's texts are UTF-8
     rows = ROWS[:2] if suffix == ".parquet" else ROWS
     leave(path, rows)
-    assert Leaf(path, ReportRow).known() == rows
+    assert ReportFile(path, ReportRow).known() == rows
     assert [each.name for each in tmp_path.iterdir()] == [path.name]
 
 
@@ -46,10 +46,10 @@ def test_rows_are_read_back_as_they_were_written(suffix: str, tmp_path: Path) ->
 def test_what_a_killed_run_wrote_is_known_to_the_next(suffix: str, tmp_path: Path) -> None:
     path = tmp_path / f"report{suffix}"
     leave(path, ROWS[:1])
-    killed = Leaf(path, ReportRow)
+    killed = ReportFile(path, ReportRow)
     killed.begin(killed.known())
     killed.append(ROWS[1])
-    assert Leaf(path, ReportRow).known() == ROWS[:2]
+    assert ReportFile(path, ReportRow).known() == ROWS[:2]
 
 
 def test_json_has_numbers_and_nothing_where_there_is_nothing(tmp_path: Path) -> None:
@@ -78,7 +78,7 @@ def test_parquet_without_pyarrow_is_told_before_any_work(
 ) -> None:
     monkeypatch.setitem(__import__("sys").modules, "pyarrow", None)
     with pytest.raises(CapabilityError, match=r"vqatool\[parquet\]"):
-        Leaf(tmp_path / "r.parquet", ReportRow)
+        ReportFile(tmp_path / "r.parquet", ReportRow)
     formats.require_writable(tmp_path / "r.json")
 
 
@@ -90,5 +90,5 @@ def test_a_file_of_another_kind_is_left_as_it_is(
     path = tmp_path / f"r{suffix}"
     path.write_bytes(content)
     with pytest.raises(ReportError, match="left as it is"):
-        Leaf(path, ReportRow).known()
+        ReportFile(path, ReportRow).known()
     assert path.read_bytes() == content

@@ -20,22 +20,22 @@ FAILED = ReportRow(path="bad.mp4", status="error", error_code="empty", error="it
 
 def test_the_gate_judges_scores_and_not_failures() -> None:
     rows = [scored("a", 69.9), scored("b", 70.0), FAILED]
-    assert [row.path for row in rows if Gate(70).misses(row)] == ["a"]
-    assert not any(map(Gate().misses, rows))
+    assert [row.path for row in rows if Gate(70).is_below(row)] == ["a"]
+    assert not any(map(Gate().is_below, rows))
 
 
-@pytest.mark.parametrize("least", [0.0, 100.0])
-def test_a_gate_at_the_ends_of_the_scale_is_a_gate(least: float) -> None:
-    assert Gate(least).misses(scored("a", 50.0)) == bool(math.ceil(least / 100))
+@pytest.mark.parametrize("threshold", [0.0, 100.0])
+def test_a_gate_at_the_ends_of_the_scale_is_a_gate(threshold: float) -> None:
+    assert Gate(threshold).is_below(scored("a", 50.0)) == bool(math.ceil(threshold / 100))
 
 
 @pytest.mark.parametrize("on", GATE_FIGURES)
 def test_a_gate_is_on_any_figure_and_tells_it(on: str) -> None:
     row = scored("a", 60.0)
     value = getattr(row, on)
-    assert Gate(value + 0.5, on).misses(row)
-    assert not Gate(value, on).misses(row)
-    assert Gate(value + 0.5, on).told(row) == f"{on} {value:.2f} is below {value + 0.5:g}"
+    assert Gate(value + 0.5, on).is_below(row)
+    assert not Gate(value, on).is_below(row)
+    assert Gate(value + 0.5, on).message(row) == f"{on} {value:.2f} is below {value + 0.5:g}"
 
 
 def test_junit_counts_failures_and_errors_and_names_the_figures() -> None:
@@ -58,5 +58,5 @@ def test_junit_counts_failures_and_errors_and_names_the_figures() -> None:
 def test_junit_holds_any_file_name() -> None:
     names = ["<\"&'>.mp4", "a\x1b[31m\x00.mp4", os.fsdecode(b"caf\xe9.mp4"), "日本 \U0001f600.mp4"]
     text = junit_xml([scored(name, 50.0) for name in names], Gate())
-    told = [case.get("name") for case in ElementTree.fromstring(text.encode())[0]]
-    assert told == ["<\"&'>.mp4", r"a\x1b[31m\x00.mp4", r"caf\udce9.mp4", "日本 \U0001f600.mp4"]
+    message = [case.get("name") for case in ElementTree.fromstring(text.encode())[0]]
+    assert message == ["<\"&'>.mp4", r"a\x1b[31m\x00.mp4", r"caf\udce9.mp4", "日本 \U0001f600.mp4"]

@@ -7,7 +7,7 @@ import pytest
 
 from vqatool.errors import ReportError
 from vqatool.scoring.rows import ReportRow
-from vqatool.scoring.shards import UNFINISHED, Shard, joined
+from vqatool.scoring.shards import UNFINISHED, Shard, merge_shards
 
 VIDEOS = [Path(f"folder/{number}/clip {number}.mp4") for number in range(200)]
 
@@ -19,26 +19,26 @@ def row(path: Path, shard: object = "", **more: str) -> ReportRow:
 def parts(count: int) -> list[tuple[Path, list[ReportRow]]]:
     shards = [Shard(number, count) for number in range(1, count + 1)]
     return [
-        (Path(f"part-{s.number}.csv"), [row(path, s) for path in VIDEOS if s.has(path)])
+        (Path(f"part-{s.number}.csv"), [row(path, s) for path in VIDEOS if s.matches(path)])
         for s in shards
     ]
 
 
 @pytest.mark.parametrize("count", [1, 2, 8, 64])
 def test_every_video_is_of_one_shard(count: int) -> None:
-    shares = [{v for v in VIDEOS if Shard(n, count).has(v)} for n in range(1, count + 1)]
+    shares = [{v for v in VIDEOS if Shard(n, count).matches(v)} for n in range(1, count + 1)]
     assert set.union(*shares) == set(VIDEOS)
     assert sum(map(len, shares)) == len(VIDEOS)
 
 
 def test_shards_are_of_about_one_size() -> None:
-    sizes = [sum(Shard(n, 4).has(video) for video in VIDEOS) for n in range(1, 5)]
+    sizes = [sum(Shard(n, 4).matches(video) for video in VIDEOS) for n in range(1, 5)]
     assert min(sizes) > 30
 
 
 def test_a_video_stays_in_its_shard_whatever_else_there_is() -> None:
     # held as a fact, so that other versions and machines agree
-    assert [Shard(n, 3).has(Path("a/b.mp4")) for n in (1, 2, 3)].count(True) == 1
+    assert [Shard(n, 3).matches(Path("a/b.mp4")) for n in (1, 2, 3)].count(True) == 1
     assert Shard.parse("2/8") == Shard(2, 8)
     assert str(Shard(2, 8)) == "2/8"
 
@@ -51,14 +51,14 @@ def test_what_is_no_shard_is_refused(text: str) -> None:
 
 def test_joined_shards_are_as_one_run() -> None:
     whole = [row(path) for path in sorted(VIDEOS)]
-    assert joined(parts(8)) == whole
-    assert joined(parts(8)[::-1]) == whole
-    assert joined(parts(1)) == whole
+    assert merge_shards(parts(8)) == whole
+    assert merge_shards(parts(8)[::-1]) == whole
+    assert merge_shards(parts(1)) == whole
 
 
 def test_a_shard_without_a_video_is_an_empty_report() -> None:
     few = [(path, rows[:0] if path.name == "part-3.csv" else rows) for path, rows in parts(4)]
-    assert len(joined(few)) == sum(len(rows) for _, rows in few)
+    assert len(merge_shards(few)) == sum(len(rows) for _, rows in few)
 
 
 @pytest.mark.parametrize(
@@ -81,4 +81,4 @@ def test_a_shard_without_a_video_is_an_empty_report() -> None:
 )  # fmt: skip
 def test_shards_that_are_no_whole_are_refused(change, message: str) -> None:
     with pytest.raises(ReportError, match=message):
-        joined(change(parts(4)))
+        merge_shards(change(parts(4)))

@@ -4,7 +4,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from tests.vqatool.test_groups import encodes
+from tests.vqatool.data.test_groups import encodes
 from vqatool.training.validation import band, validation
 
 
@@ -15,7 +15,7 @@ def test_merit_is_the_mean_of_the_srcc_and_that_inside_groups() -> None:
     found = validation(scores, [e.vmaf for e in members], members)
     assert found.in_group_srcc == pytest.approx(-1)
     assert found.srcc > 0.5
-    assert found.merit == pytest.approx((found.srcc - 1) / 2)
+    assert found.selection_metric == pytest.approx((found.srcc - 1) / 2)
 
 
 def test_without_groups_of_three_the_srcc_alone_counts() -> None:
@@ -23,12 +23,12 @@ def test_without_groups_of_three_the_srcc_alone_counts() -> None:
     labels = [e.vmaf for e in members]
     found = validation(labels, labels, members)
     assert math.isnan(found.in_group_srcc)
-    assert found.merit == found.srcc == pytest.approx(1)
+    assert found.selection_metric == found.srcc == pytest.approx(1)
 
 
 def test_what_cannot_be_judged_has_the_least_merit() -> None:
     members = encodes(1, 2)
-    assert validation([1.0, 2.0], [3.0, 4.0], members).merit == -1
+    assert validation([1.0, 2.0], [3.0, 4.0], members).selection_metric == -1
 
 
 def test_the_band_holds_nine_of_ten_sources_to_come() -> None:

@@ -1,0 +1,210 @@
+"""Ladders: the named ones as plain data, ladder files, and how a ladder fits a source."""
+
+import dataclasses
+import itertools
+import tomllib
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from ladder.encode.rungs import CRF_LIMIT, Rung
+from ladder.errors import LadderFileError
+
+_RUNG_KEYS = tuple(field.name for field in dataclasses.fields(Rung))
+
+
+_FILE_KEYS = ("points", "default", "rung")
+
+
+_MIN_NUM_RUNGS = 4
+
+
+@dataclass(frozen=True)
+class Ladder:
+    """The rungs a source is encoded at.
+
+    Attributes:
+        rungs: without twins.
+        points: None encodes every rung that fits. Else only so many for each source, chosen while
+            they are made (`ladder.spread`) so that they spread evenly in VMAF.
+    """
+
+    rungs: tuple[Rung, ...]
+    num_rungs: int | None = None
+
+
+def _bitrates(*rungs: tuple[int, int]) -> Ladder:
+    return Ladder(tuple(Rung(bitrate_kbps=kbps, height_px=height) for kbps, height in rungs))
+
+
+def _training() -> Ladder:
+    """Sizes from 2160p to 108p, every codec, CRF and bitrate: what bisecting chooses from."""
+    crfs = {
+        "libx264": (20, 28, 36, 44),
+        "libx265": (22, 30, 38, 46),
+        "libsvtav1": (25, 38, 50, 60),
+        "libvpx-vp9": (25, 38, 50, 60),
+    }
+    heights = (2160, 1440, 1080, 720, 540, 360, 216, 108)
+    quality = [
+        Rung(height_px=height, codec=codec, crf=crf)
+        for height, codec in itertools.product(heights, crfs)
+        for crf in crfs[codec]
+    ]
+    # about 0.02 and 0.07 bits a pixel at 16:9 and 25 frames a second; SVT-AV1 has a floor
+    bitrates = [
+        Rung(
+            height_px=height, codec=codec, bitrate_kbps=max(60, 10 * round(height**2 * factor / 10))
+        )
+        for height, codec in itertools.product(heights, crfs)
+        for factor in (0.0009, 0.0031)
+    ]
+    return Ladder(tuple(dict.fromkeys([*quality, *bitrates])), num_rungs=16)
+
+
+LADDERS: dict[str, Ladder] = {
+    # HLS Authoring Specification for Apple devices, H.264, 16:9
+    "apple-hls": _bitrates(
+        (145, 234), (365, 360), (730, 432), (1100, 432), (2000, 540),
+        (3000, 720), (4500, 720), (6000, 1080), (7800, 1080),
+    ),
+    # Netflix' one ladder for all titles, before per-title encoding (2015)
+    "netflix-2015": _bitrates(
+        (235, 240), (375, 288), (560, 384), (750, 384), (1050, 480),
+        (1750, 480), (2350, 720), (3000, 720), (4300, 1080), (5800, 1080),
+    ),
+    # what YouTube recommends for uploads, SDR, 24 to 30 fps: rates of ingest, not of delivery
+    "youtube": _bitrates(
+        (1000, 360), (2500, 480), (5000, 720), (8000, 1080), (16000, 1440), (40000, 2160),
+    ),
+    # one quality knob, one size, the whole range of it
+    "crf-sweep": Ladder(
+        tuple(Rung(crf=crf, height_px=540) for crf in (18, 23, 28, 33, 38, 43, 48))
+    ),
+    # fixed rungs for sources of about 540p: every codec, CRF and bitrate, down to a fifth
+    "mixed-540p": Ladder(
+        (
+            *(Rung(crf=crf, height_px=540) for crf in (20, 35)),
+            *_bitrates((500, 540), (350, 360), (200, 270), (80, 180)).rungs,
+            Rung(codec="libx265", crf=30, height_px=540),
+            Rung(codec="libx265", bitrate_kbps=250, height_px=360),
+            Rung(codec="libsvtav1", crf=38, height_px=540),
+            Rung(codec="libsvtav1", bitrate_kbps=120, height_px=270),
+            Rung(codec="libvpx-vp9", crf=40, height_px=108),
+            Rung(codec="libvpx-vp9", bitrate_kbps=300, height_px=432),
+        )
+    ),
+    "training": _training(),
+}  # fmt: skip
+"""The ladders that have a name; sizes above a source's own are left out when it is encoded."""
+
+
+def ladder_named(name_or_file: str) -> Ladder:
+    """The ladder of that name, or the one in that TOML file.
+
+    A ladder file is a list of tables, one a rung, with the fields of `Rung`; `[default]` holds
+    what they share, `num_rungs` makes it a ladder spread evenly in VMAF (see `Ladder`):
+
+        [default]
+        codec = "libx265"
+
+        [[rung]]
+        height_px = 720
+        bitrate_kbps = 3000
+
+    Raises:
+        LadderFileError: no such name or file, or a rung breaks a rule; says where and what.
+    """
+    if name_or_file in LADDERS:
+        return LADDERS[name_or_file]
+    path = Path(name_or_file)
+    if path.suffix != ".toml":
+        names = ", ".join(LADDERS)
+        raise LadderFileError(f"no ladder is named {name_or_file!r}: use {names}, or a .toml file")
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise LadderFileError(f"{path} cannot be read as a ladder file: {error}") from error
+    _refuse_unknown(str(path), content, _FILE_KEYS)
+    tables, default = content.get("rung"), content.get("default", {})
+    if not isinstance(tables, list) or not tables:
+        raise LadderFileError(f"{path} has no rungs: write one [[rung]] table for each")
+    _refuse_unknown(f"{path}, default", default, _RUNG_KEYS)
+    rungs = [
+        _rung(f"{path}, rung {number}", table, default) for number, table in enumerate(tables, 1)
+    ]
+    _refuse_twins(path, rungs)
+    return Ladder(tuple(rungs), _num_rungs(path, content.get("points"), len(rungs)))
+
+
+def with_codecs(ladder: Ladder, codecs: Iterable[str]) -> Ladder:
+    """Every rung of `ladder` once for each of `codecs`; the ladder itself if there are none.
+
+    A CRF is carried over to the other codec's scale by the share of its range.
+
+    Raises:
+        LadderFileError: a rung's rate mode is not one the codec has.
+    """
+    chosen = tuple(codecs)
+    if not chosen:
+        return ladder
+    every = (_with_codec(rung, codec) for rung, codec in itertools.product(ladder.rungs, chosen))
+    return replace(ladder, rungs=tuple(dict.fromkeys(every)))
+
+
+def fitting(ladder: Ladder, display_size: tuple[int, int]) -> tuple[Rung, ...]:
+    """The rungs that do not enlarge a source shown at `display_size`."""
+    return tuple(rung for rung in ladder.rungs if rung.height_px <= min(display_size))
+
+
+def _with_codec(rung: Rung, codec: str) -> Rung:
+    crf = rung.crf and max(1, round(rung.crf * CRF_LIMIT[codec] / CRF_LIMIT[rung.codec]))
+    preset = rung.preset if codec == rung.codec else None  # each codec has its own names
+    try:
+        return replace(rung, codec=codec, crf=crf, preset=preset)
+    except LadderFileError as error:
+        raise LadderFileError(f"the rung {rung.name} cannot be had with {codec}: {error}") from None
+
+
+def _rung(where: str, table: object, default: dict[str, Any]) -> Rung:
+    _refuse_unknown(where, table, _RUNG_KEYS)
+    assert isinstance(table, dict)
+    settings = default | table
+    if "height_px" not in settings:
+        raise LadderFileError(f"{where}: height_px is missing")
+    if isinstance(settings.get("preset"), int):
+        settings["preset"] = str(settings["preset"])  # SVT-AV1's and VP9's are numbers
+    try:
+        return Rung(**settings)
+    except LadderFileError as error:
+        raise LadderFileError(f"{where}: {error}") from error
+
+
+def _refuse_unknown(where: str, table: object, known: tuple[str, ...]) -> None:
+    if not isinstance(table, dict):
+        raise LadderFileError(f"{where}: not a table but {table!r}")
+    unknown = sorted(set(table) - set(known))
+    if unknown:
+        raise LadderFileError(f"{where}: unknown key {unknown[0]!r}; use {', '.join(known)}")
+
+
+def _refuse_twins(path: Path, rungs: Iterable[Rung]) -> None:
+    names: set[str] = set()
+    for rung in rungs:
+        if rung.name in names:
+            raise LadderFileError(f"{path}: the rung {rung.name} stands there twice")
+        names.add(rung.name)
+
+
+def _num_rungs(path: Path, num_rungs: object, rung_count: int) -> int | None:
+    if num_rungs is None:
+        return None
+    is_whole = isinstance(num_rungs, int) and not isinstance(num_rungs, bool)
+    if not (is_whole and _MIN_NUM_RUNGS <= num_rungs <= rung_count):  # type: ignore[operator]
+        raise LadderFileError(
+            f"{path}: points is {num_rungs!r}, not a whole number from {_MIN_NUM_RUNGS} to the "
+            f"{rung_count} rungs"
+        )
+    assert isinstance(num_rungs, int)
+    return num_rungs

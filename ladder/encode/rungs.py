@@ -1,0 +1,153 @@
+"""Rungs: what one encode aims for, in size, codec and bits, checked when it is made."""
+
+from dataclasses import dataclass
+
+from ladder.errors import LadderFileError
+from ladder.media.ffmpeg import ENCODERS
+
+CRF_LIMIT = {"libx264": 51, "libx265": 51, "libsvtav1": 63, "libvpx-vp9": 63}
+"""The largest CRF each encoder takes; the smallest is 1 for all."""
+
+
+_X26X = ("ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower",
+         "veryslow")  # fmt: skip
+
+
+PRESETS: dict[str, tuple[str, ...]] = {
+    "libx264": _X26X,
+    "libx265": _X26X,
+    "libsvtav1": tuple(map(str, range(14))),
+    "libvpx-vp9": tuple(map(str, range(9))),  # its own word for it is cpu-used
+}
+"""The efforts each encoder knows, by its own names."""
+
+
+DEFAULT_PRESET = {"libx264": "medium", "libx265": "fast", "libsvtav1": "8", "libvpx-vp9": "4"}
+"""A good production compromise, fixed so that encodes of one rung stay comparable."""
+
+
+GOP_S = 2.0
+"""Seconds between key frames of closed groups, as streaming segments want them."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Rung:
+    """One step of a bitrate ladder: a picture size, a codec, and how its bits are spent.
+
+    The rate mode follows from what is set: `bitrate_kbps` alone is VBR with a cap, with `two_pass`
+    two-pass VBR; `crf` alone is CRF, with `maxrate_kbps` capped CRF. All encodes of one rung, over
+    all sources, form a bitrate group. A portrait source gets `height_px` as its width: a rung
+    names the short side.
+
+    Attributes:
+        height_px: short side of the encode, even, 16 to 8192.
+        codec: one of `ladder.ffmpeg.ENCODERS`.
+        bitrate_kbps: the average aimed at, 10 to 1000000.
+        crf: the constant quality aimed at, 1 to `CRF_LIMIT[codec]`, 1 the best.
+        maxrate_kbps: the peak, over the time the buffer lasts. Default: twice the bitrate.
+        bufsize_kbps: bits the peak is judged over. Default: as large as the peak of one second.
+        two_pass: look at the whole source before spending.
+        bit_depth: 8 or 10; None keeps the source's.
+        preset: effort, one of `PRESETS[codec]`; None takes `DEFAULT_PRESET`.
+        gop_s: seconds between key frames, 0.1 to 60.
+        reencode_crf: scale the encode back to its source's size and code it once more, with x264
+            at this CRF, 1 to 51: a bad picture in a good stream, as uploads often are.
+
+    Raises:
+        LadderFileError: a value or a combination that no encoder takes; names the key, the value
+            and what is allowed.
+    """
+
+    height_px: int
+    codec: str = "libx264"
+    bitrate_kbps: int | None = None
+    crf: int | None = None
+    maxrate_kbps: int | None = None
+    bufsize_kbps: int | None = None
+    two_pass: bool = False
+    bit_depth: int | None = None
+    preset: str | None = None
+    gop_s: float = GOP_S
+    reencode_crf: int | None = None
+
+    def __post_init__(self) -> None:
+        _require_one_of("codec", self.codec, ENCODERS)
+        _require_whole("height_px", self.height_px, 16, 8192)
+        if self.height_px % 2:
+            raise LadderFileError(f"height_px is {self.height_px}, not even")
+        for key in ("bitrate_kbps", "maxrate_kbps", "bufsize_kbps"):
+            _require_whole(key, getattr(self, key), 10, 1_000_000)
+        _require_whole("crf", self.crf, 1, CRF_LIMIT[self.codec])
+        _require_whole("reencode_crf", self.reencode_crf, 1, CRF_LIMIT["libx264"])
+        _require_one_of("two_pass", self.two_pass, (True, False))
+        _require_one_of("bit_depth", self.bit_depth, (None, 8, 10))
+        _require_one_of("preset", self.preset, (None, *PRESETS[self.codec]))
+        _require_number("gop_s", self.gop_s, 0.1, 60)
+        self._refuse_combinations()
+
+    def _refuse_combinations(self) -> None:
+        if (self.bitrate_kbps is None) == (self.crf is None):
+            raise LadderFileError("a rung has either bitrate_kbps or crf, and not both")
+        if self.two_pass and self.crf is not None:
+            raise LadderFileError("two_pass is for a bitrate_kbps, a crf needs none")
+        if self.bufsize_kbps and not self.maxrate_kbps:
+            raise LadderFileError("bufsize_kbps needs a maxrate_kbps")
+        if self.maxrate_kbps and self.bitrate_kbps and self.maxrate_kbps < self.bitrate_kbps:
+            raise LadderFileError(
+                f"maxrate_kbps is {self.maxrate_kbps}, below the bitrate_kbps {self.bitrate_kbps}"
+            )
+        if self.codec == "libsvtav1" and self.maxrate_kbps and self.bitrate_kbps:
+            raise LadderFileError("libsvtav1 takes a maxrate_kbps only beside a crf")
+        if self.codec == "libvpx-vp9" and self.bufsize_kbps and self.crf is not None:
+            raise LadderFileError("libvpx-vp9 has no bufsize_kbps beside a crf")
+
+    @property
+    def name(self) -> str:
+        """File-safe, and unlike that of any other rung: `720p-3000k-x264`, `540p-crf28-vp9`."""
+        return "-".join(
+            [
+                f"{self.height_px}p",
+                f"{self.bitrate_kbps}k" if self.bitrate_kbps else f"crf{self.crf}",
+                *([f"max{self.maxrate_kbps}k"] if self.maxrate_kbps else []),
+                *([f"buf{self.bufsize_kbps}k"] if self.bufsize_kbps else []),
+                *(["2pass"] if self.two_pass else []),
+                self.codec.removeprefix("lib").removeprefix("vpx-"),
+                *([f"{self.bit_depth}bit"] if self.bit_depth else []),
+                *([self.preset] if self.preset else []),
+                *([f"gop{self.gop_s:g}s"] if self.gop_s != GOP_S else []),
+                *([f"laundered{self.reencode_crf}"] if self.reencode_crf else []),
+            ]
+        )
+
+    @property
+    def rate_mode(self) -> str:
+        """`vbr`, `two-pass`, `crf` or `capped-crf`."""
+        if self.bitrate_kbps:
+            return "two-pass" if self.two_pass else "vbr"
+        return "capped-crf" if self.maxrate_kbps else "crf"
+
+    def size_for(self, display_size: tuple[int, int]) -> tuple[int, int]:
+        """(width, height) of an encode, even, in the aspect of a source shown at `display_size`."""
+        width, height = display_size
+        long_px = round(self.height_px * max(width, height) / min(width, height) / 2) * 2
+        return (long_px, self.height_px) if width >= height else (self.height_px, long_px)
+
+
+def _require_one_of(key: str, value: object, allowed: tuple[object, ...]) -> None:
+    # by type too: 1 is not True, 8.0 is not 8
+    if (value, type(value)) not in [(each, type(each)) for each in allowed]:
+        words = ", ".join(str(each).lower() for each in allowed if each is not None)
+        raise LadderFileError(f"{key} is {value!r}, not one of {words}")
+
+
+def _require_whole(key: str, value: object, low: int, high: int) -> None:
+    if value is None:
+        return
+    if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
+        raise LadderFileError(f"{key} is {value!r}, not a whole number from {low} to {high}")
+
+
+def _require_number(key: str, value: object, low: float, high: float) -> None:
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if not (is_number and low <= value <= high):  # type: ignore[operator]  # narrowed above
+        raise LadderFileError(f"{key} is {value!r}, not a number from {low:g} to {high:g}")

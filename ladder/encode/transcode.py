@@ -1,0 +1,228 @@
+"""One source to several encodes, decoded once: arguments, the run, and whether the result is good.
+
+Pure argument builder (`transcode_args`), one run (`transcode`), and `verify_encode`, which reads the
+encodes back. What is to be made and what was is the business of stage 1, `ladder.encode`.
+"""
+
+import shlex
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from ladder.codecs import Settings, encoder_settings
+from ladder.encode.rungs import Rung
+from ladder.errors import LadderError, VideoError
+from ladder.media.decode import count_decodable_frames
+from ladder.media.ffmpeg import Ffmpeg, run
+from ladder.media.filters import compile_arguments, output, scaled_input, video_input
+from ladder.media.probe import VideoInfo, frame_times, probe
+from ladder.media.time_ranges import TimeRange, frame_aligned
+
+_ENCODERS_BUSY = 4  # of those that run side by side in one process
+
+
+_COUNT_TOLERANCE = 2  # frames
+
+
+_DURATION_TOLERANCE_S = 0.1
+
+
+@dataclass(frozen=True)
+class VideoLength:
+    """How long a video is."""
+
+    frame_count: int
+    duration_s: float
+
+
+def transcode_args(
+    source: VideoInfo,
+    outputs: Mapping[Path, Rung],
+    time_ranges: Sequence[TimeRange] = (),
+    *,
+    threads: int = 1,
+    run: int = 0,
+) -> list[str]:
+    """ffmpeg arguments for encodes of `source` at the rungs of `outputs`, decoded once for all.
+
+    Args:
+        source: what `probe` said of the file.
+        outputs: where each rung's encode goes.
+        pieces: what to take of the source; none: all of it.
+        threads: of the whole process; each encoder gets a share that does not depend on how many
+            there are, since x264 spends bits differently with another number of threads.
+        run: 1 and 2 for the passes of a two-pass rung, which stands alone in `outputs`.
+
+    Raises:
+        LadderError: an 8-bit rung of an HDR source.
+    """
+    whole = video_input(source, tuple(time_ranges), threads=threads)
+    parts = whole.split() if len(outputs) > 1 else {0: whole}
+    encodes = []
+    for index, (out, rung) in enumerate(outputs.items()):
+        encoder = encoder_settings(rung, source.fps, is_10_bit=_is_10_bit(rung, source), run=run)
+        size = rung.size_for(source.display_size)
+        scaled = scaled_input(parts[index], size, str(encoder["pix_fmt"]))
+        settings = (
+            encoder | _file_settings(source, threads) | ({"format": "null"} if run == 1 else {})
+        )
+        encodes.append(output(scaled, None if run == 1 else out, **settings))
+    # without -xerror a broken source ends with exit code 0 and a short encode
+    return ["-xerror", "-y", *compile_arguments(encodes)]
+
+
+def transcode(
+    source: VideoInfo,
+    outputs: Mapping[Path, Rung],
+    time_ranges: Sequence[TimeRange],
+    ffmpeg: Ffmpeg,
+    *,
+    threads: int = 1,
+    on_share: Callable[[float], None] = lambda share: None,
+) -> None:
+    """Make the encodes; `on_share` is told the share of the work that is done.
+
+    Raises:
+        FfmpegError: the source cannot be decoded to its end, or an encoder refused.
+        LadderError: an 8-bit rung of an HDR source.
+    """
+    commands = _commands(source, outputs, time_ranges, threads)
+    duration_s = max(
+        sum(time_range.length_s for time_range in time_ranges) or source.duration_s, 0.001
+    )
+    try:
+        with tempfile.TemporaryDirectory(prefix="passes-") as folder:
+            for index, args in enumerate(commands):
+
+                def on_progress(seconds: float, index: int = index) -> None:
+                    on_share((index + min(seconds / duration_s, 1.0)) / len(commands))
+
+                run(ffmpeg, args, cwd=Path(folder), on_progress=on_progress)
+    finally:
+        for out in outputs:
+            _first_generation(out).unlink(missing_ok=True)
+
+
+def shell_command(
+    source: VideoInfo,
+    outputs: Mapping[Path, Rung],
+    time_ranges: Sequence[TimeRange],
+    ffmpeg: Ffmpeg,
+    *,
+    threads: int = 1,
+) -> str:
+    """What `transcode` would run, ready to paste."""
+    commands = [
+        shlex.join([ffmpeg.path, *args])
+        for args in _commands(source, outputs, time_ranges, threads)
+    ]
+    firsts = [str(_first_generation(o)) for o, rung in outputs.items() if rung.reencode_crf]
+    commands += [shlex.join(["rm", *firsts])] if firsts else []
+    # both passes need a folder of their own for what the first one tells the second
+    return commands[0] if len(commands) == 1 else f'(cd "$(mktemp -d)" && {" && ".join(commands)})'
+
+
+def measure_length(source: VideoInfo, time_ranges: Sequence[TimeRange] = ()) -> VideoLength:
+    """Frames and seconds of `source`, or of `time_ranges` of it, by its packets."""
+    times = frame_times(source.path, source.fps)
+    frame_s = float(1 / source.fps)
+    if not time_ranges:
+        return VideoLength(len(times), times[-1] + frame_s if times else 0.0)
+    ranges = [frame_aligned(time_range, source.fps) for time_range in time_ranges]
+    inside = [time for start, length in ranges for time in times if start <= time < start + length]
+    if len(time_ranges) == 1 and inside:
+        return VideoLength(len(inside), inside[-1] - inside[0] + frame_s)
+    return VideoLength(len(inside), len(inside) * frame_s)  # joined they run at the average rate
+
+
+def verify_encode(
+    encode: Path, source: VideoInfo, expected: VideoLength
+) -> tuple[VideoInfo, VideoLength]:
+    """What an encode is, after every frame of it was decoded.
+
+    Args:
+        encode: file just made.
+        source: what it was made from.
+        expected: what was taken of the source.
+
+    Raises:
+        VideoError: it cannot be decoded, or it is not as long as `expected`.
+    """
+    info = probe(encode)
+    video_length = measure_length(info)
+    decoded = count_decodable_frames(encode)
+    if decoded != video_length.frame_count:
+        raise VideoError(
+            "damaged",
+            f"the encode holds {video_length.frame_count} frames, {decoded} can be decoded",
+        )
+    # an interlaced file may hold its fields in packets of their own
+    if not source.is_interlaced and abs(decoded - expected.frame_count) > _COUNT_TOLERANCE:
+        raise VideoError(
+            "damaged",
+            f"the encode has {decoded} frames, its source {expected.frame_count}: the source may "
+            "be damaged, or its timestamps may be",
+        )
+    tolerance_s = max(_DURATION_TOLERANCE_S, _COUNT_TOLERANCE / float(source.fps))
+    if abs(video_length.duration_s - expected.duration_s) > tolerance_s:
+        raise VideoError(
+            "damaged",
+            f"the encode lasts {video_length.duration_s:.2f} s, its source {expected.duration_s:.2f} s: "
+            "the source's timestamps may be damaged",
+        )
+    return info, video_length
+
+
+def _commands(
+    source: VideoInfo, outputs: Mapping[Path, Rung], time_ranges: Sequence[TimeRange], threads: int
+) -> list[list[str]]:
+    """Arguments of the processes that make the encodes one after another."""
+    first = {
+        _first_generation(out) if rung.reencode_crf else out: rung for out, rung in outputs.items()
+    }
+    runs = (1, 2) if any(rung.two_pass for rung in outputs.values()) else (0,)
+    commands = [
+        transcode_args(source, first, time_ranges, threads=threads, run=number) for number in runs
+    ]
+    return commands + [
+        _reencode_args(source, out, rung, threads)
+        for out, rung in outputs.items()
+        if rung.reencode_crf
+    ]
+
+
+def _reencode_args(source: VideoInfo, out: Path, rung: Rung, threads: int) -> list[str]:
+    """From the first generation to an encode of the source's size whose bits tell nothing of it."""
+    size = source.display_size
+    again = Rung(height_px=min(size), crf=rung.reencode_crf, gop_s=rung.gop_s)
+    encoder = encoder_settings(again, source.fps, is_10_bit=_is_10_bit(rung, source))
+    first = replace(source, path=_first_generation(out), is_interlaced=False)
+    stream = scaled_input(video_input(first, threads=threads), size, str(encoder["pix_fmt"]))
+    made = output(stream, out, **encoder | _file_settings(source, threads))
+    return ["-xerror", "-y", *compile_arguments([made])]
+
+
+def _first_generation(out: Path) -> Path:
+    return out.with_name(f"{out.name}.first.part")
+
+
+def _file_settings(source: VideoInfo, threads: int) -> Settings:
+    settings: Settings = {
+        "fps_mode": "passthrough",  # never drop or repeat a frame: labels pair them by index
+        "threads": max(1, threads // _ENCODERS_BUSY),
+        "map_metadata": -1,
+        "format": "mp4",
+    }
+    # the default, a tick a frame, puts two frames in one tick where their steps vary
+    return settings | ({"enc_time_base": "1:90000"} if source.is_vfr else {})
+
+
+def _is_10_bit(rung: Rung, source: VideoInfo) -> bool:
+    is_10_bit = rung.bit_depth == 10 if rung.bit_depth else source.bit_depth > 8
+    if source.hdr and not is_10_bit:
+        raise LadderError(
+            f"{source.path} is HDR ({source.hdr}) and the rung {rung.name} has 8 bits, which is "
+            "too coarse for it: leave out bit_depth or set it to 10, or tone-map the source to SDR"
+        )
+    return is_10_bit

@@ -1,0 +1,269 @@
+"""What is to be made: names of sources, rungs that fit, encodes that are there, and groups."""
+
+import dataclasses
+import os
+from collections import Counter
+from fractions import Fraction
+from pathlib import Path
+
+import pytest
+
+from ladder.encode.plan import EncodeJob, encodes_table
+from ladder.encode.run import grouped, shell_commands
+from ladder.encode.rungs import Rung
+from ladder.errors import LadderError
+from ladder.media.ffmpeg import ENCODERS, Ffmpeg, partition_outputs
+from ladder.media.probe import VideoInfo, probe
+from ladder.media.time_ranges import TimeRange, TrimSpec
+from tests.conftest import MakeVideo
+from tests.ladder.works import files_in, made, planned
+
+CHEAP = (Rung(height_px=48, crf=40),)
+TWO = tuple(Rung(height_px=48, crf=crf) for crf in (30, 40))
+
+ODD_NAMES = [
+    "two words", "quote's", 'double "quote"', "comma, semi;colon", "co:lon", "two\nlines",
+    "\U0001f3ac", "-dash", "100%d", "[0:v]", "back\\slash", "$HOME", ".hidden",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def short_source(make_video: MakeVideo, source_video: Path) -> Path:
+    """The first ten frames of `source_video`."""
+    return make_video("ten.mp4", source_video, ["-frames:v", "10", "-c", "copy"])
+
+
+# ---- what is to do
+
+
+def test_a_plan_names_every_encode_and_writes_nothing(short_source: Path, tmp_path: Path) -> None:
+    rung = Rung(height_px=64, codec="libsvtav1", crf=40)
+    (job,) = planned([short_source], [rung], tmp_path, TrimSpec(clip=TimeRange(0.1, 0.2))).jobs
+    row = job.row
+    assert (row.source, row.source_path) == ("ten", str(short_source.resolve()))
+    assert (row.rung, row.encode_path) == (rung.name, f"ten/{rung.name}.mp4")
+    assert (row.codec, row.rate_mode, row.crf, row.target_kbps) == ("libsvtav1", "crf", 40, None)
+    assert (row.display_width_px, row.display_height_px, row.fps) == (192, 108, Fraction(25))
+    assert row.pieces == "0.1+0.2"
+    assert job.out == tmp_path / row.encode_path
+    assert (job.part.parent, job.part.suffix) == (job.out.parent, ".part")
+    assert files_in(tmp_path) == set()
+
+
+def test_rungs_above_the_source_are_left_out_of_the_plan(
+    short_source: Path, tmp_path: Path
+) -> None:
+    rungs = [Rung(height_px=h, crf=30) for h in (48, 108, 110, 720)]
+    plan = planned([short_source], rungs, tmp_path)
+    assert [job.rung.height_px for job in plan.jobs] == [48, 108]
+
+
+def test_a_source_below_every_rung_is_an_error_row_that_says_so(
+    short_source: Path, tmp_path: Path
+) -> None:
+    plan = planned([short_source], [Rung(height_px=720, crf=30)], tmp_path)
+    (row,) = plan.failed
+    assert (plan.jobs, row.status, row.key) == ((), "error", str(short_source.resolve()))
+    assert "192x108" in row.error
+    assert "from 720 px on" in row.error
+
+
+@pytest.mark.parametrize("harm", ["deleted", "truncated"])
+def test_an_encode_that_is_gone_or_cut_is_made_again(
+    short_source: Path, ffmpeg: Ffmpeg, tmp_path: Path, harm: str
+) -> None:
+    first, second = made([short_source], TWO, tmp_path, ffmpeg)
+    encode = tmp_path / first.encode_path
+    if harm == "deleted":
+        encode.unlink()
+    else:
+        os.truncate(encode, 100)
+
+    plan = planned([short_source], TWO, tmp_path)
+
+    assert [job.row.key for job in plan.jobs] == [first.key]
+    assert [row.key for row in plan.done] == [second.key]
+    (again,) = made([short_source], TWO, tmp_path, ffmpeg)
+    assert encode.stat().st_size == again.size_bytes == first.size_bytes
+    assert [row.key for row in encodes_table(tmp_path).rows()] == [first.key, second.key]
+
+
+def test_a_new_rung_adds_only_itself(short_source: Path, ffmpeg: Ffmpeg, tmp_path: Path) -> None:
+    made([short_source], CHEAP, tmp_path, ffmpeg)
+    (row,) = made([short_source], TWO, tmp_path, ffmpeg)
+    assert row.rung == "48p-crf30-x264"
+    assert len(encodes_table(tmp_path).rows()) == 2
+
+
+def test_the_work_is_weighed_by_pixels_seconds_codec_and_passes(
+    source_video: Path, tmp_path: Path
+) -> None:
+    def cost(rung: Rung, trim: TrimSpec = TrimSpec()) -> float:  # noqa: B008  # it is frozen
+        (job,) = planned([source_video], [rung], tmp_path, trim).jobs
+        return job.cost
+
+    base = cost(Rung(height_px=54, bitrate_kbps=60))
+    assert cost(Rung(height_px=108, bitrate_kbps=60)) == pytest.approx(4 * base)
+    assert cost(Rung(height_px=54, bitrate_kbps=60, two_pass=True)) == pytest.approx(2 * base)
+    assert cost(Rung(height_px=54, bitrate_kbps=60, codec="libx265")) > base
+    half = TrimSpec(clip=TimeRange(0, 0.48))
+    assert cost(Rung(height_px=54, bitrate_kbps=60), half) == pytest.approx(base / 2)
+
+
+# ---- names of sources
+
+
+@pytest.mark.slow
+def test_any_file_name_can_be_a_source_twice(
+    short_source: Path, ffmpeg: Ffmpeg, tmp_path: Path
+) -> None:
+    sources = [tmp_path / f"{name}.mp4" for name in ODD_NAMES]
+    for source in sources:
+        source.write_bytes(short_source.read_bytes())
+    folder = tmp_path / "encodes"
+    rows = made(sources, CHEAP, folder, ffmpeg, jobs=2)
+    assert {row.source_path: row.error for row in rows} == dict.fromkeys(map(str, sources), "")
+    assert {row.frame_count for row in rows} == {10}
+    assert len(encodes_table(folder).rows()) == len(ODD_NAMES)
+
+    plan = planned(sources, TWO, folder)
+    assert (len(plan.done), len(plan.jobs)) == (len(ODD_NAMES), len(ODD_NAMES))
+    (row,) = made(sources[:1], TWO, folder, ffmpeg)
+    assert row.status == "ok"
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["...mp4", "..mp4", "x.part.mp4", "encodes.csv.mp4", "encodes.csv.part.mp4", ".lock.mp4"],
+)
+def test_no_source_is_named_so_that_its_encodes_leave_the_folder_or_hit_the_table(
+    short_source: Path, ffmpeg: Ffmpeg, tmp_path: Path, name: str
+) -> None:
+    source = tmp_path / "films" / name
+    source.parent.mkdir()
+    source.write_bytes(short_source.read_bytes())
+    folder = tmp_path / "films" / "encodes"
+    for rung in TWO:
+        (row,) = made([source], [rung], folder, ffmpeg)
+        assert row.error == ""
+        assert (folder / row.encode_path).resolve().is_relative_to(folder)
+    assert len(encodes_table(folder).rows()) == 2
+    assert {path.name for path in source.parent.iterdir()} == {name, "encodes"}
+
+
+def test_two_sources_of_one_name_do_not_collide_in_this_run_or_the_next(
+    make_video: MakeVideo, short_source: Path, ffmpeg: Ffmpeg, tmp_path: Path
+) -> None:
+    other = make_video("other.mp4", "testsrc2=size=96x64:rate=25:duration=0.2")
+    sources = [tmp_path / name for name in ("a/clip.mp4", "b/clip.mp4", "a/clip.mkv")]
+    for path, content in zip(sources, [short_source, other, other], strict=True):
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(content.read_bytes())
+    folder = tmp_path / "encodes"
+    rows = made(sources, CHEAP, folder, ffmpeg)
+    assert len({row.source for row in rows}) == 3
+    assert len({row.encode_path for row in rows}) == 3
+    widths = {row.source_path: row.width_px for row in rows}
+    assert widths == {str(sources[0]): 86, str(sources[1]): 72, str(sources[2]): 72}
+    for order in (sources, sources[::-1], sources[1:]):
+        plan = planned(order, CHEAP, folder)
+        assert plan.jobs == ()
+        assert [row.source_path for row in plan.done] == [str(path) for path in order]
+
+
+def test_a_source_is_the_same_by_whatever_way_it_is_named(
+    source_video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    (tmp_path / "clip.mp4").symlink_to(source_video)
+    ways = [source_video, Path("..") / "clip.mp4"]
+    paths = {planned([way], CHEAP, tmp_path).jobs[0].row.source_path for way in ways}
+    assert paths == {str(source_video.resolve())}
+
+
+# ---- groups
+
+
+def jobs_of(info: VideoInfo, name: str, rungs: list[Rung], folder: Path) -> list[EncodeJob]:
+    """Jobs of a source called `name` with the facts of `info`; no such file is needed."""
+    (like,) = planned([info.path], CHEAP, folder).jobs
+    source = dataclasses.replace(like.source, name=name, info=info)
+    return [dataclasses.replace(like, source=source, rung=rung) for rung in rungs]
+
+
+def sized(info: VideoInfo, width: int, height: int) -> VideoInfo:
+    return dataclasses.replace(info, width_px=width, height_px=height)
+
+
+CRFS = [Rung(height_px=48, crf=crf) for crf in range(20, 40)]
+
+
+@pytest.mark.parametrize(
+    ("size", "most"),
+    [
+        ((192, 108), 8),
+        ((1920, 1080), 8),
+        ((2560, 1440), 4),  # 8 * 1080p / 1440p is 4.5
+        ((3840, 2160), 2),
+        ((7680, 4320), 1),
+        ((15360, 8640), 1),  # never none
+    ],
+)
+def test_one_process_has_as_many_encodes_of_a_source_as_its_size_allows(
+    source_video: Path, tmp_path: Path, size: tuple[int, int], most: int
+) -> None:
+    assert max(map(len, partition_outputs(range(800), size, 99))) == most
+    jobs = jobs_of(sized(probe(source_video), *size), "a", CRFS[:16], tmp_path)
+    groups = grouped(jobs, at_once=1)
+    assert max(map(len, groups)) == most
+    assert len(groups) == 16 // most
+
+
+def test_few_encodes_of_one_source_are_shared_out_over_the_processes(
+    source_video: Path, tmp_path: Path
+) -> None:
+    jobs = jobs_of(probe(source_video), "a", CRFS[:6], tmp_path)
+    assert [len(group) for group in grouped(jobs, at_once=1)] == [6]
+    assert sorted(map(len, grouped(jobs, at_once=2))) == [3, 3]
+    assert sorted(map(len, grouped(jobs, at_once=4))) == [2, 2, 2]
+    assert grouped([], at_once=4) == []
+
+
+@pytest.mark.parametrize("at_once", [1, 2, 3, 8])
+def test_every_encode_is_in_one_group_with_others_of_its_source(
+    source_video: Path, tmp_path: Path, at_once: int
+) -> None:
+    info = probe(source_video)
+    twice = [Rung(height_px=48, codec=c, bitrate_kbps=90, two_pass=True) for c in ENCODERS]
+    jobs = [
+        *jobs_of(info, "small", [*CRFS, *twice], tmp_path),
+        *jobs_of(sized(info, 3840, 2160), "large", [*twice, *CRFS[:5]], tmp_path),
+        *jobs_of(info, "last", CRFS[:3], tmp_path),
+    ]
+    groups = grouped(jobs, at_once)
+    dealt = Counter((job.source.name, job.rung) for group in groups for job in group)
+    assert dealt == Counter((job.source.name, job.rung) for job in jobs)
+    for group in groups:
+        assert len({job.source.name for job in group}) == 1
+        assert len(partition_outputs(group, group[0].source.info.display_size, 99)) == 1
+        # the first pass of several has several lengths
+        assert len(group) == 1 or not any(job.rung.two_pass for job in group)
+
+
+def test_large_encodes_are_dealt_out_over_the_groups(source_video: Path, tmp_path: Path) -> None:
+    rungs = [Rung(height_px=height, crf=30) for height in (108, 108, 16, 16)]
+    jobs = jobs_of(probe(source_video), "a", rungs, tmp_path)
+    heights = [sorted(job.rung.height_px for job in group) for group in grouped(jobs, at_once=2)]
+    assert heights == [[16, 108], [16, 108]]
+
+
+def test_a_dry_run_refuses_what_cannot_be_made(
+    make_video: MakeVideo, ffmpeg: Ffmpeg, tmp_path: Path
+) -> None:
+    tags = "setparams=color_trc=smpte2084:color_primaries=bt2020:colorspace=bt2020nc"
+    args = ("-vf", tags, "-c:v", "libx264", "-pix_fmt", "yuv420p10le")
+    hdr = make_video("hdr-short.mp4", "testsrc2=size=96x64:rate=25:duration=0.2", args)
+    plan = planned([hdr], [Rung(height_px=48, crf=30, bit_depth=8)], tmp_path)
+    with pytest.raises(LadderError, match="HDR"):
+        list(shell_commands(plan, ffmpeg))

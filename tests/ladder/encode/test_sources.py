@@ -1,0 +1,258 @@
+"""Stage 1 on sources of every kind: deep, HDR, uneven, interlaced, turned, wide pixels, odd."""
+
+from collections.abc import Sequence
+from fractions import Fraction
+from itertools import pairwise
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from ladder.encode.rungs import Rung
+from ladder.media.decode import frames_at
+from ladder.media.ffmpeg import ENCODERS, Ffmpeg
+from ladder.media.probe import frame_times, probe
+from tests.conftest import EXACT, MakeVideo
+from tests.ladder.works import NUMBERED, files_in, made, numbered, numbers_in
+
+CLIP = "testsrc2=size=96x64:rate=25:duration=0.4"
+EVERY_CODEC = [Rung(height_px=NUMBERED, codec=codec, crf=30) for codec in ENCODERS]
+
+
+def encode_of(source: Path, rung: Rung, folder: Path, ffmpeg: Ffmpeg) -> Path:
+    (row,) = made([source], [rung], folder, ffmpeg)
+    assert row.error == ""
+    return folder / row.encode_path
+
+
+# ---- depth and HDR
+
+
+def hdr_source(make_video: MakeVideo, transfer: str) -> Path:
+    tags = f"setparams=color_trc={transfer}:color_primaries=bt2020:colorspace=bt2020nc"
+    args = ("-vf", tags, "-c:v", "libx265", "-x265-params", "log-level=error", "-crf", "10")
+    return make_video(f"hdr-{transfer}.mp4", CLIP, (*args, "-pix_fmt", "yuv420p10le"))
+
+
+@pytest.mark.parametrize(("transfer", "hdr"), [("smpte2084", "pq"), ("arib-std-b67", "hlg")])
+def test_an_hdr_source_stays_hdr_in_10_bits_with_every_codec(
+    make_video: MakeVideo, ffmpeg: Ffmpeg, tmp_path: Path, transfer: str, hdr: str
+) -> None:
+    rows = made([hdr_source(make_video, transfer)], EVERY_CODEC, tmp_path, ffmpeg)
+    assert [row.error for row in rows] == [""] * len(ENCODERS)
+    for row in rows:
+        info = probe(tmp_path / row.encode_path)
+        assert (info.hdr, info.bit_depth, info.pix_fmt) == (hdr, 10, "yuv420p10le"), row.rung
+        with av.open(str(tmp_path / row.encode_path)) as container:
+            context = container.streams.video[0].codec_context
+            assert (context.color_primaries, context.colorspace) == (9, 9), row.rung  # BT.2020
+
+
+def test_hdr_in_8_bits_is_refused_and_the_other_rungs_are_made(
+    make_video: MakeVideo, ffmpeg: Ffmpeg, tmp_path: Path
+) -> None:
+    coarse = Rung(height_px=48, crf=30, bit_depth=8)
+    source = hdr_source(make_video, "smpte2084")
+    rows = made([source], [coarse, Rung(height_px=48, crf=30)], tmp_path, ffmpeg)
+    said = {row.rung: row.error for row in rows}
+    assert "is HDR (pq)" in said.pop(coarse.name)
+    assert said == {"48p-crf30-x264": ""}
+    assert files_in(tmp_path) == {"encodes.csv", "hdr-smpte2084/48p-crf30-x264.mp4"}
+
+
+@pytest.mark.parametrize(("bit_depth", "depth"), [(None, 10), (8, 8)])
+def test_a_deep_source_that_is_not_hdr_is_as_deep_as_the_rung_says(
+    make_video: MakeVideo, ffmpeg: Ffmpeg, tmp_path: Path, bit_depth: int | None, depth: int
+) -> None:
+    is_10_bit = make_video(
+        "deep-source.mp4", CLIP, ("-c:v", "libx264", "-crf", "5", "-pix_fmt", "yuv420p10le")
+    )
+    rung = Rung(height_px=48, crf=30, bit_depth=bit_depth)
+    info = probe(encode_of(is_10_bit, rung, tmp_path, ffmpeg))
+    assert (info.bit_depth, info.hdr) == (depth, "")
+
+
+def test_a_full_range_source_becomes_limited_range_of_the_same_picture(
+    make_video: MakeVideo, ffmpeg: Ffmpeg, tmp_path: Path
+) -> None:
+    full = ("-vf", "scale=out_range=pc,format=yuv420p", "-color_range", "pc", *EXACT)
+    source = probe(make_video("full-range-source.mp4", CLIP, full))
+    assert source.is_full_range
+    info = probe(encode_of(source.path, Rung(height_px=64, crf=1), tmp_path, ffmpeg))
+    assert not info.is_full_range
+    before, after = (frames_at(video, [0.0], (96, 64)).astype(int) for video in (source, info))
+    assert np.abs(before - after).mean() < 3
+
+
+# ---- frames and their times
+
+
+@pytest.mark.parametrize(
+    "keep",
+    ["not(between(n,10,14))", "lt(mod(n,8),3)", "lt(n,6)+gt(n,12)*not(mod(n,3))"],
+    ids=["gap", "bursts", "mixed"],
+)
+def test_a_variable_frame_rate_keeps_every_frame_and_its_time_with_every_codec(
+    make_video: MakeVideo, ffmpeg: Ffmpeg, tmp_path: Path, keep: str
+) -> None:
+    name = f"vfr-{len(keep)}.mkv"
+    source = probe(numbered(make_video, name, frames=30, keep=keep))
+    assert source.is_vfr
+    numbers = numbers_in(source.path)
+    assert 5 < len(numbers) < 30
+    times = frame_times(source.path, source.fps)
+    assert times == pytest.approx([(n - numbers[0]) / 25 for n in numbers], abs=0.001)
+    rows = made([source.path], EVERY_CODEC, tmp_path, ffmpeg)
+    for row in rows:
+        assert row.error == ""
+        encode = tmp_path / row.encode_path
+        assert numbers_in(encode) == numbers, row.rung
+        assert frame_times(encode, source.fps) == pytest.approx(times, abs=0.0011), row.rung
+
+
+@pytest.mark.parametrize("suffix", ["mkv", "mp4"])
+def test_times_that_lie_on_no_grid_are_kept_with_every_codec(
+    make_video: MakeVideo, ffmpeg: Ffmpeg, tmp_path: Path, suffix: str
+) -> None:
+    """A telephone's: now and then two frames come within a third of the usual step."""
+    args = ("-enc_time_base", "1:1000", "-bf", "3", *EXACT)
+    times = "settb=1/1000,setpts='floor(N*1000/30+11*mod(N*7,3))'"
+    steady = numbered(make_video, "steady.mp4", "30", frames=30)
+    recipe = ("-vf", times, "-fps_mode", "passthrough", *args)
+    source = probe(make_video(f"telephone.{suffix}", steady, recipe))
+    before = frame_times(source.path, source.fps)
+    assert min(after - time for time, after in pairwise(before)) < 0.015
+    for row in made([source.path], EVERY_CODEC, tmp_path, ffmpeg):
+        assert row.error == ""
+        encode = tmp_path / row.encode_path
+        assert numbers_in(encode) == list(range(30)), row.rung
+        assert frame_times(encode, source.fps) == pytest.approx(before, abs=0.0006), row.rung
+
+
+@pytest.mark.parametrize("rate", ["30000/1001", "60", "24000/1001", "5"])
+@pytest.mark.parametrize("suffix", ["mp4", "mkv", "ts"])
+def test_no_frame_is_dropped_or_repeated_whatever_the_container_rounds(
+    make_video: MakeVideo, ffmpeg: Ffmpeg, tmp_path: Path, rate: str, suffix: str
+) -> None:
+    args = ("-c:v", "libx264", "-qp", "0", "-bf", "3", "-pix_fmt", "yuv420p")
+    name = f"even-{rate.replace('/', '-')}.{suffix}"
+    source = numbered(make_video, name, rate, frames=20, args=args)
+    rung = Rung(height_px=NUMBERED, crf=30)
+    assert numbers_in(encode_of(source, rung, tmp_path, ffmpeg)) == list(range(20))
+
+
+def test_an_interlaced_source_gives_one_whole_frame_for_each_of_its_own(
+    make_video: MakeVideo, ffmpeg: Ffmpeg, tmp_path: Path
+) -> None:
+    fields = ("-vf", "interlace", "-flags", "+ilme+ildct", *EXACT)
+    source = make_video("laced.mp4", "testsrc2=size=96x64:rate=50:duration=0.4", fields)
+    assert probe(source).is_interlaced
+    (row,) = made([source], [Rung(height_px=48, crf=30)], tmp_path, ffmpeg)
+    assert (row.error, row.frame_count, row.fps) == ("", 10, Fraction(25))
+    assert not probe(tmp_path / row.encode_path).is_interlaced
+
+
+def packet_times(video: Path) -> list[tuple[float, bool]]:
+    """(seconds, whether it is a key frame) in the order of decoding."""
+    with av.open(str(video)) as container:
+        packets = [p for p in container.demux(video=0) if p.pts is not None]
+    return [(round(float((p.pts or 0) * p.time_base), 2), p.is_keyframe) for p in packets]
+
+
+def key_times(video: Path) -> list[float]:
+    return [time_s for time_s, is_key in packet_times(video) if is_key]
+
+
+def pictures_from(video: Path, time_s: float) -> list[tuple[float, bytes]]:
+    """(seconds, luma) of every frame that a player shows which jumps to `time_s`."""
+    with av.open(str(video)) as container:
+        if time_s:
+            container.seek(int(time_s * av.time_base))
+        return [
+            (round(frame.time or 0, 2), np.asarray(frame.to_ndarray(format="gray")).tobytes())
+            for frame in container.decode(video=0)
+        ]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("codec", ENCODERS)
+def test_groups_are_closed_two_seconds_long_and_can_be_played_alone(
+    make_video: MakeVideo, ffmpeg: Ffmpeg, tmp_path: Path, codec: str
+) -> None:
+    source = make_video("cuts.mp4", "testsrc2=size=96x64:rate=5:duration=5")
+    encode = encode_of(source, Rung(height_px=64, codec=codec, crf=40), tmp_path, ffmpeg)
+    assert key_times(encode) == [0.0, 2.0, 4.0]
+    packets = packet_times(encode)
+    for place, (time_s, is_key) in enumerate(packets):
+        # in an open group pictures from before the key frame come after it
+        assert not is_key or time_s == min(packets[place:])[0]
+    whole = pictures_from(encode, 0)
+    assert len(whole) == 25
+    for key_s in (2.0, 4.0):
+        assert pictures_from(encode, key_s) == [each for each in whole if each[0] >= key_s]
+
+
+def test_the_distance_of_key_frames_is_the_rungs(
+    make_video: MakeVideo, ffmpeg: Ffmpeg, tmp_path: Path
+) -> None:
+    source = make_video("cuts.mp4", "testsrc2=size=96x64:rate=5:duration=5")
+    encode = encode_of(source, Rung(height_px=64, crf=40, gop_s=1), tmp_path, ffmpeg)
+    assert key_times(encode) == [0.0, 1.0, 2.0, 3.0, 4.0]
+
+
+# ---- shapes
+
+
+def corner(make_video: MakeVideo, name: str, size: str, args: Sequence[str]) -> Path:
+    """Black, with a white quarter at the top left."""
+    scene = f"color=black:size={size}:rate=25:duration=0.2,format=yuv444p"
+    return make_video(name, f"{scene},drawbox=w=iw/2:h=ih/2:color=white:t=fill", args)
+
+
+@pytest.mark.parametrize(
+    ("sar", "size"), [("4/3", (86, 64)), ("64/45", (90, 64)), ("1/2", (64, 128))]
+)
+def test_pixels_that_are_not_square_become_square(
+    make_video: MakeVideo, ffmpeg: Ffmpeg, tmp_path: Path, sar: str, size: tuple[int, int]
+) -> None:
+    stored = "96x96" if sar != "1/2" else "128x128"
+    args = ["-vf", f"setsar={sar},format=yuv420p", *EXACT]
+    source = corner(make_video, f"sar-{size[0]}.mp4", stored, args)
+    info = probe(encode_of(source, Rung(height_px=64, crf=10), tmp_path, ffmpeg))
+    assert (info.width_px, info.height_px, info.sar) == (*size, Fraction(1))
+    (shown_HWC,) = frames_at(info, [0.0], size)
+    rows, cols = np.nonzero(shown_HWC[..., 0] > 128)
+    # the white quarter is still one
+    assert (cols.mean() * 4, rows.mean() * 4) == pytest.approx(size, abs=6)
+
+
+@pytest.mark.parametrize("degrees", [90, 180, 270])
+def test_a_turned_source_is_encoded_upright(
+    make_video: MakeVideo, ffmpeg: Ffmpeg, tmp_path: Path, degrees: int
+) -> None:
+    flat = corner(make_video, "corner-flat.mp4", "96x64", ["-vf", "format=yuv420p", *EXACT])
+    turned = make_video(
+        f"corner-turned-{degrees}.mp4", flat, ["-c", "copy"], ["-display_rotation", str(degrees)]
+    )
+    info = probe(encode_of(turned, Rung(height_px=48, crf=10), tmp_path, ffmpeg))
+    size = (72, 48) if degrees == 180 else (48, 72)
+    assert (info.width_px, info.height_px, info.rotation) == (*size, 0)
+    (shown_HWC,) = frames_at(info, [0.0], size)
+    (original_HWC,) = frames_at(probe(turned), [0.0], size)
+    assert np.abs(shown_HWC.astype(int) - original_HWC).mean() < 6
+
+
+@pytest.mark.parametrize("chroma", ["yuv420p", "yuv444p"])
+def test_an_odd_size_is_encoded_even_with_every_codec(
+    make_video: MakeVideo, ffmpeg: Ffmpeg, tmp_path: Path, chroma: str
+) -> None:
+    args = ("-vf", f"format=yuv444p,crop=853:479,format={chroma}", "-c:v", "ffv1")
+    source = make_video(f"odd-{chroma}.mkv", "testsrc2=size=854x480:rate=25:duration=0.08", args)
+    assert (probe(source).width_px, probe(source).height_px) == (853, 479)
+    rungs = [*EVERY_CODEC, *(Rung(height_px=h, crf=30) for h in (478, 480))]
+    rows = made([source], rungs, tmp_path, ffmpeg)
+    assert [row.error for row in rows] == [""] * len(rows)
+    sizes = {(row.width_px, row.height_px) for row in rows if row.height_px == 64}
+    assert sizes == {(114, 64)}
+    assert {row.frame_count for row in rows} == {2}

@@ -1,0 +1,216 @@
+"""Pitfalls of pairing frames: the VMAF one gets without care, how wrong it is, and ours.
+
+Each wrong figure comes from a plain graph written by hand, the right one from a graph that names
+the frames. Ours is the label's, with what it warns of.
+"""
+
+from pathlib import Path
+
+import pytest
+
+from ladder.label.run import LabelOptions
+from ladder.media.ffmpeg import Ffmpeg
+from ladder.media.probe import probe
+from tests.conftest import EXACT, MakeVideo
+from tests.ladder.conftest import BY_HAND, V0, X264, label_of, vmaf_by_hand
+
+PLAIN = f"[0:v][1:v]{BY_HAND}"
+CLOCK = "settb=1/25,setpts=N"
+BY_INDEX = f"[0:v]{CLOCK}[e];[1:v]{CLOCK}[s];[e][s]{BY_HAND}:shortest=1"
+SYNCED = LabelOptions(models=(V0,), sync=True)
+NTSC = "mandelbrot=size=192x108:rate=30000/1001:start_scale=0.6:end_pts=60"
+
+
+def test_an_encode_that_lost_its_first_frame(
+    late: Path, source_video: Path, ffmpeg: Ffmpeg, tmp_path: Path
+) -> None:
+    graph = f"[1:v]trim=start_frame=1,{CLOCK}[s];[0:v]{CLOCK}[e];[e][s]{BY_HAND}"
+    right = vmaf_by_hand(late, source_video, graph, ffmpeg, tmp_path)
+    wrong = vmaf_by_hand(late, source_video, BY_INDEX, ffmpeg, tmp_path)
+    assert wrong < right - 15
+
+    row = label_of(late, source_video, ffmpeg, tmp_path)
+    assert (row.offset_frames, row.warnings, row.frames_compared) == (-1, "shifted:-1", 23)
+    assert row.vmaf == pytest.approx(wrong, abs=1)  # told, and left as it is
+
+    row = label_of(late, source_video, ffmpeg, tmp_path, SYNCED)
+    assert (row.offset_frames, row.warnings, row.frames_compared) == (-1, "synced:-1", 23)
+    assert row.pairing == "index"
+    assert row.vmaf == pytest.approx(right, abs=0.01)
+
+
+def test_an_encode_with_a_frame_too_many_in_front(
+    make_video: MakeVideo, source_video: Path, ffmpeg: Ffmpeg, tmp_path: Path
+) -> None:
+    # as many frames as the source: the count gives nothing away
+    args = ("-vf", "loop=loop=1:size=1,trim=end_frame=24", "-crf", "26", *X264)
+    led = make_video("led.mp4", source_video, args)
+    graph = f"[0:v]trim=start_frame=1,{CLOCK}[e];[1:v]trim=end_frame=23,{CLOCK}[s];[e][s]{BY_HAND}"
+    right = vmaf_by_hand(led, source_video, graph, ffmpeg, tmp_path)
+    wrong = vmaf_by_hand(led, source_video, PLAIN, ffmpeg, tmp_path)
+    assert wrong < right - 15
+    row = label_of(led, source_video, ffmpeg, tmp_path)
+    assert (row.pairing, row.offset_frames, row.warnings) == ("index", 1, "shifted:+1")
+    row = label_of(led, source_video, ffmpeg, tmp_path, SYNCED)
+    assert (row.warnings, row.frames_compared) == ("synced:+1", 23)
+    assert row.vmaf == pytest.approx(right, abs=0.01)
+
+
+def test_a_first_timestamp_that_is_not_zero(
+    make_video: MakeVideo, short: Path, source_video: Path, ffmpeg: Ffmpeg, tmp_path: Path
+) -> None:
+    moved = make_video("moved.mkv", short, ("-c", "copy", "-output_ts_offset", "0.3"))
+    whole = f"[1:v]trim=end_frame=19,{CLOCK}[s];[0:v]{CLOCK}[e];[e][s]{BY_HAND}"
+    right = vmaf_by_hand(short, source_video, whole, ffmpeg, tmp_path)
+    read = ("-copyts",)
+    wrong = vmaf_by_hand(moved, source_video, f"{PLAIN}:shortest=1", ffmpeg, tmp_path, read)
+    assert wrong < right - 60
+    row = label_of(moved, source_video, ffmpeg, tmp_path)
+    assert row.vmaf == pytest.approx(right, abs=0.01)
+    assert (row.warnings, row.frames_compared) == ("frame_count:-5", 19)
+
+
+def test_milliseconds_of_matroska_at_29_97_fps(
+    make_video: MakeVideo, ffmpeg: Ffmpeg, tmp_path: Path
+) -> None:
+    source = make_video("ntsc.mp4", NTSC, ("-frames:v", "30", *EXACT))
+    args = ("-crf", "30", "-video_track_timescale", "30000", *X264)
+    encode = make_video("ntsc-encode.mp4", source, args)
+    remuxed = make_video("ntsc-encode.mkv", encode, ("-c", "copy"))
+    right = vmaf_by_hand(encode, source, PLAIN, ffmpeg, tmp_path)
+    wrong = vmaf_by_hand(remuxed, source, PLAIN, ffmpeg, tmp_path)
+    assert wrong < right - 5
+    row = label_of(remuxed, source, ffmpeg, tmp_path)
+    assert row.vmaf == pytest.approx(right, abs=0.01)
+    assert (row.pairing, row.warnings, row.frames_compared) == ("index", "", 30)
+    # by time too, where a frame is missing at the end
+    trim = make_video("ntsc-cut.mkv", source, ("-frames:v", "26", "-crf", "30", *X264))
+    graph = f"[1:v]trim=end_frame=26,{CLOCK}[s];[0:v]{CLOCK}[e];[e][s]{BY_HAND}"
+    right = vmaf_by_hand(trim, source, graph, ffmpeg, tmp_path)
+    wrong = vmaf_by_hand(trim, source, f"{PLAIN}:shortest=1", ffmpeg, tmp_path)
+    assert wrong < right - 5
+    row = label_of(trim, source, ffmpeg, tmp_path)
+    assert row.vmaf == pytest.approx(right, abs=0.01)
+    assert (row.pairing, row.warnings, row.frames_compared) == ("time", "frame_count:-4", 26)
+
+
+def test_an_encode_at_half_the_frame_rate(
+    make_video: MakeVideo, source_video: Path, ffmpeg: Ffmpeg, tmp_path: Path
+) -> None:
+    args = ("-vf", "select='not(mod(n,2))'", "-crf", "26", "-r", "25/2", *X264[:-2])
+    half = make_video("half-rate.mp4", source_video, args)
+    assert probe(half).fps == 12.5
+    graph = f"[0:v]{CLOCK}[e];[1:v]select='not(mod(n,2))',{CLOCK}[s];[e][s]{BY_HAND}"
+    right = vmaf_by_hand(half, source_video, graph, ffmpeg, tmp_path)
+    wrong = vmaf_by_hand(half, source_video, BY_INDEX, ffmpeg, tmp_path)
+    assert wrong < right - 40
+    for options in (None, SYNCED):  # and no shift is seen in frames that are no pairs
+        row = label_of(half, source_video, ffmpeg, tmp_path, options)
+        assert row.vmaf == pytest.approx(right, abs=0.01)
+        assert (row.pairing, row.offset_frames, row.frames_compared) == ("time", 0, 12)
+        assert row.warnings == "frame_count:-12;fps:25>12.5"
+
+
+def test_a_source_at_half_the_frame_rate(
+    make_video: MakeVideo, source_video: Path, ffmpeg: Ffmpeg, tmp_path: Path
+) -> None:
+    args = ("-vf", "select='not(mod(n,2))'", "-r", "25/2", *EXACT)
+    source = make_video("half-rate-source.mp4", source_video, args)
+    doubled = make_video("doubled.mp4", source, ("-crf", "26", "-r", "25", *X264[:-2]))
+    graph = f"[0:v]{CLOCK}[e];[1:v]fps=25,{CLOCK}[s];[e][s]{BY_HAND}"
+    right = vmaf_by_hand(doubled, source, graph, ffmpeg, tmp_path)
+    wrong = vmaf_by_hand(doubled, source, BY_INDEX, ffmpeg, tmp_path)
+    assert wrong < right - 40
+    row = label_of(doubled, source, ffmpeg, tmp_path)
+    assert row.vmaf == pytest.approx(right, abs=1)  # the last frame has no partner by time
+    assert "fps:12.5>25" in row.warnings.split(";")
+
+
+@pytest.mark.parametrize("container", ["mp4", "mkv"])
+def test_a_source_that_goes_on_after_the_encode(
+    make_video: MakeVideo,
+    short: Path,
+    source_video: Path,
+    ffmpeg: Ffmpeg,
+    tmp_path: Path,
+    container: str,
+) -> None:
+    encode = make_video(f"goes-on.{container}", short, ("-c", "copy"))
+    graph = f"[1:v]trim=end_frame=19,{CLOCK}[s];[0:v]{CLOCK}[e];[e][s]{BY_HAND}"
+    right = vmaf_by_hand(encode, source_video, graph, ffmpeg, tmp_path)
+    repeated = vmaf_by_hand(encode, source_video, PLAIN, ffmpeg, tmp_path)  # the last frame
+    assert repeated < right - 8
+    row = label_of(encode, source_video, ffmpeg, tmp_path)
+    assert row.vmaf == pytest.approx(right, abs=0.01)
+    assert (row.frames_source, row.frames_encode, row.frames_compared) == (24, 19, 19)
+    assert (row.pairing, row.warnings) == ("time", "frame_count:-5")
+
+
+@pytest.mark.parametrize("container", ["mp4", "mkv"])
+def test_an_encode_that_goes_on_after_its_source(
+    make_video: MakeVideo,
+    source_video: Path,
+    ffmpeg: Ffmpeg,
+    tmp_path: Path,
+    container: str,
+) -> None:
+    encode = make_video("whole.mp4", source_video, ("-crf", "26", *X264))
+    source = make_video(f"first-19.{container}", source_video, ("-frames:v", "19", *EXACT))
+    graph = f"[0:v]trim=end_frame=19,{CLOCK}[e];[1:v]{CLOCK}[s];[e][s]{BY_HAND}"
+    right = vmaf_by_hand(encode, source, graph, ffmpeg, tmp_path)
+    repeated = vmaf_by_hand(encode, source, PLAIN, ffmpeg, tmp_path)
+    assert repeated < right - 8
+    row = label_of(encode, source, ffmpeg, tmp_path)
+    assert row.vmaf == pytest.approx(right, abs=0.01)
+    assert (row.frames_source, row.frames_encode, row.frames_compared) == (19, 24, 19)
+    assert (row.pairing, row.warnings) == ("time", "frame_count:+5")
+
+
+def test_a_frame_dropped_in_the_middle(
+    make_video: MakeVideo, source_video: Path, ffmpeg: Ffmpeg, tmp_path: Path
+) -> None:
+    args = ("-vf", "select='not(eq(n,12))'", "-crf", "30", *X264)
+    gap = make_video("gap.mp4", source_video, args)
+    graph = f"[1:v]select='not(eq(n,12))',{CLOCK}[s];[0:v]{CLOCK}[e];[e][s]{BY_HAND}"
+    right = vmaf_by_hand(gap, source_video, graph, ffmpeg, tmp_path)
+    wrong = vmaf_by_hand(gap, source_video, BY_INDEX, ffmpeg, tmp_path)
+    assert wrong < right - 5
+    row = label_of(gap, source_video, ffmpeg, tmp_path)
+    assert row.vmaf == pytest.approx(right, abs=0.01)
+    assert (row.pairing, row.frames_compared, row.offset_frames) == ("time", 23, 0)
+
+
+def test_a_variable_frame_rate_that_the_encode_lost(
+    make_video: MakeVideo, source_video: Path, ffmpeg: Ffmpeg, tmp_path: Path
+) -> None:
+    uneven = "setpts='(N+3*gt(N,5)+4*gt(N,11))/25/TB'"
+    source = make_video("vfr.mp4", source_video, ("-vf", uneven, "-fps_mode", "vfr", *EXACT))
+    args = ("-vf", "setpts=N/25/TB", "-crf", "28", *X264)
+    encode = make_video("vfr-encode.mp4", source, args)
+    assert probe(source).is_vfr
+    assert not probe(encode).is_vfr
+    right = vmaf_by_hand(encode, source, BY_INDEX, ffmpeg, tmp_path)
+    wrong = vmaf_by_hand(encode, source, f"{PLAIN}:shortest=1", ffmpeg, tmp_path)
+    assert wrong < right - 20
+    row = label_of(encode, source, ffmpeg, tmp_path)
+    assert row.vmaf == pytest.approx(right, abs=0.01)
+    assert (row.pairing, row.frames_compared) == ("index", 24)
+    assert "vfr" in row.warnings.split(";")
+
+
+def test_a_variable_frame_rate_that_was_filled_up(
+    make_video: MakeVideo, source_video: Path, ffmpeg: Ffmpeg, tmp_path: Path
+) -> None:
+    uneven = "setpts='(N+3*gt(N,5)+4*gt(N,11))/25/TB'"
+    source = make_video("vfr.mp4", source_video, ("-vf", uneven, "-fps_mode", "vfr", *EXACT))
+    filled = make_video("filled.mp4", source, ("-vf", "fps=25", "-crf", "28", *X264))
+    right = vmaf_by_hand(
+        filled, source, f"[1:v]fps=25[s];[0:v][s]{BY_HAND}:shortest=1", ffmpeg, tmp_path
+    )
+    wrong = vmaf_by_hand(filled, source, BY_INDEX, ffmpeg, tmp_path)
+    assert wrong < right - 20
+    row = label_of(filled, source, ffmpeg, tmp_path)
+    # the second half of a gap is paired with the frame that comes next and not with the one held
+    assert row.vmaf == pytest.approx(right, abs=4)
+    assert (row.pairing, row.offset_frames, row.frames_compared) == ("time", 0, 31)
+    assert "vfr" in row.warnings.split(";")

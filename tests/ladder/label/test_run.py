@@ -1,0 +1,325 @@
+"""Stage 2: labels of real work folders, in every way they went wrong."""
+
+import dataclasses
+import gzip
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ladder.encode.plan import encodes_table
+from ladder.errors import CapabilityError
+from ladder.label.libvmaf import parse_log, pool
+from ladder.label.metrics import VMAF_MODELS
+from ladder.label.rows import LabelRow
+from ladder.label.run import LabelOptions, labels_table, make_labels, plan_labels
+from ladder.media.ffmpeg import Ffmpeg
+from tests.conftest import EXACT, MakeVideo
+from tests.ladder.conftest import (
+    NEG,
+    V0,
+    X264,
+    label,
+    label_of,
+    vmaf,
+    work_folder,
+)
+
+PLAIN = LabelOptions(models=(V0,))
+
+
+def test_every_encode_gets_a_full_label_and_a_second_plan_has_nothing_to_do(
+    tmp_path: Path, poor: Path, coarse: Path, source_video: Path, ffmpeg: Ffmpeg
+) -> None:
+    folder = work_folder(tmp_path, source_video, {"poor": poor, "coarse": coarse})
+    assert len(plan_labels(folder).jobs) == 2
+    told: dict[str, float] = {}
+
+    rows = label(folder, ffmpeg, LabelOptions(), on_progress=told.__setitem__)
+
+    for name, row in rows.items():
+        assert (row.status, row.error, row.warnings) == ("ok", "", "")
+        assert row.key == row.encode_path == f"clip/{name}.mp4"
+        assert row.source == "clip"
+        assert (row.frames_source, row.frames_encode, row.frames_compared) == (24, 24, 24)
+        assert (row.pairing, row.scale, row.pix_fmt) == ("index", "192x108 bicubic", "yuv420p")
+        assert (row.vmaf_model, row.offset_frames, row.subsample) == (V0, 0, 1)
+        assert row.libvmaf_version
+        assert row.vmaf_min is not None
+        assert row.vmaf_p1 is not None
+        assert row.vmaf_p5 is not None
+        assert row.vmaf_p10 is not None
+        assert row.vmaf is not None
+        assert row.vmaf_neg is not None
+        assert 0 < row.vmaf_min <= row.vmaf_p1 <= row.vmaf_p5 <= row.vmaf_p10 <= row.vmaf < 100
+        assert row.vmaf_neg <= row.vmaf
+        assert (row.vmaf_v1, row.vmaf_4k, row.vmaf_phone, row.ssim, row.cambi) == (None,) * 5
+        assert row.psnr_y is not None
+        assert 15 < row.psnr_y < 50
+        log = gzip.decompress((folder / "vmaf" / "clip" / f"{name}.mp4.json.gz").read_bytes())
+        frames = parse_log(log.decode()).metrics["vmaf_v0_6_1"]
+        for got, due in zip(
+            dataclasses.astuple(pool(frames)),
+            (row.vmaf, row.vmaf_hmean, row.vmaf_min, row.vmaf_p1, row.vmaf_p5, row.vmaf_p10),
+            strict=False,
+        ):
+            assert got == pytest.approx(due, abs=1e-4)
+        assert row.vmaf_std == pytest.approx(pool(frames).std, abs=1e-4)
+    assert rows["poor"].vmaf == pytest.approx(vmaf(poor, source_video, ffmpeg), abs=1e-3)
+    assert rows["poor"].vmaf_neg == pytest.approx(vmaf(poor, source_video, ffmpeg, NEG), abs=1e-3)
+    assert sorted(rows.values(), key=lambda row: row.key) == labels_table(folder).rows()
+    assert set(told) == {row.key for row in rows.values()}
+    assert not list(folder.rglob("*.part"))
+
+    plan = plan_labels(folder)
+    assert plan.jobs == ()
+    assert {row.key for row in plan.done} == {"clip/poor.mp4", "clip/coarse.mp4"}
+    keys = [row.key for row in labels_table(folder).rows()]
+    assert keys == ["clip/coarse.mp4", "clip/poor.mp4"]
+    before = (folder / "labels.csv").read_bytes()
+    assert label(folder, ffmpeg, LabelOptions()) == {}
+    assert (folder / "labels.csv").read_bytes() == before
+
+
+# ---- what was asked for
+
+
+def test_a_label_is_made_anew_where_it_lacks_what_is_asked_for(
+    tmp_path: Path, poor: Path, source_video: Path, ffmpeg: Ffmpeg
+) -> None:
+    folder = work_folder(tmp_path, source_video, {"poor": poor})
+
+    def lacks(**options: Any) -> bool:
+        return bool(plan_labels(folder, dataclasses.replace(PLAIN, **options)).jobs)
+
+    first = label(folder, ffmpeg)["poor"]
+    assert not lacks()
+    assert not lacks(sync=True)  # nothing was shifted
+    for models in ((NEG,), (V0, NEG), ("auto",)):
+        assert lacks(models=models), models
+    assert lacks(features=("ssim",))
+    assert lacks(subsample=3)
+
+    both = label(folder, ffmpeg, LabelOptions(features=("ssim",)))["poor"]
+    assert both.vmaf == pytest.approx(first.vmaf, abs=1e-3)
+    assert both.ssim is not None
+    assert 0.3 < both.ssim < 1
+    for models in ((V0,), ("auto",), (V0, NEG)):
+        assert not lacks(models=models), models  # a label may hold more
+    assert not lacks(features=("ssim",))
+    assert lacks(features=("ssim", "cambi"))
+    assert lacks(models=(NEG, V0))  # the column vmaf is the first one's
+    assert len(labels_table(folder).rows()) == 1
+
+
+def test_a_subsampled_label_is_another_label(
+    tmp_path: Path, poor: Path, source_video: Path, ffmpeg: Ffmpeg
+) -> None:
+    folder = work_folder(tmp_path, source_video, {"poor": poor})
+    fifth = dataclasses.replace(PLAIN, subsample=5)
+    row = label(folder, ffmpeg, fifth)["poor"]
+    assert row.vmaf == pytest.approx(vmaf(poor, source_video, ffmpeg), abs=5)
+    assert (row.frames_compared, row.subsample) == (5, 5)
+    assert plan_labels(folder, fifth).jobs == ()
+    assert len(plan_labels(folder, PLAIN).jobs) == 1
+
+
+def test_a_shifted_label_is_made_anew_by_sync_and_back(
+    tmp_path: Path, late: Path, poor: Path, source_video: Path, ffmpeg: Ffmpeg
+) -> None:
+    folder = work_folder(tmp_path, source_video, {"late": late, "poor": poor})
+    synced = dataclasses.replace(PLAIN, sync=True)
+    label(folder, ffmpeg)
+    assert [row.rung for row in plan_labels(folder, synced).jobs] == ["late"]
+    assert label(folder, ffmpeg, synced)["late"].warnings == "synced:-1"
+    assert plan_labels(folder, synced).jobs == ()
+    assert [row.rung for row in plan_labels(folder, PLAIN).jobs] == ["late"]
+
+
+def test_only_the_encodes_that_are_named_are_planned(
+    tmp_path: Path, poor: Path, coarse: Path, source_video: Path
+) -> None:
+    folder = work_folder(tmp_path, source_video, {"poor": poor, "coarse": coarse})
+    plan = plan_labels(folder, PLAIN, ["clip/coarse.mp4"])
+    assert [row.rung for row in plan.jobs] == ["coarse"]
+
+
+def test_an_encode_that_was_made_again_is_labelled_again(
+    tmp_path: Path, poor: Path, coarse: Path, source_video: Path, ffmpeg: Ffmpeg
+) -> None:
+    folder = work_folder(tmp_path, source_video, {"poor": poor})
+    label(folder, ffmpeg)
+    (folder / "clip" / "poor.mp4").write_bytes(coarse.read_bytes())
+    encodes = encodes_table(folder)
+    (row,) = encodes.rows()
+    encodes.append(dataclasses.replace(row, size_bytes=coarse.stat().st_size, bitrate_kbps=123.0))
+    assert len(plan_labels(folder, PLAIN).jobs) == 1
+
+
+def test_an_encode_that_failed_is_not_labelled(
+    tmp_path: Path, poor: Path, source_video: Path, ffmpeg: Ffmpeg
+) -> None:
+    folder = work_folder(tmp_path, source_video, {"poor": poor})
+    (row,) = encodes_table(folder).rows()
+    encodes_table(folder).append(dataclasses.replace(row, status="error", error="disk full"))
+    assert plan_labels(folder, PLAIN).jobs == ()
+
+
+# ---- models
+
+
+@pytest.mark.slow
+def test_a_source_above_1440_lines_gets_the_4k_models(
+    tmp_path: Path, make_video: MakeVideo, ffmpeg: Ffmpeg
+) -> None:
+    scene = "mandelbrot=size=384x216:rate=25:start_scale=0.6,scale=3840:2160:flags=neighbor"
+    source = make_video("uhd.mp4", scene, ("-frames:v", "1", *EXACT))
+    encode = make_video("uhd-encode.mp4", source, ("-vf", "scale=640:360", "-crf", "36", *X264))
+    row = label_of(encode, source, ffmpeg, tmp_path, LabelOptions())
+    assert (row.status, row.scale) == ("ok", "3840x2160 bicubic")
+    assert row.vmaf_model == VMAF_MODELS["4k"]
+    assert row.vmaf == row.vmaf_4k
+    assert row.vmaf_4k is not None
+    assert row.vmaf_neg is not None
+    assert row.vmaf_neg < row.vmaf_4k
+    assert row.vmaf_4k == pytest.approx(vmaf(encode, source, ffmpeg, VMAF_MODELS["4k"]), abs=1e-3)
+
+
+def test_the_model_for_phones_fills_its_column_and_raises_no_alarm(
+    tmp_path: Path, poor: Path, source_video: Path, ffmpeg: Ffmpeg
+) -> None:
+    # far above the NEG variant of the plain model, which says nothing of sharpening
+    options = LabelOptions(models=(VMAF_MODELS["phone"], "auto"))
+    row = label_of(poor, source_video, ffmpeg, tmp_path, options)
+    assert row.error == ""
+    assert row.vmaf == row.vmaf_phone
+    assert row.vmaf_phone is not None
+    assert row.vmaf_neg is not None
+    assert row.vmaf_phone > row.vmaf_neg + 6
+    assert row.warnings == ""
+
+
+def test_what_is_asked_for_beside_vmaf_fills_its_columns(
+    tmp_path: Path, make_video: MakeVideo, ffmpeg: Ffmpeg
+) -> None:
+    scene = "mandelbrot=size=320x180:rate=25:start_scale=0.6:end_pts=60"
+    source = make_video("larger.mp4", scene, ("-frames:v", "5", "-crf", "4", *X264))
+    encode = make_video("larger-encode.mp4", source, ("-crf", "33", *X264))
+    options = LabelOptions(models=("auto", VMAF_MODELS["v1"]), features=("ssim", "cambi"))
+    row = label_of(encode, source, ffmpeg, tmp_path, options)
+    assert (row.error, row.pix_fmt) == ("", "yuv420p10le")
+    assert row.vmaf_v1 == pytest.approx(vmaf(encode, source, ffmpeg, VMAF_MODELS["v1"]), abs=1e-3)
+    assert row.vmaf_v1 != row.vmaf
+    assert row.ssim is not None
+    assert 0.5 < row.ssim < 1
+    assert row.cambi is not None
+    assert 0 <= row.cambi < 24
+
+
+def test_a_model_that_does_not_run_is_said_before_anything_is_measured(
+    tmp_path: Path, poor: Path, source_video: Path, ffmpeg: Ffmpeg
+) -> None:
+    folder = work_folder(tmp_path, source_video, {"poor": poor})
+    with pytest.raises(CapabilityError, match="--vmaf-model"):
+        label(folder, ffmpeg, LabelOptions(models=("auto", "vmaf_v9.9.9")))
+    assert not (folder / "labels.csv").exists()
+
+
+# ---- what cannot be labelled
+
+
+def assert_is_error_row(row: LabelRow) -> None:
+    assert row.status == "error"
+    assert row.error
+    figures = dataclasses.asdict(row)
+    empty = [name for name in figures if name.startswith(("vmaf", "psnr")) and name != "vmaf_model"]
+    assert {figures[name] for name in empty} == {None}
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [(b"", "no bytes"), (b"text\n" * 99, "cannot be opened"), (None, "not a file")],
+)
+def test_an_encode_that_cannot_be_read_is_an_error_row_and_the_others_are_labelled(
+    tmp_path: Path, poor: Path, source_video: Path, ffmpeg: Ffmpeg, content: bytes | None, says: str
+) -> None:
+    folder = work_folder(tmp_path, source_video, {"bad": poor, "poor": poor})
+    if content is None:
+        (folder / "clip" / "bad.mp4").unlink()
+    else:
+        (folder / "clip" / "bad.mp4").write_bytes(content)
+    rows = label(folder, ffmpeg)
+    assert_is_error_row(rows["bad"])
+    assert says in rows["bad"].error
+    assert rows["poor"].status == "ok"
+    in_file = {row.rung: row for row in labels_table(folder).rows()}
+    assert_is_error_row(in_file["bad"])
+    assert ",0.0000," not in (folder / "labels.csv").read_text().splitlines()[1]
+    assert [row.rung for row in plan_labels(folder, PLAIN).jobs] == ["bad"]  # tried again
+
+
+def break_off(encode: Path) -> bytes:
+    """The encode without its end."""
+    return encode.read_bytes()[: encode.stat().st_size * 6 // 10]
+
+
+def scratch(encode: Path) -> bytes:
+    """The encode with noughts in its middle."""
+    whole = bytearray(encode.read_bytes())
+    middle = len(whole) // 2
+    whole[middle : middle + 3000] = bytes(3000)
+    return bytes(whole)
+
+
+@pytest.mark.parametrize("distortion", [break_off, scratch])
+def test_one_broken_encode_leaves_the_others_of_its_source_labelled(
+    tmp_path: Path,
+    make_video: MakeVideo,
+    poor: Path,
+    coarse: Path,
+    source_video: Path,
+    ffmpeg: Ffmpeg,
+    distortion: Callable[[Path], bytes],
+) -> None:
+    args = ("-crf", "20", "-movflags", "+faststart", *X264)
+    encode = make_video("index-in-front.mp4", source_video, args)
+    broken = tmp_path / "broken.mp4"
+    broken.write_bytes(distortion(encode))
+    given = {"a-poor": poor, "broken": broken, "coarse": coarse}
+    rows = label(work_folder(tmp_path / "work", source_video, given), ffmpeg)
+    assert_is_error_row(rows["broken"])
+    assert rows["a-poor"].vmaf == pytest.approx(vmaf(poor, source_video, ffmpeg), abs=1e-3)
+    assert rows["coarse"].vmaf == pytest.approx(vmaf(coarse, source_video, ffmpeg), abs=1e-3)
+
+
+def test_a_missing_source_is_an_error_row(tmp_path: Path, poor: Path, ffmpeg: Ffmpeg) -> None:
+    folder = work_folder(tmp_path, tmp_path / "gone.mp4", {"poor": poor})
+    row = label(folder, ffmpeg)["poor"]
+    assert_is_error_row(row)
+    assert "gone.mp4" in row.error
+
+
+# ---- the rest
+
+
+def test_a_pair_labelled_twice_leaves_the_same_files(
+    source_video: Path, poor: Path, ffmpeg: Ffmpeg, tmp_path: Path
+) -> None:
+    logs = []
+    for name in ("once", "again"):
+        (tmp_path / name).mkdir()
+        folder = work_folder(tmp_path / name, source_video, {"poor": poor})
+        label(folder, ffmpeg)
+        logs.append((folder / "vmaf" / "clip" / "poor.mp4.json.gz").read_bytes())
+    assert logs[0] == logs[1]
+
+
+def test_a_measure_that_libvmaf_does_not_have_for_small_pictures_is_looked_for_once(
+    tmp_path: Path, poor: Path, source_video: Path, ffmpeg: Ffmpeg
+) -> None:
+    folder = work_folder(tmp_path, source_video, {"poor": poor})
+    options = LabelOptions(models=(V0,), features=("cambi",))
+    (row,) = make_labels(plan_labels(folder, options), folder, ffmpeg)
+    assert (row.cambi, row.warnings) == (None, "no_cambi")  # 192x108
+    assert plan_labels(folder, options).jobs == ()

@@ -1,0 +1,355 @@
+"""Finding ffmpeg, asking what it can do, and running it so that nothing goes on behind our back."""
+
+import os
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import imageio_ffmpeg
+import pytest
+
+from ladder.errors import CapabilityError, FfmpegError
+from ladder.media.ffmpeg import (
+    ENCODERS,
+    Ffmpeg,
+    allocate_workers,
+    file_url,
+    find_ffmpeg,
+    partition_outputs,
+    run,
+    run_parallel,
+)
+
+FakeFfmpeg = Callable[..., Path]
+
+SLEEPS = 'echo $$ >> "$0.pids"; sleep 60 & echo $! >> "$0.pids"; wait'
+"""Body of a fake ffmpeg that hangs, with a child that hangs; both leave their process ids."""
+
+
+@pytest.fixture
+def fake_ffmpeg(tmp_path: Path) -> FakeFfmpeg:
+    """`fake_ffmpeg(folder, body, filters)`: a script that answers as ffmpeg, or runs `body`."""
+
+    def make(folder: str, body: str = "exit 0", filters: str = "libvmaf") -> Path:
+        path = tmp_path / folder / "ffmpeg"
+        path.parent.mkdir()
+        path.write_text(
+            "#!/bin/sh\n"
+            'case "$*" in\n'
+            f'*-version*) echo "ffmpeg version {folder}-1.0 Copyright"; exit;;\n'
+            f'*-filters*) echo " .. {filters}  VV->V  Calculate."; exit;;\n'
+            '*-encoders*) echo " V....D libx264  H.264"; exit;;\n'
+            "esac\n"
+            f"{body}\n"
+        )
+        path.chmod(0o755)
+        return path
+
+    return make
+
+
+@pytest.fixture
+def bare(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No ffmpeg is named anywhere; only the bundled one is left."""
+    monkeypatch.delenv("VQATOOL_FFMPEG", raising=False)
+    monkeypatch.setenv("PATH", "/nowhere")
+
+
+def left_running(script: Path) -> list[int]:
+    """Processes a `SLEEPS` script started that are still there a moment later."""
+    pids = [int(line) for line in Path(f"{script}.pids").read_text().split()]
+    assert pids
+    for _ in range(40):
+        pids = [pid for pid in pids if _is_running(pid)]
+        if not pids:
+            break
+        time.sleep(0.05)
+    return pids
+
+
+def _is_running(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    stat = Path(f"/proc/{pid}/stat")  # where nobody collects the dead they stay as zombies
+    return not (stat.exists() and stat.read_text().rpartition(")")[2].split()[0] == "Z")
+
+
+def wait_for_pids(script: Path, count: int) -> None:
+    for _ in range(200):
+        pids = Path(f"{script}.pids")
+        if pids.exists() and len(pids.read_text().split()) >= count:
+            return
+        time.sleep(0.02)
+    raise AssertionError(f"{script} was not started {count} times")
+
+
+# ---- finding
+
+
+@pytest.mark.usefixtures("bare")
+def test_the_option_comes_before_everything(
+    fake_ffmpeg: FakeFfmpeg, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    option, environment = fake_ffmpeg("option"), fake_ffmpeg("environment")
+    monkeypatch.setenv("VQATOOL_FFMPEG", str(environment))
+    monkeypatch.setenv("PATH", str(fake_ffmpeg("path").parent))
+    assert find_ffmpeg(option) == Ffmpeg(str(option), "option")
+    assert find_ffmpeg(option).version == "option-1.0"
+
+
+@pytest.mark.usefixtures("bare")
+def test_the_environment_comes_before_the_path(
+    fake_ffmpeg: FakeFfmpeg, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    environment = fake_ffmpeg("environment")
+    monkeypatch.setenv("VQATOOL_FFMPEG", str(environment))
+    monkeypatch.setenv("PATH", str(fake_ffmpeg("path").parent))
+    assert find_ffmpeg() == Ffmpeg(str(environment), "environment")
+
+
+@pytest.mark.usefixtures("bare")
+def test_the_path_counts_if_its_ffmpeg_has_libvmaf(
+    fake_ffmpeg: FakeFfmpeg, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    on_path = fake_ffmpeg("path")
+    monkeypatch.setenv("PATH", str(on_path.parent))
+    assert find_ffmpeg() == Ffmpeg(str(on_path), "PATH")
+
+
+@pytest.mark.usefixtures("bare")
+def test_an_ffmpeg_without_libvmaf_on_the_path_gives_way_to_the_bundled_one(
+    fake_ffmpeg: FakeFfmpeg, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(fake_ffmpeg("path", filters="vmafmotion").parent))
+    assert find_ffmpeg() == Ffmpeg(imageio_ffmpeg.get_ffmpeg_exe(), "bundled")
+
+
+@pytest.mark.usefixtures("bare")
+def test_the_bundled_ffmpeg_is_the_last_resort_and_can_do_everything() -> None:
+    found = find_ffmpeg()
+    assert found.origin == "bundled"
+    assert found.has_libvmaf
+    assert found.encoders == ENCODERS
+
+
+@pytest.mark.usefixtures("bare")
+def test_an_ffmpeg_that_was_asked_for_and_does_not_run_is_never_replaced_in_silence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(CapabilityError, match=r"gone.*does not run"):
+        find_ffmpeg(tmp_path / "gone")
+    monkeypatch.setenv("VQATOOL_FFMPEG", str(tmp_path / "gone too"))
+    with pytest.raises(CapabilityError, match=r"gone too.*does not run"):
+        find_ffmpeg()
+    text = tmp_path / "text"
+    text.write_text("#!/bin/sh\necho I am something else\n")
+    text.chmod(0o755)
+    with pytest.raises(CapabilityError, match="not an ffmpeg program"):
+        find_ffmpeg(text)
+
+
+# ---- what it can do
+
+
+def test_a_missing_encoder_is_a_capability_error_with_a_remedy(fake_ffmpeg: FakeFfmpeg) -> None:
+    ffmpeg = find_ffmpeg(fake_ffmpeg("small"))
+    assert ffmpeg.encoders == ("libx264",)
+    ffmpeg.require_encoders(["libx264", "libx264"])
+    with pytest.raises(CapabilityError) as error:
+        ffmpeg.require_encoders(["libx264", "libx265", "libsvtav1"])
+    assert "no encoder libsvtav1, libx265:" in str(error.value)
+    assert "pip install" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "url"), [("a.mp4", "file:/x/a.mp4"), ("-y http:.mp4", "file:/x/-y http:.mp4")]
+)
+def test_no_file_name_can_become_an_option_or_a_protocol(name: str, url: str) -> None:
+    assert file_url(Path("/x") / name) == url
+    assert file_url(Path(name)) == f"file:{Path.cwd() / name}"
+
+
+# ---- running
+
+
+def test_a_good_run_returns_its_warnings(fake_ffmpeg: FakeFfmpeg) -> None:
+    ffmpeg = find_ffmpeg(fake_ffmpeg("warner", body="echo a warning >&2"))
+    assert run(ffmpeg, []) == "a warning\n"
+
+
+def test_a_run_gets_its_arguments_and_its_folder_as_they_are(
+    fake_ffmpeg: FakeFfmpeg, tmp_path: Path
+) -> None:
+    ffmpeg = find_ffmpeg(
+        fake_ffmpeg("echo", body='pwd >&2; for a in "$@"; do echo "<$a>" >&2; done')
+    )
+    said = run(ffmpeg, ["-i", "a b;$HOME 'c'.mp4", ""], cwd=tmp_path).splitlines()
+    assert Path(said[0]) == tmp_path
+    assert said[-3:] == ["<-i>", "<a b;$HOME 'c'.mp4>", "<>"]
+    assert "<-nostdin>" in said
+
+
+def test_a_failed_run_names_its_command_and_its_last_words(fake_ffmpeg: FakeFfmpeg) -> None:
+    body = "for i in 1 2 3 4 5 6 7; do echo word $i >&2; done; exit 187"
+    script = fake_ffmpeg("failing", body=body)
+    with pytest.raises(FfmpegError) as error:
+        run(find_ffmpeg(script), ["-i", "a film.mp4"])
+    message = str(error.value)
+    assert "status 187" in message
+    assert str(script) in message
+    assert "-i 'a film.mp4'" in message  # ready to paste
+    assert "word 2" not in message
+    assert message.endswith("word 3\n  word 4\n  word 5\n  word 6\n  word 7")
+
+
+def test_the_error_of_the_real_ffmpeg_says_what_was_wrong(ffmpeg: Ffmpeg, tmp_path: Path) -> None:
+    with pytest.raises(FfmpegError, match="No such file or directory"):
+        run(ffmpeg, ["-i", file_url(tmp_path / "gone.mp4"), "-f", "null", "-"])
+
+
+def test_undecodable_words_do_not_break_the_error(fake_ffmpeg: FakeFfmpeg) -> None:
+    body = r"printf 'caf\351\n' >&2; exit 1"
+    with pytest.raises(FfmpegError, match="caf"):
+        run(find_ffmpeg(fake_ffmpeg("latin", body=body)), [])
+
+
+def test_progress_is_told_in_seconds_of_output(ffmpeg: Ffmpeg) -> None:
+    seconds: list[float] = []
+    clip = ["-f", "lavfi", "-i", "color=size=64x64:rate=10:duration=3", "-f", "null", "-"]
+    run(ffmpeg, clip, on_progress=seconds.append)
+    assert seconds[-1] == pytest.approx(3, abs=0.11)
+    assert all(0 <= second <= 3.01 for second in seconds)
+
+
+def test_a_run_that_hangs_is_killed_with_its_children_when_its_time_is_up(
+    fake_ffmpeg: FakeFfmpeg,
+) -> None:
+    script = fake_ffmpeg("hanging", body=f"echo still here >&2; {SLEEPS}")
+    started = time.monotonic()
+    with pytest.raises(FfmpegError, match=r"(?s)no result within 0\.5 s.*still here"):
+        run(find_ffmpeg(script), [], timeout_s=0.5)
+    assert time.monotonic() - started < 10
+    assert left_running(script) == []
+
+
+def test_a_run_whose_caller_is_interrupted_leaves_no_process(fake_ffmpeg: FakeFfmpeg) -> None:
+    script = fake_ffmpeg("interrupted", body=f"echo out_time_us=1000000; {SLEEPS}")
+
+    def interrupt(seconds: float) -> None:
+        wait_for_pids(script, 2)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(find_ffmpeg(script), [], on_progress=interrupt)
+    assert left_running(script) == []
+
+
+# ---- several at once
+
+
+def test_parallel_work_gives_every_result_and_never_more_at_once_than_asked() -> None:
+    now, most, lock = 0, 0, threading.Lock()
+
+    def work(number: int) -> int:
+        nonlocal now, most
+        with lock:
+            now += 1
+            most = max(most, now)
+        time.sleep(0.01)
+        with lock:
+            now -= 1
+        return number * number
+
+    assert sorted(run_parallel(work, range(12), 3)) == [n * n for n in range(12)]
+    assert most == 3
+    assert list(run_parallel(work, [], 3)) == []
+
+
+def test_cores_are_filled_and_not_crowded() -> None:
+    cores = len(os.sched_getaffinity(0))
+    at_once, threads = allocate_workers(None)
+    assert 1 <= at_once * threads <= cores
+    assert at_once <= 4
+    assert allocate_workers(1) == (1, cores)
+    assert allocate_workers(1000) == (1000, 1)
+
+
+def test_an_hd_source_may_have_eight_outputs_and_a_larger_one_as_many_as_fit_the_memory() -> None:
+    sizes = [(64, 36), (1920, 1080), (1080, 1920), (2560, 1440), (3840, 2160), (7680, 4320), (0, 0)]
+    assert [max(map(len, partition_outputs(range(800), size, 99))) for size in sizes] == [
+        8,
+        8,
+        8,
+        4,
+        2,
+        1,
+        8,
+    ]
+
+
+def test_parallel_results_come_as_they_are_done() -> None:
+    released = threading.Event()
+    results = run_parallel(lambda n: released.wait(10) if n == 0 else n, [0, 1, 2], 2)
+    assert sorted([next(results), next(results)]) == [1, 2]
+    released.set()
+    assert list(results) == [True]
+
+
+def test_stopping_parallel_work_early_kills_what_runs_and_starts_nothing_else(
+    fake_ffmpeg: FakeFfmpeg,
+) -> None:
+    script = fake_ffmpeg("many", body=f'case "$*" in *quick*) exit;; esac; {SLEEPS}')
+    ffmpeg = find_ffmpeg(script)
+    started = []
+
+    def work(name: str) -> str:
+        started.append(name)
+        if name == "quick":
+            wait_for_pids(script, 2)
+        return run(ffmpeg, [name])
+
+    results = run_parallel(work, ["slow", "quick"], 2)
+    next(results)
+    begun = time.monotonic()
+    results.close()  # type: ignore[attr-defined]  # it is a generator
+    assert time.monotonic() - begun < 10
+    assert left_running(script) == []
+    assert started == ["slow", "quick"]
+
+
+def test_an_error_in_one_piece_of_parallel_work_stops_the_others(fake_ffmpeg: FakeFfmpeg) -> None:
+    script = fake_ffmpeg("one_fails", body=SLEEPS)
+    ffmpeg = find_ffmpeg(script)
+
+    def work(name: str) -> str:
+        if name == "bad":
+            wait_for_pids(script, 2)
+            raise RuntimeError("a bug")
+        return run(ffmpeg, [name])
+
+    with pytest.raises(RuntimeError, match="a bug"):
+        list(run_parallel(work, ["slow", "bad"], 2))
+    assert left_running(script) == []
+
+
+def test_work_that_comes_to_its_ffmpeg_only_after_an_early_stop_does_not_run_it(
+    fake_ffmpeg: FakeFfmpeg,
+) -> None:
+    """Counting frames before measuring, say: then no process is there yet to be killed."""
+    script = fake_ffmpeg("late", body="sleep 4")
+    ffmpeg = find_ffmpeg(script)
+
+    def work(name: str) -> str:
+        if name == "quick":
+            return name
+        time.sleep(0.3)
+        return run(ffmpeg, [name])
+
+    results = run_parallel(work, ["slow", "quick"], 2)
+    next(results)
+    begun = time.monotonic()
+    results.close()  # type: ignore[attr-defined]  # it is a generator
+    assert time.monotonic() - begun < 3

@@ -1,0 +1,95 @@
+"""What headers say of a stream's coding, against what the encoder was told."""
+
+from pathlib import Path
+
+import pytest
+
+from ladder import Ffmpeg
+from ladder.media.ffmpeg import run
+from ladder.media.headers import coded_pictures, log2_step, parse_trace
+from ladder.media.probe import probe
+
+QUIET = "testsrc2=s=96x64:r=10:d=3"
+ENCODERS = {
+    "h264": ["libx264", "-qp", "28", "-g", "10", "-bf", "0"],
+    "hevc": ["libx265", "-x265-params", "qp=28:keyint=10:bframes=0:ipratio=1:log-level=error"],
+    "vp9": ["libvpx-vp9", "-qmin", "40", "-qmax", "40", "-b:v", "0", "-crf", "40", "-g", "10"],
+    "av1": ["libsvtav1", "-crf", "40", "-g", "10"],
+    "mpeg4": ["mpeg4", "-q:v", "5", "-g", "10"],
+}
+
+
+def coded(
+    ffmpeg: Ffmpeg, folder: Path, codec: str, container: str = "mp4", level: str = "40"
+) -> Path:
+    path = folder / f"{codec}.{container}"
+    settings = ["-pix_fmt", "yuv420p", "-c:v", *ENCODERS[codec]]
+    settings = [level if setting == "40" else setting for setting in settings]
+    run(ffmpeg, ["-f", "lavfi", "-i", QUIET, *settings, str(path)])
+    return path
+
+
+@pytest.mark.parametrize("codec", ENCODERS)
+def test_every_packet_is_a_picture_of_its_size(ffmpeg: Ffmpeg, tmp_path: Path, codec: str) -> None:
+    path = coded(ffmpeg, tmp_path, codec)
+    pictures = coded_pictures(probe(path), ffmpeg)
+    assert len(pictures) == 30
+    assert sum(video_input.is_key for video_input in pictures) == 3
+    total = sum(video_input.size_bytes for video_input in pictures)
+    assert 0.5 * path.stat().st_size < total < path.stat().st_size
+
+
+@pytest.mark.parametrize(("codec", "quantiser"), [("h264", 28), ("hevc", 28)])
+@pytest.mark.parametrize("container", ["mp4", "mkv", "ts", ""])
+def test_the_quantiser_is_the_one_that_was_asked_for(
+    ffmpeg: Ffmpeg, tmp_path: Path, codec: str, quantiser: int, container: str
+) -> None:
+    path = coded(ffmpeg, tmp_path, codec, container or codec)
+    inter = [p.log2_step for p in coded_pictures(probe(path), ffmpeg) if not p.is_key]
+    assert inter
+    assert set(inter) == {log2_step(codec, quantiser)}
+
+
+@pytest.mark.parametrize("codec", ["vp9", "av1"])
+def test_a_coarser_quantiser_is_a_larger_step(ffmpeg: Ffmpeg, tmp_path: Path, codec: str) -> None:
+    fine, coarse = (
+        [p.log2_step for p in coded_pictures(probe(path), ffmpeg) if p.log2_step is not None]
+        for path in (
+            coded(ffmpeg, tmp_path, codec, f"{level}.mp4", level) for level in ("20", "50")
+        )
+    )
+    assert min(coarse) > max(fine)
+
+
+def test_a_codec_without_readable_headers_has_sizes_alone(ffmpeg: Ffmpeg, tmp_path: Path) -> None:
+    pictures = coded_pictures(probe(coded(ffmpeg, tmp_path, "mpeg4")), ffmpeg)
+    assert {video_input.log2_step for video_input in pictures} == {None}
+    assert all(video_input.size_bytes for video_input in pictures)
+
+
+@pytest.mark.parametrize("codec", ["h264", "mpeg4"])
+def test_a_part_of_a_stream_is_read_alone(ffmpeg: Ffmpeg, tmp_path: Path, codec: str) -> None:
+    info = probe(coded(ffmpeg, tmp_path, codec))
+    whole = coded_pictures(info, ffmpeg)
+    part = coded_pictures(info, ffmpeg, start_s=1.0, length_s=1.0)
+    assert [p.size_bytes for p in part] == [p.size_bytes for p in whole[10:20]]
+
+
+def test_a_broken_stream_gives_what_could_be_read(ffmpeg: Ffmpeg, tmp_path: Path) -> None:
+    path = coded(ffmpeg, tmp_path, "h264", "ts")
+    info = probe(path)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    assert 5 < len(coded_pictures(info, ffmpeg)) < 30
+
+
+def test_nothing_is_made_up_where_nothing_can_be_read() -> None:
+    assert list(parse_trace("moov atom not found", "h264")) == []
+
+
+def test_steps_follow_the_specifications() -> None:
+    assert log2_step("h264", 4) == 0
+    assert log2_step("hevc", 34) - log2_step("hevc", 28) == pytest.approx(1)
+    # entries of the AC table of 8 bit VP9 and AV1, in eighths of a sample
+    for index, entry in {1: 8, 95: 102, 120: 152, 137: 203, 150: 255, 255: 1828}.items():
+        assert 8 * 2 ** log2_step("av1", index) == pytest.approx(entry, rel=0.03)
+        assert log2_step("vp9", index) == log2_step("av1", index)

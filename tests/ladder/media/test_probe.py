@@ -1,0 +1,274 @@
+"""What a video file says of itself, and what is said of files that are none."""
+
+import dataclasses
+import os
+import socket
+from fractions import Fraction
+from pathlib import Path
+
+import pytest
+
+from ladder.errors import VideoError
+from ladder.media.probe import VideoInfo, count_frames, frame_times, probe
+from tests.conftest import EXACT, MakeVideo
+
+CLIP = "testsrc2=size=96x64:rate=25:duration=0.4"
+COPY = ("-c", "copy")
+
+
+@pytest.fixture
+def clip(make_video: MakeVideo) -> Path:
+    """96x64, 10 frames."""
+    return make_video("clip.mp4", CLIP)
+
+
+def test_the_facts_of_a_plain_video(source_video: Path) -> None:
+    info = probe(source_video)
+    assert dataclasses.asdict(info) == {
+        "path": source_video,
+        "width_px": 192,
+        "height_px": 108,
+        "fps": Fraction(25),
+        "frame_count": 24,
+        "duration_s": pytest.approx(0.96),
+        "codec": "h264",
+        "pix_fmt": "yuv420p",
+        "bit_depth": 8,
+        "is_full_range": False,
+        "hdr": "",
+        "rotation": 0,
+        "sar": Fraction(1),
+        "is_vfr": False,
+        "is_interlaced": False,
+        "is_bare": False,
+        "size_bytes": source_video.stat().st_size,
+    }
+    assert info.display_size == (192, 108)
+    assert info.bitrate_kbps == pytest.approx(source_video.stat().st_size * 8 / 1000 / 0.96)
+    assert count_frames(source_video) == 24
+
+
+def test_a_video_without_a_duration_has_no_bitrate(source_video: Path) -> None:
+    assert dataclasses.replace(probe(source_video), duration_s=0.0).bitrate_kbps is None
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "mkv", "ts"])
+@pytest.mark.parametrize(
+    ("rate", "fps"),
+    [("30000/1001", Fraction(30000, 1001)), ("25", Fraction(25)), ("60", Fraction(60))],
+)
+def test_the_frame_rate_is_exact_and_a_constant_one_is_seen_as_such(
+    make_video: MakeVideo, rate: str, fps: Fraction, suffix: str
+) -> None:
+    """Matroska rounds to milliseconds: 33, 33, 34 is no variable frame rate."""
+    name = f"rate-{fps.numerator}"
+    video = make_video(f"{name}.mp4", f"testsrc2=size=64x64:rate={rate}:duration=0.6")
+    if suffix != "mp4":
+        video = make_video(f"{name}.{suffix}", video, COPY)
+    info = probe(video)
+    assert info.fps == fps
+    assert not info.is_vfr
+    assert info.duration_s == pytest.approx(0.6, abs=0.04)
+    assert count_frames(video) == round(0.6 * fps)
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "mkv"])
+@pytest.mark.parametrize(
+    ("kind", "select"),
+    [
+        ("mixed", "lt(n,6)+gt(n,20)*not(mod(n,3))"),
+        ("one-gap", "not(between(n,10,14))"),
+        ("bursts", "lt(mod(n,8),3)"),
+    ],
+)
+def test_uneven_steps_are_a_variable_frame_rate(
+    make_video: MakeVideo, kind: str, select: str, suffix: str
+) -> None:
+    keep = ("-vf", f"select='{select}'", "-fps_mode", "passthrough", *EXACT)
+    info = probe(make_video(f"{kind}.{suffix}", "testsrc2=size=64x64:rate=25:duration=1.6", keep))
+    assert info.is_vfr
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "mkv", "ts"])
+def test_the_times_of_frames_begin_at_zero_and_stand_in_order(
+    make_video: MakeVideo, suffix: str
+) -> None:
+    """A transport stream begins its clock at 1.4 s; B-frames come out of order."""
+    args = ("-c:v", "libx264", "-bf", "3", "-pix_fmt", "yuv420p")
+    video = make_video(f"order.{suffix}", "testsrc2=size=64x64:rate=30000/1001:duration=0.6", args)
+    expected = [n * 1001 / 30000 for n in range(18)]
+    assert frame_times(video, Fraction(30000, 1001)) == pytest.approx(expected, abs=0.0011)
+    assert frame_times(video, Fraction(30000, 1001))[0] == 0
+
+
+def test_the_times_of_uneven_frames_are_the_ones_they_are_shown_at(make_video: MakeVideo) -> None:
+    keep = ("-vf", "select='not(between(n,3,6))'", "-fps_mode", "passthrough", *EXACT)
+    video = make_video("gap-3-6.mkv", CLIP, keep)
+    expected = [n / 25 for n in (0, 1, 2, 7, 8, 9)]
+    assert frame_times(video, Fraction(25)) == pytest.approx(expected, abs=0.001)
+
+
+def test_frames_without_times_are_counted_at_the_rate_they_are_taken_for(
+    make_video: MakeVideo,
+) -> None:
+    bare = make_video("bare.264", "testsrc2=size=64x64:rate=25:duration=0.4", ("-c:v", "libx264"))
+    assert probe(bare).is_bare
+    assert frame_times(bare, Fraction(50)) == pytest.approx([n / 50 for n in range(10)])
+
+
+@pytest.mark.parametrize("degrees", [90, 180, 270])
+def test_rotation_is_counter_clockwise_and_turns_the_display_size(
+    make_video: MakeVideo, clip: Path, degrees: int
+) -> None:
+    info = probe(
+        make_video(f"turned-{degrees}.mp4", clip, COPY, ["-display_rotation", str(degrees)])
+    )
+    assert info.rotation == degrees
+    assert (info.width_px, info.height_px) == (96, 64)
+    assert info.display_size == ((96, 64) if degrees == 180 else (64, 96))
+
+
+def test_pixels_that_are_not_square_widen_the_display_size(make_video: MakeVideo) -> None:
+    info = probe(make_video("sar.mp4", CLIP, ["-vf", "setsar=4/3", *EXACT]))
+    assert info.sar == Fraction(4, 3)
+    assert (info.width_px, info.height_px) == (96, 64)
+    assert info.display_size == (128, 64)
+
+
+@pytest.mark.parametrize(
+    ("sar", "rotation", "size"),
+    [
+        (Fraction(64, 45), 0, (1024, 576)),  # PAL, 16:9
+        (Fraction(64, 45), 90, (576, 1024)),
+        (Fraction(1), 270, (576, 720)),
+        (Fraction(1, 1000), 0, (2, 576)),  # never nothing
+    ],
+)
+def test_display_size_is_upright_square_and_even(
+    source_video: Path, sar: Fraction, rotation: int, size: tuple[int, int]
+) -> None:
+    info = dataclasses.replace(
+        probe(source_video), width_px=720, height_px=576, sar=sar, rotation=rotation
+    )
+    assert info.display_size == size
+
+
+def test_odd_sizes_are_shown_even(make_video: MakeVideo) -> None:
+    args = ("-vf", "format=yuv444p,scale=95:63,setsar=1", "-c:v", "libx264", "-crf", "0")
+    info = probe(make_video("odd.mp4", CLIP, args))
+    assert (info.width_px, info.height_px) == (95, 63)
+    assert info.display_size == (96, 64)
+
+
+@pytest.mark.parametrize(
+    ("transfer", "hdr"), [("bt709", ""), ("smpte2084", "pq"), ("arib-std-b67", "hlg")]
+)
+def test_ten_bits_and_hdr_are_seen(make_video: MakeVideo, transfer: str, hdr: str) -> None:
+    tags = f"setparams=color_trc={transfer}:color_primaries=bt2020:colorspace=bt2020nc"
+    args = ("-vf", tags, "-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p10le")
+    info = probe(make_video(f"deep-{transfer}.mp4", CLIP, args))
+    assert (info.pix_fmt, info.bit_depth, info.hdr) == ("yuv420p10le", 10, hdr)
+
+
+def test_full_range_is_seen(make_video: MakeVideo) -> None:
+    full = ("-vf", "scale=out_range=pc,format=yuv420p", "-color_range", "pc", *EXACT)
+    assert probe(make_video("full.mp4", CLIP, full)).is_full_range
+
+
+def test_interlaced_video_is_seen(make_video: MakeVideo) -> None:
+    fields = ("-vf", "interlace", "-flags", "+ilme+ildct", *EXACT)
+    info = probe(make_video("fields-seen.mp4", "testsrc2=size=96x64:rate=50:duration=0.4", fields))
+    assert info.is_interlaced
+
+
+@pytest.fixture
+def hostile(tmp_path: Path, make_video: MakeVideo, clip: Path) -> dict[str, Path]:
+    """Files that are no readable video, by what is wrong with them."""
+    files = {
+        name: tmp_path / f"{name}.mp4"
+        for name in ("gone", "folder", "empty", "text", "headless", "random", "ripped", "unknown")
+    }
+    files["folder"].mkdir()
+    files["empty"].touch()
+    files["text"].write_text("I am no video.\n" * 200)
+    whole = clip.read_bytes()
+    files["headless"].write_bytes(whole[: len(whole) // 2])  # the index stands at the end
+    files["random"].write_bytes(bytes(range(256)) * 64)
+    media = whole.index(b"mdat") + 4  # every frame overwritten, the index untouched
+    length = whole.index(b"moov") - 4 - media
+    files["ripped"].write_bytes(whole[:media] + b"\xff" * length + whole[media + length :])
+    files["unknown"].write_bytes(whole.replace(b"avc1", b"zzzz"))
+    tone = "sine=frequency=440:duration=0.2"
+    files["audio"] = make_video("audio.m4a", tone, ["-c:a", "aac"])
+    return files
+
+
+@pytest.mark.parametrize(
+    ("kind", "code"),
+    [
+        ("gone", "missing"),
+        ("folder", "missing"),
+        ("empty", "empty"),
+        ("text", "not_video"),
+        ("random", "not_video"),
+        ("headless", "not_video"),
+        ("audio", "no_stream"),
+        ("ripped", "damaged"),
+        ("unknown", "no_decoder"),
+    ],
+)
+def test_a_file_that_is_no_video_is_refused_with_a_code_and_its_name(
+    hostile: dict[str, Path], kind: str, code: str
+) -> None:
+    with pytest.raises(VideoError) as error:
+        probe(hostile[kind])
+    assert error.value.code == code
+    assert str(hostile[kind]) in str(error.value)
+
+
+def test_cover_art_in_a_music_file_is_no_video(make_video: MakeVideo) -> None:
+    cover = make_video("cover.png", "testsrc2=size=64x64:rate=1:duration=1", ["-frames:v", "1"])
+    tone = ["-f", "lavfi", "-i", "sine=duration=0.2"]
+    both = ["-map", "0:a", "-map", "1:v", "-c:v", "png", "-disposition:v", "attached_pic"]
+    with pytest.raises(VideoError) as error:
+        probe(make_video("song.m4a", cover, both, tone))
+    assert error.value.code == "no_stream"
+
+
+def test_a_playlist_that_poses_as_a_video_does_not_reach_the_network(tmp_path: Path) -> None:
+    playlist = tmp_path / "playlist.mp4"
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        url = f"http://127.0.0.1:{server.getsockname()[1]}/clip.ts"
+        playlist.write_text(
+            f"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\n{url}\n#EXT-X-ENDLIST\n"
+        )
+        with pytest.raises(VideoError):
+            probe(playlist)
+        server.setblocking(False)
+        with pytest.raises(BlockingIOError):  # nobody called
+            server.accept()
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["-i.mp4", "a:b.mp4", "http:x.mp4", "50%d.mp4", "two\nlines.mp4", "\U0001f3ac.mp4", "x'\".mp4"],
+)
+def test_any_file_name_can_be_read(tmp_path: Path, clip: Path, name: str) -> None:
+    path = tmp_path / name
+    path.write_bytes(clip.read_bytes())
+    assert probe(path).width_px == 96
+
+
+def test_a_relative_path_is_kept_as_it_was_given(
+    clip: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(clip.parent)
+    info: VideoInfo = probe(Path(clip.name))
+    assert info.path == Path(clip.name)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="bytes as file names")
+def test_a_file_name_that_is_no_utf8_can_be_read(tmp_path: Path, clip: Path) -> None:
+    path = tmp_path / os.fsdecode(b"caf\xe9.mp4")
+    path.write_bytes(clip.read_bytes())
+    assert probe(path).width_px == 96

@@ -1,0 +1,58 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ladder.errors import VideoError
+from ladder.media.decode import Pixels
+from ladder.media.ffmpeg import Ffmpeg, run
+from ladder.media.stills import STILL_CODECS, encode_decode, read_picture, resize
+
+
+@pytest.fixture(scope="module")
+def video_input(tmp_path_factory: pytest.TempPathFactory, ffmpeg: Ffmpeg) -> Pixels:
+    path = tmp_path_factory.mktemp("still") / "still.png"
+    scene = "mandelbrot=size=160x96:start_scale=0.6:end_pts=60"
+    run(ffmpeg, ["-f", "lavfi", "-i", scene, "-frames:v", "1", str(path)])
+    return read_picture(path)
+
+
+def error(video_input: Pixels, other: Pixels) -> float:
+    return float(np.square(video_input.astype(float) - other).mean())
+
+
+def test_a_picture_is_read_as_it_was_stored(tmp_path: Path, ffmpeg: Ffmpeg) -> None:
+    for name in ("red.png", "red.bmp", "red.jpg"):
+        source = "color=c=red:size=33x17,format=rgb24"
+        run(ffmpeg, ["-f", "lavfi", "-i", source, "-frames:v", "1", str(tmp_path / name)])
+        pixels = read_picture(tmp_path / name)
+        assert pixels.shape == (17, 33, 3)
+        assert np.abs(pixels.astype(int) - [255, 0, 0]).max() <= 4, name  # JPEG rounds colours
+
+
+@pytest.mark.parametrize("codec", STILL_CODECS)
+def test_a_codec_damages_more_at_a_worse_quality_and_the_same_each_time(
+    video_input: Pixels, codec: str
+) -> None:
+    fine, coarse = (4, 28) if codec == "mjpeg" else (15, 45)
+    first, again, worse = (
+        encode_decode(video_input, codec, quality) for quality in (fine, fine, coarse)
+    )
+    assert first.shape == video_input.shape
+    assert first.dtype == np.uint8
+    assert np.array_equal(first, again)
+    assert 0 < error(video_input, first) < error(video_input, worse) < 3000
+
+
+def test_scaling_there_and_back_keeps_the_coarse_picture(video_input: Pixels) -> None:
+    small = resize(video_input, 80, 48)
+    assert small.shape == (48, 80, 3)
+    back = resize(small, 160, 96)
+    assert 0 < error(video_input, back) < error(video_input, np.full_like(video_input, 128))
+
+
+def test_a_file_that_is_no_picture_is_refused_by_name(tmp_path: Path) -> None:
+    path = tmp_path / "notes.png"
+    path.write_text("not a picture")
+    with pytest.raises(VideoError, match=r"notes\.png"):
+        read_picture(path)

@@ -1,0 +1,105 @@
+"""ladder and label as people use them: what they write, say, and how they exit."""
+
+from pathlib import Path
+
+import pytest
+
+from ladder.media.probe import count_frames
+from tests.vqatool.program import RUNGS, score_paths, vqatool
+
+
+@pytest.fixture
+def two_rungs(tmp_path: Path) -> Path:
+    file = tmp_path / "two.toml"
+    file.write_text(RUNGS)
+    return file
+
+
+def test_a_dry_run_prints_one_command_for_a_source_and_makes_nothing(
+    tmp_path: Path, real_clips: list[Path], two_rungs: Path
+) -> None:
+    ask = ["ladder", *real_clips[:2], "-o", tmp_path / "w", "--rungs", two_rungs, "--dry-run"]
+    done = vqatool(*ask)
+    assert done.exit_code == 0
+    lines = done.stdout.splitlines()
+    assert len(lines) == 2
+    assert all(line.count("libx264") == 2 and line.count(" -i ") == 1 for line in lines)
+    assert not (tmp_path / "w").exists()
+
+
+def test_a_dry_run_names_a_source_it_cannot_encode(
+    tmp_path: Path, real_clips: list[Path], two_rungs: Path
+) -> None:
+    bad = tmp_path / "bad.mp4"
+    bad.write_text("x" * 999)
+    done = vqatool("ladder", bad, real_clips[0], "--rungs", two_rungs, "--dry-run")
+    assert done.exit_code == 4
+    assert "bad.mp4" in done.stderr
+    assert "libx264" in done.stdout
+
+
+@pytest.mark.slow
+def test_a_ladder_with_points_is_labelled_while_it_is_made(
+    tmp_path: Path, real_clips: list[Path]
+) -> None:
+    rungs, folder = tmp_path / "spread.toml", tmp_path / "w"
+    crfs = (20, 24, 28, 32, 36, 40, 44, 48)
+    text = "".join(f"[[rung]]\nheight_px = 90\ncrf = {crf}\n" for crf in crfs)
+    rungs.write_text(f"points = 6\n{text}")
+    ask = ["ladder", *real_clips[:2], "-o", folder, "--rungs", rungs]
+
+    told = vqatool(*ask, "--dry-run")
+    assert told.stdout.count("-crf ") == 2 * 4
+    assert "chosen by the VMAF of these" in told.stderr
+    assert vqatool(*ask).exit_code == 0
+
+    chosen = score_paths(folder / "encodes.csv")
+    assert [row["source"] for row in chosen].count(real_clips[0].stem) == 6
+    labels = score_paths(folder / "labels.csv")
+    assert {row["encode_path"] for row in labels} == {row["encode_path"] for row in chosen}
+    for source in {row["source"] for row in labels}:
+        ends = {row["rung"] for row in labels if row["source"] == source}
+        assert {"90p-crf20-x264", "90p-crf48-x264"} <= ends
+    before = (folder / "labels.csv").read_bytes()
+    assert vqatool("label", folder, "--vmaf").exit_code == 0
+    assert vqatool(*ask).exit_code == 0
+    assert (folder / "labels.csv").read_bytes() == before  # nothing is measured twice
+
+
+@pytest.mark.parametrize(
+    ("option", "frames"), [(["--clip", "0.08+0.16"], 4), (["--segments", "2x0.12"], 6)]
+)
+def test_pieces_of_a_source_are_encoded_and_labelled(
+    tmp_path: Path, real_clips: list[Path], two_rungs: Path, option: list[str], frames: int
+) -> None:
+    folder = tmp_path / "w"
+    ask = ["ladder", real_clips[0], "-o", folder, "--rungs", two_rungs, *option]
+    assert vqatool(*ask).exit_code == 0
+    assert vqatool("label", folder, "--vmaf", "--features", "ssim").exit_code == 0
+    labels = score_paths(folder / "labels.csv")
+    assert len(labels) == 2
+    for row in labels:
+        assert count_frames(folder / row["encode_path"]) == frames
+        assert (row["frames_source"], row["frames_compared"]) == (str(frames), str(frames))
+        assert (row["pairing"], row["warnings"], row["vmaf_model"]) == ("index", "", "vmaf_v0.6.1")
+        assert 0.3 < float(row["ssim"]) < 1
+        assert float(row["vmaf_neg"]) <= float(row["vmaf"])
+
+
+def test_a_clip_after_the_end_is_a_failure_that_says_so(
+    tmp_path: Path, real_clips: list[Path], two_rungs: Path
+) -> None:
+    ask = ["ladder", real_clips[0], "-o", tmp_path / "w", "--rungs", two_rungs]
+    done = vqatool(*ask, "--clip", "60+10")
+    assert done.exit_code == 4
+    assert "begins after its end" in done.stderr
+
+
+def test_a_vmaf_model_that_is_missing_exits_6_with_the_remedy(
+    tmp_path: Path, real_clips: list[Path], two_rungs: Path
+) -> None:
+    folder = tmp_path / "w"
+    assert vqatool("ladder", real_clips[0], "-o", folder, "--rungs", two_rungs).exit_code == 0
+    done = vqatool("label", folder, "--vmaf", "--vmaf-model", "vmaf_v9")
+    assert done.exit_code == 6
+    assert "--vmaf-model" in done.stderr

@@ -1,0 +1,56 @@
+import io
+
+import pytest
+from rich.console import Console
+
+from vqatool.cli import progress
+from vqatool.cli.progress import StepProgress, WorkProgress
+from vqatool.terminal import shown
+
+
+@pytest.fixture
+def out() -> io.StringIO:
+    return io.StringIO()
+
+
+@pytest.fixture(autouse=True)
+def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress, "_LINE_EVERY_S", 0.0)
+
+
+def test_the_time_left_follows_weight_and_not_number(out: io.StringIO) -> None:
+    with WorkProgress(Console(file=out, width=100), "encoding", {"big": 9.0, "small": 1.0}) as work:
+        work.done("small")
+        first = out.getvalue()
+        work.share("big", 0.5)
+        work.done("big")
+    assert "encoding: 1/2, 10%" in first
+    assert "encoding: 1/2, 55%" in out.getvalue()
+    assert "small" in first
+    assert "encoding: 2/2, 100%, about 0 s left" in out.getvalue()
+
+
+def test_a_share_never_falls_back_nor_passes_the_whole(out: io.StringIO) -> None:
+    with WorkProgress(Console(file=out, width=100), "x", {"a": 1.0}) as work:
+        for share in (0.6, 0.2, 7.0):
+            work.share("a", share)
+    assert [line.split(", ")[1] for line in out.getvalue().splitlines()] == ["60%", "60%", "100%"]
+
+
+def test_pieces_nobody_planned_do_no_harm(out: io.StringIO) -> None:
+    with WorkProgress(Console(file=out, width=100), "x", {}) as work:
+        work.done("surprise")
+    assert "x: 1/0" in out.getvalue()
+
+
+def test_steps_are_told_with_their_note(out: io.StringIO) -> None:
+    with StepProgress(Console(file=out, width=100), "decoding") as steps:
+        steps.show("training", 3, 10, "quality 0.1")
+    line = out.getvalue()
+    assert line.startswith("training: 3/10, about ")
+    assert line.endswith(" s left, quality 0.1\n")
+
+
+def test_what_a_terminal_could_stumble_over_is_marked() -> None:
+    assert shown("a\nb\x1b[31m\udce9") == "a\ufffdb\ufffd[31m\ufffd"
+    assert shown("plain, ümläut, 映画") == "plain, ümläut, 映画"

@@ -1,0 +1,305 @@
+"""`vqatool score` and `merge` as people use them: inputs, outputs, exit codes."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+import vqatool as package
+from ladder import Ffmpeg
+from ladder.media.ffmpeg import file_url, run
+from tests.vqatool.program import score_paths, vqatool
+from vqatool.cli import cli
+from vqatool.scoring.report_file import read_report
+
+
+@pytest.fixture
+def videos(labelled: Path) -> list[Path]:
+    return sorted(labelled.rglob("*.mp4"))[:4]
+
+
+def scored(paths: list[object], out: Path, model: Path, *more: object) -> list[dict[str, str]]:
+    """Rows of a run that has to end well, timings left out."""
+    done = vqatool("score", *paths, "-o", out, "-m", model, "--device", "cpu", *more)
+    assert done.exit_code == 0, done.stderr
+    return [row | {"score_s": ""} for row in score_paths(out)]
+
+
+def test_a_hostile_folder_gives_one_row_each_and_exit_4(
+    tmp_path: Path, labelled: Path, ffmpeg: Ffmpeg, small_model: Path
+) -> None:
+    folder = tmp_path / "dir"
+    folder.mkdir()
+    good = sorted(labelled.rglob("*.mp4"))[:2]
+    for path in good:
+        (folder / f"good {path.parent.name}.mp4").write_bytes(path.read_bytes())
+    (folder / "text.mp4").write_text("no video at all\n" * 100)
+    (folder / "empty.mp4").touch()
+    tone = ["-f", "lavfi", "-i", "sine=d=1", str(folder / "audio, only.mp4")]
+    run(ffmpeg, tone)
+    whole = tmp_path / "whole.mp4"
+    front = ["-f", "lavfi", "-i", "testsrc2=s=320x180:d=4", "-movflags", "+faststart"]
+    run(ffmpeg, [*front, "-pix_fmt", "yuv420p", str(whole)])
+    (folder / "truncated.mp4").write_bytes(whole.read_bytes()[: whole.stat().st_size * 6 // 10])
+    (folder / "notes.txt").write_text("passed over")
+    out = tmp_path / "report.csv"
+    done = vqatool("score", folder, "-o", out, "-m", small_model, "--device", "cpu")
+    assert done.exit_code == 4
+    rows = {Path(row["path"]).name: row for row in score_paths(out)}
+    assert len(rows) == 6 - (len({p.parent.name for p in good}) == 1)
+    codes = {name: row["error_code"] for name, row in rows.items() if row["status"] == "error"}
+    assert codes == {
+        "text.mp4": "not_video",
+        "empty.mp4": "empty",
+        "audio, only.mp4": "no_stream",
+        "truncated.mp4": "damaged",
+    }
+    for name, row in rows.items():
+        assert bool(row["score"]) == name.startswith("good"), name
+    for name in codes:
+        assert name in done.stderr
+
+
+def test_names_that_look_like_markup_or_are_no_text_are_only_names(
+    tmp_path: Path, labelled: Path, small_model: Path
+) -> None:
+    video = sorted(labelled.rglob("*.mp4"))[0].read_bytes()
+    names = [b"[red]a[bold].mp4", b"line\nbreak.mp4", b"caf\xe9.mp4", b"-dash, 'quote' \".mp4"]
+    for name in names:
+        (tmp_path / os.fsdecode(name)).write_bytes(video)
+    out = tmp_path / "report.csv"
+    done = vqatool("score", tmp_path, "-o", out, "-m", small_model, "--device", "cpu")
+    assert done.exit_code == 0
+    told = read_report(out)
+    assert {os.fsencode(Path(row.path).name) for row in told} == set(names)
+    assert len({row.score for row in told}) == 1
+
+
+@pytest.mark.parametrize(("gate", "exit_code"), [("0", 0), ("100", 3)])
+def test_the_gate_decides_the_exit_code(
+    gate: str, exit_code: int, tmp_path: Path, labelled: Path, small_model: Path
+) -> None:
+    video = sorted(labelled.rglob("*.mp4"))[0]
+    asked = ["score", video, "-o", tmp_path / "r.csv", "-m", small_model, "--device", "cpu"]
+    done = vqatool(*asked, "--fail-under", gate)
+    assert done.exit_code == exit_code
+    assert ("is below 100" in done.stderr) == (exit_code == 3)
+
+
+def test_a_missed_gate_tells_of_failures_too_and_exits_3(
+    tmp_path: Path, labelled: Path, small_model: Path
+) -> None:
+    video = tmp_path / "low.mp4"
+    video.write_bytes(sorted(labelled.rglob("*.mp4"))[0].read_bytes())
+    bad = [tmp_path / f"bad{number}.mp4" for number in range(12)]  # more than the table holds
+    for path in bad:
+        path.write_text("no video\n" * 100)
+    out = tmp_path / "r.csv"
+    asked = ["score", video, *bad, "-o", out, "-m", small_model, "--device", "cpu"]
+    done = vqatool(*asked, "--fail-under", 100)
+    assert done.exit_code == 3
+    score = float(next(row["score"] for row in score_paths(out) if row["score"]))
+    assert f"{video}: score {score:.2f} is below 100\n" in done.stderr
+    for path in bad:
+        assert f"failed: {path}: " in done.stderr
+
+
+def test_inputs_are_files_folders_globs_and_lists(
+    videos: list[Path], labelled: Path, small_model: Path, tmp_path: Path
+) -> None:
+    plain = scored(list(videos[:3]), tmp_path / "plain.csv", small_model)
+    names = tmp_path / "list.txt"
+    names.write_text("\n".join(map(str, videos[:3])))
+    assert scored([f"@{names}"], tmp_path / "list.csv", small_model) == plain
+    folder = videos[0].parent
+    globbed = scored([f"{folder}/*.mp4"], tmp_path / "glob.csv", small_model)
+    assert globbed == scored([folder], tmp_path / "folder.csv", small_model, "--exclude", "*.webm")
+    asked = ["score", "-", "-o", str(tmp_path / "in.csv"), "-m", str(small_model)]
+    done = CliRunner().invoke(cli, asked, input="\0".join(map(str, videos[:3])))
+    assert done.exit_code == 0, done.stderr
+    assert [row["score"] for row in score_paths(tmp_path / "in.csv")] == [r["score"] for r in plain]
+
+
+def test_files_that_were_passed_over_are_counted(
+    videos: list[Path], small_model: Path, tmp_path: Path
+) -> None:
+    for video in videos[:2]:
+        (tmp_path / f"{video.parent.name} {video.name}").write_bytes(video.read_bytes())
+    for name in (".hidden.mp4", "notes.txt", "clip_source.mp4"):
+        (tmp_path / name).write_text("no video")
+    out = tmp_path / "report.csv"
+    done = vqatool("score", tmp_path, "-o", out, "-m", small_model, "--exclude", "*_source.*")
+    assert done.exit_code == 0, done.stderr
+    assert "2 good, 3 other files passed over" in done.stderr
+
+
+def test_shards_together_are_one_run(
+    labelled: Path, small_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(labelled.parent)
+    (tmp_path / "empty.mp4").touch()
+    whole = tmp_path / "whole.csv"
+    assert vqatool("score", "encodes", "-o", whole, "-m", small_model).exit_code == 0
+    parts = [tmp_path / f"part-{number}.{end}" for number, end in enumerate(["csv", "json"], 1)]
+    for number, part in enumerate(parts, 1):
+        share = ["--shard", f"{number}/2", "-m", small_model]
+        assert vqatool("score", "encodes", "-o", part, *share).exit_code == 0
+    merge_shards = tmp_path / "joined.csv"
+    assert vqatool("merge", *parts, "-o", merge_shards).exit_code == 0
+    without = {"score_s": ""}
+    assert [r | without for r in score_paths(merge_shards)] == [
+        r | without for r in score_paths(whole)
+    ]
+    assert len(score_paths(merge_shards)) == 12
+    done = vqatool("merge", parts[0], "-o", tmp_path / "no.csv")
+    assert done.exit_code == 2
+    assert "missing: shard 2/2" in done.stderr
+
+
+def test_a_shard_that_was_killed_is_not_merged(
+    videos: list[Path], small_model: Path, tmp_path: Path
+) -> None:
+    part = tmp_path / "part.csv"
+    scored([*videos[:2]], part, small_model, "--shard", "1/1")
+    text = part.read_text()
+    assert text.count(",1/1\n") == 2
+    part.write_text(text.replace(",1/1\n", ',"1/1, unfinished"\n'))
+    done = vqatool("merge", part, "-o", tmp_path / "r.csv")
+    assert done.exit_code == 2
+    assert "not finished" in done.stderr
+    scored([*videos[:2]], part, small_model, "--shard", "1/1")
+    assert vqatool("merge", part, "-o", tmp_path / "r.csv").exit_code == 0
+
+
+def test_a_gate_leaves_a_junit_file(videos: list[Path], small_model: Path, tmp_path: Path) -> None:
+    bad, junit = tmp_path / "bad.mp4", tmp_path / "ci" / "junit.xml"
+    bad.touch()
+    asked = ["score", videos[0], bad, "-o", tmp_path / "r.csv", "-m", small_model]
+    done = vqatool(*asked, "--fail-under", 100, "--gate-on", "score_low", "--junit", junit)
+    assert done.exit_code == 3
+    assert "score_low" in done.stderr
+    (suite,) = ElementTree.parse(junit).getroot()
+    assert (suite.get("tests"), suite.get("failures"), suite.get("errors")) == ("2", "1", "1")
+
+
+def test_json_and_the_timeline(videos: list[Path], small_model: Path, tmp_path: Path) -> None:
+    out, timeline = tmp_path / "r.json", tmp_path / "timeline.csv"
+    asked = ["score", *videos[:2], "-o", out, "-m", small_model, "--segment", 0.5]
+    assert vqatool(*asked, "--per-segment", timeline).exit_code == 0
+    rows = json.loads(out.read_text())
+    assert [row["path"] for row in rows] == list(map(str, videos[:2]))
+    assert {row["path"] for row in score_paths(timeline)} == set(map(str, videos[:2]))
+
+
+@pytest.mark.parametrize(
+    ("args", "word"),
+    [
+        (["x.mp4", "--shard", "3/2"], "3/2"),
+        (["@gone.txt"], "gone.txt"),
+        (["x.mp4", "--gate-on", "vmaf"], "score_low"),
+        (["x.mp4", "--timeout", "0"], "timeout"),
+    ],
+)
+def test_wrong_use_names_the_value_and_exits_2(args: list[str], word: str) -> None:
+    done = vqatool("score", *args)
+    assert done.exit_code == 2
+    assert word in done.stderr
+
+
+def test_other_programs_get_the_rows_of_the_command(
+    videos: list[Path], small_model: Path, tmp_path: Path
+) -> None:
+    bad = tmp_path / "empty.mp4"
+    bad.touch()
+    paths = [*videos[:2], bad]
+    rows = list(package.score(paths, model=small_model, device="cpu", display=(320, 180)))
+    out = tmp_path / "r.csv"
+    vqatool("score", *paths, "-o", out, "-m", small_model, "--display", "320x180")
+    told = read_report(out)
+    assert [vars(row) | {"score_s": 0} for row in rows] == [
+        vars(row) | {"score_s": 0} for row in told
+    ]
+    again = list(package.score(paths[:2], out=out, model=small_model, display=(320, 180)))
+    assert again == told[:2]  # the timings too
+
+
+SCRIPT = """
+import sys, vqatool
+{guard}
+for row in vqatool.score(sys.argv[1:2], model=sys.argv[2], device="cpu"): print(row.status)
+"""
+
+
+@pytest.mark.parametrize(("guard", "ends_well"), [("if __name__ == '__main__':", 1), ("", 0)])
+def test_a_script_without_a_guard_is_told_and_does_not_hang(
+    guard: str, ends_well: int, videos: list[Path], small_model: Path, tmp_path: Path
+) -> None:
+    script = tmp_path / "script.py"
+    text = SCRIPT.replace("{guard}\n", f"{guard}\n    " if guard else "")
+    script.write_text(text)
+    here = {**os.environ, "PYTHONPATH": str(Path(package.__file__).parent.parent)}
+    command = [sys.executable, str(script), str(videos[0]), str(small_model)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=here)
+    assert (done.returncode == 0) == bool(ends_well), done.stderr
+    assert (done.stdout == "ok\n") == bool(ends_well)
+    assert ("__main__" in done.stderr) != bool(ends_well)
+
+
+CONTAINERS = {
+    "mp4": ("-c:v", "libx264"),
+    "mkv": ("-c:v", "libx265", "-x265-params", "log-level=none"),
+    "webm": ("-c:v", "libvpx-vp9", "-cpu-used", "8"),
+    "ts": ("-c:v", "mpeg2video"),
+    "avi": ("-c:v", "mpeg4", "-bf", "2"),
+}
+SHARES = (0.0, 0.003, 0.02, 0.1, 0.3, 0.5, 0.7, 0.9, 0.97, 0.999)
+
+
+def fuzzed(folder: Path, ffmpeg: Ffmpeg, clip: Path) -> int:
+    """300 files with bytes changed, cut out or cut off somewhere; how many there are."""
+    chance = np.random.default_rng(0)
+    count = 0
+    for suffix, args in CONTAINERS.items():
+        whole = folder / f"whole.{suffix}"
+        run(ffmpeg, ["-i", file_url(clip), *args, "-an", "-g", "5", file_url(whole)])
+        data = whole.read_bytes()
+        for share in SHARES:
+            at = int(share * len(data))
+            for length in (1, 16, 400):
+                changed = data[:at] + chance.bytes(length) + data[at + length :]
+                (folder / f"changed-{share}-{length}.{suffix}").write_bytes(changed)
+            (folder / f"cut-out-{share}.{suffix}").write_bytes(data[:at] + data[at + 99 :])
+            (folder / f"cut-off-{share}.{suffix}").write_bytes(data[:at])
+            (folder / f"zeros-{share}.{suffix}").write_bytes(data[:at] + bytes(len(data) - at))
+            count += 6
+    return count + len(CONTAINERS)
+
+
+@pytest.mark.slow
+def test_three_hundred_hostile_files_are_a_row_each(
+    tmp_path: Path, ffmpeg: Ffmpeg, real_clips: list[Path], small_model: Path
+) -> None:
+    folder = tmp_path / "fuzzed"
+    folder.mkdir()
+    count = fuzzed(folder, ffmpeg, real_clips[0])
+    assert count > 300
+    out = tmp_path / "r.csv"
+    done = vqatool("score", folder, "-o", out, "-m", small_model, "--display", "native")
+    assert done.exit_code == 4, done.stderr
+    rows = score_paths(out)
+    assert len(rows) == count
+    for row in rows:
+        is_good = row["status"] == "ok"
+        assert bool(row["score"]) == is_good, row
+        assert bool(row["error_code"]) == (not is_good), row
+    assert "internal" not in {row["error_code"] for row in rows}
+    whole = [row for row in rows if Path(row["path"]).stem == "whole"]
+    assert [(row["status"], row["warnings"]) for row in whole] == [("ok", "short")] * 5
+    assert sum(row["status"] == "error" for row in rows) > 50
+    assert sum("damaged" in row["warnings"] for row in rows) > 20

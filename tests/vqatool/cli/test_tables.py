@@ -1,0 +1,60 @@
+import io
+
+from rich.console import Console
+from rich.table import Table
+
+from ladder.label.rows import LabelRow
+from vqatool.cli.tables import label_summary, score_summary
+from vqatool.scoring.gates import Gate
+from vqatool.scoring.rows import ReportRow
+
+
+def scored(path: str, score: float, **more: object) -> ReportRow:
+    facts = {"score_low": score - 5, "score_high": score + 5, "score_min": score} | more
+    return ReportRow(path=path, status="ok", score=score, **facts)  # type: ignore[arg-type]
+
+
+FAILED = ReportRow(path="bad.mp4", status="error", error_code="empty", error="no bytes\nat all")
+
+
+def text_of(table: Table) -> str:
+    out = io.StringIO()
+    Console(file=out, width=120, markup=False).print(table)
+    return out.getvalue()
+
+
+def test_the_summary_has_the_lowest_scores_first_and_then_the_failures() -> None:
+    rows = [scored("high.mp4", 90.0), FAILED, scored("low.mp4", 30.0)]
+    told = text_of(score_summary(rows, Gate()))
+    assert told.index("low.mp4") < told.index("high.mp4") < told.index("bad.mp4")
+    assert "empty: no bytes" in told
+    assert "at all" not in told
+
+
+def test_the_summary_is_short_however_many_rows_there_are() -> None:
+    rows = [scored(f"{i}.mp4", float(i)) for i in range(90)]
+    assert score_summary(rows, Gate(), most=10).row_count == 10
+
+
+def test_a_remark_tells_what_a_mean_hides() -> None:
+    row = scored("uneven.mp4", 80.0, score_min=40.0, worst_at_s=20.0, warnings="vfr;hdr")
+    told = text_of(score_summary([row], Gate(85.0)))
+    for part in ("score 80.00 is below 85", "vfr, hdr", "40 at 20 s"):
+        assert part in told
+
+
+def test_a_name_with_brackets_is_shown_as_it_is() -> None:
+    assert "[bold]x[/nope].mp4" in text_of(
+        score_summary([scored("[bold]x[/nope].mp4", 50.0)], Gate())
+    )
+
+
+def test_labels_are_summed_up_by_rung_from_the_worst_to_the_best() -> None:
+    def label(rung: str, vmaf: float | None) -> LabelRow:
+        return LabelRow(encode_path=f"{rung}-{vmaf}", source="s", rung=rung, vmaf=vmaf)
+
+    rows = [label("good", 90.0), label("poor", 20.0), label("poor", 40.0), label("poor", None)]
+    told = text_of(label_summary(rows))
+    assert told.index("poor") < told.index("good")
+    poor = next(line for line in told.splitlines() if "poor" in line)
+    assert [float(x) for x in poor.split() if x.replace(".", "").isdigit()] == [2, 20, 30, 40]

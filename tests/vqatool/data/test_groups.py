@@ -1,0 +1,253 @@
+import os
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from vqatool.data.groups import balanced_batches, bitrate_groups, loss_groups
+from vqatool.data.labels import LabelledEncode, read_labelled_encodes
+from vqatool.data.splits import TEST, TRAIN, VAL, encodes_of_split, split_by_source
+from vqatool.errors import TrainingDataError
+
+SOURCES = [f"source{i}" for i in range(12)]
+
+
+def encodes(sources: int, rungs: int) -> list[LabelledEncode]:
+    return [
+        LabelledEncode(
+            path=Path(f"{s}/{r}.mp4"),
+            source=f"s{s}",
+            rung=f"r{r}",
+            codec="libx264",
+            vmaf=20.0 + 5 * r,
+            display=(64, 64),
+            bitrate_kbps=100.0,
+            height_px=64,
+            rate_mode="vbr",
+            fps=25.0,
+        )
+        for s in range(sources)
+        for r in range(rungs)
+    ]
+
+
+def test_a_split_has_both_sides_and_every_source_on_one(tmp_path: Path) -> None:
+    split = split_by_source(tmp_path, SOURCES, val_share=0.25, seed=0)
+    assert set(split) == set(SOURCES)
+    assert sum(side == VAL for side in split.values()) == 3
+
+
+def test_a_split_depends_on_its_seed_alone(tmp_path: Path) -> None:
+    folders = [tmp_path / name for name in "abc"]
+    for folder in folders:
+        folder.mkdir()
+    one, same, other = (
+        split_by_source(folder, SOURCES, val_share=0.5, seed=seed)
+        for folder, seed in zip(folders, (1, 1, 2), strict=True)
+    )
+    assert one == same != other
+
+
+def test_a_source_once_held_out_stays_held_out(tmp_path: Path) -> None:
+    first = split_by_source(tmp_path, SOURCES[:6], val_share=0.5, seed=0)
+    later = split_by_source(tmp_path, SOURCES, val_share=0.25, seed=9)
+    assert {name: later[name] for name in SOURCES[:6]} == first
+
+
+def test_a_split_written_by_hand_is_followed(tmp_path: Path) -> None:
+    (tmp_path / "splits.csv").write_text("source,split\na,train\nb,val\n")
+    split = split_by_source(tmp_path, ["a", "b", "a"], val_share=0.5, seed=0)
+    assert split == {"a": TRAIN, "b": VAL}
+
+
+def test_a_source_kept_for_the_test_neither_trains_nor_validates(tmp_path: Path) -> None:
+    (tmp_path / "splits.csv").write_text("source,split\na,test\nb,test\nc,test\n")
+    split = split_by_source(tmp_path, list("abcdefgh"), val_share=0.4, seed=0)
+    assert [split[name] for name in "abc"] == [TEST] * 3
+    assert sorted(split[name] for name in "defgh") == [TRAIN] * 3 + [VAL] * 2
+    with pytest.raises(TrainingDataError, match=r"1 labelled source\(s\) to learn from"):
+        split_by_source(tmp_path, list("abcd"), val_share=0.4, seed=0)
+
+
+def test_the_side_that_is_judged_is_the_furthest_from_training(work_folder: Path) -> None:
+    names = sorted({encode.source for encode in read_labelled_encodes(work_folder)})
+    splits = work_folder / "splits.csv"
+    for sides, judged in (((TEST, VAL, TRAIN), names[:1]), ((VAL, VAL, TRAIN), names[:2])):
+        lines = [f"{name},{side}" for name, side in zip(names, sides, strict=True)]
+        splits.write_text("\n".join(["source,split", *lines]))
+        assert {encode.source for encode in encodes_of_split(work_folder, None)} == set(judged)
+    splits.unlink()
+    assert {encode.source for encode in encodes_of_split(work_folder, None)} == set(names)
+
+
+def test_a_split_with_a_word_it_does_not_know_is_refused_by_name(tmp_path: Path) -> None:
+    (tmp_path / "splits.csv").write_text("source,split\na,training\n")
+    with pytest.raises(TrainingDataError, match=r"splits\.csv has the line a,training"):
+        split_by_source(tmp_path, ["a", "b"], val_share=0.5, seed=0)
+
+
+def test_one_source_cannot_be_split(tmp_path: Path) -> None:
+    with pytest.raises(TrainingDataError, match="Add sources"):
+        split_by_source(tmp_path, ["only"] * 5, val_share=0.25, seed=0)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("count", [2, 3, 5])
+def test_however_many_are_held_out_one_source_is_left_to_train_on(
+    count: int, tmp_path: Path
+) -> None:
+    split = split_by_source(tmp_path, SOURCES[:count], val_share=0.99, seed=0)
+    assert sorted(split.values()) == [TRAIN] + [VAL] * (count - 1)
+
+
+def test_a_split_keeps_names_that_are_no_text(tmp_path: Path) -> None:
+    sources = ["a", os.fsdecode(b"caf\xe9"), "b"]
+    split = split_by_source(tmp_path, sources, val_share=0.5, seed=0)
+    assert split_by_source(tmp_path, sources, val_share=0.5, seed=1) == split
+    assert b"caf\xe9," in (tmp_path / "splits.csv").read_bytes()
+
+
+def test_many_encodes_of_few_sources_still_leave_a_source_to_train_on(tmp_path: Path) -> None:
+    split = split_by_source(tmp_path, ["a"] * 10 + ["b"] * 10, val_share=0.25, seed=0)
+    assert set(split.values()) == {TRAIN, VAL}
+
+
+def bisected(sources: int, points: int, seed: int = 0) -> list[LabelledEncode]:
+    """As of `--rungs training`: even in VMAF, hardly a rung that two sources share."""
+    random = np.random.default_rng(seed)
+    return [
+        replace(
+            encode,
+            rung=f"{encode.source}-{encode.rung}",
+            vmaf=15 + 80 * r / points,
+            bitrate_kbps=float(100 * 2 ** (6 * r / points + random.uniform(-0.8, 0.8))),
+            display=(960, 540),
+        )
+        for s in range(sources)
+        for r, encode in enumerate(encodes(sources, points)[s * points : (s + 1) * points])
+    ]
+
+
+def test_a_rung_that_half_of_the_sources_have_is_a_group() -> None:
+    members = encodes(4, 3)
+    rare = [replace(e, rung="own") if e.source == "s0" else e for e in members]
+    assert loss_groups(members) == [e.rung for e in members]
+    groups = dict(zip([(e.source, e.rung) for e in rare], loss_groups(rare), strict=True))
+    assert groups["s1", "r0"] == "r0"
+    assert groups["s0", "own"].endswith("bit/px/s")
+
+
+def test_other_encodes_are_grouped_by_half_octaves_of_bitrate_for_each_pixel() -> None:
+    # 1, 1.3, 1.5, 2.1 bits for each pixel and second; the last at a quarter of the pixels
+    kbps = (100.0, 130.0, 150.0, 210.0 / 4)
+    members = [
+        replace(e, rung=e.source, vmaf=10.0 * i, bitrate_kbps=rate, display=(400, 250))
+        for i, (e, rate) in enumerate(zip(encodes(4, 1), kbps, strict=True))
+    ]
+    members[3] = replace(members[3], display=(200, 125))
+    assert loss_groups(members) == [
+        "1-1.41 bit/px/s", "1-1.41 bit/px/s", "1.41-2 bit/px/s", "2-2.83 bit/px/s",
+    ]  # fmt: skip
+
+
+def test_a_rung_of_twenty_sources_is_a_group_however_many_others_there_are() -> None:
+    for number, is_group in ((20, True), (19, False)):
+        common = {f"s{source}" for source in range(number)}
+        kept = [e for e in encodes(60, 2) if e.rung == "r1" or e.source in common]
+        assert ("r0" in bitrate_groups(kept)) is is_group
+
+
+def test_rungs_that_collapse_count_as_one_group_for_that_source() -> None:
+    """The caps of the upper rungs are never reached on easy content: their encodes are equal."""
+    members = encodes(3, 5)
+    easy = {1: 96.0, 2: 96.7, 3: 97.5}  # each less than a point from the next
+    members = [
+        replace(e, vmaf=easy.get(i, e.vmaf), bitrate_kbps=100.0 * (i + 1)) if i < 5 else e
+        for i, e in enumerate(members)
+    ]
+    groups = loss_groups(members)
+    assert groups[:5] == ["r0", "r1", "r1", "r1", "r4"]
+    assert groups[5:] == [e.rung for e in members[5:]]  # others keep theirs
+
+
+def test_no_two_alike_encodes_of_a_source_are_in_different_groups() -> None:
+    random = np.random.default_rng(0)
+    members = [replace(e, vmaf=float(random.uniform(20, 60))) for e in encodes(5, 30)]
+    groups = loss_groups(members)
+    alike = [
+        (i, j)
+        for i, a in enumerate(members)
+        for j, b in enumerate(members)
+        if i < j and a.source == b.source and abs(a.vmaf - b.vmaf) < 1
+    ]
+    assert len(alike) > 50
+    assert all(groups[i] == groups[j] for i, j in alike)
+    assert len(set(groups)) > 5
+
+
+def test_groups_do_not_depend_on_the_order_of_encodes() -> None:
+    members = [*encodes(4, 4), *bisected(3, 8)]
+    order = np.random.default_rng(1).permutation(len(members))
+    groups = loss_groups(members)
+    assert loss_groups([members[i] for i in order]) == [groups[i] for i in order]
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_batches_of_a_folder_without_common_rungs_are_spread_and_meet(seed: int) -> None:
+    members = bisected(8, 16, seed)
+    groups = loss_groups(members)
+    batches = balanced_batches(members, sources=4, rungs=4, seed=seed)
+    assert sorted(i for batch in batches for i in batch) == list(range(len(members)))
+    shared = []
+    for batch in batches:
+        of_source = Counter(members[i].source for i in batch)
+        assert set(of_source.values()) == {4}
+        assert len(of_source) == 4
+        for source in of_source:  # one of each quarter of the source's ladder
+            points = {members[i].rung.rpartition("-r")[2] for i in batch
+                      if members[i].source == source}  # fmt: skip
+            assert {int(point) // 4 for point in points} == {0, 1, 2, 3}
+        sizes = Counter(groups[i] for i in batch)
+        shared.append(sum(size for size in sizes.values() if size >= 2) / len(batch))
+    assert sum(shared) / len(shared) > 0.72  # dealt by chance: 0.6 to 0.7
+
+
+def test_a_common_ladder_is_crossed_exactly() -> None:
+    members = encodes(8, 12)
+    for batch in balanced_batches(members, sources=4, rungs=4, seed=2):
+        met = Counter(members[i].rung for i in batch)
+        assert set(met.values()) == {4}
+        assert len(met) == 4
+
+
+@pytest.mark.parametrize(("sources", "rungs"), [(8, 6), (7, 5), (3, 9), (2, 2), (5, 1)])
+def test_an_epoch_holds_every_encode_once(sources: int, rungs: int) -> None:
+    members = encodes(sources, rungs)
+    batches = balanced_batches(members, sources=4, rungs=4, seed=3)
+    assert sorted(i for batch in batches for i in batch) == list(range(len(members)))
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_every_batch_has_several_sources_at_several_rungs(seed: int) -> None:
+    members = encodes(9, 5)  # both leave a rest of one
+    for batch in balanced_batches(members, sources=4, rungs=4, seed=seed):
+        chosen = [members[i] for i in batch]
+        assert len({e.source for e in chosen}) >= 2
+        assert len({e.rung for e in chosen}) >= 2
+
+
+def test_epochs_differ_and_repeat_by_seed() -> None:
+    members = encodes(8, 8)
+    one, same, other = (
+        balanced_batches(members, sources=4, rungs=4, seed=seed) for seed in (0, 0, 1)
+    )
+    assert one == same != other
+
+
+def test_a_folder_without_labels_says_what_to_run(tmp_path: Path) -> None:
+    with pytest.raises(TrainingDataError, match="vqatool label"):
+        read_labelled_encodes(tmp_path)
+    with pytest.raises(TrainingDataError, match="vqatool ladder"):
+        encodes_of_split(tmp_path, None)

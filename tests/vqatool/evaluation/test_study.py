@@ -1,0 +1,161 @@
+"""Variants of the method, trained alike and held against each other."""
+
+import math
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.vqatool.program import score_paths, vqatool
+from vqatool.cli.study import STUDY_NAMES
+from vqatool.cli.tables import study_table
+from vqatool.evaluation.cost import Cost
+from vqatool.evaluation.study import StudyRow, mean_over_seeds, paired_difference, run_study
+from vqatool.evaluation.variants import STUDIES, trials
+from vqatool.inference.model_file import Checkpoint, ModelCard, load_checkpoint
+from vqatool.methods import Method, recipe_for
+from vqatool.training.trainer import TrainConfig
+
+BASE = TrainConfig(
+    shape={"size": "pico", "features": 32, "grid": 2, "patch": 32},
+    epochs=1,
+    rungs=2,
+    clip_frames=2,
+)
+ROW = StudyRow(
+    study="terms",
+    variant="both",
+    seed=0,
+    model="m",
+    encodes=9,
+    srcc=0.5,
+    in_group_srcc=None,
+    plcc=0.5,
+    rmse=9.0,
+)
+TEMPORAL = trials(["temporal"])
+COST = Cost(parameters_m=1.5, macs_g=0.25, clip_s=2.0, peak_mb=700.0)
+
+
+def test_the_command_knows_every_study() -> None:
+    assert set(STUDY_NAMES) == set(STUDIES)
+
+
+def test_mean_and_interval_over_seeds_are_students() -> None:
+    spread = mean_over_seeds([0.90, 0.92, None, 0.94])
+    assert spread.mean == pytest.approx(0.92)
+    # t of 2 degrees of freedom at 97.5 %: 4.303; standard error 0.02 / sqrt(3)
+    assert spread.half == pytest.approx(4.303 * 0.02 / math.sqrt(3), rel=1e-3)
+    assert math.isnan(mean_over_seeds([0.9]).half)
+    assert math.isnan(mean_over_seeds([None]).mean)
+
+
+def test_a_lead_is_taken_seed_by_seed() -> None:
+    others = [replace(ROW, seed=seed, srcc=0.5 + 0.1 * seed) for seed in range(3)]
+    ahead = [replace(row, srcc=(row.srcc or 0) + 0.02) for row in others]
+    lead = paired_difference(ahead, others)
+    assert (lead.mean, lead.half) == pytest.approx((0.02, 0.0), abs=1e-9)
+
+
+def test_the_table_holds_variants_against_the_first_of_their_study() -> None:
+    rows = [replace(ROW, variant=name, seed=s) for name in ("none", "both") for s in (0, 1)]
+    table = study_table(rows)
+    columns = [list(column.cells) for column in table.columns]
+    assert columns[1] == ["none", "both"]
+    assert columns[-1] == ["", "+0.000 ±0.000"]
+
+
+def test_costs_are_columns_of_the_table_where_they_were_measured() -> None:
+    costly = replace(ROW, **asdict(COST))
+    rows = [replace(costly, seed=seed) for seed in (0, 1)]
+    columns = {str(each.header): list(each.cells) for each in study_table(rows).columns}
+    assert columns["M parameters"] == ["1.50"]
+    assert columns["GMACs"] == ["0.25"]
+    assert columns["s a clip"] == ["2.00"]
+    assert columns["peak MB"] == ["700"]
+    assert len(study_table([ROW]).columns) == len(columns) - 4
+
+
+@pytest.mark.slow
+def test_a_study_trains_what_is_missing_and_nothing_twice(work_folder: Path) -> None:
+    out = work_folder / "study.csv"
+    first = list(run_study(work_folder, out, TEMPORAL, BASE, seeds=1, device="cpu"))
+    assert [row.variant for row in first] == ["transformer", "mean"]
+    assert {row.encodes for row in first} == {4}
+    models = {
+        path: path.stat().st_mtime_ns for path in (work_folder / "study").glob("*.safetensors")
+    }
+    assert {path.name for path in models} == {row["file"] for row in score_paths(out)}
+    again = list(run_study(work_folder, out, TEMPORAL, BASE, seeds=1, device="cpu"))
+    assert [row.key for row in again] == [row.key for row in first]
+    assert len(score_paths(out)) == 2
+    assert all(path.stat().st_mtime_ns == made for path, made in models.items())
+
+
+@pytest.mark.slow
+def test_costs_are_measured_once_also_of_what_was_trained_without(
+    work_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured: list[Path] = []
+
+    def measure(model: Path, clip: Path) -> Cost:
+        assert model.exists()
+        measured.append(clip)
+        return COST
+
+    monkeypatch.setattr("vqatool.evaluation.study.cost_of", measure)
+    out, clip = work_folder / "study.csv", work_folder / "study" / "clip.mp4"
+    rows = []
+    for asked in (False, True, True):
+        message = run_study(work_folder, out, TEMPORAL, BASE, seeds=1, device="cpu", has_cost=asked)
+        rows.append(list(message))
+    assert [row.clip_s for row in rows[0]] == [None, None]
+    assert [row.clip_s for row in rows[1]] == [row.clip_s for row in rows[2]] == [2.0, 2.0]
+    assert measured == [clip, clip]
+
+
+@pytest.mark.slow
+def test_the_command_tells_what_it_compared(work_folder: Path) -> None:
+    asked = ["--of", "temporal", "--seeds", 1, "--epochs", 1, "--device", "cpu"]
+    result = vqatool("study", work_folder, *asked)
+    assert result.exit_code == 0, result.output
+    assert "transformer" in result.output
+    assert "2 trainings" in result.output
+
+
+@pytest.mark.slow
+def test_parts_are_tuned_from_the_same_weights(work_folder: Path) -> None:
+    recipe = recipe_for(Method.Q_MAMBA, {"size": "pico", "patch": 64})
+    card = ModelCard(
+        method=Method.Q_MAMBA.value, shape=recipe.shape, clip_frames=2, label="vmaf_v0.6.1"
+    )
+    init = Checkpoint(card, recipe.build().state_dict())
+    out = work_folder / "study.csv"
+    base = replace(BASE, shape={})
+    rows = list(
+        run_study(
+            work_folder, out, trials(["tune"], {"q-mamba": init}), base, seeds=1, device="cpu"
+        )
+    )
+    assert [row.variant for row in rows] == ["head", "prompts", "all"]
+    assert {row["init"] for row in score_paths(out)} == {init.name}
+    assert len({row.model for row in rows}) == 3
+    kept = [load_checkpoint(path) for path in (work_folder / "study").glob("*.safetensors")]
+    (prompted,) = [each for each in kept if each.card.shape["prompts"]]
+    stem = next(name for name in init.weights if "_backbone" in name)
+    assert torch.equal(prompted.weights[stem], init.weights[stem].half())
+
+
+@pytest.mark.slow
+def test_given_weights_have_their_own_size(work_folder: Path) -> None:
+    shape = {"size": "nano", "features": 32, "grid": 2, "temporal_layers": 1}
+    recipe = recipe_for(Method.COARSE_TO_FINE, shape)
+    card = ModelCard(
+        method="coarse-to-fine", shape=recipe.shape, clip_frames=2, label="pictures: made"
+    )
+    init = Checkpoint(card, recipe.build().state_dict())
+    asked = trials(["window"], {"coarse-to-fine": init})
+    next(run_study(work_folder, work_folder / "s.csv", asked, BASE, seeds=1, device="cpu"))
+    (kept,) = [load_checkpoint(path) for path in (work_folder / "s").glob("*.safetensors")]
+    assert (kept.card.shape["size"], kept.card.shape["window"]) == ("nano", 4)

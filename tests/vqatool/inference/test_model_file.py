@@ -1,0 +1,115 @@
+from dataclasses import replace
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from vqatool.errors import CheckpointError
+from vqatool.inference.model_file import (
+    Checkpoint,
+    default_checkpoint,
+    load_checkpoint,
+    save_checkpoint,
+)
+from vqatool.inference.ood import fit_ood_detector
+
+
+def test_a_checkpoint_comes_back_as_it_was(small_model: Path, tmp_path: Path) -> None:
+    first = load_checkpoint(small_model)
+    save_checkpoint(first, tmp_path / "again.safetensors")
+    again = load_checkpoint(tmp_path / "again.safetensors")
+    assert again.card == first.card
+    assert again.name == first.name
+    assert (tmp_path / "again.safetensors").read_bytes() == small_model.read_bytes()
+
+
+def test_a_domain_is_kept_in_full_precision(small_model: Path, tmp_path: Path) -> None:
+    first = load_checkpoint(small_model)
+    assert first.ood is None
+    features = torch.randn(9, 4)
+    known = replace(first, ood=fit_ood_detector(features, features))
+    save_checkpoint(known, tmp_path / "known.safetensors")
+    again = load_checkpoint(tmp_path / "known.safetensors")
+    assert known.ood
+    assert again.ood
+    assert torch.equal(again.ood.distances(features), known.ood.distances(features))
+    assert again.name == first.name
+
+
+def test_the_name_tells_weights_apart(small_model: Path) -> None:
+    first = load_checkpoint(small_model)
+    changed = {key: value + 1 for key, value in first.weights.items()}
+    assert Checkpoint(first.card, changed).name != first.name
+
+
+def test_a_file_that_is_no_model_is_refused_by_name(tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    for content in (b"", b"not a model", bytes(200)):
+        path.write_bytes(content)
+        with pytest.raises(CheckpointError, match=r"model\.safetensors"):
+            load_checkpoint(path)
+
+
+def test_weights_without_a_card_are_refused(tmp_path: Path) -> None:
+    save_file({"x": torch.zeros(1)}, tmp_path / "bare.safetensors")
+    with pytest.raises(CheckpointError, match="no card"):
+        load_checkpoint(tmp_path / "bare.safetensors")
+
+
+def test_a_method_of_another_version_is_refused(small_model: Path, tmp_path: Path) -> None:
+    first = load_checkpoint(small_model)
+    path = tmp_path / "future.safetensors"
+    save_checkpoint(replace(first, card=replace(first.card, method="telepathy")), path)
+    with pytest.raises(CheckpointError, match="telepathy"):
+        load_checkpoint(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"format": "2"}, r"format '2'"),
+        ({"shape": {"size": "giant"}}, r"size 'giant'"),
+        ({"shape": {"colour": 3}}, r"'colour'"),
+        ({"shape": [1]}, "mapping"),
+    ],
+)
+def test_a_card_this_version_cannot_follow_is_refused_by_file_and_value(
+    change: dict[str, Any], said: str, small_model: Path, tmp_path: Path
+) -> None:
+    first = load_checkpoint(small_model)
+    path = tmp_path / "future.safetensors"
+    save_checkpoint(replace(first, card=replace(first.card, **change)), path)
+    with pytest.raises(CheckpointError, match=rf"future\.safetensors.*{said}"):
+        load_checkpoint(path)
+
+
+@pytest.mark.parametrize("card", ["[]", "{}", "no JSON", '{"format": "2", "new": 1}'])
+def test_a_card_that_is_none_is_refused_by_file(card: str, tmp_path: Path) -> None:
+    path = tmp_path / "odd.safetensors"
+    save_file({"x": torch.zeros(1)}, path, {"vqatool": card})
+    with pytest.raises(CheckpointError, match=r"odd\.safetensors"):
+        load_checkpoint(path)
+
+
+def test_weights_that_do_not_fit_their_card_are_refused(small_model: Path) -> None:
+    first = load_checkpoint(small_model)
+    wrong = replace(first, weights={"x": torch.zeros(1)})
+    with pytest.raises(
+        CheckpointError, match=r"another version of vqatool, make it again: .* do not fit"
+    ):
+        wrong.model()
+
+
+def test_the_packaged_model_is_small_and_tells_how_good_it_is() -> None:
+    with resources.as_file(resources.files("vqatool") / "weights" / "default.safetensors") as path:
+        assert path.stat().st_size < 25_000_000
+    checkpoint = default_checkpoint()
+    assert all(value.dtype == torch.float16 for value in checkpoint.weights.values())
+    count = sum(value.numel() for value in checkpoint.weights.values())
+    assert 1e6 <= count <= 10e6
+    assert checkpoint.card.validation["srcc"] > 0.5
+    assert checkpoint.card.band > 0
+    assert checkpoint.card.data["val"]["sources"] >= 10

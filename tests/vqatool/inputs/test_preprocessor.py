@@ -1,0 +1,65 @@
+"""What a model is shown: bursts of frames, spread over the video."""
+
+import pytest
+
+from ladder.media.probe import probe
+from tests.conftest import EXACT, MakeVideo
+from vqatool.inputs.clip import FrameGroup
+from vqatool.inputs.preprocessor import read_clip, sample_times
+
+STEP = 4  # levels of luma from one frame to the next
+COUNTER = f"color=black:size=64x48:rate=10,format=yuv420p,geq=lum='16+{STEP}*N':cb=128:cr=128"
+
+
+@pytest.mark.parametrize("frames", [1, 4, 8])
+def test_the_second_frame_of_a_burst_is_the_next_one_on_the_screen(
+    make_video: MakeVideo, frames: int
+) -> None:
+    video = make_video("counter-40.mp4", COUNTER, (*EXACT, "-frames:v", "40"))
+    clip = read_clip(probe(video), frames, FrameGroup(2), None)
+    assert clip.second_TCHW is not None
+    steps = (clip.second_TCHW.float() - clip.first_TCHW.float()).mean((1, 2, 3))
+    assert (steps * 219 / 255 / STEP).tolist() == pytest.approx([1] * frames, abs=0.2)
+    middles = [40 * (index + 0.5) / frames for index in range(frames)]
+    shown = clip.first_TCHW.float().mean((1, 2, 3)) * 219 / 255 / STEP
+    assert shown.tolist() == pytest.approx([int(middle) for middle in middles], abs=0.6)
+
+
+@pytest.mark.parametrize("frames", [1, 3])
+def test_a_burst_at_the_end_repeats_the_last_frame(make_video: MakeVideo, frames: int) -> None:
+    video = make_video(f"counter-{frames}.mp4", COUNTER, (*EXACT, "-frames:v", str(frames)))
+    clip = read_clip(probe(video), 8, FrameGroup(2), None)
+    assert clip.second_TCHW is not None
+    assert len(clip.second_TCHW) == len(clip.first_TCHW) == 8
+    assert (clip.second_TCHW[-1] == clip.first_TCHW[-1]).all()
+
+
+def test_a_burst_takes_every_so_many_frames(make_video: MakeVideo) -> None:
+    video = make_video("counter-40.mp4", COUNTER, (*EXACT, "-frames:v", "40"))
+    clip = read_clip(probe(video), 2, FrameGroup(num_frames=3, stride=4), None)
+    shown = clip.pixels_TCHW.float().mean((1, 2, 3)) * 219 / 255 / STEP
+    assert shown.tolist() == pytest.approx([10, 14, 18, 30, 34, 38], abs=0.6)
+
+
+def test_bursts_do_not_overlap(make_video: MakeVideo) -> None:
+    video = make_video("counter-40.mp4", COUNTER, (*EXACT, "-frames:v", "40"))
+    clip = read_clip(probe(video), 8, FrameGroup(num_frames=6, stride=2), None)
+    shown = clip.pixels_TCHW.float().mean((1, 2, 3)).diff()
+    assert (shown > -0.5).all()
+    assert len(clip.pixels_TCHW) == 48
+
+
+def test_twenty_bursts_in_ten_seconds_are_two_a_second_from_the_first_to_the_last() -> None:
+    times_s = sample_times(0.0, 10.0, 20, FrameGroup(), 25.0)
+    assert times_s == pytest.approx([0.25 + 0.5 * index for index in range(20)])
+    assert times_s[0] < 1
+    assert times_s[-1] > 9
+
+
+@pytest.mark.parametrize("frames", [1, 4])
+def test_a_clip_of_less_than_half_a_second_has_stills(frames: int, make_video: MakeVideo) -> None:
+    video = make_video(f"counter-{frames}.mp4", COUNTER, (*EXACT, "-frames:v", str(frames)))
+    clip = read_clip(probe(video), 20, FrameGroup(num_frames=4, stride=2), None)
+    assert len(clip.first_TCHW) == 20
+    shown = clip.first_TCHW.float().mean((1, 2, 3)) * 219 / 255 / STEP
+    assert {round(value) for value in shown.tolist()} == set(range(frames))

@@ -1,0 +1,124 @@
+"""Every method learns, and every method has a recipe."""
+
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from vqatool.inputs.bitstream import UNKNOWN_BITSTREAM
+from vqatool.inputs.clip import Clip
+from vqatool.inputs.motion import MOTION_FIGURES
+from vqatool.methods import Method, recipe_for
+from vqatool.methods.recipe import LossWeights
+from vqatool.metrics import srcc
+from vqatool.models.quality import Quality
+
+METHOD = Method.COARSE_TO_FINE
+SHAPE: dict[Method, dict[str, Any]] = {
+    Method.COARSE_TO_FINE: {"size": "pico", "features": 32},
+    Method.SAMA: {"size": "pico", "grid": 2},
+    Method.ZOOM_VQA: {
+        "size": "pico", "crop_px": 64, "still_short_px": 128, "grid": 2, "run_short_px": 128,
+        "burst_frames": 2,
+    },
+    Method.Q_MAMBA: {"size": "pico", "patch": 64},
+    Method.INTERN_VQA: {"size": "pico", "grid": 2},
+}  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", Method)
+def test_a_method_learns_to_order_blur(method: Method) -> None:
+    torch.manual_seed(0)
+    recipe = recipe_for(method, SHAPE[method])
+    sharp = torch.rand(2, 3, 128, 128)
+    levels = torch.arange(4)
+    frames = recipe.frame_group.num_frames
+    clips = [
+        Clip(_blurred(picture[None], int(level)).expand(frames, -1, -1, -1), frames)
+        for level in levels
+        for picture in sharp
+    ]
+    label = 1 - levels.repeat_interleave(2) / 4
+    group = levels.repeat_interleave(2)
+    model = recipe.build()
+    optimizer = torch.optim.AdamW(model.parameters(), 1e-3)
+    views = [torch.stack([view(c, generator=None) for c in clips]) for view in recipe.views]
+    for _ in range(40):
+        terms = recipe.loss(model(*views), label, group, torch.full((8, 1), torch.nan))
+        optimizer.zero_grad()
+        torch.stack(list(terms.values())).sum().backward()
+        optimizer.step()
+    with torch.no_grad():
+        scores = model.eval()(*views).score_B
+    assert srcc(scores.tolist(), label.tolist()) > 0.9
+
+
+@pytest.mark.parametrize("method", Method)
+def test_a_method_names_its_paper(method: Method) -> None:
+    year, _, number = method.paper.partition(".")
+    assert len(year) == 4
+    assert number.isdigit()
+
+
+def test_a_term_without_weight_is_zero() -> None:
+    recipe = recipe_for(
+        Method.COARSE_TO_FINE,
+        SHAPE[Method.COARSE_TO_FINE],
+        LossWeights(plcc=0, group=0, rank=0, frame=0, pixels=0),
+    )
+    figures = [torch.zeros(4, 2, MOTION_FIGURES), torch.zeros(4, len(UNKNOWN_BITSTREAM))]
+    views = [torch.rand(4, 2, 3, 128, 128), *figures]
+    labels, groups = torch.tensor([0.1, 0.9, 0.2, 0.7]), torch.tensor([0, 0, 1, 1])
+    terms = recipe.loss(recipe.build()(*views), labels, groups, torch.rand(4, 2))
+    quality = terms.pop("quality")
+    assert quality > 0
+    assert {name: term.item() for name, term in terms.items()} == {
+        "plcc": 0, "group": 0, "rank": 0, "frame": 0, "pixels": 0
+    }  # fmt: skip
+
+
+def test_settings_of_the_loss_reach_its_terms() -> None:
+    torch.manual_seed(0)
+    features, score = torch.rand(6, 8), torch.tensor([0.1, 0.2, 0.5, 0.4, 0.6, 0.3])
+    label = torch.tensor([0.1, 0.9, 0.2, 0.7, 0.4, 0.6])
+    group, frames = torch.tensor([0, 0, 0, 1, 1, 1]), label[:, None].expand(6, 2)
+    quality = Quality(score, features, score[:, None].expand(6, 2))
+
+    def terms(**settings: Any) -> dict[str, float]:
+        weights = LossWeights(**settings)
+        found = recipe_for(METHOD, None, weights).loss(quality, label, group, frames)
+        return {name: term.item() for name, term in found.items()}
+
+    defaults = terms()
+    for settings, changed in (
+        ({"contrast": "tta"}, "group"),
+        ({"contrast": "supcon"}, "group"),
+        ({"temperature": 0.5}, "group"),
+        ({"margin": 0.2}, "rank"),
+        ({"frame": 0.6}, "frame"),
+    ):
+        now = terms(**settings)
+        assert {name for name in now if now[name] != defaults[name]} == {changed}
+    assert terms(frame=0.6)["frame"] == pytest.approx(2 * defaults["frame"])
+
+
+def test_the_pixels_alone_are_held_to_the_same_terms() -> None:
+    score, label = torch.tensor([0.1, 0.2, 0.5, 0.4]), torch.tensor([0.1, 0.9, 0.2, 0.7])
+    group, frames = torch.tensor([0, 0, 1, 1]), torch.full((4, 2), torch.nan)
+    alone = Quality(score, torch.rand(4, 8), score[:, None].expand(4, 2))
+    both = Quality(label, alone.features_BD, alone.frame_score_BT, pixels_only=alone)
+    weights = LossWeights(pixels=0.25)
+    loss = recipe_for(METHOD, None, weights).loss
+    terms, of_alone = loss(both, label, group, frames), loss(alone, label, group, frames)
+    assert terms["pixels"].item() == pytest.approx(
+        0.25 * sum(term.item() for term in of_alone.values())
+    )
+    assert "pixels" not in of_alone
+
+
+def _blurred(image: torch.Tensor, level: int) -> torch.Tensor:
+    for _ in range(level):
+        image = F.avg_pool2d(image, 3, 1, 1, count_include_pad=False)
+    return image

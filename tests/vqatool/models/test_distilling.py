@@ -1,0 +1,250 @@
+import copy
+from collections.abc import Callable, Collection
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from vqatool.losses import feature_distillation_loss, squared_loss
+from vqatool.models.coarse_to_fine import BitstreamLayout, CoarseToFine, CoarseToFineConfig
+from vqatool.models.distilling import Distilling
+from vqatool.models.internvideo import InternVideo, InternVideoConfig, published
+from vqatool.models.quality import Quality, QualityModel
+
+TERMS = ("score", "teacher", "feature")
+LABEL = torch.tensor([0.2, 0.4, 0.6, 0.8])
+
+
+def internvideo() -> QualityModel:
+    config = InternVideoConfig(size="pico", grid=1, patch=28, frames=2, has_conv_stem=False)
+    return loosened(InternVideo(config))
+
+
+def coarse_to_fine() -> QualityModel:
+    config = CoarseToFineConfig(
+        size="pico",
+        grid=1,
+        patch=28,
+        features=16,
+        has_bands=False,
+        has_motion=False,
+        has_stream=False,
+    )
+    layout = BitstreamLayout(width=0, log2_step=0, has_step=0, step_origin=0.0)
+    return loosened(CoarseToFine(config, 0, layout))
+
+
+def loosened(model: QualityModel) -> QualityModel:
+    """Scales that start small hide what is behind them."""
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    return model
+
+
+TEACHERS: dict[str, tuple[Callable[[], QualityModel], Collection[str]]] = {
+    "internvideo": (internvideo, ("blocks.2.", "clip_projector.", "fc_norm.", "head.")),
+    "coarse to fine": (coarse_to_fine, ("_temporal.", "_head.")),
+}
+
+
+def view(side: int = 28, frames: int = 2) -> Tensor:
+    return torch.rand(4, frames, 3, side, side, generator=torch.Generator().manual_seed(5))
+
+
+def terms(quality: Quality, *, is_detached: bool = False) -> dict[str, Tensor]:
+    """The three terms of arXiv 2502.19026."""
+    teacher_quality = quality.teacher_quality
+    assert teacher_quality is not None
+    assert quality.projected_BD is not None
+    features = quality.projected_BD, teacher_quality.features_BD
+    return {
+        "score": squared_loss(quality.score_B, LABEL),
+        "teacher": squared_loss(teacher_quality.score_B, LABEL),
+        "feature": feature_distillation_loss(*features, is_detached=is_detached),
+    }
+
+
+def learn(model: Distilling, kept: Collection[str] = TERMS, steps: int = 3) -> list[float]:
+    """Take steps by some of the terms; their sum at each."""
+    tuned = [p for p in model.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(tuned, 2e-3)
+    course = []
+    for step in range(steps):
+        torch.manual_seed(step)
+        found = terms(model.train()(view()))
+        loss = torch.stack([found[name] for name in kept]).sum()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        course.append(loss.item())
+    return course
+
+
+def parameters(model: nn.Module) -> int:
+    return sum(p.numel() for p in model.parameters())
+
+
+@pytest.mark.parametrize("name", TEACHERS)
+def test_a_teacher_is_frozen_but_for_its_last_parts(name: str) -> None:
+    torch.manual_seed(0)
+    build, last = TEACHERS[name]
+    teacher = build()
+    before = {name: value.clone() for name, value in teacher.state_dict().items()}
+    # what is added to all keys of the pooling alike changes nothing, and so never moves
+    blind = {"clip_projector.k.bias", "clip_projector.norm1_k.bias"}
+    learn(Distilling(internvideo(), teacher))
+    for part, parameter in teacher.named_parameters():
+        is_last = part.startswith(tuple(last))
+        assert (parameter.grad is not None) == is_last, part
+        if part not in blind:
+            assert torch.equal(parameter, before[part]) != is_last, part
+
+
+def test_no_graph_is_kept_of_what_is_frozen() -> None:
+    torch.manual_seed(0)
+    teacher = InternVideo(InternVideoConfig(size="pico", grid=1, patch=28))
+    needs: list[bool] = []
+    for block in teacher.blocks:
+        block.register_forward_hook(lambda _, given, out: needs.append(out.requires_grad))
+    Distilling(internvideo(), teacher)(view())
+    assert needs == [False, False, True]
+
+
+def test_nothing_is_dropped_in_what_is_frozen() -> None:
+    teacher = InternVideo(InternVideoConfig(size="pico", drop_path=0.5))
+    model = Distilling(internvideo(), teacher)
+    for _ in range(2):  # as built, and after a validation
+        assert [block.training for block in teacher.blocks] == [False, False, True]
+        assert not teacher.training
+        assert teacher.head.training
+        assert model.student().training
+        model.eval()
+        assert not any(part.training for part in model.modules())
+        model.train()
+
+
+def test_a_model_that_says_nothing_is_tuned_in_its_last_part() -> None:
+    class Plain(QualityModel):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.last, self.none = nn.Linear(3, 4), nn.Linear(4, 1), nn.ReLU()
+
+        def forward(self, *views: Tensor) -> Quality:
+            raise NotImplementedError
+
+    plain = Plain()
+    assert list(plain.last_layers()) == [plain.last]
+    assert plain.student() is plain
+
+
+def test_in_training_the_teacher_speaks_and_otherwise_the_student_alone() -> None:
+    torch.manual_seed(0)
+    student, teacher = internvideo(), internvideo()
+    model = Distilling(student, teacher)
+    teacher_quality = model(view()).teacher_quality
+    assert teacher_quality is not None
+    assert teacher_quality.score_B.shape == (4,)
+    model.eval()
+    with torch.no_grad():
+        told, alone = model(view()), student(view())
+    assert told.teacher_quality is None
+    assert torch.equal(told.score_B, alone.score_B)
+    assert torch.equal(told.features_BD, alone.features_BD)
+
+
+def test_both_see_the_same_views_or_each_its_own() -> None:
+    torch.manual_seed(0)
+    student, teacher = internvideo(), coarse_to_fine()
+    seen: dict[str, list[tuple[int, ...]]] = {"student": [], "teacher": []}
+    student.register_forward_pre_hook(lambda _, v: seen["student"].append(tuple(v[0].shape)))
+    teacher.register_forward_pre_hook(lambda _, v: seen["teacher"].append(tuple(v[0].shape)))
+    Distilling(student, teacher)(view())
+    assert seen["student"] == seen["teacher"] == [(4, 2, 3, 28, 28)]
+    apart = Distilling(student, teacher, student_views=1)
+    apart(view(), view(56))
+    assert seen["student"][1:] == [(4, 2, 3, 28, 28)]
+    assert seen["teacher"][1:] == [(4, 2, 3, 56, 56)]
+    assert apart.eval()(view()).teacher_quality is None  # the teacher's views can go
+
+
+def test_a_homologous_student_needs_no_projector() -> None:
+    student, teacher = internvideo(), internvideo()
+    assert parameters(Distilling(student, teacher)) == parameters(student) + parameters(teacher)
+
+
+def test_a_heterogeneous_student_is_projected_to_the_teachers_width() -> None:
+    with torch.device("meta"):
+        student, teacher = coarse_to_fine(), InternVideo(published("small"))
+        extra = parameters(Distilling(student, teacher)) - parameters(student) - parameters(teacher)
+    assert (student.feature_width, teacher.feature_width) == (32, 768)
+    assert extra == 32 * 768 + 768
+
+
+def test_a_projected_student_is_compared_and_learns_and_is_itself_otherwise() -> None:
+    torch.manual_seed(0)
+    model = Distilling(coarse_to_fine(), internvideo())
+    quality = model(view())
+    assert quality.teacher_quality is not None
+    assert quality.projected_BD is not None
+    assert quality.projected_BD.shape == quality.teacher_quality.features_BD.shape == (4, 64)
+    # the student's own terms see its own features
+    assert quality.features_BD.shape == (4, 32)
+    terms(quality)["feature"].backward()
+    assert all(p.grad is not None and p.grad.any() for p in model._widen.parameters())
+    assert model.eval()(view()).features_BD.shape == (4, 32)
+
+
+def test_the_student_goes_without_its_teacher() -> None:
+    torch.manual_seed(0)
+    student = internvideo()
+    model = Distilling(student, internvideo())
+    learn(model)
+    assert model.student() is student
+    fresh = internvideo()
+    fresh.load_state_dict(copy.deepcopy(model.student().state_dict()))
+    with torch.no_grad():
+        assert torch.equal(fresh.eval()(view()).score_B, model.eval()(view()).score_B)
+
+
+def test_the_published_student_is_ten_times_smaller_than_its_teacher() -> None:
+    with torch.device("meta"):
+        model = Distilling(InternVideo(published("small")), InternVideo(published("1b")))
+    assert parameters(model) > 11 * parameters(model.student())
+
+
+def test_features_come_closer_to_the_teacher_only_by_the_feature_term() -> None:
+    def closeness(kept: Collection[str]) -> list[float]:
+        torch.manual_seed(0)
+        model, found = Distilling(internvideo(), internvideo()), []
+        for steps in (0, 20):
+            learn(model, kept, steps=steps)
+            with torch.no_grad():
+                quality = model.train()(view())
+            target = F.layer_norm(quality.teacher_quality.features_BD, (64,))
+            found.append(F.cosine_similarity(quality.projected_BD, target).mean().item())
+        return found
+
+    before, after = closeness(TERMS)
+    unmoved, without = closeness(("score", "teacher"))
+    assert unmoved == before
+    assert after > before + 0.4
+    assert without < before + 0.15
+
+
+@pytest.mark.parametrize("term", TERMS)
+def test_each_term_is_learned_by_itself(term: str) -> None:
+    torch.manual_seed(0)
+    course = learn(Distilling(internvideo(), internvideo()), (term,), steps=12)
+    assert min(course[-3:]) < 0.7 * course[0]
+
+
+@pytest.mark.parametrize("is_detached", [False, True])
+def test_a_detached_teacher_learns_from_labels_alone(is_detached: bool) -> None:
+    torch.manual_seed(0)
+    teacher = InternVideo(InternVideoConfig(size="pico", grid=1, patch=28))
+    model = Distilling(internvideo(), teacher)
+    terms(model(view()), is_detached=is_detached)["feature"].backward()
+    is_moved = any(p.grad is not None and p.grad.any() for p in teacher.clip_projector.parameters())
+    assert is_moved != is_detached

@@ -1,0 +1,190 @@
+"""Every model, tiny, through the same promises."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from vqatool.inference.model_file import Checkpoint, ModelCard, load_checkpoint, save_checkpoint
+from vqatool.inputs.bitstream import BitstreamFeatures
+from vqatool.inputs.clip import Clip
+from vqatool.methods import Method, recipe_for
+from vqatool.methods.recipe import Recipe
+from vqatool.models.backbones import SWIN_SIZES, SwinPyramid
+from vqatool.models.fusion import StageFusion, mean_and_deviation
+from vqatool.models.quality import PixelInput, QualityModel, local_contrast
+
+SHAPES = {
+    "conv stem": {"size": "pico", "features": 32},
+    "patch stem, no luma": {
+        "size": "pico",
+        "features": 32,
+        "has_conv_stem": False,
+        "has_local_luma": False,
+    },
+    "pixels alone": {"size": "pico", "features": 32, "has_stream": False},
+    "no bands": {"size": "pico", "features": 32, "has_bands": False},
+    "no motion": {"size": "pico", "features": 32, "has_motion": False},
+}
+
+
+@pytest.fixture(params=SHAPES)
+def recipe(request: pytest.FixtureRequest) -> Recipe:
+    return recipe_for(Method.COARSE_TO_FINE, SHAPES[request.param])
+
+
+def built(recipe: Recipe) -> QualityModel:
+    torch.manual_seed(0)
+    return recipe.build().eval()
+
+
+def views(recipe: Recipe, videos: int, frames: int = 3) -> list[Tensor]:
+    chance = torch.Generator().manual_seed(5)
+    clips = [torch.rand(2 * frames, 3, 140, 180, generator=chance) for _ in range(videos)]
+    facts = [BitstreamFeatures(*torch.rand(len(BitstreamFeatures._fields)).tolist()) for _ in clips]
+    seen = [Clip(255 * shown, 2, fact) for shown, fact in zip(clips, facts, strict=True)]
+    return [torch.stack([view(clip, generator=None) for clip in seen]) for view in recipe.views]
+
+
+@torch.no_grad()
+def test_a_model_gives_a_score_and_features_for_each_video(recipe: Recipe) -> None:
+    quality = built(recipe)(*views(recipe, 2))
+    assert quality.score_B.shape == (2,)
+    assert quality.features_BD.shape[0] == 2
+    assert quality.features_BD.ndim == 2
+    assert quality.score_B.isfinite().all()
+    assert quality.score_B.dtype == torch.float32
+
+
+@torch.no_grad()
+def test_what_the_pixels_say_alone_does_not_hang_on_the_stream() -> None:
+    recipe = recipe_for(Method.COARSE_TO_FINE, SHAPES["conv stem"])
+    model = built(recipe)
+    *pixels, facts = views(recipe, 2)
+    assert model(*pixels, facts).pixels_only is None
+    model.training = True  # of it alone: its parts drop nothing
+    one, other = model(*pixels, facts), model(*pixels, facts + 1)
+    assert one.pixels_only is not None
+    assert torch.equal(one.pixels_only.score_B, other.pixels_only.score_B)
+    assert not torch.equal(one.score_B, other.score_B)
+    model.training = False
+    told = model(*pixels, torch.zeros_like(facts))
+    assert torch.allclose(one.pixels_only.score_B, told.score_B, atol=1e-5)
+
+
+@torch.no_grad()
+def test_motion_of_one_frame_changes_the_score_of_that_frame_most() -> None:
+    recipe = recipe_for(Method.COARSE_TO_FINE, SHAPES["conv stem"])
+    model, (pixels, motion, facts) = built(recipe), views(recipe, 1)
+    moved = motion.clone()
+    moved[:, 1] += 5
+    gaps = model(pixels, motion, facts).frame_score_BT - model(pixels, moved, facts).frame_score_BT
+    assert gaps.abs().argmax() == 1
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("frames", [1, 2, 8, 13])
+def test_a_model_takes_any_number_of_frames(recipe: Recipe, frames: int) -> None:
+    assert built(recipe)(*views(recipe, 1, frames)).score_B.isfinite().all()
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("side", [64, 100, 128])
+def test_a_side_need_not_fit_the_windows(side: int) -> None:
+    recipe = recipe_for(Method.COARSE_TO_FINE, {**SHAPES["conv stem"], "grid": 1, "patch": side})
+    assert built(recipe)(*views(recipe, 1)).score_B.isfinite().all()
+
+
+@torch.no_grad()
+def test_a_score_does_not_depend_on_batch_mates(recipe: Recipe) -> None:
+    model, seen = built(recipe), views(recipe, 3)
+    together = model(*seen).score_B
+    alone = torch.cat([model(*(view[i : i + 1] for view in seen)).score_B for i in range(3)])
+    assert torch.allclose(together, alone, atol=1e-5)
+
+
+def test_every_parameter_learns(recipe: Recipe) -> None:
+    model = built(recipe)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            # SwinV2's blocks start as identities, which hides them from the gradient
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    quality = model(*views(recipe, 2))
+    (quality.score_B.sum() + quality.features_BD.square().sum()).backward()
+    still = [n for n, p in model.named_parameters() if p.grad is None or not p.grad.any()]
+    assert not still
+
+
+@torch.no_grad()
+def test_bfloat16_agrees_with_float32(recipe: Recipe) -> None:
+    model, seen = built(recipe), views(recipe, 2)
+    exact = model(*seen).score_B
+    with torch.autocast("cpu", torch.bfloat16):
+        rounded = model(*seen).score_B
+    assert torch.allclose(exact, rounded, atol=0.05)  # eight bits of mantissa, several layers
+
+
+@torch.no_grad()
+def test_a_saved_model_scores_as_before(recipe: Recipe, tmp_path) -> None:
+    model, seen = built(recipe), views(recipe, 2)
+    card = ModelCard(
+        method="coarse-to-fine", shape=recipe.shape, clip_frames=3, label="vmaf_v0.6.1"
+    )
+    save_checkpoint(Checkpoint(card, model.state_dict()), tmp_path / "m.safetensors")
+    loaded = load_checkpoint(tmp_path / "m.safetensors").model()
+    # weights are stored in half precision
+    assert torch.allclose(model(*seen).score_B, loaded(*seen).score_B, atol=0.01)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("stage", range(4))
+def test_every_stage_of_the_backbone_counts(stage: int) -> None:
+    torch.manual_seed(0)
+    fusion = StageFusion([4, 8, 16, 32], 32).eval()
+    maps = [torch.rand(1, 4 * 2**s, 32 // 2**s, 32 // 2**s) for s in range(4)]
+    whole = fusion(maps)
+    maps[stage] = torch.zeros_like(maps[stage])
+    assert (fusion(maps) - whole).abs().max() > 1e-4
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("has_conv_stem", [True, False])
+def test_the_backbone_gives_four_maps_finest_first(has_conv_stem: bool) -> None:
+    pyramid = SwinPyramid(
+        SWIN_SIZES["pico"], in_channels=4, side_px=128, has_conv_stem=has_conv_stem
+    )
+    shapes = [tuple(m.shape) for m in pyramid(torch.rand(2, 4, 128, 128))]
+    assert shapes == [(2, 16, 32, 32), (2, 32, 16, 16), (2, 64, 8, 8), (2, 128, 4, 4)]
+
+
+def test_the_published_size_has_the_published_parameters() -> None:
+    tiny = SwinPyramid(SWIN_SIZES["tiny"], in_channels=3, side_px=256, has_conv_stem=False)
+    count = sum(p.numel() for p in tiny.parameters())
+    assert count == pytest.approx(27.58e6, rel=0.001)  # swinv2_tiny_window8_256 without a head
+
+
+def test_the_default_size_is_small() -> None:
+    count = sum(p.numel() for p in recipe_for(Method.COARSE_TO_FINE).build().parameters())
+    assert 5e6 <= count <= 10e6
+
+
+def test_mean_and_deviation_are_those_of_each_cell() -> None:
+    map_BCHW = torch.tensor([[1.0, 3.0, 5.0, 5.0]]).view(1, 1, 1, 4).expand(1, 1, 4, 4)
+    cells = mean_and_deviation(map_BCHW, 2)
+    assert cells.shape == (1, 4, 2)
+    assert torch.allclose(cells[0, 0], torch.tensor([2.0, 1.0]), atol=0.01)
+    assert torch.allclose(cells[0, 1], torch.tensor([5.0, 0.0]), atol=0.01)
+
+
+def test_local_contrast_forgets_brightness_and_keeps_texture() -> None:
+    torch.manual_seed(0)
+    texture = 20 * torch.rand(1, 1, 32, 32)
+    plain, brighter = local_contrast(texture, 7), local_contrast(texture + 100, 7)
+    assert torch.allclose(plain, brighter, atol=1e-2)
+    assert plain.std() > 0.5
+    assert local_contrast(torch.full((1, 1, 16, 16), 80.0), 7).abs().max() < 1e-3
+
+
+def test_colour_can_go_without_local_luma() -> None:
+    pixels = torch.rand(2, 3, 16, 16)
+    assert PixelInput(has_local_luma=False)(pixels).shape == (2, 3, 16, 16)
+    assert PixelInput()(pixels).shape == (2, 4, 16, 16)

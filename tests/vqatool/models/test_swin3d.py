@@ -1,0 +1,288 @@
+"""The 3-D Swin and its windows, against loops over pairs of tokens."""
+
+import itertools
+import math
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from vqatool.models.backbones import SWIN_SIZES, SwinSize
+from vqatool.models.score_map import ScoreMap, scores_of_frames
+from vqatool.models.swin3d import (
+    Block3D,
+    GatedAttention,
+    Stage3D,
+    Swin3D,
+    window_for,
+)
+from vqatool.models.windows import Size3, WindowPartition, pairs
+
+TABLE = (8, 7, 7)
+CPU = torch.device("cpu")
+TILINGS = {
+    "whole windows": WindowPartition((4, 4, 6), (2, 2, 3)),
+    "shifted": WindowPartition((4, 4, 6), (2, 2, 3), (1, 1, 1)),
+    "shifted in space alone": WindowPartition((2, 6, 6), (2, 3, 2), (0, 1, 1)),
+    "windows that do not fit": WindowPartition((3, 5, 4), (2, 2, 3)),
+    "shifted windows that do not fit": WindowPartition((3, 5, 7), (2, 4, 3), (1, 2, 1)),
+}
+
+
+@pytest.fixture(params=TILINGS)
+def tiling(request: pytest.FixtureRequest) -> WindowPartition:
+    return TILINGS[request.param]
+
+
+def places(size: Size3) -> list[tuple[int, ...]]:
+    return list(itertools.product(*(range(n) for n in size)))
+
+
+def scattered(module: nn.Module) -> nn.Module:
+    """Weights that hide nothing: as they start, biases are next to nothing beside the rest."""
+    torch.manual_seed(0)
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.add_(0.3 * torch.randn_like(parameter))
+    return module.eval()
+
+
+def small(**settings: object) -> Swin3D:
+    torch.manual_seed(0)
+    return Swin3D(SWIN_SIZES["pico"], **settings).eval()  # type: ignore[arg-type]  # by name
+
+
+def parameters(model: nn.Module) -> int:
+    return sum(p.numel() for p in model.parameters())
+
+
+def test_the_published_stem_starts_as_convolutions_do() -> None:
+    weight = small(in_channels=3, patch=(2, 4, 4), grid=4, has_conv_stem=False).get_parameter(
+        "_stem._of_patch.weight"
+    )
+    # torch's own start is even in +-1 / sqrt(inputs); that of the layers behind it has 0.02
+    assert weight.std().item() == pytest.approx((3 * 3 * 2 * 4 * 4) ** -0.5, rel=0.1)
+
+
+def test_the_published_size_has_the_published_parameters() -> None:
+    with torch.device("meta"):
+        plain, gated = (Swin3D(SWIN_SIZES["tiny"], has_gate=gate) for gate in (False, True))
+    assert parameters(plain) == 27_850_470  # Video Swin-T without its head
+    # a second table of 15 x 13 x 13 places for the heads of three stages
+    assert parameters(gated) - parameters(plain) == 15 * 13 * 13 * (2 * 3 + 2 * 6 + 6 * 12)
+
+
+@pytest.mark.parametrize(("size", "least", "most"), [("nano", 2e6, 7e6), ("pico", 1e5, 5e5)])
+def test_the_small_sizes_are_small(size: str, least: float, most: float) -> None:
+    with torch.device("meta"):
+        assert least <= parameters(Swin3D(SWIN_SIZES[size])) <= most
+
+
+@pytest.mark.parametrize(("patch", "side"), [((2, 4, 4), 224), ((2, 6, 6), 336)])
+@torch.no_grad()
+def test_the_published_input_gives_the_published_map(patch: Size3, side: int) -> None:
+    assert small(patch=patch)(torch.rand(1, 2, 3, side, side)).shape == (1, 128, 1, 7, 7)
+
+
+def test_windows_join_to_the_map_that_was_split(tiling: WindowPartition) -> None:
+    map_BTHWC = torch.rand(2, *tiling.size, 3)
+    assert torch.equal(tiling.join(tiling.split(map_BTHWC)), map_BTHWC)
+
+
+@pytest.mark.parametrize("grid", [1, 2, 3])
+@pytest.mark.parametrize("has_gate", [False, True])
+@torch.no_grad()
+def test_attention_is_that_of_a_loop_over_pairs(
+    tiling: WindowPartition, grid: int, has_gate: bool
+) -> None:
+    attention = scattered(GatedAttention(8, 2, has_gate=has_gate))
+    map_BTHWC = torch.randn(2, *tiling.size, 8)
+    known = pairs(tiling, TABLE, grid, CPU)
+    found = tiling.join(attention(tiling.split(map_BTHWC), known))
+    assert torch.allclose(found, looped(attention, map_BTHWC, tiling, grid), atol=1e-5)
+
+
+def looped(attention: nn.Module, map_BTHWC: Tensor, tiling: WindowPartition, grid: int) -> Tensor:
+    """Attention over the whole map at once, with a bias found pair by pair."""
+    heads, where = 2, places(tiling.size)
+    tables = dict(attention.named_parameters())
+    bias = torch.full((heads, len(where), len(where)), -torch.inf)
+    for (i, one), (j, other) in itertools.product(enumerate(where), repeat=2):
+        if not share_a_window(one, other, tiling):
+            continue
+        t, h, w = (a - b for a, b in zip(one, other, strict=True))
+        place = ((t + 7) * 13 + h + 6) * 13 + w + 6
+        is_inside = "_inside" in tables and same_fragment(one, other, tiling.size, grid)
+        bias[:, i, j] = tables["_inside" if is_inside else "_across"][:, place]
+    tokens = map_BTHWC.flatten(1, 3)
+    qkv = tokens @ tables["_qkv.weight"].T + tables["_qkv.bias"]
+    q, k, v = qkv.unflatten(-1, (3, heads, -1)).permute(2, 0, 3, 1, 4)
+    weights = (q @ k.transpose(-2, -1) / math.sqrt(q.shape[-1]) + bias).softmax(-1)
+    mixed: Tensor = (weights @ v).transpose(1, 2).flatten(2)
+    return (mixed @ tables["_out.weight"].T + tables["_out.bias"]).view_as(map_BTHWC)
+
+
+def share_a_window(one: tuple[int, ...], other: tuple[int, ...], tiling: WindowPartition) -> bool:
+    """Windows as the paper draws them: moved by the shift over the map, cut off at its borders."""
+    return all(
+        (a - by) // length == (b - by) // length
+        for a, b, by, length in zip(one, other, tiling.shift, tiling.window, strict=True)
+    )
+
+
+def same_fragment(
+    one: tuple[int, ...], other: tuple[int, ...], size: tuple[int, ...], grid: int
+) -> bool:
+    return all(
+        a * grid // n == b * grid // n for a, b, n in zip(one[1:], other[1:], size[1:], strict=True)
+    )
+
+
+@pytest.mark.parametrize(("tokens", "grid"), [(8, 4), (14, 7), (10, 4), (9, 3)])
+def test_the_gate_tells_fragments_of_the_real_grid_apart(tokens: int, grid: int) -> None:
+    tiling = WindowPartition((2, tokens, tokens), (2, 4, 4), (0, 2, 2))
+    known = pairs(tiling, TABLE, grid, CPU)
+    number = torch.arange(1, 1 + 2 * tokens * tokens).view(tiling.size)
+    where = [(-1, -1, -1), *places(tiling.size)]
+    pair_VNN = known.is_apart_VNN
+    assert pair_VNN.dtype == torch.bool  # a distance of two fragments is no double bias
+    for window, numbers in enumerate(tiling.marks(number).tolist()):
+        for (i, a), (j, b) in itertools.product(enumerate(numbers), repeat=2):
+            if a and b:
+                is_same = same_fragment(where[a], where[b], tiling.size, grid)
+                assert pair_VNN[window, i, j] == (not is_same)
+
+
+@torch.no_grad()
+def test_without_a_difference_of_tables_the_gate_changes_nothing() -> None:
+    attention = scattered(GatedAttention(8, 2, has_gate=True))
+    plain = GatedAttention(8, 2, has_gate=False).eval()
+    weights = attention.state_dict()
+    plain.load_state_dict({name: value for name, value in weights.items() if name != "_inside"})
+    tiling = WindowPartition((2, 4, 4), (2, 4, 4))
+    known, windows = pairs(tiling, TABLE, 2, CPU), torch.randn(3, 32, 8)
+    assert not torch.allclose(attention(windows, known), plain(windows, known), atol=1e-2)
+    weights["_inside"].copy_(weights["_across"])
+    assert torch.allclose(attention(windows, known), plain(windows, known), atol=1e-6)
+
+
+@torch.no_grad()
+def test_the_second_block_of_a_stage_looks_over_the_borders_of_the_first() -> None:
+    def reached(blocks: int) -> set[tuple[int, ...]]:
+        stage = scattered(Stage3D(8, 1, [0.0] * blocks, has_gate=True))
+        map_BTHWC = torch.randn(1, 1, 8, 8, 8)
+        moved = map_BTHWC.clone()
+        moved[0, 0, 3, 3] = torch.randn(8)  # one number for all would not pass the norm
+        change = (stage(moved, (1, 4, 4), 2) - stage(map_BTHWC, (1, 4, 4), 2)).abs().amax(-1)
+        return {(h, w) for _, _, h, w in change.gt(1e-6).nonzero().tolist()}
+
+    assert reached(1) == set(itertools.product(range(4), repeat=2))
+    # a window of the second block, from 2 to 5, hands it on from each that it touches
+    assert reached(2) == set(itertools.product(range(6), repeat=2))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("shape", [(1, 32, 32), (3, 40, 50), (5, 96, 33), (9, 7, 64)])
+@pytest.mark.parametrize("has_conv_stem", [False, True])
+def test_any_number_of_frames_and_any_side_will_do(shape: Size3, has_conv_stem: bool) -> None:
+    frames, height, width = shape
+    model = small(has_conv_stem=has_conv_stem, grid=3)
+    map_BDTHW = model(torch.rand(1, frames, 3, height, width))
+    wanted = (math.ceil(frames / 2), math.ceil(height / 32), math.ceil(width / 32))
+    assert map_BDTHW.shape == (1, 128, *wanted)
+    assert map_BDTHW.isfinite().all()
+
+
+@torch.no_grad()
+def test_an_odd_frame_stands_twice() -> None:
+    model, pixels = small(), torch.rand(1, 5, 3, 32, 32)
+    assert torch.allclose(model(pixels), model(torch.cat([pixels, pixels[:, -1:]], 1)), atol=1e-6)
+
+
+@torch.no_grad()
+def test_the_grid_of_the_canvas_counts() -> None:
+    pixels = torch.rand(1, 2, 3, 64, 64)
+    one, other = (scattered(small(grid=grid))(pixels) for grid in (2, 4))
+    assert not torch.allclose(one, other, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("tokens", "window"),
+    [
+        ((16, 56, 56), (8, 7, 7)),
+        ((8, 32, 32), (4, 4, 4)),  # FasterVQA's 16 frames of 128 px
+        ((16, 40, 40), (8, 5, 5)),  # and 32 of 160 px
+        ((32, 80, 80), (8, 7, 7)),
+        ((2, 32, 32), (2, 4, 4)),  # short runs hear of both their ends
+        ((1, 1, 1), (1, 1, 1)),
+    ],
+)
+def test_windows_shrink_with_the_input(tokens: Size3, window: Size3) -> None:
+    assert window_for(tokens) == window
+
+
+@torch.no_grad()
+def test_a_map_does_not_depend_on_batch_mates() -> None:
+    model, pixels = scattered(small(grid=2)), torch.rand(3, 4, 3, 64, 64)
+    alone = torch.cat([model(pixels[i : i + 1]) for i in range(3)])
+    assert torch.allclose(model(pixels), alone, atol=1e-5)
+
+
+@pytest.mark.parametrize("has_conv_stem", [False, True])
+def test_every_parameter_learns(has_conv_stem: bool) -> None:
+    size = SwinSize(embed_dim=8, depths=(2, 2, 1, 1), heads=(1, 1, 2, 2))
+    # fragments of 4, 2 and 1 tokens, windows of 3: both tables are used in every block
+    model = scattered(Swin3D(size, grid=5, has_conv_stem=has_conv_stem))
+    model(torch.rand(1, 4, 3, 80, 80)).square().sum().backward()
+    assert [n for n, p in model.named_parameters() if p.grad is None or not p.grad.any()] == []
+
+
+@torch.no_grad()
+def test_scores_of_tokens_keep_fine_steps_in_bfloat16() -> None:
+    torch.manual_seed(0)
+    head, map_BDTHW = ScoreMap(16).eval(), torch.randn(1, 16, 2, 3, 3)
+    with torch.autocast("cpu", torch.bfloat16):
+        score_BTHW = head(map_BDTHW)
+    assert not torch.equal(score_BTHW, score_BTHW.bfloat16().float())
+
+
+@torch.no_grad()
+def test_bfloat16_agrees_with_float32() -> None:
+    model, pixels = small(), torch.rand(1, 4, 3, 64, 64)
+    with torch.autocast("cpu", torch.bfloat16):
+        rounded = model(pixels)
+    # of unit spread after the last norm; eight bits of mantissa, several layers
+    assert (model(pixels) - rounded).abs().mean() < 0.02
+
+
+@torch.no_grad()
+def test_training_skips_a_block_for_some_videos_and_keeps_the_mean() -> None:
+    block = Block3D(8, 1, 0.25, has_gate=False)
+    tiling = WindowPartition((1, 2, 2), (1, 2, 2))
+    known = pairs(tiling, TABLE, 1, CPU)
+    video = torch.randn(1, 1, 2, 2, 8)
+    torch.manual_seed(0)
+    one = block.eval()(video, tiling, known)
+    many = block.train()(video.expand(4000, -1, -1, -1, -1), tiling, known)
+    is_still = (many == video).flatten(1).all(1)
+    assert is_still.float().mean().item() == pytest.approx(0.25**2, abs=0.02)
+    assert torch.allclose(many.mean(0), one[0], atol=0.05)
+
+
+@torch.no_grad()
+def test_each_token_has_a_score_of_its_own() -> None:
+    torch.manual_seed(0)
+    head, map_BDTHW = ScoreMap(8).eval(), torch.randn(1, 8, 2, 3, 3)
+    before = head(map_BDTHW)
+    map_BDTHW[0, :, 1, 2, 0] += 1
+    (changed,) = (head(map_BDTHW) - before).nonzero().tolist()
+    assert changed == [0, 1, 2, 0]
+
+
+def test_the_published_head_is_small() -> None:
+    assert parameters(ScoreMap(768)) == 768 * 64 + 64 + 64 + 1
+
+
+def test_frames_have_the_score_of_their_token() -> None:
+    scores = torch.tensor([[1.0, 2.0, 3.0]])
+    assert scores_of_frames(scores, 2, 5).tolist() == [[1, 1, 2, 2, 3]]

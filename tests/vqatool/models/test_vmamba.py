@@ -1,0 +1,175 @@
+"""The backbone of Q-Mamba."""
+
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from vqatool.models.vmamba import (
+    LOCAL_WINDOWS,
+    VMAMBA_SIZES,
+    WHOLE_MAPS,
+    ChannelGate,
+    ScanBlock,
+    SelectiveScan2d,
+    VMamba,
+)
+from vqatool.training.step import parameter_groups
+
+
+def parameters(size: str, *, is_local: bool = False) -> int:
+    with torch.device("meta"):
+        backbone = VMamba(
+            VMAMBA_SIZES[size],
+            in_channels=3,
+            windows=LOCAL_WINDOWS if is_local else WHOLE_MAPS,
+            has_gate=is_local,
+        )
+    # the published counts have the norm behind the last map, which is the head's here
+    norm = 2 * int(backbone.channels[-1])
+    return norm + sum(p.numel() for p in backbone.parameters())
+
+
+@pytest.mark.parametrize(
+    ("size", "count"), [("tiny", 27_992_640), ("small", 49_378_752), ("base", 87_532_800)]
+)
+def test_published_sizes_have_the_published_parameters(size: str, count: int) -> None:
+    assert parameters(size) == count
+
+
+@pytest.mark.parametrize(("size", "millions"), [("small", 52.91), ("base", 93.79)])
+def test_the_local_kind_has_the_published_parameters(size: str, millions: float) -> None:
+    assert parameters(size, is_local=True) / 1e6 == pytest.approx(millions, abs=0.005)
+
+
+def test_nano_and_pico_are_small() -> None:
+    assert 2e6 <= parameters("nano", is_local=True) <= 7e6
+    assert parameters("pico", is_local=True) < 0.5e6
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("windows", [WHOLE_MAPS, LOCAL_WINDOWS])
+@pytest.mark.parametrize(("height", "width"), [(64, 64), (33, 70), (1, 100), (96, 32)])
+def test_a_picture_may_have_any_size(height: int, width: int, windows: tuple[int, ...]) -> None:
+    backbone = VMamba(VMAMBA_SIZES["pico"], in_channels=3, windows=windows).eval()
+    found = backbone(torch.rand(2, 3, height, width))
+    assert found.shape == (2, math.ceil(height / 32), math.ceil(width / 32), 128)
+    assert found.isfinite().all()
+
+
+@torch.no_grad()
+def test_prompts_act_on_the_map_of_every_stage() -> None:
+    seen = []
+
+    class DecodedSegments(nn.Module):
+        def forward(self, map_BHWC: Tensor) -> Tensor:
+            seen.append(tuple(map_BHWC.shape))
+            return map_BHWC
+
+    backbone = VMamba(VMAMBA_SIZES["pico"], in_channels=3).eval()
+    pixels = torch.rand(1, 3, 64, 96)
+    found = backbone(pixels, [DecodedSegments() for _ in range(4)])
+    assert seen == [(1, 16, 24, 16), (1, 8, 12, 32), (1, 4, 6, 64), (1, 2, 3, 128)]
+    assert torch.equal(found, backbone(pixels))
+    erased = backbone(pixels, [*(nn.Identity() for _ in range(3)), nn.Hardtanh(0, 1e-9)])
+    assert erased.abs().max() < 1e-8
+
+
+def orders(height: int, width: int) -> list[list[tuple[int, int]]]:
+    rows = [(y, x) for y in range(height) for x in range(width)]
+    columns = [(y, x) for x in range(width) for y in range(height)]
+    return [rows, columns, rows[::-1], columns[::-1]]
+
+
+def by_hand(layer: SelectiveScan2d, map_HWC: Tensor) -> Tensor:
+    """The layer from its weights alone, token by token."""
+    weights = {name.removeprefix("_"): value for name, value in layer.state_dict().items()}
+    height, width, channels = map_HWC.shape
+    inner, rank = 2 * channels, math.ceil(channels / 16)
+    token_HWD = map_HWC @ weights["in.weight"].T
+    spread = F.conv2d(token_HWD.permute(2, 0, 1), weights["conv.weight"], padding=1, groups=inner)
+    u_HWD = F.silu(spread).permute(1, 2, 0)
+    summed_HWD = torch.zeros_like(u_HWD)
+    for path, order in enumerate(orders(height, width)):
+        of_path = slice(path * inner, (path + 1) * inner)
+        rate, skip, bias = (weights[name][of_path] for name in ("log_rate", "skip", "step_bias"))
+        h = torch.zeros_like(rate)
+        for place in order:
+            u = u_HWD[place]
+            read = weights["read"][path] @ u
+            delta = F.softplus(weights["step"][path] @ read[:rank] + bias)
+            h = (-delta * rate.exp()).exp() * h + delta * read[rank] * u
+            summed_HWD[place] += read[rank + 1] * h + skip * u
+    normed = F.layer_norm(summed_HWD, (inner,), weights["norm.weight"], weights["norm.bias"])
+    found: Tensor = normed @ weights["out.weight"].T
+    return found
+
+
+@torch.no_grad()
+def test_the_scan_of_a_map_is_that_of_the_paper_token_by_token() -> None:
+    torch.manual_seed(0)
+    layer = SelectiveScan2d(18).double()
+    for parameter in layer.parameters():
+        parameter.add_(0.3 * torch.randn_like(parameter))
+    map_BHWC = torch.randn(2, 3, 5, 18, dtype=torch.float64)
+    expected = torch.stack([by_hand(layer, map_HWC) for map_HWC in map_BHWC])
+    assert torch.allclose(layer(map_BHWC), expected, rtol=0, atol=1e-8)
+
+
+@pytest.mark.parametrize("window", [0, 2, 3])
+def test_every_token_hears_of_every_other(window: int) -> None:
+    torch.manual_seed(0)
+    layer = SelectiveScan2d(16, window=window).double()
+    map_BHWC = torch.randn(1, 4, 5, 16, dtype=torch.float64, requires_grad=True)
+    for y, x in [(0, 0), (3, 4), (1, 2)]:
+        (slope,) = torch.autograd.grad(layer(map_BHWC)[0, y, x].square().sum(), map_BHWC)
+        assert slope.abs().amax(-1).min() > 0
+
+
+@torch.no_grad()
+def test_scales_start_as_published() -> None:
+    torch.manual_seed(0)
+    start = {name.removeprefix("_"): p for name, p in SelectiveScan2d(64).named_parameters()}
+    steps = F.softplus(start["step_bias"])
+    assert steps.min().item() == pytest.approx(1e-3, rel=0.03)
+    assert steps.max().item() == pytest.approx(0.1, rel=0.03)
+    assert steps.log().mean().item() == pytest.approx(math.log(0.01), abs=0.2)
+    assert (-start["log_rate"].exp() == -1).all()
+    assert (start["skip"] == 1).all()
+    assert start["step"].abs().max().item() == pytest.approx(4**-0.5, rel=0.01)  # 64 / 16 wide
+
+
+def test_weight_decay_leaves_rates_and_skips_alone() -> None:
+    backbone = VMamba(VMAMBA_SIZES["pico"], in_channels=3)
+    spared = {id(p) for p in parameter_groups(backbone, 0.1)[1]["params"]}
+    for name, parameter in backbone.named_parameters():
+        if name.endswith(("_log_rate", "_skip", "_step_bias", "bias")):
+            assert id(parameter) in spared, name
+
+
+def test_a_gate_weights_each_channel_by_the_whole_map() -> None:
+    torch.manual_seed(0)
+    gate = ChannelGate(16)
+    maps = torch.randn(3, 2, 4, 5, 16)
+    weights = gate(maps) / maps
+    assert weights.shape == maps.shape
+    assert torch.allclose(weights, weights[:, :, :1, :1].expand_as(weights), atol=1e-4)
+    assert ((weights > 0) & (weights < 1)).all()
+    far = maps.clone()
+    far[..., 0, 0, :] = 0
+    assert not torch.allclose(gate(far)[..., 3, 4, :], gate(maps)[..., 3, 4, :])
+
+
+@torch.no_grad()
+def test_branches_are_dropped_in_training_alone_and_picture_by_picture() -> None:
+    torch.manual_seed(0)
+    block = ScanBlock(16, window=0, has_gate=False, drop_path=0.5)
+    for parameter in block.parameters():
+        parameter.add_(0.3 * torch.randn_like(parameter))
+    same = torch.randn(1, 2, 2, 16).expand(64, -1, -1, -1)
+    kinds = {tuple(picture.flatten().round(decimals=3).tolist()) for picture in block(same)}
+    assert len(kinds) == 4  # with the scan or not, with the layers or not
+    assert tuple(same[0].flatten().round(decimals=3).tolist()) in kinds
+    assert torch.equal(block.eval()(same)[0], block(same)[1])

@@ -1,0 +1,66 @@
+import numpy as np
+import pytest
+
+from ladder.media.decode import Pixels, frames_at
+from ladder.media.probe import probe
+from vqatool.cli.demo_table import demo_clip
+from vqatool.pretraining.distortions import (
+    ALL_DISTORTIONS,
+    LEVELS,
+    Distortion,
+    distort,
+    draw_distortions,
+)
+
+
+@pytest.fixture(scope="module")
+def picture() -> Pixels:
+    return np.ascontiguousarray(frames_at(probe(demo_clip()), [2.0], (384, 216))[0][:192, :256])
+
+
+def errors(picture: Pixels, distortions: list[Distortion]) -> list[float]:
+    return [
+        float(
+            np.square(
+                picture - distort(picture, each, np.random.default_rng(0)).astype(float)
+            ).mean()
+        )
+        for each in distortions
+    ]
+
+
+@pytest.mark.parametrize("kind", LEVELS)
+def test_levels_run_from_slight_to_severe(picture: Pixels, kind: str) -> None:
+    assert len(LEVELS[kind]) >= 5
+    found = errors(picture, [Distortion(kind, level) for level in LEVELS[kind]])
+    assert found == sorted(found)
+    assert 0 < found[0] < found[-1] / 3
+
+
+def test_a_rendition_is_worse_the_smaller_it_is(picture: Pixels) -> None:
+    found = errors(picture, [Distortion("libx264", 20, share) for share in (1.0, 0.75, 0.5, 0.33)])
+    assert found == sorted(found)
+    assert found[0] < found[-1] / 2
+
+
+def test_damage_depends_on_its_seed_alone(picture: Pixels) -> None:
+    noise = Distortion("noise", 8)
+    first, again, other = (
+        distort(picture, noise, np.random.default_rng(seed)) for seed in (0, 0, 1)
+    )
+    assert np.array_equal(first, again)
+    assert not np.array_equal(first, other)
+
+
+def test_what_is_drawn_has_no_twins() -> None:
+    drawn = draw_distortions(30, np.random.default_rng(0))
+    assert len(set(drawn)) == 30
+    assert set(drawn) <= set(ALL_DISTORTIONS)
+    with pytest.raises(ValueError, match="not 1000"):
+        draw_distortions(1000, np.random.default_rng(0))
+
+
+@pytest.mark.parametrize("wrong", [("fog", 1.0, 1.0), ("blur", 1.0, 0.0)])
+def test_damage_that_is_not_known_is_refused(wrong: tuple[str, float, float]) -> None:
+    with pytest.raises(ValueError, match="no damage"):
+        Distortion(*wrong)

@@ -1,0 +1,196 @@
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from ladder.media.stills import read_picture
+from tests.vqatool.conftest import SHAPE
+from tests.vqatool.pretraining.test_picture_sets import stills  # noqa: F401 - a fixture
+from tests.vqatool.program import vqatool
+from tests.vqatool.shapes import SMALL as SHAPES
+from vqatool.errors import TrainingDataError
+from vqatool.inference.model_file import load_checkpoint, save_checkpoint
+from vqatool.inference.predictor import Predictor
+from vqatool.inputs.clip import Clip
+from vqatool.methods import Method
+from vqatool.pretraining.picture_sets import PictureSet
+from vqatool.pretraining.run import TILE_PX, PretrainConfig, Progress, pretrain
+
+
+def noisy_set(name: str, *, is_vmaf_scale: bool) -> PictureSet:
+    """12 contents (patterns) at four levels of noise."""
+    random = np.random.default_rng(0)
+    pictures, qualities, contents = [], [], []
+    for content in range(12):
+        base = random.integers(60, 200) + 30 * np.sin(np.arange(TILE_PX) / random.uniform(4, 20))
+        for level in range(4):
+            noise = random.normal(0, 2 + 12 * level, (3, TILE_PX, TILE_PX))
+            pictures.append(torch.from_numpy((base + noise).clip(0, 255).astype(np.uint8)))
+            qualities.append(1 - level / 4)
+            contents.append(str(content))
+    return PictureSet(
+        name=name,
+        is_vmaf_scale=is_vmaf_scale,
+        qualities=tuple(qualities),
+        contents=tuple(contents),
+        sides=tuple("test" if int(content) < 3 else "train" for content in contents),
+        pixels=lambda index: pictures[index],
+    )
+
+
+SMALL = PretrainConfig(
+    shape=SHAPE | {"has_conv_stem": False}, steps=30, batch=12, lr=2e-3, ema_decay=0.8
+)
+
+
+@pytest.mark.slow
+def test_it_learns_damage_on_contents_it_never_saw(tmp_path: Path) -> None:
+    told: list[Progress] = []
+    sets = [noisy_set("made", is_vmaf_scale=True)]
+    checkpoint = pretrain(sets, SMALL, device="cpu", on_progress=told.append)
+    assert checkpoint.card.validation["srcc"] > 0.9
+    assert checkpoint.card.validation["count"] == 3 * 4
+    assert checkpoint.card.training["test_srcc"] == {"made": checkpoint.card.validation["srcc"]}
+    assert [now.step for now in told] == list(range(1, 31))
+    assert not told[4].srcc
+    assert set(told[-1].srcc) == {"made"}
+    assert set(told[0].terms) == {"quality", "plcc", "rank in set", "rank in content"}
+    save_checkpoint(checkpoint, tmp_path / "spatial.safetensors")
+    stored = Predictor(load_checkpoint(tmp_path / "spatial.safetensors"), "cpu")
+    scores = stored.score(
+        [stored.preprocessor.preprocess(Clip(sets[0].pixels(index)[None])) for index in range(4)]
+    )
+    assert scores == sorted(scores, reverse=True)
+
+
+@pytest.mark.slow
+def test_the_same_seed_gives_the_same_weights_and_init_goes_on_from_them() -> None:
+    sets = [noisy_set("made", is_vmaf_scale=True), noisy_set("b", is_vmaf_scale=False)]
+    short = dataclasses.replace(SMALL, steps=3)
+    first, again = (pretrain(sets, short, device="cpu") for _ in range(2))
+    other = pretrain(sets, dataclasses.replace(short, seed=1), device="cpu")
+    assert all(torch.equal(first.weights[key], again.weights[key]) for key in first.weights)
+    assert any(not torch.equal(first.weights[key], other.weights[key]) for key in first.weights)
+    still = dataclasses.replace(short, steps=1, lr=1e-12)
+    gone_on = pretrain(sets, still, init=first, device="cpu")
+    assert all(
+        torch.allclose(first.weights[k], gone_on.weights[k], atol=1e-3) for k in first.weights
+    )
+
+
+@pytest.mark.slow
+def test_where_scores_lie_is_said_by_vmaf_alone() -> None:
+    made, opinions = noisy_set("made", is_vmaf_scale=True), noisy_set("b", is_vmaf_scale=False)
+    high = dataclasses.replace(opinions, qualities=tuple(0.9 + q / 10 for q in opinions.qualities))
+    checkpoint = pretrain([high, made], SMALL, device="cpu")
+    predictor = Predictor(checkpoint, "cpu")
+    scores = predictor.score(
+        [predictor.preprocessor.preprocess(Clip(made.pixels(index)[None])) for index in range(12)]
+    )
+    assert np.mean(scores) < 80  # of the opinions the mean is 96, of the made ones 62
+    assert set(checkpoint.card.training["test_srcc"]) == {"b", "made"}
+
+
+def test_time_that_is_up_ends_it_early() -> None:
+    sets = [noisy_set("made", is_vmaf_scale=True)]
+    checkpoint = pretrain(sets, dataclasses.replace(SMALL, max_hours=1e-4), device="cpu")
+    assert 0 < checkpoint.card.training["steps_done"] < 30
+
+
+def test_sets_that_cannot_share_a_batch_are_refused() -> None:
+    made = noisy_set("made", is_vmaf_scale=True)
+    with pytest.raises(TrainingDataError, match="cannot share a batch of 3"):
+        pretrain([made, made], dataclasses.replace(SMALL, batch=3))
+    with pytest.raises(TrainingDataError, match="one name among made, made"):
+        pretrain([made, made], SMALL)
+
+
+@pytest.mark.parametrize("method", Method)
+def test_any_method_learns_from_pictures(method: Method) -> None:
+    config = PretrainConfig(method=method.value, shape=SHAPES[method], steps=2, batch=4)
+    done = pretrain([noisy_set("made", is_vmaf_scale=True)], config, device="cpu")
+    assert done.card.method == method.value
+    assert set(done.card.training["test_srcc"]) == {"made"}
+
+
+@pytest.mark.slow
+def test_every_branch_of_a_model_learns_where_scores_lie() -> None:
+    # by their sum alone one ran away to 72 and the other to -71.5
+    made = noisy_set("made", is_vmaf_scale=True)
+    config = dataclasses.replace(
+        SMALL, method=Method.ZOOM_VQA.value, shape=SHAPES[Method.ZOOM_VQA], steps=40
+    )
+    done = Predictor(pretrain([made], config, device="cpu"), "cpu")
+    pictures = range(24)
+    said = [
+        done.predict(done.preprocessor.preprocess(Clip(made.pixels(i)[None]))) for i in pictures
+    ]
+    labels = np.array([made.qualities[i] for i in pictures])
+    for branch in (0, 1):
+        scores = [float(quality.branches[branch].score_B[0]) for quality in said]
+        assert abs(np.mean(scores - labels)) < 0.25
+
+
+@pytest.mark.slow
+def test_the_command_from_folders_to_a_model_to_train_from(
+    tmp_path: Path,
+    stills: Path,  # noqa: F811 - pytest's way of asking for it
+    work_folder: Path,
+) -> None:
+    rated = tmp_path / "rated"
+    rated.mkdir()
+    for number in (0, 2, 4):
+        (rated / f"{number}.png").write_bytes((stills / f"bunny{number}.png").read_bytes())
+    lines = ["path,mos,split", "0.png,1,train", "2.png,2,train", "4.png,3,test", "0.png,1,test"]
+    (rated / "scores.csv").write_text("\n".join(lines))
+    assert read_picture(rated / "0.png").shape == (136, 240, 3)
+    out = tmp_path / "spatial.safetensors"
+    data = ["--data", f"opinions={rated}", "--data", f"again={rated / 'scores.csv'}"]
+    asked = [
+        "--size",
+        "pico",
+        "--shape",
+        "has_conv_stem=false",
+        "--steps",
+        2,
+        "--batch",
+        4,
+        "--device",
+        "cpu",
+    ]
+    done = vqatool("pretrain", *data, *asked, "-o", out)
+    assert done.exit_code == 0, done.output
+    assert "SRCC on held-out pictures: opinions" in done.stderr
+    card = load_checkpoint(out).card
+    assert (card.shape["size"], card.shape["has_conv_stem"]) == ("pico", False)
+    assert card.clip_frames == 1
+    model = tmp_path / "m.safetensors"
+    trained = ["train", work_folder, "--init", out, "--epochs", 1, "-o", model, "--device", "cpu"]
+    assert vqatool(*trained).exit_code == 0
+    assert load_checkpoint(model).card.shape["size"] == "pico"
+
+
+@pytest.mark.parametrize(
+    ("args", "told"),
+    [
+        (["--data", "koniq"], "NAME=FOLDER"),
+        (["--data", "koniq=nowhere"], "nowhere does not exist"),
+        ([], "--data"),
+        (["--data", "koniq=."], "no folder 1024x768"),
+    ],
+)
+def test_wrong_use_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, args: list[str], told: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = vqatool("pretrain", *args)
+    assert done.exit_code == 2
+    assert told in done.stderr
+
+
+def test_a_size_and_weights_to_start_from_contradict(tmp_path: Path, small_model: Path) -> None:
+    done = vqatool("pretrain", "--data", f"x={tmp_path}", "--init", small_model, "--size", "nano")
+    assert done.exit_code == 2
+    assert "leave out --init" in done.stderr

@@ -1,0 +1,318 @@
+"""Videos -> a report: whole, resumable, and the same whoever makes it."""
+
+import csv
+import itertools
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from ladder import Ffmpeg
+from ladder.media.ffmpeg import run
+from vqatool.cli.demo_table import demo_clip
+from vqatool.errors import ReportError
+from vqatool.inference.model_file import default_checkpoint, load_checkpoint
+from vqatool.inference.predictor import Predictor
+from vqatool.scoring.report_file import Report, read_report, write_report
+from vqatool.scoring.rows import ReportRow
+from vqatool.scoring.run import ScoreConfig
+from vqatool.scoring.segments import ScoreOptions
+
+NATIVE = ScoreOptions(display=None)
+
+
+def rows_into(
+    out: Path,
+    videos: list[Path],
+    predictor: Predictor,
+    options: ScoreOptions = NATIVE,
+    *,
+    jobs: int | None = None,
+    is_forced: bool = False,
+    per_segment: Path | None = None,
+) -> Iterator[ReportRow]:
+    config = ScoreConfig(predictor, options, jobs)
+    return write_report(videos, Report(out, per_segment), config, is_forced=is_forced)
+
+
+@pytest.fixture(scope="module")
+def predictor(small_model: Path) -> Predictor:
+    return Predictor(load_checkpoint(small_model), "cpu")
+
+
+@pytest.fixture
+def videos(work_folder: Path) -> list[Path]:
+    return sorted(work_folder.rglob("*.mp4"))[:5]
+
+
+def without_time(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return [row | {"score_s": ""} for row in csv.DictReader(file)]
+
+
+def test_every_video_is_a_row_in_the_order_given(
+    videos: list[Path], predictor: Predictor, tmp_path: Path
+) -> None:
+    out = tmp_path / "report.csv"
+    given = videos[::-1]
+    rows = list(rows_into(out, given, predictor))
+    assert [row.path for row in read_report(out)] == list(map(str, given))
+    for row in rows:
+        assert row.status == "ok"
+        assert row.score is not None
+        assert row.score_low is not None
+        assert row.score_high is not None
+        assert 0 <= row.score_low <= row.score <= row.score_high <= 100
+        assert row.score_min == row.score == row.score_p5  # one segment
+        assert (row.codec, row.pix_fmt, row.bit_depth) in {
+            ("h264", "yuv420p", 8),
+            ("vp9", "yuv420p", 8),
+        }
+        assert row.frames_scored == 2
+        assert row.model == predictor.name
+
+
+def test_a_bad_file_is_a_row_without_figures(
+    videos: list[Path], predictor: Predictor, tmp_path: Path
+) -> None:
+    bad = {
+        "missing": tmp_path / "missing.mp4",
+        "empty": tmp_path / "empty.mp4",
+        "not_video": tmp_path / "text.mp4",
+    }
+    bad["empty"].touch()
+    bad["not_video"].write_text("this is no video\n" * 50)
+    mixed = [bad["empty"], videos[0], bad["not_video"], bad["missing"], videos[1]]
+    rows = {row.path: row for row in rows_into(tmp_path / "r.csv", mixed, predictor)}
+    assert len(rows) == 5
+    for code, path in bad.items():
+        row = rows[str(path)]
+        assert (row.status, row.error_code, row.score) == ("error", code, None)
+        assert path.name in row.error
+    assert all(rows[str(path)].status == "ok" for path in videos[:2])
+
+
+def test_a_repeated_run_scores_nothing_again(
+    videos: list[Path], predictor: Predictor, tmp_path: Path
+) -> None:
+    out = tmp_path / "r.csv"
+    list(rows_into(out, videos, predictor))
+    before = out.read_bytes()
+    list(rows_into(out, videos, predictor))
+    assert out.read_bytes() == before  # the timings too
+
+
+def test_a_changed_file_is_scored_again(
+    videos: list[Path], predictor: Predictor, tmp_path: Path
+) -> None:
+    out = tmp_path / "r.csv"
+    first = {row.path: row for row in rows_into(out, videos, predictor)}
+    videos[0].write_bytes(videos[1].read_bytes())
+    second = {row.path: row for row in rows_into(out, videos, predictor)}
+    changed = [path for path, row in first.items() if row != second[path]]
+    assert changed == [str(videos[0])]
+
+
+def test_another_display_is_scored_again(
+    videos: list[Path], predictor: Predictor, tmp_path: Path
+) -> None:
+    out = tmp_path / "r.csv"
+    list(rows_into(out, videos[:1], predictor))
+    (row,) = rows_into(out, videos[:1], predictor, ScoreOptions(display=(320, 180)))
+    assert row.display == "320x180"
+
+
+def test_other_segments_are_scored_again(
+    videos: list[Path], predictor: Predictor, tmp_path: Path
+) -> None:
+    out = tmp_path / "r.csv"
+    (whole,) = rows_into(out, videos[:1], predictor, ScoreOptions(None, 10))
+    (parts,) = rows_into(out, videos[:1], predictor, ScoreOptions(None, 0.2))
+    assert whole.frames_scored == 2
+    assert parts.frames_scored is not None
+    assert parts.frames_scored > 2
+    (alike,) = rows_into(out, videos[:1], predictor, ScoreOptions(None, 0.21))
+    assert alike == parts  # as many segments are the same segments
+
+
+FOREIGN = {
+    "table": b"name,price\nx,1\ny,2",
+    "one line": b"dear diary",
+    "binary": bytes(range(256)) * 8,
+    "blank line": b"\n",
+}
+
+
+@pytest.mark.parametrize("is_forced", [False, True])
+@pytest.mark.parametrize("name", FOREIGN)
+def test_a_file_that_is_no_report_is_refused_and_left_as_it_is(
+    name: str, is_forced: bool, videos: list[Path], predictor: Predictor, tmp_path: Path
+) -> None:
+    out = tmp_path / "r.csv"
+    out.write_bytes(FOREIGN[name])
+    with pytest.raises(ReportError, match=r"r\.csv"):
+        list(rows_into(out, videos[:1], predictor, is_forced=is_forced))
+    assert out.read_bytes() == FOREIGN[name]
+    assert not list(tmp_path.glob("*.part"))
+
+
+def test_an_empty_file_may_become_a_report(
+    videos: list[Path], predictor: Predictor, tmp_path: Path
+) -> None:
+    out = tmp_path / "r.csv"
+    out.touch()
+    (row,) = rows_into(out, videos[:1], predictor)
+    assert read_report(out) == [row]
+
+
+def test_a_report_holds_the_inputs_of_the_latest_run(
+    videos: list[Path], predictor: Predictor, tmp_path: Path
+) -> None:
+    out = tmp_path / "r.csv"
+    list(rows_into(out, videos, predictor))
+    list(rows_into(out, videos[:2], predictor))
+    assert [row.path for row in read_report(out)] == list(map(str, videos[:2]))
+
+
+@pytest.mark.parametrize("done", range(1, 4))
+def test_an_interrupted_report_ends_like_a_whole_one(
+    done: int, videos: list[Path], predictor: Predictor, tmp_path: Path
+) -> None:
+    whole, broken = tmp_path / "whole.csv", tmp_path / "broken.csv"
+    list(rows_into(whole, videos, predictor))
+    half: Iterator[ReportRow] = rows_into(broken, videos, predictor)
+    list(itertools.islice(half, done))
+    del half  # the generator's end, as a kill, rewrites nothing
+    with broken.open("a") as file:
+        file.write('"torn,li')
+    list(rows_into(broken, videos, predictor))
+    assert without_time(broken) == without_time(whole)
+
+
+def test_jobs_do_not_change_the_report(
+    videos: list[Path], predictor: Predictor, tmp_path: Path
+) -> None:
+    reports = []
+    for jobs in (1, 4):
+        out = tmp_path / f"{jobs}.csv"
+        list(rows_into(out, videos, predictor, jobs=jobs))
+        reports.append(without_time(out))
+    assert reports[0] == reports[1]
+
+
+def test_a_long_video_is_scored_in_segments(
+    ffmpeg: Ffmpeg, predictor: Predictor, tmp_path: Path
+) -> None:
+    clip = tmp_path / "worse.mp4"
+    # sharp for three seconds, then a blur
+    blur = "testsrc2=s=160x90:r=10:d=6,gblur=8:enable='gte(t,3)'"
+    run(ffmpeg, ["-f", "lavfi", "-i", blur, "-crf", "5", "-pix_fmt", "yuv420p", str(clip)])
+    options = ScoreOptions(display=None, segment_s=1.0)
+    (row,) = rows_into(tmp_path / "r.csv", [clip], predictor, options)
+    assert row.frames_scored == 12
+    assert row.score is not None
+    assert row.score_min is not None
+    assert row.score_p5 is not None
+    assert row.score_min <= row.score_p5 <= row.score
+    assert row.score_min < row.score
+    assert row.worst_at_s in {0.0, 1.0, 2.0, 3.0, 4.0, 5.0}
+
+
+def test_the_timeline_has_a_row_for_each_segment(
+    videos: list[Path], predictor: Predictor, tmp_path: Path
+) -> None:
+    out, timeline = tmp_path / "r.csv", tmp_path / "deep" / "timeline.csv"
+    options = ScoreOptions(None, 0.1)
+    rows = list(rows_into(out, videos[:2], predictor, options, per_segment=timeline))
+    with timeline.open(newline="") as file:
+        segments = list(csv.DictReader(file))
+    for row in rows:
+        own = [segment for segment in segments if segment["path"] == row.path]
+        scores = [float(segment["score"]) for segment in own]
+        assert row.frames_scored == 2 * len(own) > 2
+        assert row.score == pytest.approx(sum(scores) / len(scores), abs=1e-4)
+        assert row.score_min == min(scores)
+        assert float(own[scores.index(min(scores))]["start_s"]) == row.worst_at_s
+        assert [segment["end_s"] for segment in own[:-1]] == [s["start_s"] for s in own[1:]]
+        assert row.duration_s == float(own[-1]["end_s"])
+
+
+def test_a_timeline_that_is_asked_for_later_is_made_then(
+    videos: list[Path], predictor: Predictor, tmp_path: Path
+) -> None:
+    out, timeline = tmp_path / "r.csv", tmp_path / "timeline.csv"
+    first = list(rows_into(out, videos[:2], predictor))
+    list(rows_into(out, videos[:2], predictor, per_segment=timeline))
+    before = timeline.read_bytes()
+    assert before.count(b"\n") == 3
+    again = list(rows_into(out, videos[:2], predictor, per_segment=timeline))
+    assert timeline.read_bytes() == before
+    assert [replace(row, score_s=None) for row in again] == [
+        replace(row, score_s=None) for row in first
+    ]
+
+
+@pytest.mark.parametrize("suffix", ["json", "jsonl", "parquet"])
+def test_a_report_of_any_format_is_gone_on_with(
+    suffix: str, videos: list[Path], predictor: Predictor, tmp_path: Path
+) -> None:
+    out = tmp_path / f"r.{suffix}"
+    half = rows_into(out, videos, predictor)
+    first = list(itertools.islice(half, 2))
+    del half
+    assert not out.exists()
+    rows = list(rows_into(out, videos, predictor))
+    assert rows[:2] == first  # the timings too: they were kept
+    before = out.read_bytes()
+    assert read_report(out) == list(rows_into(out, videos, predictor)) == rows
+    assert out.read_bytes() == before
+
+
+def test_two_runs_never_write_one_report(
+    videos: list[Path], predictor: Predictor, tmp_path: Path
+) -> None:
+    out = tmp_path / "r.csv"
+    half = rows_into(out, videos[:2], predictor)
+    next(half)
+    with pytest.raises(ReportError, match=r"r\.csv is being written by another run"):
+        next(rows_into(out, videos[:2], predictor))
+    other = list(rows_into(tmp_path / "other.csv", videos[:1], predictor))
+    assert len(other) == 1
+    assert len(list(half)) == 1
+
+
+@pytest.mark.parametrize("batch", [1, 3, 16])
+def test_batches_of_several_videos_give_every_video_its_own_scores(
+    batch: int, videos: list[Path], small_model: Path, tmp_path: Path
+) -> None:
+    bad = tmp_path / "empty.mp4"
+    bad.touch()
+    mixed = [videos[0], bad, *videos[1:3], bad.with_name("gone.mp4"), videos[3]]
+    predictor = Predictor(load_checkpoint(small_model), "cpu", batch=batch)
+    options = ScoreOptions(None, 0.1)
+    rows = list(rows_into(tmp_path / "r.csv", mixed, predictor, options))
+    assert [row.path for row in rows] == list(map(str, mixed))
+    for path, row in zip(mixed, rows, strict=True):
+        (alone,) = rows_into(tmp_path / f"{path.name}.csv", [path], predictor, options)
+        assert row.score == (None if row.error else pytest.approx(alone.score, abs=0.01))
+
+
+@pytest.mark.parametrize(
+    "picture", ["nullsrc=s=640x360:r=25,geq=random(1)*255:128:128", "color=black:s=640x360"]
+)
+def test_the_packaged_model_knows_what_is_no_film(
+    ffmpeg: Ffmpeg, tmp_path: Path, picture: str
+) -> None:
+    path = tmp_path / "odd.mp4"
+    run(ffmpeg, ["-f", "lavfi", "-i", picture, "-frames:v", "30", "-pix_fmt", "yuv420p", str(path)])
+    predictor = Predictor(default_checkpoint(), "cpu")
+    (row,) = rows_into(tmp_path / "report.csv", [path], predictor)
+    assert "out_of_domain" in row.warnings.split(";")
+
+
+def test_the_packaged_model_knows_films(tmp_path: Path) -> None:
+    clips = [demo_clip(), demo_clip().with_name("bikes.mp4")]
+    predictor = Predictor(default_checkpoint(), "cpu")
+    rows = list(rows_into(tmp_path / "report.csv", clips, predictor))
+    assert ["out_of_domain" in row.warnings for row in rows] == [False, False]

@@ -1,0 +1,307 @@
+import math
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from ladder import find_ffmpeg
+from tests.vqatool.program import score_paths
+from vqatool.data.cached_inputs import CachedInputs
+from vqatool.data.groups import loss_groups
+from vqatool.data.labels import LabelledEncode, read_labelled_encodes
+from vqatool.data.splits import VAL, encodes_of_split
+from vqatool.errors import CheckpointError, TrainingDataError
+from vqatool.inference.model_file import load_checkpoint
+from vqatool.inputs.clip import collate
+from vqatool.methods import Method, recipe_for
+from vqatool.methods.recipe import LossWeights
+from vqatool.training import trainer as trainer
+from vqatool.training.history import WAIT
+from vqatool.training.initialization import Initialization
+from vqatool.training.run import train
+from vqatool.training.step import make_accelerator
+from vqatool.training.trainer import OnProgress, Progress, TrainConfig, Trainer
+
+SHAPE = {"size": "pico", "features": 32, "grid": 2, "patch": 32}
+CONFIG = TrainConfig(shape=SHAPE, epochs=3, rungs=2, clip_frames=2, step_frames=2)
+
+
+class Interrupted(Exception):
+    """Stands for a kill: nothing after it runs."""
+
+
+def test_training_leaves_a_model_with_its_figures_and_nothing_else(work_folder: Path) -> None:
+    out = work_folder / "model.safetensors"
+    before = set(work_folder.iterdir())
+    checkpoint = train(work_folder, out, CONFIG, device="cpu")
+    made = {path.name for path in set(work_folder.iterdir()) - before}
+    new = {"model.safetensors", "model-metrics.csv", "model.png", "splits.csv", ".views", ".lock"}
+    assert made == new - {path.name for path in before}
+    card = checkpoint.card
+    assert card.validation["count"] == len(encodes_of_split(work_folder, VAL)) == 4
+    assert card.label == "vmaf_v0.6.1"
+    assert card.band > 0
+    assert card.training["epochs"] == 3
+    assert card.data["train"]["sources"] == 2
+    assert load_checkpoint(out).name == checkpoint.name
+
+
+def test_every_loss_term_is_told_apart(work_folder: Path) -> None:
+    seen: list[Progress] = []
+    train(work_folder, work_folder / "m.safetensors", CONFIG, device="cpu", on_progress=seen.append)
+    assert [progress.step for progress in seen] == list(range(1, len(seen) + 1))
+    assert seen[-1].step == seen[-1].steps
+    assert set(seen[0].terms) == {"quality", "plcc", "group", "rank", "frame", "pixels"}
+    assert seen[-1].found is not None
+
+
+def test_epochs_of_unlike_length_are_all_counted(work_folder: Path) -> None:
+    """Where sources differ in their rungs, an epoch's batches depend on which ones meet."""
+    encodes = read_labelled_encodes(work_folder)
+    uneven = [replace(e, source=name) for e, name in zip(encodes, "abcccccddddd", strict=True)]
+    clips = views_of(work_folder, uneven)
+    config = replace(CONFIG, epochs=6, sources=2, rungs=2)
+    seen: list[Progress] = []
+    Trainer(
+        config, clips, clips, Initialization(), make_accelerator("cpu"), work_folder / "m", "x"
+    ).fit(seen.append)
+    lengths = Counter(progress.epoch for progress in seen)
+    assert len(set(lengths.values())) > 1
+    assert {progress.steps for progress in seen} == {len(seen)}
+
+
+def views_of(folder: Path, encodes: list[LabelledEncode]) -> CachedInputs:
+    """What a training of `CONFIG` would see of these encodes."""
+    recipe = recipe_for(Method.COARSE_TO_FINE, CONFIG.shape)
+    clips = CachedInputs(encodes, folder / ".views", recipe, 2, find_ffmpeg())
+    list(clips.decode_missing())
+    return clips
+
+
+@pytest.mark.slow
+def test_a_training_interrupted_at_any_step_ends_with_the_same_file(
+    work_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trainer, "SAVE_EVERY_S", 0.0)
+    monkeypatch.setattr(trainer, "_SAVE_SHARE", math.inf)
+    monkeypatch.setattr(trainer, "_LINE_EVERY", 3)
+    config = replace(CONFIG, validations=2)
+    whole = work_folder / "whole.safetensors"
+    train(work_folder, whole, config, device="cpu")
+    for last_step in (1, 3, 4):
+        broken = work_folder / f"broken-{last_step}.safetensors"
+        with pytest.raises(Interrupted):
+            train(work_folder, broken, config, device="cpu", on_progress=interrupt_at(last_step))
+        assert not broken.exists()
+        torch.manual_seed(99)  # what went on elsewhere must not matter
+        steps: list[Progress] = []
+        train(work_folder, broken, config, device="cpu", on_progress=steps.append)
+        assert [progress.step for progress in steps] == list(range(last_step + 1, 7))
+        assert broken.read_bytes() == whole.read_bytes()
+        assert course(broken) == course(whole)
+
+
+def interrupt_at(last_step: int) -> OnProgress:
+    def interrupt(progress: Progress) -> None:
+        if progress.step == last_step:
+            raise Interrupted
+
+    return interrupt
+
+
+def test_a_state_that_a_kill_left_half_written_is_gone_at_the_end(work_folder: Path) -> None:
+    half = work_folder / "m.safetensors.training.part"
+    half.write_bytes(b"PK")
+    train(work_folder, work_folder / "m.safetensors", CONFIG, device="cpu")
+    assert not half.exists()
+
+
+@pytest.mark.slow
+def test_a_training_killed_at_a_random_step_ends_with_the_same_weights(
+    work_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As `kill -9` does it: inside a step, or while the state or the table is written."""
+    monkeypatch.setattr(trainer, "_LINE_EVERY", 3)
+    whole, broken = work_folder / "whole.safetensors", work_folder / "broken.safetensors"
+    train(work_folder, whole, LONG, device="cpu")
+    process = subprocess.Popen(
+        [sys.executable, "-c", TOLD, work_folder, broken], stderr=subprocess.PIPE, text=True
+    )
+    assert process.stderr is not None
+    for _ in range(np.random.default_rng().integers(2, 12)):
+        assert process.stderr.readline().strip().isdigit()  # a step is done
+    time.sleep(np.random.default_rng().uniform(0, 0.1))
+    process.kill()
+    assert process.wait() == -signal.SIGKILL
+    process.stderr.close()
+    steps: list[Progress] = []
+    train(work_folder, broken, LONG, device="cpu", on_progress=steps.append)
+    assert steps[0].step > 1, "it began anew"
+    assert broken.read_bytes() == whole.read_bytes()
+    assert course(broken) == course(whole)
+    assert not list(work_folder.glob("broken*.part"))
+
+
+LONG = replace(CONFIG, epochs=10, validations=3)  # 20 steps
+TOLD = """
+import math, sys
+from pathlib import Path
+from tests.vqatool.training.test_run import LONG
+from vqatool.training import trainer
+from vqatool.training.run import train
+
+trainer.SAVE_EVERY_S, trainer._SAVE_SHARE, trainer._LINE_EVERY = 0.0, math.inf, 3
+trainer.plot_history = lambda table, picture: None
+told = lambda now: print(now.step, file=sys.stderr, flush=True)
+train(Path(sys.argv[1]), Path(sys.argv[2]), LONG, device="cpu", on_progress=told)
+"""
+
+
+def course(model: Path) -> list[dict[str, str]]:
+    """The lines of the table beside a model, without what depends on the clock."""
+    rows = score_paths(model.with_name(f"{model.stem}-metrics.csv"))
+    return [{k: v for k, v in row.items() if k not in ("elapsed_s", WAIT)} for row in rows]
+
+
+def test_the_course_of_a_training_is_in_a_table_and_a_picture(
+    work_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trainer, "_LINE_EVERY", 2)
+    seen: list[Progress] = []
+    config = replace(CONFIG, validations=1)
+    train(work_folder, work_folder / "m.safetensors", config, device="cpu", on_progress=seen.append)
+    rows = score_paths(work_folder / "m-metrics.csv")
+    terms = ["quality", "plcc", "group", "rank", "frame", "pixels"]
+    predictions = ["val_srcc", "val_plcc", "val_rmse", "val_in_group_srcc"]
+    assert list(rows[0]) == ["step", "epoch", "lr", *terms, *predictions, "elapsed_s", WAIT]
+    assert [row["step"] for row in rows] == ["2", "4", "6"]
+    assert [row["epoch"] for row in rows] == ["0", "1", "2"]
+    for name in terms:  # each the mean of the steps since the last line
+        mean = (seen[2].terms[name] + seen[3].terms[name]) / 2
+        assert float(rows[1][name]) == pytest.approx(mean, rel=1e-5)
+    assert [bool(row["val_srcc"]) for row in rows] == [False, False, True]
+    assert float(rows[-1]["lr"]) < float(rows[0]["lr"])
+    assert all(0 <= float(row[WAIT]) <= 1 for row in rows)
+    assert (work_folder / "m.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_training_without_progress_ends_early(work_folder: Path) -> None:
+    seen: list[Progress] = []
+    out = work_folder / "m.safetensors"
+    still = replace(CONFIG, epochs=50, validations=100, patience=3, lr=1e-12)
+    card = train(work_folder, out, still, device="cpu", on_progress=seen.append).card
+    # the first validation is the best one there is, the three after it are no better
+    assert [progress.step for progress in seen] == [1, 2, 3, 4]
+    assert card.training["steps"] == 4
+
+
+def test_a_training_ends_in_its_hours_with_a_learning_rate_of_about_zero(work_folder: Path) -> None:
+    seen: list[Progress] = []
+    out = work_folder / "m.safetensors"
+    config = replace(CONFIG, epochs=5000, max_hours=4 / 3600, validations=2)
+    card = train(work_folder, out, config, device="cpu", on_progress=seen.append).card
+    assert 1 < len(seen) < 10_000
+    assert seen[-1].steps == len(seen) == card.training["steps"]
+    rows = score_paths(work_folder / "m-metrics.csv")
+    # a busy machine may get few steps into it, and the last one begins well before the end
+    assert float(rows[-1]["lr"]) < 0.3 * max(float(row["lr"]) for row in rows)
+    assert 4 <= float(rows[-1]["elapsed_s"]) < 20
+    assert rows[-1]["val_srcc"]
+
+
+@pytest.mark.slow
+def test_a_model_can_learn_a_few_clips_by_heart(work_folder: Path) -> None:
+    """Eight clips of two sources, judged on the same: the order of all of them."""
+    encodes = [e for e in read_labelled_encodes(work_folder) if e.source != "bikes"]
+    clips = views_of(work_folder, encodes)
+    weights = LossWeights(group=0.3)
+    config = replace(
+        CONFIG, epochs=120, rungs=4, validations=12, lr=2e-3, ema_decay=0.9, weights=weights
+    )
+    seen: list[Progress] = []
+    one = Trainer(
+        config, clips, clips, Initialization(), make_accelerator("cpu"), work_folder / "m", "x"
+    )
+    one.fit(seen.append)
+    checkpoint = one.checkpoint("vmaf")
+    assert seen[-1].found is not None
+    assert max(p.found.srcc for p in seen if p.found) == 1
+    inputs = [
+        collate(column)
+        for column in zip(*(clips.evaluation_views(i) for i in range(8)), strict=True)
+    ]
+    with torch.no_grad():
+        unit_BD = F.normalize(checkpoint.model()(*inputs).features_BD, dim=1)
+    groups = np.array(loss_groups(encodes))
+    is_same = torch.tensor(groups[:, None] == groups[None, :])
+    alike = unit_BD @ unit_BD.T
+    off_diagonal = ~torch.eye(8, dtype=torch.bool)
+    # what the group contrast is for
+    assert alike[is_same & off_diagonal].mean() > alike[~is_same].mean() + 0.1
+
+
+def test_a_finished_training_is_not_done_again(work_folder: Path) -> None:
+    out = work_folder / "model.safetensors"
+    first = train(work_folder, out, CONFIG, device="cpu")
+
+    def refuse(progress: Progress) -> None:
+        raise AssertionError("trained again")
+
+    again = train(work_folder, out, CONFIG, device="cpu", on_progress=refuse)
+    assert again.name == first.name
+    other = train(work_folder, out, replace(CONFIG, seed=1), device="cpu")
+    assert other.name != first.name
+
+
+def test_training_goes_on_from_given_weights(work_folder: Path, small_model: Path) -> None:
+    init = load_checkpoint(small_model)
+    config = replace(CONFIG, shape={}, epochs=1, lr=1e-12)
+    tuned = train(
+        work_folder,
+        work_folder / "m.safetensors",
+        config,
+        initialization=Initialization(init=init),
+        device="cpu",
+    )
+    for name, value in init.weights.items():
+        assert torch.allclose(tuned.weights[name].float(), value.float(), atol=1e-3)
+
+
+def test_weights_of_another_method_are_refused(work_folder: Path, small_model: Path) -> None:
+    init = load_checkpoint(small_model)
+    foreign = replace(init, card=replace(init.card, method="other"))
+    with pytest.raises(CheckpointError, match="other"):
+        train(
+            work_folder,
+            work_folder / "m.safetensors",
+            CONFIG,
+            initialization=Initialization(init=foreign),
+            device="cpu",
+        )
+
+
+def test_a_labelled_encode_that_is_gone_is_told_by_name_and_how_to_mend_it(
+    work_folder: Path,
+) -> None:
+    gone = [encode.path for encode in read_labelled_encodes(work_folder)[1:3]]
+    for path in gone:
+        path.unlink()
+    with pytest.raises(TrainingDataError, match="2 labelled encodes are gone") as told:
+        train(work_folder, work_folder / "m.safetensors", CONFIG, device="cpu")
+    for part in (gone[0], "vqatool ladder SRC", work_folder / "labels.csv"):
+        assert str(part) in str(told.value)
+
+
+def test_labels_of_two_models_are_not_mixed(work_folder: Path) -> None:
+    path = work_folder / "labels.csv"
+    path.write_text(path.read_text().replace("vmaf_v0.6.1", "vmaf_4k_v0.6.1", 1))
+    with pytest.raises(TrainingDataError, match="mixes labels"):
+        train(work_folder, work_folder / "m.safetensors", CONFIG, device="cpu")

@@ -1,0 +1,34 @@
+"""Weights that others published, made into model files: import."""
+
+from pathlib import Path
+
+import click
+
+
+@click.command("import")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("-o", "--out", required=True, type=click.Path(dir_okay=False, path_type=Path),
+              help="Model file to write.")  # fmt: skip
+@click.option("--licence", default="", help="Licence of the weights, for the model's card.")
+def import_weights(file: Path, out: Path, licence: str) -> None:
+    """Make a model file of the published weights of InternVideo2 or VMamba.
+
+    It knows videos or pictures, but no scores yet: train starts from it, or learns from it.
+    InternVideo2 (arXiv 2403.15377) becomes intern-vqa, VMamba's second version (arXiv 2401.10166)
+    q-mamba. FILE is read without running anything in it.
+
+    \b
+    Example:
+        vqatool import InternVideo2_S14.pth -o s14.safetensors
+        vqatool train --method intern-vqa --init s14.safetensors
+        vqatool train --method intern-vqa --init scratch --size small --teacher 1b.safetensors
+        vqatool import vssm_base_0229_ckpt_epoch_237.pth -o vmamba.safetensors
+    """
+    from vqatool.inference.model_file import save_checkpoint
+    from vqatool.pretraining.published_weights import published_checkpoint
+    from vqatool.terminal import print_message
+
+    checkpoint = published_checkpoint(file, licence=licence)
+    save_checkpoint(checkpoint, out)
+    print_message(f"wrote {out}, size {checkpoint.card.shape['size']}; next: vqatool train --method "
+        f"{checkpoint.card.method} --init {out}")  # fmt: skip

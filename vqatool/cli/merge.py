@@ -1,0 +1,34 @@
+"""Stages 5 and 6 on the command line: score, merge."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from vqatool.cli.options import counts
+
+if TYPE_CHECKING:  # for annotations alone
+    pass
+
+
+@click.command()
+@click.argument("parts", nargs=-1, required=True,
+                type=click.Path(exists=True, dir_okay=False, path_type=Path))  # fmt: skip
+@click.option("-o", "--out", type=click.Path(dir_okay=False, path_type=Path), required=True,
+              help="Report to write: .csv, .json, .jsonl or .parquet.")  # fmt: skip
+def merge(parts: tuple[Path, ...], out: Path) -> None:
+    """Join the reports of all shards into one, in order of path.
+
+    It is an error if a shard is missing or there twice, or if they are of unlike models.
+
+    \b
+    Example:
+        vqatool merge part-*.csv -o report.csv
+    """
+    from vqatool.scoring.report_file import read_report, write_whole
+    from vqatool.scoring.shards import merge_shards
+    from vqatool.terminal import print_message
+
+    rows = merge_shards([(part, read_report(part)) for part in parts])
+    write_whole(rows, out)
+    print_message(f"{out}: {counts(rows)}")

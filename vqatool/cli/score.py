@@ -1,0 +1,157 @@
+"""Stages 5 and 6 on the command line: score, merge."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from vqatool.cli.options import (
+    GATE_FAILED,
+    NO_VIDEO,
+    SOME_FAILED,
+    counts,
+    device_option,
+    display_option,
+    fail,
+    jobs_option,
+    model_option,
+    name_failures,
+    predictor_for,
+)
+
+if TYPE_CHECKING:  # for annotations alone
+    from vqatool.scoring.gates import Gate
+    from vqatool.scoring.rows import ReportRow
+    from vqatool.scoring.segments import Display
+    from vqatool.scoring.shards import Shard
+
+
+class ShardType(click.ParamType["Shard"]):
+    """A share of the work such as 2/8."""
+
+    name = "N/COUNT"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> "Shard":
+        from vqatool.scoring.shards import Shard
+
+        try:
+            return value if isinstance(value, Shard) else Shard.parse(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+@click.command()
+@click.argument("paths", nargs=-1, required=True)
+@click.option("-o", "--out", type=click.Path(dir_okay=False, path_type=Path),
+              default=Path("report.csv"), show_default=True,
+              help="Report to write: .csv, .json, .jsonl or .parquet.")  # fmt: skip
+@click.option("--per-segment", type=click.Path(dir_okay=False, path_type=Path),
+              help="Write the timeline too, a row for each segment.")  # fmt: skip
+@click.option("--include", multiple=True, metavar="GLOB",
+              help="Only files whose name is like this; may be repeated.")  # fmt: skip
+@click.option("--exclude", multiple=True, metavar="GLOB",
+              help="No files whose name is like this; may be repeated.")  # fmt: skip
+@model_option
+@display_option
+@click.option("--segment", "segment_s", type=click.FloatRange(0.5), default=10.0,
+              show_default=True, help="Seconds that get a score of their own.")  # fmt: skip
+@click.option("--fail-under", type=click.FloatRange(0, 100),
+              help="Exit with 3 if any score is below.")  # fmt: skip
+@click.option("--gate-on", type=click.Choice(["score", "score_low", "score_min", "score_p5"]),
+              default="score", show_default=True, help="Figure that must reach it.")  # fmt: skip
+@click.option("--junit", type=click.Path(dir_okay=False, path_type=Path),
+              help="Write the outcome as JUnit XML too.")  # fmt: skip
+@click.option("--shard", type=ShardType(), help="Score one share of the files, such as 2/8.")
+@click.option("--force", is_flag=True, help="Score again what the report already holds.")
+@click.option("--timeout", "timeout_s", type=click.FloatRange(1), default=120.0, show_default=True,
+              help="Seconds to look at 2 segments before a file is given up.")  # fmt: skip
+@click.option("--batch", type=click.IntRange(1),
+              help="Segments for the model at once.  [default: 1, or 16 on a GPU]")  # fmt: skip
+@jobs_option
+@device_option
+def score(
+    paths: tuple[str, ...],
+    out: Path,
+    per_segment: Path | None,
+    include: tuple[str, ...],
+    exclude: tuple[str, ...],
+    model: Path | None,
+    display: "Display",
+    segment_s: float,
+    fail_under: float | None,
+    gate_on: str,
+    junit: Path | None,
+    shard: "Shard | None",
+    force: bool,
+    timeout_s: float,
+    batch: int | None,
+    jobs: int | None,
+    device: str,
+) -> None:
+    """Score videos: each of PATHS gets one row of a report.
+
+    PATHS are files, folders (looked through with all below them), globs, @FILE for a list of paths,
+    or - for such a list on stdin.
+
+    \b
+    Example:
+        vqatool score encodes/ -o report.csv --fail-under 70
+        vqatool score encodes/ --exclude '*_source.*' --per-segment timeline.csv
+        vqatool score @list.txt --shard 2/8 -o part-2.csv
+    """
+    from vqatool.scoring.server import start_server
+
+    start_server()  # it loads torch while we do
+
+    from vqatool.cli.live import run_score
+    from vqatool.scoring.gates import Gate, junit_xml
+    from vqatool.scoring.report_file import Report
+    from vqatool.scoring.run import ScoreConfig
+    from vqatool.scoring.segments import ScoreOptions
+
+    videos, passed_over = _videos(paths, include, exclude, shard)
+    predictor = predictor_for(model, device, batch=batch)
+    options = ScoreOptions(display=display, segment_s=segment_s)
+    config = ScoreConfig(predictor, options, jobs, timeout_s)
+    rows = run_score(videos, Report(out, per_segment, shard), config, is_forced=force)
+    gate = Gate(fail_under, gate_on)
+    if junit:
+        junit.parent.mkdir(parents=True, exist_ok=True)
+        junit.write_text(junit_xml(rows, gate), encoding="utf-8")
+    _tell(rows, gate, f"{out}: {counts(rows)}{passed_over}; model {predictor.name}")
+
+
+def _videos(
+    paths: Sequence[str], include: Sequence[str], exclude: Sequence[str], shard: "Shard | None"
+) -> tuple[list[Path], str]:
+    """The files to score, and a word on those passed over; ends the program if there is none."""
+    from ladder.media.discover import FileFilter, expand_arguments, find_videos
+
+    named = expand_arguments(paths, sys.stdin.buffer)
+    found = find_videos(named, FileFilter(include, exclude))
+    if not found.videos:
+        fail(f"no video found in {', '.join(paths)}", NO_VIDEO)
+    videos = [path for path in found.videos if not shard or shard.matches(path)]
+    others = f", {found.skipped_count} other files passed over" if found.skipped_count else ""
+    share = f" (shard {shard} of {len(found.videos)} files)" if shard else ""
+    return videos, share + others
+
+
+def _tell(rows: "Sequence[ReportRow]", gate: "Gate", summary: str) -> None:
+    """The outcome for people, and the exit code for what is not right."""
+    from vqatool.cli.tables import score_summary
+    from vqatool.terminal import console, print_message
+
+    console().print(score_summary(rows, gate))
+    print_message(summary)
+    has_failures = name_failures(rows)
+    missed = [row for row in rows if gate.is_below(row)]
+    for row in missed:
+        print_message(f"{row.path}: {gate.message(row)}")
+    if missed or has_failures:
+        # the gate was asked for: its exit code goes before that of failures
+        raise click.exceptions.Exit(GATE_FAILED if missed else SOME_FAILED)

@@ -1,0 +1,188 @@
+"""Stages 3 and 4 on the command line, the model made: train."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from vqatool.cli.options import (
+    MODEL_NAME,
+    device_option,
+    device_or_usage,
+    require_shape,
+    shape_option,
+    size_option,
+    work_folder,
+)
+from vqatool.methods import Method
+
+if TYPE_CHECKING:  # for annotations alone
+    from vqatool.training.initialization import Initialization
+
+if TYPE_CHECKING:  # for annotations alone
+    pass
+
+
+class Margin(click.ParamType[float | str]):
+    """A number from 0 to 1, or `label`."""
+
+    name = "NUMBER|label"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float | str:
+        if value == "label":
+            return "label"
+        return click.FloatRange(0, 1).convert(value, param, ctx)
+
+
+@click.command()
+@work_folder
+@click.option("-o", "--out", type=click.Path(dir_okay=False, path_type=Path),
+              help=f"Model file to write.  [default: FOLDER/{MODEL_NAME}]")  # fmt: skip
+@click.option("--method", type=click.Choice([method.value for method in Method]),
+              default=Method.COARSE_TO_FINE.value, show_default=True,
+              help="Published method to train.")  # fmt: skip
+@click.option("--init", default="default", show_default=True, metavar="default|scratch|FILE",
+              help="Start from the packaged weights, if they are of the method, from none, or from "
+                   "a file's.")  # fmt: skip
+@click.option("--teacher", type=click.Path(exists=True, dir_okay=False, path_type=Path),
+              help="Model file to learn from beside the labels, of any method.")  # fmt: skip
+@click.option("--detach-teacher", "is_detached", is_flag=True,
+              help="Keep it from going to meet its student.")  # fmt: skip
+@click.option("--tune", type=click.Choice(["all", "head", "prompts"]), default="all",
+              show_default=True,
+              help="What learns; prompts are q-mamba's, with --shape prompts=4.")  # fmt: skip
+@size_option(None, "Size of a new model, such as pico, nano or tiny; needs --init scratch.  "
+             "[default: nano]")  # fmt: skip
+@shape_option
+@click.option("--stream-features/--no-stream-features", default=None,
+              help="Whether it reads what a stream says of its coding; needs --init scratch.  "
+                   "[default: it does]")  # fmt: skip
+@click.option("--clip-frames", type=click.IntRange(1), default=8, show_default=True,
+              help="Places in a clip that are looked at.")  # fmt: skip
+@click.option("--step-frames", type=click.IntRange(1), default=2, show_default=True,
+              help="How many of them a step sees.")  # fmt: skip
+@click.option("--epochs", type=click.IntRange(1), default=30, show_default=True,
+              help="Times every encode is seen.")  # fmt: skip
+@click.option("--max-hours", type=click.FloatRange(0, min_open=True),
+              help="End in that time; the learning rate comes down to zero by then.")  # fmt: skip
+@click.option("--patience", type=click.IntRange(1), metavar="N",
+              help="End after N validations without a better one.")  # fmt: skip
+@click.option("--sources", type=click.IntRange(1), default=4, show_default=True,
+              help="Sources in a batch.")  # fmt: skip
+@click.option("--rungs", type=click.IntRange(2), default=4, show_default=True,
+              help="Encodes of each source in a batch.")  # fmt: skip
+@click.option("--lr", type=click.FloatRange(0, min_open=True),
+              help="Peak learning rate.  [default: 1e-4, from scratch 5e-4]")  # fmt: skip
+@click.option("--plcc-weight", type=click.FloatRange(0),
+              help="Weight of the linear correlation in a batch.  "
+                   "[default: the method's]")  # fmt: skip
+@click.option("--group-weight", type=click.FloatRange(0),
+              help="Weight of the group contrastive (coarse) loss.  "
+                   "[default: the method's]")  # fmt: skip
+@click.option("--rank-weight", type=click.FloatRange(0),
+              help="Weight of the rank (fine) loss.  [default: the method's]")  # fmt: skip
+@click.option("--frame-weight", type=click.FloatRange(0),
+              help="Weight of the labels of single frames.  [default: the method's]")  # fmt: skip
+@click.option("--pixels-weight", type=click.FloatRange(0),
+              help="Weight of all losses once more, the stream's facts hidden.  "
+                   "[default: the method's]")  # fmt: skip
+@click.option("--contrast", type=click.Choice(["ours", "tta", "supcon"]), default="ours",
+              show_default=True, help="Form of the group contrastive loss.")  # fmt: skip
+@click.option("--temperature", type=click.FloatRange(0, min_open=True), default=0.1,
+              show_default=True, help="Of the group contrastive loss.")  # fmt: skip
+@click.option("--margin", type=Margin(), default=0.0, show_default=True,
+              help="Lead the rank loss asks for, 1 being the whole scale; label: as far as the "
+                   "labels differ, 0.05 at most.")  # fmt: skip
+@click.option("--val-share", type=click.FloatRange(0, 1, min_open=True, max_open=True),
+              default=0.25, show_default=True, help="Share of sources held out.")  # fmt: skip
+@click.option("--validations", type=click.IntRange(1), default=20, show_default=True,
+              help="How often, over the whole training, held-out sources are judged.")  # fmt: skip
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
+@click.option("--licence", default="", help="Of the weights, for their card, such as MIT.")
+@device_option
+def train(
+    folder: Path,
+    out: Path | None,
+    method: str,
+    init: str,
+    teacher: Path | None,
+    size: str | None,
+    shape: dict[str, Any],
+    stream_features: bool | None,
+    device: str,
+    **settings: Any,
+) -> None:
+    """Train a no-reference model on the labels in FOLDER (default: encodes).
+
+    Sources are split into train and val by FOLDER/splits.csv, made if it is missing. Killed and
+    started again, it goes on where it was. The course of it is in *-metrics.csv and *.png beside
+    the model.
+
+    \b
+    Example:
+        vqatool train encodes --epochs 60 -o model.safetensors
+    """
+    from accelerate import PartialState
+
+    from vqatool.cli.live import run_training
+    from vqatool.methods.recipe import LossWeights
+    from vqatool.terminal import print_message
+    from vqatool.training.trainer import TrainConfig
+
+    initialization = _initialization(init, method, teacher)
+    initialization.require_fit(method)
+    if settings["tune"] != "all" and not initialization.init:
+        raise click.UsageError("--tune learns a part of a trained model: add --init FILE")
+    shape |= _new_shape({"size": size, "has_stream": stream_features}, initialization)
+    require_shape(
+        method,
+        {**(initialization.init.card.shape if initialization.init else {}), **shape},
+        settings["tune"],
+    )
+    weights = LossWeights(**_loss_settings(settings))
+    config = TrainConfig(method=method, shape=shape, weights=weights, **settings)
+    target = out or folder / MODEL_NAME
+    checkpoint = run_training(folder, target, config, initialization, device_or_usage(device))
+    found = checkpoint.card.validation
+    if PartialState().is_main_process:
+        print_message(
+            f"{target}: SRCC {found['srcc']:.3f}, PLCC {found['plcc']:.3f}, "
+            f"RMSE {found['rmse']:.1f} on {found['count']:.0f} encodes of held-out sources; "
+            f"next: vqatool evaluate {folder}"
+        )
+
+
+def _loss_settings(settings: dict[str, Any]) -> dict[str, Any]:
+    """Takes those of the loss out of the settings."""
+    weights = {
+        name: settings.pop(f"{name}_weight")
+        for name in ("plcc", "group", "rank", "frame", "pixels")
+    }
+    return weights | {name: settings.pop(name) for name in ("contrast", "temperature", "margin")}
+
+
+def _new_shape(asked: dict[str, Any], initialization: "Initialization") -> dict[str, Any]:
+    """What was asked for of a new model's shape; None asks for nothing."""
+    shape = {name: value for name, value in asked.items() if value is not None}
+    if shape and initialization.init:
+        raise click.UsageError(
+            "--size and --stream-features choose a new model: add --init scratch"
+        )
+    return shape
+
+
+def _initialization(init: str, method: str, teacher: Path | None) -> "Initialization":
+    from vqatool.inference.model_file import default_checkpoint, load_checkpoint
+    from vqatool.training.initialization import Initialization
+
+    teacher_quality = load_checkpoint(teacher) if teacher else None
+    if init == "scratch":
+        return Initialization(teacher=teacher_quality)
+    if init != "default":
+        return Initialization(init=load_checkpoint(Path(init)), teacher=teacher_quality)
+    packaged = default_checkpoint()
+    return Initialization(
+        init=packaged if packaged.card.method == method else None, teacher=teacher_quality
+    )

@@ -1,0 +1,214 @@
+"""A labelled encode and the recipe's views -> a batch, from videos that were decoded once.
+
+Decoding is far slower than a training step, so what the views see of each encode is kept beside it
+(`.views/` in the work folder) and mapped into memory: once without chance, for judging, and a few
+times from places drawn by chance, for learning.
+"""
+
+import functools
+import gzip
+import hashlib
+import zlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from ladder.errors import VmafError
+from ladder.label.libvmaf import parse_log
+from ladder.media.ffmpeg import Ffmpeg, allocate_workers, run_parallel
+from ladder.media.probe import probe
+from vqatool.data.groups import loss_groups
+from vqatool.data.labels import LabelledEncode
+from vqatool.inputs.clip import View, collate
+from vqatool.inputs.preprocessor import read_clip
+from vqatool.methods.recipe import Augmentation, Recipe
+
+NUM_AUGMENTATIONS = 3
+"""How many times places are drawn for learning; epochs take turns."""
+
+
+_UNAUGMENTED = 0  # position of the views that are for judging
+
+
+class Batch(NamedTuple):
+    """Views of B encodes, labels on the label's scale divided by 100, indices of their groups.
+
+    `frame_label_BT` are the labels of the bursts, NaN where they are not known.
+    """
+
+    views: tuple[Tensor, ...]
+    label_B: Tensor
+    group_B: Tensor
+    frame_label_BT: Tensor
+
+
+class CachedInputs:
+    """Views of labelled encodes, `num_frame_groups` of each, decoded once into `folder`."""
+
+    def __init__(
+        self,
+        encodes: Sequence[LabelledEncode],
+        folder: Path,
+        recipe: Recipe,
+        num_frame_groups: int,
+        ffmpeg: Ffmpeg | None,
+    ) -> None:
+        self.encodes = list(encodes)
+        self._inputs, self._frame_group = (
+            (*recipe.inputs, *recipe.teacher_inputs),
+            recipe.frame_group,
+        )
+        self._num_model_inputs = len(recipe.inputs)
+        self._num_frame_groups, self._folder = num_frame_groups, folder
+        self._ffmpeg = ffmpeg
+        groups = loss_groups(encodes)
+        self._group = [sorted(set(groups)).index(group) for group in groups]
+
+    def decode_missing(self) -> Iterator[LabelledEncode]:
+        """Decode what is not cached yet; yields each encode as it is ready.
+
+        Raises:
+            VideoError: an encode that was labelled can no longer be decoded.
+        """
+        self._folder.mkdir(parents=True, exist_ok=True)
+        last = len(self._inputs) - 1
+        missing = [e for e in self.encodes if not self._cache(e, last).exists()]
+
+        def decode(encode: LabelledEncode) -> LabelledEncode:
+            self._decode(encode)
+            return encode
+
+        at_once, _ = allocate_workers(None)
+        yield from run_parallel(decode, missing, at_once)
+
+    def summary(self) -> dict[str, Any]:
+        """What there is to learn from, for a model's card."""
+        return {
+            "sources": len({encode.source for encode in self.encodes}),
+            "encodes": len(self.encodes),
+            "codecs": sorted({encode.codec for encode in self.encodes}),
+            "display_heights_px": sorted({min(encode.display) for encode in self.encodes}),
+            "encode_heights_px": sorted({encode.height_px for encode in self.encodes}),
+        }
+
+    def evaluation_views(self, index: int) -> list[Tensor]:
+        """The views of one encode without chance, all its bursts."""
+        arrays = self._arrays(index)[: self._num_model_inputs]
+        return [torch.from_numpy(array[_UNAUGMENTED]) for array in arrays]
+
+    def batch(self, indices: Sequence[int], *, seed: int, num_frame_groups: int) -> Batch:
+        """Views, labels and groups of the encodes at `indices`.
+
+        Args:
+            indices: into `encodes`.
+            seed: chooses bursts and patches, the same ones for all encodes of one source, so that
+                only the damage differs.
+            bursts: how many bursts of each clip to draw.
+        """
+        drawn = [self._random_views(index, seed, num_frame_groups) for index in indices]
+        chosen = [self.encodes[index] for index in indices]
+        return Batch(
+            views=tuple(collate(column) for column in zip(*(v for v, _ in drawn), strict=True)),
+            label_B=torch.tensor([encode.vmaf / 100 for encode in chosen]),
+            group_B=torch.tensor([self._group[index] for index in indices]),
+            frame_label_BT=torch.stack([labels for _, labels in drawn]) / 100,
+        )
+
+    def _random_views(
+        self, index: int, seed: int, num_frame_groups: int
+    ) -> tuple[list[Tensor], Tensor]:
+        """The views of one encode as a step learns from them, and the labels of its bursts."""
+        generator = torch.Generator().manual_seed(
+            hash((seed, _source_seed(self.encodes[index].source)))
+        )
+        draw = 1 + int(torch.randint(NUM_AUGMENTATIONS, (), generator=generator))
+        chosen = (
+            torch.randperm(self._num_frame_groups, generator=generator)[:num_frame_groups]
+            .sort()
+            .values
+        )
+        views = [
+            self._augmented(torch.from_numpy(array[draw]), each.augment, chosen, generator)
+            for array, each in zip(self._arrays(index), self._inputs, strict=True)
+        ]
+        return views, torch.from_numpy(self._frame_group_labels(index))[chosen]
+
+    def _augmented(
+        self, view: Tensor, augment: Augmentation | None, chosen: Tensor, generator: torch.Generator
+    ) -> Tensor:
+        if view.ndim == 1:  # of the whole clip
+            return view
+        # a view may keep several frames of each burst
+        frames = view.reshape(self._num_frame_groups, -1, *view.shape[1:])[chosen].flatten(0, 1)
+        return augment(frames, generator=generator) if augment else frames
+
+    def _arrays(self, index: int) -> list[npt.NDArray[np.generic]]:
+        """(1 + draws, ...) of each view."""
+        encode = self.encodes[index]
+        numbers = range(len(self._inputs))
+        return [np.load(self._cache(encode, number), mmap_mode="c") for number in numbers]
+
+    @functools.cache  # noqa: B019 - lives as long as the training does
+    def _frame_group_labels(self, index: int) -> npt.NDArray[np.float32]:
+        """(T,) label of each burst's first frame, NaN where libvmaf's log is gone."""
+        encode = self.encodes[index]
+        try:
+            log = parse_log(gzip.decompress(encode.log.read_bytes()).decode())
+            labels = np.asarray(log.metrics[encode.metric], np.float32)
+        except (OSError, KeyError, VmafError):
+            labels = np.full(1, np.nan, np.float32)
+        middles = (np.arange(self._num_frame_groups) + 0.5) / self._num_frame_groups
+        return np.take(labels, (middles * len(labels)).astype(int))
+
+    def _decode(self, encode: LabelledEncode) -> None:
+        info = probe(encode.path)
+        clip = read_clip(
+            info, self._num_frame_groups, self._frame_group, encode.display, ffmpeg=self._ffmpeg
+        )
+        generators = [
+            torch.Generator().manual_seed(hash((d, _source_seed(encode.source))))
+            for d in range(NUM_AUGMENTATIONS)
+        ]
+        for number, each in enumerate(self._inputs):
+            evaluation_views = [
+                each.view(clip, generator=generator) for generator in (None, *generators)
+            ]
+            path = self._cache(encode, number)
+            with path.with_suffix(".part").open("wb") as file:
+                np.save(file, torch.stack(evaluation_views).numpy())
+            path.with_suffix(".part").replace(path)
+
+    def _cache(self, encode: LabelledEncode, number: int) -> Path:
+        """Where view `number` of `encode` is kept; the last one is written last."""
+        facts = encode.path.stat()
+        known = (
+            str(encode.path.absolute()),
+            facts.st_size,
+            facts.st_mtime_ns,
+            encode.display,
+            self._num_frame_groups,
+            *self._frame_group,
+        )
+        ways = [_view_key(each.view) for each in self._inputs]
+        digest = hashlib.blake2b(
+            repr((known, ways, NUM_AUGMENTATIONS)).encode(), digest_size=12
+        ).hexdigest()
+        return self._folder / f"{digest}-{number}.npy"
+
+
+def _view_key(view: View) -> str:
+    """The same text for the same view in every process."""
+    if isinstance(view, functools.partial):
+        inner = view.keywords.items()
+        said = sorted((key, _view_key(value) if callable(value) else value) for key, value in inner)
+        return f"{view.func.__name__} {said}"
+    return getattr(view, "__name__", repr(view))
+
+
+def _source_seed(source: str) -> int:
+    return zlib.crc32(source.encode("utf-8", "surrogateescape"))

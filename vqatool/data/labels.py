@@ -1,0 +1,75 @@
+"""Stage 3: labelled encodes -> split by source -> bitrate groups -> balanced batches. No torch.
+
+A bitrate group is all encodes of one rung over all sources; where sources have few rungs in common,
+`bitrate_groups` makes groups of alike bitrate. The losses compare inside and between groups, so
+every batch holds several sources at several rungs.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from ladder.encode.plan import EncodeRow, encodes_table
+from ladder.label.libvmaf import log_path
+from ladder.label.metrics import log_metric_name
+from ladder.label.rows import LabelRow
+from ladder.label.run import labels_table
+from vqatool.errors import TrainingDataError
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelledEncode:
+    """One encode with its label (VMAF, 0 to 100) and its source's size, which it is judged at.
+
+    `height_px` is the coded picture's short side, as a rung has it; `rate_mode` is the rung's.
+    """
+
+    path: Path
+    source: str
+    rung: str
+    codec: str
+    vmaf: float
+    display: tuple[int, int]
+    bitrate_kbps: float
+    height_px: int
+    rate_mode: str
+    fps: float
+    log: Path = Path()  # libvmaf's figures of every frame
+    metric: str = ""  # the name of the label among them
+
+
+def read_labelled_encodes(folder: Path) -> list[LabelledEncode]:
+    """Every encode of a work folder that has a good label, in the order of their paths.
+
+    Raises:
+        TrainingDataError: there is none; says which command makes them.
+    """
+    encodes = {row.key: row for row in encodes_table(folder).rows() if row.status == "ok"}
+    labels = [row for row in labels_table(folder).rows() if row.status == "ok"]
+    labelled = [
+        _labelled(folder, encodes[row.key], row, row.vmaf)
+        for row in labels
+        if row.key in encodes and row.vmaf is not None
+    ]
+    if not labelled:
+        raise TrainingDataError(
+            f"{folder} holds no labelled encodes: run `vqatool ladder SRC... -o {folder}`, "
+            f"then `vqatool label {folder} --vmaf`"
+        )
+    return sorted(labelled, key=lambda encode: encode.path)
+
+
+def _labelled(folder: Path, row: EncodeRow, label: LabelRow, vmaf: float) -> LabelledEncode:
+    return LabelledEncode(
+        path=folder / row.encode_path,
+        source=row.source,
+        rung=row.rung,
+        codec=row.codec,
+        vmaf=vmaf,
+        display=(row.display_width_px or 0, row.display_height_px or 0),
+        bitrate_kbps=row.bitrate_kbps or 0.0,
+        height_px=min(row.width_px or 0, row.height_px or 0),
+        rate_mode=row.rate_mode,
+        fps=float(row.fps or 0),
+        log=log_path(folder, row.encode_path),
+        metric=log_metric_name(label.vmaf_model),
+    )

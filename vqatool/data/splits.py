@@ -1,0 +1,106 @@
+"""Stage 3: labelled encodes -> split by source -> bitrate groups -> balanced batches. No torch.
+
+A bitrate group is all encodes of one rung over all sources; where sources have few rungs in common,
+`bitrate_groups` makes groups of alike bitrate. The losses compare inside and between groups, so
+every batch holds several sources at several rungs.
+"""
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from vqatool.data.labels import LabelledEncode, read_labelled_encodes
+from vqatool.errors import TrainingDataError
+
+SPLITS_FILE = "splits.csv"
+
+
+TRAIN, VAL, TEST = "train", "val", "test"
+
+
+def split_by_source(
+    folder: Path, sources: Sequence[str], *, val_share: float, seed: int
+) -> dict[str, str]:
+    """Source -> its side, as `splits.csv` in the folder says; new sources are added to it.
+
+    The file can be written by hand, to keep alike sources on one side. What it says is never
+    changed, so a source once held out stays held out. Only there a source becomes `test`: it
+    neither trains a model nor chooses between its weights.
+
+    Raises:
+        TrainingDataError: fewer than two sources, one side empty, or a word that is no side.
+    """
+    path, names = folder / SPLITS_FILE, sorted(set(sources))
+    split = _read_split(path)
+    fresh = [name for name in names if name not in split]
+    order = [str(name) for name in np.random.default_rng(seed).permutation(fresh)]
+    open_names = [name for name in names if split.get(name) != TEST]
+    wanted = min(len(open_names) - 1, max(1, round(val_share * len(open_names))))
+    held_out = sum(split.get(name) == VAL for name in names)
+    more = max(0, wanted - held_out)
+    split |= dict.fromkeys(order[:more], VAL) | dict.fromkeys(order[more:], TRAIN)
+    chosen = {name: split[name] for name in names}
+    if not {TRAIN, VAL} <= set(chosen.values()):
+        raise TrainingDataError(
+            f"{folder} has {len(open_names)} labelled source(s) to learn from, which leaves one "
+            f"side of the split empty: learning needs at least one to train on and one to judge "
+            f"by. Add sources with `vqatool ladder`, or mend {path}"
+        )
+    if fresh:
+        _write_split(path, split)
+    return chosen
+
+
+def encodes_of_split(folder: Path, side: str | None) -> list[LabelledEncode]:
+    """The labelled encodes of one side of the split; None: of the one that is furthest from it.
+
+    That is `test` if any source is on it, else `val`, and without a split all.
+
+    Raises:
+        TrainingDataError: no labels, no split to choose from, or nothing on that side.
+    """
+    encodes = read_labelled_encodes(folder)
+    split = _read_split(folder / SPLITS_FILE)
+    held_out = TEST if TEST in split.values() else VAL
+    chosen = side or (held_out if split else "all")
+    if chosen == "all":
+        return encodes
+    members = [encode for encode in encodes if split.get(encode.source) == chosen]
+    if not members:
+        raise TrainingDataError(
+            f"{folder / SPLITS_FILE} puts none of the labelled sources on the side {chosen!r}: "
+            "run `vqatool train` to make it, or choose --split all"
+        )
+    return members
+
+
+def training_encodes(folder: Path) -> list[LabelledEncode]:
+    """The labelled encodes that the split puts on the training side; none without a split."""
+    split = _read_split(folder / SPLITS_FILE)
+    return [encode for encode in read_labelled_encodes(folder) if split.get(encode.source) == TRAIN]
+
+
+def _read_split(path: Path) -> dict[str, str]:
+    if not path.exists():
+        return {}
+    # source names are file names, which need not be valid UTF-8
+    with path.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
+        lines = list(csv.DictReader(file))
+    for line in lines:
+        if line.get("split") not in (TRAIN, VAL, TEST) or not line.get("source"):
+            raise TrainingDataError(
+                f"{path} has the line {','.join(map(str, line.values()))}: write the columns "
+                f"source,split with {TRAIN}, {VAL} or {TEST}"
+            )
+    return {line["source"]: line["split"] for line in lines}
+
+
+def _write_split(path: Path, split: dict[str, str]) -> None:
+    part = path.with_name(path.name + ".part")
+    with part.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["source", "split"])
+        writer.writerows(sorted(split.items()))
+    part.replace(path)

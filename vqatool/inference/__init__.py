@@ -1,0 +1,1 @@
+"""A model file -> scores: the file and its card, devices, the predictor, out of distribution."""

@@ -1,0 +1,167 @@
+"""Model files: safetensors, which cannot run code, with a card in JSON inside.
+
+The card says everything that is needed to use the weights as they were trained: the method and the
+model's shape, how many bursts of frames a clip has, the label's name, how good the model was on
+sources it never saw, and how wide its errors were there.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from vqatool.errors import CheckpointError
+from vqatool.inference.ood import OodDetector
+from vqatool.methods import Method, recipe_for
+from vqatool.methods.recipe import Recipe
+from vqatool.models.quality import QualityModel
+
+_FORMAT = "1"
+
+
+_CARD_KEY = "vqatool"
+
+
+UNTRAINED = "none: it has not learned any"
+"""The label of a model that knows pictures or videos, but no scores yet."""
+
+
+LABEL_SCALE = "0 (worst) to 100 (best), mean of all frames, at the source's size"
+
+
+_MOST_LINES = 3  # of what torch says of weights that do not fit
+
+
+_OOD_PREFIX = "domain."  # in front of the names of its tensors
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelCard:
+    """What a model file says of its weights; kept as JSON."""
+
+    method: str
+    shape: Mapping[str, Any]
+    clip_frames: int
+    label: str  # the VMAF model whose mean the score predicts
+    label_scale: str = ""
+    preprocessing: str = ""
+    data: Mapping[str, Any] = field(default_factory=dict)  # what each side of the split holds
+    validation: Mapping[str, float] = field(default_factory=dict)
+    band: float = 0.0  # 90 % of errors on unseen sources were smaller, label points
+    training: Mapping[str, Any] = field(default_factory=dict)
+    licence: str = ""  # of the weights
+    fingerprint: str = ""  # of data and settings, to know a finished training again
+    format: str = _FORMAT
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Weights, their card, and, where that is known, what they were learned from and their file."""
+
+    card: ModelCard
+    weights: Mapping[str, Tensor]
+    ood: OodDetector | None = None
+    path: Path | None = None
+
+    @property
+    def recipe(self) -> Recipe:
+        """The recipe of the card's method, in the card's shape."""
+        return recipe_for(Method(self.card.method), self.card.shape)
+
+    @cached_property
+    def name(self) -> str:
+        """Method and a mark of the weights, such as `coarse-to-fine-1f3a9c2e`."""
+        digest = hashlib.blake2b(digest_size=4)
+        for key in sorted(self.weights):
+            digest.update(key.encode())
+            digest.update(self.weights[key].flatten().view(torch.uint8).numpy().tobytes())
+        return f"{self.card.method}-{digest.hexdigest()}"
+
+    @property
+    def display_name(self) -> str:
+        """What people know it by: its file, if it came from one."""
+        return str(self.path or self.name)
+
+    def model(self) -> QualityModel:
+        """The model with these weights, in float32, ready to score.
+
+        Raises:
+            CheckpointError: the weights do not fit the shape the card gives.
+        """
+        model = self.recipe.build()
+        try:
+            model.load_weights({key: value.float() for key, value in self.weights.items()})
+        except RuntimeError as error:
+            raise CheckpointError(
+                f"{self.display_name} was made by another version of vqatool, make it again: "
+                f"{shape_mismatch(error)}"
+            ) from error
+        return model.eval()
+
+
+def shape_mismatch(error: RuntimeError) -> str:
+    """The first of what torch says of weights that are of another shape."""
+    told = "; ".join(line.strip() for line in str(error).splitlines()[:_MOST_LINES])
+    return f"the weights do not fit the model's shape: {told}"
+
+
+def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
+    """Write weights (in half precision) and card; the file appears whole or not at all."""
+    tensors = {key: value.half().contiguous() for key, value in checkpoint.weights.items()}
+    if checkpoint.ood:
+        named = checkpoint.ood._asdict().items()
+        tensors |= {_OOD_PREFIX + name: value.contiguous() for name, value in named}
+    part = path.with_name(path.name + ".part")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    card = json.dumps(asdict(checkpoint.card), sort_keys=True)
+    part.write_bytes(save(tensors, {_CARD_KEY: card}))
+    part.replace(path)
+
+
+def load_checkpoint(path: Path) -> Checkpoint:
+    """A model file that `save_checkpoint` wrote.
+
+    Raises:
+        CheckpointError: missing, broken, without a card, or with one this version cannot follow.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            text = (file.metadata() or {}).get(_CARD_KEY)
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - no dict
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"{path} cannot be read as a model file: {error}") from error
+    if text is None:
+        raise CheckpointError(f"{path} has no card of vqatool: make it with `vqatool train`")
+    try:
+        checkpoint = _checkpoint(ModelCard(**json.loads(text)), tensors, path)
+        if checkpoint.card.format != _FORMAT:
+            raise ValueError(f"format {checkpoint.card.format!r}, this one reads {_FORMAT!r}")
+        _ = checkpoint.recipe  # the method and the shape have to be known ones
+    except (TypeError, ValueError, KeyError) as error:
+        raise CheckpointError(f"{path} is of another version of vqatool: {error}") from error
+    return checkpoint
+
+
+def _checkpoint(card: ModelCard, tensors: Mapping[str, Tensor], path: Path) -> Checkpoint:
+    ood = {
+        key.removeprefix(_OOD_PREFIX): value
+        for key, value in tensors.items()
+        if key.startswith(_OOD_PREFIX)
+    }
+    weights = {key: value for key, value in tensors.items() if not key.startswith(_OOD_PREFIX)}
+    return Checkpoint(card, weights, OodDetector(**ood) if ood else None, path)
+
+
+def default_checkpoint() -> Checkpoint:
+    """The model inside the package."""
+    with resources.as_file(resources.files("vqatool") / "weights" / "default.safetensors") as path:
+        return load_checkpoint(path)

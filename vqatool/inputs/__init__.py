@@ -1,0 +1,1 @@
+"""What a model is shown of a video: sampled frames, views of them, bitstream features."""

@@ -1,0 +1,118 @@
+"""What a stream says of its own coding, as the numbers a model takes.
+
+Hybrid models (ITU-T P.1204) read the quantiser and the bits beside the pixels: how coarse a picture
+was quantised says what the picture alone leaves open. Bits can lie, though: a bad encode that was
+coded once more at a high rate looks good in them, so a model must have seen such encodes.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ladder.media.headers import CodedPicture
+from ladder.media.probe import VideoInfo
+
+if TYPE_CHECKING:  # a clip holds these features
+    from vqatool.inputs.clip import Clip
+
+_CODECS = ("h264", "hevc", "vp9", "av1")
+STEP_ORIGIN = 3.0
+"""log2 of the quantiser's step that facts give as 0, about the middle of what encoders choose."""
+
+
+class BitstreamFeatures(NamedTuple):
+    """One number each; sizes as log2, so that a doubling is a step of 1 everywhere.
+
+    Where nothing is known (`is_known` 0, `has_step` 0) the numbers that hang on it are 0.
+    """
+
+    is_known: float
+    has_step: float
+    is_h264: float
+    is_hevc: float
+    is_vp9: float
+    is_av1: float
+    coded_to_display: float  # heights
+    display: float  # height against 540
+    fps: float  # against 30
+    bits_per_display_pixel: float
+    bits_per_pixel: float
+    key_bits_per_pixel: float
+    inter_bits_per_pixel: float
+    inter_bits_low: float  # their lower quartile, where the B frames are
+    inter_bits_high: float
+    key_share: float  # of all bits, 0 to 1
+    step_mean: float
+    step_key: float
+    step_inter: float
+    step_min: float
+    step_max: float
+    step_by_bits: float  # the mean weighted by bits
+
+
+UNKNOWN_BITSTREAM = BitstreamFeatures(*[0.0] * len(BitstreamFeatures._fields))
+"""A stream that nothing is known of, and an image, which has none."""
+
+
+def bitstream_features(
+    info: VideoInfo, pictures: Sequence[CodedPicture], display: tuple[int, int]
+) -> BitstreamFeatures:
+    """The facts of one part of a stream that is shown at `display` (width, height) px."""
+    if not pictures:
+        return UNKNOWN_BITSTREAM
+    bits = 8.0 * np.array([picture.size_bytes for picture in pictures])
+    is_key = np.array([picture.is_key for picture in pictures])
+    pixels, shown_pixels = info.width_px * info.height_px, display[0] * display[1]
+    inter = bits[~is_key] if (~is_key).any() else bits
+    steps = _step_features(pictures, is_key, bits)
+    return BitstreamFeatures(
+        is_known=1.0,
+        has_step=float(bool(steps)),
+        **{f"is_{codec}": float(info.codec == codec) for codec in _CODECS},
+        coded_to_display=math.log2(min(info.width_px, info.height_px) / min(display)),
+        display=math.log2(min(display) / 540),
+        fps=math.log2(float(info.fps) / 30),
+        bits_per_display_pixel=_log2(bits.mean() / shown_pixels),
+        bits_per_pixel=_log2(bits.mean() / pixels),
+        key_bits_per_pixel=_log2((bits[is_key] if is_key.any() else bits).mean() / pixels),
+        inter_bits_per_pixel=_log2(inter.mean() / pixels),
+        inter_bits_low=_log2(float(np.quantile(inter, 0.25)) / pixels),
+        inter_bits_high=_log2(float(np.quantile(inter, 0.75)) / pixels),
+        key_share=float(bits[is_key].sum() / max(1.0, bits.sum())),
+        **steps or dict.fromkeys(_STEP_FEATURES, 0.0),
+    )
+
+
+_STEP_FEATURES = ("step_mean", "step_key", "step_inter", "step_min", "step_max", "step_by_bits")
+
+
+def _step_features(
+    pictures: Sequence[CodedPicture], is_key: np.ndarray, bits: np.ndarray
+) -> dict[str, float]:
+    steps = (
+        np.array([math.nan if p.log2_step is None else p.log2_step for p in pictures]) - STEP_ORIGIN
+    )
+    told = ~np.isnan(steps)
+    if not told.any():
+        return {}
+
+    def mean(which: np.ndarray) -> float:
+        chosen = steps[which & told]
+        return float(chosen.mean() if len(chosen) else steps[told].mean())
+
+    by_bits = float((steps * bits)[told].sum() / max(1.0, bits[told].sum()))
+    figures = (mean(told), mean(is_key), mean(~is_key), steps[told].min(), steps[told].max())
+    return dict(zip(_STEP_FEATURES, (*map(float, figures), by_bits), strict=True))
+
+
+def _log2(value: float) -> float:
+    return math.log2(max(value, 1e-5))
+
+
+def bitstream_vector(clip: "Clip", *, generator: torch.Generator | None = None) -> Tensor:
+    """The clip's `BitstreamFeatures` as (F,) float32; there is no chance in it."""
+    return torch.tensor(clip.bitstream, dtype=torch.float32)

@@ -1,0 +1,77 @@
+"""What a model is shown of a video: chosen frames, and what the stream says of its own coding.
+
+The pixel convention relied on everywhere: RGB, uint8 in files, arrays and caches; float32 in [0, 1]
+from `as_float` onward; mean and deviation are the model's own business. Pixels are (T, C, H, W) at
+display size; an image is a clip with T = 1.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+
+from vqatool.inputs.bitstream import UNKNOWN_BITSTREAM, BitstreamFeatures
+
+
+class FrameGroup(NamedTuple):
+    """Consecutive frames sampled at one time: `num_frames` of them, every `stride`-th shown."""
+
+    num_frames: int = 1
+    stride: int = 1
+
+
+DEFAULT_FRAME_GROUPS = 8
+"""Frame groups sampled from a clip by default."""
+
+
+class Clip(NamedTuple):
+    """Frames (T, 3, H, W) uint8 of a part of a video, and that part's bitstream features.
+
+    The frames are frame groups of `group_size` frames, one group after another.
+    """
+
+    pixels_TCHW: Tensor
+    group_size: int = 1
+    bitstream: BitstreamFeatures = UNKNOWN_BITSTREAM
+
+    @property
+    def first_TCHW(self) -> Tensor:
+        """The first frame of each group."""
+        return self.pixels_TCHW[:: self.group_size]
+
+    def subsample_groups(self, num_frames: int, every: int = 1) -> "Clip":
+        """The clip with `num_frames` frames of each group, every `every`-th of them."""
+        groups = self.pixels_TCHW.reshape(-1, self.group_size, *self.pixels_TCHW.shape[1:])
+        chosen = groups[:, : num_frames * every : every]
+        return self._replace(pixels_TCHW=chosen.flatten(0, 1), group_size=num_frames)
+
+    @property
+    def second_TCHW(self) -> Tensor | None:
+        """The second frame of each group; None where a group is one frame."""
+        return self.pixels_TCHW[1 :: self.group_size] if self.group_size > 1 else None
+
+
+class View(Protocol):
+    """A clip -> one model input; deterministic if the generator is None.
+
+    Pixels come out as uint8 (T, C, h, w), figures as float: of each frame (T, K), of all (F,).
+    """
+
+    def __call__(self, clip: Clip, *, generator: torch.Generator | None) -> Tensor: ...
+
+
+def is_pixels(view: Tensor) -> bool:
+    """Whether a view of one clip is pixels (T, C, h, w), not figures (T, K) or (F,)."""
+    return view.ndim == 4
+
+
+def collate(views: Sequence[Tensor]) -> Tensor:
+    """The same view of several clips as one batch: pixels become float32 in [0, 1]."""
+    batch = torch.stack(list(views))
+    return as_float(batch) if batch.dtype == torch.uint8 else batch
+
+
+def as_float(clip: Tensor) -> Tensor:
+    """uint8 of any shape -> float32 in [0, 1]."""
+    return clip.float() / 255

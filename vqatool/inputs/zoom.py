@@ -1,0 +1,91 @@
+"""The two views of Zoom-VQA: crops of single frames, and fragments of runs of frames.
+
+"Zoom-VQA: Patches, Frames and Clips Integration for Video Quality Assessment" (arXiv 2304.06440).
+As published: frames all over the video, their short side scaled to 512 px, and a crop of 320 px;
+runs of frames, every second one, their short side scaled to 480 px, and 7 x 7 fragments of 48 px
+whose places are the same in a whole run. Crops and fragments come from places drawn by chance in
+training, and from the middle otherwise. Different: each burst of a clip is a run, and its first
+frame a still, so that both views need one decoding; the paper has two stills a second and four runs
+of 32 frames in a video.
+
+Shapes: T frames, C channels, H height, W width.
+"""
+
+from functools import partial
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from vqatool.inputs.clip import Clip
+from vqatool.inputs.fragments import fragments
+
+
+def still_crops(
+    clip: Clip,
+    *,
+    short_px: int = 512,
+    crop_px: int = 320,
+    antialias: bool = True,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """A crop of the first frame of each burst, of its middle or from places of chance.
+
+    Args:
+        clip: frames of any size.
+        short_px: what the short side of the whole frame is scaled to first (bilinear).
+        crop_px: side of the crop, at most `short_px`.
+        antialias: whether scaling down filters first; said here because libraries disagree.
+        generator: where places come from, each still's own; None takes the middle.
+
+    Returns:
+        (T, C, crop_px, crop_px), T the number of bursts, dtype and device of the clip.
+    """
+    if crop_px > short_px:
+        raise ValueError(f"a crop of {crop_px} px does not fit a short side of {short_px} px")
+    scaled_TCHW = _scaled(clip.first_TCHW, short_px, antialias=antialias)
+    return torch.stack([_cropped(frame_CHW, crop_px, generator) for frame_CHW in scaled_TCHW])
+
+
+def run_fragments(
+    clip: Clip,
+    *,
+    short_px: int = 480,
+    grid: int = 7,
+    patch: int = 48,
+    antialias: bool = True,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """A mosaic of raw patches for each frame; those of a burst have the same places.
+
+    Args:
+        clip: frames of any size.
+        short_px: what the short side of the whole frame is scaled to first (bilinear).
+        grid: cells a side.
+        patch: side of a patch, px.
+        antialias: whether scaling down filters first; said here because libraries disagree.
+        generator: where places come from; None takes the middle of each cell.
+
+    Returns:
+        (T, C, grid * patch, grid * patch), dtype and device of the clip.
+    """
+    cut = partial(fragments, grid=grid, patch=patch, is_aligned=True, generator=generator)
+    runs = torch.split(clip.pixels_TCHW, clip.group_size)
+    return torch.cat([cut(Clip(_scaled(run, short_px, antialias=antialias))) for run in runs])
+
+
+def _scaled(frames_TCHW: Tensor, short_px: int, *, antialias: bool) -> Tensor:
+    height, width = frames_TCHW.shape[-2:]
+    factor = short_px / min(height, width)
+    size = (max(short_px, round(height * factor)), max(short_px, round(width * factor)))
+    # uint8 as it is: by way of floats it takes seven times as long
+    return F.interpolate(
+        frames_TCHW, size, mode="bilinear", align_corners=False, antialias=antialias
+    )
+
+
+def _cropped(frame_CHW: Tensor, side: int, generator: torch.Generator | None) -> Tensor:
+    place = torch.full((2,), 0.5) if generator is None else torch.rand(2, generator=generator)
+    slack = torch.tensor(frame_CHW.shape[1:]) - side
+    top, left = (place * (slack + 1)).long().tolist()
+    return frame_CHW[:, top : top + side, left : left + side]

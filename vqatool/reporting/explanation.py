@@ -1,0 +1,170 @@
+"""Why a score is what it is: of one clip, what the model says moment by moment, and where it looks.
+
+Every model has a curve over its frames. One that fuses several branches has a score and a curve for
+each; one that weighs the patches of a frame has a heat map for each frame, too.
+"""
+
+import csv
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from torch import Tensor
+
+from ladder.media.decode import Pixels
+from ladder.media.probe import VideoInfo
+from ladder.media.time_ranges import FULL, TrimSpec
+from vqatool.inference.predictor import Predictor, to_label_scale
+from vqatool.inputs.preprocessor import sample_times
+from vqatool.models.quality import Branch, Quality
+
+ALL = "all"
+"""The name of what is said with every branch heard."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FrameScore:
+    """What a part of the model, a branch or `ALL`, says of one frame; a row of `frame_scores.csv`."""
+
+    part: str
+    at_s: float
+    score: float
+
+
+class AttentionMap(NamedTuple):
+    """Where a branch looks in one frame, as a picture."""
+
+    part: str
+    at_s: float
+    picture: Pixels
+
+
+@dataclass(frozen=True, kw_only=True)
+class Explanation:
+    """What a model says of one clip; `scores` are those of the whole clip by part, `ALL` first.
+
+    All scores are 0 (worst) to 100 (best).
+    """
+
+    scores: dict[str, float]
+    frame_scores: list[FrameScore]
+    attention_maps: list[AttentionMap]
+
+
+def explain(
+    predictor: Predictor, info: VideoInfo, display: tuple[int, int] | None, trim: TrimSpec = FULL
+) -> Explanation:
+    """Look at one clip of a video as `score` looks at a segment, and keep all that is said of it.
+
+    Args:
+        predictor: a model file made ready.
+        info: what `probe` said of the video.
+        display: (width, height) of the screen, px; None judges pixel for pixel.
+        cut: which clip of it; the whole video if not said.
+
+    Raises:
+        VideoError: the file cannot be decoded.
+        LadderError: the clip begins after its end.
+    """
+    preprocessor = predictor.preprocessor
+    start_s, length_s = next(
+        ((time_range.start_s, time_range.length_s) for time_range in trim.ranges_of(info)),
+        (0.0, info.duration_s),
+    )
+    views = preprocessor.load_views(info, display, start_s=start_s, length_s=length_s)
+    quality = predictor.predict(views)
+    times_s = sample_times(
+        start_s, length_s, preprocessor.num_frame_groups, preprocessor.frame_group, float(info.fps)
+    )
+    parts: list[tuple[str, Quality | Branch]] = [(ALL, quality)]
+    parts += [(branch.name, branch) for branch in quality.branches]
+    return Explanation(
+        scores={name: to_label_scale(output.score_B)[0] for name, output in parts},
+        frame_scores=[
+            FrameScore(part=name, at_s=at_s, score=score)
+            for name, output in parts
+            for at_s, score in _curve(times_s, to_label_scale(output.frame_score_BT[0]))
+        ],
+        attention_maps=[
+            attention_map
+            for branch, view_TCHW in zip(quality.branches, views, strict=False)
+            for attention_map in _attention_maps(branch, view_TCHW, times_s)
+        ],
+    )
+
+
+def write_explanation(found: Explanation, folder: Path) -> list[Path]:
+    """`frame_scores.csv`, and a picture for each heat map; what was written."""
+    from matplotlib.image import imsave  # takes a second, which only this needs
+
+    folder.mkdir(parents=True, exist_ok=True)
+    table = folder / "moments.csv"
+    with table.open("w", newline="", encoding="utf-8") as file:
+        columns = [field.name for field in fields(FrameScore)]
+        writer = csv.DictWriter(file, columns, lineterminator="\n")
+        writer.writeheader()
+        for frame_score in found.frame_scores:
+            shown = {"at_s": f"{frame_score.at_s:.3f}", "score": f"{frame_score.score:.4g}"}
+            writer.writerow(asdict(frame_score) | shown)
+    written = [table]
+    for attention_map in found.attention_maps:
+        written.append(folder / f"{attention_map.part}-{attention_map.at_s:09.3f}.png")
+        imsave(written[-1], attention_map.picture)
+    return written
+
+
+def _curve(times_s: list[float], scores: list[float]) -> Iterator[tuple[float, float]]:
+    """Scores, each with the time of the first frame it is of."""
+    yield from zip(times_s[:: len(times_s) // len(scores)], scores, strict=True)
+
+
+def _attention_maps(
+    branch: Branch, view_TCHW: Tensor, times_s: list[float]
+) -> Iterator[AttentionMap]:
+    """A picture for each frame of the branch's view, if it weighs the frame's patches."""
+    if branch.weight_map_BTHW is None:
+        return
+    weights_THW = branch.weight_map_BTHW[0].float().cpu().numpy()
+    step = len(times_s) // len(weights_THW)
+    for at_s, frame_CHW, weight_HW in zip(times_s[::step], view_TCHW, weights_THW, strict=True):
+        frame_HWC = frame_CHW.permute(1, 2, 0).numpy()
+        yield AttentionMap(branch.name, at_s, draw_attention_map(frame_HWC, weight_HW))
+
+
+_STRENGTH = 0.5  # of the colour; the rest is the picture
+
+
+def draw_attention_map(frame_HWC: Pixels, weight_HW: npt.NDArray[np.floating]) -> Pixels:
+    """The frame in grey, each patch in the colour of its weight: blue the least, red the most.
+
+    Colours are relative to this frame; weights that are all the same are of the middle colour.
+
+    Args:
+        frame_HWC: uint8 RGB, what the model was shown.
+        weight_HW: a weight for each patch, fewer rows and columns than the frame has.
+
+    Returns:
+        uint8 RGB of the frame's size.
+    """
+    from matplotlib import colormaps  # takes a second, which only this needs
+
+    colours_HWC = 255 * colormaps["turbo"](_relative(weight_HW))[..., :3]
+    rows, columns = (
+        np.arange(length) * patches // length
+        for length, patches in zip(frame_HWC.shape[:2], weight_HW.shape, strict=True)
+    )
+    spread_HWC = colours_HWC[rows[:, None], columns]
+    grey_HW1 = frame_HWC.mean(axis=2, keepdims=True)
+    blend_HWC = _STRENGTH * spread_HWC + (1 - _STRENGTH) * grey_HW1
+    return np.asarray(blend_HWC.round(), dtype=np.uint8)
+
+
+def _relative(weight_HW: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
+    """0 for the least weight, 1 for the largest."""
+    least, largest = float(weight_HW.min()), float(weight_HW.max())
+    if least == largest:
+        return np.full(weight_HW.shape, 0.5)
+    return np.asarray((weight_HW - least) / (largest - least), dtype=np.float64)
