@@ -7,14 +7,63 @@ last layers the labels. Each sees what its own method sees. What comes out is th
 from dataclasses import replace
 from functools import partial
 from math import gcd
+from typing import Self
 
-from torch import Generator, Tensor
+from torch import Generator, Tensor, nn
 
 from vqatool.inputs.clip import Clip, FrameGroup, View
 from vqatool.losses import feature_distillation_loss, squared_loss
 from vqatool.methods.recipe import Input, Loss, Recipe
-from vqatool.models.distilling import Distilling
 from vqatool.models.quality import Quality, QualityModel
+
+
+class Distilling(QualityModel):
+    """Student and teacher in training, the student alone otherwise.
+
+    Args:
+        student: who learns, and is what is stored.
+        teacher: who is listened to; all but its `last_layers` is frozen from now on.
+        student_views: how many of the first views are the student's, the others being the
+            teacher's; None: both see all of them.
+    """
+
+    def __init__(
+        self, student: QualityModel, teacher: QualityModel, *, student_views: int | None = None
+    ) -> None:
+        super().__init__()
+        self.feature_width = teacher.feature_width
+        self._student, self._teacher, self._student_views = student, teacher, student_views
+        widths = student.feature_width, teacher.feature_width
+        self._widen = nn.Identity() if widths[0] == widths[1] else nn.Linear(*widths)
+        teacher.requires_grad_(False)
+        for layer in teacher.last_layers():
+            layer.requires_grad_(True)
+        self.train()
+
+    def forward(self, *views: Tensor) -> Quality:
+        """Views of the student, then of the teacher, which are needed in training alone.
+
+        In training `teacher_quality` is the teacher's Quality, and `projected_BD` the student's
+        features in the width of the teacher's.
+        """
+        quality: Quality = self._student(*views[: self._student_views])
+        if not self.training:
+            return quality
+        projected_BD = self._widen(quality.features_BD).float()
+        teacher_quality = self._teacher(*views[self._student_views :])
+        return quality._replace(projected_BD=projected_BD, teacher_quality=teacher_quality)
+
+    def train(self, mode: bool = True) -> Self:
+        """Nothing is dropped in what is frozen: its features are to be the same ones every time."""
+        super().train(mode)
+        self._teacher.eval()
+        for layer in self._teacher.last_layers():
+            layer.train(mode)
+        return self
+
+    def student(self) -> QualityModel:
+        """The student."""
+        return self._student
 
 
 def distilled(student: Recipe, teacher: Recipe, *, is_detached: bool = False) -> Recipe:

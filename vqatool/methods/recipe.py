@@ -87,7 +87,7 @@ class LossWeights:
 class Recipe:
     """One published method as data.
 
-    `inputs` make a clip of bursts like `frame_group` into the inputs of `build()`'s model, in the order
+    `inputs` make a clip of frame groups into the inputs of `build()`'s model, in the order
     `forward` takes them; `teacher_inputs` follow them in training where there is a teacher. `shape`
     is what has to be stored beside the weights to build the model again. Bursts of a clip that is
     seen as a whole belong together for the model, so a step of training sees all of them.

@@ -36,7 +36,7 @@ class Quality(NamedTuple):
     `features_BD` is the representation the score was read from, for contrast and distillation.
     `frame_score_BT` is the same of every frame, for a timeline and for labels of single frames.
     `pixels_only` is, in training, what the model says when all but the pixels is hidden from it;
-    `teacher_quality` what its teacher says, and `projected_BD` these features brought to the width of the
+    `teacher_quality` what its teacher says, and `projected_BD` these features in the width of the
     teacher's. `branches` are what the score was fused from, where that is several scores.
     """
 

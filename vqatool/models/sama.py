@@ -20,8 +20,7 @@ from torch import Tensor, nn
 
 from vqatool.models.backbones import SWIN_SIZES, SwinPyramid
 from vqatool.models.quality import PixelInput, Quality, QualityModel, in_float32
-from vqatool.models.score_map import ScoreMap, scores_of_frames
-from vqatool.models.swin3d import Swin3D
+from vqatool.models.swin3d import ScoreMap, Swin3D, scores_of_frames
 
 MASKS = {
     "video": ("sama", "sama-c", "sama-mix", "sama-swm", "sama-spm", "fragments"),

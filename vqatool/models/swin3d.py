@@ -13,15 +13,176 @@ Shapes: B videos, T frames, C channels, H height, W width, D features; inside T,
 tokens, and a window has N of them.
 """
 
-from typing import cast
+from typing import NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vqatool.models.backbones import SwinSize
-from vqatool.models.stems import ConvStem3D, PatchStem3D, filled
-from vqatool.models.windows import Pairs, Size3, WindowPartition, pairs
+from vqatool.models.quality import in_float32
+
+Size3 = tuple[int, int, int]
+"""Tokens, frames or pixels along time, height and width."""
+
+
+class WindowPartition(NamedTuple):
+    """How windows lie on a map of `size`, none of them larger than it."""
+
+    size: Size3
+    window: Size3
+    shift: Size3 = (0, 0, 0)
+
+    @property
+    def _counts(self) -> Size3:
+        """Windows along each axis."""
+        t, h, w = (-(-n // length) for n, length in zip(self.size, self.window, strict=True))
+        return t, h, w
+
+    @property
+    def _missing(self) -> Size3:
+        """Tokens along each axis that fill up the last windows."""
+        t, h, w = (-n % length for n, length in zip(self.size, self.window, strict=True))
+        return t, h, w
+
+    def split(self, map_BTHWC: Tensor) -> Tensor:
+        """(B, T, H, W, C) -> (B * V, N, C)."""
+        if any(self._missing):
+            t, h, w = self._missing
+            map_BTHWC = F.pad(map_BTHWC, (0, 0, 0, w, 0, h, 0, t))
+        if any(self.shift):
+            map_BTHWC = map_BTHWC.roll([-by for by in self.shift], (1, 2, 3))
+        (t, h, w), (depth, rows, columns) = self._counts, self.window
+        blocks = map_BTHWC.reshape(-1, t, depth, h, rows, w, columns, map_BTHWC.shape[-1])
+        return blocks.permute(0, 1, 3, 5, 2, 4, 6, 7).flatten(4, 6).flatten(0, 3)
+
+    def join(self, windows_MNC: Tensor) -> Tensor:
+        """What `split` took apart, back in place."""
+        blocks = windows_MNC.reshape(-1, *self._counts, *self.window, windows_MNC.shape[-1])
+        map_BTHWC = blocks.permute(0, 1, 4, 2, 5, 3, 6, 7).flatten(1, 2).flatten(2, 3).flatten(3, 4)
+        if any(self.shift):
+            map_BTHWC = map_BTHWC.roll(self.shift, (1, 2, 3))
+        t, h, w = self.size
+        return map_BTHWC[:, :t, :h, :w]
+
+    def marks(self, mark_THW: Tensor) -> Tensor:
+        """(V, N) of one number a token; tokens that only fill up have 0."""
+        return self.split(mark_THW[None, ..., None]).squeeze(-1)
+
+    @property
+    def hides(self) -> bool:
+        """Whether a window holds tokens that must not see each other."""
+        return any(self.shift) or any(self._missing)
+
+
+class Pairs(NamedTuple):
+    """Of all pairs of tokens in a window."""
+
+    offset_NN: Tensor  # number of their relative place, for a table of biases
+    is_apart_VNN: Tensor  # whether they lie in different fragments of the canvas
+    is_hidden_VNN: Tensor | None  # whether the one must not see the other; None: all do
+
+
+def pairs(tiling: WindowPartition, table_window: Size3, grid: int, device: torch.device) -> Pairs:
+    """The pairs of every window.
+
+    Args:
+        tiling: windows no larger than `table_window`.
+        table_window: window that the table of biases is made for.
+        grid: fragments a side of the canvas, in space; they do not end in time.
+        device: of the result.
+    """
+    fragment_VN = tiling.marks(_fragments(tiling.size, grid, device))
+    hidden = _differ(tiling.marks(_regions(tiling, device))) if tiling.hides else None
+    offset_NN = _offsets(tiling.window, table_window, device)
+    return Pairs(offset_NN, _differ(fragment_VN), hidden)
+
+
+def _differ(mark_VN: Tensor) -> Tensor:
+    return mark_VN[:, :, None] != mark_VN[:, None, :]
+
+
+def _offsets(window: Size3, table_window: Size3, device: torch.device) -> Tensor:
+    places_N3 = torch.cartesian_prod(*(torch.arange(n, device=device) for n in window))
+    t, h, w = (
+        (place_N[:, None] - place_N[None, :]) + length - 1
+        for place_N, length in zip(places_N3.unbind(1), table_window, strict=True)
+    )
+    _, height, width = (2 * length - 1 for length in table_window)
+    return (t * height + h) * width + w
+
+
+def _fragments(size: Size3, grid: int, device: torch.device) -> Tensor:
+    row_H, column_W = (torch.arange(n, device=device) * grid // n for n in size[1:])
+    return (row_H[:, None] * grid + column_W[None, :]).expand(size)
+
+
+def _regions(tiling: WindowPartition, device: torch.device) -> Tensor:
+    """(T, H, W) 1 to 8: along each axis, tokens that rolling takes round the end are apart."""
+    t, h, w = (
+        (torch.arange(n, device=device) < by).long()
+        for n, by in zip(tiling.size, tiling.shift, strict=True)
+    )
+    return 1 + 4 * t[:, None, None] + 2 * h[:, None] + w
+
+
+class PatchStem3D(nn.Module):
+    """Pixels -> one token a patch, as published; channels last."""
+
+    def __init__(self, in_channels: int, width: int, patch: Size3) -> None:
+        super().__init__()
+        self._frames, *sides = patch
+        side = (sides[0], sides[1])
+        self._of_patch = nn.Conv2d(self._frames * in_channels, width, side, stride=side)
+        self._norm = nn.LayerNorm(width)
+
+    def forward(self, pixels_BCTHW: Tensor) -> Tensor:
+        """(B, C, T, H, W) of whole patches -> (B, T', H', W', width)."""
+        frames_NCHW = pixels_BCTHW.transpose(1, 2).flatten(0, 1)
+        return _tokens(self._of_patch, self._norm, frames_NCHW, len(pixels_BCTHW), self._frames)
+
+
+class ConvStem3D(nn.Module):
+    """Three convolutions to as many tokens, the first at full resolution; channels last."""
+
+    def __init__(self, in_channels: int, width: int, patch: Size3) -> None:
+        super().__init__()
+        self._frames, *sides = patch
+        if any(side % 2 for side in sides):
+            raise ValueError(f"sides of a patch must be even for the convolutions, got {patch}")
+        stride = (sides[0] // 2, sides[1] // 2)
+        half = max(8, width // 3)
+        self._of_frame = nn.Sequential(
+            nn.Conv2d(in_channels, half, 3, padding=1),
+            nn.GELU(),
+            nn.Conv2d(half, 2 * half, 3, stride=2, padding=1),
+            nn.GELU(),
+        )
+        self._of_patch = nn.Conv2d(self._frames * 2 * half, width, 3, stride=stride, padding=1)
+        self._norm = nn.LayerNorm(width)
+
+    def forward(self, pixels_BCTHW: Tensor) -> Tensor:
+        """(B, C, T, H, W) of whole patches -> (B, T', H', W', width)."""
+        maps_NCHW = self._of_frame(pixels_BCTHW.transpose(1, 2).flatten(0, 1))
+        return _tokens(self._of_patch, self._norm, maps_NCHW, len(pixels_BCTHW), self._frames)
+
+
+def _tokens(
+    of_patch: nn.Module, norm: nn.Module, frames_NCHW: Tensor, videos: int, frames: int
+) -> Tensor:
+    """Maps of all frames -> (B, T', H', W', D), those of a patch's frames side by side."""
+    channels, *sides = frames_NCHW.shape[1:]
+    tokens_NDHW = of_patch(frames_NCHW.reshape(-1, frames * channels, *sides))
+    return cast(Tensor, norm(tokens_NDHW.unflatten(0, (videos, -1)).movedim(2, -1)))
+
+
+def filled(pixels_BCTHW: Tensor, patch: Size3) -> Tensor:
+    """Frames and borders repeated up to whole patches."""
+    t, h, w = (-n % length for n, length in zip(pixels_BCTHW.shape[2:], patch, strict=True))
+    if not (t or h or w):
+        return pixels_BCTHW
+    return F.pad(pixels_BCTHW, (0, w, 0, h, 0, t), mode="replicate")
+
 
 _WINDOW: Size3 = (8, 7, 7)
 _TOKENS: Size3 = (16, 56, 56)  # of the input that this window was published for
@@ -214,3 +375,31 @@ def _start(module: nn.Module) -> None:
         nn.init.trunc_normal_(module.weight, std=0.02)
         if module.bias is not None:
             nn.init.zeros_(module.bias)
+
+
+class ScoreMap(nn.Module):
+    """Features of tokens -> scores of tokens, by two layers, the same for every token."""
+
+    def __init__(self, channels: int, *, hidden: int = 64, dropout: float = 0.5) -> None:
+        super().__init__()
+        self._hidden = nn.Sequential(
+            nn.Dropout(dropout), nn.Linear(channels, hidden), nn.GELU(), nn.Dropout(dropout)
+        )
+        self._score = nn.Linear(hidden, 1)
+        nn.init.constant_(self._score.bias, 0.6)  # a middling label
+
+    def forward(self, map_BDTHW: Tensor) -> Tensor:
+        """(B, D, T, H, W) -> (B, T, H, W)."""
+        hidden_BTHWD: Tensor = self._hidden(map_BDTHW.movedim(1, -1))
+        return in_float32(self._score, hidden_BTHWD).squeeze(-1)
+
+
+def scores_of_frames(score_BT: Tensor, tubelet: int, frames: int) -> Tensor:
+    """(B, tokens) -> (B, frames): each token's score for every frame that it was made of.
+
+    Args:
+        score_BT: a score for each token of time.
+        tubelet: frames that make a token.
+        frames: of the clip; the last token may have been filled up.
+    """
+    return score_BT.repeat_interleave(tubelet, dim=1)[:, :frames]

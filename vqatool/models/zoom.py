@@ -14,20 +14,130 @@ Shapes: B videos, T frames, C channels, H height, W width, D features; inside ma
 tokens.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vqatool.models.backbones import CONVNEXT_SIZES, SWIN_SIZES, ConvNeXtPyramid
-from vqatool.models.patch_scores import PATCH_PX, Activation, PatchHeads, hyper_columns
-from vqatool.models.quality import Branch, PixelInput, Quality, QualityModel
-from vqatool.models.score_fusion import ScoreFusion
-from vqatool.models.score_map import ScoreMap, scores_of_frames
-from vqatool.models.swin3d import Swin3D
+from vqatool.models.quality import Branch, PixelInput, Quality, QualityModel, in_float32
+from vqatool.models.swin3d import ScoreMap, Swin3D, scores_of_frames
+
+PATCH_PX = 32
+"""Side of the patch that a hyper-column stands for."""
+
+Activation = Literal["softplus", "relu"]
+
+_START = 0.6  # score of an untaught head: a middling label
+_SHARPNESS = 10.0  # a softplus this sharp is linear over nearly all of 0 to 1
+
+
+class PatchScores(NamedTuple):
+    """What the frame branch says of the patches of B frames.
+
+    `score_BHW` is on the label's scale divided by 100, `weight_BHW` in (0, 1), `features_BCHW` is
+    what the scores were read from.
+    """
+
+    score_BHW: Tensor
+    weight_BHW: Tensor
+    features_BCHW: Tensor
+
+    def mean(self, values_BCHW: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, C), each patch as much as its weight says."""
+        weight_B1HW = self.weight_BHW[:, None]
+        return (values_BCHW * weight_B1HW).sum((2, 3)) / weight_B1HW.sum((2, 3))
+
+    @property
+    def score_B(self) -> Tensor:
+        """The weighted mean of the scores of each frame."""
+        return self.mean(self.score_BHW[:, None])[:, 0]
+
+
+def hyper_columns(maps: Sequence[Tensor], grid: tuple[int, int]) -> Tensor:
+    """Maps (B, C_s, H_s, W_s) -> (B, sum of C_s, *grid): the mean of each map in each cell."""
+    return torch.cat([F.adaptive_avg_pool2d(map_BCHW, grid) for map_BCHW in maps], dim=1)
+
+
+class PatchHeads(nn.Module):
+    """Hyper-columns -> a score and a weight for each patch, two layers for each of them."""
+
+    def __init__(
+        self,
+        channels: int,
+        hidden: int,
+        *,
+        activation: Activation = "softplus",
+        dropout: float = 0.1,
+    ) -> None:
+        super().__init__()
+        self._activation = activation
+        self._hidden = _hidden(channels, hidden, dropout)
+        self._score = nn.Conv2d(hidden, 1, 1)
+        self._weight = nn.Sequential(_hidden(channels, hidden, dropout), nn.Conv2d(hidden, 1, 1))
+        before_softplus = math.log(math.expm1(_SHARPNESS * _START)) / _SHARPNESS
+        start = _START if activation == "relu" else before_softplus
+        nn.init.constant_(cast(Tensor, self._score.bias), start)
+
+    def forward(self, columns_BCHW: Tensor) -> PatchScores:
+        """(B, C, H, W) -> scores, weights and features of H x W patches."""
+        features_BCHW = self._hidden(columns_BCHW).float()
+        score_BHW = in_float32(self._score, features_BCHW).squeeze(1)
+        weight_BHW = self._weight(columns_BCHW).squeeze(1).float().sigmoid()
+        return PatchScores(self._activated(score_BHW), weight_BHW, features_BCHW)
+
+    def _activated(self, score_BHW: Tensor) -> Tensor:
+        if self._activation == "relu":
+            return F.relu(score_BHW)
+        return F.softplus(score_BHW, beta=_SHARPNESS)
+
+
+def _hidden(channels: int, hidden: int, dropout: float) -> nn.Sequential:
+    # a convolution of one patch is a linear layer that leaves the grid as it lies
+    return nn.Sequential(nn.Conv2d(channels, hidden, 1), nn.ReLU(), nn.Dropout(dropout))
+
+
+_LEAST = 1e-3  # a branch that says the same of every video has a deviation of 0
+_LATEST = 0.01  # weight of the latest batch, once there were a hundred
+
+
+class ScoreFusion(nn.Module):
+    """One score out of those of `branches` branches; what it saw is stored with the weights."""
+
+    mean: Tensor  # (K,)
+    square: Tensor  # (K,) mean of squares of what is left of the mean
+    batches: Tensor  # ()
+
+    def __init__(self, branches: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(branches))
+        self.register_buffer("square", torch.ones(branches))
+        self.register_buffer("batches", torch.zeros(()))
+
+    def forward(self, score_BK: Tensor) -> Tensor:
+        """(..., K) scores of the branches, each on the label's scale divided by 100 -> (...).
+
+        Branches that agree are followed, whatever was seen before.
+        """
+        score_BK = score_BK.float()
+        deviation_K = self.square.clamp_min(_LEAST**2).sqrt()
+        average = ((score_BK - self.mean) / deviation_K).sigmoid().mean(-1)
+        return self.mean.mean() + deviation_K.mean() * torch.logit(average, eps=1e-6)
+
+    @torch.no_grad()
+    def watch(self, score_BK: Tensor) -> None:
+        """Take note of the scores of a batch that is learned from."""
+        score_BK = score_BK.float()
+        weight = (1 / (self.batches + 1)).clamp_min(_LATEST)
+        self.mean.lerp_(score_BK.mean(0), weight)
+        self.square.lerp_((score_BK - self.mean).square().mean(0), weight)
+        # beyond that count nothing changes, and model files hold halves
+        self.batches.add_(1).clamp_max_(1 / _LATEST)
+
 
 _TUBELET = 2  # frames that make one token
 _LAYER_SCALE = 0.1  # at the start

@@ -13,14 +13,14 @@ from vqatool.inference.model_file import Checkpoint, ModelCard, save_checkpoint
 from vqatool.inputs.bitstream import UNKNOWN_BITSTREAM
 from vqatool.inputs.motion import MOTION_FIGURES
 from vqatool.methods import Method, recipe_for
-from vqatool.models.internvideo import InternVideo, published
+from vqatool.models.internvideo import InternVideo, published_config
 
 
 @pytest.mark.parametrize(("size", "macs_g"), [("small", 82), ("base", 251), ("1b", 2541)])
 def test_operations_are_those_of_the_formula(size: str, macs_g: float) -> None:
     # of its layers' formulas, at 2049 tokens; ours reads a score of each frame besides
     with torch.device("meta"):
-        model = InternVideo(published(size)).eval()
+        model = InternVideo(published_config(size)).eval()
         found = macs_of(model, [torch.empty(1, 8, 3, 224, 224)])
     assert found / 1e9 == pytest.approx(macs_g, rel=0.03)
 

@@ -9,9 +9,10 @@ from torch import Tensor, nn
 
 from vqatool.losses import quality_loss
 from vqatool.metrics import srcc
-from vqatool.models.q_mamba import QMamba, QMambaConfig
-from vqatool.models.style_prompt import (
+from vqatool.models.q_mamba import (
     PROMPTS,
+    QMamba,
+    QMambaConfig,
 )
 
 SIDE = 32

@@ -10,7 +10,7 @@ from vqatool.inputs.clip import Clip
 from vqatool.methods import Method, recipe_for
 from vqatool.methods.recipe import Recipe
 from vqatool.models.backbones import SWIN_SIZES, SwinPyramid
-from vqatool.models.fusion import StageFusion, mean_and_deviation
+from vqatool.models.coarse_to_fine import StageFusion, mean_and_deviation
 from vqatool.models.quality import PixelInput, QualityModel, local_contrast
 
 SHAPES = {

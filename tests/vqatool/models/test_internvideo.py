@@ -5,19 +5,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vqatool.models.attention import (
+from vqatool.models.internvideo import (
     Attention,
     AttentivePool,
     Block,
-    LayerScale,
-    RMSNorm,
-    regridded,
-    sincos_positions,
-)
-from vqatool.models.internvideo import (
     InternVideo,
     InternVideoConfig,
-    published,
+    LayerScale,
+    RMSNorm,
+    published_config,
+    regridded,
+    sincos_positions,
 )
 
 CONFIGS = {
@@ -57,7 +55,7 @@ def parameters(config: InternVideoConfig) -> int:
     ("size", "count"), [("small", 23.0e6), ("base", 89.4e6), ("large", 308.9e6), ("1b", 1020.7e6)]
 )
 def test_a_published_size_has_the_published_parameters(size: str, count: float) -> None:
-    assert parameters(published(size)) == pytest.approx(count, rel=0.005)
+    assert parameters(published_config(size)) == pytest.approx(count, rel=0.005)
 
 
 def test_our_sizes_are_small() -> None:
@@ -67,7 +65,7 @@ def test_our_sizes_are_small() -> None:
 
 def test_the_small_student_sees_2049_tokens_and_gives_768_features() -> None:
     with torch.device("meta"):
-        model = InternVideo(published("small"))
+        model = InternVideo(published_config("small"))
         seen: list[torch.Size] = []
         model.blocks[0].register_forward_pre_hook(lambda _, given: seen.append(given[0].shape))
         quality = model(torch.empty(2, 8, 3, 224, 224))

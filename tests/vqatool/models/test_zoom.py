@@ -2,7 +2,7 @@
 
 import json
 from dataclasses import asdict, replace
-from typing import cast
+from typing import cast, get_args
 
 import pytest
 import torch
@@ -12,11 +12,20 @@ from vqatool.inputs.clip import Clip
 from vqatool.inputs.zoom import run_fragments, still_crops
 from vqatool.losses import batch_rank_loss, plcc_loss, quality_loss
 from vqatool.metrics import srcc
-from vqatool.models.backbones import SWIN_SIZES
+from vqatool.models.backbones import CONVNEXT_SIZES, SWIN_SIZES, ConvNeXtPyramid
 from vqatool.models.quality import Quality
-from vqatool.models.score_fusion import ScoreFusion
 from vqatool.models.swin3d import Swin3D
-from vqatool.models.zoom import PUBLISHED, StillBranch, Zoom, ZoomConfig
+from vqatool.models.zoom import (
+    PUBLISHED,
+    Activation,
+    PatchHeads,
+    PatchScores,
+    ScoreFusion,
+    StillBranch,
+    Zoom,
+    ZoomConfig,
+    hyper_columns,
+)
 from vqatool.reporting.explanation import draw_attention_map
 
 PICO = ZoomConfig(
@@ -283,3 +292,183 @@ def test_figures_of_other_videos_are_gone_after_the_first_batch() -> None:
     fusion = "_fusion.mean"
     assert not torch.equal(model.state_dict()[fusion], known.state_dict()[fusion])
     assert torch.equal(model.state_dict()[fusion], fresh.state_dict()[fusion])
+
+
+def test_a_crop_of_320_has_100_hyper_columns_of_1440_channels() -> None:
+    with torch.device("meta"):
+        pyramid = ConvNeXtPyramid(CONVNEXT_SIZES["tiny"], in_channels=3, has_conv_stem=False)
+        maps = pyramid(torch.empty(1, 3, 320, 320))
+    assert [tuple(m.shape[1:]) for m in maps] == [
+        (96, 80, 80),
+        (192, 40, 40),
+        (384, 20, 20),
+        (768, 10, 10),
+    ]
+    assert hyper_columns(maps, (10, 10)).shape == (1, 1440, 10, 10)
+
+
+def test_hyper_columns_hold_the_mean_of_each_cell_of_each_stage() -> None:
+    fine = torch.arange(16.0).view(1, 1, 4, 4)
+    coarse = torch.tensor([[1.0, 2.0], [3.0, 4.0]]).view(1, 1, 2, 2)
+    columns = hyper_columns([fine, coarse], (2, 2))
+    assert columns[0, 0].tolist() == [[2.5, 4.5], [10.5, 12.5]]
+    assert torch.equal(columns[0, 1], coarse[0, 0])
+
+
+@pytest.mark.parametrize(
+    ("size", "parameters"),
+    # tiny, small and base as published (arXiv 2201.03545), less their classifier of 1000 classes
+    [
+        ("tiny", 28.59e6 - 0.77e6),
+        ("small", 50.22e6 - 0.77e6),
+        ("base", 88.59e6 - 1.03e6),
+        ("nano", 4.83e6),
+        ("pico", 0.2323e6),
+    ],
+)
+def test_convnext_has_the_parameters_of_its_size(size: str, parameters: float) -> None:
+    with torch.device("meta"):
+        pyramid = ConvNeXtPyramid(CONVNEXT_SIZES[size], in_channels=3, has_conv_stem=False)
+    assert count(pyramid) == pytest.approx(parameters, rel=0.001)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("has_conv_stem", [True, False])
+def test_convnext_gives_four_maps_finest_first(has_conv_stem: bool) -> None:
+    pyramid = ConvNeXtPyramid(CONVNEXT_SIZES["pico"], in_channels=4, has_conv_stem=has_conv_stem)
+    shapes = [tuple(m.shape) for m in pyramid(torch.rand(2, 4, 64, 96))]
+    assert shapes == [(2, 16, 16, 24), (2, 32, 8, 12), (2, 64, 4, 6), (2, 128, 2, 3)]
+
+
+def test_equal_scores_give_that_score_for_any_weights() -> None:
+    torch.manual_seed(0)
+    weight = torch.rand(5, 3, 4)
+    patches = PatchScores(torch.full((5, 3, 4), 0.37), weight, torch.zeros(5, 1, 3, 4))
+    assert torch.allclose(patches.score_B, torch.full((5,), 0.37))
+
+
+def test_a_score_is_the_weighted_mean_of_its_patches() -> None:
+    score, weight = torch.tensor([[[0.2, 0.8]]]), torch.tensor([[[0.9, 0.3]]])
+    # (0.2 * 0.9 + 0.8 * 0.3) / 1.2
+    assert PatchScores(score, weight, score[:, None]).score_B.item() == pytest.approx(0.35)
+
+
+@torch.no_grad()
+def test_weights_are_between_0_and_1() -> None:
+    torch.manual_seed(0)
+    heads = PatchHeads(8, 4).eval()
+    patches = heads(3 * torch.randn(2, 8, 5, 5))
+    assert ((patches.weight_BHW > 0) & (patches.weight_BHW < 1)).all()
+    assert patches.weight_BHW.std() > 0.01
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("activation", get_args(Activation))
+def test_an_untaught_head_says_a_middling_score(activation: Activation) -> None:
+    heads = PatchHeads(8, 4, activation=activation).eval()
+    nn.init.zeros_(heads.get_parameter("_score.weight"))
+    found = heads(torch.rand(1, 8, 2, 2)).score_BHW
+    assert torch.allclose(found, torch.tensor(0.6), atol=0.001)
+
+
+def test_a_softplus_still_learns_where_a_relu_is_dead() -> None:
+    gradients = {}
+    for activation in get_args(Activation):
+        torch.manual_seed(0)
+        heads = PatchHeads(8, 4, activation=activation).eval()
+        columns = torch.zeros(1, 8, 2, 2)
+        bias = heads.get_parameter("_score.bias")
+        nn.init.constant_(bias, -0.5)
+        heads(columns).score_B.sum().backward()
+        assert bias.grad is not None
+        gradients[activation] = bias.grad.item()
+    assert gradients["relu"] == 0
+    assert gradients["softplus"] > 1e-3
+
+
+@torch.no_grad()
+def test_scores_of_patches_keep_fine_steps_in_bfloat16() -> None:
+    torch.manual_seed(0)
+    heads = PatchHeads(8, 4, activation="relu").eval()
+    with torch.autocast("cpu", torch.bfloat16):
+        score_BHW = heads(torch.randn(1, 8, 5, 5)).score_BHW
+    assert not torch.equal(score_BHW, score_BHW.bfloat16().float())
+
+
+def test_a_softplus_is_linear_over_the_labels() -> None:
+    heads = PatchHeads(1, 1)
+    nn.init.zeros_(heads.get_parameter("_score.weight"))
+    told = []
+    for label in (0.3, 0.6, 0.9):
+        nn.init.constant_(heads.get_parameter("_score.bias"), label)
+        told.append(heads(torch.zeros(1, 1, 1, 1)).score_B.item())
+    assert told == pytest.approx([0.3, 0.6, 0.9], abs=0.01)
+
+
+def scores(videos: int = 12) -> Tensor:
+    chance = torch.Generator().manual_seed(3)
+    label = 0.2 + 0.6 * torch.rand(videos, generator=chance)
+    return label[:, None] + 0.05 * torch.randn(videos, 2, generator=chance)
+
+
+def watched(score_NK: Tensor) -> ScoreFusion:
+    fusion = ScoreFusion(branches=2)
+    fusion.watch(score_NK)
+    return fusion
+
+
+def test_fusion_orders_as_the_mean_of_the_sigmoids_of_standard_scores() -> None:
+    score_NK = scores()
+    standard = (score_NK - score_NK.mean(0)) / score_NK.std(0, unbiased=False)
+    published = standard.sigmoid().mean(1)
+    found = watched(score_NK)(score_NK)
+    assert torch.equal(found.argsort(), published.argsort())
+    spread = score_NK.std(0, unbiased=False).mean()
+    assert torch.allclose((found - score_NK.mean()) / spread, published.logit(), atol=1e-4)
+
+
+@pytest.mark.parametrize("branch", [0, 1])
+def test_fusion_ignores_scale_and_offset_of_a_branch(branch: int) -> None:
+    score_NK = scores()
+    changed = score_NK.clone()
+    changed[:, branch] = 30 * changed[:, branch] - 7
+    found, before = watched(changed)(changed), watched(score_NK)(score_NK)
+    # but for the scale of the result, which is the branches'
+    assert torch.corrcoef(torch.stack([found, before]))[0, 1] == pytest.approx(1, abs=1e-5)
+
+
+def test_fusion_of_one_video_is_that_in_a_batch() -> None:
+    score_NK = scores()
+    fusion = watched(score_NK)
+    alone = torch.stack([fusion(score_K[None])[0] for score_K in score_NK])
+    assert torch.equal(alone, fusion(score_NK))
+
+
+def test_branches_that_agree_are_followed() -> None:
+    same = torch.linspace(0.1, 0.95, 9)[:, None].expand(9, 2)
+    assert torch.allclose(watched(same)(same), same[:, 0], atol=1e-4)
+
+
+def test_a_branch_that_says_one_thing_leaves_the_other_in_charge() -> None:
+    score_NK = scores()
+    score_NK[:, 1] = 0.4
+    found = watched(score_NK)(score_NK)
+    assert found.isfinite().all()
+    assert torch.equal(found.argsort(), score_NK[:, 0].argsort())
+
+
+def test_scales_are_those_of_all_batches_watched() -> None:
+    score_NK = scores(4000)
+    fusion = ScoreFusion(branches=2)
+    for batch in score_NK.split(40):
+        fusion.watch(batch)
+    assert torch.allclose(fusion.mean, score_NK.mean(0), atol=0.01)
+    assert torch.allclose(fusion.square.sqrt(), score_NK.std(0), atol=0.01)
+
+
+def test_scales_follow_a_branch_that_has_moved() -> None:
+    fusion = ScoreFusion(branches=2)
+    for shift in (0.0, 0.5):
+        for _ in range(600):
+            fusion.watch(scores() + shift)
+    assert torch.allclose(fusion.mean, scores().mean(0) + 0.5, atol=0.01)

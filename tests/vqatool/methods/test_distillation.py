@@ -7,9 +7,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vqatool.losses import feature_distillation_loss, squared_loss
+from vqatool.methods.distillation import Distilling
 from vqatool.models.coarse_to_fine import BitstreamLayout, CoarseToFine, CoarseToFineConfig
-from vqatool.models.distilling import Distilling
-from vqatool.models.internvideo import InternVideo, InternVideoConfig, published
+from vqatool.models.internvideo import InternVideo, InternVideoConfig, published_config
 from vqatool.models.quality import Quality, QualityModel
 
 TERMS = ("score", "teacher", "feature")
@@ -176,7 +176,7 @@ def test_a_homologous_student_needs_no_projector() -> None:
 
 def test_a_heterogeneous_student_is_projected_to_the_teachers_width() -> None:
     with torch.device("meta"):
-        student, teacher = coarse_to_fine(), InternVideo(published("small"))
+        student, teacher = coarse_to_fine(), InternVideo(published_config("small"))
         extra = parameters(Distilling(student, teacher)) - parameters(student) - parameters(teacher)
     assert (student.feature_width, teacher.feature_width) == (32, 768)
     assert extra == 32 * 768 + 768
@@ -210,7 +210,9 @@ def test_the_student_goes_without_its_teacher() -> None:
 
 def test_the_published_student_is_ten_times_smaller_than_its_teacher() -> None:
     with torch.device("meta"):
-        model = Distilling(InternVideo(published("small")), InternVideo(published("1b")))
+        model = Distilling(
+            InternVideo(published_config("small")), InternVideo(published_config("1b"))
+        )
     assert parameters(model) > 11 * parameters(model.student())
 
 
