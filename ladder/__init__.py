@@ -10,37 +10,70 @@
     for label in make_labels(plan_labels(folder), folder, ffmpeg):
         print(label.rung, label.vmaf, label.vmaf_model)
 
-Stage 1 (`encode`, over `transcode`) makes encodes, stage 2 (`label`, over `vmaf`) labels them;
-each stage leaves one CSV (`tables`) in the work folder and does only what is missing there. Needs
-no torch.
+Stage 1 (`ladder.encode`) makes encodes, stage 2 (`ladder.label`) labels them. Each stage writes one
+CSV in the work folder and does only what is missing there. The package does not need torch.
+
+The names below load on first use, so that the tables of codecs and metrics can be read without
+loading PyAV and numpy.
 """
 
-from ladder.adaptive import ladder_rounds
-from ladder.encode.ladders import LADDERS, Ladder, ladder_named
-from ladder.encode.plan import EncodeRow, encodes_table, plan_ladder
-from ladder.encode.run import make_encodes
-from ladder.encode.rungs import Rung
-from ladder.errors import LadderError
-from ladder.label.metrics import model_names
-from ladder.label.rows import LabelRow
-from ladder.label.run import LabelOptions, labels_table, make_labels, plan_labels
-from ladder.media.ffmpeg import Ffmpeg, find_ffmpeg
-from ladder.media.probe import VideoInfo, probe
-from ladder.media.time_ranges import TimeRange, TrimSpec
-from ladder.storage import Table, work_lock
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ladder.adaptive import ladder_rounds
+    from ladder.encode.ladders import LADDERS, Ladder, ladder_named
+    from ladder.encode.plan import EncodeRow, encodes_table, plan_ladder
+    from ladder.encode.run import make_encodes
+    from ladder.encode.rungs import Rung
+    from ladder.errors import LadderError
+    from ladder.label.metrics import model_names
+    from ladder.label.rows import LabelRow
+    from ladder.label.run import LabelOptions, labels_table, make_labels, plan_labels
+    from ladder.media.ffmpeg import Ffmpeg, find_ffmpeg
+    from ladder.media.probe import VideoInfo, probe
+    from ladder.media.time_ranges import TimeRange, TrimSpec
+    from ladder.storage import Table, work_lock
+
+_MODULES = {
+    "ladder_rounds": "adaptive",
+    "LADDERS": "encode.ladders",
+    "Ladder": "encode.ladders",
+    "ladder_named": "encode.ladders",
+    "EncodeRow": "encode.plan",
+    "encodes_table": "encode.plan",
+    "plan_ladder": "encode.plan",
+    "make_encodes": "encode.run",
+    "Rung": "encode.rungs",
+    "LadderError": "errors",
+    "model_names": "label.metrics",
+    "LabelRow": "label.rows",
+    "LabelOptions": "label.run",
+    "labels_table": "label.run",
+    "make_labels": "label.run",
+    "plan_labels": "label.run",
+    "Ffmpeg": "media.ffmpeg",
+    "find_ffmpeg": "media.ffmpeg",
+    "VideoInfo": "media.probe",
+    "probe": "media.probe",
+    "TimeRange": "media.time_ranges",
+    "TrimSpec": "media.time_ranges",
+    "Table": "storage",
+    "work_lock": "storage",
+}
 
 __all__ = [
     "LADDERS",
-    "TrimSpec",
     "EncodeRow",
     "Ffmpeg",
     "LabelOptions",
     "LabelRow",
     "Ladder",
     "LadderError",
-    "TimeRange",
     "Rung",
     "Table",
+    "TimeRange",
+    "TrimSpec",
     "VideoInfo",
     "encodes_table",
     "find_ffmpeg",
@@ -55,3 +88,11 @@ __all__ = [
     "probe",
     "work_lock",
 ]
+
+
+if not TYPE_CHECKING:  # a type checker would take every name for one of the package's
+
+    def __getattr__(name: str) -> object:
+        if name not in _MODULES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        return getattr(import_module(f"ladder.{_MODULES[name]}"), name)

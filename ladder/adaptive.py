@@ -12,9 +12,10 @@ from itertools import pairwise
 from math import log2
 from pathlib import Path
 
+from ladder.codecs import CODECS, X264
 from ladder.encode.ladders import Ladder, fitting
 from ladder.encode.plan import LadderPlan, Source, plan_encodes, plan_ladder, read_sources
-from ladder.encode.rungs import CRF_LIMIT, Rung
+from ladder.encode.rungs import Rung
 from ladder.label.run import AUTO_VMAF, LabelOptions, plan_labels
 from ladder.media.time_ranges import FULL, TrimSpec
 
@@ -22,10 +23,6 @@ _AT_ONCE = 4  # rungs a source gets in each round; fixed, so that the choice is 
 
 
 _MAX_DOWNSCALE = 5  # no encode smaller than this part of its source
-
-
-# bits a codec needs for the quality of x264
-_BITRATE_FACTOR = {"libx264": 1.0, "libx265": 0.7, "libsvtav1": 0.6, "libvpx-vp9": 0.75}
 
 
 @dataclass(frozen=True)
@@ -113,13 +110,12 @@ def expected_vmaf(rung: Rung, display_size: tuple[int, int], fps: float) -> floa
 
     It need not be right: bisecting measures.
     """
+    codec = CODECS[rung.codec]
     width, height = rung.size_for(display_size)
     if rung.crf is not None:
-        crf = rung.crf * CRF_LIMIT["libx264"] / CRF_LIMIT[rung.codec]
+        crf = rung.crf * X264.max_crf / codec.max_crf
     else:
-        bits = (
-            1000 * (rung.bitrate_kbps or 0) / (width * height * fps) / _BITRATE_FACTOR[rung.codec]
-        )
+        bits = 1000 * (rung.bitrate_kbps or 0) / (width * height * fps) / codec.bitrate_factor
         crf = 26 + 5 * log2(0.1 / bits)  # five steps of CRF halve the bits
     coded = 100 - 0.06 * max(0.0, crf - 16) ** 2
     lost: float = (1 - min(1.0, rung.height_px / min(display_size))) ** 2.5

@@ -19,6 +19,7 @@ STAGES = (
 )  # fmt: skip
 FORBIDDEN = {
     "ladder": {"vqatool", "torch", "timm", "click", "rich", "accelerate"},
+    "ladder/codecs.py": {"ladder"},
     "ladder/media": {"ladder.encode", "ladder.label", "ladder.adaptive"},
     "ladder/encode": {"ladder.label", "ladder.adaptive"},
     "ladder/label": {"ladder.adaptive"},

@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ladder.encode.rungs import CRF_LIMIT, Rung
+from ladder.codecs import CODECS
+from ladder.encode.rungs import Rung
 from ladder.errors import LadderFileError
 
 _RUNG_KEYS = tuple(field.name for field in dataclasses.fields(Rung))
@@ -40,12 +41,7 @@ def _bitrates(*rungs: tuple[int, int]) -> Ladder:
 
 def _training() -> Ladder:
     """Sizes from 2160p to 108p, every codec, CRF and bitrate: what bisecting chooses from."""
-    crfs = {
-        "libx264": (20, 28, 36, 44),
-        "libx265": (22, 30, 38, 46),
-        "libsvtav1": (25, 38, 50, 60),
-        "libvpx-vp9": (25, 38, 50, 60),
-    }
+    crfs = {codec.encoder: codec.training_crfs for codec in CODECS.values() if codec.training_crfs}
     heights = (2160, 1440, 1080, 720, 540, 360, 216, 108)
     quality = [
         Rung(height_px=height, codec=codec, crf=crf)
@@ -159,7 +155,7 @@ def fitting(ladder: Ladder, display_size: tuple[int, int]) -> tuple[Rung, ...]:
 
 
 def _with_codec(rung: Rung, codec: str) -> Rung:
-    crf = rung.crf and max(1, round(rung.crf * CRF_LIMIT[codec] / CRF_LIMIT[rung.codec]))
+    crf = rung.crf and max(1, round(rung.crf * CODECS[codec].max_crf / CODECS[rung.codec].max_crf))
     preset = rung.preset if codec == rung.codec else None  # each codec has its own names
     try:
         return replace(rung, codec=codec, crf=crf, preset=preset)

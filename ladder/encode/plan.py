@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 
-from ladder.codecs import COST
+from ladder.codecs import CODECS, X264
 from ladder.encode.ladders import Ladder, fitting
 from ladder.encode.rungs import Rung
 from ladder.errors import LadderError
@@ -77,10 +77,10 @@ class EncodeJob:
         width, height = self.rung.size_for(self.source.info.display_size)
         passes = 2 if self.rung.two_pass else 1
         own_width, own_height = self.source.info.display_size
-        again = own_width * own_height * COST["libx264"] if self.rung.reencode_crf else 0.0
+        again = own_width * own_height * X264.encode_cost if self.rung.reencode_crf else 0.0
         taken_s = sum(time_range.length_s for time_range in self.source.time_ranges)
         seconds = max(taken_s or self.source.info.duration_s, 0.1)
-        return (width * height * COST[self.rung.codec] * passes + again) * seconds
+        return (width * height * CODECS[self.rung.codec].encode_cost * passes + again) * seconds
 
     @property
     def out(self) -> Path:

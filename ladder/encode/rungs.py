@@ -2,29 +2,8 @@
 
 from dataclasses import dataclass
 
+from ladder.codecs import CODECS, X264
 from ladder.errors import LadderFileError
-from ladder.media.ffmpeg import ENCODERS
-
-CRF_LIMIT = {"libx264": 51, "libx265": 51, "libsvtav1": 63, "libvpx-vp9": 63}
-"""The largest CRF each encoder takes; the smallest is 1 for all."""
-
-
-_X26X = ("ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower",
-         "veryslow")  # fmt: skip
-
-
-PRESETS: dict[str, tuple[str, ...]] = {
-    "libx264": _X26X,
-    "libx265": _X26X,
-    "libsvtav1": tuple(map(str, range(14))),
-    "libvpx-vp9": tuple(map(str, range(9))),  # its own word for it is cpu-used
-}
-"""The efforts each encoder knows, by its own names."""
-
-
-DEFAULT_PRESET = {"libx264": "medium", "libx265": "fast", "libsvtav1": "8", "libvpx-vp9": "4"}
-"""A good production compromise, fixed so that encodes of one rung stay comparable."""
-
 
 GOP_S = 2.0
 """Seconds between key frames of closed groups, as streaming segments want them."""
@@ -41,14 +20,14 @@ class Rung:
 
     Attributes:
         height_px: short side of the encode, even, 16 to 8192.
-        codec: one of `ladder.ffmpeg.ENCODERS`.
+        codec: a key of `ladder.codecs.CODECS`.
         bitrate_kbps: the average aimed at, 10 to 1000000.
-        crf: the constant quality aimed at, 1 to `CRF_LIMIT[codec]`, 1 the best.
+        crf: the constant quality aimed at, 1 to the codec's `max_crf`, 1 the best.
         maxrate_kbps: the peak, over the time the buffer lasts. Default: twice the bitrate.
         bufsize_kbps: bits the peak is judged over. Default: as large as the peak of one second.
         two_pass: look at the whole source before spending.
         bit_depth: 8 or 10; None keeps the source's.
-        preset: effort, one of `PRESETS[codec]`; None takes `DEFAULT_PRESET`.
+        preset: effort, one of the codec's `presets`; None takes its `default_preset`.
         gop_s: seconds between key frames, 0.1 to 60.
         reencode_crf: scale the encode back to its source's size and code it once more, with x264
             at this CRF, 1 to 51: a bad picture in a good stream, as uploads often are.
@@ -71,17 +50,18 @@ class Rung:
     reencode_crf: int | None = None
 
     def __post_init__(self) -> None:
-        _require_one_of("codec", self.codec, ENCODERS)
+        _require_one_of("codec", self.codec, tuple(CODECS))
+        codec = CODECS[self.codec]
         _require_whole("height_px", self.height_px, 16, 8192)
         if self.height_px % 2:
             raise LadderFileError(f"height_px is {self.height_px}, not even")
         for key in ("bitrate_kbps", "maxrate_kbps", "bufsize_kbps"):
             _require_whole(key, getattr(self, key), 10, 1_000_000)
-        _require_whole("crf", self.crf, 1, CRF_LIMIT[self.codec])
-        _require_whole("reencode_crf", self.reencode_crf, 1, CRF_LIMIT["libx264"])
+        _require_whole("crf", self.crf, 1, codec.max_crf)
+        _require_whole("reencode_crf", self.reencode_crf, 1, X264.max_crf)
         _require_one_of("two_pass", self.two_pass, (True, False))
         _require_one_of("bit_depth", self.bit_depth, (None, 8, 10))
-        _require_one_of("preset", self.preset, (None, *PRESETS[self.codec]))
+        _require_one_of("preset", self.preset, (None, *codec.presets))
         _require_number("gop_s", self.gop_s, 0.1, 60)
         self._refuse_combinations()
 
@@ -96,10 +76,11 @@ class Rung:
             raise LadderFileError(
                 f"maxrate_kbps is {self.maxrate_kbps}, below the bitrate_kbps {self.bitrate_kbps}"
             )
-        if self.codec == "libsvtav1" and self.maxrate_kbps and self.bitrate_kbps:
-            raise LadderFileError("libsvtav1 takes a maxrate_kbps only beside a crf")
-        if self.codec == "libvpx-vp9" and self.bufsize_kbps and self.crf is not None:
-            raise LadderFileError("libvpx-vp9 has no bufsize_kbps beside a crf")
+        codec = CODECS[self.codec]
+        if self.maxrate_kbps and self.bitrate_kbps and not codec.has_maxrate_with_bitrate:
+            raise LadderFileError(f"{self.codec} takes a maxrate_kbps only together with a crf")
+        if self.bufsize_kbps and self.crf is not None and not codec.has_bufsize_with_crf:
+            raise LadderFileError(f"{self.codec} takes no bufsize_kbps together with a crf")
 
     @property
     def name(self) -> str:
@@ -111,7 +92,7 @@ class Rung:
                 *([f"max{self.maxrate_kbps}k"] if self.maxrate_kbps else []),
                 *([f"buf{self.bufsize_kbps}k"] if self.bufsize_kbps else []),
                 *(["2pass"] if self.two_pass else []),
-                self.codec.removeprefix("lib").removeprefix("vpx-"),
+                CODECS[self.codec].short_name,
                 *([f"{self.bit_depth}bit"] if self.bit_depth else []),
                 *([self.preset] if self.preset else []),
                 *([f"gop{self.gop_s:g}s"] if self.gop_s != GOP_S else []),

@@ -1,16 +1,17 @@
-"""One source to several encodes, decoded once: arguments, the run, and whether the result is good.
+"""Encode one source at several rungs in one ffmpeg process, and verify the encodes.
 
-Pure argument builder (`transcode_args`), one run (`transcode`), and `verify_encode`, which reads the
-encodes back. What is to be made and what was is the business of stage 1, `ladder.encode`.
+`transcode_args` builds the arguments, `transcode` runs ffmpeg, `verify_encode` decodes what it
+wrote.
 """
 
 import shlex
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from pathlib import Path
 
-from ladder.codecs import Settings, encoder_settings
+from ladder.codecs import CODECS, Settings
 from ladder.encode.rungs import Rung
 from ladder.errors import LadderError, VideoError
 from ladder.media.decode import count_decodable_frames
@@ -36,13 +37,35 @@ class VideoLength:
     duration_s: float
 
 
+def encoder_settings(
+    rung: Rung, fps: Fraction, *, is_10_bit: bool, pass_number: int = 0
+) -> Settings:
+    """ffmpeg's options for the encoder of `rung`.
+
+    Args:
+        rung: the target.
+        fps: frames per second of the source, for the distance of key frames.
+        is_10_bit: 10 bit samples; else 8.
+        pass_number: 1 or 2 for a pass of a two-pass rung; 0 for a single run.
+    """
+    codec = CODECS[rung.codec]
+    settings = {
+        "c:v": codec.encoder,
+        "pix_fmt": "yuv420p10le" if is_10_bit else "yuv420p",
+        **codec.preset_settings(rung.preset or codec.default_preset),
+        **codec.rate_settings(rung),
+        **codec.gop_settings(max(1, round(fps * Fraction(rung.gop_s)))),
+    }
+    return codec.pass_settings(settings, pass_number) if pass_number else settings
+
+
 def transcode_args(
     source: VideoInfo,
     outputs: Mapping[Path, Rung],
     time_ranges: Sequence[TimeRange] = (),
     *,
     threads: int = 1,
-    run: int = 0,
+    pass_number: int = 0,
 ) -> list[str]:
     """ffmpeg arguments for encodes of `source` at the rungs of `outputs`, decoded once for all.
 
@@ -52,7 +75,7 @@ def transcode_args(
         pieces: what to take of the source; none: all of it.
         threads: of the whole process; each encoder gets a share that does not depend on how many
             there are, since x264 spends bits differently with another number of threads.
-        run: 1 and 2 for the passes of a two-pass rung, which stands alone in `outputs`.
+        pass_number: 1 or 2 for a pass of a two-pass rung, the only one of `outputs`; else 0.
 
     Raises:
         LadderError: an 8-bit rung of an HDR source.
@@ -61,13 +84,15 @@ def transcode_args(
     parts = whole.split() if len(outputs) > 1 else {0: whole}
     encodes = []
     for index, (out, rung) in enumerate(outputs.items()):
-        encoder = encoder_settings(rung, source.fps, is_10_bit=_is_10_bit(rung, source), run=run)
+        encoder = encoder_settings(
+            rung, source.fps, is_10_bit=_is_10_bit(rung, source), pass_number=pass_number
+        )
         size = rung.size_for(source.display_size)
         scaled = scaled_input(parts[index], size, str(encoder["pix_fmt"]))
-        settings = (
-            encoder | _file_settings(source, threads) | ({"format": "null"} if run == 1 else {})
-        )
-        encodes.append(output(scaled, None if run == 1 else out, **settings))
+        settings = encoder | _file_settings(source, threads)
+        if pass_number == 1:
+            settings["format"] = "null"
+        encodes.append(output(scaled, None if pass_number == 1 else out, **settings))
     # without -xerror a broken source ends with exit code 0 and a short encode
     return ["-xerror", "-y", *compile_arguments(encodes)]
 
@@ -168,7 +193,8 @@ def verify_encode(
     if abs(video_length.duration_s - expected.duration_s) > tolerance_s:
         raise VideoError(
             "damaged",
-            f"the encode lasts {video_length.duration_s:.2f} s, its source {expected.duration_s:.2f} s: "
+            f"the encode lasts {video_length.duration_s:.2f} s, its source "
+            f"{expected.duration_s:.2f} s: "
             "the source's timestamps may be damaged",
         )
     return info, video_length
@@ -181,9 +207,10 @@ def _commands(
     first = {
         _first_generation(out) if rung.reencode_crf else out: rung for out, rung in outputs.items()
     }
-    runs = (1, 2) if any(rung.two_pass for rung in outputs.values()) else (0,)
+    passes = (1, 2) if any(rung.two_pass for rung in outputs.values()) else (0,)
     commands = [
-        transcode_args(source, first, time_ranges, threads=threads, run=number) for number in runs
+        transcode_args(source, first, time_ranges, threads=threads, pass_number=number)
+        for number in passes
     ]
     return commands + [
         _reencode_args(source, out, rung, threads)

@@ -19,11 +19,8 @@ from typing import TypeVar
 
 import imageio_ffmpeg
 
+from ladder.codecs import CODECS
 from ladder.errors import CapabilityError, FfmpegError
-
-ENCODERS = ("libx264", "libx265", "libsvtav1", "libvpx-vp9")
-"""The encoders a ladder may name, by ffmpeg's own names."""
-
 
 REMEDY = (
     "install one with `pip install imageio-ffmpeg`, "
@@ -80,9 +77,9 @@ class Ffmpeg:
 
     @property
     def encoders(self) -> tuple[str, ...]:
-        """Those of `ENCODERS` that were compiled in."""
+        """The encoders of `ladder.codecs.CODECS` that were compiled in."""
         listing = _listing(self.path, "-encoders")
-        return tuple(name for name in ENCODERS if f" {name} " in listing)
+        return tuple(name for name in CODECS if f" {name} " in listing)
 
     def require_encoders(self, names: Sequence[str]) -> None:
         """Raise CapabilityError unless every encoder in `names` was compiled in."""

@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from ladder.codecs import Quantiser, coded_formats
 from ladder.errors import FfmpegError
 from ladder.media.ffmpeg import Ffmpeg, file_url, run
 from ladder.media.probe import VideoInfo, open_video
@@ -20,12 +21,6 @@ _PACKET = re.compile(r"\] Packet: (\d+) bytes,( key frame,)?")
 
 
 _ELEMENT = re.compile(r"\] \d+ +(\w+) +[01]+ = (-?\d+)$")
-
-
-_QP_BASES = ("pic_init_qp_minus26", "init_qp_minus26")  # H.264, HEVC
-
-
-_QP_OFFSET = 26
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +50,7 @@ def coded_pictures(
     Raises:
         VideoError: a file of a codec whose headers are not read cannot be opened.
     """
-    if info.codec not in _READERS:
+    if not _quantiser_of(info.codec):
         return _packets_alone(info, start_s, length_s)
     window = ["-t", f"{length_s:.3f}"] if length_s is not None else []
     seek = ["-ss", f"{start_s:.3f}"] if start_s > 0 and not info.is_bare else []
@@ -70,45 +65,27 @@ def coded_pictures(
 
 def parse_trace(trace: str, codec: str) -> Iterator[CodedPicture]:
     """The pictures in what the filter printed; pure."""
-    base, packet, steps = _QP_OFFSET, None, list[float]()
+    quantiser = _quantiser_of(codec)
+    base, packet, steps = quantiser.base if quantiser else 0, None, list[float]()
     for line in trace.splitlines():
         if found := _PACKET.search(line):
             if packet:
                 yield _picture(packet, steps)
             packet, steps = (int(found[1]), bool(found[2])), []
-        elif found := _ELEMENT.search(line):
+        elif quantiser and (found := _ELEMENT.search(line)):
             name, value = found[1], int(found[2])
-            if name in _QP_BASES:
-                base = _QP_OFFSET + value
-            elif name == _READERS.get(codec):
-                steps.append(log2_step(codec, base + value if name == "slice_qp_delta" else value))
+            if name == quantiser.base_element:
+                base = quantiser.base + value
+            elif name == quantiser.element:
+                steps.append(quantiser.log2_step(base + value))
     if packet:
         yield _picture(packet, steps)
 
 
-def log2_step(codec: str, quantiser: int) -> float:
-    """Binary logarithm of the quantiser's step in units of an 8 bit sample.
-
-    H.264 and HEVC: the step doubles every 6 of QP and is 1 at QP 4 (ITU-T H.264, 8.5.8 to 8.5.12).
-    VP9 and AV1: the AC table of 8 bit video (VP9 bitstream specification, 8.6.1), which is a line
-    up to index 95 and close to two exponentials from there (within 3 %); a step is 8 of its units.
-    """
-    if codec in ("h264", "hevc"):
-        return (quantiser - 4) / 6
-    if quantiser <= 95:
-        return math.log2((quantiser + 7) / 8)
-    if quantiser <= 137:
-        return math.log2(102 / 8) + (quantiser - 95) * math.log2(203 / 102) / 42
-    return math.log2(203 / 8) + (quantiser - 137) * math.log2(1828 / 203) / 118
-
-
-_READERS = {
-    "h264": "slice_qp_delta",
-    "hevc": "slice_qp_delta",
-    "vp9": "base_q_idx",
-    "av1": "base_q_idx",
-}
-"""The syntax element that holds the quantiser, by codec."""
+def _quantiser_of(codec: str) -> Quantiser | None:
+    """How the headers of a coded format hold the quantiser; None if they are not read."""
+    coded = coded_formats().get(codec)
+    return coded.quantiser if coded else None
 
 
 def _packets_alone(info: VideoInfo, start_s: float, length_s: float | None) -> list[CodedPicture]:

@@ -9,25 +9,13 @@ import numpy as np
 from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 
+from ladder.codecs import StillCoding, still_codings
 from ladder.errors import CapabilityError, VideoError
 from ladder.media.decode import Pixels
 from ladder.media.probe import open_video
 
 # SVT-AV1 writes its settings to stderr unless its environment says errors only
 os.environ.setdefault("SVT_LOG", "1")
-
-
-_DECODERS = {
-    "mjpeg": "mjpeg",
-    "libx264": "h264",
-    "libx265": "hevc",
-    "libvpx-vp9": "libvpx-vp9",
-    "libsvtav1": "libdav1d",
-}
-
-
-STILL_CODECS = tuple(_DECODERS)
-"""What `encode_decode` can code with; mjpeg is the JPEG of cameras and the web."""
 
 
 def read_picture(path: Path) -> Pixels:
@@ -56,7 +44,7 @@ def encode_decode(picture_HWC: Pixels, codec: str, quality: int) -> Pixels:
 
     Args:
         picture_HWC: uint8 RGB, sides even and at least 64 px (SVT-AV1 takes none smaller).
-        codec: of `STILL_CODECS`.
+        codec: a key of `ladder.codecs.still_codings()`.
         quality: the encoder's own scale, higher is worse: the quantiser of mjpeg (2 to 31), else
             the CRF (0 to 51 for x264 and x265, to 63 for VP9 and AV1).
 
@@ -67,10 +55,11 @@ def encode_decode(picture_HWC: Pixels, codec: str, quality: int) -> Pixels:
         CapabilityError: this build of PyAV lacks the encoder.
     """
     frame = VideoFrame.from_ndarray(picture_HWC, format="rgb24")
-    encoder = _encoder(codec, quality, (frame.width, frame.height))
+    coding = still_codings()[codec]
+    encoder = _encoder(codec, coding, quality, (frame.width, frame.height))
     frame = frame.reformat(format=encoder.pix_fmt)
     frame.pts = 0
-    decoder = av.CodecContext.create(_DECODERS[codec], "r")
+    decoder = av.CodecContext.create(coding.decoder, "r")
     assert isinstance(decoder, VideoCodecContext)
     decoder.thread_count = 1
     packets = [*encoder.encode(frame), *encoder.encode(None)]
@@ -78,7 +67,9 @@ def encode_decode(picture_HWC: Pixels, codec: str, quality: int) -> Pixels:
     return _rgb((shown or decoder.decode(None))[0])
 
 
-def _encoder(codec: str, quality: int, size: tuple[int, int]) -> VideoCodecContext:
+def _encoder(
+    codec: str, coding: StillCoding, quality: int, size: tuple[int, int]
+) -> VideoCodecContext:
     try:
         encoder = av.CodecContext.create(codec, "w")
     except (ValueError, av.FFmpegError) as error:
@@ -88,26 +79,11 @@ def _encoder(codec: str, quality: int, size: tuple[int, int]) -> VideoCodecConte
         ) from error
     assert isinstance(encoder, VideoCodecContext)
     encoder.width, encoder.height = size
-    encoder.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
+    encoder.pix_fmt = coding.pix_fmt
     encoder.framerate = Fraction(25)
     encoder.thread_count = 1  # on several threads no two runs need give the same bits
-    encoder.options = {name: str(value) for name, value in _settings(codec, quality).items()}
+    encoder.options = {name: str(value) for name, value in coding.settings(quality).items()}
     return encoder
-
-
-def _settings(codec: str, quality: int) -> dict[str, str | int]:
-    match codec:
-        case "mjpeg":
-            return {"qmin": quality, "qmax": quality}
-        case "libx264":
-            return {"crf": quality, "preset": "medium"}
-        case "libx265":
-            single = "log-level=none:pools=none:frame-threads=1"
-            return {"crf": quality, "preset": "medium", "x265-params": single}
-        case "libvpx-vp9":
-            return {"crf": quality, "b": 0, "cpu-used": 4}
-        case _:
-            return {"crf": quality, "preset": 8, "svtav1-params": "lp=1"}
 
 
 def _rgb(frame: VideoFrame) -> Pixels:

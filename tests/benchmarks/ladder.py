@@ -26,8 +26,8 @@ from rich.console import Console
 from rich.table import Table
 
 from ladder import Ffmpeg, LabelRow, encodes_table, find_ffmpeg, labels_table, ladder_named, probe
-from ladder.codecs import encoder_settings
 from ladder.encode.ladders import fitting
+from ladder.encode.transcode import encoder_settings
 from tests.benchmarks.cost import Cost, measured
 from vqatool.cli.demo_table import demo_clip
 

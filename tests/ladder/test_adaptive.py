@@ -8,12 +8,13 @@ from pathlib import Path
 import pytest
 
 from ladder.adaptive import EncodeRound, expected_vmaf, ladder_rounds, next_rungs
+from ladder.codecs import CODECS
 from ladder.encode.ladders import LADDERS, Ladder
 from ladder.encode.plan import encodes_table
 from ladder.encode.run import make_encodes
 from ladder.encode.rungs import Rung
 from ladder.label.run import LabelOptions, labels_table, make_labels, plan_labels
-from ladder.media.ffmpeg import ENCODERS, Ffmpeg
+from ladder.media.ffmpeg import Ffmpeg
 from ladder.media.time_ranges import TimeRange, TrimSpec
 
 Chosen = list[tuple[Rung, float | None]]
@@ -25,7 +26,7 @@ V0 = LabelOptions(models=("vmaf_v0.6.1",))
 def mixed_chain(length: int) -> list[Rung]:
     """Every codec in turn."""
     return [
-        Rung(height_px=720, crf=1 + index, codec=ENCODERS[index % len(ENCODERS)])
+        Rung(height_px=720, crf=1 + index, codec=tuple(CODECS)[index % len(CODECS)])
         for index in range(length)
     ]
 
@@ -52,7 +53,7 @@ def test_the_first_rungs_reach_from_one_end_to_the_other() -> None:
 
 def test_the_first_rungs_have_a_codec_each() -> None:
     first = next_rungs(mixed_chain(40), [], 16)
-    assert {rung.codec for rung in first} == set(ENCODERS)
+    assert {rung.codec for rung in first} == set(CODECS)
 
 
 @pytest.mark.parametrize(
@@ -88,7 +89,7 @@ def test_of_the_middle_of_a_gap_the_codec_is_taken_that_was_used_least() -> None
         (candidates[2], None),
     ]
     (picked,) = next_rungs(candidates, chosen, 5)
-    assert picked.codec == ENCODERS[3]
+    assert picked.codec == tuple(CODECS)[3]
     assert 10 <= candidates.index(picked) <= 30
 
 
@@ -161,7 +162,7 @@ def test_all_codecs_get_their_share_of_the_training_ladder() -> None:
     )
     rounds = played(candidates, lambda place: 100 - 95 * (place / len(candidates)) ** 2, 16)
     used = Counter(candidates[place].codec for each in rounds for place in each)
-    assert set(used) == set(ENCODERS)
+    assert set(used) == set(CODECS)
     assert min(used.values()) >= 2
 
 

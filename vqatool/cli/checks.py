@@ -8,15 +8,13 @@ from pathlib import Path
 
 import av
 
+from ladder.codecs import CODECS, coded_formats
 from ladder.errors import CapabilityError
 from ladder.label.libvmaf import probe_vmaf_model
 from ladder.label.metrics import VMAF_MODELS
-from ladder.media.ffmpeg import ENCODERS, Ffmpeg, find_ffmpeg
+from ladder.media.ffmpeg import Ffmpeg, find_ffmpeg
 
 _GET_FFMPEG = "pip install --upgrade imageio-ffmpeg, or name another with --ffmpeg PATH"
-
-
-_DECODERS = ("h264", "hevc", "av1", "vp9")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +44,7 @@ def examine(option: Path | None) -> Iterator[Check]:
 
 
 def _ffmpeg_checks(ffmpeg: Ffmpeg) -> Iterator[Check]:
-    for name in ENCODERS:
+    for name in CODECS:
         works = name in ffmpeg.encoders
         yield Check(
             what=f"encoder {name}",
@@ -72,7 +70,7 @@ def _decoder_checks() -> Iterator[Check]:
         if name in ("libavcodec", "libavformat")
     )
     yield Check(what="PyAV", works=True, found=f"{importlib.metadata.version('av')} ({versions})")
-    for name in _DECODERS:
+    for name in coded_formats():
         works = name in av.codecs_available
         yield Check(
             what=f"decoder {name}",

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ladder.codecs import CODECS
 from vqatool.cli.options import (
     NO_VIDEO,
     WORK_FOLDER,
@@ -32,7 +33,7 @@ if TYPE_CHECKING:  # for annotations alone: PyAV loads in the commands
               help="apple-hls, netflix-2015, youtube, crf-sweep, mixed-540p, training (16 "
               "rungs chosen for each source, evenly spread in VMAF), or a TOML file.")  # fmt: skip
 @click.option("--codec", "codecs", multiple=True,
-              type=click.Choice(["libx264", "libx265", "libsvtav1", "libvpx-vp9"]),
+              type=click.Choice(list(CODECS)),
               help="Every rung with this codec instead of its own; may be repeated.")  # fmt: skip
 @click.option("--clip", type=ParsedType("START+LENGTH", "parse_time_range"),
               help="Take these seconds of every source, such as 30+10.")  # fmt: skip

@@ -13,13 +13,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ladder.codecs import coded_formats
 from ladder.media.headers import CodedPicture
 from ladder.media.probe import VideoInfo
 
 if TYPE_CHECKING:  # a clip holds these features
     from vqatool.inputs.clip import Clip
 
-_CODECS = ("h264", "hevc", "vp9", "av1")
 STEP_ORIGIN = 3.0
 """log2 of the quantiser's step that facts give as 0, about the middle of what encoders choose."""
 
@@ -58,6 +58,10 @@ UNKNOWN_BITSTREAM = BitstreamFeatures(*[0.0] * len(BitstreamFeatures._fields))
 """A stream that nothing is known of, and an image, which has none."""
 
 
+# the fields are fixed by trained models: a format without one has all flags at 0
+_CODEC_FLAGS = {f"is_{name}" for name in coded_formats()} & set(BitstreamFeatures._fields)
+
+
 def bitstream_features(
     info: VideoInfo, pictures: Sequence[CodedPicture], display: tuple[int, int]
 ) -> BitstreamFeatures:
@@ -72,7 +76,7 @@ def bitstream_features(
     return BitstreamFeatures(
         is_known=1.0,
         has_step=float(bool(steps)),
-        **{f"is_{codec}": float(info.codec == codec) for codec in _CODECS},
+        **{flag: float(flag == f"is_{info.codec}") for flag in _CODEC_FLAGS},
         coded_to_display=math.log2(min(info.width_px, info.height_px) / min(display)),
         display=math.log2(min(display) / 540),
         fps=math.log2(float(info.fps) / 30),

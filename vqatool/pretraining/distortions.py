@@ -7,15 +7,12 @@ from itertools import product
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
+from ladder.codecs import still_codings
 from ladder.media.decode import Pixels
-from ladder.media.stills import STILL_CODECS, encode_decode, resize
+from ladder.media.stills import encode_decode, resize
 
 LEVELS: dict[str, tuple[float, ...]] = {
-    "mjpeg": (3, 6, 10, 16, 23, 31),  # quantiser
-    "libx264": (20, 25, 30, 35, 40, 46),  # CRF, here and below
-    "libx265": (20, 26, 31, 36, 41, 47),
-    "libvpx-vp9": (20, 30, 40, 48, 55, 63),
-    "libsvtav1": (20, 30, 40, 48, 55, 63),
+    **{name: coding.levels for name, coding in still_codings().items()},
     "scaling": (0.8, 0.65, 0.5, 0.35, 0.25, 0.18),  # share of the side that is left in between
     "blur": (0.5, 0.8, 1.2, 1.8, 2.6, 4.0),  # deviation of the Gaussian, px
     "noise": (2, 4, 8, 14, 24, 40),  # deviation, of 255
@@ -51,7 +48,7 @@ ALL_DISTORTIONS: tuple[Distortion, ...] = (
     *(Distortion(kind, level) for kind, levels in LEVELS.items() for level in levels),
     *(
         Distortion(codec, LEVELS[codec][step], share)
-        for codec, step, share in product(STILL_CODECS, range(4), _RENDITIONS)
+        for codec, step, share in product(still_codings(), range(4), _RENDITIONS)
     ),
 )
 
@@ -79,7 +76,7 @@ def distort(picture_HWC: Pixels, distortion: Distortion, random: np.random.Gener
     Returns:
         (H, W, 3) uint8.
     """
-    if distortion.kind in STILL_CODECS:
+    if distortion.kind in still_codings():
         return _rendition(picture_HWC, distortion)
     match distortion.kind:
         case "scaling":

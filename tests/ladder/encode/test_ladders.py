@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from ladder.codecs import CODECS
 from ladder.encode.ladders import LADDERS, Ladder, fitting, ladder_named, with_codecs
 from ladder.encode.rungs import Rung
 from ladder.errors import LadderFileError
-from ladder.media.ffmpeg import ENCODERS
 
 PUBLISHED = {  # kbit/s and height in the order of the papers, on 16:9
     "apple-hls": [
@@ -56,12 +56,12 @@ def test_published_ladders_have_the_published_rungs(name: str) -> None:
 
 def test_the_training_ladder_has_every_codec_in_both_rate_modes() -> None:
     kinds = {(rung.codec, rung.rate_mode) for rung in LADDERS["training"].rungs}
-    assert kinds == {(codec, mode) for codec in ENCODERS for mode in ("crf", "vbr")}
+    assert kinds == {(codec, mode) for codec in CODECS for mode in ("crf", "vbr")}
     assert 4 <= (LADDERS["training"].num_rungs or 0) <= len(LADDERS["training"].rungs)
 
 
 def test_the_training_ladder_reaches_from_4k_to_a_tenth_of_hd_with_every_codec() -> None:
-    for codec in ENCODERS:
+    for codec in CODECS:
         heights = {rung.height_px for rung in LADDERS["training"].rungs if rung.codec == codec}
         assert (max(heights), min(heights)) == (2160, 108)
         assert len(heights) == 8
@@ -159,9 +159,9 @@ FOUR = "".join(f"[[rung]]\nheight_px = 720\ncrf = {crf}\n" for crf in range(20, 
         (GOOD + "[[rung]]\nheight_px = 540\ncrf = 99\n", ["rung 2", "99", "from 1 to 51"]),
         (GOOD + GOOD, ["720p-crf20-x264", "twice"]),
         ('[[rung]]\nheight_px = 720\ncrf = 20\ncodec = "h264"\n', [
-            "rung 1", "'h264'", *ENCODERS
+            "rung 1", "'h264'", *CODECS
         ]),
-        ('[[rung]]\nheight_px = 720\ncrf = 20\ncodec = ["libx264"]\n', ["rung 1", *ENCODERS]),
+        ('[[rung]]\nheight_px = 720\ncrf = 20\ncodec = ["libx264"]\n', ["rung 1", *CODECS]),
         ('[[rung]]\nheight_px = 720\ncrf = "20"\n', ["rung 1", "'20'", "from 1 to 51"]),
         (GOOD + "preset = \"turbo\"\n", ["rung 1", "preset is 'turbo'", "veryslow"]),
         (GOOD + "preset = 5\n", ["rung 1", "preset is '5'", "ultrafast"]),
@@ -230,9 +230,9 @@ def test_with_codecs_carries_a_crf_over_to_the_other_scale() -> None:
     (rung,) = with_codecs(ladder(Rung(height_px=720, crf=34)), ["libsvtav1"]).rungs
     assert rung.crf == 42
     for crf in range(1, 52):
-        with_codecs(ladder(Rung(height_px=720, crf=crf)), ENCODERS)  # none leaves its scale
+        with_codecs(ladder(Rung(height_px=720, crf=crf)), CODECS)  # none leaves its scale
     for crf in range(1, 64):
-        with_codecs(ladder(Rung(height_px=720, crf=crf, codec="libvpx-vp9")), ENCODERS)
+        with_codecs(ladder(Rung(height_px=720, crf=crf, codec="libvpx-vp9")), CODECS)
 
 
 def test_with_codecs_leaves_no_rung_twice() -> None:

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from ladder.codecs import CODECS
 from ladder.encode.plan import EncodeJob, encodes_table
 from ladder.encode.run import grouped, shell_commands
 from ladder.encode.rungs import Rung
 from ladder.errors import LadderError
-from ladder.media.ffmpeg import ENCODERS, Ffmpeg, partition_outputs
+from ladder.media.ffmpeg import Ffmpeg, partition_outputs
 from ladder.media.probe import VideoInfo, probe
 from ladder.media.time_ranges import TimeRange, TrimSpec
 from tests.conftest import MakeVideo
@@ -235,7 +236,7 @@ def test_every_encode_is_in_one_group_with_others_of_its_source(
     source_video: Path, tmp_path: Path, at_once: int
 ) -> None:
     info = probe(source_video)
-    twice = [Rung(height_px=48, codec=c, bitrate_kbps=90, two_pass=True) for c in ENCODERS]
+    twice = [Rung(height_px=48, codec=c, bitrate_kbps=90, two_pass=True) for c in CODECS]
     jobs = [
         *jobs_of(info, "small", [*CRFS, *twice], tmp_path),
         *jobs_of(sized(info, 3840, 2160), "large", [*twice, *CRFS[:5]], tmp_path),

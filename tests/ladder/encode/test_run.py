@@ -13,11 +13,12 @@ from pathlib import Path
 
 import pytest
 
+from ladder.codecs import CODECS
 from ladder.encode.plan import EncodeRow, encodes_table
 from ladder.encode.run import make_encodes, shell_commands
 from ladder.encode.rungs import Rung
 from ladder.errors import CapabilityError, TableError
-from ladder.media.ffmpeg import ENCODERS, Ffmpeg, find_ffmpeg
+from ladder.media.ffmpeg import Ffmpeg, find_ffmpeg
 from ladder.media.probe import count_frames, probe
 from ladder.media.time_ranges import TimeRange, TrimSpec
 from ladder.storage import work_lock
@@ -28,7 +29,7 @@ CHEAP = (Rung(height_px=48, crf=40),)
 TWO = tuple(Rung(height_px=48, crf=crf) for crf in (30, 40))
 EVERY_MODE = tuple(
     rung
-    for codec in ENCODERS
+    for codec in CODECS
     for rung in (
         Rung(height_px=48, codec=codec, crf=35),
         Rung(height_px=48, codec=codec, crf=35, bit_depth=10),

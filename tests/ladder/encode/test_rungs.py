@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from ladder.codecs import encoder_settings
-from ladder.encode.rungs import CRF_LIMIT, DEFAULT_PRESET, PRESETS, Rung
+from ladder.codecs import CODECS
+from ladder.encode.rungs import Rung
+from ladder.encode.transcode import encoder_settings
 from ladder.errors import LadderFileError
-from ladder.media.ffmpeg import ENCODERS
 
 
 @pytest.mark.parametrize(
@@ -61,14 +61,14 @@ from ladder.media.ffmpeg import ENCODERS
         ),
         (
             {"height_px": 720, "bitrate_kbps": 90, "maxrate_kbps": 99, "codec": "libsvtav1"},
-            "libsvtav1 takes a maxrate_kbps only beside a crf",
+            "libsvtav1 takes a maxrate_kbps only together with a crf",
         ),
         (
             {
                 "height_px": 720, "crf": 20, "maxrate_kbps": 99, "bufsize_kbps": 99,
                 "codec": "libvpx-vp9",
             },
-            "libvpx-vp9 has no bufsize_kbps beside a crf",
+            "libvpx-vp9 takes no bufsize_kbps together with a crf",
         ),
     ],
 )  # fmt: skip
@@ -124,9 +124,9 @@ def every_kind_of_rung() -> list[Rung]:
     ]  # fmt: skip
     found = []
     for codec, spend, height, bits, gop in itertools.product(
-        ENCODERS, spending, (360, 720), (None, 8, 10), (2, 4)
+        CODECS, spending, (360, 720), (None, 8, 10), (2, 4)
     ):
-        for preset in (None, *PRESETS[codec][:2]):
+        for preset in (None, *CODECS[codec].presets[:2]):
             with contextlib.suppress(LadderFileError):
                 rung = Rung(height_px=height, codec=codec, bit_depth=bits, gop_s=gop,
                             preset=preset, **spend)  # fmt: skip
@@ -153,13 +153,12 @@ def test_no_rung_gives_svt_av1_a_cap_beside_a_bitrate() -> None:
             assert not {"maxrate", "bufsize", "crf"} & set(settings), rung.name
 
 
-@pytest.mark.parametrize("codec", ENCODERS)
-def test_every_codec_has_its_scale_its_efforts_and_one_of_them_by_default(codec: str) -> None:
-    for crf in (1, CRF_LIMIT[codec]):
+@pytest.mark.parametrize("codec", CODECS)
+def test_a_rung_takes_every_crf_and_preset_of_its_codec(codec: str) -> None:
+    for crf in (1, CODECS[codec].max_crf):
         Rung(height_px=720, codec=codec, crf=crf)
-    for preset in PRESETS[codec]:
+    for preset in CODECS[codec].presets:
         Rung(height_px=720, codec=codec, crf=30, preset=preset)
-    assert DEFAULT_PRESET[codec] in PRESETS[codec]
 
 
 @pytest.mark.parametrize(

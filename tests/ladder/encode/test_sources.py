@@ -9,15 +9,16 @@ import av
 import numpy as np
 import pytest
 
+from ladder.codecs import CODECS
 from ladder.encode.rungs import Rung
 from ladder.media.decode import frames_at
-from ladder.media.ffmpeg import ENCODERS, Ffmpeg
+from ladder.media.ffmpeg import Ffmpeg
 from ladder.media.probe import frame_times, probe
 from tests.conftest import EXACT, MakeVideo
 from tests.ladder.works import NUMBERED, files_in, made, numbered, numbers_in
 
 CLIP = "testsrc2=size=96x64:rate=25:duration=0.4"
-EVERY_CODEC = [Rung(height_px=NUMBERED, codec=codec, crf=30) for codec in ENCODERS]
+EVERY_CODEC = [Rung(height_px=NUMBERED, codec=codec, crf=30) for codec in CODECS]
 
 
 def encode_of(source: Path, rung: Rung, folder: Path, ffmpeg: Ffmpeg) -> Path:
@@ -40,7 +41,7 @@ def test_an_hdr_source_stays_hdr_in_10_bits_with_every_codec(
     make_video: MakeVideo, ffmpeg: Ffmpeg, tmp_path: Path, transfer: str, hdr: str
 ) -> None:
     rows = made([hdr_source(make_video, transfer)], EVERY_CODEC, tmp_path, ffmpeg)
-    assert [row.error for row in rows] == [""] * len(ENCODERS)
+    assert [row.error for row in rows] == [""] * len(CODECS)
     for row in rows:
         info = probe(tmp_path / row.encode_path)
         assert (info.hdr, info.bit_depth, info.pix_fmt) == (hdr, 10, "yuv420p10le"), row.rung
@@ -176,7 +177,7 @@ def pictures_from(video: Path, time_s: float) -> list[tuple[float, bytes]]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("codec", ENCODERS)
+@pytest.mark.parametrize("codec", CODECS)
 def test_groups_are_closed_two_seconds_long_and_can_be_played_alone(
     make_video: MakeVideo, ffmpeg: Ffmpeg, tmp_path: Path, codec: str
 ) -> None:

@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from ladder.codecs import CODECS
 from ladder.encode.rungs import Rung
 from ladder.encode.transcode import VideoLength, measure_length, transcode, verify_encode
 from ladder.errors import VideoError
-from ladder.media.ffmpeg import ENCODERS, Ffmpeg
+from ladder.media.ffmpeg import Ffmpeg
 from ladder.media.probe import probe
 from ladder.media.time_ranges import TimeRange
 from tests.conftest import EXACT, MakeVideo
@@ -92,7 +93,7 @@ def test_an_encode_that_was_cut_off_is_refused(
     )
 
 
-@pytest.mark.parametrize("codec", ENCODERS)
+@pytest.mark.parametrize("codec", CODECS)
 def test_an_encode_that_is_damaged_in_its_middle_is_refused(
     source_video: Path, ffmpeg: Ffmpeg, tmp_path: Path, codec: str
 ) -> None:

@@ -9,9 +9,9 @@ from pathlib import Path
 import imageio_ffmpeg
 import pytest
 
+from ladder.codecs import CODECS
 from ladder.errors import CapabilityError, FfmpegError
 from ladder.media.ffmpeg import (
-    ENCODERS,
     Ffmpeg,
     allocate_workers,
     file_url,
@@ -132,7 +132,7 @@ def test_the_bundled_ffmpeg_is_the_last_resort_and_can_do_everything() -> None:
     found = find_ffmpeg()
     assert found.origin == "bundled"
     assert found.has_libvmaf
-    assert found.encoders == ENCODERS
+    assert found.encoders == tuple(CODECS)
 
 
 @pytest.mark.usefixtures("bare")

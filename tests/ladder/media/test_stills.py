@@ -3,10 +3,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ladder.codecs import still_codings
 from ladder.errors import VideoError
 from ladder.media.decode import Pixels
 from ladder.media.ffmpeg import Ffmpeg, run
-from ladder.media.stills import STILL_CODECS, encode_decode, read_picture, resize
+from ladder.media.stills import encode_decode, read_picture, resize
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +31,7 @@ def test_a_picture_is_read_as_it_was_stored(tmp_path: Path, ffmpeg: Ffmpeg) -> N
         assert np.abs(pixels.astype(int) - [255, 0, 0]).max() <= 4, name  # JPEG rounds colours
 
 
-@pytest.mark.parametrize("codec", STILL_CODECS)
+@pytest.mark.parametrize("codec", still_codings())
 def test_a_codec_damages_more_at_a_worse_quality_and_the_same_each_time(
     video_input: Pixels, codec: str
 ) -> None:

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from ladder.codecs import CODECS
 from ladder.encode.plan import encodes_table
 from ladder.encode.rungs import Rung
 from ladder.errors import LadderError
-from ladder.media.ffmpeg import ENCODERS, Ffmpeg
+from ladder.media.ffmpeg import Ffmpeg
 from ladder.media.probe import VideoInfo, frame_times, probe
 from ladder.media.time_ranges import (
     FULL,
@@ -297,7 +298,7 @@ def test_joined_segments_of_a_variable_frame_rate_run_evenly(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("codec", ENCODERS)
+@pytest.mark.parametrize("codec", CODECS)
 def test_every_codec_takes_joined_segments_in_one_pass_and_in_two(
     make_video: MakeVideo, ffmpeg: Ffmpeg, tmp_path: Path, codec: str
 ) -> None:

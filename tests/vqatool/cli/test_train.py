@@ -15,7 +15,8 @@ import pytest
 
 import vqatool as package
 from ladder import Ffmpeg
-from ladder.media.ffmpeg import ENCODERS, run
+from ladder.codecs import CODECS
+from ladder.media.ffmpeg import run
 from ladder.storage import work_lock
 from tests.vqatool.program import RUNGS, score_paths, vqatool
 from vqatool.cli import cli
@@ -241,7 +242,7 @@ def test_choices_written_down_for_a_fast_help_are_those_of_the_stages() -> None:
         assert isinstance(param.type, click.Choice)
         return list(param.type.choices)
 
-    assert choices("ladder", "codecs") == list(ENCODERS)
+    assert choices("ladder", "codecs") == list(CODECS)
     assert choices("train", "contrast") == list(get_args(Contrast))
     assert choices("score", "gate_on") == list(GATE_FIGURES)
 
