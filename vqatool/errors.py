@@ -1,10 +1,32 @@
-"""What can go wrong outside of video files, one class for each case a caller may act on.
+"""What can go wrong outside of video files, and how the program exits.
 
 VqatoolError
 ├── CheckpointError      a model file is missing, broken or of another method
-├── TrainingDataError    too few labelled sources or rungs to learn or judge from
-└── ReportError          a report cannot be continued with what was asked for
+├── TrainingDataError    too few labelled sources or rungs to train or evaluate
+└── ReportError          a report cannot be continued with the arguments given
 """
+
+from enum import IntEnum
+
+
+class ExitCode(IntEnum):
+    """How `vqatool` exits, for scripts that call it."""
+
+    DONE = 0
+    BUG = 1
+    """An error that this program did not expect."""
+    USAGE = 2
+    """An argument, an input file or an output path cannot be used."""
+    GATE_FAILED = 3
+    """`score --fail-under`: a score is below the threshold."""
+    SOME_FAILED = 4
+    """All is done but some inputs, which the rows name."""
+    NO_VIDEO = 5
+    """No video was found."""
+    NO_CAPABILITY = 6
+    """ffmpeg, an encoder, a VMAF model or a package is missing."""
+    INTERRUPTED = 130
+    """Ctrl-C; the same command continues."""
 
 
 class VqatoolError(Exception):
@@ -16,8 +38,8 @@ class CheckpointError(VqatoolError):
 
 
 class TrainingDataError(VqatoolError):
-    """The labels given cannot be trained on or judged by; the message says what to add."""
+    """The labels cannot be used to train or evaluate; the message names what to add."""
 
 
 class ReportError(VqatoolError):
-    """A report file exists and holds something else than the run would continue."""
+    """A report file exists and holds something other than this run would continue."""

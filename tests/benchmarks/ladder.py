@@ -29,7 +29,7 @@ from ladder import Ffmpeg, LabelRow, encodes_table, find_ffmpeg, labels_table, l
 from ladder.encode.ladders import fitting
 from ladder.encode.transcode import encoder_settings
 from tests.benchmarks.cost import Cost, measured
-from vqatool.cli.demo_table import demo_clip
+from vqatool.cli.demo import demo_clip
 
 _CORES = os.cpu_count() or 1
 

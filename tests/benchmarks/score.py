@@ -30,7 +30,7 @@ from rich.table import Table
 from ladder import find_ffmpeg, probe
 from ladder.media import decode
 from tests.benchmarks.cost import measured
-from vqatool.cli.demo_table import demo_clip
+from vqatool.cli.demo import demo_clip
 from vqatool.inference.model_file import default_checkpoint
 from vqatool.inference.predictor import Predictor
 

@@ -18,7 +18,7 @@ from ladder import (
 )
 from ladder.encode.rungs import Rung
 from ladder.media.ffmpeg import run
-from vqatool.cli.demo_table import demo_clip
+from vqatool.cli.demo import demo_clip
 from vqatool.inference.model_file import Checkpoint, ModelCard, save_checkpoint
 from vqatool.methods import Method, recipe_for
 

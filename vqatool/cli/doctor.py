@@ -1,19 +1,38 @@
-"""Does it work here, and what does it do: doctor and demo."""
+"""`vqatool doctor`: what works on this machine, found by trying it, and how to get the rest."""
 
+import importlib.metadata
+import platform
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from vqatool.cli.options import (
-    NO_CAPABILITY,
-    ffmpeg_option,
-)
+from vqatool.cli.options import ffmpeg_option
+from vqatool.errors import ExitCode
+
+if TYPE_CHECKING:  # for annotations alone: this module loads PyAV
+    from ladder.media.ffmpeg import Ffmpeg
+
+_GET_FFMPEG = "pip install --upgrade imageio-ffmpeg, or name another with --ffmpeg PATH"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Check:
+    """One part that was tried: its name, whether it works, the details, and the remedy if not."""
+
+    name: str
+    works: bool
+    details: str
+    remedy: str = ""
+    is_required: bool = True
 
 
 @click.command()
 @ffmpeg_option
 def doctor(ffmpeg_path: Path | None) -> None:
-    """Try everything vqatool needs and say how to mend what does not work.
+    """Try everything vqatool needs and print how to get what does not work.
 
     \b
     Example:
@@ -21,17 +40,110 @@ def doctor(ffmpeg_path: Path | None) -> None:
     """
     from rich.table import Table
 
-    from vqatool.cli.checks import examine
     from vqatool.terminal import console
 
     table = Table(title="vqatool doctor", title_justify="left")
-    for heading in ("what", "works", "found"):
+    for heading in ("part", "works", "details"):
         table.add_column(heading, overflow="fold")
-    checks = list(examine(ffmpeg_path))
+    checks = list(run_checks(ffmpeg_path))
     for check in checks:
-        mark = "yes" if check.works else "no" if check.is_required else "no (optional)"
-        found = check.found if check.works else f"{check.found}\nremedy: {check.remedy}"
-        table.add_row(check.what, mark, found)
+        works = "yes" if check.works else "no" if check.is_required else "no (optional)"
+        details = check.details if check.works else f"{check.details}\nremedy: {check.remedy}"
+        table.add_row(check.name, works, details)
     console(is_result=True).print(table)
     if any(check.is_required and not check.works for check in checks):
-        raise click.exceptions.Exit(NO_CAPABILITY)
+        raise click.exceptions.Exit(ExitCode.NO_CAPABILITY)
+
+
+def run_checks(ffmpeg_path: Path | None) -> Iterator[Check]:
+    """Every check, in the order of the pipeline; `ffmpeg_path` is the --ffmpeg option."""
+    from ladder.errors import CapabilityError
+    from ladder.media.ffmpeg import find_ffmpeg
+
+    yield Check(name="python", works=True, details=platform.python_version())
+    try:
+        ffmpeg = find_ffmpeg(ffmpeg_path)
+    except CapabilityError as error:
+        yield Check(name="ffmpeg", works=False, details=str(error), remedy=_GET_FFMPEG)
+    else:
+        details = f"{ffmpeg.version} ({ffmpeg.origin}: {ffmpeg.path})"
+        yield Check(name="ffmpeg", works=True, details=details)
+        yield from _ffmpeg_checks(ffmpeg)
+    yield from _decoder_checks()
+    yield from _model_checks()
+
+
+def _ffmpeg_checks(ffmpeg: "Ffmpeg") -> Iterator[Check]:
+    from ladder.codecs import CODECS
+    from ladder.label.libvmaf import probe_vmaf_model
+    from ladder.label.metrics import VMAF_MODELS
+
+    for name in CODECS:
+        works = name in ffmpeg.encoders
+        yield Check(
+            name=f"encoder {name}",
+            works=works,
+            details="compiled in" if works else "not compiled in",
+            remedy=_GET_FFMPEG,
+        )
+    for short, model in VMAF_MODELS.items():
+        reason = probe_vmaf_model(ffmpeg, model) if ffmpeg.has_libvmaf else "no libvmaf filter"
+        yield Check(
+            name=f"VMAF {short}",
+            works=not reason,
+            details=f"{model} {'runs' if not reason else f'fails: {reason}'}",
+            remedy=_GET_FFMPEG,
+            is_required=short == "v0",
+        )
+
+
+def _decoder_checks() -> Iterator[Check]:
+    import av
+
+    from ladder.codecs import coded_formats
+
+    versions = ", ".join(
+        f"{name} {'.'.join(map(str, version))}"
+        for name, version in av.library_versions.items()
+        if name in ("libavcodec", "libavformat")
+    )
+    details = f"{importlib.metadata.version('av')} ({versions})"
+    yield Check(name="PyAV", works=True, details=details)
+    for name in coded_formats():
+        works = name in av.codecs_available
+        yield Check(
+            name=f"decoder {name}",
+            works=works,
+            details="compiled in" if works else "not compiled in",
+            remedy="pip install --force-reinstall av",
+        )
+
+
+def _model_checks() -> Iterator[Check]:
+    import torch
+
+    from vqatool.errors import CheckpointError
+    from vqatool.inference.device import device_named, fast_precision
+    from vqatool.inference.model_file import default_checkpoint
+    from vqatool.models.scan import fast_kernel
+
+    device = device_named("auto")
+    precision = "bfloat16" if fast_precision(device) == "bf16" else "float32"
+    details = f"{device} in {precision} (torch {torch.__version__})"
+    yield Check(name="device", works=True, details=details)
+    if device.type == "cuda":
+        works = fast_kernel(device) is not None
+        yield Check(
+            name="scan kernel of q-mamba",
+            works=works,
+            details="mamba-ssm" if works else "plain torch, which is slower",
+            remedy="pip install mamba-ssm, built for this torch and CUDA",
+            is_required=False,
+        )
+    try:
+        checkpoint = default_checkpoint()
+    except CheckpointError as error:
+        remedy = "pip install --force-reinstall vqatool"
+        yield Check(name="default model", works=False, details=str(error), remedy=remedy)
+        return
+    yield Check(name="default model", works=True, details=checkpoint.name)

@@ -1,5 +1,6 @@
-"""Stage 4 on the command line, the model judged: evaluate."""
+"""`vqatool evaluate`: predictions of a model against the labels."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -7,17 +8,18 @@ import click
 
 from vqatool.cli.options import (
     MODEL_NAME,
-    SOME_FAILED,
     device_option,
-    listed,
+    join_paths,
     model_option,
     predictor_for,
     work_folder,
 )
+from vqatool.errors import ExitCode, TrainingDataError
 
 if TYPE_CHECKING:  # for annotations alone
     from vqatool.data.labels import LabelledEncode
-    from vqatool.evaluation.run import Evaluation
+    from vqatool.evaluation.run import Evaluation, Prediction
+    from vqatool.inference.predictor import Predictor
 
 
 @click.command()
@@ -48,7 +50,6 @@ def evaluate(
     Example:
         vqatool evaluate encodes -m model.safetensors --split test
     """
-    from vqatool.cli.live import run_predict
     from vqatool.data.splits import encodes_of_split, training_encodes
     from vqatool.evaluation.run import evaluate as judge
     from vqatool.evaluation.run import write_evaluation
@@ -57,21 +58,51 @@ def evaluate(
     trained = folder / MODEL_NAME
     asked = model or (trained if trained.exists() else None)
     predictor = predictor_for(asked, device, pixels_only=pixels_only)
-    predictions, reasons = run_predict(encodes_of_split(folder, split), predictor)
+    predictions, reasons = _run_predict(encodes_of_split(folder, split), predictor)
     training = training_encodes(folder)
     found = judge(predictions, training, band=predictor.card.band)
-    _tell(found, training)
+    _print_tables(found, training)
     paths = write_evaluation(found, out or folder / "evaluation")
     for reason in reasons:
         print_message(f"left out: {reason}")
     message = f"{len(predictions)} encodes of {found.metric_rows[0].sources} sources"
     message += f", {len(reasons)} left out" if reasons else ""
-    print_message(f"{predictor.name}, {message}: wrote {listed(paths)}")
+    print_message(f"{predictor.name}, {message}: wrote {join_paths(paths)}")
     if reasons:
-        raise click.exceptions.Exit(SOME_FAILED)
+        raise click.exceptions.Exit(ExitCode.SOME_FAILED)
 
 
-def _tell(found: "Evaluation", training: "list[LabelledEncode]") -> None:
+def _run_predict(
+    encodes: "Sequence[LabelledEncode]", predictor: "Predictor"
+) -> "tuple[list[Prediction], list[str]]":
+    """Predictions of the encodes that can be decoded, and the reasons why the others cannot.
+
+    Raises:
+        TrainingDataError: none of them can be decoded.
+    """
+    from vqatool.cli.progress import Progress
+    from vqatool.evaluation.run import predict_labelled
+
+    reasons: list[str] = []
+    costs = {str(encode.path): 1.0 for encode in encodes}
+    with Progress("predicting", costs) as progress:
+
+        def leave_out(encode: "LabelledEncode", reason: str) -> None:
+            progress.finish(str(encode.path))
+            reasons.append(reason)
+
+        predictions = []
+        for prediction in predict_labelled(encodes, predictor, leave_out):
+            progress.finish(str(prediction.encode.path))
+            predictions.append(prediction)
+    if not predictions:
+        raise TrainingDataError(
+            f"none of the {len(encodes)} labelled encodes can be decoded; the first: {reasons[0]}"
+        )
+    return predictions, reasons
+
+
+def _print_tables(found: "Evaluation", training: "list[LabelledEncode]") -> None:
     from vqatool.evaluation.summary import (
         agreement_table,
         baseline_table,

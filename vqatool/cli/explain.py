@@ -1,4 +1,4 @@
-"""One video looked at closely: explain."""
+"""`vqatool explain`: the scores of one video over time, and the places they come from."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,7 +9,7 @@ from vqatool.cli.options import (
     ParsedType,
     device_option,
     display_option,
-    listed,
+    join_paths,
     model_option,
     predictor_for,
 )
@@ -57,6 +57,6 @@ def explain(
     for part, score in found.scores.items():
         print_message(f"score {score:.1f}" if part == ALL else f"{part} alone {score:.1f}")
     print_message(
-        f"wrote {listed(written[:1])}"
+        f"wrote {join_paths(written[:1])}"
         + (f" and {len(found.attention_maps)} pictures" * bool(found.attention_maps))
     )

@@ -1,4 +1,4 @@
-"""Weights that others published, made into model files: import."""
+"""`vqatool import`: published weights -> a model file."""
 
 from pathlib import Path
 
@@ -30,5 +30,8 @@ def import_weights(file: Path, out: Path, licence: str) -> None:
 
     checkpoint = published_checkpoint(file, licence=licence)
     save_checkpoint(checkpoint, out)
-    print_message(f"wrote {out}, size {checkpoint.card.shape['size']}; next: vqatool train --method "
-        f"{checkpoint.card.method} --init {out}")  # fmt: skip
+    card = checkpoint.card
+    print_message(
+        f"wrote {out}, size {card.shape['size']}; next: vqatool train --method {card.method} "
+        f"--init {out}"
+    )

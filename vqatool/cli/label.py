@@ -1,28 +1,36 @@
-"""Stages 1 and 2 on the command line: ladder and label."""
+"""`vqatool label`: stage 2, encodes -> VMAF labels."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from vqatool.cli.options import counts, exit_on_failures, ffmpeg_option, jobs_option, work_folder
+from vqatool.cli.options import (
+    count_rows,
+    exit_on_failures,
+    ffmpeg_option,
+    jobs_option,
+    work_folder,
+)
 
-if TYPE_CHECKING:  # for annotations alone: PyAV loads in the commands
-    pass
+if TYPE_CHECKING:  # for annotations alone: these modules load PyAV
+    from ladder.label.rows import LabelRow
+    from ladder.label.run import LabelOptions, LabelPlan
+    from ladder.media.ffmpeg import Ffmpeg
 
 
-def _listed(ctx: click.Context, param: click.Parameter, text: str) -> tuple[str, ...]:
+def _split_names(ctx: click.Context, param: click.Parameter, text: str) -> tuple[str, ...]:
     return tuple(name.strip() for name in text.split(",") if name.strip())
 
 
 @click.command()
 @work_folder
 @click.option("--vmaf", is_flag=True, help="Label with VMAF (the one label there is so far).")
-@click.option("--vmaf-model", "models", default="auto", show_default=True, callback=_listed,
+@click.option("--vmaf-model", "models", default="auto", show_default=True, callback=_split_names,
               metavar="NAME[,NAME]",
               help="auto (v0 and neg; 4k and 4k-neg above 1440p), v0, neg, v1, phone, 4k, 4k-neg "
               "or libvmaf's own name; the first is the label.")  # fmt: skip
-@click.option("--features", default="psnr", show_default=True, callback=_listed,
+@click.option("--features", default="psnr", show_default=True, callback=_split_names,
               metavar="NAME[,NAME]", help="Beside VMAF: psnr (always), ssim, cambi.")  # fmt: skip
 @click.option("--subsample", type=click.IntRange(1, 99), default=1, show_default=True,
               help="Measure every n-th frame; odd.")  # fmt: skip
@@ -49,7 +57,6 @@ def label(
     from ladder.label.metrics import FEATURES, model_names
     from ladder.label.run import LabelOptions
     from ladder.media.ffmpeg import find_ffmpeg
-    from vqatool.cli.live import run_label
     from vqatool.cli.tables import label_summary
     from vqatool.terminal import console, print_message
 
@@ -74,5 +81,43 @@ def label(
     )
     rows = run_label(folder, find_ffmpeg(ffmpeg_path), options, jobs=jobs)
     console().print(label_summary(rows))
-    print_message(f"{folder / 'labels.csv'}: {counts(rows)}; next: vqatool train {folder}")
+    print_message(f"{folder / 'labels.csv'}: {count_rows(rows)}; next: vqatool train {folder}")
     exit_on_failures(rows)
+
+
+def run_label(
+    folder: Path, ffmpeg: "Ffmpeg", options: "LabelOptions", *, jobs: int | None = None
+) -> "list[LabelRow]":
+    """Label every good encode of the folder; returns new labels and those of earlier runs.
+
+    Raises:
+        TrainingDataError: the folder holds no encodes.
+    """
+    from ladder.label.run import plan_labels
+    from vqatool.errors import TrainingDataError
+
+    plan = plan_labels(folder, options)
+    if not plan.jobs and not plan.done:
+        raise TrainingDataError(
+            f"{folder} holds no encodes: run `vqatool ladder SRC... -o {folder}` first"
+        )
+    return run_label_plan(plan, folder, ffmpeg, jobs, "labelling")
+
+
+def run_label_plan(
+    plan: "LabelPlan", folder: Path, ffmpeg: "Ffmpeg", jobs: int | None, name: str
+) -> "list[LabelRow]":
+    """Make the labels of a plan and show progress under that name; returns old and new labels."""
+    from ladder.label.run import make_labels
+    from vqatool.cli.progress import Progress
+    from vqatool.terminal import print_message
+
+    if plan.done:
+        print_message(f"{name}: {len(plan.done)} labels exist already")
+    rows = list(plan.done)
+    costs = {row.key: float(row.frame_count or 1) for row in plan.jobs}
+    with Progress(name, costs) as progress:
+        for row in make_labels(plan, folder, ffmpeg, jobs=jobs, on_progress=progress.update):
+            progress.finish(row.key)
+            rows.append(row)
+    return rows

@@ -1,4 +1,4 @@
-"""Stages 1 and 2 on the command line: ladder and label."""
+"""`vqatool ladder`: stage 1, sources -> encodes."""
 
 import os
 from collections.abc import Sequence
@@ -8,19 +8,21 @@ from typing import TYPE_CHECKING
 import click
 
 from ladder.codecs import CODECS
+from vqatool.cli.label import run_label_plan
 from vqatool.cli.options import (
-    NO_VIDEO,
     WORK_FOLDER,
     ParsedType,
-    counts,
+    count_rows,
     exit_on_failures,
     fail,
     ffmpeg_option,
     jobs_option,
 )
+from vqatool.errors import ExitCode
 
-if TYPE_CHECKING:  # for annotations alone: PyAV loads in the commands
+if TYPE_CHECKING:  # for annotations alone: these modules load PyAV
     from ladder.encode.ladders import Ladder
+    from ladder.encode.plan import EncodeRow, LadderPlan
     from ladder.media.ffmpeg import Ffmpeg
     from ladder.media.time_ranges import TimeRange, TrimSpec
 
@@ -63,31 +65,78 @@ def ladder(
     from ladder.encode.ladders import ladder_named, with_codecs
     from ladder.media.ffmpeg import find_ffmpeg
     from ladder.media.time_ranges import TrimSpec
-    from vqatool.cli.live import run_ladder
     from vqatool.terminal import print_message
 
     if clip and segments:
-        raise click.UsageError("--clip and --segments say two things about one source: use one")
+        raise click.UsageError("--clip and --segments both choose a part of the source: use one")
     ffmpeg = find_ffmpeg(ffmpeg_path)
     rungs, trim = with_codecs(ladder_named(ladder_name), codecs), TrimSpec(clip, segments)
-    videos = _sources_in(sources, folder)
+    videos = _source_videos(sources, folder)
     if dry_run:
         _print_commands(videos, rungs, folder, trim, ffmpeg, jobs)
         return
     rows = run_ladder(videos, rungs, folder, ffmpeg, trim=trim, jobs=jobs)
-    print_message(f"{folder / 'encodes.csv'}: {counts(rows)}; next: vqatool label {folder} --vmaf")
+    print_message(
+        f"{folder / 'encodes.csv'}: {count_rows(rows)}; next: vqatool label {folder} --vmaf"
+    )
     exit_on_failures(rows)
 
 
-def _sources_in(paths: Sequence[Path], folder: Path) -> list[Path]:
-    """The videos to encode; ends the program if there is none."""
+def run_ladder(
+    videos: Sequence[Path],
+    ladder: "Ladder",
+    folder: Path,
+    ffmpeg: "Ffmpeg",
+    *,
+    trim: "TrimSpec | None" = None,
+    jobs: int | None = None,
+) -> "list[EncodeRow]":
+    """Encode every video at every rung; returns new encodes and those of earlier runs.
+
+    An adaptive ladder takes several rounds: it labels the encodes of one to choose the rungs of
+    the next.
+    """
+    from ladder.adaptive import ladder_rounds
+    from ladder.label.run import AUTO_VMAF, plan_labels
+    from ladder.media.time_ranges import FULL
+
+    rows: list[EncodeRow] = []
+    for number, each in enumerate(ladder_rounds(videos, ladder, folder, trim=trim or FULL), 1):
+        suffix = f" (round {number})" if each.to_label else ""
+        rows += _run_ladder_plan(each.plan, folder, ffmpeg, jobs, f"encoding{suffix}")
+        if each.to_label:
+            labels = plan_labels(folder, AUTO_VMAF, only=each.keys)
+            run_label_plan(labels, folder, ffmpeg, jobs, f"labelling{suffix}")
+    return rows
+
+
+def _run_ladder_plan(
+    plan: "LadderPlan", folder: Path, ffmpeg: "Ffmpeg", jobs: int | None, name: str
+) -> "list[EncodeRow]":
+    from ladder.encode.run import make_encodes
+    from vqatool.cli.progress import Progress
+    from vqatool.terminal import print_message
+
+    if plan.done:
+        print_message(f"{name}: {len(plan.done)} encodes exist already")
+    rows = list(plan.done)
+    costs = {job.row.key: job.cost for job in plan.jobs}
+    with Progress(name, costs) as progress:
+        for row in make_encodes(plan, folder, ffmpeg, jobs=jobs, on_progress=progress.update):
+            progress.finish(row.key)
+            rows.append(row)
+    return rows
+
+
+def _source_videos(paths: Sequence[Path], folder: Path) -> list[Path]:
+    """The videos to encode; exits if there are none."""
     from ladder.media.discover import find_videos
 
     found = find_videos(paths).videos
-    # encodes made before are no sources, though they may lie in a folder that was named
+    # encodes of an earlier run are not sources, though a named folder may hold them
     videos = [path for path in found if folder.resolve() not in path.resolve().parents]
     if not videos:
-        fail(f"no video found in {', '.join(map(str, paths))}", NO_VIDEO)
+        fail(f"no video found in {', '.join(map(str, paths))}", ExitCode.NO_VIDEO)
     return videos
 
 
@@ -99,14 +148,14 @@ def _print_commands(
     ffmpeg: "Ffmpeg",
     jobs: int | None,
 ) -> None:
-    """The commands of the first round, and a row's reason where there is none."""
+    """Print the commands of the first round, and the reason for each source without one."""
     from ladder.adaptive import ladder_rounds
     from ladder.encode.run import shell_commands
     from vqatool.terminal import print_message
 
     first = next(ladder_rounds(videos, rungs, folder, trim=trim))
     for command in shell_commands(first.plan, ffmpeg, jobs):
-        click.echo(os.fsencode(command))  # names need not be valid UTF-8
+        click.echo(os.fsencode(command))  # file names may be invalid UTF-8
     if first.to_label:
-        print_message("the other rungs are chosen by the VMAF of these")
+        print_message("the VMAF of these encodes decides the other rungs")
     exit_on_failures(first.plan.failed)

@@ -1,14 +1,10 @@
-"""Stages 5 and 6 on the command line: score, merge."""
+"""`vqatool merge`: the reports of all shards -> one report."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
-from vqatool.cli.options import counts
-
-if TYPE_CHECKING:  # for annotations alone
-    pass
+from vqatool.cli.options import count_rows
 
 
 @click.command()
@@ -31,4 +27,4 @@ def merge(parts: tuple[Path, ...], out: Path) -> None:
 
     rows = merge_shards([(part, read_report(part)) for part in parts])
     write_whole(rows, out)
-    print_message(f"{out}: {counts(rows)}")
+    print_message(f"{out}: {count_rows(rows)}")

@@ -1,4 +1,4 @@
-"""What the commands share: options, exit codes, and how an outcome is told."""
+"""What the commands share: options, their types, and how rows become messages and exit codes."""
 
 import json
 import re
@@ -8,19 +8,20 @@ from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeVar
 
 import click
 
+from vqatool.errors import ExitCode
+
 if TYPE_CHECKING:  # for annotations alone: torch and PyAV load in the commands
     from vqatool.inference.predictor import Predictor
     from vqatool.scoring.segments import Display
 
 WORK_FOLDER = Path("encodes")
 MODEL_NAME = "model.safetensors"
-BAD_USE, GATE_FAILED, SOME_FAILED, NO_VIDEO, NO_CAPABILITY, INTERRUPTED = 2, 3, 4, 5, 6, 130
 
 C = TypeVar("C", bound=Callable[..., Any])
 
 
-def fail(message: str, exit_code: int) -> NoReturn:
-    """Say why and end with that exit code."""
+def fail(message: str, exit_code: ExitCode) -> NoReturn:
+    """Print the reason to stderr and exit with that code."""
     click.echo(f"Error: {message}", err=True)
     raise click.exceptions.Exit(exit_code)
 
@@ -197,14 +198,14 @@ class Outcome(Protocol):
     def error(self) -> str: ...
 
 
-def counts(rows: Sequence[Outcome]) -> str:
+def count_rows(rows: Sequence[Outcome]) -> str:
     """How many are good, and how many failed."""
     failed = sum(row.status == "error" for row in rows)
     good = len(rows) - failed
     return f"{good} good" + (f", {failed} failed" if failed else "")
 
 
-def listed(paths: Iterable[Path]) -> str:
+def join_paths(paths: Iterable[Path]) -> str:
     """Paths, for a sentence."""
     return ", ".join(map(str, paths))
 
@@ -222,4 +223,4 @@ def name_failures(rows: Iterable[Outcome]) -> bool:
 def exit_on_failures(rows: Iterable[Outcome]) -> None:
     """Name each failure and end with the exit code for them; return if there is none."""
     if name_failures(rows):
-        raise click.exceptions.Exit(SOME_FAILED)
+        raise click.exceptions.Exit(ExitCode.SOME_FAILED)

@@ -1,4 +1,4 @@
-"""Pre-training on pictures, on the command line: pretrain."""
+"""`vqatool pretrain`: rated or distorted pictures -> a model file to start from."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +15,7 @@ from vqatool.cli.options import (
 from vqatool.methods import Method
 
 if TYPE_CHECKING:  # for annotations alone
-    from vqatool.cli.progress import StepProgress
+    from vqatool.cli.progress import Progress
     from vqatool.pretraining.picture_sets import PictureSet
 
 
@@ -86,11 +86,12 @@ def pretrain(
         vqatool pretrain --data made=stills/ --data koniq=koniq10k/ -o spatial.safetensors
         vqatool train --init spatial.safetensors
     """
-    from vqatool.cli.progress import StepProgress
+    from vqatool.cli.progress import Progress
     from vqatool.inference.model_file import load_checkpoint, save_checkpoint
-    from vqatool.pretraining.run import PretrainConfig, Progress
+    from vqatool.pretraining.run import PretrainConfig
+    from vqatool.pretraining.run import Progress as StepDone
     from vqatool.pretraining.run import pretrain as learn
-    from vqatool.terminal import console, print_message
+    from vqatool.terminal import print_message
     from vqatool.training.initialization import Initialization
 
     start, where = (load_checkpoint(init) if init else None), device_or_usage(device)
@@ -98,9 +99,9 @@ def pretrain(
     Initialization(init=start).require_fit(method)
     require_shape(method, shape)
     config = PretrainConfig(method=method, shape=shape, seed=seed, **settings)
-    with StepProgress(console(), "pre-training") as progress:
+    with Progress("pre-training") as progress:
 
-        def show(now: Progress) -> None:
+        def show(now: StepDone) -> None:
             message = [f"{name} {value:.3f}" for name, value in now.terms.items()]
             message += [f"{name} SRCC {value:.3f}" for name, value in now.srcc.items()]
             progress.show("pre-training", now.step, now.steps, ", ".join(message))
@@ -123,7 +124,7 @@ def _shape(asked: dict[str, Any], init: Path | None) -> dict[str, Any]:
 
 
 def _read(
-    name: str, folder: Path, test_share: float, seed: int, progress: "StepProgress"
+    name: str, folder: Path, test_share: float, seed: int, progress: "Progress"
 ) -> "PictureSet":
     from vqatool.pretraining.picture_sets import (
         SYNTHETIC,

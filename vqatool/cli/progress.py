@@ -1,32 +1,41 @@
-"""How far a stage is: a bar on a terminal, now and then a line elsewhere; all of it on stderr."""
+"""How far a stage is: a bar on a terminal, a line every ten seconds elsewhere; all on stderr."""
 
 import time
 from collections.abc import Mapping
 from types import TracebackType
 from typing import Self
 
+import rich.progress
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
+from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from vqatool.terminal import shown
+from vqatool.terminal import console, shown
 
 _LINE_EVERY_S = 10.0
 
 
-class _Bar:
-    """A bar that is gone when it is done; without a terminal, a line every ten seconds."""
+class Progress:
+    """Progress of one stage, shown while the `with` block runs.
 
-    def __init__(self, console: Console, what: str, total: float | None) -> None:
-        self._console = console
-        self._started = self._said_at = time.monotonic()
-        self._what_shown, self._done_before = what, 0.0
-        self._bar = Progress(
+    A stage whose work is known in advance gives the cost of each part and calls `update` and
+    `finish`. A stage that counts steps calls `show`.
+
+    Args:
+        name: what is shown in front, such as `encoding`.
+        costs: work in each part by its key, in any one unit; the time left follows the cost left.
+        output: where to show it; None: stderr.
+    """
+
+    def __init__(
+        self, name: str, costs: Mapping[str, float] | None = None, *, output: Console | None = None
+    ) -> None:
+        self._name, self._costs = name, dict(costs or {})
+        self._shares = dict.fromkeys(self._costs, 0.0)
+        self._num_finished = 0
+        self._console = output or console()
+        self._started_at = self._line_at = time.monotonic()
+        self._name_shown, self._done_before = name, 0.0
+        self._bar = rich.progress.Progress(
             TextColumn("{task.description}", markup=False),
             BarColumn(),
             TextColumn("{task.fields[count]}", markup=False),
@@ -34,12 +43,13 @@ class _Bar:
             TextColumn("left", markup=False),
             TimeRemainingColumn(),
             TextColumn("{task.fields[note]}", markup=False),
-            console=console,
+            console=self._console,
             transient=True,
-            disable=not console.is_terminal,
+            disable=not self._console.is_interactive,
             speed_estimate_period=120,
         )
-        self._task = self._bar.add_task(what, total=total, count="", note="")
+        total = sum(self._costs.values()) or None
+        self._task = self._bar.add_task(name, total=total, count="", note="")
 
     def __enter__(self) -> Self:
         self._bar.start()
@@ -53,56 +63,39 @@ class _Bar:
     ) -> None:
         self._bar.stop()
 
-    def _show(self, what: str, done: float, total: float, count: str, note: str = "") -> None:
-        self._bar.update(
-            self._task, description=what, completed=done, total=total, count=count, note=shown(note)
-        )
-        now = time.monotonic()
-        if what != self._what_shown:
-            self._what_shown, self._started, self._done_before = what, now, done
-        if self._console.is_terminal or now - self._said_at <= _LINE_EVERY_S:
-            return
-        self._said_at = now
-        here = done - self._done_before  # a resumed training has not done the rest itself
-        left_s = (now - self._started) * (total - done) / here if here else 0.0
-        line = f"{what}: {count}, about {left_s:.0f} s left"
-        self._console.print(f"{line}, {note}" if note else line, soft_wrap=True)
-
-
-class WorkProgress(_Bar):
-    """Progress of pieces of unlike weight; the time left follows the weight that is left."""
-
-    def __init__(self, console: Console, what: str, costs: Mapping[str, float]) -> None:
-        self._what, self._costs = what, dict(costs)
-        self._total = sum(costs.values()) or 1.0
-        self._shares = dict.fromkeys(costs, 0.0)
-        self._finished = 0
-        super().__init__(console, what, self._total)
-
-    def share(self, key: str, share: float) -> None:
-        """TimeRange `key` is done to `share` (0 to 1); from any thread."""
+    def update(self, key: str, share: float) -> None:
+        """The share (0 to 1) of the part `key` that is done; callable from any thread."""
         self._shares[key] = max(self._shares.get(key, 0.0), min(share, 1.0))
-        self._tell()
+        self._show_parts()
 
-    def done(self, key: str) -> None:
-        """TimeRange `key` is finished."""
-        self._finished += 1
+    def finish(self, key: str) -> None:
+        """The part `key` is finished."""
+        self._num_finished += 1
         self._shares[key] = 1.0
-        self._tell(key)
+        self._show_parts(key)
 
-    def _tell(self, note: str = "") -> None:
+    def show(self, name: str, done: int, total: int, note: str = "") -> None:
+        """`done` of `total` steps of equal cost; `note` is shown behind, such as the loss."""
+        self._show(name, done, total, f"{done}/{total}", note)
+
+    def _show_parts(self, note: str = "") -> None:
         shares = tuple(self._shares.items())  # other threads may add to it
         done = sum(self._costs.get(key, 0.0) * share for key, share in shares)
-        count = f"{self._finished}/{len(self._costs)}, {done / self._total:.0%}"
-        self._show(self._what, done, self._total, count, note)
+        total = sum(self._costs.values()) or 1.0
+        count = f"{self._num_finished}/{len(self._costs)}, {done / total:.0%}"
+        self._show(self._name, done, total, count, note)
 
-
-class StepProgress(_Bar):
-    """Progress of steps of equal weight, whose number is learned on the way."""
-
-    def __init__(self, console: Console, what: str) -> None:
-        super().__init__(console, what, None)
-
-    def show(self, what: str, done: int, total: int, note: str = "") -> None:
-        """`done` of `total` steps; a note such as the current loss."""
-        self._show(what, done, total, f"{done}/{total}", note)
+    def _show(self, name: str, done: float, total: float, count: str, note: str) -> None:
+        self._bar.update(
+            self._task, description=name, completed=done, total=total, count=count, note=shown(note)
+        )
+        now = time.monotonic()
+        if name != self._name_shown:
+            self._name_shown, self._started_at, self._done_before = name, now, done
+        if self._console.is_interactive or now - self._line_at <= _LINE_EVERY_S:
+            return
+        self._line_at = now
+        done_here = done - self._done_before  # a resumed training did the rest in an earlier run
+        left_s = (now - self._started_at) * (total - done) / done_here if done_here else 0.0
+        line = f"{name}: {count}, about {left_s:.0f} s left"
+        self._console.print(shown(f"{line}, {note}" if note else line), soft_wrap=True)

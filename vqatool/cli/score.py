@@ -1,4 +1,4 @@
-"""Stages 5 and 6 on the command line: score, merge."""
+"""`vqatool score`: stage 5, any videos -> a report."""
 
 import sys
 from collections.abc import Sequence
@@ -8,10 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from vqatool.cli.options import (
-    GATE_FAILED,
-    NO_VIDEO,
-    SOME_FAILED,
-    counts,
+    count_rows,
     device_option,
     display_option,
     fail,
@@ -20,10 +17,13 @@ from vqatool.cli.options import (
     name_failures,
     predictor_for,
 )
+from vqatool.errors import ExitCode
 
 if TYPE_CHECKING:  # for annotations alone
     from vqatool.scoring.gates import Gate
+    from vqatool.scoring.report_file import Report
     from vqatool.scoring.rows import ReportRow
+    from vqatool.scoring.run import ScoreConfig
     from vqatool.scoring.segments import Display
     from vqatool.scoring.shards import Shard
 
@@ -105,15 +105,14 @@ def score(
     """
     from vqatool.scoring.server import start_server
 
-    start_server()  # it loads torch while we do
+    start_server()  # the server loads torch while this process does
 
-    from vqatool.cli.live import run_score
     from vqatool.scoring.gates import Gate, junit_xml
     from vqatool.scoring.report_file import Report
     from vqatool.scoring.run import ScoreConfig
     from vqatool.scoring.segments import ScoreOptions
 
-    videos, passed_over = _videos(paths, include, exclude, shard)
+    videos, note = _videos(paths, include, exclude, shard)
     predictor = predictor_for(model, device, batch=batch)
     options = ScoreOptions(display=display, segment_s=segment_s)
     config = ScoreConfig(predictor, options, jobs, timeout_s)
@@ -122,27 +121,43 @@ def score(
     if junit:
         junit.parent.mkdir(parents=True, exist_ok=True)
         junit.write_text(junit_xml(rows, gate), encoding="utf-8")
-    _tell(rows, gate, f"{out}: {counts(rows)}{passed_over}; model {predictor.name}")
+    _print_outcome(rows, gate, f"{out}: {count_rows(rows)}{note}; model {predictor.name}")
 
 
 def _videos(
     paths: Sequence[str], include: Sequence[str], exclude: Sequence[str], shard: "Shard | None"
 ) -> tuple[list[Path], str]:
-    """The files to score, and a word on those passed over; ends the program if there is none."""
+    """The files to score, and a note on the other files; exits if there is no video."""
     from ladder.media.discover import FileFilter, expand_arguments, find_videos
 
     named = expand_arguments(paths, sys.stdin.buffer)
     found = find_videos(named, FileFilter(include, exclude))
     if not found.videos:
-        fail(f"no video found in {', '.join(paths)}", NO_VIDEO)
+        fail(f"no video found in {', '.join(paths)}", ExitCode.NO_VIDEO)
     videos = [path for path in found.videos if not shard or shard.matches(path)]
-    others = f", {found.skipped_count} other files passed over" if found.skipped_count else ""
+    others = f", {found.skipped_count} other files skipped" if found.skipped_count else ""
     share = f" (shard {shard} of {len(found.videos)} files)" if shard else ""
     return videos, share + others
 
 
-def _tell(rows: "Sequence[ReportRow]", gate: "Gate", summary: str) -> None:
-    """The outcome for people, and the exit code for what is not right."""
+def run_score(
+    videos: Sequence[Path], report: "Report", config: "ScoreConfig", *, is_forced: bool = False
+) -> "list[ReportRow]":
+    """Score the videos that the report lacks; returns new rows and those of earlier runs."""
+    from vqatool.cli.progress import Progress
+    from vqatool.scoring.report_file import write_report
+
+    rows = []
+    costs = {str(path): 1.0 for path in videos}
+    with Progress("scoring", costs) as progress:
+        for row in write_report(videos, report, config, is_forced=is_forced):
+            progress.finish(row.path)
+            rows.append(row)
+    return rows
+
+
+def _print_outcome(rows: "Sequence[ReportRow]", gate: "Gate", summary: str) -> None:
+    """Print the table, the summary, each failure and each missed gate, and exit accordingly."""
     from vqatool.cli.tables import score_summary
     from vqatool.terminal import console, print_message
 
@@ -153,5 +168,5 @@ def _tell(rows: "Sequence[ReportRow]", gate: "Gate", summary: str) -> None:
     for row in missed:
         print_message(f"{row.path}: {gate.message(row)}")
     if missed or has_failures:
-        # the gate was asked for: its exit code goes before that of failures
-        raise click.exceptions.Exit(GATE_FAILED if missed else SOME_FAILED)
+        # the user asked for the gate, so its exit code wins over that of failures
+        raise click.exceptions.Exit(ExitCode.GATE_FAILED if missed else ExitCode.SOME_FAILED)

@@ -1,4 +1,4 @@
-"""Small trainings held against each other: study."""
+"""`vqatool study`: many small trainings -> a table that compares methods or variants of one."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,7 +15,8 @@ from vqatool.cli.options import (
 
 if TYPE_CHECKING:  # for annotations alone
     from vqatool.inference.model_file import Checkpoint
-    from vqatool.training.trainer import OnProgress, Progress
+    from vqatool.training.trainer import OnProgress
+    from vqatool.training.trainer import Progress as StepDone
 
 STUDY_NAMES = (
     "terms", "contrast", "weights", "temporal", "window", "view", "input", "methods", "masks",
@@ -70,7 +71,7 @@ def study(
         vqatool study encodes --of methods --cost
         vqatool study encodes --of masks --init sama.safetensors
     """
-    from vqatool.cli.progress import StepProgress
+    from vqatool.cli.progress import Progress
     from vqatool.cli.tables import study_table
     from vqatool.evaluation.study import run_study
     from vqatool.evaluation.variants import NEEDS_WEIGHTS, trials
@@ -91,10 +92,10 @@ def study(
         config = trial.config(base, 0)
         require_shape(config.method, config.shape_after(trial.initialization.init), config.tune)
     table = out or folder / "study.csv"
-    with StepProgress(console(), "study") as progress:
+    with Progress("study") as progress:
 
         def message(what: str) -> "OnProgress":
-            def show(now: "Progress") -> None:
+            def show(now: "StepDone") -> None:
                 progress.show(what, now.step, now.steps)
 
             return show

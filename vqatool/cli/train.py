@@ -1,5 +1,6 @@
-"""Stages 3 and 4 on the command line, the model made: train."""
+"""`vqatool train`: stages 3 and 4, labels -> a model file."""
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,10 +18,10 @@ from vqatool.cli.options import (
 from vqatool.methods import Method
 
 if TYPE_CHECKING:  # for annotations alone
+    from vqatool.inference.model_file import Checkpoint
     from vqatool.training.initialization import Initialization
-
-if TYPE_CHECKING:  # for annotations alone
-    pass
+    from vqatool.training.trainer import Progress as StepDone
+    from vqatool.training.trainer import TrainConfig
 
 
 class Margin(click.ParamType[float | str]):
@@ -126,7 +127,6 @@ def train(
     """
     from accelerate import PartialState
 
-    from vqatool.cli.live import run_training
     from vqatool.methods.recipe import LossWeights
     from vqatool.terminal import print_message
     from vqatool.training.trainer import TrainConfig
@@ -144,7 +144,7 @@ def train(
     weights = LossWeights(**_loss_settings(settings))
     config = TrainConfig(method=method, shape=shape, weights=weights, **settings)
     target = out or folder / MODEL_NAME
-    checkpoint = run_training(folder, target, config, initialization, device_or_usage(device))
+    checkpoint = _run_training(folder, target, config, initialization, device_or_usage(device))
     found = checkpoint.card.validation
     if PartialState().is_main_process:
         print_message(
@@ -152,6 +152,38 @@ def train(
             f"RMSE {found['rmse']:.1f} on {found['count']:.0f} encodes of held-out sources; "
             f"next: vqatool evaluate {folder}"
         )
+
+
+def _run_training(
+    folder: Path, out: Path, config: "TrainConfig", initialization: "Initialization", device: str
+) -> "Checkpoint":
+    """Train and show progress; returns the model that `out` holds."""
+    from vqatool.cli.progress import Progress
+    from vqatool.training.run import train
+
+    with Progress("training") as progress:
+
+        def show(now: "StepDone") -> None:
+            progress.show("training", now.step, now.steps, _progress_note(now))
+
+        return train(
+            folder,
+            out,
+            config,
+            initialization=initialization,
+            device=device,
+            on_progress=show,
+            on_decoded=lambda done, total: progress.show("decoding", done, total),
+        )
+
+
+def _progress_note(now: "StepDone") -> str:
+    loss = f"loss {sum(now.terms.values()):.3f}"
+    if now.found is None:
+        return loss
+    in_groups = now.found.in_group_srcc
+    groups = "" if math.isnan(in_groups) else f" ({in_groups:.3f} in groups)"
+    return f"{loss}, val SRCC {now.found.srcc:.3f}{groups}, {now.data_wait_share:.0%} data wait"
 
 
 def _loss_settings(settings: dict[str, Any]) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from ladder.encode.run import make_encodes
 from ladder.encode.rungs import Rung
 from ladder.media.ffmpeg import Ffmpeg, run
 from tests.ladder.conftest import label, vmaf
-from vqatool.cli.demo_table import demo_clip
+from vqatool.cli.demo import demo_clip
 
 FOLDER = Path(os.environ.get("VQATOOL_NETFLIX_FILES", "no such folder"))
 

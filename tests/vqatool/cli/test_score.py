@@ -1,12 +1,16 @@
 """`vqatool score` and `merge` as people use them: inputs, outputs, exit codes."""
 
+import inspect
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from xml.etree import ElementTree
 
+import click
 import numpy as np
 import pytest
 from click.testing import CliRunner
@@ -14,9 +18,11 @@ from click.testing import CliRunner
 import vqatool as package
 from ladder import Ffmpeg
 from ladder.media.ffmpeg import file_url, run
-from tests.vqatool.program import score_paths, vqatool
+from tests.vqatool.program import read_rows, vqatool
 from vqatool.cli import cli
 from vqatool.scoring.report_file import read_report
+from vqatool.scoring.run import TIMEOUT_S
+from vqatool.scoring.segments import SEGMENTS_PER_TASK
 
 
 @pytest.fixture
@@ -28,7 +34,7 @@ def scored(paths: list[object], out: Path, model: Path, *more: object) -> list[d
     """Rows of a run that has to end well, timings left out."""
     done = vqatool("score", *paths, "-o", out, "-m", model, "--device", "cpu", *more)
     assert done.exit_code == 0, done.stderr
-    return [row | {"score_s": ""} for row in score_paths(out)]
+    return [row | {"score_s": ""} for row in read_rows(out)]
 
 
 def test_a_hostile_folder_gives_one_row_each_and_exit_4(
@@ -51,7 +57,7 @@ def test_a_hostile_folder_gives_one_row_each_and_exit_4(
     out = tmp_path / "report.csv"
     done = vqatool("score", folder, "-o", out, "-m", small_model, "--device", "cpu")
     assert done.exit_code == 4
-    rows = {Path(row["path"]).name: row for row in score_paths(out)}
+    rows = {Path(row["path"]).name: row for row in read_rows(out)}
     assert len(rows) == 6 - (len({p.parent.name for p in good}) == 1)
     codes = {name: row["error_code"] for name, row in rows.items() if row["status"] == "error"}
     assert codes == {
@@ -104,7 +110,7 @@ def test_a_missed_gate_tells_of_failures_too_and_exits_3(
     asked = ["score", video, *bad, "-o", out, "-m", small_model, "--device", "cpu"]
     done = vqatool(*asked, "--fail-under", 100)
     assert done.exit_code == 3
-    score = float(next(row["score"] for row in score_paths(out) if row["score"]))
+    score = float(next(row["score"] for row in read_rows(out) if row["score"]))
     assert f"{video}: score {score:.2f} is below 100\n" in done.stderr
     for path in bad:
         assert f"failed: {path}: " in done.stderr
@@ -123,7 +129,7 @@ def test_inputs_are_files_folders_globs_and_lists(
     asked = ["score", "-", "-o", str(tmp_path / "in.csv"), "-m", str(small_model)]
     done = CliRunner().invoke(cli, asked, input="\0".join(map(str, videos[:3])))
     assert done.exit_code == 0, done.stderr
-    assert [row["score"] for row in score_paths(tmp_path / "in.csv")] == [r["score"] for r in plain]
+    assert [row["score"] for row in read_rows(tmp_path / "in.csv")] == [r["score"] for r in plain]
 
 
 def test_files_that_were_passed_over_are_counted(
@@ -136,7 +142,7 @@ def test_files_that_were_passed_over_are_counted(
     out = tmp_path / "report.csv"
     done = vqatool("score", tmp_path, "-o", out, "-m", small_model, "--exclude", "*_source.*")
     assert done.exit_code == 0, done.stderr
-    assert "2 good, 3 other files passed over" in done.stderr
+    assert "2 good, 3 other files skipped" in done.stderr
 
 
 def test_shards_together_are_one_run(
@@ -153,10 +159,8 @@ def test_shards_together_are_one_run(
     merge_shards = tmp_path / "joined.csv"
     assert vqatool("merge", *parts, "-o", merge_shards).exit_code == 0
     without = {"score_s": ""}
-    assert [r | without for r in score_paths(merge_shards)] == [
-        r | without for r in score_paths(whole)
-    ]
-    assert len(score_paths(merge_shards)) == 12
+    assert [r | without for r in read_rows(merge_shards)] == [r | without for r in read_rows(whole)]
+    assert len(read_rows(merge_shards)) == 12
     done = vqatool("merge", parts[0], "-o", tmp_path / "no.csv")
     assert done.exit_code == 2
     assert "missing: shard 2/2" in done.stderr
@@ -194,7 +198,7 @@ def test_json_and_the_timeline(videos: list[Path], small_model: Path, tmp_path: 
     assert vqatool(*asked, "--per-segment", timeline).exit_code == 0
     rows = json.loads(out.read_text())
     assert [row["path"] for row in rows] == list(map(str, videos[:2]))
-    assert {row["path"] for row in score_paths(timeline)} == set(map(str, videos[:2]))
+    assert {row["path"] for row in read_rows(timeline)} == set(map(str, videos[:2]))
 
 
 @pytest.mark.parametrize(
@@ -292,7 +296,7 @@ def test_three_hundred_hostile_files_are_a_row_each(
     out = tmp_path / "r.csv"
     done = vqatool("score", folder, "-o", out, "-m", small_model, "--display", "native")
     assert done.exit_code == 4, done.stderr
-    rows = score_paths(out)
+    rows = read_rows(out)
     assert len(rows) == count
     for row in rows:
         is_good = row["status"] == "ok"
@@ -303,3 +307,37 @@ def test_three_hundred_hostile_files_are_a_row_each(
     assert [(row["status"], row["warnings"]) for row in whole] == [("ok", "short")] * 5
     assert sum(row["status"] == "error" for row in rows) > 50
     assert sum("damaged" in row["warnings"] for row in rows) > 20
+
+
+def test_a_file_is_given_up_after_the_same_time_by_the_command_and_by_the_function() -> None:
+    (asked,) = [param for param in cli.commands["score"].params if param.name == "timeout_s"]
+    assert asked.default == TIMEOUT_S
+    assert inspect.signature(package.score).parameters["timeout_s"].default == TIMEOUT_S
+    assert isinstance(asked, click.Option)
+    assert f"{SEGMENTS_PER_TASK} segments" in (asked.help or "")
+
+
+@pytest.mark.slow
+def test_a_killed_run_goes_on_and_ends_like_a_whole_one(
+    tmp_path: Path, labelled: Path, small_model: Path
+) -> None:
+    def asked(out: Path) -> list[str]:
+        options = ["-m", str(small_model), "--device", "cpu", "--jobs", "1"]
+        return ["score", str(labelled), "-o", str(out), *options]
+
+    whole, broken = tmp_path / "whole.csv", tmp_path / "broken.csv"
+    assert vqatool(*asked(whole)).exit_code == 0
+    command = [sys.executable, "-m", "vqatool", *asked(broken)]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while process.poll() is None and not (broken.exists() and len(broken.read_bytes()) > 500):
+        time.sleep(0.01)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert len(read_rows(broken)) < len(read_rows(whole))
+    assert vqatool(*asked(broken)).exit_code == 0
+
+    def timeless(path: Path) -> list[dict[str, str]]:
+        return [row | {"score_s": ""} for row in read_rows(path)]
+
+    assert timeless(broken) == timeless(whole)
+    assert not list(tmp_path.glob("*.part"))

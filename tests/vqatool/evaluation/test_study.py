@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.vqatool.program import score_paths, vqatool
+from tests.vqatool.program import read_rows, vqatool
 from vqatool.cli.study import STUDY_NAMES
 from vqatool.cli.tables import study_table
 from vqatool.evaluation.cost import Cost
@@ -86,10 +86,10 @@ def test_a_study_trains_what_is_missing_and_nothing_twice(work_folder: Path) -> 
     models = {
         path: path.stat().st_mtime_ns for path in (work_folder / "study").glob("*.safetensors")
     }
-    assert {path.name for path in models} == {row["file"] for row in score_paths(out)}
+    assert {path.name for path in models} == {row["file"] for row in read_rows(out)}
     again = list(run_study(work_folder, out, TEMPORAL, BASE, seeds=1, device="cpu"))
     assert [row.key for row in again] == [row.key for row in first]
-    assert len(score_paths(out)) == 2
+    assert len(read_rows(out)) == 2
     assert all(path.stat().st_mtime_ns == made for path, made in models.items())
 
 
@@ -139,7 +139,7 @@ def test_parts_are_tuned_from_the_same_weights(work_folder: Path) -> None:
         )
     )
     assert [row.variant for row in rows] == ["head", "prompts", "all"]
-    assert {row["init"] for row in score_paths(out)} == {init.name}
+    assert {row["init"] for row in read_rows(out)} == {init.name}
     assert len({row.model for row in rows}) == 3
     kept = [load_checkpoint(path) for path in (work_folder / "study").glob("*.safetensors")]
     (prompted,) = [each for each in kept if each.card.shape["prompts"]]

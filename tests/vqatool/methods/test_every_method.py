@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ladder.media.decode import Pixels, frames_at
 from ladder.media.probe import VideoInfo, probe
-from tests.vqatool.program import score_paths, vqatool
+from tests.vqatool.program import read_rows, vqatool
 from tests.vqatool.shapes import SMALL
 from vqatool.inference.model_file import Checkpoint, ModelCard, load_checkpoint, save_checkpoint
 from vqatool.inference.predictor import Predictor
@@ -45,11 +45,11 @@ def test_a_method_trains_evaluates_and_scores(work_folder: Path, method: Method)
     model = trained(work_folder, method)
     judged = vqatool("evaluate", work_folder, "-m", model, "--split", "all", "--device", "cpu")
     assert judged.exit_code == 0, judged.output
-    assert all(row["score"] for row in score_paths(work_folder / "evaluation.csv"))
+    assert all(row["score"] for row in read_rows(work_folder / "evaluation.csv"))
     videos, report = sorted(work_folder.rglob("*.mp4"))[:3], work_folder / "report.csv"
     done = vqatool("score", *videos, "-m", model, "-o", report, "--display", "native")
     assert done.exit_code == 0, done.output
-    rows = score_paths(report)
+    rows = read_rows(report)
     assert [row["status"] for row in rows] == ["ok"] * 3
     assert {row["model"] for row in rows} == {load_checkpoint(model).name}
     assert rows[0]["model"].startswith(method.value)
@@ -146,7 +146,7 @@ def test_an_image_model_of_sama_sees_and_learns_as_published() -> None:
 def test_a_student_of_one_method_learns_from_a_teacher_of_another(work_folder: Path) -> None:
     teacher = trained(work_folder, Method.COARSE_TO_FINE)
     student = trained(work_folder, Method.INTERN_VQA, "--teacher", teacher)
-    course = score_paths(work_folder / "intern-vqa-metrics.csv")
+    course = read_rows(work_folder / "intern-vqa-metrics.csv")
     assert float(course[-1]["teacher"]) > 0
     assert float(course[-1]["feature"]) > 0
     # it goes without its teacher: neither its weights nor what it sees are needed

@@ -5,7 +5,7 @@ import torch
 
 from ladder.media.decode import frames_at
 from ladder.media.probe import probe
-from vqatool.cli.demo_table import demo_clip
+from vqatool.cli.demo import demo_clip
 from vqatool.models.bands import BandContrast, detail_fall, haar_energies, quietness
 
 

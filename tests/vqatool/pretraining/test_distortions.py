@@ -3,7 +3,7 @@ import pytest
 
 from ladder.media.decode import Pixels, frames_at
 from ladder.media.probe import probe
-from vqatool.cli.demo_table import demo_clip
+from vqatool.cli.demo import demo_clip
 from vqatool.pretraining.distortions import (
     ALL_DISTORTIONS,
     LEVELS,

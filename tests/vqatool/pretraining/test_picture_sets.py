@@ -9,7 +9,7 @@ from ladder import Ffmpeg
 from ladder.errors import VideoError
 from ladder.media.ffmpeg import run
 from tests.conftest import MakeVideo
-from vqatool.cli.demo_table import demo_clip
+from vqatool.cli.demo import demo_clip
 from vqatool.errors import TrainingDataError
 from vqatool.inputs.clip import Clip, View
 from vqatool.metrics import srcc

@@ -11,7 +11,7 @@ from ladder.media.decode import frames_at
 from ladder.media.ffmpeg import run
 from ladder.media.probe import probe
 from ladder.media.stills import encode_decode
-from vqatool.cli.demo_table import demo_clip
+from vqatool.cli.demo import demo_clip
 from vqatool.pretraining.vif import luma, tile_quality, vif
 
 

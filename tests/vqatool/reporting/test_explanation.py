@@ -9,7 +9,7 @@ from matplotlib.image import imread
 
 from ladder.media.probe import probe
 from tests.conftest import MakeVideo
-from tests.vqatool.program import score_paths, vqatool
+from tests.vqatool.program import read_rows, vqatool
 from vqatool.inference.model_file import Checkpoint, ModelCard, load_checkpoint, save_checkpoint
 from vqatool.inference.predictor import Predictor
 from vqatool.methods import Method, recipe_for
@@ -38,7 +38,7 @@ def test_branches_and_their_curves_are_told_and_drawn(
     done = vqatool("explain", video, *asked)
     assert done.exit_code == 0, done.output
     assert "3 pictures" in done.output
-    rows = score_paths(out / "moments.csv")
+    rows = read_rows(out / "moments.csv")
     of_part = {part: [row for row in rows if row["part"] == part] for part in ("all", "stills")}
     # the middles of three seconds from the first one on
     assert [float(row["at_s"]) for row in of_part["all"]] == [1.5, 2.5, 3.5]
@@ -77,14 +77,14 @@ def test_any_model_has_a_curve(tmp_path: Path, real_clips: list[Path]) -> None:
     out, report = tmp_path / "why", tmp_path / "report.csv"
     done = vqatool("explain", real_clips[0], "-o", out)
     assert done.exit_code == 0, done.output
-    rows = score_paths(out / "moments.csv")
+    rows = read_rows(out / "moments.csv")
     assert {row["part"] for row in rows} == {"all"}
     assert all(0 <= float(row["score"]) <= 100 for row in rows)
     assert not list(out.glob("*.png"))
     # one clip is what score calls a segment
     asked = ["--segment", "1000", "-o", report]
     assert vqatool("score", real_clips[0], *asked).exit_code == 0
-    assert f"score {float(score_paths(report)[0]['score']):.1f}" in done.output
+    assert f"score {float(read_rows(report)[0]['score']):.1f}" in done.output
 
 
 def test_a_clip_after_the_end_and_a_text_are_told(tmp_path: Path, real_clips: list[Path]) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from ladder import Ffmpeg
 from ladder.media.ffmpeg import run
-from vqatool.cli.demo_table import demo_clip
+from vqatool.cli.demo import demo_clip
 from vqatool.errors import ReportError
 from vqatool.inference.model_file import default_checkpoint, load_checkpoint
 from vqatool.inference.predictor import Predictor

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 
 from ladder import find_ffmpeg
-from tests.vqatool.program import score_paths
+from tests.vqatool.program import read_rows
 from vqatool.data.cached_inputs import CachedInputs
 from vqatool.data.groups import loss_groups
 from vqatool.data.labels import LabelledEncode, read_labelled_encodes
@@ -167,7 +167,7 @@ train(Path(sys.argv[1]), Path(sys.argv[2]), LONG, device="cpu", on_progress=told
 
 def course(model: Path) -> list[dict[str, str]]:
     """The lines of the table beside a model, without what depends on the clock."""
-    rows = score_paths(model.with_name(f"{model.stem}-metrics.csv"))
+    rows = read_rows(model.with_name(f"{model.stem}-metrics.csv"))
     return [{k: v for k, v in row.items() if k not in ("elapsed_s", WAIT)} for row in rows]
 
 
@@ -178,7 +178,7 @@ def test_the_course_of_a_training_is_in_a_table_and_a_picture(
     seen: list[Progress] = []
     config = replace(CONFIG, validations=1)
     train(work_folder, work_folder / "m.safetensors", config, device="cpu", on_progress=seen.append)
-    rows = score_paths(work_folder / "m-metrics.csv")
+    rows = read_rows(work_folder / "m-metrics.csv")
     terms = ["quality", "plcc", "group", "rank", "frame", "pixels"]
     predictions = ["val_srcc", "val_plcc", "val_rmse", "val_in_group_srcc"]
     assert list(rows[0]) == ["step", "epoch", "lr", *terms, *predictions, "elapsed_s", WAIT]
@@ -210,7 +210,7 @@ def test_a_training_ends_in_its_hours_with_a_learning_rate_of_about_zero(work_fo
     card = train(work_folder, out, config, device="cpu", on_progress=seen.append).card
     assert 1 < len(seen) < 10_000
     assert seen[-1].steps == len(seen) == card.training["steps"]
-    rows = score_paths(work_folder / "m-metrics.csv")
+    rows = read_rows(work_folder / "m-metrics.csv")
     # a busy machine may get few steps into it, and the last one begins well before the end
     assert float(rows[-1]["lr"]) < 0.3 * max(float(row["lr"]) for row in rows)
     assert 4 <= float(rows[-1]["elapsed_s"]) < 20

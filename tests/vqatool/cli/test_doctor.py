@@ -1,0 +1,22 @@
+"""`vqatool doctor`: the parts it checks and its exit codes."""
+
+from pathlib import Path
+
+from tests.vqatool.program import vqatool
+
+
+def test_the_doctor_finds_everything_here() -> None:
+    done = vqatool("doctor")
+    assert done.exit_code == 0
+    for found in ("ffmpeg", "encoder libsvtav1", "VMAF v0", "device", "default model"):
+        assert found in done.stdout
+
+
+def test_the_doctor_names_the_remedy_for_what_is_missing(tmp_path: Path) -> None:
+    bare = tmp_path / "ffmpeg"
+    bare.write_text("#!/bin/sh\necho ffmpeg version 9-bare\n")
+    bare.chmod(0o755)
+    done = vqatool("doctor", "--ffmpeg", bare)
+    assert done.exit_code == 6
+    assert "remedy" in done.stdout
+    assert "imageio-ffmpeg" in done.stdout

@@ -1,0 +1,190 @@
+"""The program as people use it: what it writes and how it exits."""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import get_args
+
+import click
+import pytest
+
+from ladder import Ffmpeg
+from ladder.codecs import CODECS
+from ladder.media.ffmpeg import run
+from tests.vqatool.program import RUNGS, read_rows, vqatool
+from vqatool.cli import cli
+from vqatool.inference.model_file import load_checkpoint
+from vqatool.losses import Contrast
+from vqatool.scoring.gates import GATE_FIGURES
+
+
+@pytest.mark.slow
+def test_the_pipeline_runs_with_no_argument_but_its_sources(
+    tmp_path: Path, ffmpeg: Ffmpeg, real_clips: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for clip in real_clips:
+        scaled = ["-vf", "scale=640:360", "-frames:v", "8", "-crf", "10"]
+        run(ffmpeg, ["-i", str(clip), *scaled, str(tmp_path / clip.name)])
+    monkeypatch.chdir(tmp_path)
+    assert vqatool("ladder", *(clip.name for clip in real_clips)).exit_code == 0
+    assert vqatool("label", "--vmaf").exit_code == 0
+    assert vqatool("train").exit_code == 0
+    assert vqatool("evaluate").exit_code == 0
+    made = {path.name for path in (tmp_path / "encodes").iterdir()}
+    expected = {"encodes.csv", "labels.csv", "splits.csv", "model.safetensors", "vmaf"}
+    expected |= {"model-metrics.csv", "model.png"}
+    expected |= {"evaluation.csv", "evaluation-figures.csv"}
+    expected |= {"evaluation.png", "evaluation-features.png"}
+    assert expected <= made
+    labels = read_rows(tmp_path / "encodes" / "labels.csv")
+    assert len(labels) == 3 * 2  # apple-hls has two rungs up to 360p
+    assert all(0 < float(row["vmaf"]) <= 100 for row in labels)
+
+
+def test_stages_with_options_and_a_ladder_file(tmp_path: Path, real_clips: list[Path]) -> None:
+    rungs, folder, model = tmp_path / "two.toml", tmp_path / "work", tmp_path / "m.safetensors"
+    rungs.write_text(RUNGS)
+    asked = ["ladder", *real_clips, "-o", folder, "--rungs", rungs, "--jobs", 1]
+    assert vqatool(*asked, "--codec", "libx265").exit_code == 0
+    assert {row["codec"] for row in read_rows(folder / "encodes.csv")} == {"libx265"}
+    assert vqatool("label", folder, "--vmaf", "--vmaf-model", "v0,neg").exit_code == 0
+    assert all(row["vmaf_neg"] for row in read_rows(folder / "labels.csv"))
+    small = ["--init", "scratch", "--size", "pico", "--shape", "has_conv_stem=false", "--epochs", 1]
+    losses = ["--contrast", "tta", "--margin", "label", "--temperature", 0.2, "--frame-weight", 0]
+    train = ["train", folder, *small, *losses, "--patience", 9, "-o", model, "--device", "cpu"]
+    assert vqatool(*train).exit_code == 0
+    weights = load_checkpoint(model).card.training["weights"]
+    assert (weights["contrast"], weights["margin"], weights["frame"]) == ("tta", "label", 0)
+    assert load_checkpoint(model).card.shape["has_conv_stem"] is False
+    judged = vqatool("evaluate", folder, "-m", model, "--split", "all", "-o", tmp_path / "e")
+    assert judged.exit_code == 0
+    assert (tmp_path / "e.csv").exists()
+
+
+def test_a_folder_without_video_exits_5(tmp_path: Path, small_model: Path) -> None:
+    (tmp_path / "notes.txt").write_text("x")
+    assert vqatool("score", tmp_path, "-m", small_model).exit_code == 5
+    assert vqatool("ladder", tmp_path, "-o", tmp_path / "w").exit_code == 5
+
+
+def test_a_missing_capability_exits_6_with_the_remedy(
+    tmp_path: Path, real_clips: list[Path], labelled: Path
+) -> None:
+    done = vqatool("ladder", *real_clips, "--ffmpeg", "/no/such/ffmpeg", "-o", tmp_path / "w")
+    assert done.exit_code == 6
+    assert "pip install" in done.stderr
+    bare = tmp_path / "ffmpeg"
+    bare.write_text("#!/bin/sh\necho ffmpeg version 9-bare\n")
+    bare.chmod(0o755)
+    done = vqatool("label", labelled, "--vmaf", "--ffmpeg", bare)
+    assert done.exit_code == 6
+    assert "libvmaf" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (["ladder", "x.mp4", "--rungs", "no-such"], "apple-hls"),
+        (["label"], "--vmaf"),
+        (["label", "--vmaf", "--subsample", "2"], "odd"),
+        (["label", "--vmaf"], "vqatool ladder"),
+        (["ladder", "x.mp4", "--clip", "ten"], "30+10"),
+        (["ladder", "x.mp4", "--clip", "1+0"], "30+10"),
+        (["ladder", "x.mp4", "--segments", "3*10"], "3x10"),
+        (["ladder", "x.mp4", "--segments", "3x1", "--clip", "1+1"], "use one"),
+        (["label", "--vmaf", "--features", "psnr,ssum"], "psnr, ssim, cambi"),
+        (["label", "--vmaf", "--vmaf-model", ","], "no model"),
+        (["train"], "vqatool ladder"),
+        (["train", "--size", "pico"], "--init scratch"),
+        (["study", "--of", "tune"], "--init FILE"),
+        (["study", "--of", "methods", "--size", "micro"], "--method zoom-vqa: size 'micro'"),
+        (["train", "--margin", "lable"], "not a valid float range"),
+        (["train", "--contrast", "other"], "'ours', 'tta', 'supcon'"),
+        (["train", "--device", "abacus"], "abacus"),
+        (["evaluate"], "vqatool ladder"),
+        (["score", "x.mp4", "--display", "large"], "1920x1080"),
+        (["score", "x.mp4", "-m", "bad.safetensors"], "bad.safetensors"),
+    ],
+)
+def test_bad_use_exits_2_and_says_what_to_do(
+    args: list[str], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("x.mp4").touch()
+    Path("bad.safetensors").write_text("x")
+    done = vqatool(*args)
+    assert done.exit_code == 2
+    assert said in done.stderr
+
+
+@pytest.mark.parametrize("name", cli.commands)
+def test_every_command_has_help_with_an_example(name: str) -> None:
+    done = vqatool(name, "--help")
+    assert done.exit_code == 0
+    assert f"vqatool {name}" in done.stdout.split("Example:")[1]
+
+
+def test_options_are_a_promise() -> None:
+    """A renamed option breaks people's scripts: change this list knowingly."""
+    options = {
+        name: {opt for param in command.params for opt in param.opts if opt.startswith("--")}
+        for name, command in cli.commands.items()
+    }
+    assert options == {
+        "ladder": {
+            "--out", "--rungs", "--codec", "--clip", "--segments", "--dry-run", "--jobs",
+            "--ffmpeg",
+        },
+        "label": {
+            "--vmaf", "--vmaf-model", "--features", "--subsample", "--sync", "--jobs", "--ffmpeg",
+        },
+        "pretrain": {
+            "--data", "--out", "--init", "--method", "--size", "--shape", "--steps", "--batch",
+            "--max-hours", "--lr", "--test-share", "--seed", "--device",
+        },
+        "train": {
+            "--out", "--method", "--init", "--teacher", "--detach-teacher", "--tune", "--size",
+            "--shape",
+            "--stream-features", "--clip-frames", "--step-frames",
+            "--epochs", "--max-hours",
+            "--patience", "--sources", "--rungs", "--lr", "--plcc-weight", "--group-weight",
+            "--rank-weight", "--frame-weight", "--pixels-weight", "--contrast", "--temperature",
+            "--margin",
+            "--val-share", "--validations", "--seed", "--licence", "--device",
+        },
+        "import": {"--out", "--licence"},
+        "study": {
+            "--of", "--out", "--seeds", "--size", "--epochs", "--lr", "--init", "--teacher",
+            "--cost", "--device",
+        },
+        "evaluate": {"--model", "--split", "--out", "--by-pixels", "--device"},
+        "score": {
+            "--out", "--per-segment", "--include", "--exclude", "--model", "--display", "--segment",
+            "--fail-under", "--gate-on", "--junit", "--shard", "--force", "--timeout", "--batch",
+            "--jobs", "--device",
+        },
+        "merge": {"--out"},
+        "explain": {"--out", "--clip", "--model", "--display", "--device"},
+        "doctor": {"--ffmpeg"},
+        "demo": {"--out", "--ffmpeg"},
+    }  # fmt: skip
+
+
+def test_choices_written_down_for_a_fast_help_are_those_of_the_stages() -> None:
+    def choices(command: str, name: str) -> list[str]:
+        (param,) = [param for param in cli.commands[command].params if param.name == name]
+        assert isinstance(param.type, click.Choice)
+        return list(param.type.choices)
+
+    assert choices("ladder", "codecs") == list(CODECS)
+    assert choices("train", "contrast") == list(get_args(Contrast))
+    assert choices("score", "gate_on") == list(GATE_FIGURES)
+
+
+def test_the_program_and_the_module_are_the_same() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "vqatool", "--version"], capture_output=True, text=True
+    )
+    assert done.returncode == 0
+    assert done.stdout.startswith("vqatool, version")
+    assert isinstance(cli, click.Group)
