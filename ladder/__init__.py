@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from ladder.encode.rungs import Rung
     from ladder.errors import LadderError
     from ladder.label.metrics import model_names
-    from ladder.label.rows import LabelRow
-    from ladder.label.run import LabelOptions, labels_table, make_labels, plan_labels
+    from ladder.label.rows import LabelRow, labels_table
+    from ladder.label.run import LabelOptions, make_labels, plan_labels
     from ladder.media.ffmpeg import Ffmpeg, find_ffmpeg
     from ladder.media.probe import VideoInfo, probe
     from ladder.media.time_ranges import TimeRange, TrimSpec
@@ -49,7 +49,7 @@ _MODULES = {
     "model_names": "label.metrics",
     "LabelRow": "label.rows",
     "LabelOptions": "label.run",
-    "labels_table": "label.run",
+    "labels_table": "label.rows",
     "make_labels": "label.run",
     "plan_labels": "label.run",
     "Ffmpeg": "media.ffmpeg",

@@ -17,7 +17,7 @@ import ffmpeg as graph
 import numpy as np
 
 from ladder.errors import CapabilityError, FfmpegError, VmafError
-from ladder.label.metrics import FEATURES, MetricRequest, common_pix_fmt, log_metric_name
+from ladder.label.metrics import MetricRequest, common_pix_fmt, log_metric_name
 from ladder.media.ffmpeg import REMEDY, Ffmpeg, run
 from ladder.media.filters import (
     VideoNode,
@@ -29,8 +29,6 @@ from ladder.media.filters import (
 )
 from ladder.media.probe import VideoInfo
 from ladder.media.time_ranges import TimeRange
-
-_ALWAYS = ("psnr",)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,7 +128,6 @@ def _paired(stream: VideoNode, source: VideoInfo, pairing: Pairing, left_out: in
 def _libvmaf_options(
     request: MetricRequest, pairing: Pairing, log: str, threads: int
 ) -> dict[str, str | int]:
-    features = dict.fromkeys([*_ALWAYS, *request.features])
     options: dict[str, str | int] = {
         "log_fmt": "json",
         "log_path": log,
@@ -140,7 +137,7 @@ def _libvmaf_options(
         "model": "|".join(
             f"version={model}:name={log_metric_name(model)}" for model in request.models
         ),
-        "feature": "|".join(f"name={FEATURES[feature]}" for feature in features),
+        "feature": "|".join(f"name={extractor}" for extractor in request.extractors),
     }
     if pairing.by == "time":
         options["ts_sync_mode"] = "nearest"

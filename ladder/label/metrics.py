@@ -1,65 +1,172 @@
-"""The VMAF models: their short names, which suit a source, and whether this ffmpeg runs them."""
+"""The metrics a label can hold, one record each: to add a metric, add one entry to `METRICS`.
 
-from collections.abc import Iterable, Sequence
+A metric is a VMAF model or one of libvmaf's feature extractors. The columns of `labels.csv`, the
+options of `vqatool label` and the checks of `vqatool doctor` follow from the table.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING
 
-from ladder.media.probe import VideoInfo
+if TYPE_CHECKING:  # the command line reads the table for its help, without loading PyAV
+    from ladder.media.probe import VideoInfo
 
-VMAF_MODELS = {
-    "v0": "vmaf_v0.6.1",
-    "neg": "vmaf_v0.6.1neg",
-    "v1": "vmaf_v1.0.16_3d0h",
-    "phone": "vmaf_v0.6.1:enable_transform=true",
-    "4k": "vmaf_4k_v0.6.1",
-    "4k-neg": "vmaf_4k_v0.6.1neg",
+
+class Pooling(StrEnum):
+    """How the values of all frames become one number; `PooledScores` has a field for each."""
+
+    MEAN = "mean"
+    HMEAN = "hmean"
+    MIN = "min"
+    P1 = "p1"
+    P5 = "p5"
+    P10 = "p10"
+    STD = "std"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metric:
+    """One metric of libvmaf.
+
+    Attributes:
+        name: its name on the command line.
+        libvmaf_name: a VMAF model's version with its options, or a feature extractor.
+        log_name: name of its values in libvmaf's log.
+        columns: columns of `labels.csv` and how each is pooled. A column that `LabelRow` does not
+            declare is added at the end of the table.
+        is_model: a VMAF model, which `--vmaf-model` takes; else a feature, for `--features`.
+        is_always_measured: part of every label.
+        needs_10_bit: the model expects samples of 10 bit.
+    """
+
+    name: str
+    libvmaf_name: str
+    log_name: str
+    columns: Mapping[str, Pooling]
+    is_model: bool = False
+    is_always_measured: bool = False
+    needs_10_bit: bool = False
+
+
+def _model(name: str, version: str, column: str = "", *, needs_10_bit: bool = False) -> Metric:
+    return Metric(
+        name=name,
+        libvmaf_name=version,
+        log_name=log_metric_name(version),
+        columns={column: Pooling.MEAN} if column else {},
+        is_model=True,
+        needs_10_bit=needs_10_bit,
+    )
+
+
+def log_metric_name(model: str) -> str:
+    """The name of a VMAF model's values in the log, without characters that a graph would parse."""
+    return model.replace(".", "_").replace(":enable_transform=true", "_phone").replace(":", "_")
+
+
+METRICS: dict[str, Metric] = {
+    metric.name: metric
+    for metric in (
+        _model("v0", "vmaf_v0.6.1"),
+        _model("neg", "vmaf_v0.6.1neg", "vmaf_neg"),
+        _model("v1", "vmaf_v1.0.16_3d0h", "vmaf_v1", needs_10_bit=True),
+        _model("phone", "vmaf_v0.6.1:enable_transform=true", "vmaf_phone"),
+        _model("4k", "vmaf_4k_v0.6.1", "vmaf_4k"),
+        _model("4k-neg", "vmaf_4k_v0.6.1neg", "vmaf_neg"),
+        Metric(
+            name="psnr",
+            libvmaf_name="psnr",
+            log_name="psnr_y",
+            columns={"psnr_y": Pooling.MEAN},
+            is_always_measured=True,  # a low PSNR with a high VMAF is an alarm
+        ),
+        Metric(
+            name="ssim",
+            libvmaf_name="float_ssim",
+            log_name="float_ssim",
+            columns={"ssim": Pooling.MEAN},
+        ),
+        Metric(
+            name="cambi", libvmaf_name="cambi", log_name="cambi", columns={"cambi": Pooling.MEAN}
+        ),
+    )
 }
-"""Short names of the models `label` writes columns for, and libvmaf's words for them."""
+"""Every metric by its name on the command line."""
+
+
+LABEL_COLUMNS: Mapping[str, Pooling] = {
+    "vmaf": Pooling.MEAN,
+    "vmaf_hmean": Pooling.HMEAN,
+    "vmaf_min": Pooling.MIN,
+    "vmaf_p1": Pooling.P1,
+    "vmaf_p5": Pooling.P5,
+    "vmaf_p10": Pooling.P10,
+    "vmaf_std": Pooling.STD,
+}
+"""Columns of the label itself: the values of the first VMAF model."""
 
 
 AUTO = "auto"
-"""The model and its NEG variant that suit the source: for 4K, or for HD and below."""
-
-
-FEATURES = {"psnr": "psnr", "ssim": "float_ssim", "cambi": "cambi"}
-"""Measures beside VMAF, and libvmaf's names of them; PSNR is always taken, as an alarm."""
+"""Stands for the model that suits the source, 4K or not, and its NEG variant."""
 
 
 _4K_ABOVE_PX = 1440  # short side
 
 
+def vmaf_models() -> dict[str, Metric]:
+    """The VMAF models of `METRICS`."""
+    return {name: metric for name, metric in METRICS.items() if metric.is_model}
+
+
+def features() -> dict[str, Metric]:
+    """The metrics of `METRICS` that are no VMAF models."""
+    return {name: metric for name, metric in METRICS.items() if not metric.is_model}
+
+
 def model_names(models: Iterable[str]) -> tuple[str, ...]:
-    """libvmaf's words for short names such as `v0`; any other word is passed on as it is."""
-    return tuple(dict.fromkeys(VMAF_MODELS.get(model, model) for model in models))
+    """libvmaf's names of models such as `v0`, each once; an unknown name is kept as it is."""
+    known = vmaf_models()
+    names = (known[model].libvmaf_name if model in known else model for model in models)
+    return tuple(dict.fromkeys(names))
 
 
 def models_for(display_size: tuple[int, int], models: Sequence[str]) -> tuple[str, ...]:
-    """`models`, with `auto` made into what suits a source shown at `display_size`."""
+    """libvmaf's names of `models`, with `auto` replaced by what suits a source of that size."""
     suited = ("4k", "4k-neg") if min(display_size) > _4K_ABOVE_PX else ("v0", "neg")
     chosen = [name for model in models for name in (suited if model == AUTO else (model,))]
     return model_names(chosen)
 
 
-def log_metric_name(model: str) -> str:
-    """A name for the model's column in the log, free of characters the graph gives a meaning."""
-    return model.replace(".", "_").replace(":enable_transform=true", "_phone").replace(":", "_")
-
-
 @dataclass(frozen=True, kw_only=True)
 class MetricRequest:
-    """What is measured of every encode in one run.
+    """What one run of libvmaf measures of an encode.
 
     Attributes:
-        models: libvmaf's words, see `vmaf_models`.
-        features: of `vmaf_models.FEATURES`.
-        subsample: every n-th frame is measured; odd, since even steps are biased.
+        models: libvmaf's names of VMAF models; the first one gives the label.
+        features: names of `features()`, besides those that are always measured.
+        subsample: every n-th frame is measured; odd, because even steps are biased.
     """
 
     models: tuple[str, ...]
     features: tuple[str, ...] = ()
     subsample: int = 1
 
+    @property
+    def extractors(self) -> tuple[str, ...]:
+        """libvmaf's names of the features, those first that are always measured."""
+        always = [metric for metric in features().values() if metric.is_always_measured]
+        wanted = [*always, *(METRICS[name] for name in self.features)]
+        return tuple(dict.fromkeys(metric.libvmaf_name for metric in wanted))
 
-def common_pix_fmt(videos: Sequence[VideoInfo], models: Sequence[str]) -> str:
-    """The pixel format all sides are brought to: 10 bit if one is deeper, or for v1."""
-    is_deep = max(video.bit_depth for video in videos) > 8
-    return "yuv420p10le" if is_deep or any("v1." in model for model in models) else "yuv420p"
+
+def common_pix_fmt(videos: Sequence["VideoInfo"], models: Sequence[str]) -> str:
+    """The pixel format that encode and source are converted to.
+
+    10 bit if one of them has more than 8 bits, or if a model needs it.
+    """
+    needy = {metric.libvmaf_name for metric in METRICS.values() if metric.needs_10_bit}
+    # a model that is not in the table is named by its version
+    needs_10_bit = any(model in needy or "v1." in model for model in models)
+    is_10_bit = needs_10_bit or max(video.bit_depth for video in videos) > 8
+    return "yuv420p10le" if is_10_bit else "yuv420p"

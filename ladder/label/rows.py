@@ -1,15 +1,22 @@
-"""The CSV files between the stages: rows are appended as they are done and read back by type.
+"""The row of `labels.csv`: its columns, filled from libvmaf's log."""
 
-A row is a frozen dataclass, its fields are the columns. Empty cells are None. A line torn by a
-power cut or a `kill -9` is dropped when the table is opened for writing.
-"""
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields, make_dataclass, replace
+from functools import cache
+from pathlib import Path
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
-
+from ladder.errors import VmafError
 from ladder.label.libvmaf import VmafLog, pool
-from ladder.label.metrics import VMAF_MODELS, MetricRequest, log_metric_name
+from ladder.label.metrics import (
+    LABEL_COLUMNS,
+    METRICS,
+    MetricRequest,
+    Pooling,
+    features,
+    log_metric_name,
+    vmaf_models,
+)
+from ladder.storage import Table
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,59 +61,70 @@ class LabelRow:
         return self.encode_path
 
 
-_COLUMN_OF_MODEL = {
-    VMAF_MODELS["neg"]: "vmaf_neg",
-    VMAF_MODELS["4k-neg"]: "vmaf_neg",
-    VMAF_MODELS["v1"]: "vmaf_v1",
-    VMAF_MODELS["phone"]: "vmaf_phone",
-    VMAF_MODELS["4k"]: "vmaf_4k",
-}
+def label_row_type() -> type[LabelRow]:
+    """`LabelRow`, with a column at the end for each metric's column that it does not declare."""
+    declared = {field.name for field in fields(LabelRow)}
+    columns = dict.fromkeys(column for metric in METRICS.values() for column in metric.columns)
+    return _row_type(tuple(column for column in columns if column not in declared))
 
 
-_COLUMN_OF_METRIC = {"psnr_y": "psnr_y", "float_ssim": "ssim", "cambi": "cambi"}
+@cache
+def _row_type(extra: tuple[str, ...]) -> type[LabelRow]:
+    if not extra:
+        return LabelRow
+    columns = [(column, float | None, None) for column in extra]
+    return make_dataclass("LabelRow", columns, bases=(LabelRow,), frozen=True, kw_only=True)
+
+
+def labels_table(folder: Path) -> Table[LabelRow]:
+    """The table that stage 2 writes."""
+    return Table(folder / "labels.csv", label_row_type())
 
 
 _NOT_MEASURED = "no_{}"  # libvmaf has no CAMBI for small pictures
 
 
-_ENHANCED_BY = 6.0  # one just noticeable difference: NEG takes back what sharpening won
+_ENHANCED_BY = 6.0  # one just noticeable difference: NEG leaves out what sharpening gains
 
 
 def with_metrics(
     label: LabelRow, log: VmafLog, request: MetricRequest, warnings: Iterable[str]
 ) -> LabelRow:
-    """`label` with what the log holds, and `warnings` with what the figures warn of."""
+    """`label` with the pooled values of the log; `warnings` with those that the values raise.
+
+    Raises:
+        VmafError: the log holds no values of the first model.
+    """
     metric = log_metric_name(request.models[0])
-    pools = pool(log.metrics[metric])
-    extra: dict[str, Any] = {
-        column: _mean_of(log, log_metric_name(model))
-        for model, column in _COLUMN_OF_MODEL.items()
-        if model in request.models
-    }
-    extra |= {column: _mean_of(log, name) for name, column in _COLUMN_OF_METRIC.items()}
-    missing = [_NOT_MEASURED.format(name) for name in request.features if extra[name] is None]
+    if not log.metrics.get(metric):
+        raise VmafError(f"libvmaf's log holds no values of {request.models[0]}")
+    values = _pooled(log, metric, LABEL_COLUMNS)
+    for model in vmaf_models().values():
+        if model.libvmaf_name in request.models:
+            values |= _pooled(log, model.log_name, model.columns)
+    for feature in features().values():
+        values |= _pooled(log, feature.log_name, feature.columns)
+    missing = [
+        _NOT_MEASURED.format(name)
+        for name in request.features
+        if any(values[column] is None for column in METRICS[name].columns)
+    ]
     enhanced = ["enhanced"] if _is_enhanced(log, request.models) else []
-    return replace(
+    measured = replace(
         label,
-        vmaf=pools.mean,
-        vmaf_hmean=pools.hmean,
-        vmaf_min=pools.min,
-        vmaf_p1=pools.p1,
-        vmaf_p5=pools.p5,
-        vmaf_p10=pools.p10,
-        vmaf_std=pools.std,
         vmaf_model=request.models[0],
         frames_compared=len(log.metrics[metric]),
         subsample=request.subsample,
         libvmaf_version=log.version,
         warnings=";".join([*warnings, *enhanced, *missing]),
-        **extra,
     )
+    return replace(measured, **values)  # type: ignore[arg-type]  # each column holds a float
 
 
 def has_metrics(label: LabelRow, request: MetricRequest) -> bool:
-    """Whether a good `label` holds all that `request` would give."""
-    columns = [_COLUMN_OF_MODEL[model] for model in request.models[1:] if model in _COLUMN_OF_MODEL]
+    """Whether a good `label` holds everything that `request` would measure."""
+    others = [model for model in vmaf_models().values() if model.libvmaf_name in request.models[1:]]
+    columns = [column for model in others for column in model.columns]
     return (
         label.vmaf_model == request.models[0]
         and all(getattr(label, column) is not None for column in columns)
@@ -117,16 +135,20 @@ def has_metrics(label: LabelRow, request: MetricRequest) -> bool:
 
 def _was_measured(label: LabelRow, feature: str) -> bool:
     is_missing = _NOT_MEASURED.format(feature) in label.warnings.split(";")
-    return is_missing or getattr(label, feature) is not None
+    values = [getattr(label, column) for column in METRICS[feature].columns]
+    return is_missing or all(value is not None for value in values)
 
 
-def _mean_of(log: VmafLog, metric: str) -> float | None:
-    values = log.metrics.get(metric)
-    return pool(values).mean if values else None
+def _pooled(log: VmafLog, metric: str, columns: Mapping[str, Pooling]) -> dict[str, float | None]:
+    """The value of each column; None where the log does not hold the metric."""
+    if not log.metrics.get(metric):
+        return dict.fromkeys(columns)
+    scores = pool(log.metrics[metric])
+    return {column: getattr(scores, pooling) for column, pooling in columns.items()}
 
 
 def _is_enhanced(log: VmafLog, models: Sequence[str]) -> bool:
-    """Whether a model gives far more than its own NEG variant does."""
+    """Whether a model gives far more than its own NEG variant."""
     pairs = [(log_metric_name(model), log_metric_name(f"{model}neg")) for model in models]
     return any(
         pool(log.metrics[plain]).mean - pool(log.metrics[neg]).mean > _ENHANCED_BY

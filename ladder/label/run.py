@@ -12,7 +12,13 @@ from ladder.errors import LadderError
 from ladder.label.alignment import Pair, Reference, align_encode, alignment_warnings, read_reference
 from ladder.label.libvmaf import log_path, measure, parse_log, require_vmaf_models, save_log
 from ladder.label.metrics import MetricRequest, common_pix_fmt, models_for
-from ladder.label.rows import LabelRow, has_metrics, with_metrics
+from ladder.label.rows import (
+    LabelRow,
+    has_metrics,
+    label_row_type,
+    labels_table,
+    with_metrics,
+)
 from ladder.media.ffmpeg import (
     Ffmpeg,
     OnProgress,
@@ -20,7 +26,7 @@ from ladder.media.ffmpeg import (
     partition_outputs,
     run_parallel,
 )
-from ladder.storage import Table, remove_parts, work_lock
+from ladder.storage import remove_parts, work_lock
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,11 +66,6 @@ class LabelPlan:
     jobs: tuple[EncodeRow, ...]
     done: tuple[LabelRow, ...]
     options: LabelOptions = AUTO_VMAF
-
-
-def labels_table(folder: Path) -> Table[LabelRow]:
-    """The table this stage writes."""
-    return Table(folder / "labels.csv", LabelRow)
 
 
 def plan_labels(
@@ -214,7 +215,7 @@ class _Labeller:
 
 
 def _empty(row: EncodeRow) -> LabelRow:
-    return LabelRow(encode_path=row.encode_path, source=row.source, rung=row.rung)
+    return label_row_type()(encode_path=row.encode_path, source=row.source, rung=row.rung)
 
 
 def _failure(row: EncodeRow, error: Exception) -> LabelRow:

@@ -13,7 +13,8 @@ from ladder.encode.ladders import LADDERS, Ladder
 from ladder.encode.plan import encodes_table
 from ladder.encode.run import make_encodes
 from ladder.encode.rungs import Rung
-from ladder.label.run import LabelOptions, labels_table, make_labels, plan_labels
+from ladder.label.rows import labels_table
+from ladder.label.run import LabelOptions, make_labels, plan_labels
 from ladder.media.ffmpeg import Ffmpeg
 from ladder.media.time_ranges import TimeRange, TrimSpec
 

@@ -76,7 +76,7 @@ def run_checks(ffmpeg_path: Path | None) -> Iterator[Check]:
 def _ffmpeg_checks(ffmpeg: "Ffmpeg") -> Iterator[Check]:
     from ladder.codecs import CODECS
     from ladder.label.libvmaf import probe_vmaf_model
-    from ladder.label.metrics import VMAF_MODELS
+    from ladder.label.metrics import vmaf_models
 
     for name in CODECS:
         works = name in ffmpeg.encoders
@@ -86,7 +86,8 @@ def _ffmpeg_checks(ffmpeg: "Ffmpeg") -> Iterator[Check]:
             details="compiled in" if works else "not compiled in",
             remedy=_GET_FFMPEG,
         )
-    for short, model in VMAF_MODELS.items():
+    for short, metric in vmaf_models().items():
+        model = metric.libvmaf_name
         reason = probe_vmaf_model(ffmpeg, model) if ffmpeg.has_libvmaf else "no libvmaf filter"
         yield Check(
             name=f"VMAF {short}",

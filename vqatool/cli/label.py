@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ladder.label.metrics import METRICS, features, model_names, vmaf_models
 from vqatool.cli.options import (
     count_rows,
     exit_on_failures,
@@ -18,6 +19,10 @@ if TYPE_CHECKING:  # for annotations alone: these modules load PyAV
     from ladder.label.run import LabelOptions, LabelPlan
     from ladder.media.ffmpeg import Ffmpeg
 
+_FEATURES = ", ".join(
+    f"{name} (always)" if metric.is_always_measured else name for name, metric in features().items()
+)
+
 
 def _split_names(ctx: click.Context, param: click.Parameter, text: str) -> tuple[str, ...]:
     return tuple(name.strip() for name in text.split(",") if name.strip())
@@ -28,10 +33,10 @@ def _split_names(ctx: click.Context, param: click.Parameter, text: str) -> tuple
 @click.option("--vmaf", is_flag=True, help="Label with VMAF (the one label there is so far).")
 @click.option("--vmaf-model", "models", default="auto", show_default=True, callback=_split_names,
               metavar="NAME[,NAME]",
-              help="auto (v0 and neg; 4k and 4k-neg above 1440p), v0, neg, v1, phone, 4k, 4k-neg "
+              help=f"auto (v0 and neg; 4k and 4k-neg above 1440p), {', '.join(vmaf_models())} "
               "or libvmaf's own name; the first is the label.")  # fmt: skip
-@click.option("--features", default="psnr", show_default=True, callback=_split_names,
-              metavar="NAME[,NAME]", help="Beside VMAF: psnr (always), ssim, cambi.")  # fmt: skip
+@click.option("--features", "names", default="psnr", show_default=True, callback=_split_names,
+              metavar="NAME[,NAME]", help=f"Besides VMAF: {_FEATURES}.")  # fmt: skip
 @click.option("--subsample", type=click.IntRange(1, 99), default=1, show_default=True,
               help="Measure every n-th frame; odd.")  # fmt: skip
 @click.option("--sync", is_flag=True,
@@ -42,7 +47,7 @@ def label(
     folder: Path,
     vmaf: bool,
     models: tuple[str, ...],
-    features: tuple[str, ...],
+    names: tuple[str, ...],
     subsample: int,
     sync: bool,
     jobs: int | None,
@@ -54,7 +59,6 @@ def label(
     Example:
         vqatool label encodes --vmaf --vmaf-model auto,phone --features ssim
     """
-    from ladder.label.metrics import FEATURES, model_names
     from ladder.label.run import LabelOptions
     from ladder.media.ffmpeg import find_ffmpeg
     from vqatool.cli.tables import label_summary
@@ -66,16 +70,16 @@ def label(
         raise click.UsageError(
             f"--subsample {subsample} is even, which biases VMAF: use an odd one"
         )
-    unknown = [name for name in features if name not in FEATURES]
+    unknown = [name for name in names if name not in features()]
     if unknown or not models:
         raise click.UsageError(
-            f"--features {unknown[0]!r} is not one of {', '.join(FEATURES)}"
+            f"--features {unknown[0]!r} is not one of {', '.join(features())}"
             if unknown
             else "--vmaf-model names no model"
         )
     options = LabelOptions(
         models=model_names(models),
-        features=tuple(name for name in features if name != "psnr"),
+        features=tuple(name for name in names if not METRICS[name].is_always_measured),
         subsample=subsample,
         sync=sync,
     )

@@ -11,8 +11,7 @@ from pathlib import Path
 from ladder.encode.plan import EncodeRow, encodes_table
 from ladder.label.libvmaf import log_path
 from ladder.label.metrics import log_metric_name
-from ladder.label.rows import LabelRow
-from ladder.label.run import labels_table
+from ladder.label.rows import LabelRow, labels_table
 from vqatool.errors import TrainingDataError
 
 

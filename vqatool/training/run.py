@@ -9,7 +9,7 @@ from pathlib import Path
 
 from accelerate import Accelerator
 
-from ladder.label.run import labels_table
+from ladder.label.rows import labels_table
 from ladder.media.ffmpeg import find_ffmpeg
 from ladder.storage import work_lock
 from vqatool.data.cached_inputs import CachedInputs

@@ -9,7 +9,7 @@ import pytest
 
 from ladder.errors import FfmpegError, LadderError
 from ladder.label.libvmaf import Pairing, measure, parse_log, pool, vmaf_args
-from ladder.label.metrics import VMAF_MODELS, MetricRequest, log_metric_name
+from ladder.label.metrics import METRICS, MetricRequest, log_metric_name
 from ladder.media.ffmpeg import Ffmpeg
 from ladder.media.probe import VideoInfo, probe
 from ladder.media.time_ranges import TimeRange
@@ -226,7 +226,7 @@ def test_several_models_and_features_are_measured_in_one_run(
     scene = "mandelbrot=size=320x180:rate=25:start_scale=0.6:end_pts=60"
     source = make_video("larger.mp4", scene, ("-frames:v", "5", "-crf", "4", *X264))
     encode = make_video("larger-encode.mp4", source, ("-crf", "33", *X264))
-    models = tuple(VMAF_MODELS[name] for name in ("v0", "neg", "phone", "v1"))
+    models = tuple(METRICS[name].libvmaf_name for name in ("v0", "neg", "phone", "v1"))
     wanted = MetricRequest(models=models, features=("ssim", "cambi"))
     pair = (probe(encode), pairing_of(encode, source))
     (text,) = measure(probe(source), [pair], wanted, ffmpeg)
@@ -244,7 +244,7 @@ def test_several_models_and_features_are_measured_in_one_run(
 def test_a_picture_too_small_for_a_model_is_refused_with_its_reason(
     poor: Path, source_video: Path, ffmpeg: Ffmpeg
 ) -> None:
-    wanted = MetricRequest(models=(VMAF_MODELS["v1"],))
+    wanted = MetricRequest(models=(METRICS["v1"].libvmaf_name,))
     with pytest.raises(LadderError, match="libvmaf"):
         measure(probe(source_video), [(probe(poor), SAME)], wanted, ffmpeg)
 

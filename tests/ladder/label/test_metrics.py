@@ -5,10 +5,23 @@ from pathlib import Path
 
 import pytest
 
-from ladder.errors import CapabilityError
-from ladder.label.libvmaf import probe_vmaf_model, require_vmaf_models
-from ladder.label.metrics import AUTO, VMAF_MODELS, log_metric_name, model_names, models_for
+from ladder.errors import CapabilityError, VmafError
+from ladder.label.libvmaf import VmafLog, probe_vmaf_model, require_vmaf_models
+from ladder.label.metrics import (
+    AUTO,
+    METRICS,
+    Metric,
+    MetricRequest,
+    Pooling,
+    log_metric_name,
+    model_names,
+    models_for,
+    vmaf_models,
+)
+from ladder.label.rows import LabelRow, label_row_type, labels_table, with_metrics
+from ladder.label.run import LabelOptions, plan_labels
 from ladder.media.ffmpeg import Ffmpeg, find_ffmpeg
+from tests.ladder.conftest import label, work_folder
 
 FakeFfmpeg = Callable[..., Ffmpeg]
 HD = ("vmaf_v0.6.1", "vmaf_v0.6.1neg")
@@ -62,7 +75,7 @@ def test_auto_is_the_model_and_its_neg_variant_that_suit_the_source(
     assert models_for(size, [AUTO]) == suited
     # beside others, in their order, none twice
     assert models_for(size, ["phone", AUTO, "neg", "4k"]) == tuple(
-        dict.fromkeys([VMAF_MODELS["phone"], *suited, HD[1], UHD[0]])
+        dict.fromkeys([METRICS["phone"].libvmaf_name, *suited, HD[1], UHD[0]])
     )
 
 
@@ -72,10 +85,10 @@ def test_a_model_that_is_named_is_taken_whatever_the_size() -> None:
 
 
 def test_every_model_has_a_column_of_its_own_without_signs_of_the_graph() -> None:
-    columns = [log_metric_name(model) for model in VMAF_MODELS.values()]
-    assert len(set(columns)) == len(VMAF_MODELS)
-    assert log_metric_name(VMAF_MODELS["v0"]) == "vmaf_v0_6_1"
-    assert log_metric_name(VMAF_MODELS["phone"]) == "vmaf_v0_6_1_phone"
+    columns = [model.log_name for model in vmaf_models().values()]
+    assert len(set(columns)) == len(vmaf_models())
+    assert log_metric_name(METRICS["v0"].libvmaf_name) == "vmaf_v0_6_1"
+    assert log_metric_name(METRICS["phone"].libvmaf_name) == "vmaf_v0_6_1_phone"
     assert not any(set(column) & set(".:=|'\\[],;") for column in columns)
 
 
@@ -87,11 +100,11 @@ def test_a_model_is_believed_only_after_it_ran(ffmpeg: Ffmpeg) -> None:
         require_vmaf_models(ffmpeg, ["vmaf_v0.6.1", "vmaf_v9.9.9"])
 
 
-@pytest.mark.parametrize("name", [name for name in VMAF_MODELS if name != "v1"])
+@pytest.mark.parametrize("name", [name for name in vmaf_models() if name != "v1"])
 def test_the_bundled_ffmpeg_runs_every_model_that_libvmaf_carries(
     ffmpeg: Ffmpeg, name: str
 ) -> None:
-    assert probe_vmaf_model(ffmpeg, VMAF_MODELS[name]) == ""
+    assert probe_vmaf_model(ffmpeg, METRICS[name].libvmaf_name) == ""
 
 
 @pytest.mark.parametrize(
@@ -111,3 +124,44 @@ def test_a_model_that_is_listed_but_fails_is_refused(
 def test_an_ffmpeg_without_libvmaf_is_refused_for_labels(fake_ffmpeg: FakeFfmpeg) -> None:
     with pytest.raises(CapabilityError, match="no libvmaf filter"):
         require_vmaf_models(fake_ffmpeg("blind", filters="ssim"), [])
+
+
+# ---- the table
+
+COLUMNS = (
+    "encode_path,source,rung,vmaf,vmaf_hmean,vmaf_min,vmaf_p1,vmaf_p5,vmaf_std,vmaf_neg,vmaf_v1,"
+    "psnr_y,frames_source,frames_encode,frames_compared,pairing,scale,pix_fmt,vmaf_model,"
+    "libvmaf_version,warnings,label_s,status,error,vmaf_p10,vmaf_phone,vmaf_4k,ssim,cambi,"
+    "offset_frames,subsample"
+)
+
+
+def test_the_columns_of_labels_stay_the_same(tmp_path: Path) -> None:
+    assert ",".join(labels_table(tmp_path).columns) == COLUMNS
+    assert label_row_type() is LabelRow
+
+
+def test_a_new_metric_needs_one_entry_in_the_table(
+    source_video: Path, poor: Path, ffmpeg: Ffmpeg, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    columns = {"psnr_hvs": Pooling.MEAN, "psnr_hvs_p5": Pooling.P5}
+    psnr_hvs = Metric(name="hvs", libvmaf_name="psnr_hvs", log_name="psnr_hvs", columns=columns)
+    folder = work_folder(tmp_path / "work", source_video, {"poor": poor})
+    label(folder, ffmpeg)  # a table without the new columns
+    monkeypatch.setitem(METRICS, "hvs", psnr_hvs)
+    options = LabelOptions(models=("vmaf_v0.6.1",), features=("hvs",))
+    (row,) = label(folder, ffmpeg, options).values()
+    assert (row.error, row.warnings) == ("", "")
+    assert ",".join(labels_table(folder).columns) == COLUMNS + ",psnr_hvs,psnr_hvs_p5"
+    mean, p5 = getattr(row, "psnr_hvs"), getattr(row, "psnr_hvs_p5")  # noqa: B009  # no field
+    assert 10 < p5 <= mean < 60  # dB
+    assert plan_labels(folder, options).jobs == ()
+    (line,) = (folder / "labels.csv").read_text().splitlines()[1:]
+    assert line.endswith(f",{mean:.4f},{p5:.4f}")
+
+
+def test_a_log_without_the_label_is_an_error() -> None:
+    log = VmafLog("3", {"psnr_y": [40.0]})
+    row = LabelRow(encode_path="a/b.mp4", source="a", rung="b")
+    with pytest.raises(VmafError, match=r"no values of vmaf_v0\.6\.1"):
+        with_metrics(row, log, MetricRequest(models=("vmaf_v0.6.1",)), [])

@@ -11,9 +11,9 @@ import pytest
 from ladder.encode.plan import encodes_table
 from ladder.errors import CapabilityError
 from ladder.label.libvmaf import parse_log, pool
-from ladder.label.metrics import VMAF_MODELS
-from ladder.label.rows import LabelRow
-from ladder.label.run import LabelOptions, labels_table, make_labels, plan_labels
+from ladder.label.metrics import METRICS
+from ladder.label.rows import LabelRow, labels_table
+from ladder.label.run import LabelOptions, make_labels, plan_labels
 from ladder.media.ffmpeg import Ffmpeg
 from tests.conftest import EXACT, MakeVideo
 from tests.ladder.conftest import (
@@ -178,19 +178,21 @@ def test_a_source_above_1440_lines_gets_the_4k_models(
     encode = make_video("uhd-encode.mp4", source, ("-vf", "scale=640:360", "-crf", "36", *X264))
     row = label_of(encode, source, ffmpeg, tmp_path, LabelOptions())
     assert (row.status, row.scale) == ("ok", "3840x2160 bicubic")
-    assert row.vmaf_model == VMAF_MODELS["4k"]
+    assert row.vmaf_model == METRICS["4k"].libvmaf_name
     assert row.vmaf == row.vmaf_4k
     assert row.vmaf_4k is not None
     assert row.vmaf_neg is not None
     assert row.vmaf_neg < row.vmaf_4k
-    assert row.vmaf_4k == pytest.approx(vmaf(encode, source, ffmpeg, VMAF_MODELS["4k"]), abs=1e-3)
+    assert row.vmaf_4k == pytest.approx(
+        vmaf(encode, source, ffmpeg, METRICS["4k"].libvmaf_name), abs=1e-3
+    )
 
 
 def test_the_model_for_phones_fills_its_column_and_raises_no_alarm(
     tmp_path: Path, poor: Path, source_video: Path, ffmpeg: Ffmpeg
 ) -> None:
     # far above the NEG variant of the plain model, which says nothing of sharpening
-    options = LabelOptions(models=(VMAF_MODELS["phone"], "auto"))
+    options = LabelOptions(models=(METRICS["phone"].libvmaf_name, "auto"))
     row = label_of(poor, source_video, ffmpeg, tmp_path, options)
     assert row.error == ""
     assert row.vmaf == row.vmaf_phone
@@ -206,10 +208,12 @@ def test_what_is_asked_for_beside_vmaf_fills_its_columns(
     scene = "mandelbrot=size=320x180:rate=25:start_scale=0.6:end_pts=60"
     source = make_video("larger.mp4", scene, ("-frames:v", "5", "-crf", "4", *X264))
     encode = make_video("larger-encode.mp4", source, ("-crf", "33", *X264))
-    options = LabelOptions(models=("auto", VMAF_MODELS["v1"]), features=("ssim", "cambi"))
+    options = LabelOptions(models=("auto", METRICS["v1"].libvmaf_name), features=("ssim", "cambi"))
     row = label_of(encode, source, ffmpeg, tmp_path, options)
     assert (row.error, row.pix_fmt) == ("", "yuv420p10le")
-    assert row.vmaf_v1 == pytest.approx(vmaf(encode, source, ffmpeg, VMAF_MODELS["v1"]), abs=1e-3)
+    assert row.vmaf_v1 == pytest.approx(
+        vmaf(encode, source, ffmpeg, METRICS["v1"].libvmaf_name), abs=1e-3
+    )
     assert row.vmaf_v1 != row.vmaf
     assert row.ssim is not None
     assert 0.5 < row.ssim < 1
