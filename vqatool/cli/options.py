@@ -107,7 +107,7 @@ def require_shape(method: str, shape: Mapping[str, Any], tune: str = "all") -> N
     try:
         recipe = recipe_for(Method(method), shape)
         if tune != "all":
-            recipe.build().tune(tune)
+            recipe.build().freeze_except(tune)
     except (TypeError, ValueError) as error:
         raise click.UsageError(f"--method {method}: {error}") from error
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from vqatool.inputs.clip import Clip
 
-MOTION_FIGURES = 5
+NUM_MOTION_FEATURES = 5
 
 
 _EVERY = 2  # pixel along both axes is looked at, which is enough for means
@@ -43,7 +43,7 @@ def motion_vector(clip: Clip, *, generator: torch.Generator | None = None) -> Te
     burst is one frame, as of a picture.
     """
     if clip.second_TCHW is None:
-        return torch.zeros(len(clip.first_TCHW), MOTION_FIGURES)
+        return torch.zeros(len(clip.first_TCHW), NUM_MOTION_FEATURES)
     pairs = zip(clip.first_TCHW, clip.second_TCHW, strict=True)
     return torch.stack([_figures(_change(before, after)) for before, after in pairs])
 

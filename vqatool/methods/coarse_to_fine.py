@@ -1,4 +1,14 @@
-"""Coarse-to-fine (arXiv 2401.08522): fragments and what goes with them, group and rank losses."""
+"""Coarse-to-fine (arXiv 2401.08522), the default method.
+
+"Video Quality Assessment Based on Swin TransformerV2 and Coarse to Fine Strategy". As published: a
+SwinV2 network with a temporal transformer (`models.coarse_to_fine`), a group contrastive loss
+between bitrate groups (coarse), a rank loss inside each group (fine), and labels from VMAF. The
+paper gives neither the losses' formulas nor their weights: `losses` names the sources of the
+formulas, the weights are ours. Different: the pixels are fragments of the frames, because resizing
+would remove what compression did; motion and bitstream features are inputs too; PLCC and frame
+terms are added; and every step also trains the output without bitstream features, for files whose
+headers cannot be read.
+"""
 
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -8,7 +18,7 @@ from typing import Any
 from vqatool.inputs.bitstream import STEP_ORIGIN, BitstreamFeatures, bitstream_vector
 from vqatool.inputs.clip import FrameGroup
 from vqatool.inputs.fragments import fragments, rearranged
-from vqatool.inputs.motion import MOTION_FIGURES, motion_vector
+from vqatool.inputs.motion import NUM_MOTION_FEATURES, motion_vector
 from vqatool.losses import quality_loss, rank_loss
 from vqatool.methods.recipe import Input, LossWeights, Recipe, build_config, weighted_terms
 from vqatool.models.coarse_to_fine import BitstreamLayout, CoarseToFine, CoarseToFineConfig
@@ -20,7 +30,6 @@ BITSTREAM_LAYOUT = BitstreamLayout(
     step_origin=STEP_ORIGIN,
 )
 
-
 DEFAULT_WEIGHTS = {"plcc": 0.3, "group": 0.1, "rank": 1.0, "frame": 0.3, "pixels": 0.5}
 
 
@@ -31,7 +40,7 @@ def coarse_to_fine(shape: Mapping[str, Any], weights: LossWeights) -> Recipe:
     return Recipe(
         inputs=_inputs(config),
         frame_group=FrameGroup(2 if config.has_motion else 1),
-        build=lambda: CoarseToFine(config, MOTION_FIGURES, BITSTREAM_LAYOUT),
+        build=lambda: CoarseToFine(config, NUM_MOTION_FEATURES, BITSTREAM_LAYOUT),
         loss=partial(weighted_terms, weights.with_defaults(DEFAULT_WEIGHTS), quality_loss, rank),
         shape=asdict(config),
         preprocessing=_preprocessing(config),
@@ -40,15 +49,15 @@ def coarse_to_fine(shape: Mapping[str, Any], weights: LossWeights) -> Recipe:
 
 
 def _inputs(config: CoarseToFineConfig) -> tuple[Input, ...]:
-    cut = partial(fragments, grid=config.grid, patch=config.patch)
-    pixels = Input(cut, partial(rearranged, patch=config.patch))
+    view = partial(fragments, grid=config.grid, patch=config.patch)
+    pixels = Input(view, partial(rearranged, patch=config.patch))
     motion = (Input(motion_vector),) if config.has_motion else ()
     stream = (Input(bitstream_vector),) if config.has_stream else ()
     return (pixels, *motion, *stream)
 
 
 def _preprocessing(config: CoarseToFineConfig) -> str:
-    patches = f"{config.grid} x {config.grid} patches of {config.patch} px of RGB, untouched"
-    motion = ", and its difference from the next one" if config.has_motion else ""
-    stream = "; the facts of the stream's headers" if config.has_stream else ""
+    patches = f"{config.grid} x {config.grid} patches of {config.patch} px of RGB, not resized"
+    motion = ", and its difference from the next frame" if config.has_motion else ""
+    stream = "; features of the bitstream's headers" if config.has_stream else ""
     return f"{patches}, of each frame scaled (bicubic) to its display{motion}{stream}"

@@ -1,7 +1,13 @@
-"""Any method with any other as its teacher: the distillation of arXiv 2502.19026.
+"""Distillation (arXiv 2502.19026): a student of any method learns from a teacher of any method.
 
-Student and teacher learn at once: the student the labels and the teacher's features, the teacher's
-last layers the labels. Each sees what its own method sees. What comes out is the student.
+"InternVQA: Advancing Compressed Video Quality Assessment with Distilling Large Foundation Model".
+As published: the teacher is frozen except for its last block, pooling, norm and head, which learn
+from the labels at the same time as the student; the student learns from the labels and from the
+teacher's pooled features. Different: any two methods can be student and teacher, each with its own
+views. Where their features have different widths a linear layer projects the student's; the paper
+names none.
+
+Shapes: B videos, T frames, D features.
 """
 
 from dataclasses import replace
@@ -14,17 +20,18 @@ from torch import Generator, Tensor, nn
 from vqatool.inputs.clip import Clip, FrameGroup, View
 from vqatool.losses import feature_distillation_loss, squared_loss
 from vqatool.methods.recipe import Input, Loss, Recipe
-from vqatool.models.quality import Quality, QualityModel
+from vqatool.models.quality import Quality, QualityModel, TeacherOutput, TrainingOutput
 
 
-class Distilling(QualityModel):
-    """Student and teacher in training, the student alone otherwise.
+class StudentWithTeacher(QualityModel):
+    """A student that reads its teacher's output in training, and is used without it.
 
     Args:
-        student: who learns, and is what is stored.
-        teacher: who is listened to; all but its `last_layers` is frozen from now on.
-        student_views: how many of the first views are the student's, the others being the
-            teacher's; None: both see all of them.
+        student: the model that is trained and stored.
+        teacher: the model whose features are the target. All of it except its `last_layers` is
+            frozen here.
+        student_views: how many of the first views are the student's; the rest are the teacher's.
+            None: both read all views.
     """
 
     def __init__(
@@ -41,20 +48,19 @@ class Distilling(QualityModel):
         self.train()
 
     def forward(self, *views: Tensor) -> Quality:
-        """Views of the student, then of the teacher, which are needed in training alone.
-
-        In training `teacher_quality` is the teacher's Quality, and `projected_BD` the student's
-        features in the width of the teacher's.
-        """
+        """The student's output; the teacher's views may be missing."""
         quality: Quality = self._student(*views[: self._student_views])
-        if not self.training:
-            return quality
-        projected_BD = self._widen(quality.features_BD).float()
+        return quality
+
+    def training_output(self, *views: Tensor) -> TrainingOutput:
+        """The student's output with its `teacher`; the student's views, then the teacher's."""
+        output = self._student.training_output(*views[: self._student_views])
+        projected_BD = self._widen(output.quality.features_BD).float()
         teacher_quality = self._teacher(*views[self._student_views :])
-        return quality._replace(projected_BD=projected_BD, teacher_quality=teacher_quality)
+        return output._replace(teacher=TeacherOutput(teacher_quality, projected_BD))
 
     def train(self, mode: bool = True) -> Self:
-        """Nothing is dropped in what is frozen: its features are to be the same ones every time."""
+        """Set the mode; frozen layers stay in evaluation mode, so that their features are fixed."""
         super().train(mode)
         self._teacher.eval()
         for layer in self._teacher.last_layers():
@@ -67,12 +73,13 @@ class Distilling(QualityModel):
 
 
 def distilled(student: Recipe, teacher: Recipe, *, is_detached: bool = False) -> Recipe:
-    """The student's recipe for a training beside a teacher of that recipe.
+    """The student's recipe, extended by the teacher's inputs and the distillation terms.
 
     Args:
-        student: of the model that comes out.
-        teacher: of the model that is listened to.
-        is_detached: keep the teacher from going to meet the student; as published it does.
+        student: recipe of the model that is trained.
+        teacher: recipe of its teacher.
+        is_detached: whether the feature loss leaves the teacher's weights alone. As published it
+            changes them too.
     """
     frame_group = _common_frame_group(student.frame_group, teacher.frame_group)
     return replace(
@@ -86,26 +93,40 @@ def distilled(student: Recipe, teacher: Recipe, *, is_detached: bool = False) ->
     )
 
 
-def with_teacher(student: QualityModel, recipe: Recipe, teacher: QualityModel) -> Distilling:
-    """The model that learns by a recipe of `distilled`."""
-    return Distilling(student, teacher, student_views=len(recipe.inputs))
+def with_teacher(
+    student: QualityModel, recipe: Recipe, teacher: QualityModel
+) -> StudentWithTeacher:
+    """The model to train by a recipe that `distilled` returned."""
+    return StudentWithTeacher(student, teacher, student_views=len(recipe.inputs))
 
 
 def distilled_terms(
     loss: Loss,
     is_detached: bool,
-    quality: Quality,
+    output: TrainingOutput,
     label_B: Tensor,
     group_B: Tensor,
     frame_label_BT: Tensor,
 ) -> dict[str, Tensor]:
-    """The student's own terms, the teacher's, and how far their features are apart."""
-    terms = loss(quality, label_B, group_B, frame_label_BT)
-    output = quality.teacher_quality
-    if output is not None and quality.projected_BD is not None:
-        terms["teacher"] = squared_loss(output.score_B, label_B)
+    """The student's own loss terms, and two of the paper, each with weight 1.
+
+    - `teacher`: mean squared distance of the teacher's scores and the labels;
+    - `feature`: distance of the projected student features and the normalised teacher features.
+
+    Args:
+        loss: the student's own.
+        is_detached: see `distilled`.
+        output: with a `teacher`; otherwise there are only the student's terms.
+        label_B: labels, 0 to 1.
+        group_B: bitrate groups.
+        frame_label_BT: labels of frame groups; NaN for none.
+    """
+    terms = loss(output, label_B, group_B, frame_label_BT)
+    if output.teacher is not None:
+        quality = output.teacher.quality
+        terms["teacher"] = squared_loss(quality.score_B, label_B)
         terms["feature"] = feature_distillation_loss(
-            quality.projected_BD, output.features_BD, is_detached=is_detached
+            output.teacher.projected_BD, quality.features_BD, is_detached=is_detached
         )
     return terms
 
@@ -113,12 +134,12 @@ def distilled_terms(
 def subsampled_view(
     clip: Clip, *, view: View, frames: int, every: int, generator: Generator | None = None
 ) -> Tensor:
-    """What `view` makes of the first `frames` frames of each burst, every so many of them."""
+    """`view` of a clip with `frames` frames of each frame group, every `every`-th of them."""
     return view(clip.subsample_groups(frames, every), generator=generator)
 
 
 def _common_frame_group(one: FrameGroup, other: FrameGroup) -> FrameGroup:
-    """The shortest burst that holds the frames of both."""
+    """The shortest frame group that contains the frames of both."""
     strides = [each.stride for each in (one, other) if each.num_frames > 1]
     stride = gcd(*strides) or 1
     lengths = ((each.num_frames - 1) * each.stride for each in (one, other))
@@ -126,7 +147,7 @@ def _common_frame_group(one: FrameGroup, other: FrameGroup) -> FrameGroup:
 
 
 def _restrict_inputs(recipe: Recipe, frame_group: FrameGroup) -> tuple[Input, ...]:
-    """Inputs that see the bursts of their own recipe, in a clip of longer ones."""
+    """Inputs that read the recipe's own frames out of a clip with the larger `frame_group`."""
     own = recipe.frame_group
     if own.num_frames == frame_group.num_frames:
         return recipe.inputs

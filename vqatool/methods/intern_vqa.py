@@ -1,6 +1,10 @@
-"""InternVQA (arXiv 2502.19026): InternVideo2's transformer on fragments; squared distance alone.
+"""InternVQA (arXiv 2502.19026): InternVideo2's transformer with a score, trained by squared error.
 
-The paper's student has a teacher beside it: see `distilled`, which is there for every method.
+"InternVQA: Advancing Compressed Video Quality Assessment with Distilling Large Foundation Model".
+As published: the network (`models.internvideo`) and the squared error as the only loss of a model
+without a teacher. The paper's student learns from a teacher: `methods.distillation` adds one to any
+method. Different: the network reads fragments, not whole frames resized to 224 px, because resizing
+removes compression artefacts.
 """
 
 from collections.abc import Mapping
@@ -18,15 +22,15 @@ from vqatool.models.internvideo import InternVideo, InternVideoConfig
 def intern_vqa(shape: Mapping[str, Any], weights: LossWeights) -> Recipe:
     """The recipe; `shape` has arguments of `InternVideoConfig`."""
     config = build_config(InternVideoConfig, shape)
-    cut = partial(fragments, grid=config.grid, patch=config.patch)
+    view = partial(fragments, grid=config.grid, patch=config.patch)
     rank = partial(rank_loss, margin=weights.margin)
     return Recipe(
-        inputs=(Input(cut, partial(rearranged, patch=config.patch)),),
+        inputs=(Input(view, partial(rearranged, patch=config.patch)),),
         frame_group=FrameGroup(),
         needs_all_frames=True,
         build=lambda: InternVideo(config),
         loss=partial(weighted_terms, weights.with_defaults({}), squared_loss, rank),
         shape=asdict(config),
         preprocessing=f"{config.grid} x {config.grid} patches of {config.patch} px of RGB, "
-        "untouched, of each frame scaled (bicubic) to its display",
+        "not resized, of each frame scaled (bicubic) to its display",
     )

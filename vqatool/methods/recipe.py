@@ -1,4 +1,7 @@
-"""What a recipe is, and the loss terms that the methods share."""
+"""The type of a recipe, and the loss terms that the methods share.
+
+Shapes: B videos, T frame groups or frames, C channels, h height and w width of a view.
+"""
 
 import json
 from collections.abc import Callable, Mapping
@@ -17,54 +20,53 @@ from vqatool.losses import (
     group_contrast_loss,
     plcc_loss,
 )
-from vqatool.models.quality import Quality, QualityModel
+from vqatool.models.quality import QualityModel, TrainingOutput
 
-if TYPE_CHECKING:  # it is there for annotations alone
+if TYPE_CHECKING:  # the module exists for type checkers only
     from _typeshed import DataclassInstance
 
 
 class Augmentation(Protocol):
-    """Pixels of a view (T, C, h, w) -> others of the same quality, by chance."""
+    """Pixels of a view (T, C, h, w) -> random other pixels of the same quality and shape."""
 
     def __call__(self, pixels_TCHW: Tensor, *, generator: torch.Generator) -> Tensor: ...
 
 
 class Input(NamedTuple):
-    """One input of a model: how a clip becomes it, and what is done to it in training."""
+    """One input of a model: the view of a clip, and its augmentation in training (None: none)."""
 
     view: View
     augment: Augmentation | None = None
 
 
 class Loss(Protocol):
-    """(what the model says, labels 0 to 1, bitrate groups, labels of bursts) -> named terms.
+    """A model's output in a training step -> named loss terms, whose sum is minimised.
 
-    Their sum is learnt. Bursts without a label have NaN.
+    Labels are 0 to 1; `group_B` has the number of each video's bitrate group. `frame_label_BT` has
+    labels of frame groups, NaN where there is none.
     """
 
     def __call__(
-        self, quality: Quality, label_B: Tensor, group_B: Tensor, frame_label_BT: Tensor
+        self, output: TrainingOutput, label_B: Tensor, group_B: Tensor, frame_label_BT: Tensor
     ) -> dict[str, Tensor]: ...
 
 
 DistanceTerm = Callable[[Tensor, Tensor], Tensor]
-"""(scores, labels) -> how far apart they are."""
+"""(scores, labels) -> their distance."""
 
+RankTerm = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""(scores, labels, bitrate groups) -> the distance of the scores from the order of the labels."""
 
 Config = TypeVar("Config", bound="DataclassInstance")
 
 
-RankTerm = Callable[[Tensor, Tensor, Tensor], Tensor]
-"""(scores, labels, bitrate groups) -> how far scores are from the order of the labels."""
-
-
 @dataclass(frozen=True, kw_only=True)
 class LossWeights:
-    """Weights of the loss terms beside the first, which has weight 1, and their settings.
+    """Weights of the loss terms other than `quality`, which has weight 1, and their settings.
 
-    None leaves a weight to the method. `pixels` is that of all terms once more, for what the model
-    says by the pixels alone. `temperature` and `contrast` are of the group contrast, `margin` of
-    the rank term inside groups.
+    None stands for the method's own weight. `pixels` is the weight of all terms computed once more
+    for the output without bitstream features. `temperature` and `contrast` are of the group
+    contrastive loss, `margin` is of the rank loss inside groups.
     """
 
     plcc: float | None = None
@@ -77,9 +79,9 @@ class LossWeights:
     margin: float | ByLabel = 0.0
 
     def with_defaults(self, defaults: Mapping[str, float]) -> Self:
-        """The same with the method's `defaults` weights, by name, where there is none; else 0."""
-        unknown = [each.name for each in fields(self) if getattr(self, each.name) is None]
-        found: dict[str, Any] = {name: defaults.get(name, 0.0) for name in unknown}
+        """The same with `defaults`, by name, in place of None; 0 where there is no default."""
+        unset = [each.name for each in fields(self) if getattr(self, each.name) is None]
+        found: dict[str, Any] = {name: defaults.get(name, 0.0) for name in unset}
         return replace(self, **found)
 
 
@@ -87,10 +89,11 @@ class LossWeights:
 class Recipe:
     """One published method as data.
 
-    `inputs` make a clip of frame groups into the inputs of `build()`'s model, in the order
-    `forward` takes them; `teacher_inputs` follow them in training where there is a teacher. `shape`
-    is what has to be stored beside the weights to build the model again. Bursts of a clip that is
-    seen as a whole belong together for the model, so a step of training sees all of them.
+    `inputs` turn a clip of frame groups like `frame_group` into the inputs of the model that
+    `build()` makes, in the order that `forward` takes them. In distillation `teacher_inputs`
+    follow them. `shape` is stored beside the weights: it is needed to build the model again.
+    `needs_all_frames` is for models that relate the frame groups of a clip to each other: a
+    training step gets all groups then.
     """
 
     inputs: tuple[Input, ...]
@@ -99,25 +102,25 @@ class Recipe:
     build: Callable[[], QualityModel]
     loss: Loss
     shape: Mapping[str, Any]
-    preprocessing: str  # of a clip, for people
-    reads_stream: bool = False  # its headers, which takes ffmpeg
+    preprocessing: str  # of a clip, in words, for the model card
+    reads_stream: bool = False  # bitstream features, which need ffmpeg
     needs_all_frames: bool = False
 
     @property
     def views(self) -> tuple[View, ...]:
-        """What the model sees."""
+        """The views of the model's inputs."""
         return tuple(each.view for each in self.inputs)
 
 
 def build_config(kind: type[Config], shape: Mapping[str, Any]) -> Config:
-    """A model's config; `shape` comes from a command line or a file.
+    """A model's config from arguments of a command line or a file.
 
     Raises:
-        TypeError: it has no such argument.
-        ValueError: the argument is of another type, or has another range.
+        TypeError: the config has no such argument.
+        ValueError: an argument is of another type or out of range.
     """
     defaults: dict[str, Any] = {each.name: each.default for each in fields(kind)}
-    for name, value in dict(**shape).items():  # a card may hold anything
+    for name, value in dict(**shape).items():  # a model card may hold anything
         like = defaults.get(name, value)
         is_number = isinstance(like, float) and type(value) is int
         if type(value) is not type(like) and not is_number:
@@ -126,7 +129,7 @@ def build_config(kind: type[Config], shape: Mapping[str, Any]) -> Config:
 
 
 def whole_batch_rank(score_B: Tensor, label_B: Tensor, group_B: Tensor) -> Tensor:
-    """The rank term of FAST-VQA, which knows no groups."""
+    """The rank loss of FAST-VQA over all pairs of a batch, as a `RankTerm`."""
     return batch_rank_loss(score_B, label_B)
 
 
@@ -134,15 +137,17 @@ def weighted_terms(
     weights: LossWeights,
     distance: DistanceTerm,
     rank: RankTerm,
-    quality: Quality,
+    output: TrainingOutput,
     label_B: Tensor,
     group_B: Tensor,
     frame_label_BT: Tensor,
 ) -> dict[str, Tensor]:
-    """Every term by its weight: quality (how near scores are), plcc, group, rank, frame.
+    """The terms `quality` (`distance`), `plcc`, `group`, `rank` and `frame`, times their weights.
 
-    `pixels` is their sum once more, of what the model says by the pixels alone.
+    `pixels` is their sum for `output.pixels_only`, where there is one. Arguments are those of
+    `Loss`; the weights of `weights` are not None.
     """
+    quality = output.quality
     group = group_contrast_loss(
         quality.features_BD,
         group_B,
@@ -157,8 +162,10 @@ def weighted_terms(
     }
     terms = {"quality": distance(quality.score_B, label_B)}
     terms |= {name: getattr(weights, name) * value for name, value in values.items()}
-    if quality.pixels_only is not None:
-        output = quality.pixels_only
-        alone = weighted_terms(weights, distance, rank, output, label_B, group_B, frame_label_BT)
-        terms["pixels"] = (weights.pixels or 0.0) * torch.stack(list(alone.values())).sum()
+    if output.pixels_only is not None:
+        pixels_output = TrainingOutput(output.pixels_only)
+        pixels_terms = weighted_terms(
+            weights, distance, rank, pixels_output, label_B, group_B, frame_label_BT
+        )
+        terms["pixels"] = (weights.pixels or 0.0) * torch.stack(list(pixels_terms.values())).sum()
     return terms

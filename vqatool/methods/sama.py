@@ -1,4 +1,11 @@
-"""SAMA (arXiv 2401.02614): fragments of many scales on one canvas, linear agreement and order."""
+"""SAMA (arXiv 2401.02614): fragments of several scales on one canvas.
+
+"Scaling and Masking: A New Paradigm of Data Sampling for Image and Video Quality Assessment". As
+published: the sampler (`inputs.sama`), FAST-VQA's network for videos and SwinV2 for images
+(`models.sama`), and for videos the PLCC loss with 0.3 of the rank loss of FAST-VQA. Different: a
+smooth L1 term is added for videos, as the published video loss does not depend on the scale of the
+scores; it is the published loss of images.
+"""
 
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -23,11 +30,7 @@ DEFAULT_WEIGHTS = {"plcc": 1.0, "rank": 0.3}
 
 
 def sama(shape: Mapping[str, Any], weights: LossWeights) -> Recipe:
-    """The recipe; `shape` has arguments of `SamaConfig`.
-
-    The published loss of videos knows order and linear agreement alone; the smooth L1 term beside
-    it, that of images, says where on the label's scale the scores lie.
-    """
+    """The recipe; `shape` has arguments of `SamaConfig`."""
     config = build_config(SamaConfig, shape)
     is_video = config.kind == "video"
     defaults = weights.with_defaults(DEFAULT_WEIGHTS if is_video else {})
@@ -38,8 +41,8 @@ def sama(shape: Mapping[str, Any], weights: LossWeights) -> Recipe:
         build=lambda: sama_model(config),
         loss=partial(weighted_terms, defaults, quality_loss, whole_batch_rank),
         shape=asdict(config),
-        preprocessing=f"{config.grid} x {config.grid} patches of {config.patch} px of RGB, of "
-        f"scales that the mask {config.mask} chooses, of frames scaled (bicubic) to their display",
+        preprocessing=f"{config.grid} x {config.grid} patches of {config.patch} px of RGB, at "
+        f"the scales of the mask {config.mask}, of frames scaled (bicubic) to their display",
     )
 
 

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from vqatool.models.backbones import SWIN_SIZES, SwinPyramid
 from vqatool.models.bands import BandContrast
-from vqatool.models.quality import PixelInput, Quality, QualityModel, in_float32
+from vqatool.models.quality import PixelInput, Quality, QualityModel, TrainingOutput, in_float32
 
 
 class StageFusion(nn.Module):
@@ -161,18 +161,18 @@ class CoarseToFine(QualityModel):
         nn.init.constant_(cast(nn.Linear, self._head[-1]).bias, 0.6)  # a middling label
 
     def forward(self, *views: Tensor) -> Quality:
-        """Pixels, float in [0, 1], then motion and stream facts, if it takes them."""
-        view_BTCHW, *others = views
-        stream_BF = others.pop() if self._has_stream else None
-        fused_ND = self._fusion(self._frames(self._pixels(view_BTCHW.flatten(0, 1))))
-        if self._has_motion:
-            fused_ND = fused_ND + self._motion(others.pop().flatten(0, 1))
+        """The Quality of pixels, then motion and bitstream features, if the config has them."""
+        view_BTCHW, fused_ND, stream_BF = self._fused(views)
+        return self._predict(view_BTCHW, fused_ND, stream_BF)
+
+    def training_output(self, *views: Tensor) -> TrainingOutput:
+        """The output with and without bitstream features; the SwinV2 part is computed once."""
+        view_BTCHW, fused_ND, stream_BF = self._fused(views)
         quality = self._predict(view_BTCHW, fused_ND, stream_BF)
-        if stream_BF is None or not self.training:
-            return quality
-        # every video teaches both ways of looking at it, for little: the frames are the dear part
-        unknown = self._predict(view_BTCHW, fused_ND, torch.zeros_like(stream_BF))
-        return quality._replace(pixels_only=unknown)
+        if stream_BF is None:
+            return TrainingOutput(quality)
+        unknown_BF = torch.zeros_like(stream_BF)
+        return TrainingOutput(quality, self._predict(view_BTCHW, fused_ND, unknown_BF))
 
     def head_layers(self) -> Sequence[nn.Module]:
         """The head alone."""
@@ -191,6 +191,15 @@ class CoarseToFine(QualityModel):
         if not self._has_stream:
             weights = {name: w for name, w in weights.items() if not name.startswith("_stream.")}
         super().load_weights(weights)
+
+    def _fused(self, views: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor | None]:
+        """The pixels, the features (B * T, D) of each frame, and the bitstream features."""
+        view_BTCHW, *others = views
+        stream_BF = others.pop() if self._has_stream else None
+        fused_ND = self._fusion(self._frames(self._pixels(view_BTCHW.flatten(0, 1))))
+        if self._has_motion:
+            fused_ND = fused_ND + self._motion(others.pop().flatten(0, 1))
+        return view_BTCHW, fused_ND, stream_BF
 
     def _predict(self, view_BTCHW: Tensor, fused_ND: Tensor, stream_BF: Tensor | None) -> Quality:
         """What frames and stream facts say together; facts of 0 are unknown ones."""

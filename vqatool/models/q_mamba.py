@@ -118,11 +118,11 @@ class QMamba(QualityModel):
         """The last block and the head."""
         return [self._backbone.last_block, self._head]
 
-    def tuned_layers(self, part: str) -> Sequence[nn.Module]:
+    def trainable_layers(self, part: str) -> Sequence[nn.Module]:
         """`prompts`: those and the head, if there are any."""
         if part == "prompts" and len(self._prompts):
             return [self._prompts, self._head]
-        return super().tuned_layers(part)
+        return super().trainable_layers(part)
 
     def load_weights(self, weights: Mapping[str, Tensor]) -> None:
         """Load weights of a model with prompts, or of the same one without, which leaves them be.

@@ -1,4 +1,4 @@
-"""What every model gives, and what every model first does with pixels.
+"""What every model returns, the base class of the models, and how pixels are normalised.
 
 Shapes: B videos, T frames, C channels, H height, W width, D features.
 """
@@ -14,12 +14,12 @@ from torch import Tensor, nn
 
 
 class Branch(NamedTuple):
-    """What one branch of a model says of B videos by itself, on the scale of `Quality.score_B`.
+    """The output of one branch of a model for B videos, on the scale of `Quality.score_B`.
 
-    The branches of a model are in the order of its views; each sees one. `score_B` and
-    `frame_score_BT`, of each frame of its view, are averages of `score_map_BTHW`, the scores of
-    parts of the view; its T may be fewer than the frames. `weight_map_BTHW`, in (0, 1), says how
-    much each part counts; None: all count alike.
+    A model's branches are in the order of its views; each reads one view. `score_B` and
+    `frame_score_BT`, one score for each frame of the view, are means of `score_map_BTHW`, the
+    scores of parts of the view; the map may have fewer T than there are frames. `weight_map_BTHW`,
+    in (0, 1), is the weight of each part in these means; None: all weights are equal.
     """
 
     name: str
@@ -30,116 +30,153 @@ class Branch(NamedTuple):
 
 
 class Quality(NamedTuple):
-    """What a model says of B videos.
+    """The output of a model for B videos.
 
-    `score_B` is on the label's scale divided by 100, so about 0 (worst) to 1 (best), not clipped.
-    `features_BD` is the representation the score was read from, for contrast and distillation.
-    `frame_score_BT` is the same of every frame, for a timeline and for labels of single frames.
-    `pixels_only` is, in training, what the model says when all but the pixels is hidden from it;
-    `teacher_quality` what its teacher says, and `projected_BD` these features in the width of the
-    teacher's. `branches` are what the score was fused from, where that is several scores.
+    `score_B` is on the label's scale divided by 100: about 0 (worst) to 1 (best), not clipped.
+    `features_BD` is the representation that the score was computed from. `frame_score_BT` is the
+    score of each frame. `branches` are the parts that `score_B` was fused from; empty where a model
+    has one score.
     """
 
     score_B: Tensor
     features_BD: Tensor
     frame_score_BT: Tensor
-    pixels_only: "Quality | None" = None
-    teacher_quality: "Quality | None" = None
-    projected_BD: Tensor | None = None
     branches: tuple[Branch, ...] = ()
 
 
-class QualityModel(nn.Module):
-    """Base of the models: one or several views in, one Quality out.
+class TeacherOutput(NamedTuple):
+    """The teacher's output, and the student's features projected to the width of the teacher's."""
 
-    `feature_width` is D of its features.
+    quality: Quality
+    projected_BD: Tensor
+
+
+class TrainingOutput(NamedTuple):
+    """The output of a model in a training step: its Quality, and what only a loss needs.
+
+    `pixels_only` is the model's output without bitstream features, of a model that reads them.
+    `teacher` is there in distillation.
+    """
+
+    quality: Quality
+    pixels_only: Quality | None = None
+    teacher: TeacherOutput | None = None
+
+
+class QualityModel(nn.Module):
+    """Base of the models: one or several views of B videos -> their Quality.
+
+    `feature_width` is the D of its features.
     """
 
     feature_width: int
-    _tuned: tuple[nn.Module, ...] | None = None  # what learns; None: all of it
+    _trainable: tuple[nn.Module, ...] | None = None  # None: every layer
 
     @abstractmethod
     def forward(self, *views: Tensor) -> Quality:
-        """Views of B videos -> their Quality; pixels are RGB, float in [0, 1]."""
+        """The Quality of B videos.
+
+        Args:
+            views: in the order of the recipe's inputs, each with B first. Pixels are
+                (B, T, 3, H, W) RGB, float in [0, 1].
+        """
+
+    def training_output(self, *views: Tensor) -> TrainingOutput:
+        """The output for a training step; arguments are those of `forward`."""
+        return TrainingOutput(self(*views))
 
     def head_layers(self) -> Sequence[nn.Module]:
-        """What reads scores from features: its last part, if not said."""
+        """The layers that compute scores from features; by default the last child with weights."""
         return [part for part in self.children() if any(True for _ in part.parameters())][-1:]
 
     def last_layers(self) -> Sequence[nn.Module]:
-        """What goes on learning in a teacher, whose rest is frozen: last blocks, and the head."""
+        """The layers that stay trainable in a teacher: its last blocks and its head."""
         return self.head_layers()
 
-    def tune(self, part: str) -> None:
-        """Freeze all but a part: `all` freezes nothing, `head` all but the `head_layers`.
+    def trainable_layers(self, part: str) -> Sequence[nn.Module]:
+        """The layers of a part that can be trained alone; every model has `head`.
+
+        Raises:
+            ValueError: the model has no such part.
+        """
+        if part != "head":
+            raise ValueError(f"this model has no {part} to tune")
+        return self.head_layers()
+
+    def freeze_except(self, part: str) -> None:
+        """Freeze all weights except those of a part; `all` freezes none.
 
         Raises:
             ValueError: the model has no such part.
         """
         if part == "all":
             return
-        self._tuned = tuple(self.tuned_layers(part))
+        self._trainable = tuple(self.trainable_layers(part))
         self.requires_grad_(False)
-        for layer in self._tuned:
+        for layer in self._trainable:
             layer.requires_grad_(True)
         self.train(self.training)
 
     def train(self, mode: bool = True) -> Self:
-        """Nothing is dropped in what is frozen: in use the rest never meets such features."""
+        """Set the training mode of the trainable layers; frozen layers stay in evaluation mode.
+
+        Dropout in a frozen layer would give the trainable ones features that inference never has.
+        """
         super().train(mode)
-        if mode and self._tuned is not None:
+        if mode and self._trainable is not None:
             for part in self.children():
                 part.eval()
-            for layer in self._tuned:
+            for layer in self._trainable:
                 layer.train()
         return self
-
-    def tuned_layers(self, part: str) -> Sequence[nn.Module]:
-        """What learns when that part alone is tuned."""
-        if part != "head":
-            raise ValueError(f"this model has no {part} to tune")
-        return self.head_layers()
 
     def load_weights(self, weights: Mapping[str, Tensor]) -> None:
         """Load the weights of a model of the same shape.
 
         Raises:
-            RuntimeError: they are of another shape.
+            RuntimeError: names or shapes differ.
         """
         self.load_state_dict(weights)
 
     def init_from(self, known: "QualityModel") -> None:
-        """Load the weights of another model, which may differ in what they are not of.
+        """Load the weights of another model as a start for training.
+
+        The models may differ in what a method can convert, such as the number of frames.
 
         Raises:
-            RuntimeError: they are of another shape.
+            RuntimeError: other names or shapes differ.
         """
         self.load_weights(known.state_dict())
 
     def student(self) -> "QualityModel":
-        """The model that is averaged, judged and stored: this one, without what helps it learn."""
+        """The model that is averaged, validated and stored: this one without its teacher."""
         return self
 
 
 def in_float32(layers: nn.Module, features: Tensor) -> Tensor:
-    """What layers say of features, whatever format the rest of a model computes in.
+    """The output of layers computed in float32, also under autocast.
 
-    Scores are read so: bfloat16 has eight bits, which between 50 and 100 are steps of 0.4.
+    Heads need it: bfloat16 has eight bits, so between 50 and 100 its steps are 0.4.
     """
     device = features.device.type
-    # costs are counted on a device that computes nothing, which knows no such context
-    is_known = torch.amp.is_autocast_available(device)
-    with torch.autocast(device, enabled=False) if is_known else contextlib.nullcontext():
+    # costs are counted on the meta device, which has no autocast
+    has_autocast = torch.amp.is_autocast_available(device)
+    with torch.autocast(device, enabled=False) if has_autocast else contextlib.nullcontext():
         return cast(Tensor, layers(features.float()))
 
 
 class PixelInput(nn.Module):
     """RGB in [0, 1] -> standardised RGB, with locally normalised luma as a fourth channel.
 
-    The fourth channel, (luma - local mean) / (local deviation + 1) on the scale of 0 to 255, takes
-    the picture out of the picture and leaves its texture: blur, blocks and noise. It is the input
+    The fourth channel is (luma - local mean) / (local deviation + 1), luma on the scale 0 to 255.
+    It removes the picture's content and leaves its texture: blur, blocks and noise. It is the input
     of "No-Reference Image Quality Assessment in the Spatial Domain" (BRISQUE, IEEE TIP 2012,
-    eq. 1), here with a box for the local window. Nets without pre-training need it.
+    eq. 1), here with a box as the local window. Networks without pre-training need it. RGB is
+    standardised by the mean and deviation of ImageNet.
+
+    Args:
+        has_local_luma: whether there is a fourth channel.
+        window: side of the local window, px; odd.
     """
 
     def __init__(self, *, has_local_luma: bool = True, window: int = 7) -> None:
@@ -155,7 +192,7 @@ class PixelInput(nn.Module):
             self.register_buffer(f"_{name}", buffer, persistent=False)
 
     def forward(self, pixels_BCHW: Tensor) -> Tensor:
-        """(B, 3, H, W) in [0, 1] -> (B, 3 or 4, H, W) of about unit spread."""
+        """(B, 3, H, W) in [0, 1] -> (B, 3 or 4, H, W) of about unit deviation."""
         mean, deviation = self.get_buffer("_mean"), self.get_buffer("_deviation")
         colour = (pixels_BCHW - mean) / deviation
         if self.channels == 3:
@@ -165,12 +202,12 @@ class PixelInput(nn.Module):
 
 
 def local_contrast(luma_B1HW: Tensor, window: int) -> Tensor:
-    """(x - local mean) / (local deviation + 1); luma on the scale of 0 to 255."""
-    mean = _box(luma_B1HW, window)
-    variance = _box(luma_B1HW.square(), window) - mean.square()
+    """(x - local mean) / (local deviation + 1), same shape; luma on the scale 0 to 255."""
+    mean = _box_mean(luma_B1HW, window)
+    variance = _box_mean(luma_B1HW.square(), window) - mean.square()
     return (luma_B1HW - mean) / (variance.clamp_min(0).sqrt() + 1)
 
 
-def _box(image_B1HW: Tensor, window: int) -> Tensor:
-    # borders count their real neighbours alone
+def _box_mean(image_B1HW: Tensor, window: int) -> Tensor:
+    # at borders the mean is over real pixels only
     return F.avg_pool2d(image_B1HW, window, 1, window // 2, count_include_pad=False)

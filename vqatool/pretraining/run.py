@@ -23,7 +23,7 @@ from vqatool.inputs.preprocessor import preprocess
 from vqatool.losses import plcc_loss, quality_loss, rank_loss
 from vqatool.methods.recipe import Recipe
 from vqatool.metrics import Agreement, agreement
-from vqatool.models.quality import Quality, QualityModel
+from vqatool.models.quality import QualityModel, TrainingOutput
 from vqatool.pretraining.batches import PictureBatch, PictureBatches
 from vqatool.pretraining.iqa_datasets import TEST
 from vqatool.pretraining.picture_sets import PictureSet
@@ -157,10 +157,11 @@ class _Pretraining:
             on_progress(Progress(step=step, steps=steps, terms=terms, srcc=self._srcc))
         return self._checkpoint(step)
 
-    def _terms(self, batch: PictureBatch, quality: Quality) -> dict[str, Tensor]:
+    def _terms(self, batch: PictureBatch, output: TrainingOutput) -> dict[str, Tensor]:
         """Of the score, and of each it is fused from: their sum alone leaves open where each is."""
-        said = [quality.score_B, *(branch.score_B for branch in quality.branches)]
-        terms = [self._terms_of(batch, score_B.float().cpu()) for score_B in said]
+        quality = output.quality
+        scores = [quality.score_B, *(branch.score_B for branch in quality.branches)]
+        terms = [self._terms_of(batch, score_B.float().cpu()) for score_B in scores]
         return {name: torch.stack([each[name] for each in terms]).mean() for name in terms[0]}
 
     def _terms_of(self, batch: PictureBatch, score_B: Tensor) -> dict[str, Tensor]:

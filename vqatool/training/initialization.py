@@ -64,7 +64,7 @@ class Initialization:
         model = own.build()
         if self.init:
             _go_on(model, self.init)
-        model.tune(config.tune)
+        model.freeze_except(config.tune)
         return with_teacher(model, own, self.teacher.model()) if self.teacher else model
 
 

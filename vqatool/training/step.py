@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from vqatool.inference.device import device_named, fast_precision
 from vqatool.inference.model_file import Checkpoint
 from vqatool.methods import Method
-from vqatool.models.quality import Quality, QualityModel
+from vqatool.models.quality import QualityModel, TrainingOutput
 
 _MAX_GRADIENT_NORM = 1.0
 
@@ -60,7 +60,8 @@ class TrainStep:
         self._peak_lr = config.lr or (1e-4 if is_refined else 5e-4)
         self.ema_model: QualityModel = copy.deepcopy(model.student()).to(accelerator.device)
         optimizer = torch.optim.AdamW(parameter_groups(model, config.weight_decay), self._peak_lr)
-        self._model, self._optimizer = accelerator.prepare(model, optimizer)
+        self._model = model
+        self._forward, self._optimizer = accelerator.prepare(_TrainingForward(model), optimizer)
 
     def lr(self, share: float) -> float:
         """Learning rate when that share of the training is done."""
@@ -70,43 +71,50 @@ class TrainStep:
     def step(
         self,
         views: Sequence[Tensor],
-        loss: Callable[[Quality], dict[str, Tensor]],
+        loss: Callable[[TrainingOutput], dict[str, Tensor]],
         *,
         step: int,
         share: float,
     ) -> dict[str, float]:
         """Take a step, after `step` others, and move the average; the terms whose sum is learnt."""
-        self._model.train()
+        self._forward.train()
         for group in self._optimizer.param_groups:
             group["lr"] = self.lr(share)
         with self._accelerator.autocast():
-            quality = self._model(*(view.to(self._accelerator.device) for view in views))
-        terms = loss(quality)
+            output = self._forward(*(view.to(self._accelerator.device) for view in views))
+        terms = loss(output)
         self._optimizer.zero_grad()
         self._accelerator.backward(torch.stack(list(terms.values())).sum())
         self._accelerator.clip_grad_norm_(self._model.parameters(), _MAX_GRADIENT_NORM)
         self._optimizer.step()
-        ema_update(self.ema_model, self._bare_model().student(), step + 1, self._config.ema_decay)
+        ema_update(self.ema_model, self._model.student(), step + 1, self._config.ema_decay)
         values = torch.stack([term.detach() for term in terms.values()]).tolist()
         return dict(zip(terms, values, strict=True))
 
     def state(self) -> dict[str, Any]:
         """All there is to go on from."""
         return {
-            "model": self._bare_model().state_dict(),
+            "model": self._model.state_dict(),
             "average": self.ema_model.state_dict(),
             "optimizer": self._optimizer.state_dict(),
         }
 
     def load_state(self, state: Mapping[str, Any]) -> None:
         """Take up what `state()` gave."""
-        self._bare_model().load_state_dict(state["model"])
+        self._model.load_state_dict(state["model"])
         self.ema_model.load_state_dict(state["average"])
         self._optimizer.load_state_dict(state["optimizer"])
 
-    def _bare_model(self) -> QualityModel:
-        model: QualityModel = self._accelerator.unwrap_model(self._model)
-        return model
+
+class _TrainingForward(nn.Module):
+    """`training_output` as a forward pass: accelerate wraps forward passes only."""
+
+    def __init__(self, model: QualityModel) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, *views: Tensor) -> TrainingOutput:
+        return self.model.training_output(*views)
 
 
 def round_to_half(model: nn.Module, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:

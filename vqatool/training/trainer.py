@@ -17,7 +17,7 @@ from vqatool.inference.model_file import LABEL_SCALE, Checkpoint, ModelCard
 from vqatool.inference.ood import fit_ood_detector
 from vqatool.inputs.clip import DEFAULT_FRAME_GROUPS
 from vqatool.methods.recipe import LossWeights
-from vqatool.models.quality import Quality
+from vqatool.models.quality import TrainingOutput
 from vqatool.training.batch_loader import BatchIndex, BatchLoader
 from vqatool.training.history import MetricsLog, plot_history
 from vqatool.training.initialization import Initialization
@@ -192,8 +192,8 @@ class Trainer:
         views, *targets = batch
         device = self._accelerator.device
 
-        def loss(quality: Quality) -> dict[str, Tensor]:
-            return self._recipe.loss(quality, *(target.to(device) for target in targets))
+        def loss(output: TrainingOutput) -> dict[str, Tensor]:
+            return self._recipe.loss(output, *(target.to(device) for target in targets))
 
         return self._train_step.step(views, loss, step=self._at.step, share=self._share)
 

@@ -12,7 +12,7 @@ from ladder import find_ffmpeg
 from vqatool.data.cached_inputs import CachedInputs
 from vqatool.data.labels import read_labelled_encodes
 from vqatool.inputs.bitstream import BitstreamFeatures
-from vqatool.inputs.motion import MOTION_FIGURES
+from vqatool.inputs.motion import NUM_MOTION_FEATURES
 from vqatool.methods import Method, recipe_for
 
 RECIPE = recipe_for(Method.COARSE_TO_FINE, {"grid": 2, "patch": 32})
@@ -57,7 +57,7 @@ def test_a_batch_has_labels_and_groups_of_its_encodes(work_folder: Path) -> None
     clips = cached(work_folder)
     batch = clips.batch([0, 1, 4], seed=0, num_frame_groups=2)
     facts = len(BitstreamFeatures._fields)
-    shapes = [(3, 2, 3, 64, 64), (3, 2, MOTION_FIGURES), (3, facts)]
+    shapes = [(3, 2, 3, 64, 64), (3, 2, NUM_MOTION_FEATURES), (3, facts)]
     assert [view.shape for view in batch.views] == shapes
     assert batch.views[0].min() >= 0
     assert batch.views[0].max() <= 1

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from vqatool.inputs.clip import Clip
-from vqatool.inputs.motion import MOTION_FIGURES, motion_vector
+from vqatool.inputs.motion import NUM_MOTION_FEATURES, motion_vector
 
 
 def figures(before: torch.Tensor, after: torch.Tensor) -> list[float]:
@@ -46,7 +46,7 @@ def test_busy_squares_are_told_where_most_stand_still() -> None:
 
 def test_without_next_frames_nothing_is_said() -> None:
     assert torch.equal(
-        motion_vector(Clip(torch.rand(4, 3, 20, 20))), torch.zeros(4, MOTION_FIGURES)
+        motion_vector(Clip(torch.rand(4, 3, 20, 20))), torch.zeros(4, NUM_MOTION_FEATURES)
     )
 
 

@@ -7,10 +7,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vqatool.losses import feature_distillation_loss, squared_loss
-from vqatool.methods.distillation import Distilling
+from vqatool.methods.distillation import StudentWithTeacher
 from vqatool.models.coarse_to_fine import BitstreamLayout, CoarseToFine, CoarseToFineConfig
 from vqatool.models.internvideo import InternVideo, InternVideoConfig, published_config
-from vqatool.models.quality import Quality, QualityModel
+from vqatool.models.quality import Quality, QualityModel, TeacherOutput, TrainingOutput
 
 TERMS = ("score", "teacher", "feature")
 LABEL = torch.tensor([0.2, 0.4, 0.6, 0.8])
@@ -18,7 +18,7 @@ LABEL = torch.tensor([0.2, 0.4, 0.6, 0.8])
 
 def internvideo() -> QualityModel:
     config = InternVideoConfig(size="pico", grid=1, patch=28, frames=2, has_conv_stem=False)
-    return loosened(InternVideo(config))
+    return perturbed(InternVideo(config))
 
 
 def coarse_to_fine() -> QualityModel:
@@ -32,11 +32,11 @@ def coarse_to_fine() -> QualityModel:
         has_stream=False,
     )
     layout = BitstreamLayout(width=0, log2_step=0, has_step=0, step_origin=0.0)
-    return loosened(CoarseToFine(config, 0, layout))
+    return perturbed(CoarseToFine(config, 0, layout))
 
 
-def loosened(model: QualityModel) -> QualityModel:
-    """Scales that start small hide what is behind them."""
+def perturbed(model: QualityModel) -> QualityModel:
+    """Move all weights: layer scales that start near zero hide the layers before them."""
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(0.1 * torch.randn_like(parameter))
@@ -53,33 +53,37 @@ def view(side: int = 28, frames: int = 2) -> Tensor:
     return torch.rand(4, frames, 3, side, side, generator=torch.Generator().manual_seed(5))
 
 
-def terms(quality: Quality, *, is_detached: bool = False) -> dict[str, Tensor]:
+def teacher_output(model: StudentWithTeacher) -> TeacherOutput:
+    output = model.training_output(view()).teacher
+    assert output is not None
+    return output
+
+
+def terms(output: TrainingOutput, *, is_detached: bool = False) -> dict[str, Tensor]:
     """The three terms of arXiv 2502.19026."""
-    teacher_quality = quality.teacher_quality
-    assert teacher_quality is not None
-    assert quality.projected_BD is not None
-    features = quality.projected_BD, teacher_quality.features_BD
+    assert output.teacher is not None
+    features = output.teacher.projected_BD, output.teacher.quality.features_BD
     return {
-        "score": squared_loss(quality.score_B, LABEL),
-        "teacher": squared_loss(teacher_quality.score_B, LABEL),
+        "score": squared_loss(output.quality.score_B, LABEL),
+        "teacher": squared_loss(output.teacher.quality.score_B, LABEL),
         "feature": feature_distillation_loss(*features, is_detached=is_detached),
     }
 
 
-def learn(model: Distilling, kept: Collection[str] = TERMS, steps: int = 3) -> list[float]:
+def learn(model: StudentWithTeacher, kept: Collection[str] = TERMS, steps: int = 3) -> list[float]:
     """Take steps by some of the terms; their sum at each."""
     tuned = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(tuned, 2e-3)
-    course = []
+    losses = []
     for step in range(steps):
         torch.manual_seed(step)
-        found = terms(model.train()(view()))
+        found = terms(model.train().training_output(view()))
         loss = torch.stack([found[name] for name in kept]).sum()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        course.append(loss.item())
-    return course
+        losses.append(loss.item())
+    return losses
 
 
 def parameters(model: nn.Module) -> int:
@@ -87,34 +91,34 @@ def parameters(model: nn.Module) -> int:
 
 
 @pytest.mark.parametrize("name", TEACHERS)
-def test_a_teacher_is_frozen_but_for_its_last_parts(name: str) -> None:
+def test_a_teacher_is_frozen_except_for_its_last_layers(name: str) -> None:
     torch.manual_seed(0)
     build, last = TEACHERS[name]
     teacher = build()
     before = {name: value.clone() for name, value in teacher.state_dict().items()}
-    # what is added to all keys of the pooling alike changes nothing, and so never moves
-    blind = {"clip_projector.k.bias", "clip_projector.norm1_k.bias"}
-    learn(Distilling(internvideo(), teacher))
+    # an offset of all keys of the pooling changes no attention, so it has no gradient
+    without_effect = {"clip_projector.k.bias", "clip_projector.norm1_k.bias"}
+    learn(StudentWithTeacher(internvideo(), teacher))
     for part, parameter in teacher.named_parameters():
         is_last = part.startswith(tuple(last))
         assert (parameter.grad is not None) == is_last, part
-        if part not in blind:
+        if part not in without_effect:
             assert torch.equal(parameter, before[part]) != is_last, part
 
 
-def test_no_graph_is_kept_of_what_is_frozen() -> None:
+def test_frozen_blocks_keep_no_gradient_graph() -> None:
     torch.manual_seed(0)
     teacher = InternVideo(InternVideoConfig(size="pico", grid=1, patch=28))
     needs: list[bool] = []
     for block in teacher.blocks:
         block.register_forward_hook(lambda _, given, out: needs.append(out.requires_grad))
-    Distilling(internvideo(), teacher)(view())
+    StudentWithTeacher(internvideo(), teacher).training_output(view())
     assert needs == [False, False, True]
 
 
-def test_nothing_is_dropped_in_what_is_frozen() -> None:
+def test_frozen_layers_have_no_dropout() -> None:
     teacher = InternVideo(InternVideoConfig(size="pico", drop_path=0.5))
-    model = Distilling(internvideo(), teacher)
+    model = StudentWithTeacher(internvideo(), teacher)
     for _ in range(2):  # as built, and after a validation
         assert [block.training for block in teacher.blocks] == [False, False, True]
         assert not teacher.training
@@ -125,7 +129,7 @@ def test_nothing_is_dropped_in_what_is_frozen() -> None:
         model.train()
 
 
-def test_a_model_that_says_nothing_is_tuned_in_its_last_part() -> None:
+def test_the_last_layers_of_a_plain_model_are_its_last_child() -> None:
     class Plain(QualityModel):
         def __init__(self) -> None:
             super().__init__()
@@ -139,67 +143,69 @@ def test_a_model_that_says_nothing_is_tuned_in_its_last_part() -> None:
     assert plain.student() is plain
 
 
-def test_in_training_the_teacher_speaks_and_otherwise_the_student_alone() -> None:
+def test_the_teacher_is_used_in_training_only() -> None:
     torch.manual_seed(0)
     student, teacher = internvideo(), internvideo()
-    model = Distilling(student, teacher)
-    teacher_quality = model(view()).teacher_quality
-    assert teacher_quality is not None
-    assert teacher_quality.score_B.shape == (4,)
+    model = StudentWithTeacher(student, teacher)
+    assert teacher_output(model).quality.score_B.shape == (4,)
     model.eval()
     with torch.no_grad():
-        told, alone = model(view()), student(view())
-    assert told.teacher_quality is None
-    assert torch.equal(told.score_B, alone.score_B)
-    assert torch.equal(told.features_BD, alone.features_BD)
+        output, student_output = model(view()), student(view())
+    assert torch.equal(output.score_B, student_output.score_B)
+    assert torch.equal(output.features_BD, student_output.features_BD)
 
 
-def test_both_see_the_same_views_or_each_its_own() -> None:
+def test_student_and_teacher_read_the_same_views_or_their_own() -> None:
     torch.manual_seed(0)
     student, teacher = internvideo(), coarse_to_fine()
     seen: dict[str, list[tuple[int, ...]]] = {"student": [], "teacher": []}
     student.register_forward_pre_hook(lambda _, v: seen["student"].append(tuple(v[0].shape)))
     teacher.register_forward_pre_hook(lambda _, v: seen["teacher"].append(tuple(v[0].shape)))
-    Distilling(student, teacher)(view())
+    StudentWithTeacher(student, teacher).training_output(view())
     assert seen["student"] == seen["teacher"] == [(4, 2, 3, 28, 28)]
-    apart = Distilling(student, teacher, student_views=1)
-    apart(view(), view(56))
+    apart = StudentWithTeacher(student, teacher, student_views=1)
+    apart.training_output(view(), view(56))
     assert seen["student"][1:] == [(4, 2, 3, 28, 28)]
     assert seen["teacher"][1:] == [(4, 2, 3, 56, 56)]
-    assert apart.eval()(view()).teacher_quality is None  # the teacher's views can go
+    assert apart.eval()(view()).score_B.shape == (4,)  # without the teacher's views
 
 
 def test_a_homologous_student_needs_no_projector() -> None:
     student, teacher = internvideo(), internvideo()
-    assert parameters(Distilling(student, teacher)) == parameters(student) + parameters(teacher)
+    assert parameters(StudentWithTeacher(student, teacher)) == parameters(student) + parameters(
+        teacher
+    )
 
 
 def test_a_heterogeneous_student_is_projected_to_the_teachers_width() -> None:
     with torch.device("meta"):
         student, teacher = coarse_to_fine(), InternVideo(published_config("small"))
-        extra = parameters(Distilling(student, teacher)) - parameters(student) - parameters(teacher)
+        extra = (
+            parameters(StudentWithTeacher(student, teacher))
+            - parameters(student)
+            - parameters(teacher)
+        )
     assert (student.feature_width, teacher.feature_width) == (32, 768)
     assert extra == 32 * 768 + 768
 
 
-def test_a_projected_student_is_compared_and_learns_and_is_itself_otherwise() -> None:
+def test_a_projected_student_learns_and_keeps_its_own_features() -> None:
     torch.manual_seed(0)
-    model = Distilling(coarse_to_fine(), internvideo())
-    quality = model(view())
-    assert quality.teacher_quality is not None
-    assert quality.projected_BD is not None
-    assert quality.projected_BD.shape == quality.teacher_quality.features_BD.shape == (4, 64)
-    # the student's own terms see its own features
-    assert quality.features_BD.shape == (4, 32)
-    terms(quality)["feature"].backward()
+    model = StudentWithTeacher(coarse_to_fine(), internvideo())
+    output = model.training_output(view())
+    assert output.teacher is not None
+    assert output.teacher.projected_BD.shape == output.teacher.quality.features_BD.shape == (4, 64)
+    # the student's own terms use its own features
+    assert output.quality.features_BD.shape == (4, 32)
+    terms(output)["feature"].backward()
     assert all(p.grad is not None and p.grad.any() for p in model._widen.parameters())
     assert model.eval()(view()).features_BD.shape == (4, 32)
 
 
-def test_the_student_goes_without_its_teacher() -> None:
+def test_the_student_is_stored_and_loaded_without_its_teacher() -> None:
     torch.manual_seed(0)
     student = internvideo()
-    model = Distilling(student, internvideo())
+    model = StudentWithTeacher(student, internvideo())
     learn(model)
     assert model.student() is student
     fresh = internvideo()
@@ -210,22 +216,22 @@ def test_the_student_goes_without_its_teacher() -> None:
 
 def test_the_published_student_is_ten_times_smaller_than_its_teacher() -> None:
     with torch.device("meta"):
-        model = Distilling(
+        model = StudentWithTeacher(
             InternVideo(published_config("small")), InternVideo(published_config("1b"))
         )
     assert parameters(model) > 11 * parameters(model.student())
 
 
-def test_features_come_closer_to_the_teacher_only_by_the_feature_term() -> None:
+def test_only_the_feature_term_brings_features_closer_to_the_teacher() -> None:
     def closeness(kept: Collection[str]) -> list[float]:
         torch.manual_seed(0)
-        model, found = Distilling(internvideo(), internvideo()), []
+        model, found = StudentWithTeacher(internvideo(), internvideo()), []
         for steps in (0, 20):
             learn(model, kept, steps=steps)
             with torch.no_grad():
-                quality = model.train()(view())
-            target = F.layer_norm(quality.teacher_quality.features_BD, (64,))
-            found.append(F.cosine_similarity(quality.projected_BD, target).mean().item())
+                output = teacher_output(model.train())
+            target = F.layer_norm(output.quality.features_BD, (64,))
+            found.append(F.cosine_similarity(output.projected_BD, target).mean().item())
         return found
 
     before, after = closeness(TERMS)
@@ -236,17 +242,17 @@ def test_features_come_closer_to_the_teacher_only_by_the_feature_term() -> None:
 
 
 @pytest.mark.parametrize("term", TERMS)
-def test_each_term_is_learned_by_itself(term: str) -> None:
+def test_each_term_alone_falls(term: str) -> None:
     torch.manual_seed(0)
-    course = learn(Distilling(internvideo(), internvideo()), (term,), steps=12)
-    assert min(course[-3:]) < 0.7 * course[0]
+    losses = learn(StudentWithTeacher(internvideo(), internvideo()), (term,), steps=12)
+    assert min(losses[-3:]) < 0.7 * losses[0]
 
 
 @pytest.mark.parametrize("is_detached", [False, True])
-def test_a_detached_teacher_learns_from_labels_alone(is_detached: bool) -> None:
+def test_a_detached_teacher_gets_no_gradient_from_the_feature_term(is_detached: bool) -> None:
     torch.manual_seed(0)
     teacher = InternVideo(InternVideoConfig(size="pico", grid=1, patch=28))
-    model = Distilling(internvideo(), teacher)
-    terms(model(view()), is_detached=is_detached)["feature"].backward()
+    model = StudentWithTeacher(internvideo(), teacher)
+    terms(model.training_output(view()), is_detached=is_detached)["feature"].backward()
     is_moved = any(p.grad is not None and p.grad.any() for p in teacher.clip_projector.parameters())
     assert is_moved != is_detached

@@ -18,7 +18,7 @@ from vqatool.inputs.clip import Clip, FrameGroup
 from vqatool.methods import Method, recipe_for
 from vqatool.methods.distillation import distilled
 from vqatool.methods.recipe import Recipe
-from vqatool.models.quality import Quality
+from vqatool.models.quality import Quality, TrainingOutput
 from vqatool.training.run import train
 from vqatool.training.step import TrainStep
 from vqatool.training.trainer import TrainConfig
@@ -138,7 +138,8 @@ def test_an_image_model_of_sama_sees_and_learns_as_published() -> None:
     assert recipe.frame_group == FrameGroup(1)
     assert recipe.shape["grid"] == 8
     score, label, none = torch.rand(4), torch.rand(4), torch.full((4, 1), torch.nan)
-    terms = recipe.loss(Quality(score, score[:, None], score[:, None]), label, torch.zeros(4), none)
+    output = TrainingOutput(Quality(score, score[:, None], score[:, None]))
+    terms = recipe.loss(output, label, torch.zeros(4), none)
     assert {name for name, value in terms.items() if value != 0} == {"quality"}
 
 
@@ -205,7 +206,7 @@ def test_weights_of_another_method_or_shape_are_told_before_anything_is_decoded(
 @pytest.mark.parametrize("method", Method)
 def test_the_head_is_tuned_and_nothing_dropped_in_what_is_frozen(method: Method) -> None:
     model = _untrained(method).checkpoint.model().train()
-    model.tune("head")
+    model.freeze_except("head")
     learns = {name for name, value in model.named_parameters() if value.requires_grad}
     share = sum(value.numel() for value in model.parameters() if value.requires_grad)
     assert learns

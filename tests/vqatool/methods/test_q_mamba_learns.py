@@ -93,7 +93,7 @@ def test_prompts_take_it_further_than_the_head_alone(trained: QMamba) -> None:
         torch.manual_seed(5)
         model = QMamba(QMambaConfig(size="pico", prompts=PROMPTS))
         model.load_weights(trained.state_dict())
-        model.tune(part)
+        model.freeze_except(part)
         train(model, scores(model), coarse, steps=25, lr=5e-3)
         found.append(agreement(scores(model), coarse))
     head_alone, prompts = found

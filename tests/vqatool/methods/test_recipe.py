@@ -1,4 +1,4 @@
-"""Every method learns, and every method has a recipe."""
+"""Recipes: each method learns, and its loss terms follow their settings."""
 
 from typing import Any
 
@@ -8,11 +8,11 @@ import torch.nn.functional as F
 
 from vqatool.inputs.bitstream import UNKNOWN_BITSTREAM
 from vqatool.inputs.clip import Clip
-from vqatool.inputs.motion import MOTION_FIGURES
+from vqatool.inputs.motion import NUM_MOTION_FEATURES
 from vqatool.methods import Method, recipe_for
 from vqatool.methods.recipe import LossWeights
 from vqatool.metrics import srcc
-from vqatool.models.quality import Quality
+from vqatool.models.quality import Quality, TrainingOutput
 
 METHOD = Method.COARSE_TO_FINE
 SHAPE: dict[Method, dict[str, Any]] = {
@@ -32,13 +32,13 @@ SHAPE: dict[Method, dict[str, Any]] = {
 def test_a_method_learns_to_order_blur(method: Method) -> None:
     torch.manual_seed(0)
     recipe = recipe_for(method, SHAPE[method])
-    sharp = torch.rand(2, 3, 128, 128)
+    pictures = torch.rand(2, 3, 128, 128)
     levels = torch.arange(4)
     frames = recipe.frame_group.num_frames
     clips = [
         Clip(_blurred(picture[None], int(level)).expand(frames, -1, -1, -1), frames)
         for level in levels
-        for picture in sharp
+        for picture in pictures
     ]
     label = 1 - levels.repeat_interleave(2) / 4
     group = levels.repeat_interleave(2)
@@ -46,7 +46,9 @@ def test_a_method_learns_to_order_blur(method: Method) -> None:
     optimizer = torch.optim.AdamW(model.parameters(), 1e-3)
     views = [torch.stack([view(c, generator=None) for c in clips]) for view in recipe.views]
     for _ in range(40):
-        terms = recipe.loss(model(*views), label, group, torch.full((8, 1), torch.nan))
+        terms = recipe.loss(
+            model.training_output(*views), label, group, torch.full((8, 1), torch.nan)
+        )
         optimizer.zero_grad()
         torch.stack(list(terms.values())).sum().backward()
         optimizer.step()
@@ -56,7 +58,7 @@ def test_a_method_learns_to_order_blur(method: Method) -> None:
 
 
 @pytest.mark.parametrize("method", Method)
-def test_a_method_names_its_paper(method: Method) -> None:
+def test_a_method_has_an_arxiv_number(method: Method) -> None:
     year, _, number = method.paper.partition(".")
     assert len(year) == 4
     assert number.isdigit()
@@ -68,10 +70,10 @@ def test_a_term_without_weight_is_zero() -> None:
         SHAPE[Method.COARSE_TO_FINE],
         LossWeights(plcc=0, group=0, rank=0, frame=0, pixels=0),
     )
-    figures = [torch.zeros(4, 2, MOTION_FIGURES), torch.zeros(4, len(UNKNOWN_BITSTREAM))]
+    figures = [torch.zeros(4, 2, NUM_MOTION_FEATURES), torch.zeros(4, len(UNKNOWN_BITSTREAM))]
     views = [torch.rand(4, 2, 3, 128, 128), *figures]
     labels, groups = torch.tensor([0.1, 0.9, 0.2, 0.7]), torch.tensor([0, 0, 1, 1])
-    terms = recipe.loss(recipe.build()(*views), labels, groups, torch.rand(4, 2))
+    terms = recipe.loss(recipe.build().training_output(*views), labels, groups, torch.rand(4, 2))
     quality = terms.pop("quality")
     assert quality > 0
     assert {name: term.item() for name, term in terms.items()} == {
@@ -79,16 +81,16 @@ def test_a_term_without_weight_is_zero() -> None:
     }  # fmt: skip
 
 
-def test_settings_of_the_loss_reach_its_terms() -> None:
+def test_each_setting_of_the_loss_changes_its_own_term() -> None:
     torch.manual_seed(0)
     features, score = torch.rand(6, 8), torch.tensor([0.1, 0.2, 0.5, 0.4, 0.6, 0.3])
     label = torch.tensor([0.1, 0.9, 0.2, 0.7, 0.4, 0.6])
     group, frames = torch.tensor([0, 0, 0, 1, 1, 1]), label[:, None].expand(6, 2)
-    quality = Quality(score, features, score[:, None].expand(6, 2))
+    output = TrainingOutput(Quality(score, features, score[:, None].expand(6, 2)))
 
     def terms(**settings: Any) -> dict[str, float]:
         weights = LossWeights(**settings)
-        found = recipe_for(METHOD, None, weights).loss(quality, label, group, frames)
+        found = recipe_for(METHOD, None, weights).loss(output, label, group, frames)
         return {name: term.item() for name, term in found.items()}
 
     defaults = terms()
@@ -104,18 +106,19 @@ def test_settings_of_the_loss_reach_its_terms() -> None:
     assert terms(frame=0.6)["frame"] == pytest.approx(2 * defaults["frame"])
 
 
-def test_the_pixels_alone_are_held_to_the_same_terms() -> None:
+def test_the_output_without_bitstream_features_has_the_same_terms() -> None:
     score, label = torch.tensor([0.1, 0.2, 0.5, 0.4]), torch.tensor([0.1, 0.9, 0.2, 0.7])
     group, frames = torch.tensor([0, 0, 1, 1]), torch.full((4, 2), torch.nan)
-    alone = Quality(score, torch.rand(4, 8), score[:, None].expand(4, 2))
-    both = Quality(label, alone.features_BD, alone.frame_score_BT, pixels_only=alone)
+    pixels_only = Quality(score, torch.rand(4, 8), score[:, None].expand(4, 2))
+    both = TrainingOutput(pixels_only._replace(score_B=label), pixels_only)
     weights = LossWeights(pixels=0.25)
     loss = recipe_for(METHOD, None, weights).loss
-    terms, of_alone = loss(both, label, group, frames), loss(alone, label, group, frames)
+    terms = loss(both, label, group, frames)
+    pixels_terms = loss(TrainingOutput(pixels_only), label, group, frames)
     assert terms["pixels"].item() == pytest.approx(
-        0.25 * sum(term.item() for term in of_alone.values())
+        0.25 * sum(term.item() for term in pixels_terms.values())
     )
-    assert "pixels" not in of_alone
+    assert "pixels" not in pixels_terms
 
 
 def _blurred(image: torch.Tensor, level: int) -> torch.Tensor:

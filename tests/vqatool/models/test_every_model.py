@@ -56,19 +56,24 @@ def test_a_model_gives_a_score_and_features_for_each_video(recipe: Recipe) -> No
 
 
 @torch.no_grad()
-def test_what_the_pixels_say_alone_does_not_hang_on_the_stream() -> None:
+def test_the_output_by_pixels_only_does_not_depend_on_bitstream_features() -> None:
     recipe = recipe_for(Method.COARSE_TO_FINE, SHAPES["conv stem"])
     model = built(recipe)
-    *pixels, facts = views(recipe, 2)
-    assert model(*pixels, facts).pixels_only is None
-    model.training = True  # of it alone: its parts drop nothing
-    one, other = model(*pixels, facts), model(*pixels, facts + 1)
+    *pixels, stream = views(recipe, 2)
+    one, other = (model.training_output(*pixels, values) for values in (stream, stream + 1))
     assert one.pixels_only is not None
+    assert other.pixels_only is not None
     assert torch.equal(one.pixels_only.score_B, other.pixels_only.score_B)
-    assert not torch.equal(one.score_B, other.score_B)
-    model.training = False
-    told = model(*pixels, torch.zeros_like(facts))
-    assert torch.allclose(one.pixels_only.score_B, told.score_B, atol=1e-5)
+    assert not torch.equal(one.quality.score_B, other.quality.score_B)
+    assert torch.equal(one.quality.score_B, model(*pixels, stream).score_B)
+    unknown = model(*pixels, torch.zeros_like(stream))
+    assert torch.allclose(one.pixels_only.score_B, unknown.score_B, atol=1e-5)
+
+
+@torch.no_grad()
+def test_a_model_without_bitstream_features_has_one_output() -> None:
+    recipe = recipe_for(Method.COARSE_TO_FINE, SHAPES["pixels alone"])
+    assert built(recipe).training_output(*views(recipe, 2)).pixels_only is None
 
 
 @torch.no_grad()

@@ -215,7 +215,7 @@ def test_prompts_and_head_alone_have_a_gradient() -> None:
     for module in model.modules():
         if isinstance(module, StylePrompt):
             moved(module)
-    model.tune("prompts")
+    model.freeze_except("prompts")
     model(pixels(2)).score_B.sum().backward()
     learning = {name for name, p in model.named_parameters() if p.grad is not None and p.grad.any()}
     assert learning == {n for n, _ in model.named_parameters() if not n.startswith("_backbone.")}
@@ -223,7 +223,7 @@ def test_prompts_and_head_alone_have_a_gradient() -> None:
 
 def test_a_step_of_tuning_leaves_the_backbone_as_it_was() -> None:
     model = built(PROMPTED)
-    model.tune("prompts")
+    model.freeze_except("prompts")
     before = {name: value.clone() for name, value in model.state_dict().items()}
     optimizer = torch.optim.AdamW(model.parameters(), lr=0.01, weight_decay=0.1)
     for _ in range(2):  # the bank has no gradient before gain and shift have moved
@@ -238,5 +238,5 @@ def test_a_step_of_tuning_leaves_the_backbone_as_it_was() -> None:
 def test_a_model_without_prompts_cannot_be_tuned_by_them() -> None:
     model = built(PLAIN)
     with pytest.raises(ValueError, match="no prompts to tune"):
-        model.tune("prompts")
+        model.freeze_except("prompts")
     assert all(parameter.requires_grad for parameter in model.parameters())

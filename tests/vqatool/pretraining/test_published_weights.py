@@ -14,7 +14,7 @@ from torch import Tensor
 from tests.vqatool.program import vqatool
 from vqatool.errors import CheckpointError
 from vqatool.inference.model_file import load_checkpoint
-from vqatool.methods.distillation import Distilling
+from vqatool.methods.distillation import StudentWithTeacher
 from vqatool.models.internvideo import InternVideo, InternVideoConfig, published_config, regridded
 from vqatool.models.q_mamba import QMamba
 from vqatool.pretraining.published_weights import (
@@ -278,7 +278,7 @@ def test_import_makes_an_intern_vqa_model_file_to_start_from_and_to_distill(tmp_
     assert torch.equal(kept, internvideo_file()["blocks.1.mlp.fc1.weight"].half().float())
     config = OptimizerConfig(method="intern-vqa", tune="head")
     trainer = Initialization(init=found, teacher=found).model(config)
-    assert isinstance(trainer, Distilling)
+    assert isinstance(trainer, StudentWithTeacher)
     # an untrained model would give every video the same middling score
     (tmp_path / "x.mp4").touch()
     done = vqatool("score", tmp_path / "x.mp4", "-m", out, "-o", tmp_path / "report.csv")

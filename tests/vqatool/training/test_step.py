@@ -89,7 +89,7 @@ def test_a_step_moves_the_average_after_the_model() -> None:
     view = torch.zeros(4, 1)
     for step in range(3):
         train_step.step(
-            [view], lambda quality: {"up": -quality.score_B.sum()}, step=step, share=step / 10
+            [view], lambda output: {"up": -output.quality.score_B.sum()}, step=step, share=step / 10
         )
     state = train_step.state()
     assert 0 < state["average"]["level"].item() < state["model"]["level"].item()
