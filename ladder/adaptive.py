@@ -1,8 +1,8 @@
-"""A ladder whose rungs are chosen for each source, so that its encodes spread evenly in VMAF.
+"""Adaptive ladders: choose the rungs of each source so that its encodes are evenly spaced in VMAF.
 
-Fixed bitrates crowd where a source is easy. Here every source starts with a few rungs from the
-best to the worst; then the widest gap between two VMAF values that were measured is bisected, and
-again, until there are as many encodes as the ladder has points.
+With fixed bitrates, most encodes of an easy source have nearly the same VMAF. An adaptive ladder
+starts with a few rungs from the best to the worst, measures them, and then bisects the widest gap
+between two measured VMAF values until the source has `num_rungs` encodes.
 """
 
 from collections import Counter
@@ -19,22 +19,22 @@ from ladder.encode.rungs import Rung
 from ladder.label.run import AUTO_VMAF, LabelOptions, plan_labels
 from ladder.media.time_ranges import FULL, TrimSpec
 
-_AT_ONCE = 4  # rungs a source gets in each round; fixed, so that the choice is the same everywhere
+_RUNGS_PER_ROUND = 4  # fixed, so that every machine makes the same choice
 
 
-_MAX_DOWNSCALE = 5  # no encode smaller than this part of its source
+_MAX_DOWNSCALE = 5  # an encode has at least a fifth of its source's height
 
 
 @dataclass(frozen=True)
 class EncodeRound:
-    """Encodes to be made; `to_label` says that the next round is chosen by their labels."""
+    """Encodes to make; `to_label`: the choice of the next round needs their labels."""
 
     plan: LadderPlan
     to_label: bool
 
     @property
     def keys(self) -> set[str]:
-        """The paths of its encodes, those made before among them."""
+        """The paths of the round's encodes, including those of earlier runs."""
         return {row.key for row in [*(job.row for job in self.plan.jobs), *self.plan.done]}
 
 
@@ -48,15 +48,15 @@ def ladder_rounds(
 ) -> Iterator[EncodeRound]:
     """What to encode, round by round; a ladder without `num_rungs` has one round.
 
-    Each round has to be made before the next is asked for, and labelled by `options` if it says
-    so. A run that was cut off chooses again what it chose before, and finds it done. The failures
-    of sources that cannot be read stand in the first round.
+    The caller makes the encodes of a round, and labels them with `options` if `to_label` is set,
+    before it takes the next round. A run after an interruption makes the same choices and finds
+    their encodes done. The first round holds the error rows of sources that cannot be read.
     """
     if ladder.num_rungs is None:
         yield EncodeRound(plan_ladder(paths, ladder, folder, trim), to_label=False)
         return
     sources, failed = read_sources(paths, ladder, folder, trim)
-    chains = {source: _candidates(ladder, source) for source in sources}
+    candidates_of = {source: _candidates(ladder, source) for source in sources}
     chosen: dict[Source, list[Rung]] = {source: [] for source in sources}
     while True:
         vmaf = _measured_vmaf(folder, options)
@@ -66,7 +66,7 @@ def ladder_rounds(
                 [(rung, vmaf.get((source.name, rung.name))) for rung in chosen[source]],
                 ladder.num_rungs,
             )
-            for source, candidates in chains.items()
+            for source, candidates in candidates_of.items()
         }
         if not any(wanted.values()) and not failed:
             return
@@ -82,12 +82,11 @@ def next_rungs(
     """The rungs to encode in the next round; none when there are enough.
 
     Args:
-        chain: every rung there is for the source, from the best to the worst as far as is known
-            before it is encoded.
-        chosen: those of earlier rounds with their VMAF, None where it could not be had.
-        points: rungs wanted in the end.
+        candidates: all possible rungs of the source, sorted by expected VMAF, the best first.
+        chosen: rungs of earlier rounds with their VMAF; None where encode or label failed.
+        num_rungs: number of rungs in the end.
     """
-    left = min(_AT_ONCE, num_rungs - len(chosen))
+    left = min(_RUNGS_PER_ROUND, num_rungs - len(chosen))
     if not chosen:
         places = [index * (len(candidates) - 1) // max(1, left - 1) for index in range(left)]
         return list(
@@ -106,9 +105,12 @@ def next_rungs(
 
 
 def expected_vmaf(rung: Rung, display_size: tuple[int, int], fps: float) -> float:
-    """A guess at the VMAF of a source of middling difficulty, to put rungs in an order.
+    """A rough VMAF of an average source, 0 to 100, to sort rungs before they are measured.
 
-    It need not be right: bisecting measures.
+    Args:
+        rung: the target.
+        display_size: (width, height) of the source, px.
+        fps: frames per second of the source.
     """
     codec = CODECS[rung.codec]
     width, height = rung.size_for(display_size)
@@ -116,7 +118,7 @@ def expected_vmaf(rung: Rung, display_size: tuple[int, int], fps: float) -> floa
         crf = rung.crf * X264.max_crf / codec.max_crf
     else:
         bits = 1000 * (rung.bitrate_kbps or 0) / (width * height * fps) / codec.bitrate_factor
-        crf = 26 + 5 * log2(0.1 / bits)  # five steps of CRF halve the bits
+        crf = 26 + 5 * log2(0.1 / bits)  # 5 CRF more need half the bits
     coded = 100 - 0.06 * max(0.0, crf - 16) ** 2
     lost: float = (1 - min(1.0, rung.height_px / min(display_size))) ** 2.5
     return coded * (1 - lost)
@@ -130,7 +132,7 @@ def _candidates(ladder: Ladder, source: Source) -> tuple[Rung, ...]:
 
 
 def _nearest_with_next_codec(candidates: Sequence[Rung], place: int, places: Sequence[int]) -> Rung:
-    """The rung nearest to `place` whose codec is the one whose turn it is: each gets a seed."""
+    """The rung nearest to `place` with the next codec in turn, so that each codec is measured."""
     codecs = sorted({rung.codec for rung in candidates})
     turn = codecs[places.index(place) % len(codecs)]
     nearest = sorted(range(len(candidates)), key=lambda index: abs(index - place))
@@ -138,7 +140,7 @@ def _nearest_with_next_codec(candidates: Sequence[Rung], place: int, places: Seq
 
 
 def _middle(free: Sequence[Rung], used: Counter[str]) -> Rung:
-    """Of the middle half of `free`, one with the codec that was used least."""
+    """A rung in the middle half of `free`, of the codec that was used least often."""
     half = free[len(free) // 4 : len(free) - len(free) // 4]
     centre = len(half) // 2
     ranked = sorted(range(len(half)), key=lambda i: (used[half[i].codec], abs(i - centre)))
@@ -147,4 +149,9 @@ def _middle(free: Sequence[Rung], used: Counter[str]) -> Rung:
 
 def _measured_vmaf(folder: Path, options: LabelOptions) -> Mapping[tuple[str, str], float]:
     labels = plan_labels(folder, options).done
-    return {(row.source, row.rung): row.vmaf for row in labels if row.vmaf is not None}
+    # rungs have the names that version 0.1 gave them in folders of that version
+    return {
+        (row.source, row.rung.replace("-laundered", "-reencode")): row.vmaf
+        for row in labels
+        if row.vmaf is not None
+    }

@@ -13,12 +13,20 @@ import re
 import types
 import typing
 from collections.abc import Callable, Iterable, Mapping
+from enum import StrEnum
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 from filelock import FileLock, Timeout
 
 from ladder.errors import TableError
+
+
+class Status(StrEnum):
+    """Whether the work of a row succeeded."""
+
+    OK = "ok"
+    ERROR = "error"
 
 
 class Row(Protocol):

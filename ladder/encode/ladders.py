@@ -1,8 +1,9 @@
-"""Ladders: the named ones as plain data, ladder files, and how a ladder fits a source."""
+"""Ladders: named ones as data, ladder files, and the rungs that fit a source."""
 
 import dataclasses
 import itertools
 import tomllib
+import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,7 +16,10 @@ from ladder.errors import LadderFileError
 _RUNG_KEYS = tuple(field.name for field in dataclasses.fields(Rung))
 
 
-_FILE_KEYS = ("points", "default", "rung")
+_FILE_KEYS = ("num_rungs", "default", "rung")
+
+
+_FORMER_KEYS = {"points": "num_rungs", "laundered_crf": "reencode_crf"}  # of version 0.1
 
 
 _MIN_NUM_RUNGS = 4
@@ -26,9 +30,9 @@ class Ladder:
     """The rungs a source is encoded at.
 
     Attributes:
-        rungs: without twins.
-        points: None encodes every rung that fits. Else only so many for each source, chosen while
-            they are made (`ladder.spread`) so that they spread evenly in VMAF.
+        rungs: each once.
+        num_rungs: None encodes every rung that fits. A number makes the ladder adaptive: so many
+            rungs are chosen for each source, evenly spaced in VMAF (`ladder.adaptive`).
     """
 
     rungs: tuple[Rung, ...]
@@ -40,7 +44,7 @@ def _bitrates(*rungs: tuple[int, int]) -> Ladder:
 
 
 def _training() -> Ladder:
-    """Sizes from 2160p to 108p, every codec, CRF and bitrate: what bisecting chooses from."""
+    """Every codec at 2160p to 108p, by CRF and by bitrate: the choice of the adaptive ladder."""
     crfs = {codec.encoder: codec.training_crfs for codec in CODECS.values() if codec.training_crfs}
     heights = (2160, 1440, 1080, 720, 540, 360, 216, 108)
     quality = [
@@ -48,7 +52,7 @@ def _training() -> Ladder:
         for height, codec in itertools.product(heights, crfs)
         for crf in crfs[codec]
     ]
-    # about 0.02 and 0.07 bits a pixel at 16:9 and 25 frames a second; SVT-AV1 has a floor
+    # about 0.02 and 0.07 bits per pixel at 16:9 and 25 fps; SVT-AV1 has a lowest bitrate
     bitrates = [
         Rung(
             height_px=height, codec=codec, bitrate_kbps=max(60, 10 * round(height**2 * factor / 10))
@@ -65,20 +69,20 @@ LADDERS: dict[str, Ladder] = {
         (145, 234), (365, 360), (730, 432), (1100, 432), (2000, 540),
         (3000, 720), (4500, 720), (6000, 1080), (7800, 1080),
     ),
-    # Netflix' one ladder for all titles, before per-title encoding (2015)
+    # Netflix's fixed ladder for all titles, before per-title encoding (2015)
     "netflix-2015": _bitrates(
         (235, 240), (375, 288), (560, 384), (750, 384), (1050, 480),
         (1750, 480), (2350, 720), (3000, 720), (4300, 1080), (5800, 1080),
     ),
-    # what YouTube recommends for uploads, SDR, 24 to 30 fps: rates of ingest, not of delivery
+    # YouTube's recommended bitrates for uploads, SDR, 24 to 30 fps; delivery uses less
     "youtube": _bitrates(
         (1000, 360), (2500, 480), (5000, 720), (8000, 1080), (16000, 1440), (40000, 2160),
     ),
-    # one quality knob, one size, the whole range of it
+    # one size and codec, the whole useful range of the CRF
     "crf-sweep": Ladder(
         tuple(Rung(crf=crf, height_px=540) for crf in (18, 23, 28, 33, 38, 43, 48))
     ),
-    # fixed rungs for sources of about 540p: every codec, CRF and bitrate, down to a fifth
+    # fixed rungs for sources of about 540p: every codec, by CRF and bitrate, down to a fifth
     "mixed-540p": Ladder(
         (
             *(Rung(crf=crf, height_px=540) for crf in (20, 35)),
@@ -93,14 +97,14 @@ LADDERS: dict[str, Ladder] = {
     ),
     "training": _training(),
 }  # fmt: skip
-"""The ladders that have a name; sizes above a source's own are left out when it is encoded."""
+"""The named ladders; rungs larger than a source are left out when it is encoded."""
 
 
 def ladder_named(name_or_file: str) -> Ladder:
     """The ladder of that name, or the one in that TOML file.
 
-    A ladder file is a list of tables, one a rung, with the fields of `Rung`; `[default]` holds
-    what they share, `num_rungs` makes it a ladder spread evenly in VMAF (see `Ladder`):
+    A ladder file has a table `[[rung]]` with the fields of `Rung` for each rung. `[default]` holds
+    fields that all rungs share, `num_rungs` makes the ladder adaptive (see `Ladder`):
 
         [default]
         codec = "libx265"
@@ -110,7 +114,7 @@ def ladder_named(name_or_file: str) -> Ladder:
         bitrate_kbps = 3000
 
     Raises:
-        LadderFileError: no such name or file, or a rung breaks a rule; says where and what.
+        LadderFileError: no such name or file, or an invalid value; the message names the place.
     """
     if name_or_file in LADDERS:
         return LADDERS[name_or_file]
@@ -122,6 +126,7 @@ def ladder_named(name_or_file: str) -> Ladder:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise LadderFileError(f"{path} cannot be read as a ladder file: {error}") from error
+    content = _with_current_keys(path, content)
     _refuse_unknown(str(path), content, _FILE_KEYS)
     tables, default = content.get("rung"), content.get("default", {})
     if not isinstance(tables, list) or not tables:
@@ -131,16 +136,16 @@ def ladder_named(name_or_file: str) -> Ladder:
         _rung(f"{path}, rung {number}", table, default) for number, table in enumerate(tables, 1)
     ]
     _refuse_twins(path, rungs)
-    return Ladder(tuple(rungs), _num_rungs(path, content.get("points"), len(rungs)))
+    return Ladder(tuple(rungs), _num_rungs(path, content.get("num_rungs"), len(rungs)))
 
 
 def with_codecs(ladder: Ladder, codecs: Iterable[str]) -> Ladder:
-    """Every rung of `ladder` once for each of `codecs`; the ladder itself if there are none.
+    """Every rung of `ladder` with each of `codecs`; the ladder itself if there are none.
 
-    A CRF is carried over to the other codec's scale by the share of its range.
+    A CRF is converted in proportion to the largest CRF of both codecs.
 
     Raises:
-        LadderFileError: a rung's rate mode is not one the codec has.
+        LadderFileError: a codec does not have the rate mode of a rung.
     """
     chosen = tuple(codecs)
     if not chosen:
@@ -150,17 +155,19 @@ def with_codecs(ladder: Ladder, codecs: Iterable[str]) -> Ladder:
 
 
 def fitting(ladder: Ladder, display_size: tuple[int, int]) -> tuple[Rung, ...]:
-    """The rungs that do not enlarge a source shown at `display_size`."""
+    """The rungs that are not larger than a source of `display_size`."""
     return tuple(rung for rung in ladder.rungs if rung.height_px <= min(display_size))
 
 
 def _with_codec(rung: Rung, codec: str) -> Rung:
     crf = rung.crf and max(1, round(rung.crf * CODECS[codec].max_crf / CODECS[rung.codec].max_crf))
-    preset = rung.preset if codec == rung.codec else None  # each codec has its own names
+    preset = rung.preset if codec == rung.codec else None  # each codec has presets of its own
     try:
         return replace(rung, codec=codec, crf=crf, preset=preset)
     except LadderFileError as error:
-        raise LadderFileError(f"the rung {rung.name} cannot be had with {codec}: {error}") from None
+        raise LadderFileError(
+            f"the rung {rung.name} is not possible with {codec}: {error}"
+        ) from None
 
 
 def _rung(where: str, table: object, default: dict[str, Any]) -> Rung:
@@ -177,6 +184,29 @@ def _rung(where: str, table: object, default: dict[str, Any]) -> Rung:
         raise LadderFileError(f"{where}: {error}") from error
 
 
+def _with_current_keys(path: Path, content: Any) -> Any:
+    """`content` with today's names of its keys, in all of its tables."""
+    if isinstance(content, list):
+        return [_with_current_keys(path, each) for each in content]
+    if not isinstance(content, dict):
+        return content
+    for former in sorted(set(content) & set(_FORMER_KEYS)):
+        if _FORMER_KEYS[former] in content:
+            raise LadderFileError(
+                f"{path}: {former} is the old name of {_FORMER_KEYS[former]}: use one"
+            )
+        warnings.warn(
+            f"{path}: the key {former} is called {_FORMER_KEYS[former]} now; the next release "
+            "will not read the old name",
+            FutureWarning,
+            stacklevel=3,
+        )
+    return {
+        _FORMER_KEYS.get(key, key): _with_current_keys(path, value)
+        for key, value in content.items()
+    }
+
+
 def _refuse_unknown(where: str, table: object, known: tuple[str, ...]) -> None:
     if not isinstance(table, dict):
         raise LadderFileError(f"{where}: not a table but {table!r}")
@@ -189,7 +219,7 @@ def _refuse_twins(path: Path, rungs: Iterable[Rung]) -> None:
     names: set[str] = set()
     for rung in rungs:
         if rung.name in names:
-            raise LadderFileError(f"{path}: the rung {rung.name} stands there twice")
+            raise LadderFileError(f"{path}: the rung {rung.name} is listed twice")
         names.add(rung.name)
 
 
@@ -199,7 +229,7 @@ def _num_rungs(path: Path, num_rungs: object, rung_count: int) -> int | None:
     is_whole = isinstance(num_rungs, int) and not isinstance(num_rungs, bool)
     if not (is_whole and _MIN_NUM_RUNGS <= num_rungs <= rung_count):  # type: ignore[operator]
         raise LadderFileError(
-            f"{path}: points is {num_rungs!r}, not a whole number from {_MIN_NUM_RUNGS} to the "
+            f"{path}: num_rungs is {num_rungs!r}, not a whole number from {_MIN_NUM_RUNGS} to the "
             f"{rung_count} rungs"
         )
     assert isinstance(num_rungs, int)

@@ -1,35 +1,41 @@
-"""The CSV files between the stages: rows are appended as they are done and read back by type.
-
-A row is a frozen dataclass, its fields are the columns. Empty cells are None. A line torn by a
-power cut or a `kill -9` is dropped when the table is opened for writing.
-"""
+"""Plan stage 1: which encodes of which sources are missing in a work folder."""
 
 import hashlib
+import logging
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from fractions import Fraction
 from pathlib import Path
 
 from ladder.codecs import CODECS, X264
 from ladder.encode.ladders import Ladder, fitting
-from ladder.encode.rungs import Rung
+from ladder.encode.rungs import RateMode, Rung
 from ladder.errors import LadderError
-from ladder.media.probe import VideoInfo, probe
+from ladder.media.discover import find_videos
+from ladder.media.probe import FILE_FAULTS, VideoInfo, fault_message, probe
 from ladder.media.time_ranges import FULL, TimeRange, TrimSpec, format_time_ranges
-from ladder.storage import Table
+from ladder.storage import Status, Table
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
 class EncodeRow:
-    """One source at one rung, a row of `encodes.csv`; `encode_path` is relative to its folder."""
+    """One source at one rung, a row of `encodes.csv`.
+
+    `source_path` is absolute, `encode_path` is relative to the work folder. `source_size_bytes` and
+    `source_modified` (UTC, ISO 8601) identify the source's content; they are None in tables of
+    version 0.1. The row of a source that cannot be read has an empty `encode_path`.
+    """
 
     source: str
     source_path: str
     encode_path: str
     rung: str
     codec: str
-    rate_mode: str
+    rate_mode: RateMode | None
     target_kbps: int | None = None
     bitrate_kbps: float | None = None
     width_px: int | None = None
@@ -42,24 +48,34 @@ class EncodeRow:
     size_bytes: int | None = None
     ffmpeg_version: str = ""
     encode_s: float | None = None
-    status: str = "ok"
+    status: Status = Status.OK
     error: str = ""
     crf: int | None = None
     pieces: str = ""
+    source_size_bytes: int | None = None
+    source_modified: str | None = None
 
     @property
     def key(self) -> str:
-        """The encode's path inside the work folder; a source that gave none stands by its own."""
+        """The encode's path inside the work folder; for a source without encodes its own path."""
         return self.encode_path or self.source_path
 
 
 @dataclass(frozen=True)
 class Source:
-    """A source that can be encoded: the name of its folder, its facts, what is taken of it."""
+    """A source that can be encoded.
+
+    Attributes:
+        name: name of its folder inside the work folder.
+        info: what `probe` found.
+        time_ranges: the parts of it that are encoded; none: all of it.
+        modified: time of its last change, UTC, ISO 8601.
+    """
 
     name: str
     info: VideoInfo
     time_ranges: tuple[TimeRange, ...]
+    modified: str
 
 
 @dataclass(frozen=True)
@@ -73,29 +89,30 @@ class EncodeJob:
 
     @property
     def cost(self) -> float:
-        """Weight of the work, for the ETA: the encode's pixels, passes and generations included."""
+        """Weight of the work, for the ETA: pixels x seconds x the codec's cost, over all passes."""
         width, height = self.rung.size_for(self.source.info.display_size)
-        passes = 2 if self.rung.two_pass else 1
+        num_passes = 2 if self.rung.two_pass else 1
         own_width, own_height = self.source.info.display_size
-        again = own_width * own_height * X264.encode_cost if self.rung.reencode_crf else 0.0
-        taken_s = sum(time_range.length_s for time_range in self.source.time_ranges)
-        seconds = max(taken_s or self.source.info.duration_s, 0.1)
-        return (width * height * CODECS[self.rung.codec].encode_cost * passes + again) * seconds
+        reencode = own_width * own_height * X264.encode_cost if self.rung.reencode_crf else 0.0
+        trimmed_s = sum(time_range.length_s for time_range in self.source.time_ranges)
+        duration_s = max(trimmed_s or self.source.info.duration_s, 0.1)
+        encode = width * height * CODECS[self.rung.codec].encode_cost * num_passes
+        return (encode + reencode) * duration_s
 
     @property
     def out(self) -> Path:
-        """Where the encode will be."""
+        """Path of the finished encode."""
         return self.folder / self.row.encode_path
 
     @property
     def part(self) -> Path:
-        """Where it is until it is known to be good."""
+        """Path of the encode until it is verified."""
         return self.out.with_name(self.out.name + ".part")
 
 
 @dataclass(frozen=True)
 class LadderPlan:
-    """What is to do (`jobs`), what was done before (`done`), what cannot be done (`failed`)."""
+    """Encodes to make (`jobs`), encodes made before (`done`), sources that failed (`failed`)."""
 
     jobs: tuple[EncodeJob, ...]
     done: tuple[EncodeRow, ...]
@@ -103,17 +120,40 @@ class LadderPlan:
 
 
 def encodes_table(folder: Path) -> Table[EncodeRow]:
-    """The table this stage writes."""
+    """The table that stage 1 writes."""
     return Table(folder / "encodes.csv", EncodeRow)
+
+
+def find_sources(paths: Sequence[Path], folder: Path) -> tuple[Path, ...]:
+    """The videos of `paths`, without the encodes that the work folder `folder` holds.
+
+    A video that a source's folder inside the work folder holds is an encode, unless it is a source
+    of the table or named itself.
+
+    Raises:
+        TableError: `encodes.csv` is not a table of this program.
+    """
+    rows = encodes_table(folder).rows()
+    kept = {path.resolve() for path in paths if not path.is_dir()}
+    kept |= {Path(row.source_path) for row in rows}
+    encode_folders = {(folder / row.source).resolve() for row in rows if row.encode_path}
+    sources = []
+    for path in find_videos(paths).videos:
+        full = path.resolve()
+        if full in kept or not encode_folders & set(full.parents):
+            sources.append(path)
+        else:
+            logger.info("%s is an encode of this work folder, not a source", path)
+    return tuple(sources)
 
 
 def plan_ladder(
     sources: Iterable[Path], ladder: Ladder, folder: Path, trim: TrimSpec = FULL
 ) -> LadderPlan:
-    """Compare what is asked for with what `folder` holds; nothing is written.
+    """Compare the wanted encodes with those that `folder` holds; writes nothing.
 
-    Every rung of `ladder` that fits is planned, whatever its `points`: those choose while they
-    encode, in `ladder.spread`.
+    Every rung that fits is planned. `ladder.num_rungs` is ignored here: an adaptive ladder chooses
+    its rungs between rounds (`ladder.adaptive`).
     """
     found, failed = read_sources(sources, ladder, folder, trim)
     wanted = [(source, fitting(ladder, source.info.display_size)) for source in found]
@@ -123,31 +163,37 @@ def plan_ladder(
 def read_sources(
     paths: Iterable[Path], ladder: Ladder, folder: Path, trim: TrimSpec
 ) -> tuple[list[Source], list[EncodeRow]]:
-    """The sources that can be encoded, and a row with the reason for each of the others."""
+    """The sources that can be encoded, and an error row for each of the others."""
     names = {row.source: row.source_path for row in encodes_table(folder).rows()}
     found: list[Source] = []
     failed: list[EncodeRow] = []
     for path in paths:
         name = _source_name(path, names)
         try:
+            modified = datetime.fromtimestamp(path.stat().st_mtime, UTC) if path.is_file() else None
             info = probe(path)
             _refuse_too_small(info, ladder)
-            found.append(Source(name, info, trim.ranges_of(info)))
-        except LadderError as error:
-            failed.append(_source_failure(name, path, error))
+            text = modified.isoformat(timespec="microseconds") if modified else ""
+            found.append(Source(name, info, trim.ranges_of(info), text))
+        except FILE_FAULTS as error:
+            failed.append(_failed_source(name, path, error))
     return found, failed
 
 
 def plan_encodes(wanted: Iterable[tuple[Source, Sequence[Rung]]], folder: Path) -> LadderPlan:
-    """Which of the encodes that are wanted are not there yet."""
+    """Which of the wanted encodes have to be made."""
     known = {row.key: row for row in encodes_table(folder).rows()}
     jobs: list[EncodeJob] = []
     done: list[EncodeRow] = []
     for source, rungs in wanted:
         for rung in rungs:
-            job = EncodeJob(_planned_row(source, rung), source, rung, folder)
-            before = known.get(job.row.key)
-            if before and _is_done(before, job):
+            planned = _planned_row(source, rung)
+            former_path = _encode_path(source.name, rung.former_name)
+            if former_path in known:  # the encode of an earlier version keeps its name
+                planned = replace(planned, encode_path=former_path, rung=rung.former_name)
+            job = EncodeJob(planned, source, rung, folder)
+            before = known.get(planned.key)
+            if before and _is_done(before, planned, folder):
                 done.append(before)
             else:
                 jobs.append(job)
@@ -156,11 +202,16 @@ def plan_encodes(wanted: Iterable[tuple[Source, Sequence[Rung]]], folder: Path) 
 
 def _refuse_too_small(info: VideoInfo, ladder: Ladder) -> None:
     if not fitting(ladder, info.display_size):
-        smallest = min(rung.height_px for rung in ladder.rungs)
+        smallest_px = min(rung.height_px for rung in ladder.rungs)
+        width, height = info.display_size
         raise LadderError(
-            f"{info.path} is {info.display_size[0]}x{info.display_size[1]}, every rung is larger "
-            f"(from {smallest} px on): choose another ladder with --rungs"
+            f"{info.path} is {width}x{height}, smaller than every rung (from {smallest_px} px on): "
+            "choose another ladder with --rungs"
         )
+
+
+def _encode_path(source: str, rung: str) -> str:
+    return f"{source}/{rung}.mp4"
 
 
 def _planned_row(source: Source, rung: Rung) -> EncodeRow:
@@ -168,7 +219,7 @@ def _planned_row(source: Source, rung: Rung) -> EncodeRow:
     return EncodeRow(
         source=source.name,
         source_path=str(source.info.path.resolve()),
-        encode_path=f"{source.name}/{rung.name}.mp4",
+        encode_path=_encode_path(source.name, rung.name),
         rung=rung.name,
         codec=rung.codec,
         rate_mode=rung.rate_mode,
@@ -178,26 +229,29 @@ def _planned_row(source: Source, rung: Rung) -> EncodeRow:
         display_height_px=height,
         fps=Fraction(source.info.fps),
         pieces=format_time_ranges(source.time_ranges),
+        source_size_bytes=source.info.size_bytes,
+        source_modified=source.modified,
     )
 
 
-def _source_failure(name: str, path: Path, error: LadderError) -> EncodeRow:
+def _failed_source(name: str, path: Path, error: Exception) -> EncodeRow:
     return EncodeRow(
         source=name,
         source_path=str(path.resolve()),
         encode_path="",
         rung="",
         codec="",
-        rate_mode="",
-        status="error",
-        error=str(error),
+        rate_mode=None,
+        status=Status.ERROR,
+        error=fault_message(path, error),
     )
 
 
 def _source_name(path: Path, names: dict[str, str]) -> str:
-    """The file's stem; with a mark of its path behind it if another source has that stem.
+    """The file's stem, with a digest of its path if another source in `names` has that stem.
 
-    It becomes a folder beside the stages' own files, so it must not hide, climb, or look like one.
+    The name becomes a folder beside the stages' own files, so it must not be hidden, leave the work
+    folder, or look like one of those files.
     """
     full = str(path.resolve())
     name = path.stem.lstrip(".") or "source"
@@ -210,7 +264,22 @@ def _source_name(path: Path, names: dict[str, str]) -> str:
     return name
 
 
-def _is_done(row: EncodeRow, job: EncodeJob) -> bool:
-    if row.status != "ok" or row.pieces != job.row.pieces:
+def _is_done(before: EncodeRow, planned: EncodeRow, folder: Path) -> bool:
+    """Whether the encode of an earlier run is there and is the one that is planned now."""
+    if before.status != Status.OK or before.pieces != planned.pieces:
         return False
-    return job.out.is_file() and job.out.stat().st_size == row.size_bytes
+    if not has_same_source(before, planned):
+        logger.info("%s has changed: %s is made again", before.source_path, before.encode_path)
+        return False
+    out = folder / before.encode_path
+    return out.is_file() and out.stat().st_size == before.size_bytes
+
+
+def has_same_source(before: EncodeRow, planned: EncodeRow) -> bool:
+    """Whether the source's file is still the one that `before` was made from."""
+    if before.source_size_bytes is None:  # a row from before these columns existed
+        return True
+    return (before.source_size_bytes, before.source_modified) == (
+        planned.source_size_bytes,
+        planned.source_modified,
+    )

@@ -1,6 +1,8 @@
-"""Stage 1, ladder: sources x rungs -> encodes, one row of `encodes.csv` for each."""
+"""Run stage 1: make the planned encodes and write a row of `encodes.csv` for each."""
 
+import contextlib
 import itertools
+import logging
 import shlex
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -8,7 +10,7 @@ from dataclasses import replace
 from math import ceil
 from pathlib import Path
 
-from ladder.encode.plan import EncodeJob, EncodeRow, LadderPlan, encodes_table
+from ladder.encode.plan import EncodeJob, EncodeRow, LadderPlan, encodes_table, has_same_source
 from ladder.encode.transcode import (
     VideoLength,
     measure_length,
@@ -16,7 +18,6 @@ from ladder.encode.transcode import (
     transcode,
     verify_encode,
 )
-from ladder.errors import LadderError
 from ladder.media.ffmpeg import (
     Ffmpeg,
     OnProgress,
@@ -24,7 +25,10 @@ from ladder.media.ffmpeg import (
     partition_outputs,
     run_parallel,
 )
-from ladder.storage import Table, remove_parts, work_lock
+from ladder.media.probe import FILE_FAULTS, fault_message
+from ladder.storage import Status, Table, remove_parts, work_lock
+
+logger = logging.getLogger(__name__)
 
 
 def make_encodes(
@@ -35,24 +39,24 @@ def make_encodes(
     jobs: int | None = None,
     on_progress: OnProgress = lambda key, share: None,
 ) -> Iterator[EncodeRow]:
-    """Make every encode of `plan` and yield its row when it stands in `encodes.csv`.
+    """Make every encode of `plan`; yields each row after it is written to `encodes.csv`.
 
-    Encodes of one source are made side by side in one process, which decodes it once. An encode
-    that fails, or that is not whole, becomes a row with the reason and leaves no file.
+    One ffmpeg process makes several encodes of a source and decodes the source once. An encode that
+    fails, or that is incomplete, gets an error row and no file.
 
     Args:
         plan: from `plan_ladder` for the same folder.
-        folder: work folder; the encodes lie in one folder a source.
+        folder: work folder; it holds one folder of encodes per source.
         ffmpeg: program to run.
-        jobs: processes at once; None: one for each core, four at most.
-        on_progress: told how far each encode is.
+        jobs: number of processes at once; None: one per core, four at most.
+        on_progress: called with an encode's path and its finished share, 0 to 1.
 
     Raises:
         CapabilityError: an encoder is missing.
-        TableError: another run works on the folder.
+        TableError: another run uses the folder.
     """
     ffmpeg.require_encoders([job.rung.codec for job in plan.jobs])
-    at_once, threads = allocate_workers(jobs)
+    num_processes, threads = allocate_workers(jobs)
 
     def encode(group: Sequence[EncodeJob]) -> list[EncodeRow]:
         def on_share(share: float) -> None:
@@ -68,93 +72,108 @@ def make_encodes(
         remove_parts(folder)
         for row in plan.failed:
             yield table.append(row)
-        for rows in run_parallel(encode, grouped(plan.jobs, at_once), at_once):
+        for rows in run_parallel(encode, group_jobs(plan.jobs, num_processes), num_processes):
             yield from map(table.append, rows)
         _finalize_table(table, plan)
 
 
-def grouped(jobs: Sequence[EncodeJob], at_once: int) -> list[tuple[EncodeJob, ...]]:
-    """Encodes of one source together, as many as memory and `at_once` processes allow.
+def group_jobs(jobs: Sequence[EncodeJob], num_processes: int) -> list[tuple[EncodeJob, ...]]:
+    """The jobs of each ffmpeg process: of one source, as many as memory and `num_processes` allow.
 
-    Two passes stand alone: the first pass of several has several lengths.
+    A two-pass encode has a process of its own: two first passes would write one log.
     """
     groups: list[tuple[EncodeJob, ...]] = [(job,) for job in jobs if job.rung.two_pass]
-    once = [job for job in jobs if not job.rung.two_pass]
-    for source, of_source in itertools.groupby(once, key=lambda job: job.source):
-        # dealt out by cost, so that no group holds all the large ones
+    single_pass = [job for job in jobs if not job.rung.two_pass]
+    for source, of_source in itertools.groupby(single_pass, key=lambda job: job.source):
+        # sorted by cost, because partitioning spreads neighbours over the processes
         members = sorted(of_source, key=lambda job: -job.cost)
-        groups += partition_outputs(members, source.info.display_size, ceil(len(once) / at_once))
+        max_outputs = ceil(len(single_pass) / num_processes)
+        groups += partition_outputs(members, source.info.display_size, max_outputs)
     return groups
 
 
 def shell_commands(plan: LadderPlan, ffmpeg: Ffmpeg, jobs: int | None = None) -> Iterator[str]:
-    """The commands of the encodes that are to be made, ready to paste, as `make_encodes` runs them.
+    """The commands that `make_encodes` would run for `plan`, ready to paste into a shell.
 
     Raises:
-        LadderError: an encode that cannot be made.
+        LadderError: an encode cannot be made.
     """
-    at_once, threads = allocate_workers(jobs)
-    for group in grouped(plan.jobs, at_once):
+    num_processes, threads = allocate_workers(jobs)
+    for group in group_jobs(plan.jobs, num_processes):
         source, outputs = group[0].source, {job.out: job.rung for job in group}
         command = shell_command(source.info, outputs, source.time_ranges, ffmpeg, threads=threads)
         yield f"mkdir -p {shlex.quote(str(group[0].out.parent.absolute()))} && {command}"
 
 
 def _finalize_table(table: Table[EncodeRow], plan: LadderPlan) -> None:
-    """Sort the rows, without the failures of sources that could be read this time."""
-    readable = {row.source_path for row in [*(job.row for job in plan.jobs), *plan.done]}
-    rows = (row for row in table.rows() if row.encode_path or row.source_path not in readable)
+    """Sort the rows, without those that this run has made obsolete.
+
+    These are error rows of sources that could be read this time, and encodes of a file that was
+    replaced by another one since.
+    """
+    current = {row.source_path: row for row in [*(job.row for job in plan.jobs), *plan.done]}
+    rows = (
+        row
+        for row in table.rows()
+        if row.source_path not in current
+        or (row.encode_path and has_same_source(row, current[row.source_path]))
+    )
     table.rewrite(sorted(rows, key=lambda row: row.key))
 
 
 def _encode(
     group: Sequence[EncodeJob], ffmpeg: Ffmpeg, threads: int, on_share: Callable[[float], None]
 ) -> list[EncodeRow]:
+    """Make the encodes of one process; whatever fails becomes a row."""
     source, started = group[0].source, time.monotonic()
-    group[0].part.parent.mkdir(parents=True, exist_ok=True)
     outputs = {job.part: job.rung for job in group}
     try:
+        group[0].part.parent.mkdir(parents=True, exist_ok=True)
         transcode(
             source.info, outputs, source.time_ranges, ffmpeg, threads=threads, on_share=on_share
         )
         expected = measure_length(source.info, source.time_ranges)
-    except (LadderError, OSError) as error:
-        for job in group:
-            job.part.unlink(missing_ok=True)
+    except FILE_FAULTS as error:
         if len(group) == 1:
-            return [_failure(group[0], error, ffmpeg)]
-        # one rung that cannot be made must not take the others with it
+            return [_fail(group[0], error, ffmpeg)]
+        for job in group:
+            _remove_part(job)
+        logger.info("encodes of %s failed together, each is tried alone", source.info.path)
         alone = (_encode([job], ffmpeg, threads, on_share) for job in group)
         return [row for rows in alone for row in rows]
-    rows = [_finished(job, expected, ffmpeg) for job in group]
-    share_s = (time.monotonic() - started) / sum(job.cost for job in group)
-    return [
-        replace(row, encode_s=job.cost * share_s if row.status == "ok" else None)
-        for job, row in zip(group, rows, strict=True)
-    ]
+    cost_s = (time.monotonic() - started) / sum(job.cost for job in group)
+    return [_finish(job, expected, ffmpeg, job.cost * cost_s) for job in group]
 
 
-def _finished(job: EncodeJob, expected: VideoLength, ffmpeg: Ffmpeg) -> EncodeRow:
-    """The row of an encode that was made: what it really is, by reading it back."""
+def _finish(job: EncodeJob, expected: VideoLength, ffmpeg: Ffmpeg, encode_s: float) -> EncodeRow:
+    """Verify one encode and move it to its place; the row holds what the file really is."""
     try:
-        info, video_length = verify_encode(job.part, job.source.info, expected)
+        info, length = verify_encode(job.part, job.source.info, expected)
         row = replace(
             job.row,
-            bitrate_kbps=info.size_bytes * 8 / 1000 / video_length.duration_s,
+            bitrate_kbps=info.size_bytes * 8 / 1000 / length.duration_s,
             width_px=info.width_px,
             height_px=info.height_px,
             fps=info.fps,
-            frame_count=video_length.frame_count,
-            duration_s=video_length.duration_s,
+            frame_count=length.frame_count,
+            duration_s=length.duration_s,
             size_bytes=info.size_bytes,
             ffmpeg_version=ffmpeg.version,
+            encode_s=encode_s,
         )
         job.part.replace(job.out)
-    except (LadderError, OSError) as error:
-        job.part.unlink(missing_ok=True)
-        return _failure(job, error, ffmpeg)
+    except FILE_FAULTS as error:
+        return _fail(job, error, ffmpeg)
     return row
 
 
-def _failure(job: EncodeJob, error: Exception, ffmpeg: Ffmpeg) -> EncodeRow:
-    return replace(job.row, status="error", error=str(error), ffmpeg_version=ffmpeg.version)
+def _fail(job: EncodeJob, error: Exception, ffmpeg: Ffmpeg) -> EncodeRow:
+    """The error row of a job; its unfinished file is removed."""
+    _remove_part(job)
+    message = fault_message(job.source.info.path, error)
+    return replace(job.row, status=Status.ERROR, error=message, ffmpeg_version=ffmpeg.version)
+
+
+def _remove_part(job: EncodeJob) -> None:
+    with contextlib.suppress(OSError):  # it may not even have a folder
+        job.part.unlink()

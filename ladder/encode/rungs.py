@@ -1,40 +1,49 @@
-"""Rungs: what one encode aims for, in size, codec and bits, checked when it is made."""
+"""Rungs: size, codec and bits of one encode; an invalid rung cannot be created."""
 
 from dataclasses import dataclass
+from enum import StrEnum
 
 from ladder.codecs import CODECS, X264
 from ladder.errors import LadderFileError
 
 GOP_S = 2.0
-"""Seconds between key frames of closed groups, as streaming segments want them."""
+"""Default seconds between key frames; streaming segments start at key frames."""
+
+
+class RateMode(StrEnum):
+    """How an encoder spends bits: a column of `encodes.csv`."""
+
+    VBR = "vbr"
+    TWO_PASS = "two-pass"
+    CRF = "crf"
+    CAPPED_CRF = "capped-crf"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Rung:
     """One step of a bitrate ladder: a picture size, a codec, and how its bits are spent.
 
-    The rate mode follows from what is set: `bitrate_kbps` alone is VBR with a cap, with `two_pass`
-    two-pass VBR; `crf` alone is CRF, with `maxrate_kbps` capped CRF. All encodes of one rung, over
-    all sources, form a bitrate group. A portrait source gets `height_px` as its width: a rung
-    names the short side.
+    The fields decide the rate mode: `bitrate_kbps` gives VBR with a peak, with `two_pass` two-pass
+    VBR; `crf` gives CRF, with `maxrate_kbps` capped CRF. All encodes of one rung, over all sources,
+    form a bitrate group. For a portrait source `height_px` is the width: it is the short side.
 
     Attributes:
         height_px: short side of the encode, even, 16 to 8192.
         codec: a key of `ladder.codecs.CODECS`.
-        bitrate_kbps: the average aimed at, 10 to 1000000.
-        crf: the constant quality aimed at, 1 to the codec's `max_crf`, 1 the best.
-        maxrate_kbps: the peak, over the time the buffer lasts. Default: twice the bitrate.
-        bufsize_kbps: bits the peak is judged over. Default: as large as the peak of one second.
-        two_pass: look at the whole source before spending.
+        bitrate_kbps: average bitrate, 10 to 1000000.
+        crf: constant quality, 1 (best) to the codec's `max_crf`.
+        maxrate_kbps: peak over the time that the buffer lasts. Default: twice the bitrate.
+        bufsize_kbps: size of the buffer, kilobits. Default: one second of the peak.
+        two_pass: analyse the whole source in a first pass.
         bit_depth: 8 or 10; None keeps the source's.
         preset: effort, one of the codec's `presets`; None takes its `default_preset`.
         gop_s: seconds between key frames, 0.1 to 60.
-        reencode_crf: scale the encode back to its source's size and code it once more, with x264
-            at this CRF, 1 to 51: a bad picture in a good stream, as uploads often are.
+        reencode_crf: scale the encode to the source's size and encode it again with x264 at this
+            CRF, 1 to 51. The result has bad pictures in a good stream, as many uploads have.
 
     Raises:
-        LadderFileError: a value or a combination that no encoder takes; names the key, the value
-            and what is allowed.
+        LadderFileError: no encoder accepts a value or a combination of values; the message names
+            the key, the value and what is allowed.
     """
 
     height_px: int
@@ -54,7 +63,7 @@ class Rung:
         codec = CODECS[self.codec]
         _require_whole("height_px", self.height_px, 16, 8192)
         if self.height_px % 2:
-            raise LadderFileError(f"height_px is {self.height_px}, not even")
+            raise LadderFileError(f"height_px is {self.height_px}, not an even number")
         for key in ("bitrate_kbps", "maxrate_kbps", "bufsize_kbps"):
             _require_whole(key, getattr(self, key), 10, 1_000_000)
         _require_whole("crf", self.crf, 1, codec.max_crf)
@@ -67,9 +76,9 @@ class Rung:
 
     def _refuse_combinations(self) -> None:
         if (self.bitrate_kbps is None) == (self.crf is None):
-            raise LadderFileError("a rung has either bitrate_kbps or crf, and not both")
+            raise LadderFileError("a rung needs either bitrate_kbps or crf, and not both")
         if self.two_pass and self.crf is not None:
-            raise LadderFileError("two_pass is for a bitrate_kbps, a crf needs none")
+            raise LadderFileError("two_pass needs a bitrate_kbps; a crf takes one pass")
         if self.bufsize_kbps and not self.maxrate_kbps:
             raise LadderFileError("bufsize_kbps needs a maxrate_kbps")
         if self.maxrate_kbps and self.bitrate_kbps and self.maxrate_kbps < self.bitrate_kbps:
@@ -84,7 +93,15 @@ class Rung:
 
     @property
     def name(self) -> str:
-        """File-safe, and unlike that of any other rung: `720p-3000k-x264`, `540p-crf28-vp9`."""
+        """File-safe and unique: `720p-3000k-x264`, `540p-crf28-vp9`."""
+        return self._name_with("reencode")
+
+    @property
+    def former_name(self) -> str:
+        """The name that version 0.1 gave the rung."""
+        return self._name_with("laundered")
+
+    def _name_with(self, reencode_word: str) -> str:
         return "-".join(
             [
                 f"{self.height_px}p",
@@ -96,26 +113,26 @@ class Rung:
                 *([f"{self.bit_depth}bit"] if self.bit_depth else []),
                 *([self.preset] if self.preset else []),
                 *([f"gop{self.gop_s:g}s"] if self.gop_s != GOP_S else []),
-                *([f"laundered{self.reencode_crf}"] if self.reencode_crf else []),
+                *([f"{reencode_word}{self.reencode_crf}"] if self.reencode_crf else []),
             ]
         )
 
     @property
-    def rate_mode(self) -> str:
-        """`vbr`, `two-pass`, `crf` or `capped-crf`."""
+    def rate_mode(self) -> RateMode:
+        """How the encoder spends bits."""
         if self.bitrate_kbps:
-            return "two-pass" if self.two_pass else "vbr"
-        return "capped-crf" if self.maxrate_kbps else "crf"
+            return RateMode.TWO_PASS if self.two_pass else RateMode.VBR
+        return RateMode.CAPPED_CRF if self.maxrate_kbps else RateMode.CRF
 
     def size_for(self, display_size: tuple[int, int]) -> tuple[int, int]:
-        """(width, height) of an encode, even, in the aspect of a source shown at `display_size`."""
+        """(width, height) of an encode, both even, with the aspect ratio of `display_size`."""
         width, height = display_size
         long_px = round(self.height_px * max(width, height) / min(width, height) / 2) * 2
         return (long_px, self.height_px) if width >= height else (self.height_px, long_px)
 
 
 def _require_one_of(key: str, value: object, allowed: tuple[object, ...]) -> None:
-    # by type too: 1 is not True, 8.0 is not 8
+    # compare types as well: 1 is not True, 8.0 is not 8
     if (value, type(value)) not in [(each, type(each)) for each in allowed]:
         words = ", ".join(str(each).lower() for each in allowed if each is not None)
         raise LadderFileError(f"{key} is {value!r}, not one of {words}")

@@ -15,7 +15,7 @@ from av.stream import Disposition
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from ladder.errors import VideoError
+from ladder.errors import LadderError, VideoError
 
 _LOOKED_AT_PACKETS = 240  # enough to see a variable frame rate, cheap in a file of any length
 
@@ -27,6 +27,15 @@ _BASE_DEPTH = 8
 
 
 _INTERLACED_ORDERS = range(2, 6)  # AVFieldOrder: TT, BB, TB, BT
+
+
+FILE_FAULTS = (
+    LadderError, av.FFmpegError, OSError, ValueError, LookupError, ArithmeticError, MemoryError,
+)  # fmt: skip
+"""What work on one file may raise: a stage turns it into that file's row and goes on.
+
+A damaged file can make PyAV raise IndexError and ZeroDivisionError too.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,6 +123,13 @@ def open_video(
             yield container, stream
         except av.FFmpegError as error:
             raise VideoError("damaged", f"{path} cannot be decoded: {error}") from error
+
+
+def fault_message(path: Path, error: Exception) -> str:
+    """The text of an error for the row of `path`, always with the file's name."""
+    if isinstance(error, LadderError) or (isinstance(error, OSError) and error.filename):
+        return str(error)
+    return f"{path} cannot be processed: {type(error).__name__}: {error}"
 
 
 def probe(path: Path) -> VideoInfo:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from ladder.encode.plan import EncodeRow, encodes_table
+from ladder.encode.rungs import RateMode
 from ladder.label.libvmaf import Pairing, measure, parse_log, pool
 from ladder.label.metrics import MetricRequest, log_metric_name
 from ladder.label.rows import LabelRow
@@ -88,7 +89,7 @@ def work_folder(folder: Path, source: Path, encodes: dict[str, Path]) -> Path:
                 encode_path=path,
                 rung=name,
                 codec="libx264",
-                rate_mode="crf",
+                rate_mode=RateMode.CRF,
                 display_width_px=width,
                 display_height_px=height,
                 size_bytes=encode.stat().st_size,

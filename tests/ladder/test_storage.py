@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from ladder.encode.plan import EncodeRow
+from ladder.encode.rungs import RateMode
 from ladder.errors import TableError
 from ladder.label.rows import LabelRow
 from ladder.storage import Table, work_lock
@@ -34,7 +35,7 @@ def encode_row(name: str = "clip", rung: str = "64p-crf30-x264", **values: objec
         encode_path=f"{name}/{rung}.mp4",
         rung=rung,
         codec="libx264",
-        rate_mode="crf",
+        rate_mode=RateMode.CRF,
     )
     return dataclasses.replace(row, **values)  # type: ignore[arg-type]
 

@@ -128,13 +128,11 @@ def _run_ladder_plan(
     return rows
 
 
-def _source_videos(paths: Sequence[Path], folder: Path) -> list[Path]:
+def _source_videos(paths: Sequence[Path], folder: Path) -> Sequence[Path]:
     """The videos to encode; exits if there are none."""
-    from ladder.media.discover import find_videos
+    from ladder.encode.plan import find_sources
 
-    found = find_videos(paths).videos
-    # encodes of an earlier run are not sources, though a named folder may hold them
-    videos = [path for path in found if folder.resolve() not in path.resolve().parents]
+    videos = find_sources(paths, folder)
     if not videos:
         fail(f"no video found in {', '.join(map(str, paths))}", ExitCode.NO_VIDEO)
     return videos

@@ -67,7 +67,7 @@ def _labelled(folder: Path, row: EncodeRow, label: LabelRow, vmaf: float) -> Lab
         display=(row.display_width_px or 0, row.display_height_px or 0),
         bitrate_kbps=row.bitrate_kbps or 0.0,
         height_px=min(row.width_px or 0, row.height_px or 0),
-        rate_mode=row.rate_mode,
+        rate_mode=row.rate_mode or "",
         fps=float(row.fps or 0),
         log=log_path(folder, row.encode_path),
         metric=log_metric_name(label.vmaf_model),

@@ -121,7 +121,7 @@ def test_a_ladder_file_may_say_all_there_is_to_say_of_a_rung(tmp_path: Path) -> 
 
 def test_what_rungs_share_stands_in_default_and_each_may_differ(tmp_path: Path) -> None:
     text = """
-        points = 4
+        num_rungs = 4
         [default]
         codec = "libvpx-vp9"
         height_px = 360
@@ -174,16 +174,16 @@ FOUR = "".join(f"[[rung]]\nheight_px = 720\ncrf = {crf}\n" for crf in range(20, 
         ("rung = []\n", ["[[rung]]"]),
         ("rung = [720]\n", ["rung 1", "not a table but 720"]),
         ("[rung]\nheight_px = 720\ncrf = 20\n", ["[[rung]]"]),
-        ("rungs = 3\n" + GOOD, ["unknown key 'rungs'", "points, default, rung"]),
+        ("rungs = 3\n" + GOOD, ["unknown key 'rungs'", "num_rungs, default, rung"]),
         ("default = 3\n" + GOOD, ["default", "not a table but 3"]),
         ("[default]\nheight = 720\n" + GOOD, ["default", "unknown key 'height'", "height_px"]),
         ("[default]\ngop_s = 99\n" + GOOD, ["rung 1", "gop_s is 99", "from 0.1 to 60"]),
         ("[default]\nbitrate_kbps = 300\n" + GOOD, ["rung 1", "either bitrate_kbps or crf"]),
-        ("points = 3\n" + FOUR, ["points is 3", "from 4 to the 4 rungs"]),
-        ("points = 5\n" + FOUR, ["points is 5", "from 4 to the 4 rungs"]),
-        ("points = 4.0\n" + FOUR, ["points is 4.0", "whole number"]),
-        ("points = true\n" + FOUR, ["points is True", "whole number"]),
-        ('points = "4"\n' + FOUR, ["points is '4'", "whole number"]),
+        ("num_rungs = 3\n" + FOUR, ["num_rungs is 3", "from 4 to the 4 rungs"]),
+        ("num_rungs = 5\n" + FOUR, ["num_rungs is 5", "from 4 to the 4 rungs"]),
+        ("num_rungs = 4.0\n" + FOUR, ["num_rungs is 4.0", "whole number"]),
+        ("num_rungs = true\n" + FOUR, ["num_rungs is True", "whole number"]),
+        ('num_rungs = "4"\n' + FOUR, ["num_rungs is '4'", "whole number"]),
     ],
 )  # fmt: skip
 def test_a_bad_ladder_file_is_refused_with_its_name_the_rung_and_what_is_allowed(
@@ -258,3 +258,23 @@ def test_rungs_above_the_source_are_left_out() -> None:
     assert fitting(apple, (720, 1280)) == fitting(apple, (1280, 720))
     assert fitting(apple, (1920, 1080)) == apple.rungs
     assert fitting(apple, (320, 180)) == ()
+
+
+# ---- keys of version 0.1
+
+
+def test_the_former_keys_of_a_ladder_file_are_read_with_a_warning(tmp_path: Path) -> None:
+    text = f"points = 4\n[default]\nlaundered_crf = 14\n{FOUR}"
+    with pytest.warns(FutureWarning) as warned:
+        found = ladder_named(file_of(tmp_path, text))
+    messages = sorted(str(warning.message) for warning in warned)
+    assert len(messages) == 2
+    assert "my.toml: the key laundered_crf is called reencode_crf now" in messages[0]
+    assert "my.toml: the key points is called num_rungs now" in messages[1]
+    assert found.num_rungs == 4
+    assert {rung.reencode_crf for rung in found.rungs} == {14}
+
+
+def test_a_former_key_beside_its_new_name_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(LadderFileError, match="points is the old name of num_rungs"):
+        ladder_named(file_of(tmp_path, f"points = 4\nnum_rungs = 4\n{FOUR}"))

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from ladder.codecs import CODECS
-from ladder.encode.plan import EncodeJob, encodes_table
-from ladder.encode.run import grouped, shell_commands
+from ladder.encode.plan import EncodeJob, encodes_table, find_sources
+from ladder.encode.run import group_jobs, shell_commands
 from ladder.encode.rungs import Rung
 from ladder.errors import LadderError
 from ladder.media.ffmpeg import Ffmpeg, partition_outputs
@@ -87,6 +87,103 @@ def test_an_encode_that_is_gone_or_cut_is_made_again(
     (again,) = made([short_source], TWO, tmp_path, ffmpeg)
     assert encode.stat().st_size == again.size_bytes == first.size_bytes
     assert [row.key for row in encodes_table(tmp_path).rows()] == [first.key, second.key]
+
+
+def replace_by(path: Path, other: Path) -> None:
+    path.write_bytes(other.read_bytes())
+    os.utime(path, ns=(1, 1))
+
+
+def test_encodes_of_a_source_that_was_replaced_are_made_anew(
+    short_source: Path, source_video: Path, ffmpeg: Ffmpeg, tmp_path: Path
+) -> None:
+    source, folder = tmp_path / "src.mp4", tmp_path / "work"
+    source.write_bytes(short_source.read_bytes())
+    made([source], TWO, folder, ffmpeg)
+    assert planned([source], TWO, folder).jobs == ()
+
+    replace_by(source, source_video)
+
+    assert len(planned([source], TWO, folder).jobs) == 2
+    (row,) = made([source], CHEAP, folder, ffmpeg)
+    assert row.frame_count == 24  # of the new film
+    assert row.source_size_bytes == source.stat().st_size
+    assert row.source_modified == "1970-01-01T00:00:00.000000+00:00"
+    assert planned([source], CHEAP, folder).jobs == ()
+    # the encode of the old film at the other rung is not one of this source
+    assert encodes_table(folder).rows() == [row]
+
+
+def test_a_source_of_the_same_size_that_was_changed_is_encoded_anew(
+    short_source: Path, ffmpeg: Ffmpeg, tmp_path: Path
+) -> None:
+    source, folder = tmp_path / "src.mp4", tmp_path / "work"
+    replace_by(source, short_source)
+    made([source], CHEAP, folder, ffmpeg)
+    os.utime(source, ns=(2, 2_000_000))
+    assert len(planned([source], CHEAP, folder).jobs) == 1
+
+
+def test_a_row_from_before_the_source_was_recorded_counts_as_done(
+    short_source: Path, ffmpeg: Ffmpeg, tmp_path: Path
+) -> None:
+    made([short_source], CHEAP, tmp_path, ffmpeg)
+    table = tmp_path / "encodes.csv"
+    cut = [line.rsplit(",", 2)[0] for line in table.read_text().splitlines()]
+    assert cut[0].endswith(",pieces")
+    table.write_text("\n".join(cut) + "\n")
+    plan = planned([short_source], CHEAP, tmp_path)
+    assert (plan.jobs, len(plan.done)) == ((), 1)
+
+
+def test_a_twice_encoded_rung_of_version_0_1_counts_as_done(
+    short_source: Path, ffmpeg: Ffmpeg, tmp_path: Path
+) -> None:
+    rung = Rung(height_px=48, crf=40, reencode_crf=14)
+    made([short_source], [rung], tmp_path, ffmpeg)
+    old = "48p-crf40-x264-laundered14"
+    (tmp_path / "ten" / f"{rung.name}.mp4").rename(tmp_path / "ten" / f"{old}.mp4")
+    table = tmp_path / "encodes.csv"
+    table.write_text(table.read_text().replace(rung.name, old))
+    plan = planned([short_source], [rung], tmp_path)
+    assert plan.jobs == ()
+    assert [row.rung for row in plan.done] == [old]
+    assert made([short_source], [rung], tmp_path, ffmpeg) == []
+    assert [row.rung for row in encodes_table(tmp_path).rows()] == [old]
+    # an encode that is lost is made again under its old name
+    (tmp_path / "ten" / f"{old}.mp4").unlink()
+    assert [row.rung for row in made([short_source], [rung], tmp_path, ffmpeg)] == [old]
+
+
+# ---- sources and encodes in one folder
+
+
+def test_a_source_inside_the_work_folder_is_encoded_and_its_encodes_are_not(
+    short_source: Path, ffmpeg: Ffmpeg, tmp_path: Path
+) -> None:
+    source = tmp_path / "src.mp4"
+    source.write_bytes(short_source.read_bytes())
+    for named in (tmp_path, source):
+        assert find_sources([named], tmp_path) == (source,)
+    made([source], TWO, tmp_path, ffmpeg)
+    for named in (tmp_path, source):
+        assert find_sources([named], tmp_path) == (source,)
+    encode = tmp_path / "src" / f"{TWO[0].name}.mp4"
+    assert find_sources([encode], tmp_path) == (encode,)  # it was named
+    other = tmp_path / "more" / "other.mp4"
+    other.parent.mkdir()
+    other.write_bytes(short_source.read_bytes())
+    assert find_sources([tmp_path], tmp_path) == (other, source)
+
+
+def test_a_source_in_a_folder_of_its_own_name_stays_a_source(
+    short_source: Path, ffmpeg: Ffmpeg, tmp_path: Path
+) -> None:
+    source = tmp_path / "src" / "src.mp4"  # where its encodes go too
+    source.parent.mkdir()
+    source.write_bytes(short_source.read_bytes())
+    made([source], CHEAP, tmp_path, ffmpeg)
+    assert find_sources([tmp_path], tmp_path) == (source,)
 
 
 def test_a_new_rung_adds_only_itself(short_source: Path, ffmpeg: Ffmpeg, tmp_path: Path) -> None:
@@ -216,7 +313,7 @@ def test_one_process_has_as_many_encodes_of_a_source_as_its_size_allows(
 ) -> None:
     assert max(map(len, partition_outputs(range(800), size, 99))) == most
     jobs = jobs_of(sized(probe(source_video), *size), "a", CRFS[:16], tmp_path)
-    groups = grouped(jobs, at_once=1)
+    groups = group_jobs(jobs, num_processes=1)
     assert max(map(len, groups)) == most
     assert len(groups) == 16 // most
 
@@ -225,10 +322,10 @@ def test_few_encodes_of_one_source_are_shared_out_over_the_processes(
     source_video: Path, tmp_path: Path
 ) -> None:
     jobs = jobs_of(probe(source_video), "a", CRFS[:6], tmp_path)
-    assert [len(group) for group in grouped(jobs, at_once=1)] == [6]
-    assert sorted(map(len, grouped(jobs, at_once=2))) == [3, 3]
-    assert sorted(map(len, grouped(jobs, at_once=4))) == [2, 2, 2]
-    assert grouped([], at_once=4) == []
+    assert [len(group) for group in group_jobs(jobs, num_processes=1)] == [6]
+    assert sorted(map(len, group_jobs(jobs, num_processes=2))) == [3, 3]
+    assert sorted(map(len, group_jobs(jobs, num_processes=4))) == [2, 2, 2]
+    assert group_jobs([], num_processes=4) == []
 
 
 @pytest.mark.parametrize("at_once", [1, 2, 3, 8])
@@ -242,7 +339,7 @@ def test_every_encode_is_in_one_group_with_others_of_its_source(
         *jobs_of(sized(info, 3840, 2160), "large", [*twice, *CRFS[:5]], tmp_path),
         *jobs_of(info, "last", CRFS[:3], tmp_path),
     ]
-    groups = grouped(jobs, at_once)
+    groups = group_jobs(jobs, at_once)
     dealt = Counter((job.source.name, job.rung) for group in groups for job in group)
     assert dealt == Counter((job.source.name, job.rung) for job in jobs)
     for group in groups:
@@ -255,7 +352,9 @@ def test_every_encode_is_in_one_group_with_others_of_its_source(
 def test_large_encodes_are_dealt_out_over_the_groups(source_video: Path, tmp_path: Path) -> None:
     rungs = [Rung(height_px=height, crf=30) for height in (108, 108, 16, 16)]
     jobs = jobs_of(probe(source_video), "a", rungs, tmp_path)
-    heights = [sorted(job.rung.height_px for job in group) for group in grouped(jobs, at_once=2)]
+    heights = [
+        sorted(job.rung.height_px for job in group) for group in group_jobs(jobs, num_processes=2)
+    ]
     assert heights == [[16, 108], [16, 108]]
 
 

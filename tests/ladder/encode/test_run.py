@@ -22,7 +22,7 @@ from ladder.media.ffmpeg import Ffmpeg, find_ffmpeg
 from ladder.media.probe import count_frames, probe
 from ladder.media.time_ranges import TimeRange, TrimSpec
 from ladder.storage import work_lock
-from tests.conftest import MakeVideo
+from tests.conftest import EXACT, MakeVideo
 from tests.ladder.works import files_in, made, planned
 
 CHEAP = (Rung(height_px=48, crf=40),)
@@ -185,6 +185,33 @@ def test_a_source_that_is_no_video_is_an_error_row_and_leaves_no_file(
     assert {row.status for row in rows} == {"ok", "error"}  # the others are made
     assert encodes_table(folder).rows() == rows
     assert files_in(folder) == {"encodes.csv", "ten/48p-crf40-x264.mp4"}
+
+
+def test_a_source_that_makes_the_reader_fail_is_an_error_row_and_the_others_are_made(
+    short_source: Path, make_video: MakeVideo, ffmpeg: Ffmpeg, tmp_path: Path
+) -> None:
+    """Two transport streams with other PIDs in one file: PyAV raises an IndexError."""
+    scene = "testsrc2=size=96x64:rate=25:duration=1"
+    late = ("-mpegts_start_pid", "0x200", "-mpegts_pmt_start_pid", "0x1100",
+            "-output_ts_offset", "2")  # fmt: skip
+    first = make_video("pid-100.ts", scene, (*EXACT, "-mpegts_start_pid", "0x100"))
+    second = make_video("pid-200.ts", scene, (*EXACT, *late))
+    joined = tmp_path / "joined.ts"
+    joined.write_bytes(first.read_bytes() + second.read_bytes())
+    rows = made([joined, short_source], CHEAP, tmp_path / "work", ffmpeg)
+    (good,) = [row for row in rows if row.status == "ok"]
+    assert good.source == "ten"
+    for row in rows:
+        assert row is good or "joined.ts" in row.error
+
+
+def test_a_source_whose_folder_cannot_be_made_is_an_error_row(
+    short_source: Path, ffmpeg: Ffmpeg, tmp_path: Path
+) -> None:
+    (tmp_path / "ten").write_text("a file is in the way")
+    rows = made([short_source], TWO, tmp_path, ffmpeg)
+    assert [row.status for row in rows] == ["error", "error"]
+    assert all(str(tmp_path / "ten") in row.error for row in rows)
 
 
 def test_a_source_that_was_mended_leaves_no_error_row(

@@ -53,7 +53,7 @@ from ladder.errors import LadderFileError
         ({"height_px": 720, "crf": 20, "gop_s": float("nan")}, "gop_s is nan"),
         ({"height_px": 720, "crf": 20, "gop_s": "2"}, "gop_s is '2'"),
         ({"height_px": 720, "crf": 20, "gop_s": True}, "gop_s is True"),
-        ({"height_px": 720, "crf": 20, "two_pass": True}, "two_pass is for a bitrate_kbps"),
+        ({"height_px": 720, "crf": 20, "two_pass": True}, "two_pass needs a bitrate_kbps"),
         ({"height_px": 720, "bitrate_kbps": 90, "bufsize_kbps": 90}, "bufsize_kbps needs a max"),
         (
             {"height_px": 720, "bitrate_kbps": 90, "maxrate_kbps": 89},
@@ -103,6 +103,7 @@ def test_a_rung_that_cannot_be_encoded_is_refused_with_the_reason(
         ),
         (Rung(height_px=720, crf=30, codec="libsvtav1", preset="4"), "720p-crf30-svtav1-4", "crf"),
         (Rung(height_px=720, crf=30, gop_s=2), "720p-crf30-x264", "crf"),
+        (Rung(height_px=720, crf=30, reencode_crf=14), "720p-crf30-x264-reencode14", "crf"),
     ],
 )
 def test_a_rung_is_named_by_size_spending_codec_and_what_is_unusual(

@@ -15,6 +15,7 @@ from ladder.label.metrics import METRICS
 from ladder.label.rows import LabelRow, labels_table
 from ladder.label.run import LabelOptions, make_labels, plan_labels
 from ladder.media.ffmpeg import Ffmpeg
+from ladder.storage import Status
 from tests.conftest import EXACT, MakeVideo
 from tests.ladder.conftest import (
     NEG,
@@ -162,7 +163,7 @@ def test_an_encode_that_failed_is_not_labelled(
 ) -> None:
     folder = work_folder(tmp_path, source_video, {"poor": poor})
     (row,) = encodes_table(folder).rows()
-    encodes_table(folder).append(dataclasses.replace(row, status="error", error="disk full"))
+    encodes_table(folder).append(dataclasses.replace(row, status=Status.ERROR, error="disk full"))
     assert plan_labels(folder, PLAIN).jobs == ()
 
 

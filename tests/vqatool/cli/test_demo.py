@@ -4,6 +4,7 @@ import pytest
 
 from ladder import probe
 from ladder.encode.plan import EncodeRow
+from ladder.encode.rungs import RateMode
 from ladder.errors import CapabilityError
 from ladder.label.rows import LabelRow
 from vqatool.cli.demo import demo_clip, demo_rows, demo_table
@@ -26,7 +27,7 @@ def test_rungs_are_compared_by_falling_bitrate_and_failures_are_left_out() -> No
     folder = Path("w")
     encodes = [
         EncodeRow(source="s", source_path="/s.mp4", encode_path=f"s/{name}.mp4", rung=name,
-                  codec="libx264", rate_mode="vbr", bitrate_kbps=kbps)
+                  codec="libx264", rate_mode=RateMode.VBR, bitrate_kbps=kbps)
         for name, kbps in (("low", 100.0), ("high", 900.0), ("lost", 500.0))
     ]  # fmt: skip
     labels = [

@@ -39,7 +39,7 @@ def test_a_ladder_with_points_is_labelled_while_it_is_made(
     rungs, folder = tmp_path / "spread.toml", tmp_path / "w"
     crfs = (20, 24, 28, 32, 36, 40, 44, 48)
     text = "".join(f"[[rung]]\nheight_px = 90\ncrf = {crf}\n" for crf in crfs)
-    rungs.write_text(f"points = 6\n{text}")
+    rungs.write_text(f"num_rungs = 6\n{text}")
     ask = ["ladder", *real_clips[:2], "-o", folder, "--rungs", rungs]
 
     told = vqatool(*ask, "--dry-run")
