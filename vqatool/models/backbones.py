@@ -1,9 +1,12 @@
-"""SwinV2 and ConvNeXt as pyramids of feature maps: the only file that imports timm.
+"""What the models use of timm: SwinV2 and ConvNeXt as pyramids of feature maps, and two layers.
 
 "Swin Transformer V2: Scaling Up Capacity and Resolution" (arXiv 2111.09883) and "A ConvNet for the
-2020s" (arXiv 2201.03545), by timm. Ours are the sizes below the published ones and the
-convolutional stem, which keeps full resolution for one layer before it strides: from scratch it
-learns compression damage where patches of 4 px at once do not.
+2020s" (arXiv 2201.03545). Ours are the sizes below the published ones and the convolutional stem.
+The stem keeps full resolution for one layer before its first stride. A network trained from scratch
+learns compression artefacts with it, and does not with a stem of 4 x 4 px patches.
+
+timm is imported when a model is built, not with this module: that takes a second, in which other
+processes can already decode videos.
 
 Shapes: B frames, C channels, H height, W width.
 """
@@ -16,7 +19,7 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True, kw_only=True)
 class SwinSize:
-    """Width of the first stage, blocks and heads of each of the four stages."""
+    """Width of the first stage, which doubles at each next one; blocks and heads of each stage."""
 
     embed_dim: int
     depths: tuple[int, int, int, int]
@@ -31,11 +34,20 @@ SWIN_SIZES = {
     "micro": SwinSize(embed_dim=32, depths=(1, 1, 2, 1), heads=(2, 4, 8, 16)),
     "pico": SwinSize(embed_dim=16, depths=(1, 1, 1, 1), heads=(1, 2, 4, 8)),
 }
-"""Sizes by name: tiny, small and base as published, nano and micro ours, pico to try things out."""
+"""Sizes by name: tiny, small and base are published; nano and micro are ours; pico is for tests."""
 
 
 class SwinPyramid(nn.Module):
-    """SwinV2's four stages as maps of 1/4, 1/8, 1/16 and 1/32 of the input's side."""
+    """SwinV2's four stages as maps of 1/4, 1/8, 1/16 and 1/32 of the input's side.
+
+    Args:
+        size: width, blocks and heads.
+        in_channels: of the pixels.
+        side_px: side of the input that the windows are planned for; others are padded.
+        window: side of the attention windows, tokens.
+        has_conv_stem: whether three convolutions make the tokens, not one of 4 x 4 px patches.
+        drop_path: chance that a training step skips the last block's branches; 0 at the first.
+    """
 
     def __init__(
         self,
@@ -48,7 +60,6 @@ class SwinPyramid(nn.Module):
         drop_path: float = 0.1,
     ) -> None:
         super().__init__()
-        # timm takes a second to load, in which processes may look at videos already
         from timm.models.swin_transformer_v2 import SwinTransformerV2
 
         self._swin = SwinTransformerV2(
@@ -61,16 +72,16 @@ class SwinPyramid(nn.Module):
             drop_path_rate=drop_path,
             num_classes=0,
         )
-        # the maps are taken in front of it: left in, it would be weights that never learn
+        # the maps are read before the final norm, so its weights would never be trained
         self._swin.norm = nn.Identity()
         self.channels = [size.embed_dim * 2**stage for stage in range(4)]
         if has_conv_stem:
             stem = ConvStem(in_channels, size.embed_dim)
-            self._swin.patch_embed = stem  # type: ignore[assignment]  # any NHWC stem will do
+            self._swin.patch_embed = stem  # type: ignore[assignment]  # any NHWC stem fits
 
     @property
     def last_block(self) -> nn.Module:
-        """What makes the coarsest map what it is."""
+        """The last block of the last stage."""
         return cast(nn.ModuleList, self._swin.layers[-1].get_submodule("blocks"))[-1]
 
     def forward(self, pixels_BCHW: Tensor) -> list[Tensor]:
@@ -83,7 +94,7 @@ class SwinPyramid(nn.Module):
 
 @dataclass(frozen=True, kw_only=True)
 class ConvNeXtSize:
-    """Width of the first stage, which doubles at each next one, and blocks of the four stages."""
+    """Width of the first stage, which doubles at each next one; blocks of each stage."""
 
     embed_dim: int
     depths: tuple[int, int, int, int]
@@ -96,11 +107,19 @@ CONVNEXT_SIZES = {
     "small": ConvNeXtSize(embed_dim=96, depths=(3, 3, 27, 3)),
     "base": ConvNeXtSize(embed_dim=128, depths=(3, 3, 27, 3)),
 }
-"""Sizes by name: tiny, small and base as published, nano as timm's femto, pico to try things."""
+"""Sizes by name: tiny, small and base are published; nano is timm's femto; pico is for tests."""
 
 
 class ConvNeXtPyramid(nn.Module):
-    """ConvNeXt's four stages as maps of 1/4, 1/8, 1/16 and 1/32 of the input's sides."""
+    """ConvNeXt's four stages as maps of 1/4, 1/8, 1/16 and 1/32 of the input's sides.
+
+    Args:
+        size: width and blocks.
+        in_channels: of the pixels.
+        has_conv_stem: whether three convolutions make the first map, not one of 4 x 4 px patches.
+        drop_path: chance that a training step skips the last block; 0 at the first.
+        layer_scale: initial factor of each block's output.
+    """
 
     def __init__(
         self,
@@ -112,7 +131,7 @@ class ConvNeXtPyramid(nn.Module):
         layer_scale: float = 1e-6,
     ) -> None:
         super().__init__()
-        from timm.models.convnext import ConvNeXt  # for the reason above
+        from timm.models.convnext import ConvNeXt
 
         self.channels = [size.embed_dim * 2**stage for stage in range(4)]
         net = ConvNeXt(
@@ -123,12 +142,12 @@ class ConvNeXtPyramid(nn.Module):
             ls_init_value=layer_scale,
             drop_path_rate=drop_path,
         )
-        self._stem = _FirstChannels(in_channels, size.embed_dim) if has_conv_stem else net.stem
-        self._stages = net.stages  # without its head, which would be weights that never learn
+        self._stem = _ConvStemNCHW(in_channels, size.embed_dim) if has_conv_stem else net.stem
+        self._stages = net.stages  # the head would never be trained
 
     @property
     def last_block(self) -> nn.Module:
-        """What makes the coarsest map what it is."""
+        """The last block of the last stage."""
         return cast(nn.Sequential, self._stages[-1].get_submodule("blocks"))[-1]
 
     def forward(self, pixels_BCHW: Tensor) -> list[Tensor]:
@@ -142,7 +161,7 @@ class ConvNeXtPyramid(nn.Module):
 
 
 class ConvStem(nn.Module):
-    """Three convolutions to a quarter of the side, the first at full resolution; NHWC out."""
+    """Three convolutions to a quarter of the side, the first at full resolution; channels last."""
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__()
@@ -162,9 +181,23 @@ class ConvStem(nn.Module):
         return cast(Tensor, self._norm(maps))
 
 
-class _FirstChannels(ConvStem):
-    """The same, NCHW out."""
+class _ConvStemNCHW(ConvStem):
+    """`ConvStem` with channels first."""
 
     def forward(self, pixels_BCHW: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, out_channels, H / 4, W / 4)."""
         return super().forward(pixels_BCHW).permute(0, 3, 1, 2)
+
+
+def drop_path(rate: float) -> nn.Module:
+    """Stochastic depth: in training, each sample's branch is 0 with chance `rate`, or scaled up."""
+    from timm.layers.drop import DropPath
+
+    return cast(nn.Module, DropPath(rate))
+
+
+def layer_scale(width: int, init: float) -> nn.Module:
+    """A learned factor for each channel of (..., width), its weight called `gamma`."""
+    from timm.layers.layer_scale import LayerScale
+
+    return cast(nn.Module, LayerScale(width, init))

@@ -5,16 +5,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from vqatool.models.backbones import layer_scale
 from vqatool.models.internvideo import (
     Attention,
     AttentivePool,
     Block,
     InternVideo,
     InternVideoConfig,
-    LayerScale,
     RMSNorm,
+    interpolate_grid,
     published_config,
-    regridded,
     sincos_positions,
 )
 
@@ -204,6 +204,8 @@ def test_rms_norm_is_the_worked_value_and_keeps_the_mean() -> None:
         norm.weight.copy_(torch.tensor([2.0, 1.0]))
     assert torch.allclose(norm(torch.ones(2)), torch.tensor([2.0, 1.0]))
     assert norm(torch.ones(2, dtype=torch.bfloat16)).dtype == torch.bfloat16
+    with torch.autocast("cpu", torch.bfloat16):  # torch warns of the two types otherwise
+        assert norm(torch.ones(2, dtype=torch.bfloat16)).dtype == torch.bfloat16
     assert norm(torch.zeros(2)).isfinite().all()
 
 
@@ -234,8 +236,8 @@ def test_the_pooling_asks_by_the_mean_of_all_tokens() -> None:
 
 
 def test_blocks_start_as_almost_nothing_when_their_scale_is_small() -> None:
-    assert LayerScale(3, 1e-5)(torch.ones(3)).tolist() == pytest.approx([1e-5] * 3)
-    block = Block(16, 2, 64, layer_scale=1e-5, drop_path=0).eval()
+    assert layer_scale(3, 1e-5)(torch.ones(3)).tolist() == pytest.approx([1e-5] * 3)
+    block = Block(16, 2, 64, initial_scale=1e-5, drop_path_rate=0).eval()
     x = torch.randn(1, 4, 16)
     assert 0 < (block(x) - x).abs().max() < 1e-3
 
@@ -243,7 +245,7 @@ def test_blocks_start_as_almost_nothing_when_their_scale_is_small() -> None:
 @torch.no_grad()
 def test_a_branch_is_dropped_by_chance_for_whole_videos_and_made_up_for() -> None:
     torch.manual_seed(0)
-    block = Block(16, 2, 64, layer_scale=1.0, drop_path=0.25)
+    block = Block(16, 2, 64, initial_scale=1.0, drop_path_rate=0.25)
     block.attn.register_forward_hook(lambda *_: torch.ones(4000, 1, 16))
     block.mlp.register_forward_hook(lambda *_: torch.zeros(4000, 1, 16))
     kept = block(torch.zeros(4000, 1, 16))
@@ -255,7 +257,9 @@ def test_a_branch_is_dropped_by_chance_for_whole_videos_and_made_up_for() -> Non
 
 def test_the_last_block_is_dropped_most_and_the_first_never() -> None:
     blocks = InternVideo(InternVideoConfig(size="pico", drop_path=0.2)).blocks
-    assert [block._drop_path for block in blocks] == pytest.approx([0, 0.1, 0.2])
+    assert [block.get_submodule("drop_path").drop_prob for block in blocks] == pytest.approx(
+        [0, 0.1, 0.2]
+    )
 
 
 def test_positions_are_sines_and_cosines_of_frame_column_and_row() -> None:
@@ -280,8 +284,8 @@ def test_a_model_starts_from_these_positions_and_learns_them() -> None:
 def test_positions_are_stretched_along_each_axis_alone() -> None:
     time, row, column = torch.meshgrid(*(torch.arange(8.0) for _ in range(3)), indexing="ij")
     ramps_ND = torch.stack([time, row, column], dim=-1).flatten(0, 2)
-    assert regridded(ramps_ND, (8, 8, 8), (8, 8, 8)) is ramps_ND
-    found = regridded(ramps_ND, (8, 8, 8), (2, 4, 16)).view(2, 4, 16, 3)
+    assert interpolate_grid(ramps_ND, (8, 8, 8), (8, 8, 8)) is ramps_ND
+    found = interpolate_grid(ramps_ND, (8, 8, 8), (2, 4, 16)).view(2, 4, 16, 3)
     # middles of equal parts: two of eight frames are at 1.5 and 5.5
     assert torch.allclose(found[:, 0, 0, 0], torch.tensor([1.5, 5.5]))
     assert torch.allclose(found[0, 1:3, 0, 1], torch.tensor([2.5, 4.5]), atol=1e-5)

@@ -15,7 +15,12 @@ from tests.vqatool.program import vqatool
 from vqatool.errors import CheckpointError
 from vqatool.inference.model_file import load_checkpoint
 from vqatool.methods.distillation import StudentWithTeacher
-from vqatool.models.internvideo import InternVideo, InternVideoConfig, published_config, regridded
+from vqatool.models.internvideo import (
+    InternVideo,
+    InternVideoConfig,
+    interpolate_grid,
+    published_config,
+)
 from vqatool.models.q_mamba import QMamba
 from vqatool.pretraining.published_weights import (
     internvideo_from_file,
@@ -115,7 +120,7 @@ def test_positions_are_interpolated_to_the_models_grid(tmp_path: Path) -> None:
     file_1ND = weights["pos_embed"]
     assert model.pos_embed.shape == (1, 1 + 4 * 4 * 4, WIDTH)
     assert torch.equal(model.pos_embed[:, 0], file_1ND[:, 0])
-    wanted = regridded(file_1ND[0, 1:], (FRAMES, 16, 16), (4, 4, 4))
+    wanted = interpolate_grid(file_1ND[0, 1:], (FRAMES, 16, 16), (4, 4, 4))
     assert torch.equal(model.pos_embed[0, 1:], wanted)
     same = small(patch=224, frames=FRAMES)
     load(same, save(tmp_path, weights))
