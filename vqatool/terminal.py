@@ -1,20 +1,76 @@
-"""Where text for people goes, and how odd file names are shown there."""
+"""Text for people: how much of it is shown, where it goes, and how odd file names are shown."""
 
-from rich.console import Console
+import functools
+import logging
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # rich loads when the first line is printed, so that --help is fast
+    from rich.console import Console
+
+_LOGGERS = ("ladder", "vqatool")  # other libraries keep their own settings
+_LEVELS = {-1: logging.ERROR, 0: logging.WARNING, 1: logging.INFO, 2: logging.DEBUG}
 
 
-def console(*, is_result: bool = False) -> Console:
-    """stderr, or stdout for what a pipe should get; names in brackets are names, not markup."""
+def set_verbosity(verbosity: int) -> None:
+    """Choose what `print_note`, progress and the loggers of this program show.
+
+    Args:
+        verbosity: -1 or less: errors and results only; 0: notes, progress and warnings too; 1: also
+            each choice and its reason; 2 or more: also each command that runs.
+    """
+    handler = _ConsoleHandler()
+    handler.setFormatter(_Formatter())
+    for name in _LOGGERS:
+        logger = logging.getLogger(name)
+        logger.setLevel(_LEVELS[max(-1, min(verbosity, 2))])
+        logger.handlers = [handler]
+
+
+def is_quiet() -> bool:
+    """Whether only errors and results are to be shown."""
+    return not logging.getLogger(__package__).isEnabledFor(logging.WARNING)
+
+
+def console(*, is_result: bool = False) -> "Console":
+    """stderr, or stdout for what a pipe should get; brackets in text are not markup."""
+    return _console(is_result)
+
+
+@functools.cache  # one console for each stream: a log line then goes above a progress bar
+def _console(is_result: bool) -> "Console":
+    from rich.console import Console
+
     return Console(stderr=not is_result, markup=False, highlight=False, emoji=False)
 
 
 def print_message(text: str) -> None:
-    """One plain line for people, on stderr."""
+    """Print one plain line to stderr: a result or an error."""
     console().print(shown(text), soft_wrap=True)
 
 
+def print_note(text: str) -> None:
+    """Print one plain line to stderr, unless the user asked for quiet."""
+    if not is_quiet():
+        print_message(text)
+
+
 def shown(text: str) -> str:
-    """`text` on one line, with a mark for each character a terminal could stumble over."""
+    """`text` on one line, with a replacement for each character that a terminal might act on."""
     return "".join(
         letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text
     )
+
+
+class _ConsoleHandler(logging.Handler):
+    """Prints each record to stderr, above a progress bar where there is one."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        for line in self.format(record).splitlines():
+            print_message(line)
+
+
+class _Formatter(logging.Formatter):
+    """`info: text`, and the traceback below it where the record has one."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        return f"{record.levelname.lower()}: {record.message}"

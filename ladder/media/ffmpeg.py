@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import logging
 import os
 import re
 import shlex
@@ -21,6 +22,9 @@ import imageio_ffmpeg
 
 from ladder.codecs import CODECS
 from ladder.errors import CapabilityError, FfmpegError
+
+_log = logging.getLogger(__name__)
+
 
 REMEDY = (
     "install one with `pip install imageio-ffmpeg`, "
@@ -101,14 +105,22 @@ def find_ffmpeg(option: Path | None = None) -> Ffmpeg:
         if asked:
             found = Ffmpeg(shutil.which(asked) or asked, origin)
             _ = found.version  # the one asked for must run: never fall back in silence
-            return found
+            return _logged(found)
     on_path = shutil.which("ffmpeg")
     if on_path and Ffmpeg(on_path, "PATH").has_libvmaf:
-        return Ffmpeg(on_path, "PATH")
+        return _logged(Ffmpeg(on_path, "PATH"))
+    if on_path:
+        _log.info("%s has no libvmaf: the bundled ffmpeg is used instead", on_path)
     try:
-        return Ffmpeg(imageio_ffmpeg.get_ffmpeg_exe(), "bundled")
+        return _logged(Ffmpeg(imageio_ffmpeg.get_ffmpeg_exe(), "bundled"))
     except RuntimeError as error:
         raise CapabilityError(f"no ffmpeg with libvmaf found: {REMEDY}") from error
+
+
+def _logged(ffmpeg: Ffmpeg) -> Ffmpeg:
+    if _log.isEnabledFor(logging.INFO):  # the version takes a process
+        _log.info("ffmpeg %s (%s: %s)", ffmpeg.version, ffmpeg.origin, ffmpeg.path)
+    return ffmpeg
 
 
 def run(
@@ -136,6 +148,7 @@ def run(
     """
     command = [ffmpeg.path, "-hide_banner", "-nostdin", "-nostats", "-v", "warning"]
     command += ["-progress", "pipe:1", *args]
+    _log.debug("run: %s", shlex.join(command))
     with tempfile.TemporaryFile("w+", errors="replace") as stderr:
         process = subprocess.Popen(
             command,

@@ -1,5 +1,10 @@
-"""The command line: parse, call a stage, show what came of it; alone in importing click."""
+"""The command line: parse arguments, call a stage, show the outcome; only here is click used."""
 
+import errno
+import logging
+import os
+import traceback
+from pathlib import Path
 from typing import Any
 
 import click
@@ -13,42 +18,81 @@ from vqatool.cli.import_weights import import_weights
 from vqatool.cli.label import label
 from vqatool.cli.ladder import ladder
 from vqatool.cli.merge import merge
-from vqatool.cli.options import fail
+from vqatool.cli.options import fail, verbosity_options
 from vqatool.cli.pretrain import pretrain
 from vqatool.cli.score import score
 from vqatool.cli.study import study
 from vqatool.cli.train import train
 from vqatool.errors import ExitCode, VqatoolError
 
+_log = logging.getLogger(__name__)
+
+_DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
+
 
 class _Program(click.Group):
-    """The one place where errors of the stages become messages and exit codes."""
+    """The one place where errors become messages and exit codes."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.commands)  # in the order of the pipeline, not of the alphabet
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
-        except (click.ClickException, click.exceptions.Exit):
-            raise  # help and usage: what follows would load PyAV for them
+        except (click.ClickException, click.exceptions.Exit, click.Abort):
+            raise  # click prints help and usage errors
+        except BrokenPipeError:
+            raise  # click ends in silence: nobody reads the output any more
         except KeyboardInterrupt:
-            fail("interrupted: run it again to go on", ExitCode.INTERRUPTED)
-        except Exception as error:
-            from ladder.errors import CapabilityError, LadderError
+            fail("interrupted: run the same command again to continue", ExitCode.INTERRUPTED)
+        except Exception as error:  # noqa: BLE001 - what is caught nowhere else ends here
+            code = _exit_code(error)
+            if code is ExitCode.BUG:
+                traceback.print_exc()
+                fail(
+                    "this is a bug in vqatool: please report it with the lines above and the "
+                    "output of `vqatool doctor`",
+                    code,
+                )
+            _log.debug("traceback of the error below", exc_info=True)
+            fail(_path_message(error) if isinstance(error, OSError) else str(error), code)
 
-            if isinstance(error, CapabilityError):
-                fail(str(error), ExitCode.NO_CAPABILITY)
-            if isinstance(error, LadderError | VqatoolError):
-                fail(str(error), ExitCode.USAGE)
-            raise
+
+def _exit_code(error: Exception) -> ExitCode:
+    from ladder.errors import CapabilityError, LadderError
+
+    if isinstance(error, CapabilityError):
+        return ExitCode.NO_CAPABILITY
+    if isinstance(error, LadderError | VqatoolError):
+        return ExitCode.USAGE
+    if isinstance(error, OSError) and (error.filename or error.errno in _DISK_ERRORS):
+        return ExitCode.USAGE
+    return ExitCode.BUG
+
+
+def _path_message(error: OSError) -> str:
+    reason = error.strerror or str(error)
+    if error.filename is None:
+        return f"an output file cannot be written: {reason}"
+    path = Path(os.fsdecode(error.filename))
+    if not path.exists() and error.errno == errno.ENOENT:
+        verb = "read or written"  # a missing input, or an output that its folder refuses
+    elif path.exists() and not os.access(path, os.R_OK | (os.X_OK if path.is_dir() else 0)):
+        verb = "read"
+    else:
+        verb = "written"
+    return f"{path} cannot be {verb}: {reason}"
 
 
 @click.group(cls=_Program, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__)
+@verbosity_options
 def cli() -> None:
     """Bitrate ladders, VMAF labels, and a no-reference model that scores directories of video.
 
     \b
     vqatool ladder src.mp4           source -> encodes
-    vqatool label --vmaf             encodes -> labels
+    vqatool label                    encodes -> labels
     vqatool train                    labels -> model
     vqatool score dir/ -o report.csv any videos -> scores
     """
@@ -57,15 +101,16 @@ def cli() -> None:
 for command in (
     ladder,
     label,
-    import_weights,
-    pretrain,
     train,
     evaluate,
-    study,
     score,
     merge,
     explain,
+    study,
+    pretrain,
+    import_weights,
     doctor,
     demo,
 ):
+    verbosity_options(command)
     cli.add_command(command)

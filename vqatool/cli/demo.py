@@ -38,7 +38,9 @@ class DemoRow:
               default=Path("vqatool-demo"), show_default=True, help="Work folder.")  # fmt: skip
 @ffmpeg_option
 def demo(folder: Path, ffmpeg_path: Path | None) -> None:
-    """Run the whole pipeline on a real clip: ladder, labels and scores, side by side.
+    """Run ladder, label and score on a real clip.
+
+    The table at the end shows the measured VMAF and the predicted score of each rung.
 
     \b
     Example:

@@ -32,7 +32,9 @@ class Check:
 @click.command()
 @ffmpeg_option
 def doctor(ffmpeg_path: Path | None) -> None:
-    """Try everything vqatool needs and print how to get what does not work.
+    """Check what works on this machine.
+
+    Everything that vqatool needs is tried; what does not work is listed with the remedy.
 
     \b
     Example:

@@ -25,12 +25,15 @@ if TYPE_CHECKING:  # for annotations alone
 @click.command()
 @work_folder
 @model_option
-@click.option("--split", type=click.Choice(["test", "val", "train", "all"]),
-              help="Which sources.  [default: test if there is any, val, all]")  # fmt: skip
+@click.option(
+    "--split",
+    type=click.Choice(["test", "val", "train", "all"]),
+    help="Sources to evaluate on.  [default: the first that exists of test, val, all]",
+)
 @click.option("-o", "--out", type=click.Path(path_type=Path),
-              help="Stem of the files to write.  [default: FOLDER/evaluation]")  # fmt: skip
+              help="Files to write, without suffix.  [default: FOLDER/evaluation]")  # fmt: skip
 @click.option("--by-pixels", "pixels_only", is_flag=True,
-              help="Hide what streams say of their coding from the model.")  # fmt: skip
+              help="Hide the bitstream features from the model.")  # fmt: skip
 @device_option
 def evaluate(
     folder: Path,
@@ -40,11 +43,11 @@ def evaluate(
     pixels_only: bool,
     device: str,
 ) -> None:
-    """Compare predictions with the labels in FOLDER (default: encodes).
+    """Compare a model's predictions with labels.
 
-    Cheap baselines are judged beside the model: the bitrate alone, and a regression on what the
-    file says. Without --model it judges FOLDER/model.safetensors if `vqatool train` left one there,
-    else the packaged model.
+    The labels are those in FOLDER (default: encodes). Two baselines are evaluated beside the model:
+    the bitrate alone, and a regression on bitstream features. Without --model, the command takes
+    FOLDER/model.safetensors if `vqatool train` wrote one there, else the packaged model.
 
     \b
     Example:
@@ -118,11 +121,12 @@ def _print_tables(found: "Evaluation", training: "list[LabelledEncode]") -> None
     if training:
         sources = len({encode.source for encode in training})
         print_message(
-            f"the regression learned from {len(training)} encodes of {sources} training sources"
+            f"the regression was fitted to {len(training)} encodes of {sources} training sources"
         )
     else:
         print_message(
-            "the folder has no training side: the regression left one source out at a time"
+            "the folder has no training split: the regression was fitted with one source left out "
+            "at a time"
         )
     for sentence in [*remarks(found.metric_rows), *summary_sentences(found.metric_rows)]:
         print_message(sentence)

@@ -22,9 +22,12 @@ if TYPE_CHECKING:  # for annotations alone
 @click.command()
 @click.argument("video", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("-o", "--out", "folder", type=click.Path(file_okay=False, path_type=Path),
-              help="Folder to write to.  [default: the video's name in ./explained]")  # fmt: skip
-@click.option("--clip", type=ParsedType("START+LENGTH", "parse_time_range"),
-              help="These seconds, such as 120+10.  [default: all of it]")  # fmt: skip
+              help="Folder to write to.  [default: explained/NAME of the video]")  # fmt: skip
+@click.option(
+    "--clip",
+    type=ParsedType("START+LENGTH", "parse_time_range"),
+    help="Part of the video, in seconds, such as 120+10.  [default: the whole video]",
+)
 @model_option
 @display_option
 @device_option
@@ -36,10 +39,10 @@ def explain(
     display: "Display",
     device: str,
 ) -> None:
-    """Tell of one clip what the model says moment by moment, and where it looks.
+    """Show a model's scores of one video over time.
 
-    Every method has a curve over the frames it looked at. zoom-vqa says what each of its branches
-    thinks, too, and draws how much each patch of a frame counts.
+    Every method has a curve over the frames it reads. zoom-vqa adds the score of each of its
+    branches and pictures of how much each patch of a frame counts.
 
     \b
     Example:
@@ -48,11 +51,11 @@ def explain(
     from ladder.media.probe import probe
     from ladder.media.time_ranges import TrimSpec
     from vqatool.reporting.explanation import ALL, write_explanation
-    from vqatool.reporting.explanation import explain as told_of
+    from vqatool.reporting.explanation import explain as explain_video
     from vqatool.terminal import print_message
 
     info = probe(video)
-    found = told_of(predictor_for(model, device), info, display, TrimSpec(clip))
+    found = explain_video(predictor_for(model, device), info, display, TrimSpec(clip))
     written = write_explanation(found, folder or Path("explained") / video.name)
     for part, score in found.scores.items():
         print_message(f"score {score:.1f}" if part == ALL else f"{part} alone {score:.1f}")

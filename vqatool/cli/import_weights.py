@@ -11,11 +11,11 @@ import click
               help="Model file to write.")  # fmt: skip
 @click.option("--licence", default="", help="Licence of the weights, for the model's card.")
 def import_weights(file: Path, out: Path, licence: str) -> None:
-    """Make a model file of the published weights of InternVideo2 or VMamba.
+    """Convert published weights to a model file.
 
-    It knows videos or pictures, but no scores yet: train starts from it, or learns from it.
-    InternVideo2 (arXiv 2403.15377) becomes intern-vqa, VMamba's second version (arXiv 2401.10166)
-    q-mamba. FILE is read without running anything in it.
+    InternVideo2 (arXiv 2403.15377) becomes a model of intern-vqa, VMamba's second version
+    (arXiv 2401.10166) one of q-mamba. The model has not been trained on scores yet: use it with
+    `vqatool train --init` or --teacher. FILE is read without running code in it.
 
     \b
     Example:

@@ -30,7 +30,8 @@ def _split_names(ctx: click.Context, param: click.Parameter, text: str) -> tuple
 
 @click.command()
 @work_folder
-@click.option("--vmaf", is_flag=True, help="Label with VMAF (the one label there is so far).")
+@click.option("--vmaf", is_flag=True, expose_value=False,
+              help="Label with VMAF, which is the default and the only label so far.")  # fmt: skip
 @click.option("--vmaf-model", "models", default="auto", show_default=True, callback=_split_names,
               metavar="NAME[,NAME]",
               help=f"auto (v0 and neg; 4k and 4k-neg above 1440p), {', '.join(vmaf_models())} "
@@ -38,14 +39,16 @@ def _split_names(ctx: click.Context, param: click.Parameter, text: str) -> tuple
 @click.option("--features", "names", default="psnr", show_default=True, callback=_split_names,
               metavar="NAME[,NAME]", help=f"Besides VMAF: {_FEATURES}.")  # fmt: skip
 @click.option("--subsample", type=click.IntRange(1, 99), default=1, show_default=True,
-              help="Measure every n-th frame; odd.")  # fmt: skip
-@click.option("--sync", is_flag=True,
-              help="Pair the frames that match where an encode begins late or early.")  # fmt: skip
+              help="Measure every n-th frame; must be odd.")  # fmt: skip
+@click.option(
+    "--sync",
+    is_flag=True,
+    help="Find the offset of encodes that begin late or early, and pair frames by it.",
+)
 @jobs_option
 @ffmpeg_option
 def label(
     folder: Path,
-    vmaf: bool,
     models: tuple[str, ...],
     names: tuple[str, ...],
     subsample: int,
@@ -53,22 +56,23 @@ def label(
     jobs: int | None,
     ffmpeg_path: Path | None,
 ) -> None:
-    """Label every encode in FOLDER (default: encodes) against its source.
+    """Measure the VMAF of every encode.
+
+    Each encode in FOLDER (default: encodes) is compared with its source. Run again, the command
+    measures only what is missing.
 
     \b
     Example:
-        vqatool label encodes --vmaf --vmaf-model auto,phone --features ssim
+        vqatool label encodes --vmaf-model auto,phone --features ssim
     """
     from ladder.label.run import LabelOptions
     from ladder.media.ffmpeg import find_ffmpeg
     from vqatool.cli.tables import label_summary
     from vqatool.terminal import console, print_message
 
-    if not vmaf:
-        raise click.UsageError("say which label to make: --vmaf")
     if subsample % 2 == 0:
         raise click.UsageError(
-            f"--subsample {subsample} is even, which biases VMAF: use an odd one"
+            f"--subsample {subsample} is even, which biases VMAF: use an odd number"
         )
     unknown = [name for name in names if name not in features()]
     if unknown or not models:
@@ -114,10 +118,10 @@ def run_label_plan(
     """Make the labels of a plan and show progress under that name; returns old and new labels."""
     from ladder.label.run import make_labels
     from vqatool.cli.progress import Progress
-    from vqatool.terminal import print_message
+    from vqatool.terminal import print_note
 
     if plan.done:
-        print_message(f"{name}: {len(plan.done)} labels exist already")
+        print_note(f"{name}: {len(plan.done)} labels exist already")
     rows = list(plan.done)
     costs = {row.key: float(row.frame_count or 1) for row in plan.jobs}
     with Progress(name, costs) as progress:

@@ -33,15 +33,15 @@ if TYPE_CHECKING:  # for annotations alone: these modules load PyAV
               default=WORK_FOLDER, show_default=True, help="Work folder.")  # fmt: skip
 @click.option("--rungs", "ladder_name", default="apple-hls", show_default=True, metavar="NAME|FILE",
               help="apple-hls, netflix-2015, youtube, crf-sweep, mixed-540p, training (16 "
-              "rungs chosen for each source, evenly spread in VMAF), or a TOML file.")  # fmt: skip
+              "rungs chosen for each source, evenly spread in VMAF) or a TOML file.")  # fmt: skip
 @click.option("--codec", "codecs", multiple=True,
               type=click.Choice(list(CODECS)),
-              help="Every rung with this codec instead of its own; may be repeated.")  # fmt: skip
+              help="Encode every rung with this codec instead of its own. Repeatable.")  # fmt: skip
 @click.option("--clip", type=ParsedType("START+LENGTH", "parse_time_range"),
-              help="Take these seconds of every source, such as 30+10.")  # fmt: skip
+              help="Part of every source to encode, in seconds, such as 30+10.")  # fmt: skip
 @click.option("--segments", type=ParsedType("NxSECONDS", "parse_segments"),
-              help="Take N pieces of every source, spread evenly, joined: 3x10.")  # fmt: skip
-@click.option("--dry-run", is_flag=True, help="Print the ffmpeg commands and make nothing.")
+              help="N parts of every source, evenly spread and joined, such as 3x10.")  # fmt: skip
+@click.option("--dry-run", is_flag=True, help="Print the ffmpeg commands without running them.")
 @jobs_option
 @ffmpeg_option
 def ladder(
@@ -55,7 +55,10 @@ def ladder(
     jobs: int | None,
     ffmpeg_path: Path | None,
 ) -> None:
-    """Transcode SOURCES (files or folders) into the rungs of a bitrate ladder.
+    """Encode sources into a bitrate ladder.
+
+    SOURCES are files or folders. Each is encoded at every rung that is not above its own size. Run
+    again, the command makes only what is missing.
 
     \b
     Example:
@@ -76,9 +79,7 @@ def ladder(
         _print_commands(videos, rungs, folder, trim, ffmpeg, jobs)
         return
     rows = run_ladder(videos, rungs, folder, ffmpeg, trim=trim, jobs=jobs)
-    print_message(
-        f"{folder / 'encodes.csv'}: {count_rows(rows)}; next: vqatool label {folder} --vmaf"
-    )
+    print_message(f"{folder / 'encodes.csv'}: {count_rows(rows)}; next: vqatool label {folder}")
     exit_on_failures(rows)
 
 
@@ -115,10 +116,10 @@ def _run_ladder_plan(
 ) -> "list[EncodeRow]":
     from ladder.encode.run import make_encodes
     from vqatool.cli.progress import Progress
-    from vqatool.terminal import print_message
+    from vqatool.terminal import print_note
 
     if plan.done:
-        print_message(f"{name}: {len(plan.done)} encodes exist already")
+        print_note(f"{name}: {len(plan.done)} encodes exist already")
     rows = list(plan.done)
     costs = {job.row.key: job.cost for job in plan.jobs}
     with Progress(name, costs) as progress:
@@ -149,11 +150,11 @@ def _print_commands(
     """Print the commands of the first round, and the reason for each source without one."""
     from ladder.adaptive import ladder_rounds
     from ladder.encode.run import shell_commands
-    from vqatool.terminal import print_message
+    from vqatool.terminal import print_note
 
     first = next(ladder_rounds(videos, rungs, folder, trim=trim))
     for command in shell_commands(first.plan, ffmpeg, jobs):
         click.echo(os.fsencode(command))  # file names may be invalid UTF-8
     if first.to_label:
-        print_message("the VMAF of these encodes decides the other rungs")
+        print_note("the VMAF of these encodes decides the other rungs")
     exit_on_failures(first.plan.failed)

@@ -13,9 +13,9 @@ from vqatool.cli.options import count_rows
 @click.option("-o", "--out", type=click.Path(dir_okay=False, path_type=Path), required=True,
               help="Report to write: .csv, .json, .jsonl or .parquet.")  # fmt: skip
 def merge(parts: tuple[Path, ...], out: Path) -> None:
-    """Join the reports of all shards into one, in order of path.
+    """Join the reports of all shards, sorted by path.
 
-    It is an error if a shard is missing or there twice, or if they are of unlike models.
+    It is an error if a shard is missing or given twice, or if the shards are of different models.
 
     \b
     Example:

@@ -1,6 +1,8 @@
 """What the commands share: options, their types, and how rows become messages and exit codes."""
 
 import json
+import logging
+import platform
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -19,11 +21,58 @@ MODEL_NAME = "model.safetensors"
 
 C = TypeVar("C", bound=Callable[..., Any])
 
+_log = logging.getLogger(__name__)
+
 
 def fail(message: str, exit_code: ExitCode) -> NoReturn:
     """Print the reason to stderr and exit with that code."""
     click.echo(f"Error: {message}", err=True)
     raise click.exceptions.Exit(exit_code)
+
+
+def verbosity_options(command: C) -> C:
+    """-v, -vv and -q; the group and its commands add up what they are given."""
+    quiet = click.option(
+        "-q",
+        "--quiet",
+        is_flag=True,
+        expose_value=False,
+        is_eager=True,
+        callback=lambda ctx, param, is_set: _add_verbosity(ctx, -int(is_set)),
+        help="Print errors and results only.",
+    )
+    verbose = click.option(
+        "-v",
+        "--verbose",
+        count=True,
+        expose_value=False,
+        is_eager=True,
+        callback=lambda ctx, param, count: _add_verbosity(ctx, count),
+        help="Print what was chosen and why (ffmpeg, device, kernel); -vv: each command that runs.",
+    )
+    return verbose(quiet(command))
+
+
+def _add_verbosity(ctx: click.Context, change: int) -> None:
+    from vqatool.terminal import set_verbosity
+
+    verbosity = ctx.meta.get(__name__, 0) + change
+    ctx.meta[__name__] = verbosity  # click shares `meta` between the group and the command
+    set_verbosity(verbosity)
+    if change and verbosity > 1:
+        _log_versions()
+
+
+def _log_versions() -> None:
+    import importlib.metadata
+
+    versions = [f"python {platform.python_version()}", platform.platform()]
+    for name in ("vqatool", "av", "torch", "timm", "accelerate"):
+        try:
+            versions.append(f"{name} {importlib.metadata.version(name)}")
+        except importlib.metadata.PackageNotFoundError:
+            versions.append(f"{name} is not installed")
+    _log.debug("versions: %s", ", ".join(versions))
 
 
 def work_folder(command: C) -> C:
@@ -39,16 +88,17 @@ def ffmpeg_option(command: C) -> C:
         "--ffmpeg",
         "ffmpeg_path",
         type=click.Path(path_type=Path),
-        help="ffmpeg to use. Else $VQATOOL_FFMPEG, PATH if it has libvmaf, the bundled one.",
+        help="ffmpeg to use.  [default: $VQATOOL_FFMPEG, else the one on PATH if it has libvmaf, "
+        "else the bundled one]",
     )(command)
 
 
 def jobs_option(command: C) -> C:
-    """--jobs; None leaves it to `ladder.ffmpeg.allocate_workers`."""
+    """--jobs; None: `ladder.media.ffmpeg.allocate_workers` chooses."""
     return click.option(
         "--jobs",
         type=click.IntRange(1, 256),
-        help="Processes or files at work at once.  [default: one for each core, 4 at most]",
+        help="Number of processes.  [default: one for each core, at most 4]",
     )(command)
 
 
@@ -63,7 +113,7 @@ def model_option(command: C) -> C:
 
 
 def size_option(default: str | None, help: str) -> Callable[[C], C]:
-    """--size of the model; which there are is the method's."""
+    """--size of the model; each method has its own sizes."""
     return click.option(
         "--size", metavar="NAME", default=default, show_default=default is not None, help=help
     )
@@ -76,13 +126,13 @@ def shape_option(command: C) -> C:
         multiple=True,
         type=ShapeType(),
         callback=lambda ctx, param, pairs: dict(pairs),
-        help="What else makes a new model, such as window=4; the README has the names. May be "
-        "repeated.",
+        help="Setting of a new model's shape, such as window=4; the documentation lists the "
+        "names. Repeatable.",
     )(command)
 
 
 class ShapeType(click.ParamType[tuple[str, Any]]):
-    """NAME=VALUE, the value as JSON has it, or else a text."""
+    """NAME=VALUE; the value is JSON, or else text."""
 
     name = "NAME=VALUE"
 
@@ -101,7 +151,7 @@ class ShapeType(click.ParamType[tuple[str, Any]]):
 
 
 def require_shape(method: str, shape: Mapping[str, Any], tune: str = "all") -> None:
-    """A usage error, with the reason, unless the method's model can be so shaped and tuned."""
+    """A usage error with the reason unless the method has such a shape and part to tune."""
     from vqatool.methods import Method, recipe_for
 
     try:
@@ -115,7 +165,10 @@ def require_shape(method: str, shape: Mapping[str, Any], tune: str = "all") -> N
 def device_option(command: C) -> C:
     """--device."""
     return click.option(
-        "--device", default="auto", show_default=True, help="auto, cpu, cuda, mps, or torch's name."
+        "--device",
+        default="auto",
+        show_default=True,
+        help="auto, cpu, cuda, mps or another device of torch.",
     )(command)
 
 
@@ -131,7 +184,7 @@ class DisplayType(click.ParamType["Display"]):
             return value if isinstance(value, tuple) else None
         found = re.fullmatch(r"(\d{2,5})x(\d{2,5})", value)
         if not found or min(int(found[1]), int(found[2])) < 16:
-            self.fail(f"{value!r} is not a size such as 1920x1080, nor native", param, ctx)
+            self.fail(f"{value!r} is neither a size such as 1920x1080 nor native", param, ctx)
         return int(found[1]), int(found[2])
 
 
@@ -142,21 +195,21 @@ def display_option(command: C) -> C:
         type=DisplayType(),
         default="1920x1080",
         show_default=True,
-        help="Screen the videos are judged on; native is pixel for pixel.",
+        help="Size of the screen the videos are shown on; native: pixel for pixel.",
     )(command)
 
 
 class ParsedType(click.ParamType[Any]):
-    """Text that a function makes into a value; its ValueError is a usage error."""
+    """Text that a function of `time_ranges` parses; its ValueError is a usage error."""
 
     def __init__(self, name: str, function: str) -> None:
         self.name, self._function = name, function
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        from ladder.media import time_ranges as pieces
+        from ladder.media import time_ranges
 
         try:
-            return getattr(pieces, self._function)(value) if isinstance(value, str) else value
+            return getattr(time_ranges, self._function)(value) if isinstance(value, str) else value
         except ValueError as error:
             self.fail(str(error), param, ctx)
 
@@ -164,7 +217,7 @@ class ParsedType(click.ParamType[Any]):
 def predictor_for(
     model: Path | None, device: str, *, pixels_only: bool = False, batch: int | None = None
 ) -> "Predictor":
-    """The model of that file (None: the packaged one) on a device."""
+    """The model of a file (None: the packaged one) on a device; untrained is a usage error."""
     from vqatool.inference.model_file import UNTRAINED, default_checkpoint, load_checkpoint
     from vqatool.inference.predictor import Predictor
 
@@ -172,13 +225,13 @@ def predictor_for(
     if checkpoint.card.label == UNTRAINED:
         method = checkpoint.card.method
         raise click.UsageError(
-            f"{model} has not learned any scores: vqatool train --method {method} --init {model}"
+            f"{model} is not trained on scores yet: vqatool train --method {method} --init {model}"
         )
     return Predictor(checkpoint, device_or_usage(device), pixels_only=pixels_only, batch=batch)
 
 
 def device_or_usage(name: str) -> str:
-    """torch's name of the device; a wrong one is a usage error."""
+    """torch's name of the device; an unknown device is a usage error."""
     from vqatool.inference.device import device_named
 
     try:
@@ -199,19 +252,19 @@ class Outcome(Protocol):
 
 
 def count_rows(rows: Sequence[Outcome]) -> str:
-    """How many are good, and how many failed."""
+    """Such as `9 good, 1 failed`."""
     failed = sum(row.status == "error" for row in rows)
     good = len(rows) - failed
     return f"{good} good" + (f", {failed} failed" if failed else "")
 
 
 def join_paths(paths: Iterable[Path]) -> str:
-    """Paths, for a sentence."""
+    """Paths joined by commas."""
     return ", ".join(map(str, paths))
 
 
 def name_failures(rows: Iterable[Outcome]) -> bool:
-    """Name each failure with its reason; whether there is any."""
+    """Print each failed row with its reason; returns whether there is any."""
     from vqatool.terminal import print_message
 
     failed = [row for row in rows if row.status == "error"]
@@ -221,6 +274,6 @@ def name_failures(rows: Iterable[Outcome]) -> bool:
 
 
 def exit_on_failures(rows: Iterable[Outcome]) -> None:
-    """Name each failure and end with the exit code for them; return if there is none."""
+    """Print each failed row and exit with `SOME_FAILED`; return if there is none."""
     if name_failures(rows):
         raise click.exceptions.Exit(ExitCode.SOME_FAILED)

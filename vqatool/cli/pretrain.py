@@ -38,31 +38,36 @@ class DataType(click.ParamType[tuple[str, Path]]):
 
 
 @click.command()
-@click.option("--data", "sets", multiple=True, required=True, type=DataType(),
-              help="clive, live, koniq, kadid: the set as published; made: a folder of clean "
-              "pictures or videos to damage; any other name: a CSV of path,mos. May be "
-              "repeated.")  # fmt: skip
+@click.option(
+    "--data",
+    "sets",
+    multiple=True,
+    required=True,
+    type=DataType(),
+    help="clive, live, koniq, kadid: the published dataset; made: a folder of clean "
+    "pictures or videos to distort; any other name: a CSV of path,mos. Repeatable.",
+)
 @click.option("-o", "--out", type=click.Path(dir_okay=False, path_type=Path),
               default=Path("spatial.safetensors"), show_default=True,
               help="Model file to write.")  # fmt: skip
 @click.option("--init", type=click.Path(exists=True, dir_okay=False, path_type=Path),
-              help="Start from a file's weights.  [default: from scratch]")  # fmt: skip
+              help="Model file to start from.  [default: from scratch]")  # fmt: skip
 @click.option("--method", type=click.Choice([method.value for method in Method]),
               default=Method.COARSE_TO_FINE.value, show_default=True,
               help="Published method whose model is trained.")  # fmt: skip
 @size_option(None, "Size of a new model, from scratch.  [default: nano]")
 @shape_option
 @click.option("--steps", type=click.IntRange(1), default=3000, show_default=True,
-              help="Batches to learn from.")  # fmt: skip
+              help="Number of training steps.")  # fmt: skip
 @click.option("--batch", type=click.IntRange(2), default=32, show_default=True,
-              help="Pictures in a batch, shared by the sets.")  # fmt: skip
+              help="Pictures in a batch, over all sets.")  # fmt: skip
 @click.option("--max-hours", type=click.FloatRange(0, min_open=True),
-              help="End after so long, whatever the steps.")  # fmt: skip
+              help="Stop after this time, whatever the steps.")  # fmt: skip
 @click.option("--lr", type=click.FloatRange(0, min_open=True),
               help="Peak learning rate.  [default: 5e-4, with --init 1e-4]")  # fmt: skip
 @click.option("--test-share", type=click.FloatRange(0, 1, min_open=True, max_open=True),
               default=0.2, show_default=True,
-              help="Share of contents held out where a set has no split.")  # fmt: skip
+              help="Share of contents held out of a set without a split.")  # fmt: skip
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
 @device_option
 def pretrain(
@@ -77,9 +82,10 @@ def pretrain(
     device: str,
     **settings: Any,
 ) -> None:
-    """Train the part of the model that looks at single frames on rated or damaged pictures.
+    """Train on pictures, before training on videos.
 
-    Every set is learnt from on its own scale. What comes out is a model file to start from.
+    The spatial module learns from rated pictures and from pictures distorted here; each set keeps
+    its own scale. The result is a model file for `vqatool train --init`.
 
     \b
     Example:
@@ -119,7 +125,7 @@ def pretrain(
 
 def _shape(asked: dict[str, Any], init: Path | None) -> dict[str, Any]:
     if asked and init:
-        raise click.UsageError("--size and --shape choose a new model: leave out --init")
+        raise click.UsageError("--size and --shape are for new models: leave out --init")
     return asked
 
 
@@ -140,5 +146,5 @@ def _read(
         folder,
         SyntheticConfig(tile_px=TILE_PX, seed=seed),
         test_share=test_share,
-        on_made=lambda done, total: progress.show("damaging", done, total),
+        on_made=lambda done, total: progress.show("distorting", done, total),
     )

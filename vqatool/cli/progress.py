@@ -9,13 +9,13 @@ import rich.progress
 from rich.console import Console
 from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from vqatool.terminal import console, shown
+from vqatool.terminal import console, is_quiet, shown
 
 _LINE_EVERY_S = 10.0
 
 
 class Progress:
-    """Progress of one stage, shown while the `with` block runs.
+    """Progress of one stage, shown while the `with` block runs; `-q` hides it.
 
     A stage whose work is known in advance gives the cost of each part and calls `update` and
     `finish`. A stage that counts steps calls `show`.
@@ -45,7 +45,7 @@ class Progress:
             TextColumn("{task.fields[note]}", markup=False),
             console=self._console,
             transient=True,
-            disable=not self._console.is_interactive,
+            disable=is_quiet() or not self._console.is_interactive,
             speed_estimate_period=120,
         )
         total = sum(self._costs.values()) or None
@@ -92,7 +92,7 @@ class Progress:
         now = time.monotonic()
         if name != self._name_shown:
             self._name_shown, self._started_at, self._done_before = name, now, done
-        if self._console.is_interactive or now - self._line_at <= _LINE_EVERY_S:
+        if is_quiet() or self._console.is_interactive or now - self._line_at <= _LINE_EVERY_S:
             return
         self._line_at = now
         done_here = done - self._done_before  # a resumed training did the rest in an earlier run

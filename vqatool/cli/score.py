@@ -50,27 +50,38 @@ class ShardType(click.ParamType["Shard"]):
               default=Path("report.csv"), show_default=True,
               help="Report to write: .csv, .json, .jsonl or .parquet.")  # fmt: skip
 @click.option("--per-segment", type=click.Path(dir_okay=False, path_type=Path),
-              help="Write the timeline too, a row for each segment.")  # fmt: skip
+              help="File for the scores of segments, one row each.")  # fmt: skip
 @click.option("--include", multiple=True, metavar="GLOB",
-              help="Only files whose name is like this; may be repeated.")  # fmt: skip
+              help="Score only files whose name matches. Repeatable.")  # fmt: skip
 @click.option("--exclude", multiple=True, metavar="GLOB",
-              help="No files whose name is like this; may be repeated.")  # fmt: skip
+              help="Skip files whose name matches. Repeatable.")  # fmt: skip
 @model_option
 @display_option
 @click.option("--segment", "segment_s", type=click.FloatRange(0.5), default=10.0,
-              show_default=True, help="Seconds that get a score of their own.")  # fmt: skip
+              show_default=True, help="Length of a segment, in seconds.")  # fmt: skip
 @click.option("--fail-under", type=click.FloatRange(0, 100),
-              help="Exit with 3 if any score is below.")  # fmt: skip
-@click.option("--gate-on", type=click.Choice(["score", "score_low", "score_min", "score_p5"]),
-              default="score", show_default=True, help="Figure that must reach it.")  # fmt: skip
+              help="Exit with code 3 if any score is below this.")  # fmt: skip
+@click.option(
+    "--gate-on",
+    type=click.Choice(["score", "score_low", "score_min", "score_p5"]),
+    default="score",
+    show_default=True,
+    help="Column that --fail-under compares.",
+)
 @click.option("--junit", type=click.Path(dir_okay=False, path_type=Path),
-              help="Write the outcome as JUnit XML too.")  # fmt: skip
-@click.option("--shard", type=ShardType(), help="Score one share of the files, such as 2/8.")
-@click.option("--force", is_flag=True, help="Score again what the report already holds.")
-@click.option("--timeout", "timeout_s", type=click.FloatRange(1), default=120.0, show_default=True,
-              help="Seconds to look at 2 segments before a file is given up.")  # fmt: skip
+              help="File for the outcome as JUnit XML.")  # fmt: skip
+@click.option("--shard", type=ShardType(), help="Score one part of the files, such as 2/8.")
+@click.option("--force", is_flag=True, help="Score again the files that the report already holds.")
+@click.option(
+    "--timeout",
+    "timeout_s",
+    type=click.FloatRange(1),
+    default=120.0,
+    show_default=True,
+    help="Seconds that decoding 2 segments may take before a file becomes an error row.",
+)
 @click.option("--batch", type=click.IntRange(1),
-              help="Segments for the model at once.  [default: 1, or 16 on a GPU]")  # fmt: skip
+              help="Segments in one batch of the model.  [default: 1, or 16 on a GPU]")  # fmt: skip
 @jobs_option
 @device_option
 def score(
@@ -92,10 +103,11 @@ def score(
     jobs: int | None,
     device: str,
 ) -> None:
-    """Score videos: each of PATHS gets one row of a report.
+    """Score videos without a reference.
 
-    PATHS are files, folders (looked through with all below them), globs, @FILE for a list of paths,
-    or - for such a list on stdin.
+    Each video becomes one row of the report; a file that cannot be read becomes a row with the
+    reason. PATHS are files, folders (with their subfolders), globs, @FILE for a list of paths, or -
+    for such a list on stdin. Run again, the command scores only what is missing.
 
     \b
     Example:

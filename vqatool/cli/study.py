@@ -27,25 +27,28 @@ STUDY_NAMES = (
 @click.command()
 @work_folder
 @click.option("--of", "studies", multiple=True, type=click.Choice(STUDY_NAMES),
-              help="What is compared; may be repeated.  [default: all but tune]")  # fmt: skip
+              help="Comparison to run. Repeatable.  [default: all but tune]")  # fmt: skip
 @click.option("-o", "--out", type=click.Path(dir_okay=False, path_type=Path),
               help="Table to write.  [default: FOLDER/study.csv]")  # fmt: skip
 @click.option("--seeds", type=click.IntRange(1), default=3, show_default=True,
               help="Trainings of each variant.")  # fmt: skip
 @size_option(None, "Size of new models, from scratch.  [default: pico]")
 @click.option("--epochs", type=click.IntRange(1), default=6, show_default=True,
-              help="Times every encode is seen.")  # fmt: skip
+              help="Passes over the encodes.")  # fmt: skip
 @click.option("--lr", type=click.FloatRange(0, min_open=True), default=1e-3, show_default=True,
               help="Peak learning rate.")  # fmt: skip
-@click.option("--init", "inits", multiple=True,
-              type=click.Path(exists=True, dir_okay=False, path_type=Path),
-              help="Weights to go on from, in their size: a file of each method that is compared; "
-              "temporal and input always start from scratch.  "
-              "[default: from scratch; --of tune needs one of q-mamba]")  # fmt: skip
+@click.option(
+    "--init",
+    "inits",
+    multiple=True,
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Model file to start from, one for each method; temporal and input always start "
+    "from scratch. Repeatable.  [default: from scratch; --of tune needs q-mamba]",
+)
 @click.option("--teacher", type=click.Path(exists=True, dir_okay=False, path_type=Path),
-              help="Model that teaches in --of teacher.  [default: the packaged one]")  # fmt: skip
+              help="Teacher of --of teacher.  [default: the packaged model]")  # fmt: skip
 @click.option("--cost", is_flag=True,
-              help="Measure costs too: parameters, operations, time, memory.")  # fmt: skip
+              help="Also measure parameters, operations, time and memory.")  # fmt: skip
 @device_option
 def study(
     folder: Path,
@@ -60,10 +63,10 @@ def study(
     cost: bool,
     device: str,
 ) -> None:
-    """Compare methods, or variants of one, on FOLDER (default: encodes), each at the same budget.
+    """Compare methods or variants at the same budget.
 
-    Every variant is trained with several seeds and judged on held-out sources. Killed and started
-    again, it goes on where it was.
+    Every variant is trained on the labels in FOLDER (default: encodes) with several seeds and
+    evaluated on held-out sources. A killed study continues when the command is run again.
 
     \b
     Example:
@@ -86,7 +89,9 @@ def study(
         load_checkpoint(teacher) if teacher else default_checkpoint(),
     )
     if size and all(trial.initialization.init for trial in compared):
-        raise click.UsageError("--size chooses new models: weights given by --init have a size")
+        raise click.UsageError(
+            "--size is for new models: the weights of --init have a size already"
+        )
     base = TrainConfig(shape={"size": size or "pico"}, epochs=epochs, lr=lr)
     for trial in compared:
         config = trial.config(base, 0)
@@ -117,7 +122,7 @@ def study(
 
 
 def _by_method(inits: tuple[Path, ...], studies: tuple[str, ...]) -> "dict[str, Checkpoint]":
-    """The models of those files, each of another method that is compared, by that method."""
+    """The models of those files by method; a usage error unless each is of another method."""
     from vqatool.evaluation.variants import FROM_SCRATCH, STUDIES
     from vqatool.inference.model_file import load_checkpoint
 
@@ -132,8 +137,10 @@ def _by_method(inits: tuple[Path, ...], studies: tuple[str, ...]) -> "dict[str, 
         init = load_checkpoint(path)
         method = init.card.method
         if method not in compared:
-            raise click.UsageError(f"--init {path} is of {method}, which nothing here goes on from")
+            raise click.UsageError(f"--init {path} is of {method}, which this study does not train")
         if method in given:
-            raise click.UsageError(f"--init {path} is a second one of {method}: give one of each")
+            raise click.UsageError(
+                f"--init {path} is a second file of {method}: give one for each method"
+            )
         given[method] = init
     return given

@@ -45,31 +45,34 @@ class Margin(click.ParamType[float | str]):
               default=Method.COARSE_TO_FINE.value, show_default=True,
               help="Published method to train.")  # fmt: skip
 @click.option("--init", default="default", show_default=True, metavar="default|scratch|FILE",
-              help="Start from the packaged weights, if they are of the method, from none, or from "
-                   "a file's.")  # fmt: skip
-@click.option("--teacher", type=click.Path(exists=True, dir_okay=False, path_type=Path),
-              help="Model file to learn from beside the labels, of any method.")  # fmt: skip
+              help="Weights to start from: default (the packaged ones, if they are of the method), "
+                   "scratch (random), or a model file.")  # fmt: skip
+@click.option(
+    "--teacher",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Model file of any method that the new model learns from beside the labels.",
+)
 @click.option("--detach-teacher", "is_detached", is_flag=True,
-              help="Keep it from going to meet its student.")  # fmt: skip
+              help="Do not update the teacher.")  # fmt: skip
 @click.option("--tune", type=click.Choice(["all", "head", "prompts"]), default="all",
               show_default=True,
-              help="What learns; prompts are q-mamba's, with --shape prompts=4.")  # fmt: skip
+              help="Parameters to train; prompts: of q-mamba, with --shape prompts=4.")  # fmt: skip
 @size_option(None, "Size of a new model, such as pico, nano or tiny; needs --init scratch.  "
              "[default: nano]")  # fmt: skip
 @shape_option
 @click.option("--stream-features/--no-stream-features", default=None,
-              help="Whether it reads what a stream says of its coding; needs --init scratch.  "
-                   "[default: it does]")  # fmt: skip
+              help="Whether the model reads bitstream features; needs --init scratch.  "
+                   "[default: yes]")  # fmt: skip
 @click.option("--clip-frames", type=click.IntRange(1), default=8, show_default=True,
-              help="Places in a clip that are looked at.")  # fmt: skip
+              help="Frame groups in a clip.")  # fmt: skip
 @click.option("--step-frames", type=click.IntRange(1), default=2, show_default=True,
-              help="How many of them a step sees.")  # fmt: skip
+              help="Frame groups of each clip in a training step.")  # fmt: skip
 @click.option("--epochs", type=click.IntRange(1), default=30, show_default=True,
-              help="Times every encode is seen.")  # fmt: skip
+              help="Passes over the encodes.")  # fmt: skip
 @click.option("--max-hours", type=click.FloatRange(0, min_open=True),
-              help="End in that time; the learning rate comes down to zero by then.")  # fmt: skip
+              help="Stop after this time; the learning rate reaches zero by then.")  # fmt: skip
 @click.option("--patience", type=click.IntRange(1), metavar="N",
-              help="End after N validations without a better one.")  # fmt: skip
+              help="Stop after N validations without improvement.")  # fmt: skip
 @click.option("--sources", type=click.IntRange(1), default=4, show_default=True,
               help="Sources in a batch.")  # fmt: skip
 @click.option("--rungs", type=click.IntRange(2), default=4, show_default=True,
@@ -77,31 +80,41 @@ class Margin(click.ParamType[float | str]):
 @click.option("--lr", type=click.FloatRange(0, min_open=True),
               help="Peak learning rate.  [default: 1e-4, from scratch 5e-4]")  # fmt: skip
 @click.option("--plcc-weight", type=click.FloatRange(0),
-              help="Weight of the linear correlation in a batch.  "
+              help="Weight of the linear correlation loss.  "
                    "[default: the method's]")  # fmt: skip
 @click.option("--group-weight", type=click.FloatRange(0),
               help="Weight of the group contrastive (coarse) loss.  "
                    "[default: the method's]")  # fmt: skip
 @click.option("--rank-weight", type=click.FloatRange(0),
               help="Weight of the rank (fine) loss.  [default: the method's]")  # fmt: skip
-@click.option("--frame-weight", type=click.FloatRange(0),
-              help="Weight of the labels of single frames.  [default: the method's]")  # fmt: skip
+@click.option(
+    "--frame-weight",
+    type=click.FloatRange(0),
+    help="Weight of the loss on labels of single frames.  [default: the method's]",
+)
 @click.option("--pixels-weight", type=click.FloatRange(0),
-              help="Weight of all losses once more, the stream's facts hidden.  "
+              help="Weight of the same losses with bitstream features hidden.  "
                    "[default: the method's]")  # fmt: skip
 @click.option("--contrast", type=click.Choice(["ours", "tta", "supcon"]), default="ours",
               show_default=True, help="Form of the group contrastive loss.")  # fmt: skip
 @click.option("--temperature", type=click.FloatRange(0, min_open=True), default=0.1,
-              show_default=True, help="Of the group contrastive loss.")  # fmt: skip
+              show_default=True, help="Temperature of the group contrastive loss.")  # fmt: skip
 @click.option("--margin", type=Margin(), default=0.0, show_default=True,
-              help="Lead the rank loss asks for, 1 being the whole scale; label: as far as the "
-                   "labels differ, 0.05 at most.")  # fmt: skip
-@click.option("--val-share", type=click.FloatRange(0, 1, min_open=True, max_open=True),
-              default=0.25, show_default=True, help="Share of sources held out.")  # fmt: skip
+              help="Margin of the rank loss, where 1 is the whole scale; label: the difference of "
+                   "the labels, at most 0.05.")  # fmt: skip
+@click.option(
+    "--val-share",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    default=0.25,
+    show_default=True,
+    help="Share of sources held out for validation.",
+)
 @click.option("--validations", type=click.IntRange(1), default=20, show_default=True,
-              help="How often, over the whole training, held-out sources are judged.")  # fmt: skip
+              help="Number of validations over the whole training.")  # fmt: skip
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
-@click.option("--licence", default="", help="Of the weights, for their card, such as MIT.")
+@click.option(
+    "--licence", default="", help="Licence of the weights, for the model's card, such as MIT."
+)
 @device_option
 def train(
     folder: Path,
@@ -115,11 +128,11 @@ def train(
     device: str,
     **settings: Any,
 ) -> None:
-    """Train a no-reference model on the labels in FOLDER (default: encodes).
+    """Train a no-reference model on labels.
 
-    Sources are split into train and val by FOLDER/splits.csv, made if it is missing. Killed and
-    started again, it goes on where it was. The course of it is in *-metrics.csv and *.png beside
-    the model.
+    FOLDER (default: encodes) holds the encodes and labels. FOLDER/splits.csv splits the sources
+    into train and val; the command writes it if it is missing. A killed training continues when the
+    command is run again. The history is in *-metrics.csv and *.png beside the model.
 
     \b
     Example:
@@ -134,7 +147,7 @@ def train(
     initialization = _initialization(init, method, teacher)
     initialization.require_fit(method)
     if settings["tune"] != "all" and not initialization.init:
-        raise click.UsageError("--tune learns a part of a trained model: add --init FILE")
+        raise click.UsageError("--tune trains a part of a trained model: add --init FILE")
     shape |= _new_shape({"size": size, "has_stream": stream_features}, initialization)
     require_shape(
         method,
@@ -187,7 +200,7 @@ def _progress_note(now: "StepDone") -> str:
 
 
 def _loss_settings(settings: dict[str, Any]) -> dict[str, Any]:
-    """Takes those of the loss out of the settings."""
+    """Remove the loss settings from `settings` and return them."""
     weights = {
         name: settings.pop(f"{name}_weight")
         for name in ("plcc", "group", "rank", "frame", "pixels")
@@ -196,11 +209,11 @@ def _loss_settings(settings: dict[str, Any]) -> dict[str, Any]:
 
 
 def _new_shape(asked: dict[str, Any], initialization: "Initialization") -> dict[str, Any]:
-    """What was asked for of a new model's shape; None asks for nothing."""
+    """The options that shape a new model, without those left at None."""
     shape = {name: value for name, value in asked.items() if value is not None}
     if shape and initialization.init:
         raise click.UsageError(
-            "--size and --stream-features choose a new model: add --init scratch"
+            "--size and --stream-features are for new models: add --init scratch"
         )
     return shape
 

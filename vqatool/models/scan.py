@@ -11,6 +11,7 @@ P parts of C steps.
 
 import functools
 import importlib
+import logging
 import math
 from collections.abc import Callable
 from itertools import pairwise
@@ -23,6 +24,8 @@ from torch.autograd.function import once_differentiable
 
 Kernel = Callable[..., Tensor]
 """What computes a selective scan as mamba-ssm's `selective_scan_fn` does, in its arguments."""
+
+_log = logging.getLogger(__name__)
 
 _TOLERANCE = 1e-3  # between two ways to the same sums, in float32
 
@@ -150,10 +153,16 @@ def _by_kernel(inputs: ScanInputs, kernel: Kernel) -> Tensor:
 @functools.cache
 def fast_kernel(device: torch.device) -> Kernel | None:
     """mamba-ssm's kernel, if it is installed and right on that device; asked once a process."""
+    kernel = installed_kernel() if device.type == "cuda" else None
+    if kernel and agrees(kernel, device):
+        _log.info("scans run by mamba-ssm's kernel")
+        return kernel
     if device.type != "cuda":
-        return None
-    kernel = installed_kernel()
-    return kernel if kernel and agrees(kernel, device) else None
+        reason = f"mamba-ssm has no kernel for {device.type}"
+    else:
+        reason = "mamba-ssm's kernel is wrong here" if kernel else "mamba-ssm does not import"
+    _log.info("scans run in plain torch: %s", reason)
+    return None
 
 
 def installed_kernel() -> Kernel | None:

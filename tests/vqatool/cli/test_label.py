@@ -18,3 +18,12 @@ def test_a_vmaf_model_that_is_missing_exits_6_with_the_remedy(
 def test_labelling_a_folder_that_is_not_there_does_not_make_it(tmp_path: Path) -> None:
     assert vqatool("label", tmp_path / "nowhere", "--vmaf").exit_code == 2
     assert not (tmp_path / "nowhere").exists()
+
+
+def test_vmaf_is_the_default_label(tmp_path: Path, real_clips: list[Path], two_rungs: Path) -> None:
+    folder = tmp_path / "w"
+    assert vqatool("ladder", real_clips[0], "-o", folder, "--rungs", two_rungs).exit_code == 0
+    assert vqatool("label", folder).exit_code == 0
+    labels = (folder / "labels.csv").read_bytes()
+    assert vqatool("label", folder, "--vmaf").exit_code == 0
+    assert (folder / "labels.csv").read_bytes() == labels

@@ -44,7 +44,7 @@ def test_a_ladder_with_points_is_labelled_while_it_is_made(
 
     told = vqatool(*ask, "--dry-run")
     assert told.stdout.count("-crf ") == 2 * 4
-    assert "chosen by the VMAF of these" in told.stderr
+    assert "the VMAF of these encodes decides the other rungs" in told.stderr
     assert vqatool(*ask).exit_code == 0
 
     chosen = read_rows(folder / "encodes.csv")

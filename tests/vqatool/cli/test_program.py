@@ -1,5 +1,8 @@
 """The program as people use it: what it writes and how it exits."""
 
+import errno
+import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -7,15 +10,21 @@ from typing import get_args
 
 import click
 import pytest
+from click.testing import CliRunner, Result
 
+import vqatool as package
 from ladder import Ffmpeg
 from ladder.codecs import CODECS
 from ladder.media.ffmpeg import run
+from ladder.storage import Table
 from tests.vqatool.program import RUNGS, read_rows, vqatool
 from vqatool.cli import cli
 from vqatool.inference.model_file import load_checkpoint
 from vqatool.losses import Contrast
 from vqatool.scoring.gates import GATE_FIGURES
+from vqatool.scoring.rows import ReportRow
+
+ROOT = Path(package.__file__).parent.parent
 
 
 @pytest.mark.slow
@@ -85,8 +94,8 @@ def test_a_missing_capability_exits_6_with_the_remedy(
     ("args", "said"),
     [
         (["ladder", "x.mp4", "--rungs", "no-such"], "apple-hls"),
-        (["label"], "--vmaf"),
-        (["label", "--vmaf", "--subsample", "2"], "odd"),
+        (["label"], "vqatool ladder"),
+        (["label", "--subsample", "2"], "odd"),
         (["label", "--vmaf"], "vqatool ladder"),
         (["ladder", "x.mp4", "--clip", "ten"], "30+10"),
         (["ladder", "x.mp4", "--clip", "1+0"], "30+10"),
@@ -128,6 +137,7 @@ def test_options_are_a_promise() -> None:
     """A renamed option breaks people's scripts: change this list knowingly."""
     options = {
         name: {opt for param in command.params for opt in param.opts if opt.startswith("--")}
+        - {"--verbose", "--quiet"}
         for name, command in cli.commands.items()
     }
     assert options == {
@@ -188,3 +198,124 @@ def test_the_program_and_the_module_are_the_same() -> None:
     assert done.returncode == 0
     assert done.stdout.startswith("vqatool, version")
     assert isinstance(cli, click.Group)
+
+
+@pytest.mark.parametrize("name", cli.commands)
+def test_every_command_takes_verbosity(name: str) -> None:
+    options = {opt for param in cli.commands[name].params for opt in param.opts}
+    assert {"-v", "--verbose", "-q", "--quiet"} <= options
+
+
+def test_verbosity_may_stand_before_and_after_the_command(
+    tmp_path: Path, real_clips: list[Path], two_rungs: Path
+) -> None:
+    ask = ["ladder", real_clips[0], "-o", tmp_path / "w", "--rungs", two_rungs, "--dry-run"]
+    plain = vqatool(*ask)
+    assert plain.stderr == ""
+    for args in (["-v", *ask], [*ask, "-v"], ["--verbose", *ask]):
+        done = vqatool(*args)
+        assert done.stderr.startswith("info: ffmpeg ")
+        assert "debug" not in done.stderr
+        assert done.stdout == plain.stdout
+    for args in (["-vv", *ask], ["-v", *ask, "-v"], [*ask, "-vv"]):
+        assert vqatool(*args).stderr.startswith("debug: versions: python ")
+    assert vqatool("-v", *ask, "-q").stderr == ""
+
+
+def test_each_verbosity_of_an_encode(
+    tmp_path: Path, real_clips: list[Path], two_rungs: Path
+) -> None:
+    ask = ["ladder", real_clips[0], "-o", tmp_path / "w", "--rungs", two_rungs]
+    commands = [line for line in vqatool("-vv", *ask).stderr.splitlines() if "debug: run: " in line]
+    assert any("libx264" in line for line in commands)
+    assert "encoding: 2 encodes exist already" in vqatool(*ask).stderr
+    (line,) = vqatool("-q", *ask).stderr.splitlines()
+    assert "encodes.csv: 2 good" in line
+
+
+def run_failing(error: BaseException, *args: str) -> Result:
+    """What the program makes of an error inside a command."""
+
+    @click.command()
+    def failing() -> None:
+        raise error
+
+    program = type(cli)(commands=[failing])
+    return CliRunner().invoke(program, ["failing", *args], catch_exceptions=False)
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (
+            OSError(errno.ENOSPC, "No space left", "/d/r.csv"),
+            "/d/r.csv cannot be written: No space",
+        ),
+        (OSError(errno.ENOSPC, "No space left"), "an output file cannot be written: No space left"),
+        (PermissionError(errno.EACCES, "no", "/d/r.csv"), "/d/r.csv cannot be written: no"),
+        (FileNotFoundError(errno.ENOENT, "no", "/d/x"), "/d/x cannot be read or written: no"),
+        (FileNotFoundError(errno.ENOENT, "no", b"/d/x"), "/d/x cannot be read or written: no"),
+    ],
+)
+def test_a_path_that_fails_is_named_without_a_traceback(error: OSError, message: str) -> None:
+    done = run_failing(error)
+    assert done.exit_code == 2
+    assert done.stderr.startswith(f"Error: {message}")
+
+
+@pytest.mark.parametrize("error", [KeyError("x"), OSError(errno.EBADF, "bad"), OSError("odd")])
+def test_an_unexpected_error_keeps_its_traceback_and_asks_for_a_report(error: Exception) -> None:
+    done = run_failing(error)
+    assert done.exit_code == 1
+    assert "Traceback" in done.stderr
+    assert "report it" in done.stderr.splitlines()[-1]
+
+
+def test_an_interrupt_exits_130() -> None:
+    done = run_failing(KeyboardInterrupt())
+    assert done.exit_code == 130
+    assert "run the same command again" in done.stderr
+
+
+@pytest.mark.parametrize("folder", ["/proc/none", "notes.txt/w"])
+def test_an_output_that_cannot_be_written_is_named(
+    folder: str, tmp_path: Path, real_clips: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("notes.txt").touch()
+    done = vqatool("ladder", real_clips[0], "-o", folder)
+    assert done.exit_code == 2
+    assert f"{folder.removesuffix('/w')}" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_full_disk_is_an_error_without_a_traceback(tmp_path: Path) -> None:
+    """A limit on the size of files stands for the disk."""
+    part = tmp_path / "part.csv"
+    Table(part, ReportRow).rewrite([ReportRow(path="a.mp4", status="error", shard="1/1")])
+    program = f"{shlex.quote(sys.executable)} -m vqatool"
+    script = f"ulimit -f 0; exec {program} merge part.csv -o out.csv"
+    here = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"}
+    run = subprocess.run(
+        ["sh", "-c", script], capture_output=True, text=True, cwd=tmp_path, env=here
+    )
+    assert run.returncode == 2, run.stderr
+    assert "cannot be written: File too large" in run.stderr
+    assert "Traceback" not in run.stderr
+
+
+def test_a_reader_that_leaves_ends_the_program_in_silence(
+    tmp_path: Path, real_clips: list[Path], two_rungs: Path
+) -> None:
+    program = [sys.executable, "-m", "vqatool", "ladder", str(real_clips[0]), "--dry-run"]
+    program += ["--rungs", str(two_rungs)]
+    here = {**os.environ, "PYTHONPATH": str(ROOT)}
+    process = subprocess.Popen(
+        program, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=tmp_path, env=here, text=True
+    )
+    assert process.stdout
+    assert process.stderr
+    process.stdout.close()
+    with process.stderr:
+        assert process.stderr.read() == ""
+    process.wait()

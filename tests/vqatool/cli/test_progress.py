@@ -1,11 +1,12 @@
 import io
+import re
 
 import pytest
 from rich.console import Console
 
 from vqatool.cli import progress
 from vqatool.cli.progress import Progress
-from vqatool.terminal import shown
+from vqatool.terminal import set_verbosity
 
 
 @pytest.fixture
@@ -23,7 +24,7 @@ def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(progress, "_LINE_EVERY_S", 0.0)
 
 
-def test_the_time_left_follows_weight_and_not_number(out: Console) -> None:
+def test_the_time_left_follows_cost_and_not_count(out: Console) -> None:
     with Progress("encoding", {"big": 9.0, "small": 1.0}, output=out) as work:
         work.finish("small")
         first = text(out)
@@ -35,20 +36,20 @@ def test_the_time_left_follows_weight_and_not_number(out: Console) -> None:
     assert "encoding: 2/2, 100%, about 0 s left" in text(out)
 
 
-def test_a_share_never_falls_back_nor_passes_the_whole(out: Console) -> None:
+def test_a_share_neither_falls_nor_exceeds_the_whole(out: Console) -> None:
     with Progress("x", {"a": 1.0}, output=out) as work:
         for share in (0.6, 0.2, 7.0):
             work.update("a", share)
     assert [line.split(", ")[1] for line in text(out).splitlines()] == ["60%", "60%", "100%"]
 
 
-def test_pieces_nobody_planned_do_no_harm(out: Console) -> None:
+def test_parts_that_were_not_planned_do_no_harm(out: Console) -> None:
     with Progress("x", {}, output=out) as work:
         work.finish("surprise")
     assert "x: 1/0" in text(out)
 
 
-def test_steps_are_told_with_their_note(out: Console) -> None:
+def test_steps_are_shown_with_their_note(out: Console) -> None:
     with Progress("decoding", output=out) as steps:
         steps.show("training", 3, 10, "quality 0.1")
     line = text(out)
@@ -56,6 +57,35 @@ def test_steps_are_told_with_their_note(out: Console) -> None:
     assert line.endswith(" s left, quality 0.1\n")
 
 
-def test_what_a_terminal_could_stumble_over_is_marked() -> None:
-    assert shown("a\nb\x1b[31m\udce9") == "a\ufffdb\ufffd[31m\ufffd"
-    assert shown("plain, ümläut, 映画") == "plain, ümläut, 映画"
+def test_quiet_hides_progress(out: Console) -> None:
+    set_verbosity(-1)
+    try:
+        with Progress("encoding", {"a": 1.0}, output=out) as work:
+            work.finish("a")
+    finally:
+        set_verbosity(0)
+    assert text(out) == ""
+
+
+def test_a_terminal_gets_a_bar_that_vanishes_and_no_lines() -> None:
+    out = Console(file=io.StringIO(), width=100, force_terminal=True, _environ={"TERM": "xterm"})
+    with Progress("encoding", {"a": 1.0}, output=out) as work:
+        work.finish("a")
+    assert "\x1b[" in text(out)
+    assert "about" not in text(out)
+
+
+@pytest.mark.parametrize("environment", [{"TERM": "dumb"}, {"TERM": "unknown"}])
+def test_a_terminal_without_cursor_gets_lines(environment: dict[str, str]) -> None:
+    out = Console(file=io.StringIO(), width=100, force_terminal=True, _environ=environment)
+    with Progress("encoding", {"a": 1.0}, output=out) as work:
+        work.finish("a")
+    assert "encoding: 1/1" in text(out)
+
+
+def test_no_color_is_respected() -> None:
+    environment = {"TERM": "xterm-256color", "NO_COLOR": "1"}
+    out = Console(file=io.StringIO(), width=100, force_terminal=True, _environ=environment)
+    with Progress("encoding", {"a": 1.0}, output=out) as work:
+        work.finish("a")
+    assert not re.search(r"\x1b\[[0-9;]*3[0-9]", text(out))

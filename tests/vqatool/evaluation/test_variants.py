@@ -140,9 +140,9 @@ def test_the_first_of_a_study_is_the_model_as_it_usually_is(study: str) -> None:
 @pytest.mark.parametrize(
     ("files", "sentences"),
     [
-        (["sama", "sama"], "is a second one of sama"),
-        (["q-mamba"], "is of q-mamba, which nothing here goes on"),
-        (["coarse-to-fine"], "is of coarse-to-fine, which nothing here goes on"),
+        (["sama", "sama"], "is a second file of sama"),
+        (["q-mamba"], "is of q-mamba, which this study does not train"),
+        (["coarse-to-fine"], "is of coarse-to-fine, which this study does not train"),
     ],
 )
 def test_weights_that_serve_no_variant_are_refused(

@@ -1,0 +1,64 @@
+"""What is printed at each verbosity, and how odd text is shown."""
+
+import logging
+from collections.abc import Iterator
+
+import pytest
+
+from vqatool.terminal import print_message, print_note, set_verbosity, shown
+
+
+@pytest.fixture(autouse=True)
+def _default_verbosity() -> Iterator[None]:
+    yield
+    set_verbosity(0)
+
+
+@pytest.mark.parametrize(
+    ("verbosity", "expected"),
+    [
+        (-2, ["error: e", "message"]),
+        (-1, ["error: e", "message"]),
+        (0, ["warning: w", "error: e", "note", "message"]),
+        (1, ["info: i", "warning: w", "error: e", "note", "message"]),
+        (2, ["debug: d", "info: i", "warning: w", "error: e", "note", "message"]),
+        (3, ["debug: d", "info: i", "warning: w", "error: e", "note", "message"]),
+    ],
+)
+@pytest.mark.parametrize("name", ["ladder.media.ffmpeg", "vqatool.inference"])
+def test_each_verbosity_shows_its_lines_on_stderr(
+    name: str, verbosity: int, expected: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    set_verbosity(verbosity)
+    logger = logging.getLogger(name)
+    for log, text in (
+        (logger.debug, "d"), (logger.info, "i"), (logger.warning, "w"), (logger.error, "e"),
+    ):  # fmt: skip
+        log(text)
+    print_note("note")
+    print_message("message")
+    output = capsys.readouterr()
+    assert output.err.splitlines() == expected
+    assert output.out == ""
+
+
+def test_other_libraries_stay_quiet(capsys: pytest.CaptureFixture[str]) -> None:
+    set_verbosity(2)
+    logging.getLogger("another.library").info("text")
+    assert capsys.readouterr().err == ""
+
+
+def test_a_traceback_is_logged_line_by_line(capsys: pytest.CaptureFixture[str]) -> None:
+    set_verbosity(2)
+    try:
+        raise ValueError("two\nlines")
+    except ValueError:
+        logging.getLogger("vqatool.x").debug("failed", exc_info=True)
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[:2] == ["debug: failed", "Traceback (most recent call last):"]
+    assert lines[-2:] == ["ValueError: two", "lines"]
+
+
+def test_what_a_terminal_might_act_on_is_replaced() -> None:
+    assert shown("a\nb\x1b[31m\udce9") == "a\ufffdb\ufffd[31m\ufffd"
+    assert shown("plain, ümläut, 映画") == "plain, ümläut, 映画"
