@@ -1,1 +1,1 @@
-"""Stage 2, label: encodes against their sources -> VMAF, one row of `labels.csv` each."""
+"""Stage 2, label: encodes and their sources -> VMAF, one row of `labels.csv` each."""

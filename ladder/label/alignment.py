@@ -1,4 +1,4 @@
-"""An encode and its source, looked at before they are compared: do they fit, and how?"""
+"""Align an encode with its source before libvmaf compares them: frame counts, offset, HDR, rate."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -14,15 +14,21 @@ from ladder.media.decode import Pixels, read_luma
 from ladder.media.probe import VideoInfo, count_frames, probe
 from ladder.media.time_ranges import TimeRange, frame_aligned, parse_time_ranges
 
-_COUNT_TOLERANCE = 2  # frames that encode and source may differ by before it is worth a warning
+_COUNT_TOLERANCE = 2  # frames; a larger difference gives a warning
 
 
-_RATE_TOLERANCE = 0.001
+_RATE_TOLERANCE = 0.001  # relative
+
+
+_NUM_OPENING_FRAMES, _MAX_OFFSET, _OPENING_SIZE = 25, 8, (160, 90)
+
+
+_CLEAR_WIN = 0.6  # an offset must have an error this much smaller than none
 
 
 @dataclass(frozen=True)
 class Reference:
-    """What all encodes of a source are compared with."""
+    """A source that encodes are compared with."""
 
     info: VideoInfo
     time_ranges: tuple[TimeRange, ...]
@@ -31,11 +37,19 @@ class Reference:
 
 
 @dataclass(frozen=True)
-class Pair:
-    """One encode beside its source; `offset` is found, `pairing.offset` is corrected for."""
+class AlignedEncode:
+    """One encode that can be compared with its source.
+
+    Attributes:
+        row: its row of `encodes.csv`.
+        info: what `probe` found.
+        pairing: how its frames are matched with the source's.
+        offset: frames that it lags behind its source, as measured; `pairing.offset` is the offset
+            that is corrected.
+    """
 
     row: EncodeRow
-    encode: VideoInfo
+    info: VideoInfo
     pairing: Pairing
     offset: int
 
@@ -44,9 +58,16 @@ def read_reference(row: EncodeRow) -> Reference:
     """The source of an encode.
 
     Raises:
-        VideoError: it is gone or cannot be read.
+        VideoError: the file is missing or cannot be read.
+        VmafError: another file has taken its place.
     """
     info, time_ranges = probe(Path(row.source_path)), parse_time_ranges(row.pieces)
+    # a copy has another modification time, so only the size shows another film
+    if row.source_size_bytes not in (None, info.size_bytes):
+        raise VmafError(
+            f"{info.path} has {info.size_bytes} bytes, it had {row.source_size_bytes} when "
+            f"{row.encode_path} was made: run `vqatool ladder` again"
+        )
     return Reference(
         info,
         time_ranges,
@@ -55,35 +76,36 @@ def read_reference(row: EncodeRow) -> Reference:
     )
 
 
-def align_encode(row: EncodeRow, folder: Path, source: Reference, *, sync: bool) -> Pair:
-    """The encode of `row` beside its source; `sync` pairs by the offset that is found.
+def align_encode(row: EncodeRow, folder: Path, source: Reference, *, sync: bool) -> AlignedEncode:
+    """The encode of `row`; `sync` corrects an offset to its source.
 
     Raises:
-        VideoError: the encode is gone or cannot be read.
+        VideoError: the encode is missing or cannot be read.
         VmafError: the two cannot be compared.
     """
     encode = probe(folder / row.encode_path)
     if encode.hdr != source.info.hdr:
         raise VmafError(
-            f"encode and source differ in HDR ({encode.hdr or 'SDR'} against "
-            f"{source.info.hdr or 'SDR'}): their VMAF would mean nothing; tone-map the one in HDR"
+            f"the encode is {encode.hdr or 'SDR'}, its source {source.info.hdr or 'SDR'}: VMAF "
+            "between HDR and SDR means nothing; tone-map the one in HDR"
         )
     pairing = Pairing(frames_source=source.frame_count, frames_encode=count_frames(encode.path))
-    # at two rates the n-th frames are no pair whatever the offset
-    is_alike = _have_same_rate(encode, source.info)
-    offset = frame_offset(opening_frames(encode), source.opening_frames) if is_alike else 0
-    return Pair(row, encode, replace(pairing, offset=offset) if sync else pairing, offset)
+    # at different rates the n-th frames do not match at any offset
+    has_offset = _have_same_rate(encode, source.info)
+    offset = frame_offset(opening_frames(encode), source.opening_frames) if has_offset else 0
+    return AlignedEncode(row, encode, replace(pairing, offset=offset) if sync else pairing, offset)
 
 
-def alignment_warnings(pair: Pair, source: VideoInfo) -> Iterator[str]:
-    """What a reader of the label should know, as `code` or `code:value`."""
-    difference = pair.pairing.frames_encode - pair.pairing.frames_source
+def alignment_warnings(aligned: AlignedEncode, source: VideoInfo) -> Iterator[str]:
+    """Warnings for the label's row, as `code` or `code:value`."""
+    pairing, info = aligned.pairing, aligned.info
+    difference = pairing.frames_encode - pairing.frames_source
     if abs(difference) > _COUNT_TOLERANCE:
         yield f"frame_count:{difference:+d}"
-    if pair.offset:
-        yield f"{'synced' if pair.pairing.offset else 'shifted'}:{pair.offset:+d}"
-    if not _have_same_rate(pair.encode, source):
-        yield f"fps:{float(source.fps):g}>{float(pair.encode.fps):g}"
+    if aligned.offset:
+        yield f"{'synced' if pairing.offset else 'shifted'}:{aligned.offset:+d}"
+    if not _have_same_rate(info, source):
+        yield f"fps:{float(source.fps):g}>{float(info.fps):g}"
     if source.hdr:
         yield "hdr"
     if source.is_vfr:
@@ -96,40 +118,34 @@ def _have_same_rate(encode: VideoInfo, source: VideoInfo) -> bool:
     return abs(encode.fps - source.fps) <= _RATE_TOLERANCE * source.fps
 
 
-_FRAMES, _REACH, _SIZE = 25, 8, (160, 90)
-
-
-_CLEAR_WIN = 0.6
-
-
 def opening_frames(video: VideoInfo, time_ranges: tuple[TimeRange, ...] = ()) -> Pixels:
-    """The first frames of a video (or of the first piece of it), small: (T, 90, 160) luma."""
+    """Luma of the first frames of a video, or of its first time range: (T, 90, 160), T <= 25."""
     if not time_ranges:
-        return read_luma(video, _FRAMES, _SIZE)
+        return read_luma(video, _NUM_OPENING_FRAMES, _OPENING_SIZE)
     start, length = frame_aligned(time_ranges[0], video.fps)
-    count = min(_FRAMES, round(length * video.fps))  # the next piece is another scene
-    return read_luma(video, count, _SIZE, float(start))
+    count = min(_NUM_OPENING_FRAMES, round(length * video.fps))  # then another scene begins
+    return read_luma(video, count, _OPENING_SIZE, float(start))
 
 
 def frame_offset(encoded: Pixels, original: Pixels) -> int:
-    """Frames by which the encode lags behind its source (negative: leads), 8 at the most.
+    """Frames that the encode lags behind its source, -8 to 8; negative: it is ahead.
 
-    0 unless another offset matches clearly better, so a still scene or a poor encode is not
-    blamed.
+    0 unless another offset matches clearly better, so that a still scene or a poor encode gets no
+    offset.
 
     Args:
         encoded: `opening_frames` of the encode.
         original: `opening_frames` of the source.
     """
     count = min(len(encoded), len(original))
-    reach = min(_REACH, (count - 1) // 3)
-    if reach < 1:
+    max_offset = min(_MAX_OFFSET, (count - 1) // 3)
+    if max_offset < 1:
         return 0
-    window = np.arange(reach, count - reach)  # the same source frames for every offset
+    window = np.arange(max_offset, count - max_offset)  # the same source frames for every offset
     source = original[window].astype(np.float32)
     errors = {
         lag: float(np.square(encoded[window + lag].astype(np.float32) - source).mean())
-        for lag in range(-reach, reach + 1)
+        for lag in range(-max_offset, max_offset + 1)
     }
     best = min(errors, key=lambda lag: (errors[lag], abs(lag)))
     return best if errors[best] < _CLEAR_WIN * errors[0] else 0

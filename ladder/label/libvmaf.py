@@ -1,7 +1,7 @@
-"""VMAF of encodes against their source, with everything that makes the numbers right.
+"""libvmaf: build its filter graph, run it, read its log, pool its values.
 
-Pure graph builder (`vmaf_args`) and one run (`measure`), which decodes the source once for all of
-its encodes; what libvmaf leaves is read by `vmaf_log`.
+`vmaf_args` builds the arguments, `measure` runs ffmpeg and decodes a source once for all of its
+encodes, `parse_log` and `pool` turn the log into numbers.
 """
 
 import gzip
@@ -11,6 +11,7 @@ import re
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 
 import ffmpeg as graph
@@ -31,12 +32,22 @@ from ladder.media.probe import VideoInfo
 from ladder.media.time_ranges import TimeRange
 
 
+class PairingMode(StrEnum):
+    """How frames are matched: the n-th with the n-th, or those nearest in time."""
+
+    INDEX = "index"
+    TIME = "time"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Pairing:
-    """How frames of an encode and its source are matched: `index`, or `time` if counts differ.
+    """How the frames of an encode are matched with those of its source.
 
-    `offset` frames at the beginning of the encode (negative: of the source) have no partner and
-    are left out.
+    Attributes:
+        frames_source: number of frames of the source.
+        frames_encode: number of frames of the encode.
+        offset: frames at the start of the encode (negative: of the source) that have no partner
+            and are left out.
     """
 
     frames_source: int
@@ -44,13 +55,14 @@ class Pairing:
     offset: int = 0
 
     @property
-    def by(self) -> str:
-        """`index` pairs the n-th with the n-th, exact whatever the timestamps were rounded to."""
+    def mode(self) -> PairingMode:
+        """By index where the counts agree, which is exact for any rounding of timestamps."""
         left_in_source = self.frames_source - max(0, -self.offset)
         left_in_encode = self.frames_encode - max(0, self.offset)
-        # what was only shifted ends a little later on one side
+        # of two videos of equal length with an offset, one ends later
         is_only_shifted = self.offset and self.frames_source == self.frames_encode
-        return "index" if left_in_source == left_in_encode or is_only_shifted else "time"
+        is_by_index = left_in_source == left_in_encode or is_only_shifted
+        return PairingMode.INDEX if is_by_index else PairingMode.TIME
 
 
 def vmaf_args(
@@ -61,13 +73,13 @@ def vmaf_args(
     time_ranges: tuple[TimeRange, ...] = (),
     threads: int = 1,
 ) -> list[str]:
-    """ffmpeg arguments that leave the n-th encode's log as `n.json` in the working folder.
+    """ffmpeg arguments that write the log of the n-th encode to `n.json` in the working folder.
 
-    The encode is the first input of libvmaf, the source the second. The encode is brought to the
-    source's display size, never the source down; both to one pixel format and limited range.
+    libvmaf's first input is the encode, its second the source. The encode is scaled to the source's
+    display size, the source is never scaled down; both get one pixel format and limited range.
     """
     pix_fmt = common_pix_fmt([source, *(encode for encode, _ in encodes)], request.models)
-    # an option of no effect: ffmpeg-python takes two inputs that are alike for one
+    # stream_loop=0 has no effect, but ffmpeg-python merges two equal inputs into one
     reference = scaled_input(
         video_input(source, time_ranges, stream_loop=0), source.display_size, pix_fmt
     )
@@ -85,7 +97,7 @@ def vmaf_args(
             **options,
         )
         outputs.append(output(measured, None, format="null"))
-    # -xerror: a broken file must not be labelled by its readable part
+    # -xerror: the readable part of a damaged file must not become its label
     return ["-xerror", *compile_arguments(outputs)]
 
 
@@ -99,28 +111,29 @@ def measure(
     threads: int = 1,
     on_progress: Callable[[float], None] = lambda seconds: None,
 ) -> list[str]:
-    """libvmaf's JSON log of each of `encodes` against `source`, all measured in one process.
+    """Measure `encodes` against `source` in one process; returns libvmaf's JSON log of each.
 
     Raises:
         FfmpegError: one of the files cannot be decoded, or ffmpeg failed.
-        VmafError: libvmaf left no log.
+        VmafError: libvmaf wrote no log.
     """
-    # names of videos never enter the filter graph: a log is a plain name in a folder of its own
+    # file names must not enter the filter graph, so logs have plain names in a folder of their own
     with tempfile.TemporaryDirectory(prefix="vmaf-") as folder:
         args = vmaf_args(source, encodes, request, time_ranges=time_ranges, threads=threads)
-        said = run(ffmpeg, args, cwd=Path(folder), on_progress=on_progress)
+        messages = run(ffmpeg, args, cwd=Path(folder), on_progress=on_progress)
         logs = [Path(folder) / f"{index}.json" for index in range(len(encodes))]
-        if not all(log.is_file() for log in logs):  # v1 on a picture that is too small for it
-            raise VmafError(f"libvmaf gave no figures: {said.strip()[:300] or 'it said nothing'}")
+        if not all(log.is_file() for log in logs):  # v1 refuses small pictures like this
+            reason = messages.strip()[:300] or "ffmpeg printed no message"
+            raise VmafError(f"libvmaf measured nothing: {reason}")
         return [log.read_text(encoding="utf-8") for log in logs]
 
 
-def _paired(stream: VideoNode, source: VideoInfo, pairing: Pairing, left_out: int) -> VideoNode:
-    """The picture on the clock its frames are paired by, without its first `left_out` frames."""
-    if left_out:
-        stream = stream.filter("trim", start_frame=left_out)
-    if pairing.by == "index":
-        # a clock of one tick a frame: Matroska's milliseconds cost 20 VMAF points at 29.97 fps
+def _paired(stream: VideoNode, source: VideoInfo, pairing: Pairing, skip: int) -> VideoNode:
+    """The stream without its first `skip` frames, with timestamps that pair its frames."""
+    if skip:
+        stream = stream.filter("trim", start_frame=skip)
+    if pairing.mode == PairingMode.INDEX:
+        # one tick per frame: Matroska's rounding to milliseconds cost 20 VMAF at 29.97 fps
         return retime_by_index(stream, source.fps)
     return stream.filter("settb", "AVTB").filter("setpts", "PTS-STARTPTS")
 
@@ -133,20 +146,20 @@ def _libvmaf_options(
         "log_path": log,
         "n_threads": max(1, threads),
         "n_subsample": request.subsample,
-        "shortest": 1,  # else the last frame of the shorter one is repeated and scored
+        "shortest": 1,  # else the last frame of the shorter video is repeated and measured
         "model": "|".join(
             f"version={model}:name={log_metric_name(model)}" for model in request.models
         ),
         "feature": "|".join(f"name={extractor}" for extractor in request.extractors),
     }
-    if pairing.by == "time":
+    if pairing.mode == PairingMode.TIME:
         options["ts_sync_mode"] = "nearest"
     return options
 
 
 @dataclass(frozen=True)
 class VmafLog:
-    """libvmaf's per-frame figures: metric name -> one value a compared frame."""
+    """libvmaf's log: for each metric one value per compared frame."""
 
     version: str
     metrics: Mapping[str, Sequence[float]]
@@ -154,7 +167,7 @@ class VmafLog:
 
 @dataclass(frozen=True)
 class PooledScores:
-    """One metric over the frames of a video; `hmean` as libvmaf defines it."""
+    """Pooled values of one metric; `p1` is the first percentile, `hmean` is libvmaf's."""
 
     mean: float
     hmean: float
@@ -166,17 +179,17 @@ class PooledScores:
 
 
 def parse_log(log: str) -> VmafLog:
-    """libvmaf's log as columns; refuses an empty one and figures that are none.
+    """Parse libvmaf's JSON log.
 
     Raises:
-        VmafError: no frames, or a value that is not finite.
+        VmafError: it is not such a log, has no frames, or has a value that is not finite.
     """
     try:
         parsed = json.loads(log)
         frames = [frame["metrics"] for frame in parsed["frames"]]
         metrics = {name: [float(frame[name]) for frame in frames] for name in (frames or [{}])[0]}
     except (ValueError, KeyError, TypeError) as error:
-        raise VmafError(f"libvmaf's log is not what it should be: {error!r}") from error
+        raise VmafError(f"libvmaf's log cannot be parsed: {error!r}") from error
     if not frames:
         raise VmafError("libvmaf compared no frames: do encode and source overlap in time?")
     for name, values in metrics.items():
@@ -186,7 +199,7 @@ def parse_log(log: str) -> VmafLog:
 
 
 def pool(values: Sequence[float]) -> PooledScores:
-    """Pools of per-frame values; the harmonic mean is n / sum(1 / (v + 1)) - 1, as libvmaf's."""
+    """Pool per-frame values; libvmaf's harmonic mean is n / sum(1 / (v + 1)) - 1."""
     array = np.asarray(values, dtype=np.float64)
     p1, p5, p10 = np.percentile(array, [1, 5, 10])
     return PooledScores(
@@ -201,24 +214,23 @@ def pool(values: Sequence[float]) -> PooledScores:
 
 
 def log_path(folder: Path, encode_path: str) -> Path:
-    """Where the log of an encode is kept in its work folder."""
+    """Path of libvmaf's log of an encode in the work folder."""
     return folder / "vmaf" / f"{encode_path}.json.gz"
 
 
 def save_log(path: Path, text: str) -> None:
-    """Write the log compressed; the same pair makes the same bytes."""
+    """Write a log as gzip; equal measurements give equal bytes."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
-    text = re.sub(r'"fps": [^,]*,\s*', "", text, count=1)  # the speed of the run
+    text = re.sub(r'"fps": [^,]*,\s*', "", text, count=1)  # the speed of the run differs
     part.write_bytes(gzip.compress(text.encode(), mtime=0))
     part.replace(path)
 
 
 def probe_vmaf_model(ffmpeg: Ffmpeg, model: str) -> str:
-    """Try a VMAF model on three synthetic frames: "" if it runs, else why it does not.
+    """Run a VMAF model on three synthetic frames; returns "" or the reason why it fails.
 
-    Some builds list a model and fail when it is used, so a version number is not believed. The
-    frames are not tiny: v1 refuses those.
+    Some builds list a model and fail to run it. The frames are large enough for v1.
     """
     escaped = model.replace(":", "\\:")
     graph = f"[0:v][1:v]libvmaf=model='version={escaped}'"
@@ -232,7 +244,7 @@ def probe_vmaf_model(ffmpeg: Ffmpeg, model: str) -> str:
 
 
 def require_vmaf_models(ffmpeg: Ffmpeg, models: Sequence[str]) -> None:
-    """Raise CapabilityError unless libvmaf is there and runs every model in `models`."""
+    """Raise CapabilityError unless ffmpeg has libvmaf and runs every model in `models`."""
     if not ffmpeg.has_libvmaf:
         raise CapabilityError(f"{ffmpeg.path} has no libvmaf filter: {REMEDY}")
     for model in models:

@@ -6,7 +6,7 @@ from functools import cache
 from pathlib import Path
 
 from ladder.errors import VmafError
-from ladder.label.libvmaf import VmafLog, pool
+from ladder.label.libvmaf import PairingMode, VmafLog, pool
 from ladder.label.metrics import (
     LABEL_COLUMNS,
     METRICS,
@@ -16,7 +16,7 @@ from ladder.label.metrics import (
     log_metric_name,
     vmaf_models,
 )
-from ladder.storage import Table
+from ladder.storage import Status, Table
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,14 +38,14 @@ class LabelRow:
     frames_source: int | None = None
     frames_encode: int | None = None
     frames_compared: int | None = None
-    pairing: str = ""
+    pairing: PairingMode | None = None
     scale: str = ""
     pix_fmt: str = ""
     vmaf_model: str = ""
     libvmaf_version: str = ""
     warnings: str = ""
     label_s: float | None = None
-    status: str = "ok"
+    status: Status = Status.OK
     error: str = ""
     vmaf_p10: float | None = None
     vmaf_phone: float | None = None

@@ -1,6 +1,7 @@
-"""Stage 2, label: encodes against their sources -> one row of `labels.csv` each."""
+"""Run stage 2: measure encodes against their sources and write a row of `labels.csv` for each."""
 
 import itertools
+import logging
 import time
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -8,17 +9,16 @@ from math import ceil
 from pathlib import Path
 
 from ladder.encode.plan import EncodeRow, encodes_table
-from ladder.errors import LadderError
-from ladder.label.alignment import Pair, Reference, align_encode, alignment_warnings, read_reference
-from ladder.label.libvmaf import log_path, measure, parse_log, require_vmaf_models, save_log
-from ladder.label.metrics import MetricRequest, common_pix_fmt, models_for
-from ladder.label.rows import (
-    LabelRow,
-    has_metrics,
-    label_row_type,
-    labels_table,
-    with_metrics,
+from ladder.label.alignment import (
+    AlignedEncode,
+    Reference,
+    align_encode,
+    alignment_warnings,
+    read_reference,
 )
+from ladder.label.libvmaf import log_path, measure, parse_log, require_vmaf_models, save_log
+from ladder.label.metrics import AUTO, MetricRequest, common_pix_fmt, models_for
+from ladder.label.rows import LabelRow, has_metrics, label_row_type, labels_table, with_metrics
 from ladder.media.ffmpeg import (
     Ffmpeg,
     OnProgress,
@@ -26,7 +26,10 @@ from ladder.media.ffmpeg import (
     partition_outputs,
     run_parallel,
 )
-from ladder.storage import remove_parts, work_lock
+from ladder.media.probe import FILE_FAULTS, fault_message
+from ladder.storage import Status, remove_parts, work_lock
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,19 +37,19 @@ class LabelOptions:
     """What is measured of every encode.
 
     Attributes:
-        models: `auto` or libvmaf's words; the first one's mean is the column `vmaf`.
-        features: `ssim`, `cambi`; `psnr` is always measured.
-        subsample: every n-th frame is measured; odd, since even steps are biased.
-        sync: where the first frames show that encode and source are shifted, pair by what fits.
+        models: `auto` or libvmaf's names of VMAF models; the first one gives the column `vmaf`.
+        features: names of `ladder.label.metrics.features()`, besides those always measured.
+        subsample: every n-th frame is measured; odd, because even steps are biased.
+        sync: where the first frames show an offset between encode and source, pair by it.
     """
 
-    models: tuple[str, ...] = ("auto",)
+    models: tuple[str, ...] = (AUTO,)
     features: tuple[str, ...] = ()
     subsample: int = 1
     sync: bool = False
 
-    def measurement(self, row: EncodeRow) -> MetricRequest:
-        """What is measured of this encode: the models that suit its source."""
+    def request_for(self, row: EncodeRow) -> MetricRequest:
+        """What libvmaf measures of this encode: `auto` is replaced by models for its source."""
         size = (row.display_width_px or 0, row.display_height_px or 0)
         return MetricRequest(
             models=models_for(size, self.models),
@@ -61,7 +64,7 @@ AUTO_VMAF = LabelOptions()
 
 @dataclass(frozen=True)
 class LabelPlan:
-    """What is to do (`jobs`) and what was done before (`done`)."""
+    """Encodes to label (`jobs`), labels made before (`done`), what to measure (`options`)."""
 
     jobs: tuple[EncodeRow, ...]
     done: tuple[LabelRow, ...]
@@ -71,15 +74,21 @@ class LabelPlan:
 def plan_labels(
     folder: Path, options: LabelOptions = AUTO_VMAF, only: Collection[str] | None = None
 ) -> LabelPlan:
-    """Which encodes of `folder` lack such a label; `only` these encode paths, or all."""
+    """Which good encodes of `folder` lack a label with these options.
+
+    Args:
+        folder: work folder with `encodes.csv`.
+        options: what a label must hold.
+        only: paths of encodes in the work folder; None takes all.
+    """
     known = {row.key: row for row in labels_table(folder).rows()}
     jobs: list[EncodeRow] = []
     done: list[LabelRow] = []
     for row in encodes_table(folder).rows():
-        if row.status != "ok" or (only is not None and row.key not in only):
+        if row.status != Status.OK or (only is not None and row.key not in only):
             continue
         label = known.get(row.key)
-        if label and _is_labelled(label, row, options) and not _is_newer_than_label(folder, row):
+        if label and _is_complete(label, row, options) and not _is_older(folder, row):
             done.append(label)
         else:
             jobs.append(row)
@@ -94,51 +103,49 @@ def make_labels(
     jobs: int | None = None,
     on_progress: OnProgress = lambda key, share: None,
 ) -> Iterator[LabelRow]:
-    """Label every encode of `plan` and yield its row when it stands in `labels.csv`.
+    """Label every encode of `plan`; yields each row after it is written to `labels.csv`.
 
-    Encodes of one source are measured side by side in one process, which decodes it once. A pair
-    that fails becomes a row with the reason and no figures.
+    One ffmpeg process measures several encodes of a source and decodes the source once. An encode
+    that fails gets an error row without values.
 
     Args:
         plan: from `plan_labels` for the same folder.
         folder: work folder with `encodes.csv`.
         ffmpeg: program to run; it must have libvmaf.
-        jobs: processes at once; None: one for each core, four at most.
-        on_progress: told how far each label is.
+        jobs: number of processes at once; None: one per core, four at most.
+        on_progress: called with an encode's path and its finished share, 0 to 1.
 
     Raises:
         CapabilityError: libvmaf or a model is missing.
-        TableError: another run works on the folder.
+        TableError: another run uses the folder.
     """
-    models = [model for row in plan.jobs for model in plan.options.measurement(row).models]
+    models = [model for row in plan.jobs for model in plan.options.request_for(row).models]
     require_vmaf_models(ffmpeg, tuple(dict.fromkeys(models)))
-    at_once, threads = allocate_workers(jobs)
-
-    def label(rows: Sequence[EncodeRow]) -> list[LabelRow]:
-        return list(_Labeller(folder, ffmpeg, plan.options, threads, on_progress).label(rows))
-
+    num_processes, threads = allocate_workers(jobs)
+    run = _LabelRun(folder, ffmpeg, plan.options, threads, on_progress)
     with work_lock(folder):
         table = labels_table(folder)
         table.repair()
         remove_parts(folder)
-        for labels in run_parallel(label, _grouped(plan.jobs, at_once), at_once):
-            yield from map(table.append, labels)
+        groups = _group_by_source(plan.jobs, num_processes)
+        for rows in run_parallel(run.label_source, groups, num_processes):
+            yield from map(table.append, rows)
         table.rewrite(sorted(table.rows(), key=lambda row: row.key))
 
 
-def _grouped(rows: Sequence[EncodeRow], at_once: int) -> list[tuple[EncodeRow, ...]]:
-    """Encodes of one source together, as many as memory and `at_once` processes allow."""
+def _group_by_source(rows: Sequence[EncodeRow], num_processes: int) -> list[tuple[EncodeRow, ...]]:
+    """The encodes of each process: of one source, as many as memory and `num_processes` allow."""
     groups: list[tuple[EncodeRow, ...]] = []
     for _, of_source in itertools.groupby(rows, key=lambda row: (row.source_path, row.pieces)):
         members = tuple(of_source)
         size = (members[0].display_width_px or 0, members[0].display_height_px or 0)
-        groups += partition_outputs(members, size, ceil(len(rows) / at_once))
+        groups += partition_outputs(members, size, ceil(len(rows) / num_processes))
     return groups
 
 
 @dataclass(frozen=True)
-class _Labeller:
-    """Labels encodes of one source."""
+class _LabelRun:
+    """What all processes of one run share; each method returns a row for every encode it gets."""
 
     folder: Path
     ffmpeg: Ffmpeg
@@ -146,83 +153,93 @@ class _Labeller:
     threads: int
     on_progress: OnProgress
 
-    def label(self, rows: Sequence[EncodeRow]) -> Iterator[LabelRow]:
-        """A row for each of `rows`, which share their source."""
+    def label_source(self, rows: Sequence[EncodeRow]) -> list[LabelRow]:
+        """Label encodes of one source."""
         try:
             source = read_reference(rows[0])
-        except (LadderError, OSError) as error:
-            yield from (_failure(row, error) for row in rows)
-            return
-        alike: dict[str, list[Pair]] = {}
+        except FILE_FAULTS as error:
+            return [_error_row(row, Path(row.source_path), error) for row in rows]
+        labels: list[LabelRow] = []
+        by_pix_fmt: dict[str, list[AlignedEncode]] = {}
         for row in rows:
             try:
-                pair = align_encode(row, self.folder, source, sync=self.options.sync)
-            except (LadderError, OSError) as error:
-                yield _failure(row, error)
+                aligned = align_encode(row, self.folder, source, sync=self.options.sync)
+                models = self.options.request_for(row).models
+                pix_fmt = common_pix_fmt([source.info, aligned.info], models)
+            except FILE_FAULTS as error:
+                labels.append(_error_row(row, self.folder / row.encode_path, error))
                 continue
-            models = self.options.measurement(row).models
-            alike.setdefault(common_pix_fmt([source.info, pair.encode], models), []).append(pair)
-        for pairs in alike.values():
-            yield from self._measured(pairs, source)
+            by_pix_fmt.setdefault(pix_fmt, []).append(aligned)
+        for pix_fmt, encodes in by_pix_fmt.items():
+            labels += self._measure(encodes, source, pix_fmt)
+        return labels
 
-    def _measured(self, pairs: Sequence[Pair], source: Reference) -> Iterator[LabelRow]:
+    def _measure(
+        self, encodes: Sequence[AlignedEncode], source: Reference, pix_fmt: str
+    ) -> list[LabelRow]:
+        """Measure encodes that are compared in one pixel format, in one process."""
         started = time.monotonic()
-        duration_s = max(pairs[0].encode.duration_s, 0.001)
+        duration_s = max(encodes[0].info.duration_s, 0.001)
 
         def on_progress(seconds: float) -> None:
-            for pair in pairs:
-                self.on_progress(pair.row.key, min(seconds / duration_s, 1.0))
+            for encode in encodes:
+                self.on_progress(encode.row.key, min(seconds / duration_s, 1.0))
 
         try:
             logs = measure(
                 source.info,
-                [(pair.encode, pair.pairing) for pair in pairs],
-                self.options.measurement(pairs[0].row),
+                [(encode.info, encode.pairing) for encode in encodes],
+                self.options.request_for(encodes[0].row),
                 self.ffmpeg,
                 time_ranges=source.time_ranges,
                 threads=self.threads,
                 on_progress=on_progress,
             )
-        except (LadderError, OSError) as error:
-            if len(pairs) == 1:
-                yield _failure(pairs[0].row, error)
-                return
-            # one encode that cannot be decoded must not take the others with it
-            for pair in pairs:
-                yield from self._measured([pair], source)
-            return
-        share_s = (time.monotonic() - started) / len(pairs)
-        for pair, log in zip(pairs, logs, strict=True):
-            yield self._labelled(pair, source, log, share_s)
+        except FILE_FAULTS as error:
+            if len(encodes) == 1:
+                row = encodes[0].row
+                return [_error_row(row, self.folder / row.encode_path, error)]
+            logger.info("labels of %s failed together, each is tried alone", source.info.path)
+            return [row for each in encodes for row in self._measure([each], source, pix_fmt)]
+        label_s = (time.monotonic() - started) / len(encodes)
+        return [
+            self._finish(encode, source, pix_fmt, log, label_s)
+            for encode, log in zip(encodes, logs, strict=True)
+        ]
 
-    def _labelled(self, pair: Pair, source: Reference, text: str, seconds: float) -> LabelRow:
-        request = self.options.measurement(pair.row)
+    def _finish(
+        self, encode: AlignedEncode, source: Reference, pix_fmt: str, text: str, label_s: float
+    ) -> LabelRow:
+        """Keep libvmaf's log of one encode, and fill its row from it."""
+        row = encode.row
         try:
             log = parse_log(text)
-            save_log(log_path(self.folder, pair.row.encode_path), text)
-        except (LadderError, OSError) as error:
-            return _failure(pair.row, error)
+            save_log(log_path(self.folder, row.encode_path), text)
+            warnings = alignment_warnings(encode, source.info)
+            label = with_metrics(_empty_label(row), log, self.options.request_for(row), warnings)
+        except FILE_FAULTS as error:
+            return _error_row(row, self.folder / row.encode_path, error)
         return replace(
-            with_metrics(_empty(pair.row), log, request, alignment_warnings(pair, source.info)),
-            frames_source=pair.pairing.frames_source,
-            frames_encode=pair.pairing.frames_encode,
-            pairing=pair.pairing.by,
+            label,
+            frames_source=encode.pairing.frames_source,
+            frames_encode=encode.pairing.frames_encode,
+            pairing=encode.pairing.mode,
             scale="{}x{} bicubic".format(*source.info.display_size),
-            pix_fmt=common_pix_fmt([source.info, pair.encode], request.models),
-            offset_frames=pair.offset,
-            label_s=seconds,
+            pix_fmt=pix_fmt,
+            offset_frames=encode.offset,
+            label_s=label_s,
         )
 
 
-def _empty(row: EncodeRow) -> LabelRow:
+def _empty_label(row: EncodeRow) -> LabelRow:
     return label_row_type()(encode_path=row.encode_path, source=row.source, rung=row.rung)
 
 
-def _failure(row: EncodeRow, error: Exception) -> LabelRow:
-    return replace(_empty(row), status="error", error=str(error))
+def _error_row(row: EncodeRow, path: Path, error: Exception) -> LabelRow:
+    return replace(_empty_label(row), status=Status.ERROR, error=fault_message(path, error))
 
 
-def _is_newer_than_label(folder: Path, row: EncodeRow) -> bool:
+def _is_older(folder: Path, row: EncodeRow) -> bool:
     """Whether the encode was made again after it was labelled."""
     log, encode = log_path(folder, row.encode_path), folder / row.encode_path
     if not (log.is_file() and encode.is_file()):
@@ -230,7 +247,12 @@ def _is_newer_than_label(folder: Path, row: EncodeRow) -> bool:
     return encode.stat().st_mtime_ns > log.stat().st_mtime_ns
 
 
-def _is_labelled(label: LabelRow, row: EncodeRow, options: LabelOptions) -> bool:
-    """Whether `label` holds what `options` ask for."""
-    is_paired_so = not label.offset_frames or options.sync == ("synced:" in label.warnings)
-    return label.status == "ok" and is_paired_so and has_metrics(label, options.measurement(row))
+def _is_complete(label: LabelRow, row: EncodeRow, options: LabelOptions) -> bool:
+    """Whether a label holds what the options ask for."""
+    is_synced = "synced:" in label.warnings
+    is_paired_as_asked = not label.offset_frames or options.sync == is_synced
+    return (
+        label.status == Status.OK
+        and is_paired_as_asked
+        and has_metrics(label, options.request_for(row))
+    )

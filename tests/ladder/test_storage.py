@@ -11,6 +11,7 @@ import pytest
 from ladder.encode.plan import EncodeRow
 from ladder.encode.rungs import RateMode
 from ladder.errors import TableError
+from ladder.label.libvmaf import PairingMode
 from ladder.label.rows import LabelRow
 from ladder.storage import Table, work_lock
 
@@ -72,7 +73,7 @@ FULL_LABEL = LabelRow(
     frames_source=24,
     frames_encode=24,
     frames_compared=24,
-    pairing="index",
+    pairing=PairingMode.INDEX,
     scale="192x108 bicubic",
     pix_fmt="yuv420p",
     vmaf_model="vmaf_v0.6.1",

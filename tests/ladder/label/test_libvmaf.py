@@ -138,7 +138,7 @@ def test_frames_without_a_partner_are_left_out(
 
 
 @pytest.mark.parametrize(
-    ("frames_source", "frames_encode", "offset", "by"),
+    ("frames_source", "frames_encode", "offset", "mode"),
     [
         (24, 24, 0, "index"),
         (24, 23, 0, "time"),
@@ -152,10 +152,10 @@ def test_frames_without_a_partner_are_left_out(
     ],
 )
 def test_frames_are_paired_by_index_where_as_many_are_left_on_both_sides(
-    frames_source: int, frames_encode: int, offset: int, by: str
+    frames_source: int, frames_encode: int, offset: int, mode: str
 ) -> None:
     pairing = Pairing(frames_source=frames_source, frames_encode=frames_encode, offset=offset)
-    assert pairing.by == by
+    assert pairing.mode == mode
 
 
 def test_the_clock_is_the_frame_or_the_time(info: VideoInfo, made: VideoInfo) -> None:

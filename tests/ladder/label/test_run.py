@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from ladder.encode.plan import encodes_table
+from ladder.encode.rungs import Rung
 from ladder.errors import CapabilityError
 from ladder.label.libvmaf import parse_log, pool
 from ladder.label.metrics import METRICS
@@ -26,6 +27,7 @@ from tests.ladder.conftest import (
     vmaf,
     work_folder,
 )
+from tests.ladder.works import made
 
 PLAIN = LabelOptions(models=(V0,))
 
@@ -296,6 +298,49 @@ def test_one_broken_encode_leaves_the_others_of_its_source_labelled(
     assert_is_error_row(rows["broken"])
     assert rows["a-poor"].vmaf == pytest.approx(vmaf(poor, source_video, ffmpeg), abs=1e-3)
     assert rows["coarse"].vmaf == pytest.approx(vmaf(coarse, source_video, ffmpeg), abs=1e-3)
+
+
+def test_an_encode_of_a_source_that_was_replaced_is_an_error_row(
+    tmp_path: Path, poor: Path, coarse: Path, source_video: Path, ffmpeg: Ffmpeg
+) -> None:
+    source = tmp_path / "src.mp4"
+    source.write_bytes(source_video.read_bytes())
+    folder = work_folder(tmp_path / "work", source, {"poor": poor})
+    (row,) = encodes_table(folder).rows()
+    size_bytes = source.stat().st_size
+    encodes_table(folder).append(dataclasses.replace(row, source_size_bytes=size_bytes))
+    source.write_bytes(coarse.read_bytes())
+    error_row = label(folder, ffmpeg)["poor"]
+    assert_is_error_row(error_row)
+    assert f"{source} has {coarse.stat().st_size} bytes, it had {size_bytes}" in error_row.error
+    assert "run `vqatool ladder` again" in error_row.error
+
+
+def test_ladder_and_label_after_a_source_was_replaced_give_labels_of_the_new_one(
+    tmp_path: Path, poor: Path, source_video: Path, ffmpeg: Ffmpeg
+) -> None:
+    """Film B takes the place of film A under its name."""
+    source, folder, rungs = tmp_path / "src.mp4", tmp_path / "work", [Rung(height_px=48, crf=40)]
+    labels = []
+    for film in (source_video, poor):
+        source.write_bytes(film.read_bytes())
+        made([source], rungs, folder, ffmpeg)
+        labels.append(label(folder, ffmpeg)[rungs[0].name])
+    assert [row.error for row in labels] == ["", ""]
+    assert labels[0].vmaf != labels[1].vmaf
+    assert labels_table(folder).rows() == labels[1:]
+
+
+def test_a_log_that_cannot_be_kept_is_an_error_row_and_the_others_are_labelled(
+    tmp_path: Path, poor: Path, coarse: Path, source_video: Path, ffmpeg: Ffmpeg
+) -> None:
+    folder = work_folder(tmp_path, source_video, {"poor": poor, "coarse": coarse})
+    in_the_way = folder / "vmaf" / "clip" / "poor.mp4.json.gz"
+    in_the_way.mkdir(parents=True)
+    rows = label(folder, ffmpeg)
+    assert_is_error_row(rows["poor"])
+    assert str(in_the_way) in rows["poor"].error
+    assert rows["coarse"].status == "ok"
 
 
 def test_a_missing_source_is_an_error_row(tmp_path: Path, poor: Path, ffmpeg: Ffmpeg) -> None:

@@ -7,6 +7,7 @@ from ladder.encode.plan import EncodeRow
 from ladder.encode.rungs import RateMode
 from ladder.errors import CapabilityError
 from ladder.label.rows import LabelRow
+from ladder.storage import Status
 from vqatool.cli.demo import demo_clip, demo_rows, demo_table
 from vqatool.scoring.rows import ReportRow
 
@@ -33,7 +34,7 @@ def test_rungs_are_compared_by_falling_bitrate_and_failures_are_left_out() -> No
     labels = [
         LabelRow(encode_path="s/low.mp4", source="s", rung="low", vmaf=40.0),
         LabelRow(encode_path="s/high.mp4", source="s", rung="high", vmaf=90.0),
-        LabelRow(encode_path="s/lost.mp4", source="s", rung="lost", status="error"),
+        LabelRow(encode_path="s/lost.mp4", source="s", rung="lost", status=Status.ERROR),
     ]
     report = [
         ReportRow(path=str(folder / f"s/{name}.mp4"), status="ok", score=score)
