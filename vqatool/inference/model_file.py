@@ -1,18 +1,19 @@
 """Model files: safetensors, which cannot run code, with a card in JSON inside.
 
-The card says everything that is needed to use the weights as they were trained: the method and the
-model's shape, how many bursts of frames a clip has, the label's name, how good the model was on
-sources it never saw, and how wide its errors were there.
+The card holds everything that is needed to use the weights as they were trained: the method and the
+model's shape, the number of frame groups in a clip, the label's name, and how accurate the model
+was on sources outside the training data.
 """
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -26,27 +27,24 @@ from vqatool.methods.recipe import Recipe
 from vqatool.models.quality import QualityModel
 
 _FORMAT = "1"
-
-
 _CARD_KEY = "vqatool"
 
-
 UNTRAINED = "none: it has not learned any"
-"""The label of a model that knows pictures or videos, but no scores yet."""
-
+"""The label of a model that was pretrained on pictures or videos, but not on scores."""
 
 LABEL_SCALE = "0 (worst) to 100 (best), mean of all frames, at the source's size"
 
-
-_MOST_LINES = 3  # of what torch says of weights that do not fit
-
-
-_OOD_PREFIX = "domain."  # in front of the names of its tensors
+_MAX_LINES = 3  # of torch's message about weights of another shape
+_OOD_PREFIX = "domain."  # of the names of the out-of-distribution detector's tensors
 
 
 @dataclass(frozen=True, kw_only=True)
 class ModelCard:
-    """What a model file says of its weights; kept as JSON."""
+    """The description of the weights in a model file, as JSON.
+
+    `band` is half the width of the interval that held 90 % of the errors on held-out sources, in
+    label points. `fingerprint` identifies the data and settings of a finished training.
+    """
 
     method: str
     shape: Mapping[str, Any]
@@ -54,18 +52,18 @@ class ModelCard:
     label: str  # the VMAF model whose mean the score predicts
     label_scale: str = ""
     preprocessing: str = ""
-    data: Mapping[str, Any] = field(default_factory=dict)  # what each side of the split holds
+    data: Mapping[str, Any] = field(default_factory=dict)  # of each side of the split
     validation: Mapping[str, float] = field(default_factory=dict)
-    band: float = 0.0  # 90 % of errors on unseen sources were smaller, label points
+    band: float = 0.0
     training: Mapping[str, Any] = field(default_factory=dict)
     licence: str = ""  # of the weights
-    fingerprint: str = ""  # of data and settings, to know a finished training again
+    fingerprint: str = ""
     format: str = _FORMAT
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Weights, their card, and, where that is known, what they were learned from and their file."""
+    """Weights and their card; `ood` and `path` are None where they are unknown."""
 
     card: ModelCard
     weights: Mapping[str, Tensor]
@@ -79,7 +77,7 @@ class Checkpoint:
 
     @cached_property
     def name(self) -> str:
-        """Method and a mark of the weights, such as `coarse-to-fine-1f3a9c2e`."""
+        """Method and digest of the weights, such as `coarse-to-fine-1f3a9c2e`."""
         digest = hashlib.blake2b(digest_size=4)
         for key in sorted(self.weights):
             digest.update(key.encode())
@@ -88,14 +86,14 @@ class Checkpoint:
 
     @property
     def display_name(self) -> str:
-        """What people know it by: its file, if it came from one."""
+        """The file, if the checkpoint was loaded from one, else the name."""
         return str(self.path or self.name)
 
     def model(self) -> QualityModel:
         """The model with these weights, in float32, ready to score.
 
         Raises:
-            CheckpointError: the weights do not fit the shape the card gives.
+            CheckpointError: the weights do not fit the shape in the card.
         """
         model = self.recipe.build()
         try:
@@ -109,14 +107,21 @@ class Checkpoint:
 
 
 def shape_mismatch(error: RuntimeError) -> str:
-    """The first of what torch says of weights that are of another shape."""
-    told = "; ".join(line.strip() for line in str(error).splitlines()[:_MOST_LINES])
-    return f"the weights do not fit the model's shape: {told}"
+    """The first lines of torch's message about weights of another shape."""
+    lines = "; ".join(line.strip() for line in str(error).splitlines()[:_MAX_LINES])
+    return f"the weights do not fit the model's shape: {lines}"
 
 
 def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
-    """Write weights (in half precision) and card; the file appears whole or not at all."""
+    """Write weights (in half precision) and card; the file appears whole or not at all.
+
+    Raises:
+        CheckpointError: a weight is not finite, or too large for half precision.
+    """
     tensors = {key: value.half().contiguous() for key, value in checkpoint.weights.items()}
+    for key, value in tensors.items():
+        if not value.isfinite().all():
+            _refuse_weights(path, key, checkpoint.weights[key])
     if checkpoint.ood:
         named = checkpoint.ood._asdict().items()
         tensors |= {_OOD_PREFIX + name: value.contiguous() for name, value in named}
@@ -127,11 +132,23 @@ def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
     part.replace(path)
 
 
+def _refuse_weights(path: Path, name: str, value: Tensor) -> NoReturn:
+    largest = float(value.abs().max())
+    if math.isfinite(largest):
+        reason = f"values up to {largest:.4g}, and half precision ends at 65504"
+    else:
+        reason = "values that are not finite numbers"
+    raise CheckpointError(
+        f"{path} is not written: tensor {name} has {reason}. The training diverged: repeat it with "
+        "a lower learning rate"
+    )
+
+
 def load_checkpoint(path: Path) -> Checkpoint:
     """A model file that `save_checkpoint` wrote.
 
     Raises:
-        CheckpointError: missing, broken, without a card, or with one this version cannot follow.
+        CheckpointError: missing, broken, without a card, or with a card of another version.
     """
     try:
         with safe_open(path, framework="pt") as file:
@@ -140,14 +157,14 @@ def load_checkpoint(path: Path) -> Checkpoint:
     except (OSError, SafetensorError) as error:
         raise CheckpointError(f"{path} cannot be read as a model file: {error}") from error
     if text is None:
-        raise CheckpointError(f"{path} has no card of vqatool: make it with `vqatool train`")
+        raise CheckpointError(f"{path} has no card of vqatool: make the file with `vqatool train`")
     try:
         checkpoint = _checkpoint(ModelCard(**json.loads(text)), tensors, path)
         if checkpoint.card.format != _FORMAT:
             raise ValueError(f"format {checkpoint.card.format!r}, this one reads {_FORMAT!r}")
-        _ = checkpoint.recipe  # the method and the shape have to be known ones
+        _ = checkpoint.recipe  # raises for an unknown method or shape
     except (TypeError, ValueError, KeyError) as error:
-        raise CheckpointError(f"{path} is of another version of vqatool: {error}") from error
+        raise CheckpointError(f"{path} was made by another version of vqatool: {error}") from error
     return checkpoint
 
 

@@ -45,6 +45,22 @@ def test_the_name_tells_weights_apart(small_model: Path) -> None:
     assert Checkpoint(first.card, changed).name != first.name
 
 
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [(torch.nan, "not finite"), (-torch.inf, "not finite"), (1e6, r"1e\+06, and half precision")],
+)
+def test_weights_that_half_precision_cannot_hold_are_refused_by_name(
+    value: float, reason: str, small_model: Path, tmp_path: Path
+) -> None:
+    first, path = load_checkpoint(small_model), tmp_path / "model.safetensors"
+    name = sorted(first.weights)[3]
+    broken = first.weights[name].float().clone()
+    broken.view(-1)[0] = value
+    with pytest.raises(CheckpointError, match=rf"model\.safetensors .* {name} .*{reason}"):
+        save_checkpoint(replace(first, weights={**first.weights, name: broken}), path)
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_file_that_is_no_model_is_refused_by_name(tmp_path: Path) -> None:
     path = tmp_path / "model.safetensors"
     for content in (b"", b"not a model", bytes(200)):
