@@ -1,15 +1,12 @@
-"""No-reference video quality, from the ladder to the audit.
+"""No-reference video quality, from bitrate ladders to scores.
 
     source --ladder--> encodes --label--> labels --train--> model --score--> report
 
-Stages 1 and 2 (`ladder`, a package of its own) make encodes and measure their VMAF with ffmpeg;
-stage 3 (`groups`) splits them by source into bitrate groups; stage 4 (`train`) learns by the recipe
-of a published method (`recipes`); stage 5 (`scoring`) audits any videos; stage 6 (`report`) tells
-people. Each stage leaves one CSV, and run again it does only what is missing.
-
-`vqatool.score` is stage 5 for other programs.
+`vqatool.score` scores videos for other programs; the commands do the rest. Each stage writes one
+CSV file, and a repeated run does only what is missing.
 """
 
+import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,16 +14,20 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:  # torch takes seconds to load, and most of the package needs none
     from vqatool.scoring.rows import ReportRow
 
+# torch's threads wait for each other by spinning, which takes the cores from the processes that
+# decode. OpenMP reads this when torch is loaded, and every entry imports this package first.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
 __version__ = "0.1.0"
 
 __all__ = ["score"]
 
 
 def score(
-    paths: Iterable[str | Path],
+    paths: str | Path | Iterable[str | Path],
     *,
-    out: Path | None = None,
-    model: Path | None = None,
+    out: str | Path | None = None,
+    model: str | Path | None = None,
     display: tuple[int, int] | None = (1920, 1080),
     segment_s: float = 10.0,
     device: str = "auto",
@@ -36,29 +37,44 @@ def score(
     """Score videos; yields the rows that `vqatool score` writes, each as soon as it is known.
 
         if __name__ == "__main__":
-            for row in vqatool.score(["encodes/"]):
+            for row in vqatool.score("encodes/"):
                 print(row.path, row.score, row.error)
 
-    Videos are read in processes of their own, so a script needs the line that keeps its work out of
-    them, as with any use of `multiprocessing`.
+    Worker processes decode the videos, so a script needs the `if` above, as with any use of
+    `multiprocessing`.
 
     Args:
-        paths: files and folders.
+        paths: a file or a folder, or several of them.
         out: report to keep: rows that it holds already come first and are not scored again.
         model: model file; None: the packaged one.
-        display: (width, height) of the screen in px; None judges pixel for pixel.
-        segment_s: seconds that get a score of their own.
+        display: (width, height) of the screen in px; None scores pixel for pixel.
+        segment_s: length in seconds of the segments that get a score of their own.
         device: `auto` or a torch device.
-        jobs: processes that read videos; None: one for each core, four at most.
-        timeout_s: how long one may take for two segments before the file is given up.
+        jobs: worker processes that decode; None: one for each core, at most four.
+        timeout_s: seconds that a worker has for two segments of a file.
 
     Raises:
         CheckpointError: the model file is missing or broken.
-        ReportError: `out` holds something else, or another run writes it.
+        RuntimeError: workers cannot start, because the main script does its work on import.
+        ReportError: `out` holds something else, cannot be written, or another run writes it.
         ValueError: torch has no such device.
     """
-    from vqatool.scoring.api import score_paths
+    from ladder.media.discover import find_videos
+    from vqatool.inference.model_file import default_checkpoint, load_checkpoint
+    from vqatool.inference.predictor import Predictor
+    from vqatool.scoring.report_file import write_report
+    from vqatool.scoring.rows import as_stored, report_row
+    from vqatool.scoring.run import score_videos
+    from vqatool.scoring.segments import ScoreConfig
 
-    return score_paths(
-        map(Path, paths), out, model, display, segment_s, device, jobs=jobs, timeout_s=timeout_s
+    several = [paths] if isinstance(paths, str | Path) else paths
+    videos = find_videos(map(Path, several)).videos
+    checkpoint = load_checkpoint(Path(model)) if model else default_checkpoint()
+    predictor = Predictor(checkpoint, device)
+    config = ScoreConfig(display, segment_s, jobs, timeout_s)
+    if out:
+        return write_report(videos, Path(out), predictor, config)
+    return (
+        as_stored(report_row(result, model=predictor.name, display=config.screen))
+        for result in score_videos(videos, predictor, config)
     )

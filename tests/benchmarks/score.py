@@ -32,7 +32,7 @@ from ladder.media import decode
 from tests.benchmarks.cost import measured
 from vqatool.cli.demo import demo_clip
 from vqatool.inference.model_file import default_checkpoint
-from vqatool.inference.predictor import Predictor
+from vqatool.inference.predictor import Predictor, to_label_scale
 
 _CORES = os.cpu_count() or 1
 _CRFS = range(18, 48, 3)
@@ -118,10 +118,10 @@ def model_frames_per_second(path: Path) -> float:
     """Of the packaged model alone, its views ready in memory."""
     predictor = Predictor(default_checkpoint())
     clips = [predictor.preprocessor.load_views(probe(path), _SIZE)] * 8
-    predictor.score(clips)  # warm
+    predictor.predict(clips)  # warm
     started = time.monotonic()
     for _ in range(_REPEATS):
-        predictor.score(clips)
+        predictor.predict(clips)
     spent_s = time.monotonic() - started
     return _REPEATS * len(clips) * predictor.card.clip_frames / spent_s
 
@@ -131,9 +131,8 @@ def largest_difference(paths: list[Path]) -> float:
     predictor = Predictor(default_checkpoint())
 
     def scores() -> list[float]:
-        return predictor.score(
-            [predictor.preprocessor.load_views(probe(path), _SIZE) for path in paths]
-        )
+        clips = [predictor.preprocessor.load_views(probe(path), _SIZE) for path in paths]
+        return to_label_scale(predictor.predict(clips).score_B)
 
     sparsely = scores()
     with mock.patch("ladder.media.decode.plan", side_effect=decode.SparseDecodingUnavailable):

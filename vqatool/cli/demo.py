@@ -51,18 +51,16 @@ def demo(folder: Path, ffmpeg_path: Path | None) -> None:
     from ladder.label.run import LabelOptions
     from ladder.media.ffmpeg import find_ffmpeg
     from ladder.media.probe import probe
-    from vqatool.scoring.report_file import Report
-    from vqatool.scoring.run import ScoreConfig
-    from vqatool.scoring.segments import ScoreOptions
+    from vqatool.scoring.segments import ScoreConfig
     from vqatool.terminal import console, print_message
 
     clip, ffmpeg = demo_clip(), find_ffmpeg(ffmpeg_path)
     report = folder / "report.csv"
     encodes = run_ladder([clip], ladder_named(_LADDER), folder, ffmpeg)
     labels = run_label(folder, ffmpeg, LabelOptions(models=model_names(["v0"])))
-    options = ScoreOptions(display=probe(clip).display_size)
+    config = ScoreConfig(display=probe(clip).display_size)
     made = [folder / row.encode_path for row in encodes if row.status == "ok"]
-    scored = run_score(made, Report(report), ScoreConfig(predictor_for(None, "auto"), options))
+    scored = run_score(made, report, predictor_for(None, "auto"), config)
     console(is_result=True).print(demo_table(demo_rows(encodes, labels, scored, folder)))
     print_message("wrote " + join_paths([folder / "encodes.csv", folder / "labels.csv", report]))
     exit_on_failures([*encodes, *labels, *scored])

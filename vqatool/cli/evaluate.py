@@ -53,6 +53,10 @@ def evaluate(
     Example:
         vqatool evaluate encodes -m model.safetensors --split test
     """
+    from vqatool.inputs.decode_pool import start_server
+
+    start_server()  # the server loads torch while this process does
+
     from vqatool.data.splits import encodes_of_split, training_encodes
     from vqatool.evaluation.run import evaluate as judge
     from vqatool.evaluation.run import write_evaluation

@@ -48,14 +48,16 @@ def explain(
     Example:
         vqatool explain film.mp4 --clip 120+10 -m zoom-vqa.safetensors -o explained/film
     """
-    from ladder.media.probe import probe
+    from vqatool.inputs.decode_pool import start_server
+
+    start_server()  # the server loads torch while this process does
+
     from ladder.media.time_ranges import TrimSpec
     from vqatool.reporting.explanation import ALL, write_explanation
     from vqatool.reporting.explanation import explain as explain_video
     from vqatool.terminal import print_message
 
-    info = probe(video)
-    found = explain_video(predictor_for(model, device), info, display, TrimSpec(clip))
+    found = explain_video(predictor_for(model, device), video, display, TrimSpec(clip))
     written = write_explanation(found, folder or Path("explained") / video.name)
     for part, score in found.scores.items():
         print_message(f"score {score:.1f}" if part == ALL else f"{part} alone {score:.1f}")

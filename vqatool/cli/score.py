@@ -20,11 +20,10 @@ from vqatool.cli.options import (
 from vqatool.errors import ExitCode
 
 if TYPE_CHECKING:  # for annotations alone
+    from vqatool.inference.predictor import Predictor
     from vqatool.scoring.gates import Gate
-    from vqatool.scoring.report_file import Report
     from vqatool.scoring.rows import ReportRow
-    from vqatool.scoring.run import ScoreConfig
-    from vqatool.scoring.segments import Display
+    from vqatool.scoring.segments import Display, ScoreConfig
     from vqatool.scoring.shards import Shard
 
 
@@ -115,20 +114,19 @@ def score(
         vqatool score encodes/ --exclude '*_source.*' --per-segment timeline.csv
         vqatool score @list.txt --shard 2/8 -o part-2.csv
     """
-    from vqatool.scoring.server import start_server
+    from vqatool.inputs.decode_pool import start_server
 
     start_server()  # the server loads torch while this process does
 
     from vqatool.scoring.gates import Gate, junit_xml
-    from vqatool.scoring.report_file import Report
-    from vqatool.scoring.run import ScoreConfig
-    from vqatool.scoring.segments import ScoreOptions
+    from vqatool.scoring.segments import ScoreConfig
 
     videos, note = _videos(paths, include, exclude, shard)
     predictor = predictor_for(model, device, batch=batch)
-    options = ScoreOptions(display=display, segment_s=segment_s)
-    config = ScoreConfig(predictor, options, jobs, timeout_s)
-    rows = run_score(videos, Report(out, per_segment, shard), config, is_forced=force)
+    config = ScoreConfig(display, segment_s, jobs, timeout_s)
+    rows = run_score(
+        videos, out, predictor, config, per_segment=per_segment, shard=shard, is_forced=force
+    )
     gate = Gate(fail_under, gate_on)
     if junit:
         junit.parent.mkdir(parents=True, exist_ok=True)
@@ -153,7 +151,14 @@ def _videos(
 
 
 def run_score(
-    videos: Sequence[Path], report: "Report", config: "ScoreConfig", *, is_forced: bool = False
+    videos: Sequence[Path],
+    out: Path,
+    predictor: "Predictor",
+    config: "ScoreConfig",
+    *,
+    per_segment: Path | None = None,
+    shard: "Shard | None" = None,
+    is_forced: bool = False,
 ) -> "list[ReportRow]":
     """Score the videos that the report lacks; returns new rows and those of earlier runs."""
     from vqatool.cli.progress import Progress
@@ -162,7 +167,15 @@ def run_score(
     rows = []
     costs = {str(path): 1.0 for path in videos}
     with Progress("scoring", costs) as progress:
-        for row in write_report(videos, report, config, is_forced=is_forced):
+        for row in write_report(
+            videos,
+            out,
+            predictor,
+            config,
+            per_segment=per_segment,
+            shard=shard,
+            is_forced=is_forced,
+        ):
             progress.finish(row.path)
             rows.append(row)
     return rows
@@ -176,7 +189,7 @@ def _print_outcome(rows: "Sequence[ReportRow]", gate: "Gate", summary: str) -> N
     console().print(score_summary(rows, gate))
     print_message(summary)
     has_failures = name_failures(rows)
-    missed = [row for row in rows if gate.is_below(row)]
+    missed = [row for row in rows if gate.is_missed(row)]
     for row in missed:
         print_message(f"{row.path}: {gate.message(row)}")
     if missed or has_failures:

@@ -100,7 +100,7 @@ def format_interval(spread: "MeanInterval", digits: int, *, sign: bool = False) 
 
 
 def _remark(row: "ReportRow", gate: "Gate") -> str:
-    remarks = [gate.message(row)] if gate.is_below(row) else []
+    remarks = [gate.message(row)] if gate.is_missed(row) else []
     if row.warnings:
         remarks.append(row.warnings.replace(";", ", "))
     if row.score_min is not None and row.score is not None and row.score - row.score_min > 5:

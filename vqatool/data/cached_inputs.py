@@ -1,8 +1,8 @@
-"""A labelled encode and the recipe's views -> a batch, from videos that were decoded once.
+"""Labelled encodes and a recipe's views -> batches, from videos that are decoded once.
 
-Decoding is far slower than a training step, so what the views see of each encode is kept beside it
-(`.views/` in the work folder) and mapped into memory: once without chance, for judging, and a few
-times from places drawn by chance, for learning.
+Decoding is far slower than a training step, so the views of each encode are cached (`.views/` in
+the work folder) and mapped into memory: one variant without randomness, for evaluation, and a few
+with randomly placed patches, for training.
 """
 
 import functools
@@ -20,25 +20,27 @@ from torch import Tensor
 
 from ladder.errors import VmafError
 from ladder.label.libvmaf import parse_log
-from ladder.media.ffmpeg import Ffmpeg, allocate_workers, run_parallel
-from ladder.media.probe import probe
+from ladder.media.ffmpeg import Ffmpeg
+from ladder.media.probe import Decoding, probe
 from vqatool.data.groups import loss_groups
 from vqatool.data.labels import LabelledEncode
-from vqatool.inputs.clip import View, collate
+from vqatool.errors import TrainingDataError
+from vqatool.inputs.clip import FrameGroup, View, collate
+from vqatool.inputs.decode_pool import TIMEOUT_S, DecodeFailure, DecodePool, PendingDecode
 from vqatool.inputs.preprocessor import read_clip
 from vqatool.methods.recipe import Augmentation, Recipe
 
 NUM_AUGMENTATIONS = 3
-"""How many times places are drawn for learning; epochs take turns."""
+"""Random variants of each view that training chooses from."""
 
-
-_UNAUGMENTED = 0  # position of the views that are for judging
+_UNAUGMENTED = 0  # position of the variant without randomness
+_MAX_NAMED = 5  # encodes in an error message
 
 
 class Batch(NamedTuple):
     """Views of B encodes, labels on the label's scale divided by 100, indices of their groups.
 
-    `frame_label_BT` are the labels of the bursts, NaN where they are not known.
+    `frame_label_BT` are the labels of the frame groups, NaN where unknown.
     """
 
     views: tuple[Tensor, ...]
@@ -69,25 +71,35 @@ class CachedInputs:
         groups = loss_groups(encodes)
         self._group = [sorted(set(groups)).index(group) for group in groups]
 
-    def decode_missing(self) -> Iterator[LabelledEncode]:
+    def decode_missing(self, *, timeout_s: float = TIMEOUT_S) -> Iterator[LabelledEncode]:
         """Decode what is not cached yet; yields each encode as it is ready.
 
+        Worker processes decode, so an encode that crashes or hangs its decoder costs no other.
+
         Raises:
-            VideoError: an encode that was labelled can no longer be decoded.
+            TrainingDataError: after all others were decoded: an encode cannot be decoded.
         """
         self._folder.mkdir(parents=True, exist_ok=True)
         last = len(self._inputs) - 1
         missing = [e for e in self.encodes if not self._cache(e, last).exists()]
+        if not missing:
+            return
+        failures: list[DecodeFailure] = []
+        with DecodePool(timeout_s=timeout_s) as pool:
 
-        def decode(encode: LabelledEncode) -> LabelledEncode:
-            self._decode(encode)
-            return encode
+            def submit(encode: LabelledEncode) -> PendingDecode[None]:
+                return pool.submit(encode.path, _cache_views, self._task(encode, pool.num_threads))
 
-        at_once, _ = allocate_workers(None)
-        yield from run_parallel(decode, missing, at_once)
+            for encode, failure in pool.map(missing, submit, in_order=False):
+                if failure:
+                    failures.append(failure)
+                else:
+                    yield encode
+        if failures:
+            raise TrainingDataError(_cannot_decode(failures))
 
     def summary(self) -> dict[str, Any]:
-        """What there is to learn from, for a model's card."""
+        """What the data consists of, for a model's card."""
         return {
             "sources": len({encode.source for encode in self.encodes}),
             "encodes": len(self.encodes),
@@ -97,7 +109,7 @@ class CachedInputs:
         }
 
     def evaluation_views(self, index: int) -> list[Tensor]:
-        """The views of one encode without chance, all its bursts."""
+        """The views of one encode without randomness, with all its frame groups."""
         arrays = self._arrays(index)[: self._num_model_inputs]
         return [torch.from_numpy(array[_UNAUGMENTED]) for array in arrays]
 
@@ -106,9 +118,9 @@ class CachedInputs:
 
         Args:
             indices: into `encodes`.
-            seed: chooses bursts and patches, the same ones for all encodes of one source, so that
-                only the damage differs.
-            bursts: how many bursts of each clip to draw.
+            seed: chooses frame groups and patches, the same for all encodes of one source, so that
+                only the distortion differs.
+            num_frame_groups: how many of each clip to draw.
         """
         drawn = [self._random_views(index, seed, num_frame_groups) for index in indices]
         chosen = [self.encodes[index] for index in indices]
@@ -122,7 +134,7 @@ class CachedInputs:
     def _random_views(
         self, index: int, seed: int, num_frame_groups: int
     ) -> tuple[list[Tensor], Tensor]:
-        """The views of one encode as a step learns from them, and the labels of its bursts."""
+        """Randomly drawn views of one encode for a training step, and its frame group labels."""
         generator = torch.Generator().manual_seed(
             hash((seed, _source_seed(self.encodes[index].source)))
         )
@@ -143,19 +155,19 @@ class CachedInputs:
     ) -> Tensor:
         if view.ndim == 1:  # of the whole clip
             return view
-        # a view may keep several frames of each burst
+        # a view may keep several frames of each frame group
         frames = view.reshape(self._num_frame_groups, -1, *view.shape[1:])[chosen].flatten(0, 1)
         return augment(frames, generator=generator) if augment else frames
 
     def _arrays(self, index: int) -> list[npt.NDArray[np.generic]]:
-        """(1 + draws, ...) of each view."""
+        """(1 + NUM_AUGMENTATIONS, ...) of each view."""
         encode = self.encodes[index]
         numbers = range(len(self._inputs))
         return [np.load(self._cache(encode, number), mmap_mode="c") for number in numbers]
 
     @functools.cache  # noqa: B019 - lives as long as the training does
     def _frame_group_labels(self, index: int) -> npt.NDArray[np.float32]:
-        """(T,) label of each burst's first frame, NaN where libvmaf's log is gone."""
+        """(T,) label of each frame group's first frame, NaN where libvmaf's log is gone."""
         encode = self.encodes[index]
         try:
             log = parse_log(gzip.decompress(encode.log.read_bytes()).decode())
@@ -165,26 +177,20 @@ class CachedInputs:
         middles = (np.arange(self._num_frame_groups) + 0.5) / self._num_frame_groups
         return np.take(labels, (middles * len(labels)).astype(int))
 
-    def _decode(self, encode: LabelledEncode) -> None:
-        info = probe(encode.path)
-        clip = read_clip(
-            info, self._num_frame_groups, self._frame_group, encode.display, ffmpeg=self._ffmpeg
+    def _task(self, encode: LabelledEncode, threads: int) -> "_CacheTask":
+        return _CacheTask(
+            views=tuple(each.view for each in self._inputs),
+            paths=tuple(self._cache(encode, number) for number in range(len(self._inputs))),
+            num_frame_groups=self._num_frame_groups,
+            frame_group=self._frame_group,
+            display=encode.display,
+            ffmpeg=self._ffmpeg,
+            threads=threads,
+            source_seed=_source_seed(encode.source),
         )
-        generators = [
-            torch.Generator().manual_seed(hash((d, _source_seed(encode.source))))
-            for d in range(NUM_AUGMENTATIONS)
-        ]
-        for number, each in enumerate(self._inputs):
-            evaluation_views = [
-                each.view(clip, generator=generator) for generator in (None, *generators)
-            ]
-            path = self._cache(encode, number)
-            with path.with_suffix(".part").open("wb") as file:
-                np.save(file, torch.stack(evaluation_views).numpy())
-            path.with_suffix(".part").replace(path)
 
     def _cache(self, encode: LabelledEncode, number: int) -> Path:
-        """Where view `number` of `encode` is kept; the last one is written last."""
+        """The cache file of view `number` of `encode`; the last view is written last."""
         facts = encode.path.stat()
         known = (
             str(encode.path.absolute()),
@@ -201,12 +207,58 @@ class CachedInputs:
         return self._folder / f"{digest}-{number}.npy"
 
 
+class _CacheTask(NamedTuple):
+    """What a worker needs to write the views of one encode; one path for each view."""
+
+    views: tuple[View, ...]
+    paths: tuple[Path, ...]
+    num_frame_groups: int
+    frame_group: FrameGroup
+    display: tuple[int, int]
+    ffmpeg: Ffmpeg | None
+    threads: int
+    source_seed: int
+
+
+def _cache_views(path: Path, task: _CacheTask) -> None:
+    """The task of a worker: decode an encode and write its views."""
+    clip = read_clip(
+        probe(path),
+        task.num_frame_groups,
+        task.frame_group,
+        task.display,
+        ffmpeg=task.ffmpeg,
+        decoding=Decoding(task.threads),
+    )
+    generators = [
+        torch.Generator().manual_seed(hash((number, task.source_seed)))
+        for number in range(NUM_AUGMENTATIONS)
+    ]
+    for view, out in zip(task.views, task.paths, strict=True):
+        variants = [view(clip, generator=generator) for generator in (None, *generators)]
+        with out.with_suffix(".part").open("wb") as file:
+            np.save(file, torch.stack(variants).numpy())
+        out.with_suffix(".part").replace(out)
+
+
+def _cannot_decode(failures: Sequence[DecodeFailure]) -> str:
+    reasons = "\n  ".join(failure.reason for failure in failures[:_MAX_NAMED])
+    more = f"\n  and {len(failures) - _MAX_NAMED} more" if len(failures) > _MAX_NAMED else ""
+    return (
+        f"{len(failures)} labelled encodes cannot be decoded:\n  {reasons}{more}\n"
+        "Make them again with `vqatool ladder`, or delete their lines in labels.csv. The other "
+        "encodes are decoded and will not be decoded again."
+    )
+
+
 def _view_key(view: View) -> str:
     """The same text for the same view in every process."""
     if isinstance(view, functools.partial):
         inner = view.keywords.items()
-        said = sorted((key, _view_key(value) if callable(value) else value) for key, value in inner)
-        return f"{view.func.__name__} {said}"
+        arguments = sorted(
+            (key, _view_key(value) if callable(value) else value) for key, value in inner
+        )
+        return f"{view.func.__name__} {arguments}"
     return getattr(view, "__name__", repr(view))
 
 

@@ -97,7 +97,7 @@ def _measured(path: Path, clip: Path) -> Cost:
 
     def ask() -> float:
         started = time.monotonic()
-        predictor.score([predictor.preprocessor.load_views(info, SCREEN)])
+        predictor.predict([predictor.preprocessor.load_views(info, SCREEN)])
         return time.monotonic() - started
 
     ask()  # with all that is loaded and laid out once

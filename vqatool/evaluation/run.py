@@ -1,15 +1,16 @@
-"""Predictions of a model against the labels of a work folder: its figures, tables and pictures."""
+"""Predictions of a model against the labels of a work folder: metrics, tables and plots."""
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
+import torch
+from torch import Tensor
 
-from ladder.errors import LadderError
-from ladder.media.probe import probe
 from ladder.storage import Table
 from vqatool.data.groups import bitrate_groups
 from vqatool.data.labels import LabelledEncode
@@ -18,19 +19,20 @@ from vqatool.evaluation.evaluator import BRANCH, MODEL, Evaluator, MetricRow
 from vqatool.evaluation.features import Similarity, similarity
 from vqatool.evaluation.plots import draw_features, draw_scatter
 from vqatool.inference.predictor import Predictor, to_label_scale
+from vqatool.inputs.decode_pool import TIMEOUT_S, DecodeFailure, DecodePool
+from vqatool.inputs.preprocessor import decode_views
 from vqatool.metrics import Values
 
 OnFailed = Callable[[LabelledEncode, str], None]
-"""Told an encode that has no prediction, and why."""
-
+"""Receives an encode that has no prediction, and the reason."""
 
 _ENDINGS = (".csv", "-figures.csv", ".png", "-features.png")
 
 
 class Prediction(NamedTuple):
-    """What a model says of one encode: a score, 0 to 100, and the features (D,) it came from.
+    """A model's output for one encode: its score, 0 to 100, and features (D,).
 
-    `branches` are the scores that one was fused from, 0 to 100 too.
+    `branches` are the scores, 0 to 100, that the score was fused from.
     """
 
     encode: LabelledEncode
@@ -41,7 +43,7 @@ class Prediction(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class PredictionRow:
-    """One encode, a row of `evaluation.csv`: label, score, and what the baselines say."""
+    """One encode, a row of `evaluation.csv`: label, score, and the baselines' scores."""
 
     encode_path: str
     source: str
@@ -63,7 +65,7 @@ class PredictionRow:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Predictions of N encodes beside those of the baselines, and what was found of them."""
+    """Predictions of N encodes, those of the baselines, and the metrics of both."""
 
     predictions: Sequence[Prediction]
     baselines: dict[str, Values]
@@ -72,30 +74,40 @@ class Evaluation:
 
 
 def predict_labelled(
-    encodes: Sequence[LabelledEncode], predictor: Predictor, on_failed: OnFailed
+    encodes: Sequence[LabelledEncode],
+    predictor: Predictor,
+    on_failed: OnFailed,
+    *,
+    timeout_s: float = TIMEOUT_S,
 ) -> Iterator[Prediction]:
-    """Each encode with its prediction, judged at its source's size as in training.
+    """Each encode with its prediction, at its source's size as in training.
 
-    One that cannot be decoded is left out, and `on_failed` is told the reason.
+    Workers decode the next encodes while the model works. An encode without a prediction is left
+    out, and `on_failed` receives the reason.
     """
-    for encode in encodes:
-        try:
-            views = predictor.preprocessor.load_views(probe(encode.path), encode.display)
-        except LadderError as error:
-            on_failed(encode, str(error))
-        except (OSError, ValueError) as error:
-            # what a damaged file can still make the decoder say
-            on_failed(encode, f"{encode.path}: {error!r}")
-        else:
-            sentences = predictor.predict(views)
-            (score,), feature_D = (
-                to_label_scale(sentences.score_B),
-                sentences.features_BD[0].cpu().double().numpy(),
-            )
-            branches = {
-                branch.name: to_label_scale(branch.score_B)[0] for branch in sentences.branches
-            }
-            yield Prediction(encode, score, feature_D, branches)
+    with DecodePool(timeout_s=timeout_s) as pool:
+        preprocessor = replace(predictor.preprocessor, threads=pool.num_threads)
+        decoded = pool.map(
+            encodes,
+            lambda encode: pool.submit(encode.path, decode_views, preprocessor, encode.display),
+        )
+        for encode, views in decoded:
+            if isinstance(views, DecodeFailure):
+                on_failed(encode, views.reason)
+                continue
+            prediction = _prediction(encode, [torch.from_numpy(view) for view in views], predictor)
+            if math.isfinite(prediction.score):
+                yield prediction
+            else:
+                name = predictor.name
+                on_failed(encode, f"{encode.path}: model {name} gives a score that is not finite")
+
+
+def _prediction(encode: LabelledEncode, views: list[Tensor], predictor: Predictor) -> Prediction:
+    quality = predictor.predict([views])
+    (score,) = to_label_scale(quality.score_B)
+    branches = {branch.name: to_label_scale(branch.score_B)[0] for branch in quality.branches}
+    return Prediction(encode, score, quality.features_BD[0].double().numpy(), branches)
 
 
 def evaluate(
@@ -105,11 +117,11 @@ def evaluate(
     band: float,
     seed: int = 0,
 ) -> Evaluation:
-    """All figures of some predictions, those of a model's branches and the baselines' beside them.
+    """All metrics of a model's predictions, of its branches, and of the baselines.
 
     Args:
         predictions: at least one.
-        training: what the regression baseline learns from; none: see `baseline_predictions`.
+        training: encodes to fit the regression baseline on; none: see `baseline_predictions`.
         band: the model's own 90 % band, label points to either side.
         seed: of the bootstrap over sources.
     """
@@ -132,9 +144,9 @@ def evaluate(
 
 
 def write_evaluation(evaluation: Evaluation, stem: Path) -> list[Path]:
-    """`STEM.csv` (every encode), `STEM-metric_rows.csv` (every set) and two pictures.
+    """Write `STEM.csv` (every encode), `STEM-figures.csv` (every set) and two plots.
 
-    A stem may be given as the first of these files.
+    `stem` may end in `.csv`, as the first of these files does.
     """
     stem = stem.with_name(stem.name.removesuffix(_ENDINGS[0]))
     paths = [stem.with_name(stem.name + end) for end in _ENDINGS]

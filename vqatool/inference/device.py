@@ -1,4 +1,4 @@
-"""Which device computes, and in which number format it is fastest there."""
+"""The device to compute on, and the fastest number format there."""
 
 import contextlib
 from typing import Literal
@@ -9,7 +9,7 @@ Precision = Literal["no", "bf16"]
 
 
 def device_named(name: str) -> torch.device:
-    """`auto` takes a GPU where there is one; any name torch knows is taken as it is.
+    """The torch device of that name; `auto` takes a GPU where there is one.
 
     Raises:
         ValueError: torch does not know the name, or has no such device here.

@@ -1,14 +1,15 @@
-"""Clips -> scores on the label's scale: the one way a model is asked, in training and in use."""
+"""Views of clips -> what a model predicts for them: the one way to ask a model."""
 
+import logging
 from collections.abc import Sequence
 from functools import cached_property
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 
 from ladder.media.ffmpeg import find_ffmpeg
-from vqatool.inference.device import autocast, device_named
+from vqatool.inference.device import autocast, device_named, fast_precision
 from vqatool.inference.model_file import Checkpoint
 from vqatool.inputs.clip import collate
 from vqatool.inputs.preprocessor import ClipPreprocessor
@@ -16,16 +17,18 @@ from vqatool.models.quality import Quality, QualityModel
 
 _GPU_BATCH = 16
 
+_log = logging.getLogger(__name__)
+
 
 class Predictor:
-    """A model file made ready on a device.
+    """A model file on a device, ready to predict.
 
     Args:
         checkpoint: the model file's content.
         device: `auto` or a torch device.
-        by_pixels: hide from it what streams say.
-        batch: clips the model takes at once; None: 16 on a GPU, and one on a CPU, which is as fast
-            with one, and a score does not hang on its neighbours in the last digits then.
+        pixels_only: hide the bitstream features from the model.
+        batch: clips that the model takes at once. None: 16 on a GPU; 1 on a CPU, which is as fast
+            with one, and the last digits of a score then do not depend on other clips.
     """
 
     def __init__(
@@ -50,62 +53,82 @@ class Predictor:
 
     @cached_property
     def _model(self) -> QualityModel:
+        _log.info(
+            "model %s on %s, bfloat16 %s, %d torch threads",
+            self._checkpoint.display_name,
+            self._device,
+            "on" if fast_precision(self._device) == "bf16" else "off",
+            torch.get_num_threads(),
+        )
         return self._checkpoint.model().to(self._device)
 
     def load_model(self) -> None:
-        """Build the model, which takes a while, before it is asked for the first time.
+        """Build the model, which takes a while, before the first prediction.
 
         Raises:
             CheckpointError: the weights do not fit the shape their card gives.
         """
         _ = self._model
 
-    def predict(self, clip: Sequence[Tensor]) -> Quality:
-        """All that the model says of one clip given by its views."""
-        with torch.inference_mode():
-            return _forward(self._model, [clip], self._device)
+    def predict(self, clips: Sequence[Sequence[Tensor]]) -> Quality:
+        """The model's output for clips; arguments and result are those of `predict`."""
+        return predict(self._model, clips, self._device, self.batch)
 
-    def score(self, clips: Sequence[Sequence[Tensor]]) -> list[float]:
-        """Scores of clips given by their views, 0 (worst) to 100 (best)."""
-        return self.score_with_features(clips)[0]
-
-    def score_with_features(
-        self, clips: Sequence[Sequence[Tensor]]
-    ) -> tuple[list[float], list[Tensor]]:
-        """Scores as `score` gives them, and the features each was read from: (D,), on the CPU."""
-        return scores_and_features(self._model, clips, self._device, self.batch)
-
-    def is_out_of_distribution(self, features: Sequence[Tensor]) -> bool:
-        """Whether clips with these features are unlike what the model learned from."""
-        return self._ood is not None and not self._ood.contains(torch.stack(list(features)))
+    def is_out_of_distribution(self, features_ND: Tensor) -> bool:
+        """Whether most of N clips with these features are unlike the training data."""
+        return self._ood is not None and not self._ood.contains(features_ND)
 
 
 @torch.inference_mode()
-def scores_and_features(
+def predict(
     model: QualityModel, clips: Sequence[Sequence[Tensor]], device: torch.device, batch: int = 8
-) -> tuple[list[float], list[Tensor]]:
-    """Scores of clips given by their views, 0 to 100, and their features, each (D,)."""
+) -> Quality:
+    """The model's output for clips.
+
+    Args:
+        model: of any method, on `device`; its training mode is left as it was.
+        clips: N of them, at least one, each as the views that the model takes.
+        device: where the model is.
+        batch: clips that the model takes at once.
+
+    Returns:
+        The output for B = N clips: float32, on the CPU.
+    """
     was_training = model.training
     model.eval()
-    scores: list[float] = []
-    features: list[Tensor] = []
+    outputs: list[Quality] = []
     for start in range(0, len(clips), batch):
-        quality = _forward(model, clips[start : start + batch], device)
-        scores += to_label_scale(quality.score_B)
-        features += quality.features_BD.float().cpu()
+        columns = zip(*clips[start : start + batch], strict=True)
+        views = [collate(column).to(device) for column in columns]
+        with autocast(device):
+            outputs.append(_to_cpu(model(*views)))
     model.train(was_training)
-    return scores, features
+    return cast(Quality, _concatenate(outputs))
 
 
 def to_label_scale(score: Tensor) -> list[float]:
-    """Scores of a model, (N,), on the label's scale: 0 (worst) to 100 (best)."""
+    """Scores of a model, (N,), on the label's scale: 0 (worst) to 100 (best); NaN stays NaN."""
     output: list[float] = (100 * score.float()).clamp(0, 100).tolist()
     return output
 
 
-def _forward(
-    model: QualityModel, clips: Sequence[Sequence[Tensor]], device: torch.device
-) -> Quality:
-    views = [collate(column).to(device) for column in zip(*clips, strict=True)]
-    with autocast(device):
-        return cast(Quality, model(*views))
+def _to_cpu(output: Any) -> Any:
+    """All tensors of a nested tuple as float32 on the CPU."""
+    if isinstance(output, Tensor):
+        return output.float().cpu()
+    return _rebuilt(output, map(_to_cpu, output)) if isinstance(output, tuple) else output
+
+
+def _concatenate(outputs: Sequence[Any]) -> Any:
+    """Nested tuples of the same form as one, their tensors joined along the first dimension."""
+    first = outputs[0]
+    if isinstance(first, Tensor):
+        return torch.cat(list(outputs))
+    if isinstance(first, tuple):
+        return _rebuilt(first, map(_concatenate, zip(*outputs, strict=True)))
+    return first  # a name, or None
+
+
+def _rebuilt(pattern: tuple[Any, ...], values: Any) -> tuple[Any, ...]:
+    """A tuple, or a named tuple, of the pattern's type."""
+    return type(pattern)(*values) if hasattr(pattern, "_fields") else tuple(values)

@@ -1,8 +1,8 @@
-"""What a stream says of its own coding, as the numbers a model takes.
+"""Bitstream features: how a stream was coded, as numbers for a model.
 
-Hybrid models (ITU-T P.1204) read the quantiser and the bits beside the pixels: how coarse a picture
-was quantised says what the picture alone leaves open. Bits can lie, though: a bad encode that was
-coded once more at a high rate looks good in them, so a model must have seen such encodes.
+Hybrid models (ITU-T P.1204) read quantiser and bits beside the pixels: the quantiser step shows how
+much a picture lost, which the pixels alone do not always show. Bits can mislead: a bad encode that
+was re-encoded at a high bitrate has good features, so the training data must hold such encodes.
 """
 
 import math
@@ -21,13 +21,13 @@ if TYPE_CHECKING:  # a clip holds these features
     from vqatool.inputs.clip import Clip
 
 STEP_ORIGIN = 3.0
-"""log2 of the quantiser's step that facts give as 0, about the middle of what encoders choose."""
+"""log2 of the quantiser step that features hold as 0, about the middle of what encoders choose."""
 
 
 class BitstreamFeatures(NamedTuple):
     """One number each; sizes as log2, so that a doubling is a step of 1 everywhere.
 
-    Where nothing is known (`is_known` 0, `has_step` 0) the numbers that hang on it are 0.
+    Where nothing is known (`is_known` 0, `has_step` 0) the numbers that depend on it are 0.
     """
 
     is_known: float
@@ -55,7 +55,7 @@ class BitstreamFeatures(NamedTuple):
 
 
 UNKNOWN_BITSTREAM = BitstreamFeatures(*[0.0] * len(BitstreamFeatures._fields))
-"""A stream that nothing is known of, and an image, which has none."""
+"""The features of a stream that was not read, and of an image, which has none."""
 
 
 # the fields are fixed by trained models: a format without one has all flags at 0
@@ -65,7 +65,7 @@ _CODEC_FLAGS = {f"is_{name}" for name in coded_formats()} & set(BitstreamFeature
 def bitstream_features(
     info: VideoInfo, pictures: Sequence[CodedPicture], display: tuple[int, int]
 ) -> BitstreamFeatures:
-    """The facts of one part of a stream that is shown at `display` (width, height) px."""
+    """The features of one part of a stream that is shown at `display` (width, height) px."""
     if not pictures:
         return UNKNOWN_BITSTREAM
     bits = 8.0 * np.array([picture.size_bytes for picture in pictures])
@@ -100,16 +100,16 @@ def _step_features(
     steps = (
         np.array([math.nan if p.log2_step is None else p.log2_step for p in pictures]) - STEP_ORIGIN
     )
-    told = ~np.isnan(steps)
-    if not told.any():
+    known = ~np.isnan(steps)
+    if not known.any():
         return {}
 
     def mean(which: np.ndarray) -> float:
-        chosen = steps[which & told]
-        return float(chosen.mean() if len(chosen) else steps[told].mean())
+        chosen = steps[which & known]
+        return float(chosen.mean() if len(chosen) else steps[known].mean())
 
-    by_bits = float((steps * bits)[told].sum() / max(1.0, bits[told].sum()))
-    figures = (mean(told), mean(is_key), mean(~is_key), steps[told].min(), steps[told].max())
+    by_bits = float((steps * bits)[known].sum() / max(1.0, bits[known].sum()))
+    figures = (mean(known), mean(is_key), mean(~is_key), steps[known].min(), steps[known].max())
     return dict(zip(_STEP_FEATURES, (*map(float, figures), by_bits), strict=True))
 
 
@@ -118,5 +118,5 @@ def _log2(value: float) -> float:
 
 
 def bitstream_vector(clip: "Clip", *, generator: torch.Generator | None = None) -> Tensor:
-    """The clip's `BitstreamFeatures` as (F,) float32; there is no chance in it."""
+    """The clip's `BitstreamFeatures` as (F,) float32; the generator is not used."""
     return torch.tensor(clip.bitstream, dtype=torch.float32)

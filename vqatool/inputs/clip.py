@@ -1,7 +1,7 @@
-"""What a model is shown of a video: chosen frames, and what the stream says of its own coding.
+"""Clips: the sampled frames of a video and its bitstream features, from which views are made.
 
 The pixel convention relied on everywhere: RGB, uint8 in files, arrays and caches; float32 in [0, 1]
-from `as_float` onward; mean and deviation are the model's own business. Pixels are (T, C, H, W) at
+from `as_float` onward; the model subtracts mean and deviation itself. Pixels are (T, C, H, W) at
 display size; an image is a clip with T = 1.
 """
 
@@ -15,7 +15,7 @@ from vqatool.inputs.bitstream import UNKNOWN_BITSTREAM, BitstreamFeatures
 
 
 class FrameGroup(NamedTuple):
-    """Consecutive frames sampled at one time: `num_frames` of them, every `stride`-th shown."""
+    """Consecutive frames sampled at one time: `num_frames` of them, every `stride`-th one."""
 
     num_frames: int = 1
     stride: int = 1

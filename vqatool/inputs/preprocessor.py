@@ -1,31 +1,32 @@
-"""What a model is shown of a video: chosen frames, and what the stream says of its own coding.
-
-The pixel convention relied on everywhere: RGB, uint8 in files, arrays and caches; float32 in [0, 1]
-from vqatool.inputs.clip import Burst, Clip, View
-from `as_float` onward; mean and deviation are the model's own business. Pixels are (T, C, H, W) at
-display size; an image is a clip with T = 1.
-"""
+"""A video file -> the inputs of a model: frames are sampled, scaled and made into views."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from ladder.media.decode import display_size, frames_at, uniform_times
 from ladder.media.ffmpeg import Ffmpeg
 from ladder.media.headers import coded_pictures
-from ladder.media.probe import LENIENT, Decoding, VideoInfo
+from ladder.media.probe import LENIENT, Decoding, VideoInfo, probe
 from vqatool.inputs.bitstream import UNKNOWN_BITSTREAM, bitstream_features
 from vqatool.inputs.clip import Clip, FrameGroup, View
 
 
 @dataclass(frozen=True)
 class ClipPreprocessor:
-    """How a model looks at videos, without the model: fit to be sent to another process.
+    """How a video becomes the inputs of one model, without the model: workers receive a copy.
 
-    It looks at `num_frame_groups` bursts. `ffmpeg` reads the stream's headers; None leaves its facts unknown.
-    `threads` decode; 0: as many as there are cores.
+    Attributes:
+        views: one for each input of the model.
+        num_frame_groups: frame groups sampled from a clip.
+        frame_group: frames of each.
+        ffmpeg: program that reads the stream's headers; None leaves bitstream features unknown.
+        threads: decoder threads; 0: as many as there are cores.
     """
 
     views: tuple[View, ...]
@@ -57,13 +58,24 @@ class ClipPreprocessor:
         return self.preprocess(clip)
 
     def preprocess(self, clip: Clip) -> list[Tensor]:
-        """The model's views of one clip, small; nothing in them is left to chance."""
+        """The model's views of one clip, without augmentation."""
         return preprocess(self.views, clip)
 
 
 def preprocess(views: Sequence[View], clip: Clip) -> list[Tensor]:
-    """One clip through every view, without chance."""
+    """Every view of one clip, without augmentation."""
     return [view(clip, generator=None) for view in views]
+
+
+def decode_views(
+    path: Path, preprocessor: ClipPreprocessor, display: tuple[int, int] | None
+) -> list[npt.NDArray[Any]]:
+    """The views of a whole video as arrays: a task for a worker of a `DecodePool`.
+
+    Raises:
+        VideoError: the file cannot be decoded.
+    """
+    return [view.numpy() for view in preprocessor.load_views(probe(path), display)]
 
 
 def read_clip(
@@ -77,17 +89,17 @@ def read_clip(
     ffmpeg: Ffmpeg | None = None,
     decoding: Decoding = LENIENT,
 ) -> Clip:
-    """Bursts of frames spread over a part of a video, scaled to the display they are judged on.
+    """Frame groups spread evenly over a part of a video, scaled to the display.
 
     Args:
-        info: what `probe` said of the file.
-        bursts: how many; they start in the middles of equal parts.
-        burst: frames of each; closer together where the next burst is too near.
-        display: (width, height) of the screen, px; None judges pixel for pixel.
+        info: the facts of the file, from `probe`.
+        num_frame_groups: how many; they start in the middles of equal parts.
+        frame_group: frames of each; closer together where the next group is too near.
+        display: (width, height) of the screen, px; None scores pixel for pixel.
         start_s: where the part begins.
-        length_s: how long it is; None takes all the rest.
-        ffmpeg: program that reads the stream's headers; None leaves its facts unknown.
-        decoding: how.
+        length_s: length of the part; None: to the end.
+        ffmpeg: program that reads the stream's headers; None leaves bitstream features unknown.
+        decoding: threads and strictness.
 
     Raises:
         VideoError: the file cannot be decoded.
@@ -96,20 +108,21 @@ def read_clip(
     rest_s = info.duration_s - start_s if length_s is None else length_s
     times_s = sample_times(start_s, rest_s, num_frame_groups, frame_group, float(info.fps))
     pixels_THWC = frames_at(info, times_s, size, decoding)
-    facts = UNKNOWN_BITSTREAM
+    features = UNKNOWN_BITSTREAM
     if ffmpeg:
         pictures = coded_pictures(info, ffmpeg, start_s=start_s, length_s=length_s)
-        facts = bitstream_features(info, pictures, size)
-    return Clip(torch.from_numpy(pixels_THWC).permute(0, 3, 1, 2), frame_group.num_frames, facts)
+        features = bitstream_features(info, pictures, size)
+    pixels_TCHW = torch.from_numpy(pixels_THWC).permute(0, 3, 1, 2)
+    return Clip(pixels_TCHW, frame_group.num_frames, features)
 
 
 def sample_times(
     start_s: float, length_s: float, num_frame_groups: int, frame_group: FrameGroup, fps: float
 ) -> list[float]:
-    """Seconds at which the frames of all bursts are shown, ascending."""
-    # not beyond the next burst, where bursts lie closer than frames
-    most_s = length_s / num_frame_groups / max(1, frame_group.num_frames - 1)
-    step_s = min(frame_group.stride / fps, most_s)
+    """Times in seconds of the frames of all frame groups, ascending."""
+    # not beyond the next group, where groups lie closer than frames
+    max_step_s = length_s / num_frame_groups / max(1, frame_group.num_frames - 1)
+    step_s = min(frame_group.stride / fps, max_step_s)
     starts_s = uniform_times(start_s, length_s, num_frame_groups)
     return [
         begin_s + step_s * index for begin_s in starts_s for index in range(frame_group.num_frames)

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from vqatool.errors import TrainingDataError
 from vqatool.inference.model_file import Checkpoint, ModelCard
-from vqatool.inference.predictor import scores_and_features
+from vqatool.inference.predictor import predict, to_label_scale
 from vqatool.inputs.clip import Clip
 from vqatool.inputs.preprocessor import preprocess
 from vqatool.losses import plcc_loss, quality_loss, rank_loss
@@ -230,7 +230,7 @@ def evaluate_set(
             _crops(recipe, pictures.pixels(i)) for i in indices[start : start + _JUDGED_AT_ONCE]
         ]
         every = [view for each in crops for view in each]
-        flat, _ = scores_and_features(model, every, device, batch=32)
+        flat = to_label_scale(predict(model, every, device, batch=32).score_B)
         ends = np.cumsum([len(each) for each in crops])[:-1]
         scores += [float(np.mean(part)) for part in np.split(np.array(flat), ends)]
     return agreement(scores, [100 * pictures.qualities[index] for index in indices])

@@ -1,33 +1,37 @@
-"""Why a score is what it is: of one clip, what the model says moment by moment, and where it looks.
+"""Why a clip has its score: the score of each frame, of each branch, and attention maps.
 
-Every model has a curve over its frames. One that fuses several branches has a score and a curve for
-each; one that weighs the patches of a frame has a heat map for each frame, too.
+Every model has a curve over its frames. A model that fuses several branches has a score and a curve
+for each of them. A model that weighs the patches of a frame has an attention map of each frame.
 """
 
 import csv
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from torch import Tensor
 
+from ladder.errors import VideoError
 from ladder.media.decode import Pixels
-from ladder.media.probe import VideoInfo
+from ladder.media.probe import probe
 from ladder.media.time_ranges import FULL, TrimSpec
+from vqatool.errors import CheckpointError
 from vqatool.inference.predictor import Predictor, to_label_scale
-from vqatool.inputs.preprocessor import sample_times
+from vqatool.inputs.decode_pool import TIMEOUT_S, DecodeFailure, decode_one
+from vqatool.inputs.preprocessor import ClipPreprocessor, sample_times
 from vqatool.models.quality import Branch, Quality
 
 ALL = "all"
-"""The name of what is said with every branch heard."""
+"""The name of the score that all branches are fused into."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class FrameScore:
-    """What a part of the model, a branch or `ALL`, says of one frame; a row of `frame_scores.csv`."""
+    """The score of one frame by a branch or by `ALL`, a row of `moments.csv`; 0 to 100."""
 
     part: str
     at_s: float
@@ -35,7 +39,7 @@ class FrameScore:
 
 
 class AttentionMap(NamedTuple):
-    """Where a branch looks in one frame, as a picture."""
+    """How much each patch of one frame counts for a branch, as a picture."""
 
     part: str
     at_s: float
@@ -44,7 +48,7 @@ class AttentionMap(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Explanation:
-    """What a model says of one clip; `scores` are those of the whole clip by part, `ALL` first.
+    """A model's output for one clip; `scores` are those of the whole clip by part, `ALL` first.
 
     All scores are 0 (worst) to 100 (best).
     """
@@ -55,30 +59,38 @@ class Explanation:
 
 
 def explain(
-    predictor: Predictor, info: VideoInfo, display: tuple[int, int] | None, trim: TrimSpec = FULL
+    predictor: Predictor,
+    path: Path,
+    display: tuple[int, int] | None,
+    trim: TrimSpec = FULL,
+    *,
+    timeout_s: float = TIMEOUT_S,
 ) -> Explanation:
-    """Look at one clip of a video as `score` looks at a segment, and keep all that is said of it.
+    """Predict for one clip of a video as `score` does for a segment, and keep all output.
 
     Args:
-        predictor: a model file made ready.
-        info: what `probe` said of the video.
-        display: (width, height) of the screen, px; None judges pixel for pixel.
-        cut: which clip of it; the whole video if not said.
+        predictor: the model.
+        path: the video; a worker process decodes it.
+        display: (width, height) of the screen, px; None scores pixel for pixel.
+        trim: which clip of it; by default the whole video.
+        timeout_s: seconds that the worker has.
 
     Raises:
-        VideoError: the file cannot be decoded.
-        LadderError: the clip begins after its end.
+        VideoError: the file cannot be decoded, or the clip begins after its end.
+        CheckpointError: the model's score is not a finite number.
     """
-    preprocessor = predictor.preprocessor
-    start_s, length_s = next(
-        ((time_range.start_s, time_range.length_s) for time_range in trim.ranges_of(info)),
-        (0.0, info.duration_s),
+    decoded = decode_one(
+        path, _decode_clip, predictor.preprocessor, display, trim, timeout_s=timeout_s
     )
-    views = preprocessor.load_views(info, display, start_s=start_s, length_s=length_s)
-    quality = predictor.predict(views)
-    times_s = sample_times(
-        start_s, length_s, preprocessor.num_frame_groups, preprocessor.frame_group, float(info.fps)
-    )
+    if isinstance(decoded, DecodeFailure):
+        raise VideoError(decoded.code, decoded.reason)
+    views = [torch.from_numpy(view) for view in decoded.views]
+    quality = predictor.predict([views])
+    if not quality.score_B.isfinite().all():
+        raise CheckpointError(
+            f"{path}: model {predictor.name} gives a score that is not a finite number: its "
+            "weights are broken, so train it again or name another model"
+        )
     parts: list[tuple[str, Quality | Branch]] = [(ALL, quality)]
     parts += [(branch.name, branch) for branch in quality.branches]
     return Explanation(
@@ -86,18 +98,41 @@ def explain(
         frame_scores=[
             FrameScore(part=name, at_s=at_s, score=score)
             for name, output in parts
-            for at_s, score in _curve(times_s, to_label_scale(output.frame_score_BT[0]))
+            for at_s, score in _curve(decoded.times_s, to_label_scale(output.frame_score_BT[0]))
         ],
         attention_maps=[
             attention_map
             for branch, view_TCHW in zip(quality.branches, views, strict=False)
-            for attention_map in _attention_maps(branch, view_TCHW, times_s)
+            for attention_map in _attention_maps(branch, view_TCHW, decoded.times_s)
         ],
     )
 
 
+class _DecodedClip(NamedTuple):
+    """The views of a clip, and the times of its frames in seconds."""
+
+    views: list[npt.NDArray[Any]]
+    times_s: list[float]
+
+
+def _decode_clip(
+    path: Path, preprocessor: ClipPreprocessor, display: tuple[int, int] | None, trim: TrimSpec
+) -> _DecodedClip:
+    """The task of a worker."""
+    info = probe(path)
+    start_s, length_s = next(
+        ((time_range.start_s, time_range.length_s) for time_range in trim.ranges_of(info)),
+        (0.0, info.duration_s),
+    )
+    views = preprocessor.load_views(info, display, start_s=start_s, length_s=length_s)
+    times_s = sample_times(
+        start_s, length_s, preprocessor.num_frame_groups, preprocessor.frame_group, float(info.fps)
+    )
+    return _DecodedClip([view.numpy() for view in views], times_s)
+
+
 def write_explanation(found: Explanation, folder: Path) -> list[Path]:
-    """`frame_scores.csv`, and a picture for each heat map; what was written."""
+    """Write `moments.csv` and a picture for each attention map; return the paths."""
     from matplotlib.image import imsave  # takes a second, which only this needs
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -117,7 +152,7 @@ def write_explanation(found: Explanation, folder: Path) -> list[Path]:
 
 
 def _curve(times_s: list[float], scores: list[float]) -> Iterator[tuple[float, float]]:
-    """Scores, each with the time of the first frame it is of."""
+    """Scores, each with the time of its first frame."""
     yield from zip(times_s[:: len(times_s) // len(scores)], scores, strict=True)
 
 
@@ -134,16 +169,16 @@ def _attention_maps(
         yield AttentionMap(branch.name, at_s, draw_attention_map(frame_HWC, weight_HW))
 
 
-_STRENGTH = 0.5  # of the colour; the rest is the picture
+_STRENGTH = 0.5  # of the colour; the rest is the frame in grey
 
 
 def draw_attention_map(frame_HWC: Pixels, weight_HW: npt.NDArray[np.floating]) -> Pixels:
-    """The frame in grey, each patch in the colour of its weight: blue the least, red the most.
+    """The frame in grey, each patch in the colour of its weight: from blue (smallest) to red.
 
-    Colours are relative to this frame; weights that are all the same are of the middle colour.
+    Colours are relative to this frame; equal weights have the middle colour.
 
     Args:
-        frame_HWC: uint8 RGB, what the model was shown.
+        frame_HWC: uint8 RGB, the model's input.
         weight_HW: a weight for each patch, fewer rows and columns than the frame has.
 
     Returns:
@@ -156,15 +191,15 @@ def draw_attention_map(frame_HWC: Pixels, weight_HW: npt.NDArray[np.floating]) -
         np.arange(length) * patches // length
         for length, patches in zip(frame_HWC.shape[:2], weight_HW.shape, strict=True)
     )
-    spread_HWC = colours_HWC[rows[:, None], columns]
+    painted_HWC = colours_HWC[rows[:, None], columns]
     grey_HW1 = frame_HWC.mean(axis=2, keepdims=True)
-    blend_HWC = _STRENGTH * spread_HWC + (1 - _STRENGTH) * grey_HW1
+    blend_HWC = _STRENGTH * painted_HWC + (1 - _STRENGTH) * grey_HW1
     return np.asarray(blend_HWC.round(), dtype=np.uint8)
 
 
 def _relative(weight_HW: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
-    """0 for the least weight, 1 for the largest."""
-    least, largest = float(weight_HW.min()), float(weight_HW.max())
-    if least == largest:
+    """0 for the smallest weight, 1 for the largest."""
+    smallest, largest = float(weight_HW.min()), float(weight_HW.max())
+    if smallest == largest:
         return np.full(weight_HW.shape, 0.5)
-    return np.asarray((weight_HW - least) / (largest - least), dtype=np.float64)
+    return np.asarray((weight_HW - smallest) / (largest - smallest), dtype=np.float64)

@@ -1,4 +1,4 @@
-"""The formats a report is left in: CSV, JSON, JSON Lines and Parquet, by the file's suffix."""
+"""The formats of a report: CSV, JSON, JSON Lines and Parquet, chosen by the file's suffix."""
 
 import json
 from collections.abc import Callable, Iterable
@@ -15,15 +15,15 @@ Record = dict[str, Any]
 
 
 def is_csv(path: Path) -> bool:
-    """Whether rows can be appended to the report itself; anything but the other suffixes is."""
+    """Whether the report is a CSV, to which rows can be appended; any unknown suffix is."""
     return path.suffix.lower() not in _FORMATS
 
 
 def read_rows(table: Table[R], path: Path) -> list[R]:
-    """The rows of a report that is no CSV; none if it is not there.
+    """The rows of a report in another format than CSV; none if there is no file.
 
     Raises:
-        ReportError: it holds something else.
+        ReportError: the file is not a report.
     """
     if not path.exists() or not path.stat().st_size:
         return []
@@ -34,29 +34,29 @@ def read_rows(table: Table[R], path: Path) -> list[R]:
 
 
 def write_rows(rows: Iterable[Row], path: Path) -> None:
-    """Put `rows` in the place of what a report that is no CSV held, in one step."""
+    """Replace the content of a report in another format than CSV, in one step."""
     part = path.with_name(path.name + ".part")
     _FORMATS[path.suffix.lower()].write([_record(row) for row in rows], part)
     part.replace(path)
 
 
 def require_writable(path: Path) -> None:
-    """Raise CapabilityError if what writes this format is not installed; before any work."""
+    """Raise CapabilityError, before any work, if the library for the format is not installed."""
     if path.suffix.lower() == ".parquet":
         _pandas_with_pyarrow()
 
 
 def not_ours(path: Path) -> str:
-    """What to say of a file that is there and holds something else."""
+    """The message for a file that is not a report."""
     return (
-        f"{path} is no report of this version of vqatool and is left as it is: name another file "
-        "with --out"
+        f"{path} is not a report of this version of vqatool and is left as it is: name "
+        "another file with --out"
     )
 
 
 def _record(row: Row) -> Record:
     values = {name: getattr(row, name) for name in row.__dataclass_fields__}
-    # exact, and as in the CSV
+    # exact, and the same as in the CSV
     return {
         name: str(value) if isinstance(value, Fraction) else value for name, value in values.items()
     }
@@ -93,7 +93,7 @@ def _read_parquet(path: Path) -> list[Record]:
 
 
 def _utf8(value: Any) -> Any:
-    """Parquet's texts are UTF-8, which file names need not be."""
+    """Escape what is not UTF-8, which Parquet requires and file names do not."""
     is_text = isinstance(value, str)
     return value.encode("utf-8", "backslashreplace").decode() if is_text else value
 

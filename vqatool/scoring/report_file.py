@@ -1,29 +1,31 @@
-"""Reports that survive a `kill -9`: rows are kept as they come, and put in order at the end."""
+"""Reports that survive a `kill -9`: rows are appended as they come, and sorted at the end."""
 
+import contextlib
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 from filelock import FileLock, Timeout
 
 from ladder.errors import TableError
 from ladder.storage import Row, Table
 from vqatool.errors import ReportError
+from vqatool.inference.predictor import Predictor
 from vqatool.scoring import formats
-from vqatool.scoring.rows import ReportRow, ScoreResult, SegmentRow
-from vqatool.scoring.run import ScoreConfig, score_videos
-from vqatool.scoring.segments import ScoreOptions, format_mtime
+from vqatool.scoring.rows import FileStamp, ReportRow, SegmentRow, report_row, segment_rows
+from vqatool.scoring.run import score_videos
+from vqatool.scoring.segments import ScoreConfig
 from vqatool.scoring.shards import UNFINISHED, Shard
 
 R = TypeVar("R", bound=Row)
 
 
 class ReportFile(Generic[R]):
-    """A file of rows of one type, in any format, that a run can be killed while it writes.
+    """A file of rows of one type, in any format, that survives a run killed while writing.
 
-    CSV is appended to. For the other formats rows are appended to a hidden CSV beside the file,
-    which takes its place at the end.
+    A CSV is appended to. For the other formats, rows are appended to a hidden CSV beside the file,
+    which replaces it at the end. All methods raise ReportError where the file cannot be written.
     """
 
     def __init__(self, path: Path, row_type: type[R]) -> None:
@@ -34,78 +36,90 @@ class ReportFile(Generic[R]):
         formats.require_writable(path)
 
     def known(self) -> list[R]:
-        """What earlier runs left, the later of two with one key.
+        """The rows that earlier runs left, the later of two with one key.
 
         Raises:
             ReportError: the file holds something else, and is left as it is.
         """
         table = self._table
-        _require_ours(table)
-        try:
-            table.repair()
-            rows = table.rows()
-        except TableError as error:
-            raise ReportError(formats.not_ours(table.path)) from error
-        if not self._is_csv:
-            rows = formats.read_rows(table, self.path) + rows
+        with _report_errors(self.path):
+            _require_ours(table)
+            try:
+                table.repair()
+                rows = table.rows()
+            except TableError as error:
+                raise ReportError(formats.not_ours(table.path)) from error
+            if not self._is_csv:
+                rows = formats.read_rows(table, self.path) + rows
         return list({row.key: row for row in rows}.values())
 
     def begin(self, rows: Iterable[R]) -> None:
         """Keep `rows` of those that earlier runs left."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._table.rewrite(rows)
+        with _report_errors(self.path):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._table.rewrite(rows)
 
     def append(self, row: R) -> R:
-        """Write one row so that it survives from here on; returns it as it will be read."""
-        return self._table.append(row)
+        """Write one row so that it survives a crash; returns the row as it will be read."""
+        with _report_errors(self.path):
+            return self._table.append(row)
 
     def end(self, rows: Iterable[R]) -> None:
         """Leave the file with `rows`, in their order."""
-        if self._is_csv:
-            self._table.rewrite(rows)
-        else:
-            formats.write_rows(rows, self.path)
-            self._table.path.unlink()
-
-
-@dataclass(frozen=True)
-class Report:
-    """Where rows go: the report, a file of segments if one was asked for, and whose share it is."""
-
-    out: Path
-    per_segment: Path | None = None
-    shard: Shard | None = None
+        with _report_errors(self.path):
+            if self._is_csv:
+                self._table.rewrite(rows)
+            else:
+                formats.write_rows(rows, self.path)
+                self._table.path.unlink()
 
 
 def write_report(
-    videos: Sequence[Path], report: Report, config: ScoreConfig, *, is_forced: bool = False
+    videos: Sequence[Path],
+    out: Path,
+    predictor: Predictor,
+    config: ScoreConfig,
+    *,
+    per_segment: Path | None = None,
+    shard: Shard | None = None,
+    is_forced: bool = False,
 ) -> Iterator[ReportRow]:
-    """Score what the report does not hold yet and yield every row, kept ones first.
+    """Score the videos that the report does not hold yet; yield every row, kept rows first.
 
-    Rows are kept if file, model, display and segments are the same; failed ones are tried again.
+    A row is kept if file, model, display and segments are the same; failed videos are tried again.
     At the end the report holds one row for each of `videos`, in their order.
 
+    Args:
+        videos: the files to score.
+        out: the report.
+        predictor: the model.
+        config: how to score.
+        per_segment: a second file, with one row for each segment.
+        shard: the share of the files that `videos` are; None: all.
+        is_forced: keep no row.
+
     Raises:
-        ReportError: the report holds something else, or another run writes it.
-        CapabilityError: what writes its format is not installed.
+        ReportError: the report holds something else, cannot be written, or another run writes it.
+        CapabilityError: the library for its format is not installed.
     """
-    with _lock(report.out):
-        files = _Files(report)
-        known = files.known()
+    with _locked(out):
+        writer = _ReportWriter(out, per_segment, shard)
+        known = writer.known()
         kept = {
-            str(path): scored
+            str(path): rows
             for path in videos
             if not is_forced
-            and (scored := known.get(str(path)))
-            and _is_current(scored, path, config)
-            and (not report.per_segment or _has_segments(scored, config.options))
+            and (rows := known.get(str(path)))
+            and _is_current(rows, path, predictor, config, needs_segments=bool(per_segment))
         }
-        yield from (scored.row for scored in kept.values())
-        files.begin(kept.values())
-        for scored in score_videos([path for path in videos if str(path) not in kept], config):
-            kept[scored.row.path] = files.append(scored)
-            yield kept[scored.row.path].row
-        files.end([kept[str(path)] for path in videos])
+        yield from (rows.video for rows in kept.values())
+        writer.begin(kept.values())
+        missing = [path for path in videos if str(path) not in kept]
+        for result in score_videos(missing, predictor, config):
+            row = report_row(result, model=predictor.name, display=config.screen)
+            kept[row.path] = writer.append(_Rows(row, tuple(segment_rows(result))))
+            yield kept[row.path].video
+        writer.end([kept[str(path)] for path in videos])
 
 
 def read_report(path: Path) -> list[ReportRow]:
@@ -129,44 +143,48 @@ def write_whole(rows: Iterable[ReportRow], path: Path) -> None:
     file.end(rows)
 
 
-class _Files:
-    """The files of a report, as one."""
+class _Rows(NamedTuple):
+    """The rows of one video."""
 
-    def __init__(self, report: Report) -> None:
-        self._shard = str(report.shard or "")
+    video: ReportRow
+    segments: tuple[SegmentRow, ...] = ()
+
+
+class _ReportWriter:
+    """The files of a report: one with a row for each video, and one for segments if asked for."""
+
+    def __init__(self, out: Path, per_segment: Path | None, shard: Shard | None) -> None:
+        self._shard = str(shard or "")
         self._unfinished = self._shard and self._shard + UNFINISHED
-        self._rows = ReportFile(report.out, ReportRow)
-        self._segments = ReportFile(report.per_segment, SegmentRow) if report.per_segment else None
+        self._rows = ReportFile(out, ReportRow)
+        self._segments = ReportFile(per_segment, SegmentRow) if per_segment else None
 
-    def known(self) -> dict[str, ScoreResult]:
-        """What earlier runs left, by path."""
+    def known(self) -> dict[str, _Rows]:
+        """The rows that earlier runs left, by path."""
         segments: dict[str, list[SegmentRow]] = {}
         for segment in self._segments.known() if self._segments else ():
             segments.setdefault(segment.path, []).append(segment)
         return {
-            row.path: ScoreResult(row, tuple(segments.get(row.path, ())))
-            for row in self._rows.known()
+            row.path: _Rows(row, tuple(segments.get(row.path, ()))) for row in self._rows.known()
         }
 
-    def begin(self, kept: Iterable[ScoreResult]) -> None:
-        """Keep these of those that earlier runs left."""
+    def begin(self, kept: Iterable[_Rows]) -> None:
+        """Keep these of the rows that earlier runs left."""
         rows = list(kept)
         if self._segments:
-            self._segments.begin(segment for scored in rows for segment in scored.segments)
-        self._rows.begin(replace(scored.row, shard=self._unfinished) for scored in rows)
+            self._segments.begin(segment for each in rows for segment in each.segments)
+        self._rows.begin(replace(each.video, shard=self._unfinished) for each in rows)
 
-    def append(self, scored: ScoreResult) -> ScoreResult:
-        """Write what is known of one input, its segments first: a row says that all is there."""
-        row = replace(scored.row, shard=self._unfinished)
-        message = self._segments.append if self._segments else None
-        segments = tuple(map(message, scored.segments)) if message else ()
-        return ScoreResult(self._rows.append(row), segments)
+    def append(self, rows: _Rows) -> _Rows:
+        """Write the rows of one video; its own row is last, so it vouches for the segments."""
+        segments = tuple(map(self._segments.append, rows.segments)) if self._segments else ()
+        return _Rows(self._rows.append(replace(rows.video, shard=self._unfinished)), segments)
 
-    def end(self, every: Sequence[ScoreResult]) -> None:
-        """Leave the files with these, in their order."""
+    def end(self, every: Sequence[_Rows]) -> None:
+        """Leave the files with these rows, in their order."""
         if self._segments:
-            self._segments.end(segment for scored in every for segment in scored.segments)
-        self._rows.end(replace(scored.row, shard=self._shard) for scored in every)
+            self._segments.end(segment for each in every for segment in each.segments)
+        self._rows.end(replace(each.video, shard=self._shard) for each in every)
 
 
 def _require_ours(table: Table[R]) -> None:
@@ -179,32 +197,53 @@ def _require_ours(table: Table[R]) -> None:
         raise ReportError(formats.not_ours(table.path))
 
 
-def _lock(out: Path) -> FileLock:
-    out.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(out.with_name(f".{out.name}.lock"))
+@contextlib.contextmanager
+def _locked(out: Path) -> Iterator[None]:
+    """Held while a run writes a report; nothing is left of the lock afterwards."""
+    path = out.with_name(f".{out.name}.lock")
+    with _report_errors(out):
+        out.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()  # a lock that cannot be created would look like one that another run holds
+    lock = FileLock(path)
     try:
         lock.acquire(timeout=0)
     except Timeout as error:
         raise ReportError(
             f"{out} is being written by another run: wait for its end, or name another file"
         ) from error
-    return lock
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+        lock.release()
 
 
-def _is_current(scored: ScoreResult, path: Path, config: ScoreConfig) -> bool:
-    row, model = scored.row, config.predictor
-    if row.status != "ok" or row.model != model.name or row.display != config.options.screen:
+@contextlib.contextmanager
+def _report_errors(path: Path) -> Iterator[None]:
+    """Turn the system's errors about a report into errors that name it and the reason."""
+    try:
+        yield
+    except OSError as error:
+        raise ReportError(
+            f"{path} cannot be written ({error}): free some space, or name another file with --out"
+        ) from error
+
+
+def _is_current(
+    rows: _Rows, path: Path, predictor: Predictor, config: ScoreConfig, *, needs_segments: bool
+) -> bool:
+    """Whether scoring the file again would give the same rows."""
+    row = rows.video
+    if row.status != "ok" or row.model != predictor.name or row.display != config.screen:
         return False
-    # as many frames, and so segments, of the same file are the same ones
-    count = config.options.segment_count(row.duration_s or 0.0)
-    if row.frames_scored != model.card.clip_frames * count:
+    # as many frames of the same file are the same segments
+    num_segments = config.num_segments(row.duration_s or 0.0)
+    if row.frames_scored != predictor.card.clip_frames * num_segments:
+        return False
+    if needs_segments and len(rows.segments) != num_segments:
         return False
     try:
-        facts = path.stat()
+        stamp = FileStamp.of(path)
     except OSError:
         return False
-    return (row.size_bytes, row.modified) == (facts.st_size, format_mtime(facts.st_mtime))
-
-
-def _has_segments(scored: ScoreResult, options: ScoreOptions) -> bool:
-    return len(scored.segments) == options.segment_count(scored.row.duration_s or 0.0)
+    return (row.size_bytes, row.modified) == stamp

@@ -1,17 +1,111 @@
-"""What a report holds: a row for each input, and, if asked for, one for each of its segments."""
+"""The results of scoring: as objects while a run works, and as the flat rows of a report."""
 
+import datetime
+from collections.abc import Iterator
 from dataclasses import dataclass
+from enum import StrEnum
 from fractions import Fraction
 from pathlib import Path
+from typing import Any, NamedTuple
 
+import numpy as np
+
+from ladder.media.probe import VideoInfo
 from ladder.storage import Table
+from vqatool.inputs.decode_pool import DecodeFailure
+
+
+class WarningCode(StrEnum):
+    """What a reader of a score should know; the codes of a report's `warnings` column."""
+
+    HDR = "hdr"
+    VFR = "vfr"
+    INTERLACED = "interlaced"
+    ROTATED = "rotated"
+    SHORT = "short"
+    SMALL = "small"
+    DAMAGED = "damaged"
+    OUT_OF_DOMAIN = "out_of_domain"
+
+
+class FileStamp(NamedTuple):
+    """Size and time of last change: a file with the same stamp is taken as unchanged."""
+
+    size_bytes: int
+    modified: str
+
+    @classmethod
+    def of(cls, path: Path) -> "FileStamp":
+        """The stamp of a file.
+
+        Raises:
+            OSError: the file is missing.
+        """
+        facts = path.stat()
+        moment = datetime.datetime.fromtimestamp(facts.st_mtime, datetime.UTC)
+        return cls(facts.st_size, moment.isoformat(timespec="microseconds"))
+
+
+@dataclass(frozen=True)
+class ScoredSegment:
+    """One segment of a video and its score, 0 (worst) to 100 (best)."""
+
+    start_s: float
+    end_s: float
+    score: float
+    warnings: tuple[WarningCode, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoredVideo:
+    """A video with scores, 0 (worst) to 100 (best), of at least one segment.
+
+    `band` is half the width of the model's 90 % interval, `spent_s` the seconds that decoding and
+    the model took.
+    """
+
+    path: Path
+    stamp: FileStamp
+    info: VideoInfo
+    segments: tuple[ScoredSegment, ...]
+    warnings: tuple[WarningCode, ...]
+    band: float
+    frames_scored: int
+    spent_s: float
+
+    @property
+    def scores(self) -> list[float]:
+        """The score of each segment."""
+        return [segment.score for segment in self.segments]
+
+    @property
+    def score(self) -> float:
+        """The mean of the segments' scores."""
+        return float(np.mean(self.scores))
+
+    @property
+    def worst(self) -> ScoredSegment:
+        """The first segment with the lowest score."""
+        return min(self.segments, key=lambda segment: segment.score)
+
+
+@dataclass(frozen=True)
+class FailedVideo:
+    """A video without scores, the reason, and what was known of the file before it failed."""
+
+    failure: DecodeFailure
+    stamp: FileStamp | None = None
+    info: VideoInfo | None = None
+
+
+ScoreResult = ScoredVideo | FailedVideo
 
 
 @dataclass(frozen=True, kw_only=True)
 class ReportRow:
     """One input file, a row of `report.csv`; scores are 0 (worst) to 100 (best).
 
-    A row whose `status` is `error` has no scores; `error_code` and `error` say why.
+    A row whose `status` is `error` has no scores; `error_code` and `error` give the reason.
     """
 
     path: str
@@ -63,18 +157,104 @@ class SegmentRow:
 
     @property
     def key(self) -> str:
-        """Video and start."""
+        """The video and the segment's start."""
         return f"{self.path}@{self.start_s:.4f}"
 
 
-@dataclass(frozen=True)
-class ScoreResult:
-    """What is known of one input in the end."""
+def report_row(result: ScoreResult, *, model: str, display: str, shard: str = "") -> ReportRow:
+    """The row of a report for one result.
 
-    row: ReportRow
-    segments: tuple[SegmentRow, ...] = ()
+    Args:
+        result: of one video.
+        model: name of the model.
+        display: the screen, such as `1920x1080` or `native`.
+        shard: the share of the files that the report is for; empty: all of them.
+    """
+    facts = _file_facts(result) | {"display": display, "model": model, "shard": shard}
+    if isinstance(result, FailedVideo):
+        failure = result.failure
+        return ReportRow(
+            path=str(failure.path),
+            status="error",
+            error_code=str(failure.code),
+            error=failure.reason,
+            **facts,
+        )
+    low, high = _interval(result.score, result.band)
+    return ReportRow(
+        path=str(result.path),
+        status="ok",
+        score=result.score,
+        score_low=low,
+        score_high=high,
+        score_min=result.worst.score,
+        score_p5=float(np.percentile(result.scores, 5)),
+        worst_at_s=result.worst.start_s,
+        frames_scored=result.frames_scored,
+        score_s=result.spent_s,
+        **facts,
+    )
+
+
+def segment_rows(result: ScoreResult) -> Iterator[SegmentRow]:
+    """The rows of the segments of one result; a failed video has none."""
+    if isinstance(result, FailedVideo):
+        return
+    for segment in result.segments:
+        low, high = _interval(segment.score, result.band)
+        yield SegmentRow(
+            path=str(result.path),
+            start_s=segment.start_s,
+            end_s=segment.end_s,
+            score=segment.score,
+            score_low=low,
+            score_high=high,
+            warnings=";".join(segment.warnings),
+        )
 
 
 def as_stored(row: ReportRow) -> ReportRow:
-    """The row as a report has it: figures have as many digits."""
+    """The row as a report holds it: with numbers rounded as in the file."""
     return Table(Path("report.csv"), ReportRow).row_of(vars(row))
+
+
+def video_warnings(info: VideoInfo) -> Iterator[WarningCode]:
+    """The warnings that the facts of a video give rise to."""
+    raised = {
+        WarningCode.HDR: bool(info.hdr),
+        WarningCode.VFR: info.is_vfr,
+        WarningCode.INTERLACED: info.is_interlaced,
+        WarningCode.ROTATED: bool(info.rotation),
+        WarningCode.SHORT: info.duration_s < _SHORT_S,
+        WarningCode.SMALL: min(info.display_size) < _SMALL_PX,
+    }
+    yield from (code for code, is_raised in raised.items() if is_raised)
+
+
+_SHORT_S = 1.0
+_SMALL_PX = 64
+
+
+def _file_facts(result: ScoreResult) -> dict[str, Any]:
+    facts: dict[str, Any] = result.stamp._asdict() if result.stamp else {}
+    info = result.info
+    if info:
+        warnings = video_warnings(info) if isinstance(result, FailedVideo) else result.warnings
+        facts |= {
+            "duration_s": info.duration_s,
+            "width_px": info.width_px,
+            "height_px": info.height_px,
+            "fps": info.fps,
+            "codec": info.codec,
+            "pix_fmt": info.pix_fmt,
+            "bit_depth": info.bit_depth,
+            "bitrate_kbps": info.bitrate_kbps,
+            "hdr": info.hdr,
+            "rotation": info.rotation,
+            "warnings": ";".join(warnings),
+        }
+    return facts
+
+
+def _interval(score: float, band: float) -> tuple[float, float]:
+    return max(0.0, score - band), min(100.0, score + band)

@@ -1,29 +1,37 @@
-"""Looks at videos -> scores: the model's side of the audit."""
+"""Videos -> scores: workers decode, and the model scores what they have decoded."""
 
 import contextlib
+import logging
+import math
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from vqatool.inference.predictor import Predictor
-from vqatool.scoring.decode_pool import DecoderPool
-from vqatool.scoring.rows import ReportRow, ScoreResult, SegmentRow
-from vqatool.scoring.segments import DecodedSegments, ScoreOptions, Segment
+from vqatool.inference.predictor import Predictor, to_label_scale
+from vqatool.inputs.decode_pool import DecodeFailure, DecodePool, FailureCode
+from vqatool.scoring.rows import (
+    FailedVideo,
+    ScoredSegment,
+    ScoredVideo,
+    ScoreResult,
+    WarningCode,
+    video_warnings,
+)
+from vqatool.scoring.segments import DecodedSegments, ScoreConfig, Segment, decode_videos
 
-TIMEOUT_S = 120.0
+_log = logging.getLogger(__name__)
 
 
 @dataclass
 class _Video:
-    """What is known of a video so far."""
+    """What is known of a video so far; one entry a segment in the lists."""
 
-    row: ReportRow
+    latest: DecodedSegments
     spent_s: float = 0.0
     segments: list[Segment] = field(default_factory=list)
     scores: list[float] = field(default_factory=list)
@@ -37,48 +45,27 @@ class _Item(NamedTuple):
     segment: Segment | None
 
 
-@dataclass(frozen=True)
-class ScoreConfig:
-    """How videos are scored.
+def score_videos(
+    videos: Iterable[Path], predictor: Predictor, config: ScoreConfig
+) -> Iterator[ScoreResult]:
+    """Score videos in order; a video that cannot be scored gives the reason.
 
-    Args:
-        predictor: the model, which says how many segments it takes at once.
-        options: screen and segments.
-        jobs: processes that look at videos; None: one for each core, four at most.
-        timeout_s: how long one may take for some segments before the file is given up.
+    Workers decode the next videos while the model works, and the decoded segments wait in bounded
+    queues: memory grows neither with the number of videos nor with their length.
     """
-
-    predictor: Predictor
-    options: ScoreOptions
-    jobs: int | None = None
-    timeout_s: float = TIMEOUT_S
-
-
-def score_videos(videos: Iterable[Path], config: ScoreConfig) -> Iterator[ScoreResult]:
-    """Score videos in order; one that cannot be read is a row with the reason and no figures.
-
-    Processes look at the next videos while the model works, and what they have found waits in
-    bounded queues: memory grows neither with the videos' number nor with their length.
-    """
-    predictor = config.predictor
-    with (
-        DecoderPool(
-            predictor.preprocessor, config.options, jobs=config.jobs, timeout_s=config.timeout_s
-        ) as pool,
-        _reserve_cores_for_decoding(),
-    ):
-        decoded = pool.decode(videos)
+    with DecodePool(jobs=config.jobs, timeout_s=config.timeout_s) as pool:
+        decoded = decode_videos(videos, predictor.preprocessor, config, pool)
         predictor.load_model()
         for items in _batches(_items(decoded), predictor.batch):
             _add_scores(items, predictor)
             for video, segment in items:
                 if segment is None:
-                    yield _scored(video, predictor)
+                    yield _result(video, predictor)
 
 
 @contextlib.contextmanager
 def _reserve_cores_for_decoding() -> Iterator[None]:
-    """Leave some cores to the processes that look, which torch's threads would crowd out."""
+    """Leave some cores to the workers, which torch's threads would crowd out."""
     before = torch.get_num_threads()
     torch.set_num_threads(max(1, before // 2))
     try:
@@ -88,28 +75,29 @@ def _reserve_cores_for_decoding() -> Iterator[None]:
 
 
 def _items(videos: Iterable[Iterator[DecodedSegments]]) -> Iterator[_Item]:
-    for decoded in videos:
-        first = next(decoded)
-        video = _Video(first.row, first.spent_s)
-        yield from (_Item(video, segment) for segment in first.segments)
-        for decode_first_segments in decoded:
-            video.row = decode_first_segments.row
-            video.spent_s += decode_first_segments.spent_s
-            yield from (_Item(video, segment) for segment in decode_first_segments.segments)
-        yield _Item(video, None)
+    for parts in videos:
+        video = None
+        for decoded in parts:
+            video = video or _Video(decoded)
+            video.latest = decoded
+            video.spent_s += decoded.spent_s
+            for segment in decoded.segments:
+                yield _Item(video, segment)
+        if video:
+            yield _Item(video, None)
 
 
 def _batches(items: Iterable[_Item], size: int) -> Iterator[list[_Item]]:
     """Items in order, cut where `size` segments have come together."""
     waiting: list[_Item] = []
-    segments = 0
+    num_segments = 0
     for item in items:
         waiting.append(item)
-        segments += item.segment is not None
-        # an end is told at once if nothing before it waits
-        if segments == size or not segments:
+        num_segments += item.segment is not None
+        # the end of a video is passed on at once if no segment waits before it
+        if num_segments == size or not num_segments:
             yield waiting
-            waiting, segments = [], 0
+            waiting, num_segments = [], 0
     yield waiting
 
 
@@ -119,57 +107,67 @@ def _add_scores(items: Sequence[_Item], predictor: Predictor) -> None:
         return
     started = time.monotonic()
     clips = [[torch.from_numpy(view) for view in segment.views] for _, segment in chosen]
-    scores, features = predictor.score_with_features(clips)
+    # around the call alone: a caller that stops asking must find torch as it was
+    with _reserve_cores_for_decoding():
+        quality = predictor.predict(clips)
     share_s = (time.monotonic() - started) / len(chosen)
-    for (video, segment), score, feature_D in zip(chosen, scores, features, strict=True):
-        video.segments.append(replace(segment, views=[]))
+    scores = to_label_scale(quality.score_B)
+    for (video, segment), score, features_D in zip(
+        chosen, scores, quality.features_BD, strict=True
+    ):
+        video.segments.append(segment._replace(views=[]))
         video.scores.append(score)
-        video.features.append(feature_D)
+        video.features.append(features_D)
         video.spent_s += share_s
 
 
-def _scored(video: _Video, predictor: Predictor) -> ScoreResult:
-    row = replace(video.row, model=predictor.name, score_s=video.spent_s)
-    if row.status == "error":
-        return ScoreResult(replace(row, score_s=None))
-    scores, band = video.scores, predictor.card.band
-    worst = int(np.argmin(scores))
-    low, high = _with_band(float(np.mean(scores)), band)
+def _result(video: _Video, predictor: Predictor) -> ScoreResult:
+    latest = video.latest
+    failure = _failure(video, predictor)
+    if failure or not latest.stamp or not latest.info:
+        failure = failure or DecodeFailure(latest.path, FailureCode.INTERNAL, "no segments")
+        _log.info("%s: %s", failure.code, failure.reason)
+        return FailedVideo(failure, latest.stamp, latest.info)
     is_damaged = any(segment.is_damaged for segment in video.segments)
-    found = _warnings(is_damaged, predictor.is_out_of_distribution(video.features))
-    row = replace(
-        row,
-        score=float(np.mean(scores)),
-        score_low=low,
-        score_high=high,
-        score_min=scores[worst],
-        score_p5=float(np.percentile(scores, 5)),
-        worst_at_s=video.segments[worst].start_s,
-        frames_scored=predictor.card.clip_frames * len(scores),
-        warnings=";".join(filter(None, [row.warnings, found])),
+    is_unlike = predictor.is_out_of_distribution(torch.stack(video.features))
+    return ScoredVideo(
+        path=latest.path,
+        stamp=latest.stamp,
+        info=latest.info,
+        segments=tuple(
+            ScoredSegment(
+                segment.start_s,
+                segment.end_s,
+                score,
+                _warnings(segment.is_damaged, predictor.is_out_of_distribution(features_D[None])),
+            )
+            for segment, score, features_D in zip(
+                video.segments, video.scores, video.features, strict=True
+            )
+        ),
+        warnings=(*video_warnings(latest.info), *_warnings(is_damaged, is_unlike)),
+        band=predictor.card.band,
+        frames_scored=predictor.card.clip_frames * len(video.scores),
+        spent_s=video.spent_s,
     )
-    return ScoreResult(row, tuple(_segment_rows(video, predictor)))
 
 
-def _segment_rows(video: _Video, predictor: Predictor) -> Iterator[SegmentRow]:
-    parts = zip(video.segments, video.scores, video.features, strict=True)
-    for segment, score, feature_D in parts:
-        low, high = _with_band(score, predictor.card.band)
-        yield SegmentRow(
-            path=video.row.path,
-            start_s=segment.start_s,
-            end_s=segment.end_s,
-            score=score,
-            score_low=low,
-            score_high=high,
-            warnings=_warnings(segment.is_damaged, predictor.is_out_of_distribution([feature_D])),
-        )
+def _failure(video: _Video, predictor: Predictor) -> DecodeFailure | None:
+    path, failure = video.latest.path, video.latest.failure
+    if failure and failure.code == FailureCode.TIMEOUT:
+        return replace(failure, reason=f"{failure.reason}: raise --timeout")
+    if failure or all(map(math.isfinite, video.scores)):
+        return failure
+    reason = (
+        f"{path}: model {predictor.name} gives a score that is not a finite number: its weights "
+        "are broken, so train it again or name another model"
+    )
+    return DecodeFailure(path, FailureCode.NOT_FINITE, reason)
 
 
-def _warnings(is_damaged: bool, is_out_of_distribution: bool) -> str:
-    claims = {"damaged": is_damaged, "out_of_domain": is_out_of_distribution}
-    return ";".join(code for code, holds in claims.items() if holds)
-
-
-def _with_band(score: float, band: float) -> tuple[float, float]:
-    return max(0.0, score - band), min(100.0, score + band)
+def _warnings(is_damaged: bool, is_out_of_distribution: bool) -> tuple[WarningCode, ...]:
+    raised = {
+        WarningCode.DAMAGED: is_damaged,
+        WarningCode.OUT_OF_DOMAIN: is_out_of_distribution,
+    }
+    return tuple(code for code, is_raised in raised.items() if is_raised)

@@ -1,180 +1,219 @@
-"""One video, or some segments of it -> what the model has to see; the work of a process of its own.
+"""Decode a video segment by segment: the tasks that a worker runs, and the order they run in.
 
-Nothing here loads a model: the processes that look stay small, and one that a decoder takes down
-takes nothing along.
+A long video is many small tasks, so several workers share it and little memory is in use. Nothing
+here loads a model, so workers stay small.
 """
 
-import datetime
+import contextlib
+import logging
+import math
 import time
+from collections import deque
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy.typing as npt
 
 from ladder.errors import LadderError, VideoError
-from ladder.media.decode import display_size, require_complete
+from ladder.media.decode import require_complete
 from ladder.media.probe import VideoInfo, probe
+from vqatool.inputs.decode_pool import (
+    TIMEOUT_S,
+    DecodeFailure,
+    DecodePool,
+    PendingDecode,
+    failure_of,
+)
 from vqatool.inputs.preprocessor import ClipPreprocessor
-from vqatool.scoring.rows import ReportRow
+from vqatool.scoring.rows import FileStamp
 
 Display = tuple[int, int] | None
 
+SEGMENTS_PER_TASK = 2
+"""Segments that one task of a worker decodes."""
 
-SEGMENTS_PER_TASK = (
-    2  # segments of one task: a long video is many tasks, for many processes, all small
-)
-
-
-_SHORT_S = 1.0
-
-
-_SMALL_PX = 64
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class ScoreOptions:
-    """How videos are looked at: on what screen, and in segments of how many seconds."""
+class ScoreConfig:
+    """How videos are scored.
+
+    Attributes:
+        display: (width, height) of the screen in px; None scores pixel for pixel.
+        segment_s: length in seconds of the segments that get a score of their own.
+        jobs: worker processes that decode; None: one for each core, at most four.
+        timeout_s: seconds that a worker has for `SEGMENTS_PER_TASK` segments.
+    """
 
     display: Display = (1920, 1080)
     segment_s: float = 10.0
+    jobs: int | None = None
+    timeout_s: float = TIMEOUT_S
 
     @property
     def screen(self) -> str:
-        """The display as a report has it."""
+        """The display as a report holds it."""
         return "{}x{}".format(*self.display) if self.display else "native"
 
-    def segment_count(self, duration_s: float) -> int:
-        """Equal parts of about `segment_s` seconds that a video has."""
-        # of the duration as a report holds it, so that its row is known again
-        return max(1, round(round(duration_s, 4) / self.segment_s))
+    def num_segments(self, duration_s: float) -> int:
+        """Equal segments that a video of this length has, each of about `segment_s` seconds.
+
+        Halves are rounded up: with segments of 10 s, 25 s are 3 segments and 35 s are 4.
+        """
+        # the duration as a report holds it, so that a resumed run finds the same number
+        return max(1, math.floor(round(duration_s, 4) / self.segment_s + 0.5))
 
 
-@dataclass(frozen=True)
-class Segment:
-    """A part of a video as the model is shown it; arrays travel between processes, tensors not."""
+class Segment(NamedTuple):
+    """A segment of a video as views of the model. Workers send arrays: tensors cost more to send.
+
+    `is_damaged` if the decoder had to conceal errors.
+    """
 
     start_s: float
     end_s: float
     views: list[npt.NDArray[Any]]
     is_damaged: bool
-    """Whether the decoder had to conceal something."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class DecodedSegments:
-    """Some segments of a video. `row` has its facts, or says why there are no more segments."""
+    """Consecutive segments of one video, or the reason why they could not be decoded.
 
-    row: ReportRow
-    info: VideoInfo | None
-    segments: list[Segment]
-    count: int
-    """Segments of the whole video."""
-    spent_s: float
+    `stamp` and `info` are None if decoding failed before they were known.
+    """
+
+    path: Path
+    stamp: FileStamp | None = None
+    info: VideoInfo | None = None
+    segments: tuple[Segment, ...] = ()
+    spent_s: float = 0.0
+    failure: DecodeFailure | None = None
+
+
+def decode_videos(
+    videos: Iterable[Path], preprocessor: ClipPreprocessor, config: ScoreConfig, pool: DecodePool
+) -> Iterator[Iterator[DecodedSegments]]:
+    """For each video, in order, its segments, in order; the next ones are decoded meanwhile.
+
+    The number of tasks in flight is bounded, so memory grows neither with the number of videos nor
+    with their length.
+    """
+    decoder = _SegmentDecoder(preprocessor, config, pool)
+    waiting = iter(videos)
+    started = deque(map(decoder.open, islice(waiting, pool.num_workers + 1)))
+
+    def each() -> Iterator[Iterator[DecodedSegments]]:
+        while started:
+            yield decoder.segments_of(started.popleft())
+            started.extend(map(decoder.open, islice(waiting, 1)))
+
+    return each()
+
+
+class _SegmentDecoder:
+    """The program's side of decoding: it gives tasks to the pool and takes their results."""
+
+    def __init__(
+        self, preprocessor: ClipPreprocessor, config: ScoreConfig, pool: DecodePool
+    ) -> None:
+        self._preprocessor = replace(preprocessor, threads=pool.num_threads)
+        self._config, self._pool = config, pool
+
+    def open(self, path: Path) -> PendingDecode[DecodedSegments]:
+        """Start on the first segments of a video."""
+        return self._pool.submit(path, decode_first_segments, self._preprocessor, self._config)
+
+    def segments_of(self, opened: PendingDecode[DecodedSegments]) -> Iterator[DecodedSegments]:
+        """The segments of one video, until decoding fails."""
+        first = opened.result()
+        if isinstance(first, DecodeFailure):
+            yield DecodedSegments(path=first.path, failure=first)
+            return
+        yield first
+        if not first.info or first.failure:
+            return
+        num_segments = self._config.num_segments(first.info.duration_s)
+        starts = range(SEGMENTS_PER_TASK, num_segments, SEGMENTS_PER_TASK)
+        submit = partial(self._submit, first.path, first.stamp, first.info)
+        with contextlib.closing(self._pool.map(starts, submit)) as rest:
+            for _, decoded in rest:
+                if isinstance(decoded, DecodeFailure):
+                    decoded = replace(first, segments=(), spent_s=0.0, failure=decoded)
+                yield decoded
+                if decoded.failure:
+                    return
+
+    def _submit(
+        self, path: Path, stamp: FileStamp | None, info: VideoInfo, start: int
+    ) -> PendingDecode[DecodedSegments]:
+        args = (stamp, info, start, self._preprocessor, self._config)
+        return self._pool.submit(path, decode_segments, *args)
 
 
 def decode_first_segments(
-    path: Path, preprocessor: ClipPreprocessor, options: ScoreOptions
+    path: Path, preprocessor: ClipPreprocessor, config: ScoreConfig
 ) -> DecodedSegments:
-    """Open a video, and look at its first segments."""
+    """Open a video and decode its first segments; errors become a failure."""
     started = time.monotonic()
-    row = ReportRow(path=str(path), status="ok", display=options.screen)
+    known = DecodedSegments(path=path)
     try:
-        facts = path.stat()
-        row = replace(row, size_bytes=facts.st_size, modified=format_mtime(facts.st_mtime))
+        known = replace(known, stamp=FileStamp.of(path))
         info = probe(path)
-        row = _with_facts(row, info)
+        known = replace(known, info=info)
         require_complete(info)
     except (LadderError, OSError, ValueError, MemoryError) as error:
-        return DecodedSegments(failed(row, error), None, [], 0, time.monotonic() - started)
+        return replace(known, failure=failure_of(path, error), spent_s=time.monotonic() - started)
     opened_s = time.monotonic() - started
-    seen = decode_segments(row, info, 0, preprocessor, options)
-    return replace(seen, spent_s=opened_s + seen.spent_s)
+    decoded = decode_segments(path, known.stamp, info, 0, preprocessor, config)
+    return replace(decoded, spent_s=opened_s + decoded.spent_s)
 
 
 def decode_segments(
-    row: ReportRow,
+    path: Path,
+    stamp: FileStamp | None,
     info: VideoInfo,
     first: int,
     preprocessor: ClipPreprocessor,
-    options: ScoreOptions,
+    config: ScoreConfig,
 ) -> DecodedSegments:
-    """Look at `SEGMENTS_PER_TASK` segments of a video that was opened before, from the segment `first` on."""
+    """Decode `SEGMENTS_PER_TASK` segments of a probed video, from the segment `first` on."""
     started = time.monotonic()
-    count = options.segment_count(info.duration_s)
+    count = config.num_segments(info.duration_s)
     length_s = info.duration_s / count
-    segments: list[Segment] = []
+    known = DecodedSegments(path=path, stamp=stamp, info=info)
     try:
-        for index in range(first, min(first + SEGMENTS_PER_TASK, count)):
-            segments.append(_segment(info, index * length_s, length_s, preprocessor, options))
+        known = replace(
+            known,
+            segments=tuple(
+                _decode_segment(info, index * length_s, length_s, preprocessor, config.display)
+                for index in range(first, min(first + SEGMENTS_PER_TASK, count))
+            ),
+        )
     except (LadderError, OSError, ValueError, MemoryError) as error:
-        row, segments = failed(row, error), []
-    return DecodedSegments(row, info, segments, count, time.monotonic() - started)
+        known = replace(known, failure=failure_of(path, error))
+    return replace(known, spent_s=time.monotonic() - started)
 
 
-def _segment(
+def _decode_segment(
     info: VideoInfo,
     start_s: float,
     length_s: float,
     preprocessor: ClipPreprocessor,
-    options: ScoreOptions,
+    display: Display,
 ) -> Segment:
-    load_views = partial(
-        preprocessor.load_views, info, options.display, start_s=start_s, length_s=length_s
-    )
+    load_views = partial(preprocessor.load_views, info, display, start_s=start_s, length_s=length_s)
     is_damaged = False
     try:
         views = load_views(is_strict=True)
     except VideoError as error:
         if error.code != "damaged":
             raise
+        _log.info("%s, %.1f s: decoding again and concealing errors", info.path, start_s)
         is_damaged, views = True, load_views()
     return Segment(start_s, start_s + length_s, [view.numpy() for view in views], is_damaged)
-
-
-def failed(row: ReportRow, error: Exception) -> ReportRow:
-    """The row of a file that cannot be scored, with the reason; its facts stay."""
-    if isinstance(error, FileNotFoundError):
-        code, message = "missing", f"{row.path} is not a file"
-    elif isinstance(error, LadderError):
-        code, message = error.code, str(error)
-    else:
-        # what a hostile file can still make the decoder say; the run goes on
-        code, message = "unreadable", f"{row.path}: {error!r}"
-    return replace(row, status="error", error_code=code, error=message)
-
-
-def format_mtime(seconds: float) -> str:
-    """A file's time as a report has it."""
-    moment = datetime.datetime.fromtimestamp(seconds, datetime.UTC)
-    return moment.isoformat(timespec="microseconds")
-
-
-def _with_facts(row: ReportRow, info: VideoInfo) -> ReportRow:
-    return replace(
-        row,
-        duration_s=info.duration_s,
-        width_px=info.width_px,
-        height_px=info.height_px,
-        fps=info.fps,
-        codec=info.codec,
-        pix_fmt=info.pix_fmt,
-        bit_depth=info.bit_depth,
-        bitrate_kbps=info.bitrate_kbps,
-        hdr=info.hdr,
-        rotation=info.rotation,
-        warnings=";".join(_warnings(info)),
-    )
-
-
-def _warnings(info: VideoInfo) -> list[str]:
-    claims = {
-        "hdr": bool(info.hdr),
-        "vfr": info.is_vfr,
-        "interlaced": info.is_interlaced,
-        "rotated": bool(info.rotation),
-        "short": info.duration_s < _SHORT_S,
-        "small": min(display_size(info, None)) < _SMALL_PX,
-    }
-    return [code for code, holds in claims.items() if holds]

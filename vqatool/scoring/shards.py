@@ -1,4 +1,4 @@
-"""One audit over several machines: which share of the videos is whose, and their reports joined."""
+"""One report from several machines: divide the videos into shards, and merge their reports."""
 
 import hashlib
 import os
@@ -13,7 +13,7 @@ from vqatool.errors import ReportError
 from vqatool.scoring.rows import ReportRow
 
 UNFINISHED = ", unfinished"
-"""What follows a shard's name in its rows until all of them are there."""
+"""The suffix of a shard's name in its rows until the shard is complete."""
 
 
 @dataclass(frozen=True)
@@ -25,10 +25,10 @@ class Shard:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """`2/8` is the second of eight.
+        """The shard that a text names: `2/8` is the second of eight.
 
         Raises:
-            ValueError: it is not of that form, or beyond the count.
+            ValueError: the text has another form, or the number is beyond the count.
         """
         found = re.fullmatch(r"(\d+)/(\d+)", text)
         if not found or not 1 <= int(found[1]) <= int(found[2]):
@@ -39,19 +39,19 @@ class Shard:
         return f"{self.number}/{self.count}"
 
     def matches(self, path: Path) -> bool:
-        """Whether a video is of this shard; its path as given decides, on every machine alike."""
+        """Whether a video is in this shard; its path as given decides, on any machine."""
         digest = hashlib.blake2b(os.fsencode(path), digest_size=8).digest()
         return int.from_bytes(digest) % self.count == self.number - 1
 
 
 def merge_shards(parts: Sequence[tuple[Path, Sequence[ReportRow]]]) -> list[ReportRow]:
-    """The rows of the reports of all shards, in order of path, as one run would have them.
+    """The rows of all shards, sorted by path, as one run would have them.
 
     Args:
-        parts: each report's path and rows. A shard that had no video has no row.
+        parts: path and rows of each report. A shard without videos has no row.
 
     Raises:
-        ReportError: a shard is missing or there twice, or they were scored in different ways.
+        ReportError: a shard is missing or given twice, or model or display differ.
     """
     shards: dict[str, Path] = {}
     for path, rows in parts:
@@ -75,7 +75,7 @@ def _require_all(shards: Sequence[Shard], empty: int) -> None:
     if len(counts) > 1:
         raise ReportError(f"the shards are of {' and of '.join(map(str, sorted(counts)))}")
     missing = set(range(1, max(counts, default=0) + 1)) - {shard.number for shard in shards}
-    # which shard an empty report is of cannot be told
+    # an empty report does not show which shard it belongs to
     if len(missing) > empty:
         names = ", ".join(f"{number}/{max(counts)}" for number in sorted(missing))
         raise ReportError(f"missing: shard {names}, and {empty} of the reports are empty")

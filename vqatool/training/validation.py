@@ -12,7 +12,7 @@ from torch import Tensor
 from vqatool.data.cached_inputs import CachedInputs
 from vqatool.data.groups import bitrate_groups
 from vqatool.data.labels import LabelledEncode
-from vqatool.inference.predictor import scores_and_features
+from vqatool.inference.predictor import predict, to_label_scale
 from vqatool.metrics import Agreement, agreement
 from vqatool.models.quality import QualityModel
 
@@ -53,10 +53,9 @@ def predict_all(
     """Scores of all clips, or of `most` of them, evenly chosen."""
     count = len(clips.encodes)
     chosen = sorted({index * count // most for index in range(most)} if most else range(count))
-    scores, features = scores_and_features(
-        model, [clips.evaluation_views(i) for i in chosen], device
-    )
-    return Predictions(scores, [clips.encodes[i].vmaf for i in chosen], torch.stack(features))
+    quality = predict(model, [clips.evaluation_views(i) for i in chosen], device)
+    labels = [clips.encodes[i].vmaf for i in chosen]
+    return Predictions(to_label_scale(quality.score_B), labels, quality.features_BD)
 
 
 def validation(

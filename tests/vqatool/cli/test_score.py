@@ -20,8 +20,8 @@ from ladder import Ffmpeg
 from ladder.media.ffmpeg import file_url, run
 from tests.vqatool.program import read_rows, vqatool
 from vqatool.cli import cli
+from vqatool.inputs.decode_pool import TIMEOUT_S
 from vqatool.scoring.report_file import read_report
-from vqatool.scoring.run import TIMEOUT_S
 from vqatool.scoring.segments import SEGMENTS_PER_TASK
 
 

@@ -1,19 +1,23 @@
 import os
-import threading
+import time
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import BinaryIO
 
-import numpy as np
-import numpy.typing as npt
 import pytest
 import torch
 
 from ladder import find_ffmpeg
+from tests.conftest import MakeVideo
+from tests.vqatool.faults import WORDS, faulty_videos, with_faults
 from vqatool.data.cached_inputs import CachedInputs
-from vqatool.data.labels import read_labelled_encodes
+from vqatool.data.labels import LabelledEncode, read_labelled_encodes
+from vqatool.errors import TrainingDataError
 from vqatool.inputs.bitstream import BitstreamFeatures
+from vqatool.inputs.clip import Clip, View
 from vqatool.inputs.motion import NUM_MOTION_FEATURES
 from vqatool.methods import Method, recipe_for
+from vqatool.methods.recipe import Input
 
 RECIPE = recipe_for(Method.COARSE_TO_FINE, {"grid": 2, "patch": 32})
 
@@ -26,24 +30,52 @@ def cached(folder: Path, frames: int = 4) -> CachedInputs:
     return clips
 
 
+def with_views(folder: Path, views: tuple[View, ...]) -> CachedInputs:
+    recipe = replace(RECIPE, inputs=tuple(map(Input, views)))
+    return CachedInputs(read_labelled_encodes(folder), folder / ".views", recipe, 4, find_ffmpeg())
+
+
 def test_videos_are_decoded_once(work_folder: Path) -> None:
     clips = cached(work_folder)
     assert {tuple(clips.evaluation_views(i)[0].shape) for i in range(12)} == {(4, 3, 64, 64)}
     assert list(clips.decode_missing()) == []
 
 
+def when_three_met(clip: Clip, *, generator: torch.Generator | None, place: Path) -> torch.Tensor:
+    """A view that waits until three processes have left their mark in a folder."""
+    (place / str(os.getpid())).touch()
+    while len(list(place.iterdir())) < 3:
+        time.sleep(0.01)
+    return clip.pixels_TCHW[:, :, :4, :4]
+
+
 def test_as_many_encodes_are_decoded_at_once_as_there_are_cores(
-    work_folder: Path, monkeypatch: pytest.MonkeyPatch
+    work_folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    barrier, save = threading.Barrier(3, timeout=20), np.save
-
-    def save_together(file: BinaryIO, pixels: npt.NDArray[np.uint8]) -> None:
-        barrier.wait()
-        save(file, pixels)
-
     monkeypatch.setattr(os, "sched_getaffinity", lambda process: {0, 1, 2}, raising=False)
-    monkeypatch.setattr(np, "save", save_together)
-    assert len(cached(work_folder).encodes) == 12
+    place = tmp_path / "met"
+    place.mkdir()
+    clips = with_views(work_folder, (partial(when_three_met, place=place),))
+    assert len(list(clips.decode_missing(timeout_s=60))) == 12
+    assert len(list(place.iterdir())) == 3
+
+
+def test_encodes_that_cannot_be_decoded_are_named_after_the_others_are_done(
+    work_folder: Path, make_video: MakeVideo
+) -> None:
+    views = with_faults(tuple(each.view for each in RECIPE.inputs))
+    clips = with_views(work_folder, views)
+    bad = [encode.path for encode in clips.encodes[:3]]
+    for path, fault in zip(bad, faulty_videos(make_video), strict=True):
+        path.write_bytes(fault.read_bytes())
+    decoded: list[LabelledEncode] = []
+    with pytest.raises(TrainingDataError, match="3 labelled encodes cannot be decoded") as caught:
+        decoded.extend(clips.decode_missing(timeout_s=12))
+    assert all(f"{path} " in str(caught.value) for path in bad)
+    assert all(word in str(caught.value) for word in WORDS)
+    assert "vqatool ladder" in str(caught.value)
+    with pytest.raises(TrainingDataError):  # and the others are not decoded again
+        assert not list(clips.decode_missing(timeout_s=12))
 
 
 def test_a_changed_encode_is_decoded_again(work_folder: Path) -> None:
@@ -67,8 +99,8 @@ def test_a_batch_has_labels_and_groups_of_its_encodes(work_folder: Path) -> None
     assert (batch.group_B[:, None] == batch.group_B[None, :]).tolist() == same_rung
 
 
-def test_encodes_of_one_source_are_seen_at_the_same_places(work_folder: Path) -> None:
-    """Only the damage may differ, or the net learns the picture."""
+def test_encodes_of_one_source_have_views_of_the_same_places(work_folder: Path) -> None:
+    """Only the distortion may differ, or the model learns the picture."""
     clips = cached(work_folder)
     source = clips.encodes[0].source
     members = [i for i, e in enumerate(clips.encodes) if e.source == source and "90p" in e.rung]
@@ -78,7 +110,7 @@ def test_encodes_of_one_source_are_seen_at_the_same_places(work_folder: Path) ->
         assert torch.corrcoef(torch.stack([first, other]))[0, 1] > 0.9
 
 
-def test_a_seed_repeats_and_another_seed_looks_elsewhere(work_folder: Path) -> None:
+def test_a_seed_repeats_its_views_and_another_seed_gives_others(work_folder: Path) -> None:
     clips = cached(work_folder)
     one, same, other = (
         clips.batch([0, 5], seed=seed, num_frame_groups=2).views[0] for seed in (7, 7, 8)

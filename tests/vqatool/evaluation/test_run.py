@@ -6,7 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from tests.conftest import MakeVideo
 from tests.vqatool.evaluation.test_evaluator import ENCODES
+from tests.vqatool.faults import WORDS, faulty_videos, with_faults
 from vqatool.data.labels import LabelledEncode, read_labelled_encodes
 from vqatool.data.splits import training_encodes
 from vqatool.evaluation.run import Prediction, evaluate, predict_labelled, write_evaluation
@@ -97,6 +99,28 @@ def test_predictions_do_not_depend_on_the_cache_of_training(
     assert all(0 <= one.score <= 100 for one in first)
     assert all((a.feature_D == b.feature_D).all() for a, b in zip(first, again, strict=True))
     assert len({one.feature_D.tobytes() for one in first}) == 3
+
+
+def test_a_decoder_that_fails_costs_one_prediction(
+    labelled: Path, small_model: Path, make_video: MakeVideo
+) -> None:
+    predictor = Predictor(load_checkpoint(small_model), "cpu")
+    views = with_faults(predictor.preprocessor.views)
+    predictor.preprocessor = replace(predictor.preprocessor, views=views)
+    first, *others = read_labelled_encodes(labelled)[:4]
+    bad = [
+        replace(encode, path=path)
+        for encode, path in zip(others, faulty_videos(make_video), strict=True)
+    ]
+    failed: list[tuple[LabelledEncode, str]] = []
+    found = predict_labelled(
+        [*bad, first], predictor, lambda *failure: failed.append(failure), timeout_s=12
+    )
+    assert [one.encode for one in found] == [first]
+    assert [encode for encode, _ in failed] == bad
+    for (encode, reason), word in zip(failed, WORDS, strict=True):
+        assert str(encode.path) in reason
+        assert word in reason
 
 
 def test_an_encode_is_read_with_what_the_baselines_need(labelled: Path) -> None:

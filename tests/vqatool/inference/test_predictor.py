@@ -7,7 +7,7 @@ import torch
 
 from ladder.media.probe import probe
 from vqatool.inference.model_file import load_checkpoint
-from vqatool.inference.predictor import Predictor
+from vqatool.inference.predictor import Predictor, to_label_scale
 from vqatool.inputs.bitstream import UNKNOWN_BITSTREAM
 
 
@@ -40,13 +40,21 @@ def test_a_part_of_a_video_has_frames_and_facts_of_its_own(
         for start_s in (0.0, half_s)
     )
     assert not torch.equal(first[0], second[0])
-    assert predictor.score([first]) != predictor.score([second])
+    assert predictor.predict([first]).score_B != predictor.predict([second]).score_B
 
 
-def test_scores_come_with_the_features_they_were_read_from(small_model: Path, encode: Path) -> None:
-    predictor = Predictor(load_checkpoint(small_model), "cpu")
-    views = predictor.preprocessor.load_views(probe(encode), None)
-    scores, features = predictor.score_with_features([views, views])
-    assert scores == pytest.approx(predictor.score([views, views]), abs=1e-3)
-    assert torch.allclose(features[0], features[1], atol=1e-5)
-    assert features[0].ndim == 1
+@pytest.mark.parametrize("batch", [1, 2, 3])
+def test_the_output_of_several_batches_is_one_output(
+    small_model: Path, encode: Path, real_clips: list[Path], batch: int
+) -> None:
+    predictor = Predictor(load_checkpoint(small_model), "cpu", batch=batch)
+    clips = [predictor.preprocessor.load_views(probe(p), None) for p in (encode, real_clips[0])]
+    quality = predictor.predict([clips[0], clips[1], clips[0]])
+    assert quality.score_B.shape == (3,)
+    assert quality.frame_score_BT.shape == (3, 2)
+    assert quality.features_BD.shape[0] == 3
+    alone = [predictor.predict([clip]) for clip in clips]
+    expected = [float(alone[i].score_B) for i in (0, 1, 0)]
+    assert quality.score_B.tolist() == pytest.approx(expected, abs=1e-4)
+    assert torch.allclose(quality.features_BD[1], alone[1].features_BD[0], atol=1e-4)
+    assert to_label_scale(torch.tensor([-1.0, 0.5, 2.0])) == [0, 50, 100]

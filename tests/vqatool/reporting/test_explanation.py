@@ -1,5 +1,6 @@
 """What a model says moment by moment, and where it looks."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -7,13 +8,15 @@ import pytest
 import torch
 from matplotlib.image import imread
 
+from ladder.errors import VideoError
 from ladder.media.probe import probe
 from tests.conftest import MakeVideo
+from tests.vqatool.faults import CODES, WORDS, faulty_videos, with_faults
 from tests.vqatool.program import read_rows, vqatool
 from vqatool.inference.model_file import Checkpoint, ModelCard, load_checkpoint, save_checkpoint
 from vqatool.inference.predictor import Predictor
 from vqatool.methods import Method, recipe_for
-from vqatool.reporting.explanation import draw_attention_map
+from vqatool.reporting.explanation import draw_attention_map, explain
 
 SHAPE = {"size": "pico", "grid": 2, "crop_px": 96, "still_short_px": 96, "run_short_px": 96}
 
@@ -63,7 +66,7 @@ def test_the_heat_map_is_that_of_the_weights(
     assert vqatool("explain", real_clips[0], "-m", model, "-o", out).exit_code == 0
     predictor = Predictor(stored, "cpu")
     stills, runs = predictor.preprocessor.load_views(probe(real_clips[0]), (1920, 1080))
-    branch = predictor.predict([stills, runs]).branches[0]
+    branch = predictor.predict([[stills, runs]]).branches[0]
     assert branch.weight_map_BTHW is not None
     for picture, frame, weights in zip(
         sorted(out.glob("stills-*.png")), stills, branch.weight_map_BTHW[0].float(), strict=True
@@ -96,3 +99,15 @@ def test_a_clip_after_the_end_and_a_text_are_told(tmp_path: Path, real_clips: li
     done = vqatool("explain", text, "-o", tmp_path / "why")
     assert done.exit_code == 2
     assert "notes.mp4" in done.output
+
+
+def test_a_decoder_that_fails_is_an_error_that_names_the_file(
+    make_video: MakeVideo, zoom: Checkpoint
+) -> None:
+    predictor = Predictor(zoom, "cpu")
+    views = with_faults(predictor.preprocessor.views)
+    predictor.preprocessor = replace(predictor.preprocessor, views=views)
+    for path, code, word in zip(faulty_videos(make_video), CODES.values(), WORDS, strict=True):
+        with pytest.raises(VideoError, match=rf"{path.name}.*{word}") as caught:
+            explain(predictor, path, None, timeout_s=12)
+        assert caught.value.code == code

@@ -18,23 +18,32 @@ def scored(path: str, score: float) -> ReportRow:
 FAILED = ReportRow(path="bad.mp4", status="error", error_code="empty", error="it has no bytes")
 
 
-def test_the_gate_judges_scores_and_not_failures() -> None:
+def test_the_gate_is_for_scores_and_not_for_failed_files() -> None:
     rows = [scored("a", 69.9), scored("b", 70.0), FAILED]
-    assert [row.path for row in rows if Gate(70).is_below(row)] == ["a"]
-    assert not any(map(Gate().is_below, rows))
+    assert [row.path for row in rows if Gate(70).is_missed(row)] == ["a"]
+    assert not any(map(Gate().is_missed, rows))
+
+
+def test_a_gate_is_missed_where_the_model_gives_no_number() -> None:
+    row = ReportRow(path="a.mp4", status="error", error_code="not_finite", error="no number")
+    assert Gate(70).is_missed(row)
+    assert not Gate().is_missed(row)
+    assert "not a number" in Gate(70).message(row)
+    (suite,) = ElementTree.fromstring(junit_xml([row], Gate(70)))
+    assert (suite.get("failures"), suite.get("errors")) == ("0", "1")
 
 
 @pytest.mark.parametrize("threshold", [0.0, 100.0])
 def test_a_gate_at_the_ends_of_the_scale_is_a_gate(threshold: float) -> None:
-    assert Gate(threshold).is_below(scored("a", 50.0)) == bool(math.ceil(threshold / 100))
+    assert Gate(threshold).is_missed(scored("a", 50.0)) == bool(math.ceil(threshold / 100))
 
 
 @pytest.mark.parametrize("on", GATE_FIGURES)
-def test_a_gate_is_on_any_figure_and_tells_it(on: str) -> None:
+def test_a_gate_can_be_on_any_figure_and_names_it(on: str) -> None:
     row = scored("a", 60.0)
     value = getattr(row, on)
-    assert Gate(value + 0.5, on).is_below(row)
-    assert not Gate(value, on).is_below(row)
+    assert Gate(value + 0.5, on).is_missed(row)
+    assert not Gate(value, on).is_missed(row)
     assert Gate(value + 0.5, on).message(row) == f"{on} {value:.2f} is below {value + 0.5:g}"
 
 

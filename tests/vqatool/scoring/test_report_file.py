@@ -1,12 +1,15 @@
 """Videos -> a report: whole, resumable, and the same whoever makes it."""
 
 import csv
+import errno
 import itertools
+import os
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
 from ladder import Ffmpeg
 from ladder.media.ffmpeg import run
@@ -14,26 +17,28 @@ from vqatool.cli.demo import demo_clip
 from vqatool.errors import ReportError
 from vqatool.inference.model_file import default_checkpoint, load_checkpoint
 from vqatool.inference.predictor import Predictor
-from vqatool.scoring.report_file import Report, read_report, write_report
+from vqatool.scoring.gates import Gate
+from vqatool.scoring.report_file import read_report, write_report
 from vqatool.scoring.rows import ReportRow
-from vqatool.scoring.run import ScoreConfig
-from vqatool.scoring.segments import ScoreOptions
+from vqatool.scoring.segments import ScoreConfig
 
-NATIVE = ScoreOptions(display=None)
+NATIVE = ScoreConfig(display=None)
 
 
 def rows_into(
     out: Path,
     videos: list[Path],
     predictor: Predictor,
-    options: ScoreOptions = NATIVE,
+    config: ScoreConfig = NATIVE,
     *,
     jobs: int | None = None,
     is_forced: bool = False,
     per_segment: Path | None = None,
 ) -> Iterator[ReportRow]:
-    config = ScoreConfig(predictor, options, jobs)
-    return write_report(videos, Report(out, per_segment), config, is_forced=is_forced)
+    config = replace(config, jobs=jobs)
+    return write_report(
+        videos, out, predictor, config, per_segment=per_segment, is_forced=is_forced
+    )
 
 
 @pytest.fixture(scope="module")
@@ -119,7 +124,7 @@ def test_another_display_is_scored_again(
 ) -> None:
     out = tmp_path / "r.csv"
     list(rows_into(out, videos[:1], predictor))
-    (row,) = rows_into(out, videos[:1], predictor, ScoreOptions(display=(320, 180)))
+    (row,) = rows_into(out, videos[:1], predictor, ScoreConfig(display=(320, 180)))
     assert row.display == "320x180"
 
 
@@ -127,12 +132,12 @@ def test_other_segments_are_scored_again(
     videos: list[Path], predictor: Predictor, tmp_path: Path
 ) -> None:
     out = tmp_path / "r.csv"
-    (whole,) = rows_into(out, videos[:1], predictor, ScoreOptions(None, 10))
-    (parts,) = rows_into(out, videos[:1], predictor, ScoreOptions(None, 0.2))
+    (whole,) = rows_into(out, videos[:1], predictor, ScoreConfig(None, 10))
+    (parts,) = rows_into(out, videos[:1], predictor, ScoreConfig(None, 0.2))
     assert whole.frames_scored == 2
     assert parts.frames_scored is not None
     assert parts.frames_scored > 2
-    (alike,) = rows_into(out, videos[:1], predictor, ScoreOptions(None, 0.21))
+    (alike,) = rows_into(out, videos[:1], predictor, ScoreConfig(None, 0.21))
     assert alike == parts  # as many segments are the same segments
 
 
@@ -208,8 +213,8 @@ def test_a_long_video_is_scored_in_segments(
     # sharp for three seconds, then a blur
     blur = "testsrc2=s=160x90:r=10:d=6,gblur=8:enable='gte(t,3)'"
     run(ffmpeg, ["-f", "lavfi", "-i", blur, "-crf", "5", "-pix_fmt", "yuv420p", str(clip)])
-    options = ScoreOptions(display=None, segment_s=1.0)
-    (row,) = rows_into(tmp_path / "r.csv", [clip], predictor, options)
+    config = ScoreConfig(display=None, segment_s=1.0)
+    (row,) = rows_into(tmp_path / "r.csv", [clip], predictor, config)
     assert row.frames_scored == 12
     assert row.score is not None
     assert row.score_min is not None
@@ -223,8 +228,8 @@ def test_the_timeline_has_a_row_for_each_segment(
     videos: list[Path], predictor: Predictor, tmp_path: Path
 ) -> None:
     out, timeline = tmp_path / "r.csv", tmp_path / "deep" / "timeline.csv"
-    options = ScoreOptions(None, 0.1)
-    rows = list(rows_into(out, videos[:2], predictor, options, per_segment=timeline))
+    config = ScoreConfig(None, 0.1)
+    rows = list(rows_into(out, videos[:2], predictor, config, per_segment=timeline))
     with timeline.open(newline="") as file:
         segments = list(csv.DictReader(file))
     for row in rows:
@@ -290,11 +295,11 @@ def test_batches_of_several_videos_give_every_video_its_own_scores(
     bad.touch()
     mixed = [videos[0], bad, *videos[1:3], bad.with_name("gone.mp4"), videos[3]]
     predictor = Predictor(load_checkpoint(small_model), "cpu", batch=batch)
-    options = ScoreOptions(None, 0.1)
-    rows = list(rows_into(tmp_path / "r.csv", mixed, predictor, options))
+    config = ScoreConfig(None, 0.1)
+    rows = list(rows_into(tmp_path / "r.csv", mixed, predictor, config))
     assert [row.path for row in rows] == list(map(str, mixed))
     for path, row in zip(mixed, rows, strict=True):
-        (alone,) = rows_into(tmp_path / f"{path.name}.csv", [path], predictor, options)
+        (alone,) = rows_into(tmp_path / f"{path.name}.csv", [path], predictor, config)
         assert row.score == (None if row.error else pytest.approx(alone.score, abs=0.01))
 
 
@@ -316,3 +321,67 @@ def test_the_packaged_model_knows_films(tmp_path: Path) -> None:
     predictor = Predictor(default_checkpoint(), "cpu")
     rows = list(rows_into(tmp_path / "report.csv", clips, predictor))
     assert ["out_of_domain" in row.warnings for row in rows] == [False, False]
+
+
+def test_a_model_that_gives_no_number_gives_an_error_row(
+    videos: list[Path], small_model: Path, tmp_path: Path
+) -> None:
+    checkpoint = load_checkpoint(small_model)
+    broken = {key: torch.full_like(value, torch.nan) for key, value in checkpoint.weights.items()}
+    predictor = Predictor(replace(checkpoint, weights=broken), "cpu", batch=2)
+    bad = tmp_path / "empty.mp4"
+    bad.touch()
+    rows = list(rows_into(tmp_path / "r.csv", [videos[0], bad, videos[1]], predictor))
+    assert [row.status for row in rows] == ["error"] * 3
+    assert [row.error_code for row in rows] == ["not_finite", "empty", "not_finite"]
+    assert rows[0].score is None
+    assert rows[0].duration_s  # its facts stay
+    assert str(videos[0]) in rows[0].error
+    assert Gate(70).is_missed(rows[0])
+
+
+def test_nothing_but_the_report_is_left_in_its_folder(
+    videos: list[Path], predictor: Predictor, tmp_path: Path
+) -> None:
+    for name in ("r.csv", "r.json"):
+        list(rows_into(tmp_path / "out" / name, videos[:1], predictor))
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["r.csv", "r.json"]
+
+
+@pytest.mark.parametrize(("folder", "reason"), [("file", "File exists: .*file"), ("/proc", "")])
+def test_a_report_that_cannot_be_created_is_an_error_with_path_and_reason(
+    folder: str, reason: str, videos: list[Path], predictor: Predictor, tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    out = tmp_path / folder / "report.csv"
+    with pytest.raises(ReportError, match=rf"{out} cannot be written \(.*{reason}.*--out"):
+        list(rows_into(out, videos[:1], predictor))
+
+
+@pytest.mark.parametrize("name", ["r.csv", "r.json"])
+def test_a_full_disk_is_an_error_with_path_and_reason(
+    name: str,
+    videos: list[Path],
+    predictor: Predictor,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def sync(file: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", sync)
+    with pytest.raises(ReportError, match=rf"{name} cannot be written \(.*No space left"):
+        list(rows_into(tmp_path / name, videos[:1], predictor))
+
+
+def test_a_caller_that_stops_asking_finds_torch_as_it_was(
+    videos: list[Path], predictor: Predictor, tmp_path: Path
+) -> None:
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        rows = rows_into(tmp_path / "r.csv", videos[:2], predictor)
+        next(rows)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)

@@ -1,0 +1,40 @@
+"""Views that harm the process that decodes: by the shade of the picture, as a bad file would."""
+
+import os
+import signal
+import time
+from functools import partial
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from tests.conftest import MakeVideo
+from vqatool.inputs.clip import Clip, View
+
+CODES = {"black": "crashed", "white": "timeout", "0x989898": "out_of_memory"}
+WORDS = ("SIGSEGV", "took over", "memory")  # of the reasons, in this order
+
+
+def faulty_view(clip: Clip, *, generator: torch.Generator | None, view: View) -> Tensor:
+    """What `view` gives, but black crashes, white hangs, and one grey asks for all memory."""
+    channels = clip.pixels_TCHW.float().mean((0, 2, 3))
+    if channels.max() < 10:
+        os.kill(os.getpid(), signal.SIGSEGV)
+    if channels.min() > 245:
+        time.sleep(60)
+    if (channels - 0x98).abs().max() < 4:
+        torch.empty(1 << 50)
+    return view(clip, generator=generator)
+
+
+def with_faults(views: tuple[View, ...]) -> tuple[View, ...]:
+    return tuple(partial(faulty_view, view=view) for view in views)
+
+
+def faulty_videos(make_video: MakeVideo) -> list[Path]:
+    """One video for each of `CODES`, in that order."""
+    return [
+        make_video(f"fault-{colour}.mp4", f"color={colour}:size=160x90:rate=5:duration=2")
+        for colour in CODES
+    ]

@@ -1,0 +1,143 @@
+"""Workers that crash, hang or run out of memory: each costs one result, and the others go on."""
+
+import contextlib
+import ctypes
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from ladder.errors import VideoError
+from vqatool.inputs.decode_pool import DecodeFailure, DecodePool, PendingDecode, decode_one
+
+FAULTS = ("crash", "exit", "hang", "memory", "allocator", "fault", "damaged", "kill")
+CODES = (
+    "crashed", "crashed", "timeout", "out_of_memory", "out_of_memory", "internal", "damaged",
+    "crashed",
+)  # fmt: skip
+
+
+SIGNALS = {"crash": signal.SIGSEGV, "kill": signal.SIGKILL}
+
+
+def faulty(path: Path, *more: int) -> tuple[str, int]:
+    """The name and the sum of what follows, unless the name is that of a fault."""
+    if path.name in SIGNALS:
+        os.kill(os.getpid(), SIGNALS[path.name])
+    match path.name:
+        case "exit":
+            os._exit(3)
+        case "hang":
+            time.sleep(60)
+        case "memory":
+            bytearray(1 << 60)
+        case "allocator":
+            torch.empty(1 << 50)
+        case "fault":
+            raise AttributeError("a fault")
+        case "damaged":
+            raise VideoError("damaged", f"{path} is damaged")
+    return path.name, sum(more)
+
+
+@pytest.mark.parametrize("in_order", [True, False])
+def test_each_fault_is_the_failure_of_its_file(in_order: bool) -> None:
+    names = [name for fault in FAULTS for name in ("good", fault)]
+    with DecodePool(jobs=2, timeout_s=2) as pool:
+        found = list(
+            pool.map(names, lambda name: pool.submit(Path(name), faulty, 1, 2), in_order=in_order)
+        )
+    if in_order:
+        assert [name for name, _ in found] == names
+    results = dict(found)
+    assert results["good"] == ("good", 3)
+    assert len(found) == len(names)
+    failures = [result for name in FAULTS if isinstance(result := results[name], DecodeFailure)]
+    assert [(failure.path.name, failure.code) for failure in failures] == list(
+        zip(FAULTS, CODES, strict=True)
+    )
+    assert all(failure.path.name in failure.reason for failure in failures)
+    assert "SIGSEGV" in failures[0].reason
+    assert "exit status" in failures[1].reason
+    assert "took over 2 s" in failures[2].reason
+    assert "AttributeError('a fault')" in failures[5].reason
+    assert "lack of memory" in failures[7].reason
+
+
+def data_limit(path: Path) -> int:
+    return resource.getrlimit(resource.RLIMIT_DATA)[0]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="no other system enforces the limit")
+def test_a_worker_may_not_take_all_memory() -> None:
+    limit = decode_one(Path("any"), data_limit)
+    assert isinstance(limit, int)
+    assert 0 < limit <= max(4 << 30, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    assert data_limit(Path()) != limit  # the program has none of its own
+
+
+def when_met(path: Path) -> int:
+    """Wait until two processes have left their mark in a folder."""
+    (path / str(os.getpid())).touch()
+    while len(list(path.iterdir())) < 2:
+        time.sleep(0.01)
+    return os.getpid()
+
+
+def test_as_many_files_are_decoded_at_once_as_there_are_jobs(tmp_path: Path) -> None:
+    with DecodePool(jobs=2, timeout_s=20) as pool:
+        tasks = [pool.submit(tmp_path, when_met) for _ in range(2)]
+        assert len({task.result() for task in tasks}) == 2
+
+
+def test_only_a_few_tasks_are_submitted_ahead() -> None:
+    submitted: list[int] = []
+    with DecodePool(jobs=2, timeout_s=20) as pool:
+
+        def submit(number: int) -> PendingDecode[tuple[str, int]]:
+            submitted.append(number)
+            return pool.submit(Path("good"), faulty, number)
+
+        with contextlib.closing(pool.map(range(1000), submit)) as results:
+            for number, (_, result) in zip(range(5), results, strict=False):
+                assert result == ("good", number)
+                assert len(submitted) <= number + 5
+
+
+def test_pools_leave_no_process_behind() -> None:
+    import psutil
+
+    assert decode_one(Path("good"), faulty) == ("good", 0)
+    here = psutil.Process()
+    names = [" ".join(child.cmdline()) for child in here.children(recursive=True)]
+    # the server and the tracker of resources wait for the next pool
+    assert len([name for name in names if "multiprocessing" in name]) <= 2
+    assert len(names) <= 3
+
+
+PAGE_FAULTS = """
+import ctypes, resource
+import numpy as np
+from vqatool.inputs.decode_pool import _prepare_worker
+
+def faults():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    np.ones(12_000_000)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+_prepare_worker(8 << 30)
+print(faults(), faults())
+"""
+
+
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallopt"), reason="of glibc alone")
+def test_memory_of_one_task_is_there_for_the_next() -> None:
+    done = subprocess.run([sys.executable, "-c", PAGE_FAULTS], capture_output=True, check=True)
+    first, second = map(int, done.stdout.split())
+    assert second < first / 10

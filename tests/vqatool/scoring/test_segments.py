@@ -1,0 +1,112 @@
+"""Segments of videos, decoded by workers: order, bounds, and what a fault costs."""
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from tests.conftest import MakeVideo
+from vqatool.inputs.clip import Clip, FrameGroup
+from vqatool.inputs.decode_pool import DecodePool
+from vqatool.inputs.preprocessor import ClipPreprocessor
+from vqatool.scoring.segments import (
+    SEGMENTS_PER_TASK,
+    DecodedSegments,
+    ScoreConfig,
+    decode_videos,
+)
+
+NATIVE = ScoreConfig(display=None)
+
+
+def mean_view(clip: Clip, *, generator: torch.Generator | None) -> Tensor:
+    """Mean of each frame; a fault for each shade: black crashes, white hangs, and so on."""
+    means_T = clip.pixels_TCHW.float().mean((1, 2, 3))
+    if means_T.max() < 30:
+        os.kill(os.getpid(), signal.SIGSEGV)
+    if means_T.min() > 225:
+        time.sleep(60)
+    if means_T.min() > 170:
+        raise AttributeError("a fault")
+    if means_T.max() > 130:
+        torch.empty(1 << 50)
+    return means_T
+
+
+PREPROCESSOR = ClipPreprocessor((mean_view,), 2, FrameGroup(), None)
+
+
+def decoded(
+    videos: list[Path], config: ScoreConfig = NATIVE, *, jobs: int = 2, timeout_s: float = 30
+) -> list[list[DecodedSegments]]:
+    with DecodePool(jobs=jobs, timeout_s=timeout_s) as pool:
+        return [list(parts) for parts in decode_videos(videos, PREPROCESSOR, config, pool)]
+
+
+def failure_code(parts: list[DecodedSegments]) -> str:
+    failure = parts[-1].failure
+    return failure.code if failure else ""
+
+
+@pytest.fixture(scope="module")
+def videos(make_video: MakeVideo) -> dict[str, Path]:
+    return {
+        colour: make_video(f"{colour}.mp4", f"color={colour}:size=64x48:rate=5:duration=4")
+        for colour in ("black", "white", "gray", "silver", "0x989898")
+    }
+
+
+def test_each_fault_costs_its_own_video_and_the_others_go_on(videos: dict[str, Path]) -> None:
+    order = ["gray", "black", "gray", "white", "gray", "silver", "0x989898"]
+    found = decoded([videos[colour] for colour in order], timeout_s=5)
+    codes = ["", "crashed", "", "timeout", "", "internal", "out_of_memory"]
+    assert list(map(failure_code, found)) == codes
+    reasons = [parts[-1].failure.reason for parts in found if parts[-1].failure]
+    for word, reason in zip(["SIGSEGV", "5 s", "'a fault'", "memory"], reasons, strict=True):
+        assert word in reason
+    assert [parts[0].path for parts in found] == [videos[colour] for colour in order]
+    assert [len(parts[0].segments) for parts in found] == [1, 0, 1, 0, 1, 0, 0]
+
+
+@pytest.mark.parametrize("jobs", [1, 3])
+def test_segments_of_a_long_video_come_in_order(videos: dict[str, Path], jobs: int) -> None:
+    config = ScoreConfig(display=None, segment_s=0.2)
+    (parts,) = decoded([videos["gray"]], config, jobs=jobs)
+    segments = [segment for part in parts for segment in part.segments]
+    assert len(segments) == 20 == config.num_segments(4)
+    assert max(len(part.segments) for part in parts) == SEGMENTS_PER_TASK
+    assert [segment.start_s for segment in segments] == pytest.approx([k / 5 for k in range(20)])
+    assert segments[-1].end_s == pytest.approx(4)
+
+
+def test_a_crash_in_the_middle_ends_the_video_and_not_the_next_one(
+    videos: dict[str, Path], make_video: MakeVideo
+) -> None:
+    fade = (
+        "color=gray:size=64x48:rate=5:duration=8,drawbox=color=black:t=fill:enable='between(t,4,5)'"
+    )
+    config = ScoreConfig(display=None, segment_s=1.0)
+    first, second = decoded([make_video("fade.mp4", fade), videos["gray"]], config)
+    assert [len(part.segments) for part in first] == [SEGMENTS_PER_TASK, SEGMENTS_PER_TASK, 0]
+    assert failure_code(first) == "crashed"
+    assert first[-1].info
+    assert first[-1].info.duration_s == 8  # its facts stay
+    assert [part.failure for part in second] == [None, None]
+
+
+def test_a_file_that_cannot_be_opened_is_a_failure(videos: dict[str, Path], tmp_path: Path) -> None:
+    (tmp_path / "empty.mp4").touch()
+    bad = [tmp_path / "gone.mp4", tmp_path / "empty.mp4", tmp_path, videos["gray"]]
+    assert list(map(failure_code, decoded(bad))) == ["missing", "empty", "missing", ""]
+
+
+@pytest.mark.parametrize(
+    ("duration_s", "count"),
+    [(25, 3), (35, 4), (45, 5), (24.9, 2), (14.9999, 1), (15.0, 2), (0.04, 1), (0, 1)],
+)
+def test_half_a_segment_counts_as_one(duration_s: float, count: int) -> None:
+    assert ScoreConfig(segment_s=10).num_segments(duration_s) == count

@@ -1,0 +1,46 @@
+"""`import vqatool`: what it sets before torch loads, and what `score` accepts."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import vqatool
+from vqatool.inputs.decode_pool import decode_one
+
+
+@pytest.mark.parametrize("entry", ["vqatool", "vqatool.cli", "vqatool.inputs.decode_pool"])
+@pytest.mark.parametrize(("given", "expected"), [(None, "PASSIVE"), ("ACTIVE", "ACTIVE")])
+def test_threads_of_torch_wait_without_spinning_unless_the_user_chose_otherwise(
+    entry: str, given: str | None, expected: str
+) -> None:
+    script = (
+        f"import sys, {entry}, os\n"
+        "assert 'torch' not in sys.modules\n"  # it reads the variable when it is loaded
+        "print(os.environ['OMP_WAIT_POLICY'])\n"
+    )
+    env = {key: value for key, value in os.environ.items() if key != "OMP_WAIT_POLICY"}
+    env["PYTHONPATH"] = str(Path(vqatool.__file__).parent.parent)
+    env |= {"OMP_WAIT_POLICY": given} if given else {}
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=env)
+    assert done.stdout == f"{expected}\n", done.stderr
+
+
+def wait_policy(path: Path) -> str | None:
+    return os.environ.get("OMP_WAIT_POLICY")
+
+
+def test_workers_have_the_same_setting() -> None:
+    assert decode_one(Path("any"), wait_policy) == os.environ["OMP_WAIT_POLICY"]
+
+
+@pytest.mark.parametrize("kind", [str, Path, list])
+def test_score_takes_a_path_a_string_or_several(
+    kind: type, labelled: Path, small_model: Path
+) -> None:
+    video = sorted(labelled.rglob("*.mp4"))[0]
+    paths = [str(video)] if kind is list else kind(video)
+    (row,) = vqatool.score(paths, model=small_model, device="cpu", display=(320, 180))
+    assert (row.path, row.status) == (str(video), "ok")

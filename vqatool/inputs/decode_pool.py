@@ -1,0 +1,286 @@
+"""Decode video files in worker processes, so that a bad file costs its own result and no other.
+
+A decoder that crashes, hangs or asks for too much memory ends its worker, not the program. The
+program receives a `DecodeFailure` instead of the result, and a new worker takes the next file.
+
+Workers are forked from a server process that has loaded torch once. They are never forked from the
+program itself, because its threads would not survive a fork. This module does not import torch, so
+that the server can start before the program spends seconds on that import.
+"""
+
+import contextlib
+import ctypes
+import errno
+import logging
+import multiprocessing
+import os
+import resource
+import signal
+from collections import deque
+from collections.abc import Callable, Generator, Iterable
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from enum import StrEnum
+from itertools import islice
+from multiprocessing import forkserver
+from multiprocessing.context import ForkServerContext
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Generic, TypeVar
+
+from pebble import ProcessExpired, ProcessPool
+
+from ladder.errors import LadderError
+from ladder.media.ffmpeg import allocate_workers
+
+T = TypeVar("T")
+R = TypeVar("R")
+R_co = TypeVar("R_co", covariant=True)
+
+TIMEOUT_S = 120.0
+"""Seconds that a worker has for one task by default."""
+
+_PRELOADED = ("vqatool.inputs.decode_pool", "vqatool.inputs.preprocessor")
+_MMAP_MAX, _TRIM_THRESHOLD = -4, -1  # parameters of glibc's mallopt, from malloc.h
+_MAX_KEPT_BYTES = 2**31 - 1
+_MIN_WORKER_BYTES = 4 * 2**30  # 8K frames and the reference frames of their decoder take 3 GB
+_MEMORY_SHARE = 0.8  # of the machine's memory, for all workers together
+_CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
+
+_log = logging.getLogger(__name__)
+
+
+class FailureCode(StrEnum):
+    """Why a file has no result, where ladder's `VideoError` has no code for the cause."""
+
+    TIMEOUT = "timeout"
+    CRASHED = "crashed"
+    OUT_OF_MEMORY = "out_of_memory"
+    MISSING = "missing"
+    UNREADABLE = "unreadable"
+    NOT_FINITE = "not_finite"
+    INTERNAL = "internal"
+
+
+@dataclass(frozen=True)
+class DecodeFailure:
+    """A file without a result. `code` is a `FailureCode` or the code of a `LadderError`."""
+
+    path: Path
+    code: str
+    reason: str
+
+
+def failure_of(path: Path, error: Exception) -> DecodeFailure:
+    """The failure that an exception of a decoder stands for."""
+    if isinstance(error, FileNotFoundError):
+        return DecodeFailure(path, FailureCode.MISSING, f"{path} is not a file")
+    if isinstance(error, LadderError):
+        return DecodeFailure(path, error.code, str(error))
+    if _is_out_of_memory(error):
+        reason = f"{path} needs more memory than a decoder may take: {error!r}"
+        return DecodeFailure(path, FailureCode.OUT_OF_MEMORY, reason)
+    if isinstance(error, OSError | ValueError):  # a damaged file can cause any of these
+        return DecodeFailure(path, FailureCode.UNREADABLE, f"{path}: {error!r}")
+    reason = f"{path} met a fault of vqatool, please report it: {error!r}"
+    return DecodeFailure(path, FailureCode.INTERNAL, reason)
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    # torch raises a RuntimeError where its allocator fails
+    is_known = isinstance(error, MemoryError) or "can't allocate memory" in str(error)
+    return is_known or (isinstance(error, OSError) and error.errno == errno.ENOMEM)
+
+
+class PendingDecode(Generic[R_co]):
+    """A task that was given to a `DecodePool` and may still be running."""
+
+    def __init__(
+        self, path: Path, future: "Future[R_co | DecodeFailure]", timeout_s: float
+    ) -> None:
+        self._path, self.future, self._timeout_s = path, future, timeout_s
+
+    def result(self) -> R_co | DecodeFailure:
+        """Wait for the result, or for the reason why there is none."""
+        try:
+            return self.future.result()
+        except TimeoutError:
+            reason = f"{self._path} took over {self._timeout_s:g} s"
+            failure = DecodeFailure(self._path, FailureCode.TIMEOUT, reason)
+        except ProcessExpired as error:
+            reason = f"{self._path} crashed its decoder ({_cause(error.exitcode)})"
+            failure = DecodeFailure(self._path, FailureCode.CRASHED, reason)
+        except Exception as error:  # noqa: BLE001 - a fault of vqatool must not cost other files
+            failure = failure_of(self._path, error)
+        _log.info("%s: %s", failure.code, failure.reason)
+        return failure
+
+    def cancel(self) -> None:
+        """Do not start the task, or stop its worker."""
+        self.future.cancel()
+
+
+class DecodePool(AbstractContextManager["DecodePool"]):
+    """A pool of worker processes that decode files. Leaving the context ends the workers.
+
+    Attributes:
+        num_workers: processes that decode side by side.
+        num_threads: threads that each of them should decode on.
+
+    Args:
+        jobs: worker processes; None: one for each core, at most four.
+        timeout_s: seconds that a worker has for one task.
+
+    Raises:
+        RuntimeError: workers cannot start, because the main script does its work on import.
+    """
+
+    def __init__(self, *, jobs: int | None = None, timeout_s: float = TIMEOUT_S) -> None:
+        self.num_workers, self.num_threads = allocate_workers(jobs)
+        self._timeout_s = timeout_s
+        start_server()
+        context = multiprocessing.get_context("forkserver")
+        _require_start(context)
+        self._pool = ProcessPool(
+            self.num_workers,
+            initializer=_prepare_worker,
+            initargs=(_worker_memory_bytes(self.num_workers),),
+            context=context,
+        )
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._pool.stop()  # type: ignore[no-untyped-call]
+        self._pool.join()
+
+    def submit(self, path: Path, function: Callable[..., R], *args: Any) -> PendingDecode[R]:
+        """Run `function(path, *args)` in a worker. Function, arguments and result are pickled."""
+        call = (function, path, *args)
+        future = self._pool.schedule(_call, call, timeout=self._timeout_s)
+        return PendingDecode(path, future, self._timeout_s)
+
+    def map(
+        self, tasks: Iterable[T], submit: Callable[[T], PendingDecode[R]], *, in_order: bool = True
+    ) -> Generator[tuple[T, R | DecodeFailure]]:
+        """Each task with its result or its failure; the next tasks run in the meantime.
+
+        Args:
+            tasks: any number of them: a few more than there are workers are submitted at once.
+            submit: gives one task to this pool with `submit`.
+            in_order: in the order of `tasks`, or as they are completed.
+        """
+        waiting = iter(tasks)
+        started = deque((task, submit(task)) for task in islice(waiting, self.num_workers + 1))
+        try:
+            while started:
+                if not in_order:
+                    _move_completed_first(started)
+                task, pending = started[0]
+                result = pending.result()
+                started.popleft()
+                started.extend((task, submit(task)) for task in islice(waiting, 1))
+                yield task, result
+        finally:
+            for _, pending in started:
+                pending.cancel()
+
+
+def decode_one(
+    path: Path, function: Callable[..., R], *args: Any, timeout_s: float = TIMEOUT_S
+) -> R | DecodeFailure:
+    """`function(path, *args)` in a worker process of its own."""
+    with DecodePool(jobs=1, timeout_s=timeout_s) as pool:
+        return pool.submit(path, function, *args).result()
+
+
+def start_server() -> None:
+    """Start the server process that forks the workers, unless there is one.
+
+    The server loads torch, which takes seconds: a command calls this first and loads torch itself
+    in the meantime.
+    """
+    multiprocessing.get_context("forkserver").set_forkserver_preload(list(_PRELOADED))
+    forkserver.ensure_running()
+
+
+def _move_completed_first(started: deque[tuple[T, PendingDecode[R]]]) -> None:
+    wait([pending.future for _, pending in started], return_when=FIRST_COMPLETED)
+    index = next(i for i, (_, pending) in enumerate(started) if pending.future.done())
+    started.rotate(-index)
+
+
+def _call(function: Callable[..., R], path: Path, *args: Any) -> R | DecodeFailure:
+    """What a worker runs: errors become failures here, since not every exception can be pickled."""
+    try:
+        return function(path, *args)
+    except Exception as error:  # noqa: BLE001 - a fault of vqatool must not cost other files
+        return failure_of(path, error)
+
+
+def _require_start(context: ForkServerContext) -> None:
+    """Start one process alone: a pool would start workers that fail again and again."""
+    process = context.Process(target=os.getpid)
+    process.start()
+    process.join()
+    if process.exitcode:
+        raise RuntimeError(
+            "the processes that read videos cannot start: a script that calls vqatool.score "
+            "needs `if __name__ == '__main__':` before its work"
+        )
+
+
+def _prepare_worker(max_bytes: int) -> None:
+    import torch  # the server has loaded it already
+
+    torch.set_num_threads(1)  # there are as many workers as cores
+    _keep_freed_memory()
+    _limit_memory(max_bytes)
+    # Ctrl-C is for the program, which ends the workers
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _keep_freed_memory() -> None:
+    """Make glibc keep freed memory.
+
+    The frames of a segment take 100 MB. glibc would return them to the system after each segment,
+    and getting them back page by page takes a quarter of the decoding time.
+    """
+    with contextlib.suppress(AttributeError, OSError):  # other C libraries have no mallopt
+        adjust = ctypes.CDLL(None).mallopt
+        adjust(_MMAP_MAX, 0)
+        adjust(_TRIM_THRESHOLD, _MAX_KEPT_BYTES)
+
+
+def _limit_memory(max_bytes: int) -> None:
+    """Bound what this process can allocate, and let the system end it before the program.
+
+    RLIMIT_DATA counts what a process allocates. RLIMIT_AS would also count what torch and CUDA map
+    or reserve without using it, which is far more than a decoder takes. Where the limit is not
+    enforced, or memory runs out below it, Linux ends the process with the highest score first.
+    """
+    with contextlib.suppress(ValueError, OSError):  # the hard limit is lower already
+        _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+        resource.setrlimit(resource.RLIMIT_DATA, (max_bytes, hard))
+    with contextlib.suppress(OSError):  # Linux alone has this file
+        Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
+
+
+def _worker_memory_bytes(num_workers: int) -> int:
+    """Bytes that one of the workers may allocate: its share of the machine's memory."""
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    with contextlib.suppress(OSError, ValueError):  # no cgroup, or one without a limit ("max")
+        total = min(total, int(_CGROUP_LIMIT.read_text(encoding="ascii")))
+    return max(_MIN_WORKER_BYTES, int(_MEMORY_SHARE * total / num_workers))
+
+
+def _cause(exit_code: int) -> str:
+    try:
+        name = signal.Signals(-exit_code).name
+    except ValueError:
+        return f"exit status {exit_code}"
+    return f"{name}, perhaps for lack of memory" if name == "SIGKILL" else name
