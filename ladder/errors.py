@@ -6,9 +6,13 @@ LadderError
 ├── VideoError           a file cannot be read as video
 ├── LadderFileError      a ladder's name or file is not valid
 ├── ListError            a list of files cannot be read
+├── LockedError          another run writes the same files: wait for it to end
+├── OutputError          a file or folder cannot be written
 ├── TableError           a table is of another program, or of another version
 └── VmafError            VMAF ran but its result cannot be trusted
 """
+
+from pathlib import Path
 
 
 class LadderError(Exception):
@@ -41,7 +45,7 @@ class VideoError(LadderError):
 
     `code` tells why: `missing`, `empty`, `not_video` (no container that FFmpeg knows), `no_stream`
     (a container without a picture, such as audio alone), `no_decoder` (a codec that FFmpeg does not
-    know), `distort` (decoding failed on the way).
+    know), `damaged` (decoding failed).
     """
 
     def __init__(self, code: str, message: str) -> None:
@@ -59,6 +63,24 @@ class ListError(LadderError):
     """A list of files to look at cannot be read."""
 
     code = "list"
+
+
+class LockedError(LadderError):
+    """Another run holds the lock of a folder or a file; the message says which."""
+
+    code = "locked"
+
+
+class OutputError(LadderError):
+    """A file cannot be written; the message names the path and the system's reason."""
+
+    code = "output"
+
+    @classmethod
+    def of(cls, path: Path, error: OSError) -> "OutputError":
+        """The error for a failed write of `path`."""
+        reason = error.strerror or str(error)
+        return cls(f"{path} cannot be written ({reason}): free space or name another place")
 
 
 class TableError(LadderError):

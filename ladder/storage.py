@@ -4,22 +4,23 @@ A row is a frozen dataclass, its fields are the columns. Empty cells are None. A
 power cut or a `kill -9` is dropped when the table is opened for writing.
 """
 
+import contextlib
 import csv
 import dataclasses
+import fcntl
+import hashlib
 import io
 import math
 import os
 import re
 import types
 import typing
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, ClassVar, Generic, Protocol, TypeVar
+from typing import Any, BinaryIO, ClassVar, Generic, Literal, Protocol, TypeVar
 
-from filelock import FileLock, Timeout
-
-from ladder.errors import TableError
+from ladder.errors import LockedError, OutputError, TableError
 
 
 class Status(StrEnum):
@@ -88,8 +89,9 @@ class Table(Generic[R]):
             The row as a later run will read it, with figures rounded as in the file.
         """
         is_new = not self.path.exists() or not self.path.stat().st_size
-        with self._open("a") as file:
-            file.write((_csv_line(self.columns) if is_new else "") + self._line(row))
+        text = (_csv_line(self.columns) if is_new else "") + self._line(row)
+        with _named_in_errors(self.path), self.path.open("ab") as file:
+            file.write(text.encode("utf-8", "surrogateescape"))
             file.flush()
             os.fsync(file.fileno())
         return self.row_of({column: getattr(row, column) for column in self.columns})
@@ -115,17 +117,9 @@ class Table(Generic[R]):
         # file names that are no valid UTF-8 survive the round trip
         return self.path.read_bytes().decode("utf-8", "surrogateescape")
 
-    def _open(self, mode: str, suffix: str = "") -> typing.TextIO:
-        path = self.path.with_name(self.path.name + suffix)
-        file = path.open(mode, encoding="utf-8", errors="surrogateescape", newline="")
-        return typing.cast(typing.TextIO, file)
-
     def _replace(self, text: str) -> None:
-        with self._open("w", ".part") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        self.path.with_name(self.path.name + ".part").replace(self.path)
+        with atomic_write(self.path) as file:
+            file.write(text.encode("utf-8", "surrogateescape"))
 
     def _line(self, row: R) -> str:
         return _csv_line(_cell(getattr(row, column)) for column in self.columns)
@@ -143,24 +137,103 @@ class Table(Generic[R]):
         return self._row_type(**values)
 
 
-def work_lock(folder: Path) -> FileLock:
+PART_SUFFIX = ".vqatool.part"
+"""End of the name of a file that is still being written; nothing else uses it."""
+
+
+def part_of(path: Path) -> Path:
+    """Where `path` is written until it is whole."""
+    return path.with_name(path.name + PART_SUFFIX)
+
+
+@contextlib.contextmanager
+def atomic_write(path: Path) -> Iterator[BinaryIO]:
+    """A binary file that becomes `path` in one step when the block ends without an error.
+
+    The bytes are on the disk before the name is: after a crash `path` holds what it held before or
+    all that is new. Folders above are made.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    part = part_of(path)
+    with _named_in_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with part.open("wb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            part.replace(path)
+        except BaseException:
+            part.unlink(missing_ok=True)
+            raise
+
+
+@contextlib.contextmanager
+def locked(lock: Path, in_use: str) -> Iterator[None]:
+    """Hold the file `lock` during the block; the file is gone afterwards.
+
+    Raises:
+        LockedError: another run, or another thread, holds it; the message is `in_use`.
+        OutputError: the file cannot be made.
+    """
+    with _named_in_errors(lock):
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        file = _lock_file(lock, in_use)
+    try:
+        yield
+    finally:
+        lock.unlink(missing_ok=True)  # before it is released: the next run makes its own
+        os.close(file)
+
+
+def work_lock(folder: Path) -> contextlib.AbstractContextManager[None]:
     """Held while a stage writes into `folder`, so that two runs never write the same files.
 
     Raises:
-        TableError: another run holds it.
+        LockedError: another run holds it.
     """
-    lock = FileLock(folder / ".lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout as error:
-        raise TableError(f"{folder} is in use by another run: wait for it to end") from error
-    return lock
+    return locked(folder / ".lock", f"{folder} is in use by another run: wait for it to end")
 
 
 def remove_parts(folder: Path) -> None:
-    """Delete what an interrupted run left half written."""
-    for path in folder.rglob("*.part"):
+    """Delete what interrupted runs of this program left half written below `folder`."""
+    for path in folder.rglob(f"*{PART_SUFFIX}"):
         path.unlink(missing_ok=True)
+
+
+def digest(*parts: object, size: int = 12) -> str:
+    """A short name for these values: `size` bytes of BLAKE2b in hexadecimal.
+
+    Texts may hold bytes that are not UTF-8, as file names do.
+    """
+    text = parts[0] if len(parts) == 1 and isinstance(parts[0], str) else repr(parts)
+    data = text.encode("utf-8", "surrogateescape")
+    return hashlib.blake2b(data, digest_size=size).hexdigest()
+
+
+@contextlib.contextmanager
+def _named_in_errors(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise OutputError.of(path, error) from error
+
+
+def _lock_file(lock: Path, in_use: str) -> int:
+    """The descriptor of the locked file."""
+    while True:
+        file = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            os.close(file)
+            raise LockedError(in_use) from error
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(file), os.stat(lock)):  # noqa: PTH116 - a pair
+                return file
+        os.close(file)  # its holder removed it after it was opened here
 
 
 def _whole_records(text: str) -> str:
@@ -175,8 +248,11 @@ def _whole_records(text: str) -> str:
 
 
 def _csv_line(cells: Iterable[str]) -> str:
-    line = io.StringIO()
-    csv.writer(line, lineterminator="\n").writerow(cells)
+    texts, line = list(cells), io.StringIO()
+    # the writer leaves a carriage return bare, and no reader takes one outside of quotes
+    has_return = any("\r" in text for text in texts)
+    quoting: Literal[0, 1] = csv.QUOTE_ALL if has_return else csv.QUOTE_MINIMAL
+    csv.writer(line, lineterminator="\n", quoting=quoting).writerow(texts)
     return line.getvalue()
 
 

@@ -16,7 +16,7 @@ from ladder.errors import LadderError
 from ladder.media.discover import find_videos
 from ladder.media.probe import FILE_FAULTS, VideoInfo, fault_message, probe
 from ladder.media.time_ranges import FULL, TimeRange, TrimSpec, format_time_ranges
-from ladder.storage import Status, Table
+from ladder.storage import Status, Table, part_of
 
 logger = logging.getLogger(__name__)
 
@@ -107,7 +107,7 @@ class EncodeJob:
     @property
     def part(self) -> Path:
         """Path of the encode until it is verified."""
-        return self.out.with_name(self.out.name + ".part")
+        return part_of(self.out)
 
 
 @dataclass(frozen=True)

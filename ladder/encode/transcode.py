@@ -19,6 +19,7 @@ from ladder.media.ffmpeg import Ffmpeg, run
 from ladder.media.filters import compile_arguments, output, scaled_input, video_input
 from ladder.media.probe import VideoInfo, frame_times, probe
 from ladder.media.time_ranges import TimeRange, frame_aligned
+from ladder.storage import part_of
 
 _ENCODERS_BUSY = 4  # of those that run side by side in one process
 
@@ -231,7 +232,7 @@ def _reencode_args(source: VideoInfo, out: Path, rung: Rung, threads: int) -> li
 
 
 def _first_generation(out: Path) -> Path:
-    return out.with_name(f"{out.name}.first.part")
+    return part_of(out.with_name(f"{out.name}.first"))
 
 
 def _file_settings(source: VideoInfo, threads: int) -> Settings:

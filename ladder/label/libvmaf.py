@@ -30,6 +30,7 @@ from ladder.media.filters import (
 )
 from ladder.media.probe import VideoInfo
 from ladder.media.time_ranges import TimeRange
+from ladder.storage import atomic_write
 
 
 class PairingMode(StrEnum):
@@ -220,11 +221,9 @@ def log_path(folder: Path, encode_path: str) -> Path:
 
 def save_log(path: Path, text: str) -> None:
     """Write a log as gzip; equal measurements give equal bytes."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
     text = re.sub(r'"fps": [^,]*,\s*', "", text, count=1)  # the speed of the run differs
-    part.write_bytes(gzip.compress(text.encode(), mtime=0))
-    part.replace(path)
+    with atomic_write(path) as file:
+        file.write(gzip.compress(text.encode(), mtime=0))
 
 
 def probe_vmaf_model(ffmpeg: Ffmpeg, model: str) -> str:

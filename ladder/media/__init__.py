@@ -1,1 +1,1 @@
-"""A video file: find ffmpeg and run it, probe, decode chosen frames, read headers, discover files."""
+"""A video file: ffmpeg, probing, decoding of chosen frames, headers, discovery of files."""

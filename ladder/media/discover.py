@@ -28,10 +28,11 @@ _LIST_MARK = "@"
 
 @dataclass(frozen=True)
 class DiscoveredFiles:
-    """The files to look at, each once, and how many others were passed over."""
+    """The video files, each once, how many other files were skipped, and folders without access."""
 
     videos: tuple[Path, ...]
     skipped_count: int
+    unreadable: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -85,17 +86,20 @@ def find_videos(paths: Iterable[Path], wanted: FileFilter = ALL) -> DiscoveredFi
     always counts unless `wanted` leaves it out: whether it can be read is for the reader to say.
     """
     videos: list[Path] = []
-    looked_at = 0
+    unreadable: list[Path] = []
+    file_count = 0
     for path in paths:
-        files = list(_files(path)) if path.is_dir() else [path]
-        looked_at += len(files)
+        files = list(_files(path, unreadable)) if _is_folder(path) else [path]
+        file_count += len(files)
         videos += _matching_files(path, files, wanted)
-    return DiscoveredFiles(tuple(dict.fromkeys(videos)), looked_at - len(videos))
+    return DiscoveredFiles(
+        tuple(dict.fromkeys(videos)), file_count - len(videos), tuple(dict.fromkeys(unreadable))
+    )
 
 
 def _matching_files(path: Path, files: Iterable[Path], wanted: FileFilter) -> list[Path]:
     """Those of the files behind one `path` that count."""
-    if not path.is_dir():
+    if not _is_folder(path):
         return [path] if wanted.matches(path.name) else []
     return [
         file
@@ -122,16 +126,33 @@ def _listed(text: bytes) -> Iterator[Path]:
     return (Path(os.fsdecode(line)) for line in lines if line.strip())
 
 
-def _files(folder: Path, above: frozenset[Path] = frozenset()) -> Iterator[Path]:
-    """All files below, and hidden folders as one entry each, which nothing is looked for in."""
-    real = folder.resolve()
-    if real in above:
+def _files(
+    folder: Path, unreadable: list[Path], above: frozenset[Path] = frozenset()
+) -> Iterator[Path]:
+    """All files below, and hidden folders as one entry each, which nothing is looked for in.
+
+    A folder that the system does not let us list or enter is added to `unreadable`.
+    """
+    try:
+        real = folder.resolve()
+        entries = [] if real in above else sorted(folder.iterdir())
+        is_folder = {path: _is_folder(path) for path in entries}
+    except OSError:
+        unreadable.append(folder)
         return
-    for path in sorted(folder.iterdir()):
-        if path.is_dir() and _is_shown(path):
-            yield from _files(path, above | {real})
+    for path in entries:
+        if is_folder[path] and _is_shown(path):
+            yield from _files(path, unreadable, above | {real})
         else:
             yield path
+
+
+def _is_folder(path: Path) -> bool:
+    """Whether the system says so; a path that it does not let us look at counts as a file."""
+    try:
+        return path.is_dir()
+    except OSError:
+        return False
 
 
 def _is_shown(path: Path) -> bool:

@@ -48,11 +48,21 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 
-_running: "set[subprocess.Popen[str]]" = set()
+class _Children:
+    """The processes of one `run_parallel`, which end together and alone."""
+
+    def __init__(self) -> None:
+        self.running: set[subprocess.Popen[str]] = set()
+        self.is_stopped = False
+
+    def stop(self) -> None:
+        """Kill all of them, and each that is still to start."""
+        self.is_stopped = True
+        for process in tuple(self.running):
+            _kill(process)
 
 
-_worker = threading.local()  # `stopped`: the event that tells this thread of `run_parallel` to end
-
+_worker = threading.local()  # `children`: those of the `run_parallel` that this thread works for
 
 ProgressSink = Callable[[float], None]
 """Told the seconds of output written so far, as ffmpeg reports them."""
@@ -179,23 +189,22 @@ def run(
 def run_parallel(work: Callable[[T], R], tasks: Sequence[T], at_once: int) -> Iterator[R]:
     """`work(task)` for every task, `at_once` of them side by side, as they are done.
 
-    If the caller stops early or is interrupted, every running ffmpeg is killed.
+    If a task fails, or the caller stops early or is interrupted, the ffmpeg processes of these
+    tasks are killed; those of another `run_parallel` go on.
     """
     pool = ThreadPoolExecutor(at_once)
-    stopped = threading.Event()
+    children = _Children()
 
-    def unless_stopped(task: T) -> R:
-        _worker.stopped = stopped
+    def work_unless_stopped(task: T) -> R:
+        _worker.children = children
         return work(task)
 
     try:
-        for future in as_completed([pool.submit(unless_stopped, task) for task in tasks]):
+        for future in as_completed([pool.submit(work_unless_stopped, task) for task in tasks]):
             yield future.result()
     except BaseException:
-        stopped.set()
         pool.shutdown(wait=False, cancel_futures=True)
-        for process in tuple(_running):
-            _kill(process)
+        children.stop()
         raise
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
@@ -239,14 +248,16 @@ def _error_message(what: str, command: Sequence[str], stderr_text: str) -> str:
 
 @contextlib.contextmanager
 def _killed_on_exit(process: "subprocess.Popen[str]") -> Iterator[None]:
-    _running.add(process)
+    children: _Children | None = getattr(_worker, "children", None)
+    if children:
+        children.running.add(process)
     try:
-        stopped = getattr(_worker, "stopped", None)
-        if stopped and stopped.is_set():
+        if children and children.is_stopped:
             _kill(process)  # it was started after the others had been killed
         yield
     finally:
-        _running.discard(process)
+        if children:
+            children.running.discard(process)
         _kill(process)
         process.wait()
         if process.stdout:

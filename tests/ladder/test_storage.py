@@ -1,6 +1,7 @@
 """CSV tables: every value comes back, and a crash costs no more than the row it tore."""
 
 import dataclasses
+import fcntl
 import math
 import os
 from fractions import Fraction
@@ -10,10 +11,10 @@ import pytest
 
 from ladder.encode.plan import EncodeRow
 from ladder.encode.rungs import RateMode
-from ladder.errors import TableError
+from ladder.errors import LockedError, OutputError, TableError
 from ladder.label.libvmaf import PairingMode
 from ladder.label.rows import LabelRow
-from ladder.storage import Table, work_lock
+from ladder.storage import Table, atomic_write, locked, part_of, remove_parts, work_lock
 
 NASTY_NAMES = [
     "plain",
@@ -304,9 +305,84 @@ def test_a_cell_that_is_no_figure_is_refused_by_name(tmp_path: Path, old: str, n
         table.rows()
 
 
-def test_a_work_folder_has_one_run_at_a_time(tmp_path: Path) -> None:
+def test_a_work_folder_has_one_run_at_a_time_and_no_lock_afterwards(tmp_path: Path) -> None:
     folder = tmp_path / "made" / "on demand"
-    with work_lock(folder), pytest.raises(TableError, match="in use by another run"):
-        work_lock(folder)
+    with (
+        work_lock(folder),
+        pytest.raises(LockedError, match="in use by another run"),
+        work_lock(folder),
+    ):
+        pass
     with work_lock(folder):
         pass  # free again
+    assert list(folder.iterdir()) == []
+
+
+def test_a_lock_is_of_the_file_that_has_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lock = tmp_path / ".lock"
+    flock = fcntl.flock
+    calls: list[int] = []
+
+    def remove_then_lock(file: int, operation: int) -> None:
+        # the holder removes the file after it was opened and before it is locked here
+        calls.append(file)
+        if len(calls) == 1:
+            lock.unlink()
+        flock(file, operation)
+
+    monkeypatch.setattr(fcntl, "flock", remove_then_lock)
+    with locked(lock, "in use"):
+        assert len(calls) == 2
+        with pytest.raises(LockedError), locked(lock, "in use"):
+            pass
+    assert not lock.exists()
+
+
+def test_a_failed_write_leaves_the_file_as_it_was(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"before")
+
+    def fail() -> None:
+        with atomic_write(path) as file:
+            file.write(b"half")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail()
+    assert path.read_bytes() == b"before"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="the system has no full device")
+def test_a_full_disk_is_named(tmp_path: Path) -> None:
+    table = encodes(tmp_path)
+    table.path.symlink_to("/dev/full")
+    with pytest.raises(OutputError, match=r"encodes\.csv cannot be written \(No space left"):
+        table.append(FULL_ENCODE)
+
+
+def test_a_place_that_cannot_be_written_is_named() -> None:
+    for write in (atomic_write(Path("/proc/none/report.csv")), work_lock(Path("/proc/none"))):
+        with pytest.raises(OutputError, match=r"/proc/none.* cannot be written"), write:
+            pass
+
+
+def test_only_files_of_this_program_are_removed(tmp_path: Path) -> None:
+    (tmp_path / "below").mkdir()
+    theirs, ours = tmp_path / "below" / "download.part", part_of(tmp_path / "below" / "e.mp4")
+    for path in (theirs, ours):
+        path.touch()
+    remove_parts(tmp_path)
+    assert [path.name for path in (tmp_path / "below").iterdir()] == ["download.part"]
+
+
+@pytest.mark.parametrize("name", ["a\rb", "a\r\nb", '"\r"', "\r", "a\nb", "=1+1", "a,b"])
+def test_any_name_survives_the_table(tmp_path: Path, name: str) -> None:
+    table = encodes(tmp_path)
+    row = dataclasses.replace(FULL_ENCODE, source=name, encode_path=f"{name}/e.mp4")
+    table.append(FULL_ENCODE)
+    table.append(row)
+    table.repair()
+    assert [each.source for each in table.rows()] == [FULL_ENCODE.source, name]

@@ -44,8 +44,7 @@ def made(
 
 
 def files_in(folder: Path) -> set[str]:
-    files = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
-    return files - {".lock"}
+    return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
 
 
 def numbered(

@@ -54,7 +54,7 @@ def test_nothing_of_the_first_generation_is_left(
 
 def test_the_shell_does_the_same(source_video: Path, tmp_path: Path, ffmpeg: Ffmpeg) -> None:
     command = shell_command(probe(source_video), {tmp_path / "e.mp4": TWICE}, (), ffmpeg)
-    assert command.count("e.mp4.first.part") == 3  # written, read, removed
+    assert command.count("e.mp4.first.vqatool.part") == 3  # written, read, removed
     assert " && rm " in command
 
 

@@ -17,7 +17,7 @@ from ladder.codecs import CODECS
 from ladder.encode.plan import EncodeRow, encodes_table
 from ladder.encode.run import make_encodes, shell_commands
 from ladder.encode.rungs import Rung
-from ladder.errors import CapabilityError, TableError
+from ladder.errors import CapabilityError, LockedError
 from ladder.media.ffmpeg import Ffmpeg, find_ffmpeg
 from ladder.media.probe import count_frames, probe
 from ladder.media.time_ranges import TimeRange, TrimSpec
@@ -262,7 +262,7 @@ def test_half_written_files_of_an_earlier_run_are_removed(
     short_source: Path, ffmpeg: Ffmpeg, tmp_path: Path
 ) -> None:
     (tmp_path / "gone").mkdir()
-    for name in ("gone/64p.mp4.part", "encodes.csv.part"):
+    for name in ("gone/64p.mp4.vqatool.part", "encodes.csv.vqatool.part"):
         (tmp_path / name).write_bytes(b"half")
     made([short_source], CHEAP, tmp_path, ffmpeg)
     assert files_in(tmp_path) == {"encodes.csv", "ten/48p-crf40-x264.mp4"}
@@ -282,7 +282,7 @@ def test_a_torn_table_is_mended_and_only_the_lost_row_is_made_again(
 
 def test_a_folder_in_use_is_left_alone(short_source: Path, ffmpeg: Ffmpeg, tmp_path: Path) -> None:
     plan = planned([short_source], CHEAP, tmp_path)
-    with work_lock(tmp_path), pytest.raises(TableError, match="in use by another run"):
+    with work_lock(tmp_path), pytest.raises(LockedError, match="in use by another run"):
         list(make_encodes(plan, tmp_path, ffmpeg))
     assert files_in(tmp_path) == set()
 

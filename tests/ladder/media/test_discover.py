@@ -150,3 +150,23 @@ def test_globs_are_found_in_order_and_names_with_brackets_are_names(
     assert names(["*.none"]) == ["*.none"]
     (folder / "x[1].mp4").touch()
     assert names(["x[1].mp4"]) == ["x[1].mp4"]
+
+
+@pytest.mark.parametrize("fault", ["iterdir", "resolve"])
+def test_a_folder_without_access_is_named_and_the_others_are_searched(
+    tmp_path: Path, source_video: Path, monkeypatch: pytest.MonkeyPatch, fault: str
+) -> None:
+    for name in ("closed", "open"):
+        (tmp_path / name).mkdir()
+        shutil.copy(source_video, tmp_path / name / "v.mp4")
+    real = getattr(Path, fault)
+
+    def refuse(path: Path) -> object:
+        if path.name == "closed":
+            raise PermissionError(13, "Permission denied", str(path))
+        return real(path)
+
+    monkeypatch.setattr(Path, fault, refuse)
+    found = find_videos([tmp_path])
+    assert found.videos == (tmp_path / "open" / "v.mp4",)
+    assert found.unreadable == (tmp_path / "closed",)

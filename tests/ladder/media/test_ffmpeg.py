@@ -353,3 +353,25 @@ def test_work_that_comes_to_its_ffmpeg_only_after_an_early_stop_does_not_run_it(
     begun = time.monotonic()
     results.close()  # type: ignore[attr-defined]  # it is a generator
     assert time.monotonic() - begun < 3
+
+
+def test_a_failed_run_ends_its_own_processes_alone(fake_ffmpeg: FakeFfmpeg) -> None:
+    script = fake_ffmpeg("hangs", SLEEPS)
+
+    def sleep(number: int) -> None:
+        with pytest.raises(FfmpegError, match="no result within 3"):
+            run(find_ffmpeg(script), [], timeout_s=3)
+
+    other = threading.Thread(target=lambda: list(run_parallel(sleep, [0], 1)))
+    other.start()
+    wait_for_pids(script, 2)
+
+    def fail(number: int) -> None:
+        raise ValueError("a task of the first run")
+
+    with pytest.raises(ValueError, match="first run"):
+        list(run_parallel(fail, [0], 1))
+    running = [_is_running(int(pid)) for pid in Path(f"{script}.pids").read_text().split()]
+    assert running == [True, True]  # those of the other run
+    other.join(30)
+    assert left_running(script) == []
