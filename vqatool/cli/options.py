@@ -269,7 +269,9 @@ def name_failures(rows: Iterable[Outcome]) -> bool:
 
     failed = [row for row in rows if row.status == "error"]
     for row in failed:
-        print_message(f"failed: {row.key}: {row.error}")
+        # many reasons name the file already
+        is_named = row.error.startswith(row.key)
+        print_message(f"failed: {row.error if is_named else f'{row.key}: {row.error}'}")
     return bool(failed)
 
 

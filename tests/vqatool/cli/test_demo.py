@@ -12,19 +12,19 @@ from vqatool.cli.demo import demo_clip, demo_rows, demo_table
 from vqatool.scoring.rows import ReportRow
 
 
-def test_the_clip_is_a_real_one() -> None:
+def test_the_clip_is_a_real_video() -> None:
     info = probe(demo_clip())
     assert info.display_size == (1280, 720)
     assert info.duration_s > 5
 
 
-def test_without_its_package_the_demo_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_its_package_the_demo_names_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(CapabilityError, match="pip install"):
         demo_clip()
 
 
-def test_rungs_are_compared_by_falling_bitrate_and_failures_are_left_out() -> None:
+def test_rungs_are_sorted_by_falling_bitrate_without_failures() -> None:
     folder = Path("w")
     encodes = [
         EncodeRow(source="s", source_path="/s.mp4", encode_path=f"s/{name}.mp4", rung=name,

@@ -5,14 +5,14 @@ from pathlib import Path
 from tests.vqatool.program import vqatool
 
 
-def test_the_doctor_finds_everything_here() -> None:
+def test_the_doctor_finds_every_part_here() -> None:
     done = vqatool("doctor")
     assert done.exit_code == 0
     for found in ("ffmpeg", "encoder libsvtav1", "VMAF v0", "device", "default model"):
         assert found in done.stdout
 
 
-def test_the_doctor_names_the_remedy_for_what_is_missing(tmp_path: Path) -> None:
+def test_the_doctor_names_the_remedy_for_a_missing_part(tmp_path: Path) -> None:
     bare = tmp_path / "ffmpeg"
     bare.write_text("#!/bin/sh\necho ffmpeg version 9-bare\n")
     bare.chmod(0o755)

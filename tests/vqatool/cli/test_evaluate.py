@@ -5,7 +5,7 @@ from pathlib import Path
 from tests.vqatool.program import read_rows, vqatool
 
 
-def test_an_evaluation_leaves_out_what_it_cannot_decode_and_exits_4(
+def test_an_evaluation_leaves_out_files_it_cannot_decode_and_exits_4(
     work_folder: Path, small_model: Path
 ) -> None:
     broken, gone, *_, good = sorted(work_folder.rglob("*.mp4"))
@@ -22,7 +22,7 @@ def test_an_evaluation_leaves_out_what_it_cannot_decode_and_exits_4(
     assert str(good) in (work_folder / "evaluation.csv").read_text()
 
 
-def test_an_evaluation_of_nothing_that_can_be_decoded_is_refused(
+def test_an_evaluation_without_any_readable_file_is_refused(
     work_folder: Path, small_model: Path
 ) -> None:
     for row in read_rows(work_folder / "encodes.csv"):

@@ -15,7 +15,7 @@ def test_a_vmaf_model_that_is_missing_exits_6_with_the_remedy(
     assert "--vmaf-model" in done.stderr
 
 
-def test_labelling_a_folder_that_is_not_there_does_not_make_it(tmp_path: Path) -> None:
+def test_labelling_a_missing_folder_does_not_create_it(tmp_path: Path) -> None:
     assert vqatool("label", tmp_path / "nowhere", "--vmaf").exit_code == 2
     assert not (tmp_path / "nowhere").exists()
 

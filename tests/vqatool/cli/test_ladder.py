@@ -12,8 +12,8 @@ from tests.vqatool.program import RUNGS, read_rows, vqatool
 def test_a_dry_run_prints_one_command_for_a_source_and_makes_nothing(
     tmp_path: Path, real_clips: list[Path], two_rungs: Path
 ) -> None:
-    ask = ["ladder", *real_clips[:2], "-o", tmp_path / "w", "--rungs", two_rungs, "--dry-run"]
-    done = vqatool(*ask)
+    command = ["ladder", *real_clips[:2], "-o", tmp_path / "w", "--rungs", two_rungs, "--dry-run"]
+    done = vqatool(*command)
     assert done.exit_code == 0
     lines = done.stdout.splitlines()
     assert len(lines) == 2
@@ -40,12 +40,12 @@ def test_a_ladder_with_points_is_labelled_while_it_is_made(
     crfs = (20, 24, 28, 32, 36, 40, 44, 48)
     text = "".join(f"[[rung]]\nheight_px = 90\ncrf = {crf}\n" for crf in crfs)
     rungs.write_text(f"num_rungs = 6\n{text}")
-    ask = ["ladder", *real_clips[:2], "-o", folder, "--rungs", rungs]
+    command = ["ladder", *real_clips[:2], "-o", folder, "--rungs", rungs]
 
-    told = vqatool(*ask, "--dry-run")
-    assert told.stdout.count("-crf ") == 2 * 4
-    assert "the VMAF of these encodes decides the other rungs" in told.stderr
-    assert vqatool(*ask).exit_code == 0
+    dry_run = vqatool(*command, "--dry-run")
+    assert dry_run.stdout.count("-crf ") == 2 * 4
+    assert "the VMAF of these encodes decides the other rungs" in dry_run.stderr
+    assert vqatool(*command).exit_code == 0
 
     chosen = read_rows(folder / "encodes.csv")
     assert [row["source"] for row in chosen].count(real_clips[0].stem) == 6
@@ -56,7 +56,7 @@ def test_a_ladder_with_points_is_labelled_while_it_is_made(
         assert {"90p-crf20-x264", "90p-crf48-x264"} <= ends
     before = (folder / "labels.csv").read_bytes()
     assert vqatool("label", folder, "--vmaf").exit_code == 0
-    assert vqatool(*ask).exit_code == 0
+    assert vqatool(*command).exit_code == 0
     assert (folder / "labels.csv").read_bytes() == before  # nothing is measured twice
 
 
@@ -67,8 +67,8 @@ def test_pieces_of_a_source_are_encoded_and_labelled(
     tmp_path: Path, real_clips: list[Path], two_rungs: Path, option: list[str], frames: int
 ) -> None:
     folder = tmp_path / "w"
-    ask = ["ladder", real_clips[0], "-o", folder, "--rungs", two_rungs, *option]
-    assert vqatool(*ask).exit_code == 0
+    command = ["ladder", real_clips[0], "-o", folder, "--rungs", two_rungs, *option]
+    assert vqatool(*command).exit_code == 0
     assert vqatool("label", folder, "--vmaf", "--features", "ssim").exit_code == 0
     labels = read_rows(folder / "labels.csv")
     assert len(labels) == 2
@@ -80,11 +80,11 @@ def test_pieces_of_a_source_are_encoded_and_labelled(
         assert float(row["vmaf_neg"]) <= float(row["vmaf"])
 
 
-def test_a_clip_after_the_end_is_a_failure_that_says_so(
+def test_a_clip_after_the_end_of_the_source_is_a_failed_row(
     tmp_path: Path, real_clips: list[Path], two_rungs: Path
 ) -> None:
-    ask = ["ladder", real_clips[0], "-o", tmp_path / "w", "--rungs", two_rungs]
-    done = vqatool(*ask, "--clip", "60+10")
+    command = ["ladder", real_clips[0], "-o", tmp_path / "w", "--rungs", two_rungs]
+    done = vqatool(*command, "--clip", "60+10")
     assert done.exit_code == 4
     assert "begins after its end" in done.stderr
 
@@ -100,7 +100,7 @@ def test_two_runs_never_write_the_same_folder(tmp_path: Path, real_clips: list[P
     assert vqatool("ladder", real_clips[0], "-o", tmp_path / "w", "--rungs", rungs).exit_code == 0
 
 
-def test_encodes_are_not_taken_for_sources(
+def test_earlier_encodes_are_not_sources(
     tmp_path: Path, real_clips: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)

@@ -1,4 +1,4 @@
-"""The program as people use it: what it writes and how it exits."""
+"""The whole program: its options, exit codes, verbosity and errors."""
 
 import errno
 import os
@@ -91,7 +91,7 @@ def test_a_missing_capability_exits_6_with_the_remedy(
 
 
 @pytest.mark.parametrize(
-    ("args", "said"),
+    ("args", "message"),
     [
         (["ladder", "x.mp4", "--rungs", "no-such"], "apple-hls"),
         (["label"], "vqatool ladder"),
@@ -115,15 +115,15 @@ def test_a_missing_capability_exits_6_with_the_remedy(
         (["score", "x.mp4", "-m", "bad.safetensors"], "bad.safetensors"),
     ],
 )
-def test_bad_use_exits_2_and_says_what_to_do(
-    args: list[str], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_wrong_use_exits_2_and_names_the_next_step(
+    args: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Path("x.mp4").touch()
     Path("bad.safetensors").write_text("x")
     done = vqatool(*args)
     assert done.exit_code == 2
-    assert said in done.stderr
+    assert message in done.stderr
 
 
 @pytest.mark.parametrize("name", cli.commands)
@@ -133,7 +133,7 @@ def test_every_command_has_help_with_an_example(name: str) -> None:
     assert f"vqatool {name}" in done.stdout.split("Example:")[1]
 
 
-def test_options_are_a_promise() -> None:
+def test_option_names_do_not_change() -> None:
     """A renamed option breaks people's scripts: change this list knowingly."""
     options = {
         name: {opt for param in command.params for opt in param.opts if opt.startswith("--")}
@@ -180,7 +180,7 @@ def test_options_are_a_promise() -> None:
     }  # fmt: skip
 
 
-def test_choices_written_down_for_a_fast_help_are_those_of_the_stages() -> None:
+def test_choices_in_the_help_are_those_of_the_stages() -> None:
     def choices(command: str, name: str) -> list[str]:
         (param,) = [param for param in cli.commands[command].params if param.name == name]
         assert isinstance(param.type, click.Choice)

@@ -25,10 +25,10 @@ def text_of(table: Table) -> str:
 
 def test_the_summary_has_the_lowest_scores_first_and_then_the_failures() -> None:
     rows = [scored("high.mp4", 90.0), FAILED, scored("low.mp4", 30.0)]
-    told = text_of(score_summary(rows, Gate()))
-    assert told.index("low.mp4") < told.index("high.mp4") < told.index("bad.mp4")
-    assert "empty: no bytes" in told
-    assert "at all" not in told
+    output = text_of(score_summary(rows, Gate()))
+    assert output.index("low.mp4") < output.index("high.mp4") < output.index("bad.mp4")
+    assert "empty: no bytes" in output
+    assert "at all" not in output
 
 
 def test_the_summary_is_short_however_many_rows_there_are() -> None:
@@ -36,11 +36,11 @@ def test_the_summary_is_short_however_many_rows_there_are() -> None:
     assert score_summary(rows, Gate(), most=10).row_count == 10
 
 
-def test_a_remark_tells_what_a_mean_hides() -> None:
+def test_a_remark_shows_what_the_mean_hides() -> None:
     row = scored("uneven.mp4", 80.0, score_min=40.0, worst_at_s=20.0, warnings="vfr;hdr")
-    told = text_of(score_summary([row], Gate(85.0)))
+    output = text_of(score_summary([row], Gate(85.0)))
     for part in ("score 80.00 is below 85", "vfr, hdr", "40 at 20 s"):
-        assert part in told
+        assert part in output
 
 
 def test_a_name_with_brackets_is_shown_as_it_is() -> None:
@@ -54,7 +54,7 @@ def test_labels_are_summed_up_by_rung_from_the_worst_to_the_best() -> None:
         return LabelRow(encode_path=f"{rung}-{vmaf}", source="s", rung=rung, vmaf=vmaf)
 
     rows = [label("good", 90.0), label("poor", 20.0), label("poor", 40.0), label("poor", None)]
-    told = text_of(label_summary(rows))
-    assert told.index("poor") < told.index("good")
-    poor = next(line for line in told.splitlines() if "poor" in line)
+    output = text_of(label_summary(rows))
+    assert output.index("poor") < output.index("good")
+    poor = next(line for line in output.splitlines() if "poor" in line)
     assert [float(x) for x in poor.split() if x.replace(".", "").isdigit()] == [2, 20, 30, 40]

@@ -7,7 +7,7 @@ from vqatool.methods.recipe import LossWeights
 from vqatool.training.trainer import TrainConfig
 
 
-def test_defaults_written_down_for_a_fast_help_are_those_of_the_stages() -> None:
+def test_defaults_in_the_help_are_those_of_the_stage() -> None:
     settings = asdict(TrainConfig()) | asdict(LossWeights())
     settings |= {f"{name}_weight": settings[name] for name in ("plcc", "group", "rank", "frame")}
     given = {param.name: param.default for param in cli.commands["train"].params}

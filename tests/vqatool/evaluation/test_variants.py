@@ -163,7 +163,7 @@ def test_given_weights_have_a_size_already(tmp_path: Path) -> None:
     asked = ["--of", "masks", "--init", tmp_path / "s.safetensors"]
     done = vqatool("study", tmp_path, *asked, "--size", "nano")
     assert done.exit_code == 2
-    assert "--size chooses new models" in done.stderr
+    assert "--size is for new models" in done.stderr
     # as far as other studies go, new models are made
     done = vqatool("study", tmp_path, *asked, "--of", "terms", "--size", "nano")
     assert "holds no labelled encodes" in " ".join(done.stderr.split())
