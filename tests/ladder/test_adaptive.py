@@ -1,4 +1,4 @@
-"""Rungs chosen for each source so that its encodes spread evenly in VMAF."""
+"""Adaptive ladders: rungs of each source that are evenly spaced in VMAF."""
 
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -48,11 +48,11 @@ def played(
 # ---- the choice of the next rungs
 
 
-def test_the_first_rungs_reach_from_one_end_to_the_other() -> None:
+def test_the_first_rungs_span_all_candidates() -> None:
     assert [ONE_CODEC.index(rung) for rung in next_rungs(ONE_CODEC, [], 16)] == [0, 16, 32, 48]
 
 
-def test_the_first_rungs_have_a_codec_each() -> None:
+def test_the_first_rungs_have_different_codecs() -> None:
     first = next_rungs(mixed_chain(40), [], 16)
     assert {rung.codec for rung in first} == set(CODECS)
 
@@ -66,12 +66,12 @@ def test_the_widest_gap_is_halved_first(vmaf_at_24: float, place: int) -> None:
     assert next_rungs(ONE_CODEC, chosen, 4) == [ONE_CODEC[place]]
 
 
-def test_a_vmaf_of_nought_is_a_value_and_not_a_missing_one() -> None:
+def test_a_vmaf_of_0_is_a_value() -> None:
     chosen: Chosen = [(ONE_CODEC[0], 99), (ONE_CODEC[24], 60), (ONE_CODEC[48], 0.0)]
     assert next_rungs(ONE_CODEC, chosen, 4) == [ONE_CODEC[36]]
 
 
-def test_a_round_takes_one_rung_of_each_gap_and_no_more_than_four_or_than_are_left() -> None:
+def test_a_round_takes_one_rung_per_gap_and_at_most_four() -> None:
     chosen: Chosen = [(ONE_CODEC[place], 99 - 2 * place) for place in range(0, 49, 8)]
     picked = [ONE_CODEC.index(rung) for rung in next_rungs(ONE_CODEC, chosen, 16)]
     assert len(picked) == 4
@@ -81,7 +81,7 @@ def test_a_round_takes_one_rung_of_each_gap_and_no_more_than_four_or_than_are_le
     assert next_rungs(ONE_CODEC, chosen, 4) == []  # of an earlier run that wanted more
 
 
-def test_of_the_middle_of_a_gap_the_codec_is_taken_that_was_used_least() -> None:
+def test_the_least_used_codec_fills_a_gap() -> None:
     candidates = mixed_chain(41)
     chosen: Chosen = [
         (candidates[0], 95),
@@ -94,7 +94,7 @@ def test_of_the_middle_of_a_gap_the_codec_is_taken_that_was_used_least() -> None
     assert 10 <= candidates.index(picked) <= 30
 
 
-def test_order_that_was_guessed_wrong_is_measured_right() -> None:
+def test_a_wrong_expected_order_is_corrected_by_measured_vmaf() -> None:
     """The rung thought to be the worst is the best: gaps lie between values, not places."""
     chosen: Chosen = [(ONE_CODEC[0], 60), (ONE_CODEC[20], 95), (ONE_CODEC[48], 5)]
     # 5 to 60 is the widest: between 0 and 48, of which 20 is taken
@@ -117,7 +117,7 @@ CURVES: dict[str, Callable[[int], float | None]] = {
 @pytest.mark.parametrize("curve", CURVES)
 @pytest.mark.parametrize("candidates", [ONE_CODEC, mixed_chain(49)], ids=["one codec", "mixed"])
 @pytest.mark.parametrize("num_rungs", [4, 6, 16, 49])
-def test_no_rung_is_taken_twice_and_no_more_than_are_wanted(
+def test_rungs_are_chosen_once_and_up_to_the_wanted_number(
     candidates: list[Rung], curve: str, num_rungs: int
 ) -> None:
     rounds = played(candidates, CURVES[curve], num_rungs)
@@ -129,13 +129,13 @@ def test_no_rung_is_taken_twice_and_no_more_than_are_wanted(
     assert rounds == played(candidates, CURVES[curve], num_rungs)  # a choice, not a chance
 
 
-def test_every_rung_is_taken_if_as_many_are_wanted_as_there_are() -> None:
+def test_all_rungs_are_chosen_if_their_number_is_wanted() -> None:
     places = [place for each in played(ONE_CODEC, lambda p: 100 - 2 * p, 49) for place in each]
     assert sorted(places) == list(range(49))
 
 
 @pytest.mark.parametrize("curve", ["straight", "easy", "hard"])
-def test_sixteen_points_lie_closer_in_vmaf_than_sixteen_at_equal_steps(curve: str) -> None:
+def test_adaptive_rungs_have_smaller_vmaf_gaps_than_equal_steps(curve: str) -> None:
     def widest(places: Sequence[int]) -> float:
         values = sorted(float(CURVES[curve](place) or 0) for place in places)
         return max(after - before for before, after in pairwise(values))
@@ -149,14 +149,14 @@ def test_sixteen_points_lie_closer_in_vmaf_than_sixteen_at_equal_steps(curve: st
         assert widest(chosen) < 0.6 * even
 
 
-def test_one_rung_is_used_up_and_none_that_came_out_ends_the_choice() -> None:
+def test_the_choice_ends_after_one_candidate_or_without_any_vmaf() -> None:
     assert next_rungs(ONE_CODEC[:1], [], 4) == ONE_CODEC[:1]
     assert next_rungs(ONE_CODEC[:1], [(ONE_CODEC[0], 80.0)], 4) == []
     failed: Chosen = [(rung, None) for rung in ONE_CODEC[:4]]
     assert next_rungs(ONE_CODEC, failed, 16) == []
 
 
-def test_all_codecs_get_their_share_of_the_training_ladder() -> None:
+def test_every_codec_is_used_by_the_training_ladder() -> None:
     candidates = sorted(
         (rung for rung in LADDERS["training"].rungs if 216 <= rung.height_px <= 1080),
         key=lambda rung: -expected_vmaf(rung, (1920, 1080), 25),
@@ -170,7 +170,7 @@ def test_all_codecs_get_their_share_of_the_training_ladder() -> None:
 # ---- the guess
 
 
-def test_more_bits_a_lower_crf_and_a_larger_picture_are_expected_to_look_better() -> None:
+def test_expected_vmaf_grows_with_bitrate_quality_and_size() -> None:
     def guess(**fields: int | str) -> float:
         return expected_vmaf(Rung(**fields), (1920, 1080), 25)  # type: ignore[arg-type]
 
@@ -205,9 +205,7 @@ def work(each: EncodeRound, folder: Path, ffmpeg: Ffmpeg) -> None:
         list(make_labels(plan_labels(folder, V0, each.keys), folder, ffmpeg))
 
 
-def test_a_ladder_without_points_is_one_round_of_all_that_fits(
-    source_video: Path, tmp_path: Path
-) -> None:
+def test_a_ladder_without_num_rungs_has_one_round(source_video: Path, tmp_path: Path) -> None:
     fixed = Ladder((*SMALL.rungs, Rung(height_px=720, crf=20)))
     (only,) = ladder_rounds([source_video], fixed, tmp_path)
     assert not only.to_label
@@ -216,7 +214,7 @@ def test_a_ladder_without_points_is_one_round_of_all_that_fits(
 
 
 @pytest.mark.slow
-def test_a_real_source_gets_its_points_and_a_resumed_run_chooses_the_same(
+def test_a_resumed_adaptive_ladder_chooses_the_same_rungs(
     source_video: Path, ffmpeg: Ffmpeg, tmp_path: Path
 ) -> None:
     def rounds(folder: Path) -> list[EncodeRound]:
@@ -252,7 +250,7 @@ def test_a_real_source_gets_its_points_and_a_resumed_run_chooses_the_same(
 
 
 @pytest.mark.slow
-def test_a_source_that_cannot_be_read_is_told_once_and_does_not_stop_the_rounds(
+def test_an_unreadable_source_is_reported_once_and_does_not_stop_the_rounds(
     source_video: Path, ffmpeg: Ffmpeg, tmp_path: Path
 ) -> None:
     sources = [tmp_path / "gone.mp4", source_video]

@@ -1,4 +1,4 @@
-"""Sixty files that are odd or broken: each becomes a labelled row or a row with the reason."""
+"""Sixty unusual or broken files: each becomes a labelled row or an error row with the reason."""
 
 import dataclasses
 from collections.abc import Iterator, Sequence
@@ -119,7 +119,7 @@ def bad_files(make: Maker, plain: Path) -> Iterator[tuple[Path, str]]:
     cover = (*video_input, "-frames:v", "1", "-disposition:v", "attached_pic", "-c:a", "aac")
     yield make.video("song.m4a", cover, TONE), "no video stream"
     tiny = (*X264, "-vf", "scale=8:8")
-    yield make.video("tiny.mp4", tiny), "every rung is larger"
+    yield make.video("tiny.mp4", tiny), "smaller than every rung"
     yield make.folder / "gone.mp4", "not a file"
     link = make.folder / "link.mp4"
     link.symlink_to("nowhere.mp4")
@@ -148,7 +148,7 @@ def make(ffmpeg: Ffmpeg, tmp_path_factory: pytest.TempPathFactory) -> Maker:
 
 
 @pytest.mark.slow
-def test_sixty_hostile_files_are_each_a_label_or_a_reason(
+def test_sixty_hostile_files_each_give_a_label_or_a_reason(
     make: Maker, ffmpeg: Ffmpeg, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     here = tmp_path / "here"
@@ -174,12 +174,12 @@ def test_sixty_hostile_files_are_each_a_label_or_a_reason(
 
     assert {path.name: outcome(path) for path in good} == {p.name: ("", "") for p in good}
     for path, word in bad.items():
-        said, _ = outcome(path)
-        assert said, f"{path.name} was encoded"
-        assert word in said
+        error, _ = outcome(path)
+        assert error, f"{path.name} was encoded"
+        assert word in error
     for path in fuzzed:
-        said, label_said = outcome(path)
-        assert said or not label_said  # what could be encoded can be labelled
+        error, label_error = outcome(path)
+        assert error or not label_error  # a source that can be encoded can be labelled
 
     encoded = {row.encode_path for row in rows if row.status == "ok"}
     assert set(label_of) == encoded

@@ -1,4 +1,4 @@
-"""The named ladders, ladder files, and how a ladder is carried to other codecs and sources."""
+"""Named ladders, ladder files, and conversion to other codecs and sources."""
 
 from pathlib import Path
 
@@ -40,7 +40,7 @@ def file_of(folder: Path, text: str) -> str:
 
 
 @pytest.mark.parametrize("name", LADDERS)
-def test_no_rung_stands_twice_in_a_named_ladder(name: str) -> None:
+def test_a_named_ladder_has_each_rung_once(name: str) -> None:
     names = [rung.name for rung in LADDERS[name].rungs]
     assert len(set(names)) == len(names) > 0
 
@@ -60,14 +60,14 @@ def test_the_training_ladder_has_every_codec_in_both_rate_modes() -> None:
     assert 4 <= (LADDERS["training"].num_rungs or 0) <= len(LADDERS["training"].rungs)
 
 
-def test_the_training_ladder_reaches_from_4k_to_a_tenth_of_hd_with_every_codec() -> None:
+def test_the_training_ladder_has_every_codec_from_2160p_to_108p() -> None:
     for codec in CODECS:
         heights = {rung.height_px for rung in LADDERS["training"].rungs if rung.codec == codec}
         assert (max(heights), min(heights)) == (2160, 108)
         assert len(heights) == 8
 
 
-def test_the_sweep_is_one_size_and_codec_over_the_whole_scale() -> None:
+def test_the_crf_sweep_has_one_size_and_one_codec() -> None:
     rungs = LADDERS["crf-sweep"].rungs
     assert {(rung.height_px, rung.codec, rung.rate_mode) for rung in rungs} == {
         (540, "libx264", "crf")
@@ -89,7 +89,7 @@ def test_a_ladder_file_gives_its_rungs_in_order(tmp_path: Path) -> None:
     )
 
 
-def test_a_ladder_file_may_say_all_there_is_to_say_of_a_rung(tmp_path: Path) -> None:
+def test_a_ladder_file_may_set_every_field_of_a_rung(tmp_path: Path) -> None:
     text = """
         [[rung]]
         height_px = 720
@@ -119,7 +119,7 @@ def test_a_ladder_file_may_say_all_there_is_to_say_of_a_rung(tmp_path: Path) -> 
     )  # fmt: skip
 
 
-def test_what_rungs_share_stands_in_default_and_each_may_differ(tmp_path: Path) -> None:
+def test_rungs_override_the_defaults_of_the_ladder_file(tmp_path: Path) -> None:
     text = """
         num_rungs = 4
         [default]
@@ -186,7 +186,7 @@ FOUR = "".join(f"[[rung]]\nheight_px = 720\ncrf = {crf}\n" for crf in range(20, 
         ('num_rungs = "4"\n' + FOUR, ["num_rungs is '4'", "whole number"]),
     ],
 )  # fmt: skip
-def test_a_bad_ladder_file_is_refused_with_its_name_the_rung_and_what_is_allowed(
+def test_an_invalid_ladder_file_is_refused_with_file_rung_and_allowed_values(
     tmp_path: Path, text: str, says: list[str]
 ) -> None:
     file = file_of(tmp_path, text)
@@ -196,7 +196,7 @@ def test_a_bad_ladder_file_is_refused_with_its_name_the_rung_and_what_is_allowed
         assert words in str(error.value)
 
 
-def test_a_ladder_file_that_is_not_there_or_not_text_is_refused(tmp_path: Path) -> None:
+def test_a_missing_or_binary_ladder_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(LadderFileError, match=r"gone\.toml"):
         ladder_named(str(tmp_path / "gone.toml"))
     (tmp_path / "binary.toml").write_bytes(b"\xff\xfe\x00rung")
@@ -204,7 +204,7 @@ def test_a_ladder_file_that_is_not_there_or_not_text_is_refused(tmp_path: Path) 
         ladder_named(str(tmp_path / "binary.toml"))
 
 
-def test_an_unknown_ladder_name_is_refused_with_the_names_there_are() -> None:
+def test_an_unknown_ladder_name_is_refused_with_the_known_names() -> None:
     with pytest.raises(LadderFileError) as error:
         ladder_named("apple")
     assert all(name in str(error.value) for name in LADDERS)
@@ -225,7 +225,7 @@ def test_with_codecs_repeats_every_rung_for_every_codec() -> None:
     assert with_codecs(some, []) == some
 
 
-def test_with_codecs_carries_a_crf_over_to_the_other_scale() -> None:
+def test_with_codecs_converts_the_crf_to_the_scale_of_the_codec() -> None:
     # 51 is x264's last, 63 is AV1's and VP9's: 34 / 51 = 42 / 63
     (rung,) = with_codecs(ladder(Rung(height_px=720, crf=34)), ["libsvtav1"]).rungs
     assert rung.crf == 42
@@ -235,24 +235,24 @@ def test_with_codecs_carries_a_crf_over_to_the_other_scale() -> None:
         with_codecs(ladder(Rung(height_px=720, crf=crf, codec="libvpx-vp9")), CODECS)
 
 
-def test_with_codecs_leaves_no_rung_twice() -> None:
+def test_with_codecs_gives_each_rung_once() -> None:
     mixed = ladder(Rung(height_px=540, crf=51), Rung(height_px=540, crf=63, codec="libsvtav1"))
     assert with_codecs(mixed, ["libx264", "libx264"]).rungs == mixed.rungs[:1]
 
 
-def test_with_codecs_keeps_an_effort_only_where_it_has_that_name() -> None:
+def test_with_codecs_keeps_a_preset_only_for_its_own_codec() -> None:
     slow = ladder(Rung(height_px=540, crf=30, preset="slow", bit_depth=10, gop_s=4))
     names = [rung.name for rung in with_codecs(slow, ["libx264", "libvpx-vp9"]).rungs]
     assert names == ["540p-crf30-x264-10bit-slow-gop4s", "540p-crf37-vp9-10bit-gop4s"]
 
 
-def test_with_codecs_refuses_a_way_of_spending_that_the_codec_has_not() -> None:
+def test_with_codecs_refuses_a_rate_mode_that_the_codec_lacks() -> None:
     capped = ladder(Rung(height_px=540, bitrate_kbps=900, maxrate_kbps=1200))
     with pytest.raises(LadderFileError, match=r"540p-900k-max1200k-x264 .*with libsvtav1.*crf"):
         with_codecs(capped, ["libx265", "libsvtav1"])
 
 
-def test_rungs_above_the_source_are_left_out() -> None:
+def test_rungs_larger_than_the_source_are_left_out() -> None:
     apple = LADDERS["apple-hls"]
     assert {rung.height_px for rung in fitting(apple, (1280, 720))} == {234, 360, 432, 540, 720}
     assert fitting(apple, (720, 1280)) == fitting(apple, (1280, 720))
@@ -260,7 +260,7 @@ def test_rungs_above_the_source_are_left_out() -> None:
     assert fitting(apple, (320, 180)) == ()
 
 
-# ---- keys of version 0.1
+# ---- former keys
 
 
 def test_the_former_keys_of_a_ladder_file_are_read_with_a_warning(tmp_path: Path) -> None:
@@ -275,6 +275,6 @@ def test_the_former_keys_of_a_ladder_file_are_read_with_a_warning(tmp_path: Path
     assert {rung.reencode_crf for rung in found.rungs} == {14}
 
 
-def test_a_former_key_beside_its_new_name_is_refused(tmp_path: Path) -> None:
+def test_a_former_key_together_with_its_new_name_is_refused(tmp_path: Path) -> None:
     with pytest.raises(LadderFileError, match="points is the old name of num_rungs"):
         ladder_named(file_of(tmp_path, f"points = 4\nnum_rungs = 4\n{FOUR}"))

@@ -1,4 +1,4 @@
-"""What is to be made: names of sources, rungs that fit, encodes that are there, and groups."""
+"""Planning: names of sources, rungs that fit, encodes of earlier runs, groups of one process."""
 
 import dataclasses
 import os
@@ -34,7 +34,7 @@ def short_source(make_video: MakeVideo, source_video: Path) -> Path:
     return make_video("ten.mp4", source_video, ["-frames:v", "10", "-c", "copy"])
 
 
-# ---- what is to do
+# ---- what has to be made
 
 
 def test_a_plan_names_every_encode_and_writes_nothing(short_source: Path, tmp_path: Path) -> None:
@@ -59,7 +59,7 @@ def test_rungs_above_the_source_are_left_out_of_the_plan(
     assert [job.rung.height_px for job in plan.jobs] == [48, 108]
 
 
-def test_a_source_below_every_rung_is_an_error_row_that_says_so(
+def test_a_source_smaller_than_every_rung_is_an_error_row(
     short_source: Path, tmp_path: Path
 ) -> None:
     plan = planned([short_source], [Rung(height_px=720, crf=30)], tmp_path)
@@ -70,7 +70,7 @@ def test_a_source_below_every_rung_is_an_error_row_that_says_so(
 
 
 @pytest.mark.parametrize("harm", ["deleted", "truncated"])
-def test_an_encode_that_is_gone_or_cut_is_made_again(
+def test_a_deleted_or_truncated_encode_is_made_again(
     short_source: Path, ffmpeg: Ffmpeg, tmp_path: Path, harm: str
 ) -> None:
     first, second = made([short_source], TWO, tmp_path, ffmpeg)
@@ -94,7 +94,7 @@ def replace_by(path: Path, other: Path) -> None:
     os.utime(path, ns=(1, 1))
 
 
-def test_encodes_of_a_source_that_was_replaced_are_made_anew(
+def test_encodes_of_a_replaced_source_are_made_again(
     short_source: Path, source_video: Path, ffmpeg: Ffmpeg, tmp_path: Path
 ) -> None:
     source, folder = tmp_path / "src.mp4", tmp_path / "work"
@@ -114,7 +114,7 @@ def test_encodes_of_a_source_that_was_replaced_are_made_anew(
     assert encodes_table(folder).rows() == [row]
 
 
-def test_a_source_of_the_same_size_that_was_changed_is_encoded_anew(
+def test_a_changed_source_of_equal_size_is_encoded_again(
     short_source: Path, ffmpeg: Ffmpeg, tmp_path: Path
 ) -> None:
     source, folder = tmp_path / "src.mp4", tmp_path / "work"
@@ -124,7 +124,7 @@ def test_a_source_of_the_same_size_that_was_changed_is_encoded_anew(
     assert len(planned([source], CHEAP, folder).jobs) == 1
 
 
-def test_a_row_from_before_the_source_was_recorded_counts_as_done(
+def test_a_row_without_source_size_and_time_counts_as_done(
     short_source: Path, ffmpeg: Ffmpeg, tmp_path: Path
 ) -> None:
     made([short_source], CHEAP, tmp_path, ffmpeg)
@@ -136,7 +136,7 @@ def test_a_row_from_before_the_source_was_recorded_counts_as_done(
     assert (plan.jobs, len(plan.done)) == ((), 1)
 
 
-def test_a_twice_encoded_rung_of_version_0_1_counts_as_done(
+def test_an_encode_with_the_former_rung_name_counts_as_done(
     short_source: Path, ffmpeg: Ffmpeg, tmp_path: Path
 ) -> None:
     rung = Rung(height_px=48, crf=40, reencode_crf=14)
@@ -176,7 +176,7 @@ def test_a_source_inside_the_work_folder_is_encoded_and_its_encodes_are_not(
     assert find_sources([tmp_path], tmp_path) == (other, source)
 
 
-def test_a_source_in_a_folder_of_its_own_name_stays_a_source(
+def test_a_source_in_the_folder_of_its_encodes_is_still_found(
     short_source: Path, ffmpeg: Ffmpeg, tmp_path: Path
 ) -> None:
     source = tmp_path / "src" / "src.mp4"  # where its encodes go too
@@ -186,14 +186,16 @@ def test_a_source_in_a_folder_of_its_own_name_stays_a_source(
     assert find_sources([tmp_path], tmp_path) == (source,)
 
 
-def test_a_new_rung_adds_only_itself(short_source: Path, ffmpeg: Ffmpeg, tmp_path: Path) -> None:
+def test_a_new_rung_needs_only_its_own_encode(
+    short_source: Path, ffmpeg: Ffmpeg, tmp_path: Path
+) -> None:
     made([short_source], CHEAP, tmp_path, ffmpeg)
     (row,) = made([short_source], TWO, tmp_path, ffmpeg)
     assert row.rung == "48p-crf30-x264"
     assert len(encodes_table(tmp_path).rows()) == 2
 
 
-def test_the_work_is_weighed_by_pixels_seconds_codec_and_passes(
+def test_the_cost_depends_on_pixels_seconds_codec_and_passes(
     source_video: Path, tmp_path: Path
 ) -> None:
     def cost(rung: Rung, trim: TrimSpec = TrimSpec()) -> float:  # noqa: B008  # it is frozen
@@ -212,7 +214,7 @@ def test_the_work_is_weighed_by_pixels_seconds_codec_and_passes(
 
 
 @pytest.mark.slow
-def test_any_file_name_can_be_a_source_twice(
+def test_a_source_with_any_file_name_is_encoded_and_found_done(
     short_source: Path, ffmpeg: Ffmpeg, tmp_path: Path
 ) -> None:
     sources = [tmp_path / f"{name}.mp4" for name in ODD_NAMES]
@@ -234,7 +236,7 @@ def test_any_file_name_can_be_a_source_twice(
     "name",
     ["...mp4", "..mp4", "x.part.mp4", "encodes.csv.mp4", "encodes.csv.part.mp4", ".lock.mp4"],
 )
-def test_no_source_is_named_so_that_its_encodes_leave_the_folder_or_hit_the_table(
+def test_no_source_name_makes_encodes_leave_the_folder_or_overwrite_the_table(
     short_source: Path, ffmpeg: Ffmpeg, tmp_path: Path, name: str
 ) -> None:
     source = tmp_path / "films" / name
@@ -269,7 +271,7 @@ def test_two_sources_of_one_name_do_not_collide_in_this_run_or_the_next(
         assert [row.source_path for row in plan.done] == [str(path) for path in order]
 
 
-def test_a_source_is_the_same_by_whatever_way_it_is_named(
+def test_a_source_is_recognised_by_any_path_to_it(
     source_video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "here").mkdir()
@@ -308,7 +310,7 @@ CRFS = [Rung(height_px=48, crf=crf) for crf in range(20, 40)]
         ((15360, 8640), 1),  # never none
     ],
 )
-def test_one_process_has_as_many_encodes_of_a_source_as_its_size_allows(
+def test_the_size_of_a_source_limits_the_encodes_of_one_process(
     source_video: Path, tmp_path: Path, size: tuple[int, int], most: int
 ) -> None:
     assert max(map(len, partition_outputs(range(800), size, 99))) == most
@@ -318,9 +320,7 @@ def test_one_process_has_as_many_encodes_of_a_source_as_its_size_allows(
     assert len(groups) == 16 // most
 
 
-def test_few_encodes_of_one_source_are_shared_out_over_the_processes(
-    source_video: Path, tmp_path: Path
-) -> None:
+def test_few_encodes_of_one_source_use_all_processes(source_video: Path, tmp_path: Path) -> None:
     jobs = jobs_of(probe(source_video), "a", CRFS[:6], tmp_path)
     assert [len(group) for group in group_jobs(jobs, num_processes=1)] == [6]
     assert sorted(map(len, group_jobs(jobs, num_processes=2))) == [3, 3]
@@ -329,7 +329,7 @@ def test_few_encodes_of_one_source_are_shared_out_over_the_processes(
 
 
 @pytest.mark.parametrize("at_once", [1, 2, 3, 8])
-def test_every_encode_is_in_one_group_with_others_of_its_source(
+def test_each_encode_is_in_one_group_of_its_source(
     source_video: Path, tmp_path: Path, at_once: int
 ) -> None:
     info = probe(source_video)
@@ -349,7 +349,7 @@ def test_every_encode_is_in_one_group_with_others_of_its_source(
         assert len(group) == 1 or not any(job.rung.two_pass for job in group)
 
 
-def test_large_encodes_are_dealt_out_over_the_groups(source_video: Path, tmp_path: Path) -> None:
+def test_large_encodes_are_distributed_over_the_groups(source_video: Path, tmp_path: Path) -> None:
     rungs = [Rung(height_px=height, crf=30) for height in (108, 108, 16, 16)]
     jobs = jobs_of(probe(source_video), "a", rungs, tmp_path)
     heights = [
@@ -358,7 +358,7 @@ def test_large_encodes_are_dealt_out_over_the_groups(source_video: Path, tmp_pat
     assert heights == [[16, 108], [16, 108]]
 
 
-def test_a_dry_run_refuses_what_cannot_be_made(
+def test_a_dry_run_refuses_an_impossible_encode(
     make_video: MakeVideo, ffmpeg: Ffmpeg, tmp_path: Path
 ) -> None:
     tags = "setparams=color_trc=smpte2084:color_primaries=bt2020:colorspace=bt2020nc"

@@ -1,4 +1,4 @@
-"""Encodes that were coded twice: a bad picture whose bits look good."""
+"""Re-encoded (double-compressed) rungs: bad pictures in a good stream."""
 
 from pathlib import Path
 
@@ -27,7 +27,7 @@ def made(
     return {row.rung: (encodes[row.key], row) for row in labels}
 
 
-def test_it_has_the_size_and_bits_of_a_good_encode_and_the_picture_of_a_bad_one(
+def test_a_reencode_has_the_size_and_bitrate_of_a_good_encode_and_the_vmaf_of_a_bad_one(
     made: dict[str, tuple[EncodeRow, LabelRow]], source_video: Path
 ) -> None:
     (bad, bad_label), (twice, label) = made[BAD.name], made[TWICE.name]
@@ -37,7 +37,7 @@ def test_it_has_the_size_and_bits_of_a_good_encode_and_the_picture_of_a_bad_one(
     assert label.vmaf == pytest.approx(bad_label.vmaf, abs=5)
 
 
-def test_passes_come_before_the_second_generation(
+def test_both_passes_run_before_the_reencode(
     made: dict[str, tuple[EncodeRow, LabelRow]], source_video: Path
 ) -> None:
     encode, _ = made[TWO_PASS.name]
@@ -45,20 +45,22 @@ def test_passes_come_before_the_second_generation(
     assert (encode.width_px, encode.height_px) == probe(source_video).display_size
 
 
-def test_nothing_of_the_first_generation_is_left(
+def test_no_file_of_the_first_encode_is_left(
     made: dict[str, tuple[EncodeRow, LabelRow]], tmp_path: Path
 ) -> None:
     assert not list(tmp_path.rglob("*.part"))
     assert len(list(tmp_path.rglob("*.mp4"))) == len(made) == 3
 
 
-def test_the_shell_does_the_same(source_video: Path, tmp_path: Path, ffmpeg: Ffmpeg) -> None:
+def test_the_shell_command_includes_the_reencode(
+    source_video: Path, tmp_path: Path, ffmpeg: Ffmpeg
+) -> None:
     command = shell_command(probe(source_video), {tmp_path / "e.mp4": TWICE}, (), ffmpeg)
     assert command.count("e.mp4.first.vqatool.part") == 3  # written, read, removed
     assert " && rm " in command
 
 
-def test_the_second_generation_counts_as_work(source_video: Path, tmp_path: Path) -> None:
+def test_the_cost_includes_the_reencode(source_video: Path, tmp_path: Path) -> None:
     plan = plan_ladder([source_video], Ladder((BAD, TWICE)), tmp_path)
     costs: dict[str, float] = {job.rung.name: job.cost for job in plan.jobs}
     assert costs[TWICE.name] > costs[BAD.name]

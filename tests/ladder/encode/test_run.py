@@ -1,4 +1,4 @@
-"""Stage 1: small real ladders, with bad sources and rungs, and after crashes too."""
+"""Stage 1 with ffmpeg: small ladders, bad sources and rungs, interrupted runs."""
 
 import csv
 import dataclasses
@@ -39,7 +39,7 @@ EVERY_MODE = tuple(
     )
 )
 TOO_MUCH = Rung(height_px=48, codec="libsvtav1", bitrate_kbps=1_000_000)
-"""SVT-AV1 takes 100 Mbit/s at the most, and says so only when it is started."""
+"""SVT-AV1 accepts at most 100 Mbit/s and refuses more when it starts."""
 
 
 @pytest.fixture(scope="module")
@@ -49,10 +49,10 @@ def short_source(make_video: MakeVideo, source_video: Path) -> Path:
 
 
 @pytest.mark.slow
-def test_a_ladder_of_every_codec_in_every_mode_is_made_measured_and_then_found_done(
+def test_every_codec_and_rate_mode_is_encoded_and_found_done_in_the_next_run(
     source_video: Path, ffmpeg: Ffmpeg, tmp_path: Path
 ) -> None:
-    told: dict[str, list[float]] = {}
+    progress: dict[str, list[float]] = {}
     plan = planned([source_video], EVERY_MODE, tmp_path)
     assert [job.row.rung for job in plan.jobs] == [rung.name for rung in EVERY_MODE]
 
@@ -62,7 +62,7 @@ def test_a_ladder_of_every_codec_in_every_mode_is_made_measured_and_then_found_d
             tmp_path,
             ffmpeg,
             jobs=1,
-            on_progress=lambda key, share: told.setdefault(key, []).append(share),
+            on_progress=lambda key, share: progress.setdefault(key, []).append(share),
         )
     )
 
@@ -88,8 +88,8 @@ def test_a_ladder_of_every_codec_in_every_mode_is_made_measured_and_then_found_d
         assert row.ffmpeg_version == ffmpeg.version
         assert (row.encode_s or 0) > 0
         assert row.pieces == ""
-    assert set(told) == {row.key for row in rows}
-    assert all(0 <= share <= 1 for shares in told.values() for share in shares)
+    assert set(progress) == {row.key for row in rows}
+    assert all(0 <= share <= 1 for shares in progress.values() for share in shares)
     assert files_in(tmp_path) == {"encodes.csv", *(row.encode_path for row in rows)}
 
     again = planned([source_video], EVERY_MODE, tmp_path)
@@ -103,7 +103,7 @@ def test_a_ladder_of_every_codec_in_every_mode_is_made_measured_and_then_found_d
     assert keys == sorted(keys)
 
 
-def test_rungs_made_side_by_side_are_to_the_byte_what_they_are_alone(
+def test_encodes_of_one_process_are_byte_equal_to_encodes_made_alone(
     short_source: Path, ffmpeg: Ffmpeg, tmp_path: Path
 ) -> None:
     """The file of one encode depends on the rung and the source, not on what else was asked for."""
@@ -124,7 +124,7 @@ def test_rungs_made_side_by_side_are_to_the_byte_what_they_are_alone(
         assert len(digests) == 1, row.rung
 
 
-def test_a_row_is_yielded_only_when_it_stands_in_the_table(
+def test_a_row_is_yielded_after_it_is_written(
     short_source: Path, ffmpeg: Ffmpeg, tmp_path: Path
 ) -> None:
     rows = make_encodes(planned([short_source], TWO, tmp_path), tmp_path, ffmpeg, jobs=2)
@@ -140,22 +140,22 @@ def test_a_row_is_yielded_only_when_it_stands_in_the_table(
 # ---- what cannot be made
 
 
-def test_a_rung_that_cannot_be_made_does_not_take_the_others_with_it(
+def test_a_rung_that_fails_leaves_the_others_unharmed(
     short_source: Path, ffmpeg: Ffmpeg, tmp_path: Path
 ) -> None:
     rows = made([short_source], [*TWO, TOO_MUCH], tmp_path, ffmpeg)
-    said = {row.rung: row.error for row in rows}
-    assert "libsvtav1" in said.pop(TOO_MUCH.name)
-    assert said == {rung.name: "" for rung in TWO}
+    errors = {row.rung: row.error for row in rows}
+    assert "libsvtav1" in errors.pop(TOO_MUCH.name)
+    assert errors == {rung.name: "" for rung in TWO}
     (bad,) = (row for row in rows if row.error)
     assert (bad.status, bad.size_bytes, bad.encode_s) == ("error", None, None)
     assert files_in(tmp_path) == {"encodes.csv", *(f"ten/{rung.name}.mp4" for rung in TWO)}
-    # it alone is tried again
+    # only this one is tried again
     (job,) = planned([short_source], [*TWO, TOO_MUCH], tmp_path).jobs
     assert job.rung == TOO_MUCH
 
 
-def test_an_encode_that_cannot_be_put_in_its_place_is_an_error_row(
+def test_an_encode_that_cannot_be_moved_to_its_place_is_an_error_row(
     short_source: Path, ffmpeg: Ffmpeg, tmp_path: Path
 ) -> None:
     in_the_way = tmp_path / "ten" / f"{TWO[0].name}.mp4"
@@ -170,7 +170,7 @@ def test_an_encode_that_cannot_be_put_in_its_place_is_an_error_row(
     ("kind", "says"),
     [("text", "cannot be opened"), ("empty", "no bytes"), ("gone", "not a file")],
 )
-def test_a_source_that_is_no_video_is_an_error_row_and_leaves_no_file(
+def test_a_source_that_is_not_a_video_is_an_error_row_without_files(
     short_source: Path, ffmpeg: Ffmpeg, tmp_path: Path, kind: str, says: str
 ) -> None:
     bad = tmp_path / f"{kind}.mp4"
@@ -214,7 +214,7 @@ def test_a_source_whose_folder_cannot_be_made_is_an_error_row(
     assert all(str(tmp_path / "ten") in row.error for row in rows)
 
 
-def test_a_source_that_was_mended_leaves_no_error_row(
+def test_a_repaired_source_leaves_no_error_row(
     short_source: Path, ffmpeg: Ffmpeg, tmp_path: Path
 ) -> None:
     source, folder = tmp_path / "late.mp4", tmp_path / "encodes"
@@ -225,7 +225,7 @@ def test_a_source_that_was_mended_leaves_no_error_row(
     assert [row.status for row in encodes_table(folder).rows()] == ["ok"]
 
 
-def test_a_source_that_breaks_off_is_an_error_row_and_not_a_short_encode(
+def test_a_truncated_source_is_an_error_row_and_not_a_short_encode(
     make_video: MakeVideo, ffmpeg: Ffmpeg, tmp_path: Path
 ) -> None:
     args = ("-c:v", "libx264", "-crf", "10", "-pix_fmt", "yuv420p", "-movflags", "+faststart")
@@ -242,7 +242,7 @@ def test_a_source_that_breaks_off_is_an_error_row_and_not_a_short_encode(
     assert len(planned([trim], TWO, folder).jobs) == 2
 
 
-def test_a_missing_encoder_is_said_before_anything_is_made(
+def test_a_missing_encoder_is_an_error_before_the_first_encode(
     short_source: Path, tmp_path: Path
 ) -> None:
     small = tmp_path / "ffmpeg"
@@ -258,7 +258,7 @@ def test_a_missing_encoder_is_said_before_anything_is_made(
 # ---- after a crash, beside another run
 
 
-def test_half_written_files_of_an_earlier_run_are_removed(
+def test_partial_files_of_an_earlier_run_are_removed(
     short_source: Path, ffmpeg: Ffmpeg, tmp_path: Path
 ) -> None:
     (tmp_path / "gone").mkdir()
@@ -268,7 +268,7 @@ def test_half_written_files_of_an_earlier_run_are_removed(
     assert files_in(tmp_path) == {"encodes.csv", "ten/48p-crf40-x264.mp4"}
 
 
-def test_a_torn_table_is_mended_and_only_the_lost_row_is_made_again(
+def test_a_torn_table_is_repaired_and_only_the_lost_encode_is_made_again(
     short_source: Path, ffmpeg: Ffmpeg, tmp_path: Path
 ) -> None:
     rows = made([short_source], TWO, tmp_path, ffmpeg)
@@ -280,7 +280,9 @@ def test_a_torn_table_is_mended_and_only_the_lost_row_is_made_again(
     assert [row.key for row in encodes_table(tmp_path).rows()] == [row.key for row in rows]
 
 
-def test_a_folder_in_use_is_left_alone(short_source: Path, ffmpeg: Ffmpeg, tmp_path: Path) -> None:
+def test_a_folder_in_use_by_another_run_is_not_changed(
+    short_source: Path, ffmpeg: Ffmpeg, tmp_path: Path
+) -> None:
     plan = planned([short_source], CHEAP, tmp_path)
     with work_lock(tmp_path), pytest.raises(LockedError, match="in use by another run"):
         list(make_encodes(plan, tmp_path, ffmpeg))
@@ -300,7 +302,7 @@ for row in make_encodes(plan_ladder(sources, rungs, folder), folder, find_ffmpeg
 
 
 @pytest.mark.slow
-def test_a_run_that_was_killed_goes_on_to_the_same_table_as_one_that_was_not(
+def test_a_killed_run_resumes_to_the_same_table_as_an_uninterrupted_run(
     source_video: Path, tmp_path: Path
 ) -> None:
     sources = [tmp_path / f"{name}.mp4" for name in "abc"]  # a process for each
@@ -337,7 +339,7 @@ def test_a_run_that_was_killed_goes_on_to_the_same_table_as_one_that_was_not(
 @pytest.mark.parametrize(
     "trim", [TrimSpec(), TrimSpec(clip=TimeRange(0.2, 0.4)), TrimSpec(segments=(2, 0.2))], ids=str
 )
-def test_a_dry_run_prints_commands_that_make_the_same_files_when_pasted(
+def test_the_commands_of_a_dry_run_make_the_same_files(
     source_video: Path, ffmpeg: Ffmpeg, tmp_path: Path, trim: TrimSpec
 ) -> None:
     source = tmp_path / "it's $HOME.mp4"

@@ -1,4 +1,4 @@
-"""Rungs: what is refused and why, names that tell them apart, and the size of an encode."""
+"""Rungs: invalid values, unique names, sizes of encodes."""
 
 import contextlib
 import dataclasses
@@ -16,7 +16,7 @@ from ladder.errors import LadderFileError
 
 
 @pytest.mark.parametrize(
-    ("fields", "says"),
+    ("fields", "message"),
     [
         ({"height_px": 720}, "either bitrate_kbps or crf"),
         ({"height_px": 720, "crf": 20, "bitrate_kbps": 500}, "either bitrate_kbps or crf"),
@@ -72,10 +72,8 @@ from ladder.errors import LadderFileError
         ),
     ],
 )  # fmt: skip
-def test_a_rung_that_cannot_be_encoded_is_refused_with_the_reason(
-    fields: dict[str, Any], says: str
-) -> None:
-    with pytest.raises(LadderFileError, match=says):
+def test_an_invalid_rung_is_refused_with_the_reason(fields: dict[str, Any], message: str) -> None:
+    with pytest.raises(LadderFileError, match=message):
         Rung(**fields)
 
 
@@ -106,7 +104,7 @@ def test_a_rung_that_cannot_be_encoded_is_refused_with_the_reason(
         (Rung(height_px=720, crf=30, reencode_crf=14), "720p-crf30-x264-reencode14", "crf"),
     ],
 )
-def test_a_rung_is_named_by_size_spending_codec_and_what_is_unusual(
+def test_the_name_of_a_rung_holds_size_rate_codec_and_unusual_settings(
     rung: Rung, name: str, rate_mode: str
 ) -> None:
     assert (rung.name, rung.rate_mode) == (name, rate_mode)
@@ -135,7 +133,7 @@ def every_kind_of_rung() -> list[Rung]:
     return found
 
 
-def test_no_two_rungs_share_a_name_and_every_field_tells_them_apart() -> None:
+def test_rungs_that_differ_in_any_field_have_different_names() -> None:
     rungs = every_kind_of_rung()
     assert len(rungs) > 1000
     assert len({rung.name for rung in rungs}) == len(set(rungs)) == len(rungs)
@@ -144,7 +142,7 @@ def test_no_two_rungs_share_a_name_and_every_field_tells_them_apart() -> None:
         assert len({getattr(rung, field.name) for rung in rungs}) > 1, field.name
 
 
-def test_no_rung_gives_svt_av1_a_cap_beside_a_bitrate() -> None:
+def test_svt_av1_never_gets_a_peak_together_with_a_bitrate() -> None:
     """It refuses one when it is started."""
     rungs = [rung for rung in every_kind_of_rung() if rung.codec == "libsvtav1"]
     assert {rung.rate_mode for rung in rungs} == {"crf", "capped-crf", "vbr", "two-pass"}
@@ -176,13 +174,13 @@ def test_a_rung_takes_every_crf_and_preset_of_its_codec(codec: str) -> None:
         (48, (101, 997), (48, 474)),  # 473.8
     ],
 )
-def test_an_encode_keeps_the_aspect_and_the_rung_gives_the_short_side(
+def test_the_height_of_a_rung_is_the_short_side_of_the_encode(
     height_px: int, display_size: tuple[int, int], size: tuple[int, int]
 ) -> None:
     assert Rung(height_px=height_px, crf=30).size_for(display_size) == size
 
 
-def test_every_size_is_even_whatever_the_aspect() -> None:
+def test_every_size_is_even_for_any_aspect_ratio() -> None:
     rung = Rung(height_px=90, crf=30)
     sizes = [rung.size_for((width, 108)) for width in range(40, 400)]
     assert all(width % 2 == 0 and height % 2 == 0 for width, height in sizes)

@@ -1,4 +1,4 @@
-"""Stage 1 on sources of every kind: deep, HDR, uneven, interlaced, turned, wide pixels, odd."""
+"""Stage 1 on sources of every kind: 10 bit, HDR, VFR, interlaced, rotated, anamorphic."""
 
 from collections.abc import Sequence
 from fractions import Fraction
@@ -63,7 +63,7 @@ def test_hdr_in_8_bits_is_refused_and_the_other_rungs_are_made(
 
 
 @pytest.mark.parametrize(("bit_depth", "depth"), [(None, 10), (8, 8)])
-def test_a_deep_source_that_is_not_hdr_is_as_deep_as_the_rung_says(
+def test_the_rung_decides_the_bit_depth_of_a_10_bit_sdr_source(
     make_video: MakeVideo, ffmpeg: Ffmpeg, tmp_path: Path, bit_depth: int | None, depth: int
 ) -> None:
     is_10_bit = make_video(
@@ -74,7 +74,7 @@ def test_a_deep_source_that_is_not_hdr_is_as_deep_as_the_rung_says(
     assert (info.bit_depth, info.hdr) == (depth, "")
 
 
-def test_a_full_range_source_becomes_limited_range_of_the_same_picture(
+def test_a_full_range_source_becomes_limited_range(
     make_video: MakeVideo, ffmpeg: Ffmpeg, tmp_path: Path
 ) -> None:
     full = ("-vf", "scale=out_range=pc,format=yuv420p", "-color_range", "pc", *EXACT)
@@ -113,7 +113,7 @@ def test_a_variable_frame_rate_keeps_every_frame_and_its_time_with_every_codec(
 
 
 @pytest.mark.parametrize("suffix", ["mkv", "mp4"])
-def test_times_that_lie_on_no_grid_are_kept_with_every_codec(
+def test_irregular_frame_times_are_kept_with_every_codec(
     make_video: MakeVideo, ffmpeg: Ffmpeg, tmp_path: Path, suffix: str
 ) -> None:
     """A telephone's: now and then two frames come within a third of the usual step."""
@@ -133,7 +133,7 @@ def test_times_that_lie_on_no_grid_are_kept_with_every_codec(
 
 @pytest.mark.parametrize("rate", ["30000/1001", "60", "24000/1001", "5"])
 @pytest.mark.parametrize("suffix", ["mp4", "mkv", "ts"])
-def test_no_frame_is_dropped_or_repeated_whatever_the_container_rounds(
+def test_no_frame_is_dropped_or_repeated_by_rounded_timestamps(
     make_video: MakeVideo, ffmpeg: Ffmpeg, tmp_path: Path, rate: str, suffix: str
 ) -> None:
     args = ("-c:v", "libx264", "-qp", "0", "-bf", "3", "-pix_fmt", "yuv420p")
@@ -143,7 +143,7 @@ def test_no_frame_is_dropped_or_repeated_whatever_the_container_rounds(
     assert numbers_in(encode_of(source, rung, tmp_path, ffmpeg)) == list(range(20))
 
 
-def test_an_interlaced_source_gives_one_whole_frame_for_each_of_its_own(
+def test_an_interlaced_source_gives_one_frame_per_frame(
     make_video: MakeVideo, ffmpeg: Ffmpeg, tmp_path: Path
 ) -> None:
     fields = ("-vf", "interlace", "-flags", "+ilme+ildct", *EXACT)
@@ -194,7 +194,7 @@ def test_groups_are_closed_two_seconds_long_and_can_be_played_alone(
         assert pictures_from(encode, key_s) == [each for each in whole if each[0] >= key_s]
 
 
-def test_the_distance_of_key_frames_is_the_rungs(
+def test_the_rung_decides_the_distance_of_key_frames(
     make_video: MakeVideo, ffmpeg: Ffmpeg, tmp_path: Path
 ) -> None:
     source = make_video("cuts.mp4", "testsrc2=size=96x64:rate=5:duration=5")
@@ -229,7 +229,7 @@ def test_pixels_that_are_not_square_become_square(
 
 
 @pytest.mark.parametrize("degrees", [90, 180, 270])
-def test_a_turned_source_is_encoded_upright(
+def test_a_rotated_source_is_encoded_upright(
     make_video: MakeVideo, ffmpeg: Ffmpeg, tmp_path: Path, degrees: int
 ) -> None:
     flat = corner(make_video, "corner-flat.mp4", "96x64", ["-vf", "format=yuv420p", *EXACT])

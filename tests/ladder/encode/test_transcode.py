@@ -1,4 +1,4 @@
-"""What ffmpeg is told for encodes of one source, by value, and which results are not believed."""
+"""Arguments of ffmpeg for encodes of one source, by value, and progress."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -73,7 +73,7 @@ TIGHT = {"-b:v": "300k", "-maxrate": "400k", "-bufsize": "800k"}
         ("libvpx-vp9", {"bitrate_kbps": 300, "maxrate_kbps": 400, "bufsize_kbps": 800}, TIGHT),
     ],
 )
-def test_each_codec_spends_bits_the_way_it_understands(
+def test_each_codec_gets_its_own_rate_options(
     info: VideoInfo, codec: str, spending: Mapping[str, int], rate: dict[str, str]
 ) -> None:
     rung = Rung(height_px=64, codec=codec, **spending)  # type: ignore[arg-type]
@@ -110,7 +110,7 @@ def test_two_passes_share_a_log_and_the_first_writes_no_file(info: VideoInfo, co
         }
 
 
-def test_a_two_pass_command_runs_in_a_folder_of_its_own_and_others_are_bare(
+def test_only_a_two_pass_command_runs_in_a_temporary_folder(
     info: VideoInfo, ffmpeg: Ffmpeg
 ) -> None:
     rung = Rung(height_px=64, bitrate_kbps=300)
@@ -125,7 +125,7 @@ def test_a_two_pass_command_runs_in_a_folder_of_its_own_and_others_are_bare(
 # ---- picture
 
 
-def test_input_and_output_are_files_whatever_they_are_called(info: VideoInfo) -> None:
+def test_input_and_output_are_file_urls_for_any_name(info: VideoInfo) -> None:
     odd = dataclasses.replace(info, path=Path("/films/-i http:[0:v],x'.mp4"))
     args = transcode_args(odd, {Path("/out/a b.mp4.part"): Rung(height_px=48, crf=40)})
     assert args[args.index("-i") + 1] == "file:/films/-i http:[0:v],x'.mp4"
@@ -176,7 +176,7 @@ def test_an_interlaced_source_is_deinterlaced_to_as_many_frames(info: VideoInfo)
         (8, 10, "yuv420p10le"),
     ],
 )
-def test_an_encode_is_as_deep_as_its_rung_or_else_its_source(
+def test_the_bit_depth_is_that_of_the_rung_or_of_the_source(
     info: VideoInfo, codec: str, source_bits: int, bit_depth: int | None, pix_fmt: str
 ) -> None:
     source = dataclasses.replace(info, bit_depth=source_bits)
@@ -186,7 +186,7 @@ def test_an_encode_is_as_deep_as_its_rung_or_else_its_source(
     assert pairs_of(args)["-pix_fmt"] == pix_fmt
 
 
-def test_an_8_bit_rung_of_an_hdr_source_is_refused_with_the_ways_out(info: VideoInfo) -> None:
+def test_an_8_bit_rung_of_an_hdr_source_is_refused_with_alternatives(info: VideoInfo) -> None:
     hdr = dataclasses.replace(info, bit_depth=10, hdr="pq")
     rung = Rung(height_px=48, crf=40, bit_depth=8)
     with pytest.raises(LadderError, match=r"HDR \(pq\).*48p-crf40-x264-8bit.*bit_depth") as error:
@@ -206,7 +206,7 @@ DEFAULT_PRESET = {name: codec.default_preset for name, codec in CODECS.items()}
 
 
 @pytest.mark.parametrize(("codec", "preset"), [*DEFAULT_PRESET.items(), *OTHER_PRESET.items()])
-def test_effort_is_named_as_the_codec_names_it(info: VideoInfo, codec: str, preset: str) -> None:
+def test_each_codec_gets_its_own_preset_options(info: VideoInfo, codec: str, preset: str) -> None:
     asked = None if preset == DEFAULT_PRESET[codec] else preset
     given = options(info, Rung(height_px=48, crf=40, codec=codec, preset=asked))
     if codec == "libvpx-vp9":
@@ -228,7 +228,7 @@ def test_effort_is_named_as_the_codec_names_it(info: VideoInfo, codec: str, pres
         (Fraction(1), 0.1, 1),  # never none
     ],
 )
-def test_key_frames_stand_every_two_seconds_or_as_asked(
+def test_the_distance_of_key_frames_is_two_seconds_by_default(
     info: VideoInfo, fps: Fraction, gop_s: float, frames: int
 ) -> None:
     assert GOP_S == 2
@@ -249,13 +249,13 @@ def test_key_frames_stand_every_two_seconds_or_as_asked(
 # ---- what comes out
 
 
-def test_the_share_that_is_done_grows_to_the_whole_over_both_passes(
+def test_progress_grows_to_1_over_both_passes(
     source_video: Path, ffmpeg: Ffmpeg, tmp_path: Path
 ) -> None:
-    told: list[float] = []
+    shares: list[float] = []
     rung = Rung(height_px=48, bitrate_kbps=60, two_pass=True)
     outputs = {tmp_path / "e.mp4": rung}
-    transcode(probe(source_video), outputs, (), ffmpeg, on_share=told.append)
-    assert told == sorted(told)
-    assert told[0] <= 0.5 < told[-1] <= 1
+    transcode(probe(source_video), outputs, (), ffmpeg, on_share=shares.append)
+    assert shares == sorted(shares)
+    assert shares[0] <= 0.5 < shares[-1] <= 1
     assert list(tmp_path.iterdir()) == [tmp_path / "e.mp4"]  # the log of the passes is gone

@@ -1,4 +1,4 @@
-"""How long an encode should be, and which encodes are not believed."""
+"""The expected length of an encode, and verification of encodes."""
 
 import os
 from pathlib import Path
@@ -19,14 +19,14 @@ def figures(video_length: VideoLength) -> tuple[int, float]:
     return video_length.frame_count, video_length.duration_s
 
 
-def test_the_extent_of_a_video_and_of_pieces_of_it(source_video: Path) -> None:
+def test_the_length_of_a_video_and_of_time_ranges_of_it(source_video: Path) -> None:
     info = probe(source_video)
     assert figures(measure_length(info)) == pytest.approx((24, 0.96))
     two = (TimeRange(0.2, 0.2), TimeRange(0.6, 0.12))  # frames 5 to 9 and 15 to 17
     assert figures(measure_length(info, two)) == pytest.approx((8, 0.32))
 
 
-def test_the_extent_of_a_clip_is_from_its_first_frame_to_its_last(make_video: MakeVideo) -> None:
+def test_the_length_of_a_clip_is_from_its_first_to_its_last_frame(make_video: MakeVideo) -> None:
     """A recording of a screen on which nothing happens from 0.2 s to 0.8 s."""
     keep = ("-vf", "select='lt(n,5)+gte(n,20)'", "-fps_mode", "passthrough", *EXACT)
     still = probe(make_video("still.mkv", "testsrc2=size=64x64:rate=25:duration=1.2", keep))
@@ -54,7 +54,7 @@ def refusal(video: Path, source: Path) -> str:
     return str(error.value)
 
 
-def test_a_whole_encode_is_believed(encode: Path, source_video: Path) -> None:
+def test_a_complete_encode_is_accepted(encode: Path, source_video: Path) -> None:
     source = probe(source_video)
     info, video_length = verify_encode(encode, source, measure_length(source))
     assert (info.width_px, info.height_px) == (192, 108)
@@ -82,7 +82,7 @@ def test_an_encode_that_lasts_longer_than_its_source_is_refused(
 
 
 @pytest.mark.parametrize("share", [0.3, 0.6, 0.95])
-def test_an_encode_that_was_cut_off_is_refused(
+def test_a_truncated_encode_is_refused(
     encode: Path, source_video: Path, tmp_path: Path, share: float
 ) -> None:
     trim = tmp_path / "cut.mp4"
@@ -94,7 +94,7 @@ def test_an_encode_that_was_cut_off_is_refused(
 
 
 @pytest.mark.parametrize("codec", CODECS)
-def test_an_encode_that_is_damaged_in_its_middle_is_refused(
+def test_an_encode_with_damage_in_the_middle_is_refused(
     source_video: Path, ffmpeg: Ffmpeg, tmp_path: Path, codec: str
 ) -> None:
     bad = tmp_path / "bad.mp4"

@@ -1,4 +1,4 @@
-"""How many frames an encode is late by."""
+"""The offset between an encode and its source."""
 
 from pathlib import Path
 
@@ -17,7 +17,7 @@ def offset(encode: Path, source: Path) -> int:
     return frame_offset(opening_frames(probe(encode)), opening_frames(probe(source)))
 
 
-def test_a_dropped_first_frame_is_found_from_either_side(late: Path, source_video: Path) -> None:
+def test_a_dropped_first_frame_is_found_in_encode_or_source(late: Path, source_video: Path) -> None:
     assert offset(late, source_video) == -1  # the encode leads
     assert offset(source_video, late) == 1
 
@@ -28,19 +28,19 @@ def test_two_dropped_frames_are_found_too(make_video: MakeVideo, source_video: P
     assert offset(later, source_video) == -2
 
 
-def test_a_true_pair_has_no_shift(poor: Path, coarse: Path, source_video: Path) -> None:
+def test_an_aligned_encode_has_no_offset(poor: Path, coarse: Path, source_video: Path) -> None:
     for encode in (poor, coarse, source_video):
         assert offset(encode, source_video) == 0
 
 
-def test_a_still_scene_has_no_shift(make_video: MakeVideo) -> None:
+def test_a_still_scene_has_no_offset(make_video: MakeVideo) -> None:
     still = "testsrc2=size=96x64:rate=25:duration=0.04,loop=loop=23:size=1,setpts=N/25/TB"
     source = make_video("still.mp4", still, ("-frames:v", "24", *EXACT))
     encode = make_video("still-encode.mp4", source, ("-crf", "35", *X264))
     assert offset(encode, source) == 0
 
 
-def test_a_clip_too_short_to_tell_has_no_shift(make_video: MakeVideo, source_video: Path) -> None:
+def test_a_very_short_clip_has_no_offset(make_video: MakeVideo, source_video: Path) -> None:
     short = make_video("four.mp4", source_video, ("-frames:v", "4", *EXACT))
     assert offset(short, short) == 0
 
@@ -57,18 +57,18 @@ def test_any_offset_up_to_eight_frames_is_found_exactly(lag: int) -> None:
     assert frame_offset(encoded[:48], original[:48]) == lag
 
 
-def test_an_offset_beyond_eight_frames_is_not_guessed_at() -> None:
+def test_an_offset_of_more_than_eight_frames_is_not_reported() -> None:
     frames = moving(64)
     assert frame_offset(frames[9:57], frames[:48]) == 0
 
 
-def test_an_offset_must_win_clearly() -> None:
+def test_an_offset_needs_a_clearly_smaller_error() -> None:
     frames = moving(40)
     half_way = (frames[1:].astype(np.int16) + frames[:-1]) // 2  # as near to the next as to this
     assert frame_offset(half_way.astype(np.uint8), frames[:-1]) == 0
 
 
-def test_the_opening_of_pieces_begins_with_the_first_of_them_and_ends_with_it(
+def test_the_opening_frames_stay_inside_the_first_time_range(
     source_video: Path,
 ) -> None:
     info = probe(source_video)

@@ -1,4 +1,4 @@
-"""Figures of others: what Netflix published, where its files are at hand, and what a peer gives.
+"""VMAF values of others: Netflix's published pairs, if present, and another program's.
 
 Name a folder that holds the files in $VQATOOL_NETFLIX_FILES: those of Netflix/vmaf_resource on
 GitHub, python/test/resource/mp4 and /yuv. The figures stand in Netflix/vmaf:

@@ -1,4 +1,4 @@
-"""The graph VMAF is measured by, by value, and runs of it: one model or several, many encodes."""
+"""libvmaf's filter graph, by value, and runs of it with several models and encodes."""
 
 import dataclasses
 import json
@@ -60,7 +60,7 @@ def inputs_of(args: list[str]) -> list[str]:
     return [args[place + 1] for place, arg in enumerate(args) if arg == "-i"]
 
 
-def test_the_encode_is_input_0_and_both_are_brought_to_the_display_size_of_the_source(
+def test_the_encode_is_input_0_and_both_get_the_display_size_of_the_source(
     info: VideoInfo, made: VideoInfo
 ) -> None:
     encode = dataclasses.replace(made, width_px=86, height_px=48)
@@ -107,7 +107,7 @@ def test_the_source_is_decoded_once_for_all_of_its_encodes(
     assert graph.count("n_threads=2") == 2
 
 
-def test_pieces_of_the_source_are_joined_and_the_encode_is_taken_whole(
+def test_time_ranges_of_the_source_are_joined_and_the_encode_is_complete(
     info: VideoInfo, made: VideoInfo
 ) -> None:
     time_ranges = (TimeRange(0.2, 0.4), TimeRange(0.8, 0.08))
@@ -151,14 +151,14 @@ def test_frames_without_a_partner_are_left_out(
         (24, 23, 1, "time"),
     ],
 )
-def test_frames_are_paired_by_index_where_as_many_are_left_on_both_sides(
+def test_frames_are_paired_by_index_where_the_counts_agree(
     frames_source: int, frames_encode: int, offset: int, mode: str
 ) -> None:
     pairing = Pairing(frames_source=frames_source, frames_encode=frames_encode, offset=offset)
     assert pairing.mode == mode
 
 
-def test_the_clock_is_the_frame_or_the_time(info: VideoInfo, made: VideoInfo) -> None:
+def test_timestamps_are_frame_numbers_or_times(info: VideoInfo, made: VideoInfo) -> None:
     ntsc = dataclasses.replace(info, fps=Fraction(30000, 1001))
     by_index = graph_of(args_of(made, ntsc))
     assert by_index.count("settb=1001/30000") == 2  # the source's clock for both
@@ -180,7 +180,7 @@ def test_the_clock_is_the_frame_or_the_time(info: VideoInfo, made: VideoInfo) ->
         (8, 8, [V0, "vmaf_v1.0.16_3d0h"], "yuv420p10le"),
     ],
 )
-def test_both_sides_get_one_pixel_format_deep_if_either_is_or_the_model_wants_it(
+def test_both_inputs_get_one_pixel_format_of_10_bit_where_needed(
     info: VideoInfo,
     made: VideoInfo,
     encode_bits: int,
@@ -197,7 +197,7 @@ def test_both_sides_get_one_pixel_format_deep_if_either_is_or_the_model_wants_it
     assert side(1, pix_fmt=pix_fmt) in graph
 
 
-def test_only_an_interlaced_side_is_deinterlaced(info: VideoInfo, made: VideoInfo) -> None:
+def test_only_an_interlaced_input_is_deinterlaced(info: VideoInfo, made: VideoInfo) -> None:
     fields = dataclasses.replace(info, is_interlaced=True)
     graph = without_labels(graph_of(args_of(made, fields)))
     assert "[0:V:0]scale" in graph
@@ -206,7 +206,7 @@ def test_only_an_interlaced_side_is_deinterlaced(info: VideoInfo, made: VideoInf
 
 
 @pytest.mark.parametrize("name", ["a b", "x'y", "a,b;c", "[1:v]", "c:d\\e", "%d", "=|="])
-def test_names_of_videos_never_enter_the_graph(info: VideoInfo, made: VideoInfo, name: str) -> None:
+def test_file_names_never_enter_the_graph(info: VideoInfo, made: VideoInfo, name: str) -> None:
     odd_source = dataclasses.replace(info, path=Path("/films") / f"{name}.mp4")
     odd_encode = dataclasses.replace(made, path=Path("/out") / f"{name}.mp4")
     args = args_of(odd_encode, odd_source)
@@ -241,7 +241,7 @@ def test_several_models_and_features_are_measured_in_one_run(
         assert score == pytest.approx(alone, abs=0.2)  # in 10 bit here, for v1, and in 8 there
 
 
-def test_a_picture_too_small_for_a_model_is_refused_with_its_reason(
+def test_a_video_too_small_for_a_model_is_refused_with_the_reason(
     poor: Path, source_video: Path, ffmpeg: Ffmpeg
 ) -> None:
     wanted = MetricRequest(models=(METRICS["v1"].libvmaf_name,))
@@ -249,7 +249,7 @@ def test_a_picture_too_small_for_a_model_is_refused_with_its_reason(
         measure(probe(source_video), [(probe(poor), SAME)], wanted, ffmpeg)
 
 
-def test_encodes_measured_side_by_side_have_the_figures_they_have_alone(
+def test_encodes_measured_in_one_process_get_the_same_values_as_alone(
     make_video: MakeVideo,
     poor: Path,
     coarse: Path,
@@ -275,7 +275,7 @@ def test_encodes_measured_side_by_side_have_the_figures_they_have_alone(
             assert log.metrics[name] == pytest.approx(values, abs=1e-6)
 
 
-def test_one_encode_that_cannot_be_decoded_fails_the_run(
+def test_one_damaged_encode_fails_the_process(
     tmp_path: Path, poor: Path, source_video: Path, ffmpeg: Ffmpeg
 ) -> None:
     text = tmp_path / "text.mp4"
@@ -301,7 +301,7 @@ def test_worse_encodes_have_lower_vmaf(
     assert scores[0] > scores[1] + 3 > scores[2] + 6
 
 
-def test_measuring_leaves_no_file_behind_and_tells_its_progress(
+def test_measuring_leaves_no_file_and_reports_progress(
     poor: Path, source_video: Path, ffmpeg: Ffmpeg, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)

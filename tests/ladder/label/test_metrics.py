@@ -1,4 +1,4 @@
-"""The VMAF models: short names, the ones that suit a source, and whether this ffmpeg runs them."""
+"""The table of metrics: names, models for a source, columns, and trial runs of models."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -49,7 +49,7 @@ def fake_ffmpeg(tmp_path: Path) -> FakeFfmpeg:
     return make
 
 
-def test_short_names_become_libvmafs_words_once_and_others_are_passed_on() -> None:
+def test_short_names_become_libvmafs_names_and_others_are_kept() -> None:
     assert model_names(["v0", "neg"]) == HD
     assert model_names(["v0", "vmaf_v0.6.1", "v0"]) == HD[:1]
     assert model_names(["vmaf_b_v0.6.3", "4k"]) == ("vmaf_b_v0.6.3", UHD[0])
@@ -69,7 +69,7 @@ def test_short_names_become_libvmafs_words_once_and_others_are_passed_on() -> No
         ((0, 0), HD),  # of a table from before sizes were kept
     ],
 )
-def test_auto_is_the_model_and_its_neg_variant_that_suit_the_source(
+def test_auto_is_the_model_for_the_size_of_the_source_and_its_neg_variant(
     size: tuple[int, int], suited: tuple[str, str]
 ) -> None:
     assert models_for(size, [AUTO]) == suited
@@ -79,12 +79,12 @@ def test_auto_is_the_model_and_its_neg_variant_that_suit_the_source(
     )
 
 
-def test_a_model_that_is_named_is_taken_whatever_the_size() -> None:
+def test_a_named_model_is_used_for_any_size() -> None:
     assert models_for((3840, 2160), ["v0"]) == HD[:1]
     assert models_for((320, 180), ["4k"]) == UHD[:1]
 
 
-def test_every_model_has_a_column_of_its_own_without_signs_of_the_graph() -> None:
+def test_every_model_has_its_own_log_name_without_special_characters() -> None:
     columns = [model.log_name for model in vmaf_models().values()]
     assert len(set(columns)) == len(vmaf_models())
     assert log_metric_name(METRICS["v0"].libvmaf_name) == "vmaf_v0_6_1"
@@ -92,7 +92,7 @@ def test_every_model_has_a_column_of_its_own_without_signs_of_the_graph() -> Non
     assert not any(set(column) & set(".:=|'\\[],;") for column in columns)
 
 
-def test_a_model_is_believed_only_after_it_ran(ffmpeg: Ffmpeg) -> None:
+def test_a_model_is_accepted_after_a_trial_run(ffmpeg: Ffmpeg) -> None:
     assert probe_vmaf_model(ffmpeg, "vmaf_v0.6.1") == ""
     assert probe_vmaf_model(ffmpeg, "vmaf_v9.9.9") != ""
     require_vmaf_models(ffmpeg, ["vmaf_v0.6.1"])

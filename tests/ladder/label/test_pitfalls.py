@@ -18,9 +18,7 @@ PLAIN = f"[0:v][1:v]{BY_HAND}"
 DEEP = ("-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p10le")
 
 
-def test_inputs_the_wrong_way_round(
-    coarse: Path, source_video: Path, ffmpeg: Ffmpeg, tmp_path: Path
-) -> None:
+def test_swapped_inputs(coarse: Path, source_video: Path, ffmpeg: Ffmpeg, tmp_path: Path) -> None:
     right = vmaf_by_hand(coarse, source_video, PLAIN, ffmpeg, tmp_path)
     wrong = vmaf_by_hand(source_video, coarse, PLAIN, ffmpeg, tmp_path)
     assert abs(wrong - right) > 2
@@ -80,7 +78,7 @@ def test_pixels_in_full_range(
     assert 90 < row.vmaf < 99.5
 
 
-def test_pixels_in_full_range_that_say_they_are_not(
+def test_full_range_pixels_tagged_as_limited(
     wrongly_tagged: Path, source_video: Path, ffmpeg: Ffmpeg, tmp_path: Path
 ) -> None:
     """The pixels alone do not tell: the plain model likes the contrast, and the label warns."""
@@ -149,7 +147,7 @@ def test_pixels_that_are_not_square(
     assert row.scale == "192x108 bicubic"
 
 
-def test_a_source_that_is_turned_when_shown(
+def test_a_rotated_source(
     make_video: MakeVideo, source_video: Path, ffmpeg: Ffmpeg, tmp_path: Path
 ) -> None:
     turned = make_video("turned.mp4", source_video, ("-c", "copy"), ["-display_rotation", "90"])
@@ -198,7 +196,7 @@ def test_hdr_against_sdr(
     assert wrong < 70  # for a picture that looks the same
     row = label_of(hdr, source_video, ffmpeg, tmp_path)
     assert (row.status, row.vmaf, row.psnr_y) == ("error", None, None)
-    assert "pq against SDR" in row.error
+    assert "the encode is pq, its source SDR" in row.error
     row = label_of(source_video, hdr, ffmpeg, tmp_path)
     assert (row.status, row.vmaf) == ("error", None)
     row = label_of(hdr, hdr, ffmpeg, tmp_path)
@@ -284,7 +282,7 @@ def test_an_encode_that_is_damaged_in_its_middle(
     assert row.error
 
 
-def test_a_name_that_means_something_to_a_graph(
+def test_a_file_name_with_graph_characters(
     coarse: Path, source_video: Path, ffmpeg: Ffmpeg, tmp_path: Path
 ) -> None:
     odd = tmp_path / "a'b,c;d[1:v]=e\\:f%d.mp4"

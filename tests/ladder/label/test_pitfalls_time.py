@@ -70,7 +70,7 @@ def test_a_first_timestamp_that_is_not_zero(
     assert (row.warnings, row.frames_compared) == ("frame_count:-5", 19)
 
 
-def test_milliseconds_of_matroska_at_29_97_fps(
+def test_matroska_timestamps_at_29_97_fps(
     make_video: MakeVideo, ffmpeg: Ffmpeg, tmp_path: Path
 ) -> None:
     source = make_video("ntsc.mp4", NTSC, ("-frames:v", "30", *EXACT))
@@ -180,7 +180,7 @@ def test_a_frame_dropped_in_the_middle(
     assert (row.pairing, row.frames_compared, row.offset_frames) == ("time", 23, 0)
 
 
-def test_a_variable_frame_rate_that_the_encode_lost(
+def test_an_encode_with_a_constant_rate_of_a_vfr_source(
     make_video: MakeVideo, source_video: Path, ffmpeg: Ffmpeg, tmp_path: Path
 ) -> None:
     uneven = "setpts='(N+3*gt(N,5)+4*gt(N,11))/25/TB'"

@@ -1,4 +1,4 @@
-"""Stage 2: labels of real work folders, in every way they went wrong."""
+"""Stage 2 with ffmpeg: labels of work folders, and every failure of one encode."""
 
 import dataclasses
 import gzip
@@ -88,7 +88,7 @@ def test_every_encode_gets_a_full_label_and_a_second_plan_has_nothing_to_do(
 # ---- what was asked for
 
 
-def test_a_label_is_made_anew_where_it_lacks_what_is_asked_for(
+def test_a_label_that_lacks_a_metric_is_made_again(
     tmp_path: Path, poor: Path, source_video: Path, ffmpeg: Ffmpeg
 ) -> None:
     folder = work_folder(tmp_path, source_video, {"poor": poor})
@@ -116,7 +116,7 @@ def test_a_label_is_made_anew_where_it_lacks_what_is_asked_for(
     assert len(labels_table(folder).rows()) == 1
 
 
-def test_a_subsampled_label_is_another_label(
+def test_a_label_with_another_subsampling_is_made_again(
     tmp_path: Path, poor: Path, source_video: Path, ffmpeg: Ffmpeg
 ) -> None:
     folder = work_folder(tmp_path, source_video, {"poor": poor})
@@ -128,7 +128,7 @@ def test_a_subsampled_label_is_another_label(
     assert len(plan_labels(folder, PLAIN).jobs) == 1
 
 
-def test_a_shifted_label_is_made_anew_by_sync_and_back(
+def test_sync_makes_only_labels_with_an_offset_again(
     tmp_path: Path, late: Path, poor: Path, source_video: Path, ffmpeg: Ffmpeg
 ) -> None:
     folder = work_folder(tmp_path, source_video, {"late": late, "poor": poor})
@@ -140,7 +140,7 @@ def test_a_shifted_label_is_made_anew_by_sync_and_back(
     assert [row.rung for row in plan_labels(folder, PLAIN).jobs] == ["late"]
 
 
-def test_only_the_encodes_that_are_named_are_planned(
+def test_only_the_named_encodes_are_planned(
     tmp_path: Path, poor: Path, coarse: Path, source_video: Path
 ) -> None:
     folder = work_folder(tmp_path, source_video, {"poor": poor, "coarse": coarse})
@@ -148,7 +148,7 @@ def test_only_the_encodes_that_are_named_are_planned(
     assert [row.rung for row in plan.jobs] == ["coarse"]
 
 
-def test_an_encode_that_was_made_again_is_labelled_again(
+def test_a_new_encode_of_a_rung_is_labelled_again(
     tmp_path: Path, poor: Path, coarse: Path, source_video: Path, ffmpeg: Ffmpeg
 ) -> None:
     folder = work_folder(tmp_path, source_video, {"poor": poor})
@@ -191,7 +191,7 @@ def test_a_source_above_1440_lines_gets_the_4k_models(
     )
 
 
-def test_the_model_for_phones_fills_its_column_and_raises_no_alarm(
+def test_the_phone_model_fills_its_column_without_a_warning(
     tmp_path: Path, poor: Path, source_video: Path, ffmpeg: Ffmpeg
 ) -> None:
     # far above the NEG variant of the plain model, which says nothing of sharpening
@@ -205,7 +205,7 @@ def test_the_model_for_phones_fills_its_column_and_raises_no_alarm(
     assert row.warnings == ""
 
 
-def test_what_is_asked_for_beside_vmaf_fills_its_columns(
+def test_more_models_and_features_fill_their_columns(
     tmp_path: Path, make_video: MakeVideo, ffmpeg: Ffmpeg
 ) -> None:
     scene = "mandelbrot=size=320x180:rate=25:start_scale=0.6:end_pts=60"
@@ -224,7 +224,7 @@ def test_what_is_asked_for_beside_vmaf_fills_its_columns(
     assert 0 <= row.cambi < 24
 
 
-def test_a_model_that_does_not_run_is_said_before_anything_is_measured(
+def test_a_model_that_does_not_run_is_an_error_before_the_first_label(
     tmp_path: Path, poor: Path, source_video: Path, ffmpeg: Ffmpeg
 ) -> None:
     folder = work_folder(tmp_path, source_video, {"poor": poor})
@@ -300,7 +300,7 @@ def test_one_broken_encode_leaves_the_others_of_its_source_labelled(
     assert rows["coarse"].vmaf == pytest.approx(vmaf(coarse, source_video, ffmpeg), abs=1e-3)
 
 
-def test_an_encode_of_a_source_that_was_replaced_is_an_error_row(
+def test_an_encode_of_a_replaced_source_is_an_error_row(
     tmp_path: Path, poor: Path, coarse: Path, source_video: Path, ffmpeg: Ffmpeg
 ) -> None:
     source = tmp_path / "src.mp4"
@@ -353,7 +353,7 @@ def test_a_missing_source_is_an_error_row(tmp_path: Path, poor: Path, ffmpeg: Ff
 # ---- the rest
 
 
-def test_a_pair_labelled_twice_leaves_the_same_files(
+def test_labelling_twice_gives_equal_logs(
     source_video: Path, poor: Path, ffmpeg: Ffmpeg, tmp_path: Path
 ) -> None:
     logs = []
@@ -365,7 +365,7 @@ def test_a_pair_labelled_twice_leaves_the_same_files(
     assert logs[0] == logs[1]
 
 
-def test_a_measure_that_libvmaf_does_not_have_for_small_pictures_is_looked_for_once(
+def test_a_feature_that_is_missing_for_small_videos_is_measured_once(
     tmp_path: Path, poor: Path, source_video: Path, ffmpeg: Ffmpeg
 ) -> None:
     folder = work_folder(tmp_path, source_video, {"poor": poor})

@@ -1,4 +1,4 @@
-"""Labels of encodes of pieces: compared with the frames they were made of, and no others."""
+"""Labels of encodes of time ranges: compared with exactly the frames they were made of."""
 
 import dataclasses
 from pathlib import Path
@@ -22,7 +22,7 @@ from tests.ladder.conftest import BY_HAND, label, vmaf_by_hand
         (TrimSpec(segments=(2, 0.32)), "0.107+0.32 0.533+0.32", "between(n,3,10)+between(n,14,21)"),
     ],
 )
-def test_an_encode_of_pieces_is_compared_with_the_frames_it_was_made_of(
+def test_an_encode_of_time_ranges_is_compared_with_their_frames(
     tmp_path: Path,
     source_video: Path,
     ffmpeg: Ffmpeg,
@@ -46,7 +46,7 @@ def test_an_encode_of_pieces_is_compared_with_the_frames_it_was_made_of(
     assert vmaf_by_hand(encode, source_video, start, ffmpeg, tmp_path) < right - 20
 
 
-def test_encodes_of_other_pieces_are_measured_apart(
+def test_encodes_of_other_time_ranges_are_measured_separately(
     tmp_path: Path, source_video: Path, ffmpeg: Ffmpeg
 ) -> None:
     ladder = Ladder((Rung(height_px=108, crf=30),))

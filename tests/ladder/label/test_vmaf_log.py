@@ -1,4 +1,4 @@
-"""libvmaf's log: read, refused, pooled, kept."""
+"""libvmaf's log: parsing, errors, pooling, saving."""
 
 import dataclasses
 import gzip
@@ -52,7 +52,7 @@ LOG = """{
 # ---- the log
 
 
-def test_a_log_becomes_one_column_a_metric() -> None:
+def test_a_log_is_parsed_to_one_list_per_metric() -> None:
     log = parse_log(LOG)
     assert log.version == "3.0.0"
     assert log.metrics == {
@@ -79,7 +79,7 @@ def test_a_log_becomes_one_column_a_metric() -> None:
         ('{"frames": 3}', "cannot be parsed"),
     ],
 )
-def test_a_log_that_cannot_be_trusted_is_refused(log: str, says: str) -> None:
+def test_an_invalid_log_is_refused(log: str, says: str) -> None:
     with pytest.raises(VmafError, match=says):
         parse_log(log)
 
@@ -87,7 +87,7 @@ def test_a_log_that_cannot_be_trusted_is_refused(log: str, says: str) -> None:
 # ---- pooling
 
 
-def test_pools_are_those_worked_by_hand() -> None:
+def test_pooled_values_equal_those_worked_by_hand() -> None:
     pools = pool([0.0, 50.0, 100.0])
     assert pools.mean == pytest.approx(50)
     # 3 / (1/1 + 1/51 + 1/101) - 1 = 3 / 1.029509 - 1
@@ -99,11 +99,11 @@ def test_pools_are_those_worked_by_hand() -> None:
     assert pools.std == pytest.approx((5000 / 3) ** 0.5)
 
 
-def test_pools_of_one_frame_are_that_frame() -> None:
+def test_pooled_values_of_one_frame_are_its_value() -> None:
     assert dataclasses.astuple(pool([42.0])) == pytest.approx((42, 42, 42, 42, 42, 42, 0))
 
 
-def test_our_pools_of_a_real_pair_are_those_of_libvmaf_and_of_the_sorted_frames(
+def test_pooled_values_of_a_real_log_equal_libvmafs(
     poor: Path, source_video: Path, ffmpeg: Ffmpeg
 ) -> None:
     pair = (probe(poor), pairing_of(poor, source_video))
@@ -130,7 +130,7 @@ def test_our_pools_of_a_real_pair_are_those_of_libvmaf_and_of_the_sorted_frames(
 # ---- keeping
 
 
-def test_a_kept_log_says_all_but_the_speed_of_the_run(tmp_path: Path) -> None:
+def test_a_saved_log_omits_only_the_speed(tmp_path: Path) -> None:
     path = log_path(tmp_path, "clip/180p.mp4")
     save_log(path, LOG)
     assert path == tmp_path / "vmaf" / "clip" / "180p.mp4.json.gz"
