@@ -1,0 +1,85 @@
+"""Write MODEL_CARD.md from the card inside the packaged model: `python docs/make_model_card.py`."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from safetensors import safe_open
+
+ROOT = Path(__file__).parent.parent
+MODEL = ROOT / "vqatool" / "weights" / "default.safetensors"
+MODEL_CARD = ROOT / "MODEL_CARD.md"
+
+
+def packaged_card() -> dict[str, Any]:
+    """The card in the header of the packaged model file."""
+    with safe_open(MODEL, framework="numpy") as file:
+        card: dict[str, Any] = json.loads(file.metadata()["vqatool"])
+    return card
+
+
+def model_card(card: dict[str, Any]) -> str:
+    """The card as a page for people."""
+    training, validation = card["training"], card["validation"]
+    return f"""# Model card
+
+Made from the card inside `{MODEL.relative_to(ROOT)}` by `python docs/make_model_card.py`; do not edit.
+
+| | |
+|---|---|
+| method | `{card["method"]}` |
+| shape | {_pairs(card["shape"])} |
+| licence of the weights | {card["licence"]} |
+| file | {MODEL.stat().st_size / 1e6:.1f} MB, half precision, safetensors |
+| predicts | the mean of `{card["label"]}`, {card["label_scale"]} |
+| input | {card["preprocessing"]} |
+| clip | {card["clip_frames"]} places in each segment |
+| band | {card["band"]:.1f} points to either side held 90 % of the errors on validation sources |
+
+## Intended use
+
+To find the worst encodes in directories of SDR video that x264, x265, SVT-AV1 or VP9 encoded from clean sources, and to
+compare encodes of one source. It is no substitute for VMAF where the source is at hand, and no measure of what people see.
+
+## Training data
+
+{_sides(card["data"])}
+
+The labels are VMAF. The clips and photographs are not part of this project.
+
+## Training
+
+{training["steps"]} steps of {training["sources"]} x {training["rungs"]} encodes in {training["max_hours"]:g} hours, seed {training["seed"]}; the best weights are of step {training["best_step"]}.
+Loss weights: {_pairs(training["weights"])}.
+
+## Validation
+
+On {validation["count"]} encodes of held-out sources that chose the weights: SRCC {validation["srcc"]:.3f}, KRCC {validation["krcc"]:.3f}, PLCC {validation["plcc"]:.3f}, RMSE
+{validation["rmse"]:.1f} VMAF points, mean SRCC inside bitrate groups {validation["in_group_srcc"]:.3f}. The test on further sources is in
+[experiments](docs/experiments.md#the-packaged-model).
+
+## Limits
+
+Scores are wrong for near-lossless files (x264 at CRF 8 gets about 63 where VMAF is 98.8), for re-encoded ones, and for wide
+ranges outside the training data (SRCC 0.65 in an outside evaluation). [All limits](docs/limits.md).
+"""
+
+
+def _pairs(values: dict[str, Any]) -> str:
+    return ", ".join(
+        f"`{name}={value if isinstance(value, str) else json.dumps(value)}`"
+        for name, value in values.items()
+    )
+
+
+def _sides(data: dict[str, Any]) -> str:
+    lines = ["| side | encodes | sources | codecs | display heights, px |", "|---|---|---|---|---|"]
+    for side, held in data.items():
+        codecs = ", ".join(held["codecs"])
+        heights = ", ".join(map(str, held["display_heights_px"]))
+        lines.append(f"| {side} | {held['encodes']} | {held['sources']} | {codecs} | {heights} |")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    MODEL_CARD.write_text(model_card(packaged_card()), encoding="utf-8")
