@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from itertools import islice, pairwise
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import av
 from av.container import InputContainer
@@ -36,6 +36,15 @@ FILE_FAULTS = (
 
 A damaged file can make PyAV raise IndexError and ZeroDivisionError too.
 """
+
+
+class Ratio(Protocol):
+    """A rational number of any library."""
+
+    @property
+    def numerator(self) -> int: ...
+    @property
+    def denominator(self) -> int: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,6 +174,16 @@ def frame_times(path: Path, fps: Fraction) -> list[float]:
     return [float(time - known[0]) for time in known]
 
 
+def as_fraction(value: Ratio | None) -> Fraction | None:
+    """A ratio that PyAV gives, as a Fraction; None if it is None or has no denominator.
+
+    PyAV gave `Fraction` up to version 18, and its own `AVRational` since version 19.
+    """
+    if value is None or not value.denominator:
+        return None
+    return Fraction(value.numerator, value.denominator)
+
+
 def count_frames(path: Path) -> int:
     """Frames of the video stream, as its packets tell; nothing is decoded."""
     return len(frame_times(path, Fraction(25)))
@@ -179,7 +198,8 @@ def _info(
 ) -> VideoInfo:
     context = stream.codec_context
     # the average is wrong where a container's clock is taken for a rate, the guess where it varies
-    fps = min(filter(None, (stream.average_rate, stream.guessed_rate)), default=Fraction(25))
+    rates = (as_fraction(stream.average_rate), as_fraction(stream.guessed_rate))
+    fps = min(filter(None, rates), default=Fraction(25))
     duration_s = _duration_s(container, stream, fps)
     return VideoInfo(
         path=path,
@@ -194,7 +214,7 @@ def _info(
         is_full_range=frame.color_range == 2 or frame.format.name.startswith("yuvj"),
         hdr=_TRANSFER_OF_HDR.get(int(context.color_trc), ""),
         rotation=frame.rotation % 360,
-        sar=stream.sample_aspect_ratio or Fraction(1),
+        sar=as_fraction(stream.sample_aspect_ratio) or Fraction(1),
         is_vfr=_is_uneven(seconds),
         is_interlaced=bool(frame.interlaced_frame) or context.field_order in _INTERLACED_ORDERS,
         is_bare=not seconds,

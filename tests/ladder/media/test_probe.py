@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from ladder.errors import VideoError
-from ladder.media.probe import VideoInfo, count_frames, frame_times, probe
+from ladder.media.probe import VideoInfo, as_fraction, count_frames, frame_times, probe
 from tests.conftest import EXACT, MakeVideo
 
 CLIP = "testsrc2=size=96x64:rate=25:duration=0.4"
@@ -272,3 +272,24 @@ def test_a_file_name_that_is_no_utf8_can_be_read(tmp_path: Path, clip: Path) -> 
     path = tmp_path / os.fsdecode(b"caf\xe9.mp4")
     path.write_bytes(clip.read_bytes())
     assert probe(path).width_px == 96
+
+
+class AVRational:
+    """As PyAV gives since version 19: a ratio that is no `Fraction`."""
+
+    def __init__(self, numerator: int, denominator: int) -> None:
+        self.numerator, self.denominator = numerator, denominator
+
+
+def test_a_ratio_of_any_version_of_pyav_becomes_a_fraction() -> None:
+    assert as_fraction(AVRational(30000, 1001)) == Fraction(30000, 1001)
+    assert type(as_fraction(AVRational(25, 1))) is Fraction
+    assert as_fraction(Fraction(4, 3)) == Fraction(4, 3)
+    assert as_fraction(AVRational(0, 0)) is None
+    assert as_fraction(None) is None
+
+
+def test_what_is_probed_has_fractions(source_video: Path) -> None:
+    info = probe(source_video)
+    assert type(info.fps) is Fraction
+    assert type(info.sar) is Fraction
