@@ -1,15 +1,17 @@
-"""What a model learns from: pure functions of scores, features, labels and bitrate groups.
+"""Losses: pure functions of scores, features, labels and bitrate groups.
 
-The coarse-to-fine strategy of arXiv 2401.08522: a group contrastive loss between bitrate groups
-(coarse) and a rank loss inside each (fine), beside the loss of the score itself. The paper names
-them without formulas; the group term follows "Test Time Adaptation for Blind Image Quality
-Assessment" (ICCV 2023, arXiv 2307.14735), with the logarithm inside the mean; the rank term is the
-hinge of FAST-VQA (arXiv 2207.02595) kept to pairs of one group. One sentence of the paper as
-printed would pull groups together instead of apart: its stated aim is followed.
+The coarse-to-fine strategy (arXiv 2401.08522) has a group contrastive loss between bitrate groups
+(coarse) and a rank loss inside each group (fine), beside a distance of scores and labels. The paper
+names the losses without formulas. The group term follows "Test Time Adaptation for Blind Image
+Quality Assessment" (ICCV 2023, arXiv 2307.14735), with the logarithm inside the mean; the rank term
+is the hinge of FAST-VQA (arXiv 2207.02595), restricted to pairs of one group. One printed sentence
+of the paper would attract different groups and repel videos of one group; we follow the paper's
+stated aim, the opposite.
 
-Distillation, arXiv 2502.19026: a student's features follow its teacher's, both learn the labels.
+The distillation losses are those of "InternVQA" (arXiv 2502.19026).
 
 Shapes: B videos, T frames, D features. Scores and labels are on the label's scale divided by 100.
+Every loss is a scalar.
 """
 
 import math
@@ -22,7 +24,7 @@ from torch import Tensor
 Contrast = Literal["ours", "tta", "supcon"]
 ByLabel = Literal["label"]
 
-_MOST_MARGIN = 0.05  # of a margin by label
+_MAX_MARGIN = 0.05  # where the margin is the difference of labels
 
 
 def quality_loss(score_B: Tensor, label_B: Tensor, *, beta: float = 0.1) -> Tensor:
@@ -33,9 +35,14 @@ def quality_loss(score_B: Tensor, label_B: Tensor, *, beta: float = 0.1) -> Tens
 def frame_quality_loss(
     frame_score_BT: Tensor, frame_label_BT: Tensor, *, beta: float = 0.1
 ) -> Tensor:
-    """`quality_loss` of the frames that have a label; NaN stands for none; 0 where no frame has.
+    """`quality_loss` of the frames with a label, 0 if there are none; NaN is no label.
 
-    Where there are fewer labels than frames, each is of as many frames, whose scores are averaged.
+    A label may stand for several frames: their scores are averaged then.
+
+    Args:
+        frame_score_BT: T is a multiple of the labels' T.
+        frame_label_BT: labels, or NaN.
+        beta: see `quality_loss`.
     """
     frame_score_BT = frame_score_BT.reshape(*frame_label_BT.shape, -1).mean(2)
     is_labelled_BT = ~frame_label_BT.isnan()
@@ -47,10 +54,10 @@ def frame_quality_loss(
 
 
 def plcc_loss(score_B: Tensor, label_B: Tensor) -> Tensor:
-    """0 for perfectly linear agreement, 0.5 for perfect disagreement; B of at least 2.
+    """((1 - r) / 2 + (1 - r^2) / 4) / 2, r the linear correlation of scores and labels.
 
-    With both sides standardised and r their correlation: ((1 - r) / 2 + (1 - r^2) / 4) / 2, as in
-    FAST-VQA (arXiv 2207.02595).
+    0 for r = 1, 0.5 for r = -1; B of at least 2. As in FAST-VQA (arXiv 2207.02595): with both sides
+    standardised it is a mean of two mean squared errors.
     """
     score, label = _standardised(score_B), _standardised(label_B)
     correlation = (score * label).mean()
@@ -66,7 +73,7 @@ def group_contrast_loss(
     temperature: float = 0.1,
     contrast: Contrast = "ours",
 ) -> Tensor:
-    """Coarse: features of one bitrate group attract, of different groups repel; 0 with one group.
+    """The coarse loss: attracts features of one bitrate group and repels those of different groups.
 
     For an anchor i with positives P (same group) and negatives N (other groups), s the cosine
     similarity over `temperature` and q(x) = e^x / (e^x + sum over N of e^s):
@@ -76,10 +83,9 @@ def group_contrast_loss(
     - `supcon`: the mean over anchors of the mean over P of -log q(s), after "Supervised
       Contrastive Learning" (arXiv 2004.11362), but without the other positives in the denominator.
 
-    Anchors are the videos that have both. All three are log(1 + |N|) for equal features and near 0
-    for clean clusters.
-
-    The smaller the temperature, the more the nearest negatives count.
+    Anchors are the videos that have positives and negatives; without one the loss is 0. All three
+    are log(1 + |N|) for equal features and near 0 for separate clusters. A smaller temperature
+    gives the nearest negatives more weight.
     """
     unit_BD = F.normalize(features_BD, dim=1)
     similarity_BB = unit_BD @ unit_BD.T / temperature
@@ -107,39 +113,46 @@ def rank_loss(
     margin: float | ByLabel = 0.0,
     tolerance: float = 0.01,
 ) -> Tensor:
-    """Fine: how far scores inside one bitrate group are from the order of their labels.
+    """The fine loss: the distance of scores inside a bitrate group from the order of their labels.
 
-    Mean over pairs of one group whose labels differ by more than `tolerance` of
-    max(0, margin - lead), the lead being by how much the better one is scored higher; 0 without
-    such a pair. The margin `label` is each pair's own difference of labels, 0.05 at most.
+    Mean of max(0, margin - (score_i - score_j)) over the pairs of one group with
+    label_i - label_j > tolerance; 0 without such a pair.
+
+    Args:
+        score_B: scores.
+        label_B: labels.
+        group_B: number of each video's bitrate group.
+        margin: by how much the better video is to score higher; `label`: by the difference of the
+            labels, at most 0.05.
+        tolerance: difference of labels up to which a pair has no order.
     """
     gap_BB = label_B[:, None] - label_B[None, :]
     is_pair_BB = (group_B[:, None] == group_B[None, :]) & (gap_BB > tolerance)
     if not is_pair_BB.any():
         return score_B.sum() * 0.0  # still a graph, so backward() works
     lead_BB = score_B[:, None] - score_B[None, :]
-    wanted_BB = (
-        gap_BB.clamp_max(_MOST_MARGIN) if margin == "label" else torch.full_like(gap_BB, margin)
+    margin_BB = (
+        gap_BB.clamp_max(_MAX_MARGIN) if margin == "label" else torch.full_like(gap_BB, margin)
     )
-    return F.relu(wanted_BB - lead_BB)[is_pair_BB].mean()
+    return F.relu(margin_BB - lead_BB)[is_pair_BB].mean()
 
 
 def batch_rank_loss(score_B: Tensor, label_B: Tensor) -> Tensor:
-    """How far scores of a whole batch are from the order of their labels, 0 to 1; 0 for one video.
+    """The rank loss of FAST-VQA over all pairs of a batch, 0 to 1; 0 for one video.
 
-    Sum over all pairs, both ways round, of max(0, (score_i - score_j) * sign(label_j - label_i)),
-    divided by B * (B - 1) * (1 + the largest of them), as in FAST-VQA (arXiv 2207.02595).
+    Sum over ordered pairs of max(0, (score_i - score_j) * sign(label_j - label_i)), divided by
+    B * (B - 1) * (1 + the largest of these) (arXiv 2207.02595).
     """
     videos = len(score_B)
     if videos < 2:
         return score_B.sum() * 0.0  # still a graph, so backward() works
     lead_BB = score_B[:, None] - score_B[None, :]
-    owed_BB = F.relu(lead_BB * (label_B[None, :] - label_B[:, None]).sign())
-    return owed_BB.sum() / (videos * (videos - 1) * (1 + owed_BB.max()))
+    violation_BB = F.relu(lead_BB * (label_B[None, :] - label_B[:, None]).sign())
+    return violation_BB.sum() / (videos * (videos - 1) * (1 + violation_BB.max()))
 
 
 def squared_loss(score_B: Tensor, label_B: Tensor) -> Tensor:
-    """Mean squared distance of scores and labels, of a student or of its teacher."""
+    """Mean squared distance of scores and labels, for a student and for its teacher."""
     # half precision has too few steps between labels
     return F.mse_loss(score_B.float(), label_B.float())
 
@@ -147,11 +160,17 @@ def squared_loss(score_B: Tensor, label_B: Tensor) -> Tensor:
 def feature_distillation_loss(
     features_BD: Tensor, teacher_BD: Tensor, *, beta: float = 2.0, is_detached: bool = False
 ) -> Tensor:
-    """Mean smooth L1 distance of a student's features and its teacher's, the latter normalised.
+    """Mean smooth L1 distance of a student's features and its teacher's normalised features.
 
-    The teacher's are brought to mean 0 and deviation 1 in each video (a layer norm without
-    weights), so that their size says nothing. `is_detached` keeps the teacher from going to meet
-    the student; as published, as far as is known, it does.
+    A layer norm without weights gives the teacher's features mean 0 and deviation 1 in each video,
+    so their scale does not matter.
+
+    Args:
+        features_BD: the student's, projected to the teacher's width.
+        teacher_BD: the teacher's.
+        beta: distance below which the loss is quadratic; 2 as published.
+        is_detached: whether the loss has no gradient for the teacher. As far as we know, the
+            published one has.
     """
     teacher_BD = teacher_BD.detach() if is_detached else teacher_BD
     target_BD = F.layer_norm(teacher_BD.float(), teacher_BD.shape[-1:])
@@ -159,7 +178,7 @@ def feature_distillation_loss(
 
 
 def _mean_of(values_BB: Tensor, is_in_BB: Tensor) -> Tensor:
-    """Mean of each row over the marked columns; 0 where none is marked."""
+    """Mean of each row over the columns that are in; 0 where none is."""
     return (values_BB * is_in_BB).sum(1) / is_in_BB.sum(1).clamp_min(1)
 
 

@@ -1,13 +1,13 @@
-"""Grid fragments: untouched patches from everywhere in the frame, side by side on one canvas.
+"""Grid fragments: patches at native resolution from all over the frame, side by side on a canvas.
 
 After "FAST-VQA: Efficient End-to-end Video Quality Assessment with Fragment Sampling" (arXiv
-2207.02595, section 3.1). As published: a uniform grid, one patch of raw pixels from a random place
-of each cell, nothing resized. Different: each frame may take its own places (`is_aligned` False),
-so that a few frames see most of the picture; without a generator the places follow a fixed sequence
-that fills a cell evenly, so that a score does not jitter; frames smaller than the canvas are
-enlarged as a whole, and the grid is laid on what came out.
+2207.02595, section 3.1). As published: a uniform grid, and one patch of raw pixels from a random
+place in each cell, not resized. Different: each frame may have its own places (`is_aligned` False),
+so that a few frames cover most of the picture; without a generator the places follow a fixed
+sequence that fills a cell evenly, so that a score is the same every time; frames smaller than the
+canvas are enlarged as a whole, and the grid is computed for the enlarged frame.
 
-Shapes: T frames, C channels, H height, W width, G cells a side.
+Shapes: T frames, C channels, H height, W width, G cells a side of the grid.
 """
 
 import torch
@@ -16,7 +16,7 @@ from torch import Tensor
 
 from vqatool.inputs.clip import Clip
 
-_PLASTIC = 1.32471795724474602596  # its powers spread points evenly over a square (R2 sequence)
+_PLASTIC = 1.32471795724474602596  # the R2 sequence of its powers fills a square evenly
 
 
 def fragments(
@@ -27,14 +27,14 @@ def fragments(
     is_aligned: bool = False,
     generator: torch.Generator | None = None,
 ) -> Tensor:
-    """A mosaic of raw patches, one from each cell of a grid, for the first frame of every burst.
+    """A mosaic of raw patches, one from each cell of a grid, of each frame group's first frame.
 
     Args:
         clip: its pixels are enlarged first if a side is below `grid * patch`.
         grid: cells a side.
         patch: side of a patch, px.
-        is_aligned: whether all frames take the same places.
-        generator: where places come from; None takes a fixed sequence, the first the middle.
+        is_aligned: whether all frames have the same places.
+        generator: for random places; None: a fixed sequence, which starts in the middle.
 
     Returns:
         (T, C, grid * patch, grid * patch), dtype and device of the clip.
@@ -57,21 +57,23 @@ def fragments(
 
 
 def rearranged(mosaic_TCHW: Tensor, *, patch: int, generator: torch.Generator) -> Tensor:
-    """The same patches in another order, each mirrored and turned by quarters, in all frames alike.
+    """An augmentation: patches in random order, each flipped and rotated, the same in all frames.
 
-    That changes no quality, only the picture, which a net is not to learn by heart.
+    It keeps the quality and changes the content, so that a network cannot learn contents by heart.
 
     Args:
-        mosaic_TCHW: what `fragments` gave.
+        mosaic_TCHW: of `fragments`.
         patch: side of its patches, px.
-        generator: where order and turns come from.
+        generator: for order, flips and rotations.
     """
     frames, channels, side, _ = mosaic_TCHW.shape
     grid = side // patch
     cells = mosaic_TCHW.reshape(frames, channels, grid, patch, grid, patch)
     cells_NTCHW = cells.permute(2, 4, 0, 1, 3, 5).flatten(0, 1)
     order_N = torch.randperm(grid * grid, generator=generator)
-    turns_N = torch.randint(8, (grid * grid,), generator=generator)  # quarters, and mirrored ones
+    turns_N = torch.randint(
+        8, (grid * grid,), generator=generator
+    )  # four rotations, each with and without a flip
     turned = [
         torch.rot90(cells_NTCHW[cell].flip(-1) if turn > 3 else cells_NTCHW[cell], turn, (-2, -1))
         for cell, turn in zip(order_N.tolist(), turns_N.tolist(), strict=True)
@@ -81,9 +83,9 @@ def rearranged(mosaic_TCHW: Tensor, *, patch: int, generator: torch.Generator) -
 
 
 def mirrored(pixels_TCHW: Tensor, *, generator: torch.Generator) -> Tensor:
-    """All frames mirrored left to right, or none, by chance: quality stays, positions too."""
-    is_turned = bool(torch.randint(2, (), generator=generator))
-    return pixels_TCHW.flip(-1) if is_turned else pixels_TCHW
+    """An augmentation: all frames mirrored left to right with chance 1/2."""
+    is_mirrored = bool(torch.randint(2, (), generator=generator))
+    return pixels_TCHW.flip(-1) if is_mirrored else pixels_TCHW
 
 
 def _at_least(clip_TCHW: Tensor, side: int) -> Tensor:
@@ -97,7 +99,7 @@ def _at_least(clip_TCHW: Tensor, side: int) -> Tensor:
 
 
 def _places(frames: int, grid: int, generator: torch.Generator | None) -> Tensor:
-    """(T, G, G, 2) in [0, 1): where in its cell's slack each patch starts, vertically, across."""
+    """(T, G, G, 2) in [0, 1): start of each patch as a share of its cell's slack; rows first."""
     if generator is not None:
         return torch.rand(frames, grid, grid, 2, generator=generator)
     step = torch.tensor([1 / _PLASTIC, 1 / _PLASTIC**2], dtype=torch.float64)
@@ -107,7 +109,7 @@ def _places(frames: int, grid: int, generator: torch.Generator | None) -> Tensor
 
 
 def _starts(length: int, grid: int, patch: int, place_TGG: Tensor, *, axis: int) -> Tensor:
-    """(T, G, G) first pixel of each patch along one axis: cells tile the length without a gap."""
+    """(T, G, G) first pixel of each patch along one axis; the cells cover the whole length."""
     edges = torch.arange(grid + 1) * length // grid
     shape = (1, -1, 1) if axis == 0 else (1, 1, -1)
     first, slack = edges[:-1].view(shape), (edges.diff() - patch).view(shape)

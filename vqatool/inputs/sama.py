@@ -1,14 +1,14 @@
-"""Fragments of many scales on one canvas: patches of a pyramid, a mask says where which level is.
+"""SAMA's sampler: fragments of several scales on one canvas.
 
 After "Scaling and Masking: A New Paradigm of Data Sampling for Image and Video Quality Assessment"
-(SAMA, arXiv 2401.02614). As published: a pyramid from the native size down to where the short side
-is that of the canvas; on every level a grid of cells and one patch of raw pixels of each, at one
-relative place for all levels; a mask in time or in space that keeps one level everywhere, so that
-the canvas is that of plain fragments and costs a model nothing. Different: any number of frames;
-levels are 8 bit samples like the clip; a picture smaller than the canvas is enlarged to it, and the
-grid is laid on what came out.
+(SAMA, arXiv 2401.02614). As published: a pyramid from the native size down to the size at which the
+short side is that of the canvas; on each level a grid of cells and one patch of raw pixels from
+each cell, at the same relative place on all levels; a mask in time or in space that selects one
+level at each position, so that the canvas has the size of plain fragments and adds no cost to a
+model. Different: any number of frames; levels have 8 bit samples like the clip; a frame smaller
+than the canvas is enlarged to it, and the grid is computed for the enlarged frame.
 
-Shapes: T frames, C channels, H height, W width, G cells a side.
+Shapes: T frames, C channels, H height, W width, G cells a side of the grid, P px of a patch.
 """
 
 from collections.abc import Sequence
@@ -21,15 +21,10 @@ from torch import Tensor
 from vqatool.inputs.clip import Clip
 
 VideoMask = Literal["sama", "sama-c", "sama-mix", "sama-swm", "sama-spm", "fragments"]
-
-
 ImageMask = Literal["sama", "sama-spm", "fragments"]
 
-
-_TOKEN_PX = 4  # side of what a Swin makes one token of
-
-
-_TUBELET = 2  # frames of it
+_TOKEN_PX = 4  # side of one token of a Swin
+_TUBELET = 2  # frames of one token
 
 
 def sama(
@@ -42,25 +37,25 @@ def sama(
     is_antialiased: bool = False,
     generator: torch.Generator | None = None,
 ) -> Tensor:
-    """A mosaic of patches for every frame, of the levels that `mask` chooses.
+    """A mosaic of patches for each frame, from the levels that `mask` selects.
 
-    - `sama`: every two frames one level, finer ones first, again from the finest after `levels`;
-    - `sama-c`: every two frames, the finest and the coarsest level by turns;
-    - `sama-mix`: as `sama`, with half of the levels, so that they come twice;
-    - `sama-swm`: patches of `sama` and of the finest level on a checkerboard of whole patches;
-    - `sama-spm`: the same on a checkerboard of 4 x 4 px;
-    - `fragments`: the finest level alone.
+    - `sama`: a level for each two frames, from the finest to the coarsest and again;
+    - `sama-c`: the finest and the coarsest level in turn, each for two frames;
+    - `sama-mix`: as `sama` with half as many levels, so each comes twice;
+    - `sama-swm`: `sama` and the finest level in a checkerboard of whole patches;
+    - `sama-spm`: the same in a checkerboard of 4 x 4 px;
+    - `fragments`: the finest level only.
 
-    Two frames and 4 x 4 px make one token of a video Swin, so none of these mixes levels in one.
+    Two frames and 4 x 4 px make one token of a video Swin, so no token mixes levels.
 
     Args:
-        clip: frames of any size; a clip of one or two knows the finest level alone.
-        mask: which level is where.
+        clip: frames of any size; a clip of one or two frames has the finest level only.
+        mask: which level is at which position.
         grid: cells a side.
         patch: side of a patch, px.
-        levels: of the pyramid, spread evenly in scale; a clip too short for all has fewer.
-        is_antialiased: whether levels are made without aliasing, which the published ones are not.
-        generator: where in their cells patches lie; None: in the middle.
+        levels: of the pyramid, with equal steps of scale; a short clip has fewer.
+        is_antialiased: whether levels are scaled with antialiasing; published: without.
+        generator: for random places of the patches in their cells; None: the middle.
 
     Returns:
         (T, C, grid * patch, grid * patch), dtype and device of the clip.
@@ -80,13 +75,13 @@ def sama_image(
     is_antialiased: bool = False,
     generator: torch.Generator | None = None,
 ) -> Tensor:
-    """A mosaic for every frame by itself: patches of the finest and of the coarsest level.
+    """A mosaic of patches for each frame, of the finest and the coarsest level.
 
-    - `sama`: on a checkerboard of whole patches;
-    - `sama-spm`: on a checkerboard of 4 x 4 px;
-    - `fragments`: the finest level alone.
+    - `sama`: in a checkerboard of whole patches;
+    - `sama-spm`: in a checkerboard of 4 x 4 px;
+    - `fragments`: the finest level only.
 
-    Arguments and what is returned are those of `sama`.
+    Arguments and result are those of `sama`.
     """
     depth = 0.0 if mask == "fragments" else 1.0
     square = {"sama": patch, "sama-spm": _TOKEN_PX}.get(mask)
@@ -96,14 +91,14 @@ def sama_image(
 
 
 def level_size(height: int, width: int, side: int, depth: float) -> tuple[int, int]:
-    """(height, width) of a frame on a level of its pyramid.
+    """(height, width) of a level of a frame's pyramid, px.
 
     Args:
         height: of the frame, px.
         width: of the frame, px.
         side: of the canvas, px.
-        depth: 0 is the frame as it is, 1 has a short side of `side`; frames below that are
-            enlarged to it on all levels.
+        depth: 0 is the native size, 1 the size with a short side of `side`. All levels of a smaller
+            frame are enlarged to that.
     """
     coarsest = side / min(height, width)
     finest = max(1.0, coarsest)
@@ -113,13 +108,13 @@ def level_size(height: int, width: int, side: int, depth: float) -> tuple[int, i
 
 def _depths(mask: VideoMask, frames: int, levels: int) -> list[float]:
     tubes = -(-frames // _TUBELET)
-    most = min(levels, tubes)
-    count = {"fragments": 1, "sama-c": 2, "sama-mix": -(-most // 2)}.get(mask, most)
+    max_levels = min(levels, tubes)
+    count = {"fragments": 1, "sama-c": 2, "sama-mix": -(-max_levels // 2)}.get(mask, max_levels)
     return [(t // _TUBELET) % count / max(1, count - 1) for t in range(frames)]
 
 
 def _places(grid: int, generator: torch.Generator | None) -> Tensor:
-    """(G, G, 2) in [0, 1): where in its cell each patch lies, vertically, across."""
+    """(G, G, 2) in [0, 1): place of each patch in its cell; rows first."""
     if generator is None:
         return torch.full((grid, grid, 2), 0.5)
     return torch.rand(grid, grid, 2, generator=generator)
@@ -133,7 +128,7 @@ def _masked(
     patch: int,
     is_antialiased: bool,
 ) -> Tensor:
-    """Patches of each frame's depth; with squares, every second one is of depth 0."""
+    """Patches of each frame's depth; with `square`, every second square px has depth 0."""
     canvas_TCHW = _mosaic(pixels_TCHW, depths, places_GG2, patch, is_antialiased)
     if square is None:
         return canvas_TCHW
@@ -155,17 +150,19 @@ def _mosaic(
     canvas_TCHW = pixels_TCHW.new_empty(frames, channels, side, side)
     for depth in set(depths):
         size = level_size(height, width, side, depth)
-        y_HW, x_HW = (axis.to(pixels_TCHW.device) for axis in _taken(size, places_GG2, patch))
+        y_HW, x_HW = (
+            axis.to(pixels_TCHW.device) for axis in _canvas_pixels(size, places_GG2, patch)
+        )
         for t in range(frames):
             if depths[t] == depth:
-                canvas_TCHW[t] = _gathered(pixels_TCHW[t], size, y_HW, x_HW, is_antialiased)
+                canvas_TCHW[t] = _sampled(pixels_TCHW[t], size, y_HW, x_HW, is_antialiased)
     return canvas_TCHW
 
 
-def _gathered(
+def _sampled(
     frame_CHW: Tensor, size: tuple[int, int], y_HW: Tensor, x_HW: Tensor, is_antialiased: bool
 ) -> Tensor:
-    """Pixels (y, x) of the frame scaled (bilinear) to `size`."""
+    """The pixels (y, x) of the frame scaled (bilinear) to `size`; (C, H, W) of the canvas."""
     if frame_CHW.shape[1:] == size:
         return frame_CHW[:, y_HW, x_HW]
     if is_antialiased:
@@ -173,27 +170,27 @@ def _gathered(
             frame_CHW[None], size, mode="bilinear", align_corners=False, antialias=True
         )
         return level_1CHW[0, :, y_HW, x_HW]
-    # of a level, only what is taken is ever made
-    above, below, down = _neighbours(y_HW, size[0], frame_CHW.shape[1])
-    left, right, across = _neighbours(x_HW, size[1], frame_CHW.shape[2])
+    # only the sampled pixels of a level are computed
+    above, below, down = _interpolation(y_HW, size[0], frame_CHW.shape[1])
+    left, right, across = _interpolation(x_HW, size[1], frame_CHW.shape[2])
     upper, lower = (
         torch.lerp(frame_CHW[:, y, left].float(), frame_CHW[:, y, right].float(), across)
         for y in (above, below)
     )
-    taken_CHW = torch.lerp(upper, lower, down)
-    is_whole = not frame_CHW.is_floating_point()
-    return (taken_CHW.round() if is_whole else taken_CHW).to(frame_CHW.dtype)
+    sampled_CHW = torch.lerp(upper, lower, down)
+    is_integer = not frame_CHW.is_floating_point()
+    return (sampled_CHW.round() if is_integer else sampled_CHW).to(frame_CHW.dtype)
 
 
-def _neighbours(place_HW: Tensor, scaled: int, length: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Pixels before and behind a place on a scaled axis, and where between them it lies, 0 to 1."""
-    source_HW = ((place_HW + 0.5) * (length / scaled) - 0.5).clamp(0, length - 1)
+def _interpolation(position_HW: Tensor, scaled: int, length: int) -> tuple[Tensor, Tensor, Tensor]:
+    """The two source pixels around each position of a scaled axis, and the second one's weight."""
+    source_HW = ((position_HW + 0.5) * (length / scaled) - 0.5).clamp(0, length - 1)
     before_HW = source_HW.long()
     return before_HW, (before_HW + 1).clamp_max(length - 1), source_HW - before_HW
 
 
-def _taken(size: tuple[int, int], places_GG2: Tensor, patch: int) -> tuple[Tensor, Tensor]:
-    """Row and column on a level, each (H, W), of every pixel of the canvas."""
+def _canvas_pixels(size: tuple[int, int], places_GG2: Tensor, patch: int) -> tuple[Tensor, Tensor]:
+    """Row and column on a level, each (H, W), of each pixel of the canvas."""
     grid, px = len(places_GG2), torch.arange(patch)
     cells = torch.tensor([length // grid for length in size])
     cell_GG2 = torch.cartesian_prod(torch.arange(grid), torch.arange(grid)).view(grid, grid, 2)

@@ -1,12 +1,11 @@
-"""The two views of Zoom-VQA: crops of single frames, and fragments of runs of frames.
+"""Zoom-VQA's two views: crops of single frames (stills), and fragments of runs of frames.
 
 "Zoom-VQA: Patches, Frames and Clips Integration for Video Quality Assessment" (arXiv 2304.06440).
-As published: frames all over the video, their short side scaled to 512 px, and a crop of 320 px;
-runs of frames, every second one, their short side scaled to 480 px, and 7 x 7 fragments of 48 px
-whose places are the same in a whole run. Crops and fragments come from places drawn by chance in
-training, and from the middle otherwise. Different: each burst of a clip is a run, and its first
-frame a still, so that both views need one decoding; the paper has two stills a second and four runs
-of 32 frames in a video.
+As published: stills from the whole video, scaled to a short side of 512 px and cropped to 320 px;
+runs of every second frame, scaled to a short side of 480 px, and 7 x 7 fragments of 48 px with the
+same places in all frames of a run. Places are random in training and in the middle otherwise.
+Different: each frame group of a clip is a run, and its first frame is a still, so that one decoding
+serves both views; the paper uses two stills a second and four runs of 32 frames.
 
 Shapes: T frames, C channels, H height, W width.
 """
@@ -29,17 +28,17 @@ def still_crops(
     antialias: bool = True,
     generator: torch.Generator | None = None,
 ) -> Tensor:
-    """A crop of the first frame of each burst, of its middle or from places of chance.
+    """A crop of the first frame of each frame group, from the middle or a random place.
 
     Args:
         clip: frames of any size.
-        short_px: what the short side of the whole frame is scaled to first (bilinear).
+        short_px: short side that the whole frame is scaled to first (bilinear).
         crop_px: side of the crop, at most `short_px`.
-        antialias: whether scaling down filters first; said here because libraries disagree.
-        generator: where places come from, each still's own; None takes the middle.
+        antialias: whether scaling down is antialiased; libraries have different defaults.
+        generator: for a random place in each still; None: the middle.
 
     Returns:
-        (T, C, crop_px, crop_px), T the number of bursts, dtype and device of the clip.
+        (T, C, crop_px, crop_px), T the number of frame groups, dtype and device of the clip.
     """
     if crop_px > short_px:
         raise ValueError(f"a crop of {crop_px} px does not fit a short side of {short_px} px")
@@ -56,29 +55,29 @@ def run_fragments(
     antialias: bool = True,
     generator: torch.Generator | None = None,
 ) -> Tensor:
-    """A mosaic of raw patches for each frame; those of a burst have the same places.
+    """A mosaic of raw patches for each frame; the frames of a group have the same places.
 
     Args:
         clip: frames of any size.
-        short_px: what the short side of the whole frame is scaled to first (bilinear).
+        short_px: short side that the whole frame is scaled to first (bilinear).
         grid: cells a side.
         patch: side of a patch, px.
-        antialias: whether scaling down filters first; said here because libraries disagree.
-        generator: where places come from; None takes the middle of each cell.
+        antialias: whether scaling down is antialiased; libraries have different defaults.
+        generator: for random places; None: the middle of each cell.
 
     Returns:
         (T, C, grid * patch, grid * patch), dtype and device of the clip.
     """
-    cut = partial(fragments, grid=grid, patch=patch, is_aligned=True, generator=generator)
+    mosaic = partial(fragments, grid=grid, patch=patch, is_aligned=True, generator=generator)
     runs = torch.split(clip.pixels_TCHW, clip.group_size)
-    return torch.cat([cut(Clip(_scaled(run, short_px, antialias=antialias))) for run in runs])
+    return torch.cat([mosaic(Clip(_scaled(run, short_px, antialias=antialias))) for run in runs])
 
 
 def _scaled(frames_TCHW: Tensor, short_px: int, *, antialias: bool) -> Tensor:
     height, width = frames_TCHW.shape[-2:]
     factor = short_px / min(height, width)
     size = (max(short_px, round(height * factor)), max(short_px, round(width * factor)))
-    # uint8 as it is: by way of floats it takes seven times as long
+    # uint8 is scaled directly: converting to float takes seven times as long
     return F.interpolate(
         frames_TCHW, size, mode="bilinear", align_corners=False, antialias=antialias
     )

@@ -1,14 +1,16 @@
-"""SwinV2 frames, fused stages, a temporal transformer: the model of arXiv 2401.08522.
+"""Coarse-to-fine: SwinV2 frames, fused stages, a temporal transformer; the default model.
 
-"Video Quality Assessment Based on Swin TransformerV2 and Coarse to Fine Strategy". As published:
-SwinV2 gives four stages of local features a frame, transformer layers fuse them to a global
-feature, both are joined to a quality-aware frame feature, a temporal transformer mixes the frames.
-Open in the paper and chosen here: all sizes, the number of frames, the positions. Ours, each with a
-switch: the locally normalised luma channel and the convolutional stem, without which the net learns
-next to nothing when it starts from scratch; the contrast of bands and the motion beside the frame
-features; and what the stream says of its own coding, as one more token of the temporal transformer.
+"Video Quality Assessment Based on Swin TransformerV2 and Coarse to Fine Strategy" (arXiv
+2401.08522). As published: SwinV2 gives four stages of local features of each frame, transformer
+layers fuse them to a global feature, a linear layer joins both to a quality-aware frame feature,
+and a temporal transformer mixes the frames. The paper does not give sizes, the number of frames or
+the positions: these are ours. Ours too, each with a switch: the locally normalised luma channel and
+the convolutional stem, without which the network learns next to nothing from scratch; band contrast
+and motion beside the frame features; and bitstream features as one more token of the temporal
+transformer.
 
-Shapes: B videos, T frames, C channels, H height, W width, D features.
+Shapes: B videos, T frames, N frames of all videos, C channels, H height, W width, D features,
+F bitstream features, K motion features.
 """
 
 from collections.abc import Mapping, Sequence
@@ -28,8 +30,14 @@ class StageFusion(nn.Module):
     """Maps of several stages -> one quality-aware feature a frame (arXiv 2401.08522).
 
     Each stage becomes a small grid of tokens; a transformer over all of them gives the global
-    feature; the stages' own statistics are the local one; both are joined by a linear layer. As
-    published in outline; grid, widths and the deviation beside the mean are ours.
+    feature; means and deviations of the stages are the local feature; a linear layer joins both.
+    The outline is the paper's; grid, widths and deviations are ours.
+
+    Args:
+        channels: of each stage.
+        features: width of the result.
+        grid: cells a side of each stage.
+        layers: of the transformer; 0: none.
     """
 
     def __init__(
@@ -63,17 +71,17 @@ class StageFusion(nn.Module):
 
 
 def mean_and_deviation(map_BCHW: Tensor, grid: int) -> Tensor:
-    """(B, C, H, W) -> (B, grid * grid, 2 C): mean and deviation of each cell, in float32."""
+    """(B, C, H, W) -> (B, grid * grid, 2 C): mean and deviation of each cell, float32."""
     map_BCHW = map_BCHW.float()
     mean = F.adaptive_avg_pool2d(map_BCHW, grid)
     variance = F.adaptive_avg_pool2d(map_BCHW.square(), grid) - mean.square()
-    # the root's slope is infinite at 0, and a cell of one value has a variance of 0
+    # the gradient of the root is infinite at 0, the variance of a uniform cell
     both = torch.cat([mean, (variance.clamp_min(0) + 1e-5).sqrt()], dim=1)
     return both.flatten(2).transpose(1, 2)
 
 
 def transformer(features: int, layers: int) -> nn.Module:
-    """Pre-norm encoder layers of the width `features`; none at all change nothing."""
+    """Pre-norm encoder layers of the width `features`; the identity for 0 layers."""
     if not layers:
         return nn.Identity()
     layer = nn.TransformerEncoderLayer(
@@ -88,23 +96,27 @@ def transformer(features: int, layers: int) -> nn.Module:
     return nn.TransformerEncoder(layer, layers, enable_nested_tensor=False)
 
 
-_POSITIONS = 8  # learned at this length, interpolated to any other
+_POSITIONS = 8  # frames that positions are learned for; they are interpolated for others
 
 
 class BitstreamLayout(NamedTuple):
-    """Where the model finds what it has to know in a vector of stream facts."""
+    """Where the quantiser step stands in the vector of bitstream features."""
 
     width: int
-    log2_step: int  # position of the quantiser's step
-    has_step: int  # position of the flag that it is known
-    step_origin: float  # log2 of the step that the vector gives as 0
+    log2_step: int  # index of log2 of the quantiser step
+    has_step: int  # index of the flag: 1 where the step is known
+    step_origin: float  # log2 of the step that the vector has as 0
 
 
 @dataclass(frozen=True, kw_only=True)
 class CoarseToFineConfig:
-    """Everything that makes the model's shape, and what it looks at; stored in its file.
+    """The model's shape and its inputs, as stored in a model file.
 
-    Its pixels are a mosaic of `grid` x `grid` patches of `patch` px.
+    The pixels are a mosaic of `grid` x `grid` patches of `patch` px. `features` is the width of the
+    frame features, `window` the side of SwinV2's attention windows.
+
+    Raises:
+        ValueError: `size` is unknown.
     """
 
     size: str = "nano"
@@ -126,9 +138,14 @@ class CoarseToFineConfig:
 
 
 class CoarseToFine(QualityModel):
-    """Views of pixels (B, T, 3, side, side), motion (B, T, K) and stream (B, F) -> Quality.
+    """Views of pixels (B, T, 3, side, side), motion (B, T, K) and bitstream (B, F) -> Quality.
 
-    Any side will do: timm pads the maps that windows do not divide.
+    Any side is accepted: timm pads maps that windows do not divide.
+
+    Args:
+        config: the model's shape; it says which views there are.
+        motion: K.
+        stream: the layout of the bitstream features.
     """
 
     def __init__(self, config: CoarseToFineConfig, motion: int, stream: BitstreamLayout) -> None:
@@ -158,7 +175,7 @@ class CoarseToFine(QualityModel):
         self._head = nn.Sequential(
             nn.LayerNorm(2 * width), nn.Linear(2 * width, width), nn.GELU(), nn.Linear(width, 1)
         )
-        nn.init.constant_(cast(nn.Linear, self._head[-1]).bias, 0.6)  # a middling label
+        nn.init.constant_(cast(nn.Linear, self._head[-1]).bias, 0.6)  # a typical label
 
     def forward(self, *views: Tensor) -> Quality:
         """The Quality of pixels, then motion and bitstream features, if the config has them."""
@@ -183,10 +200,10 @@ class CoarseToFine(QualityModel):
         return [self._temporal, self._head]
 
     def load_weights(self, weights: Mapping[str, Tensor]) -> None:
-        """Load weights of the same model, or of one that reads the stream where this one does not.
+        """Load weights; those for bitstream features are skipped by a model without them.
 
         Raises:
-            RuntimeError: the weights do not fit otherwise.
+            RuntimeError: other names or shapes differ.
         """
         if not self._has_stream:
             weights = {name: w for name, w in weights.items() if not name.startswith("_stream.")}
@@ -202,7 +219,7 @@ class CoarseToFine(QualityModel):
         return view_BTCHW, fused_ND, stream_BF
 
     def _predict(self, view_BTCHW: Tensor, fused_ND: Tensor, stream_BF: Tensor | None) -> Quality:
-        """What frames and stream facts say together; facts of 0 are unknown ones."""
+        """The Quality of frame and bitstream features; bitstream features of 0 are unknown."""
         frames_BTD = self._frame_features(view_BTCHW, fused_ND, stream_BF)
         frames_BTD = frames_BTD + self._positions(frames_BTD.shape[1])
         token_BD = frames_BTD.mean(1) if stream_BF is None else self._stream(stream_BF)
@@ -223,16 +240,16 @@ class CoarseToFine(QualityModel):
         features_ND = fused_ND
         if self._bands:
             step_B, has_step_B = self._step(stream_BF, view_BTCHW)
-            figures_NS = self._bands(
+            statistics_NS = self._bands(
                 view_BTCHW.flatten(0, 1),
                 step_B.repeat_interleave(frames),
                 has_step_B.repeat_interleave(frames),
             )
-            features_ND = features_ND + self._contrast(figures_NS)
+            features_ND = features_ND + self._contrast(statistics_NS)
         return features_ND.reshape(videos, frames, -1)
 
     def _step(self, stream_BF: Tensor | None, like: Tensor) -> tuple[Tensor, Tensor]:
-        """(B,) log2 of the quantiser's step, and 1 where it is known."""
+        """(B,) log2 of the quantiser step, and 1 where it is known."""
         if stream_BF is None:
             unknown_B = like.new_zeros(len(like))
             return unknown_B, unknown_B
@@ -242,10 +259,8 @@ class CoarseToFine(QualityModel):
     def _positions(self, frames: int) -> Tensor:
         if frames == _POSITIONS:
             return self._position.transpose(1, 2)
-        interpolate_pos_embed = F.interpolate(
-            self._position, frames, mode="linear", align_corners=False
-        )
-        return interpolate_pos_embed.transpose(1, 2)
+        position = F.interpolate(self._position, frames, mode="linear", align_corners=False)
+        return position.transpose(1, 2)
 
 
 def _two_layers(width_in: int, width: int) -> nn.Sequential:

@@ -1,11 +1,15 @@
-"""Q-Mamba: VMamba looks at each frame, a linear head reads its quality.
+"""Q-Mamba: a VMamba, a linear head, and StylePrompts to adapt a frozen network.
 
 "Q-Mamba: On First Exploration of Vision Mamba for Image Quality Assessment" (arXiv 2406.09546). As
-published: the backbones, the mean of the last map, the linear head. The paper is about pictures:
-that a video scores as its frames do on average is ours. Ours too, with a switch: the locally
-normalised luma channel, for nets that start from scratch.
+published: the backbones, the mean of the last map, the linear head, and StylePrompt: after each
+stage a bank of learned prompts, mixed by weights computed from the map, gives each channel a scale
+and a shift. The paper is about pictures; that a video's score is the mean of its frames' is ours.
+The number of prompts and their inner width are not known to us: ours stay below 5 % of the backbone
+at every size, and start as no change. Ours too, with a switch: the locally normalised luma channel,
+for networks trained from scratch.
 
 Shapes: B videos, T frames, N frames of all videos, C channels, H height, W width, D features.
+In StylePrompt B pictures, N prompts, D inner width.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,11 +22,17 @@ from vqatool.models.quality import PixelInput, Quality, QualityModel, in_float32
 from vqatool.models.vmamba import LOCAL_WINDOWS, VMAMBA_SIZES, WHOLE_MAPS, VMamba
 
 PROMPTS = 4
-"""How many a stage: with these, prompts are at most 5 % of the backbone at every size."""
+"""Prompts of a stage: with these, at most 5 % of the backbone at every size."""
 
 
 class StylePrompt(nn.Module):
-    """A map (B, H, W, C) with the mean and the deviation of every channel moved."""
+    """A map with another mean and deviation of each channel.
+
+    Args:
+        channels: of the map.
+        prompts: learned prompts in the bank.
+        reduction: channels over the inner width.
+    """
 
     def __init__(self, channels: int, *, prompts: int = PROMPTS, reduction: int = 4) -> None:
         super().__init__()
@@ -30,7 +40,7 @@ class StylePrompt(nn.Module):
         self._bank = nn.Parameter(torch.randn(prompts, channels))
         self._choice = nn.Linear(channels, prompts)
         self._inner = nn.Linear(channels, inner)
-        self._gain, self._shift = _zeros(inner, channels), _zeros(inner, channels)
+        self._gain, self._shift = _zero_linear(inner, channels), _zero_linear(inner, channels)
 
     def forward(self, map_BHWC: Tensor) -> Tensor:
         """(B, H, W, C) -> the same shape."""
@@ -38,16 +48,16 @@ class StylePrompt(nn.Module):
         return map_BHWC * (1 + gain_BC)[:, None, None] + shift_BC[:, None, None]
 
     def style(self, map_BHWC: Tensor) -> tuple[Tensor, Tensor]:
-        """Gain and shift (B, C): means m become m (1 + gain) + shift, deviations those by 1 + gain.
+        """Gain and shift (B, C); 0 is no change.
 
-        0 is no change.
+        A channel's mean m becomes m * (1 + gain) + shift, its deviation is scaled by |1 + gain|.
         """
         weight_BN = self._choice(map_BHWC.mean((1, 2))).softmax(-1)
         inner_BD = self._inner(weight_BN @ self._bank)
         return self._gain(inner_BD), self._shift(inner_BD)
 
 
-def _zeros(width_in: int, width: int) -> nn.Linear:
+def _zero_linear(width_in: int, width: int) -> nn.Linear:
     layer = nn.Linear(width_in, width)
     nn.init.zeros_(layer.weight)
     nn.init.zeros_(layer.bias)
@@ -56,11 +66,14 @@ def _zeros(width_in: int, width: int) -> nn.Linear:
 
 @dataclass(frozen=True, kw_only=True)
 class QMambaConfig:
-    """Everything that makes the model's shape, and what it looks at; stored in its file.
+    """The model's shape and its input, as stored in a model file.
 
-    Its pixels are a mosaic of `grid` x `grid` patches of `patch` px; the one patch is the paper's
-    crop. Scans of windows and the gate of channels are LQMamba, neither is QMamba. `prompts` is
-    how many StylePrompts each stage has.
+    The input is a mosaic of `grid` x `grid` patches of `patch` px; one patch is the paper's crop.
+    With local scan and gate the model is LQMamba, without both QMamba. `prompts` is the number of
+    prompts of each stage's StylePrompt; 0: none.
+
+    Raises:
+        ValueError: a value is out of range.
     """
 
     size: str = "nano"
@@ -79,7 +92,7 @@ class QMambaConfig:
 
 
 class QMamba(QualityModel):
-    """A view of pixels (B, T, 3, H, W), of any size -> Quality; `config` is what built it."""
+    """A view of pixels (B, T, 3, H, W) of any size -> Quality, as built from `config`."""
 
     def __init__(self, config: QMambaConfig) -> None:
         super().__init__()
@@ -98,7 +111,7 @@ class QMamba(QualityModel):
         self.feature_width = channels[-1]
 
     def forward(self, *views: Tensor) -> Quality:
-        """Pixels, float in [0, 1]."""
+        """The Quality of one view: the mean of its frames'."""
         (view_BTCHW,) = views
         pixels_NCHW = self._pixels(view_BTCHW.flatten(0, 1))
         map_NHWC = self._backbone(pixels_NCHW, list(self._prompts))
@@ -111,7 +124,7 @@ class QMamba(QualityModel):
         )
 
     def head_layers(self) -> Sequence[nn.Module]:
-        """The linear head and its norm."""
+        """The head with its norm."""
         return [self._head]
 
     def last_layers(self) -> Sequence[nn.Module]:
@@ -119,16 +132,20 @@ class QMamba(QualityModel):
         return [self._backbone.last_block, self._head]
 
     def trainable_layers(self, part: str) -> Sequence[nn.Module]:
-        """`prompts`: those and the head, if there are any."""
+        """`prompts`: the StylePrompts and the head; `head`.
+
+        Raises:
+            ValueError: the model has no such part.
+        """
         if part == "prompts" and len(self._prompts):
             return [self._prompts, self._head]
         return super().trainable_layers(part)
 
     def load_weights(self, weights: Mapping[str, Tensor]) -> None:
-        """Load weights of a model with prompts, or of the same one without, which leaves them be.
+        """Load weights; prompts that the weights lack keep their values.
 
         Raises:
-            RuntimeError: the weights do not fit otherwise.
+            RuntimeError: other names or shapes differ.
         """
         own = self.state_dict()
         prompts = {name: own[name] for name in own if name.startswith("_prompts.")}
@@ -136,13 +153,13 @@ class QMamba(QualityModel):
 
 
 class LinearHead(nn.Module):
-    """A map's mean, standardised, and the score that one linear layer reads from it."""
+    """A map's normalised mean, and the score by one linear layer."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
         self._norm = nn.LayerNorm(channels)
         self._score = nn.Linear(channels, 1)
-        nn.init.constant_(self._score.bias, 0.6)  # a middling label
+        nn.init.constant_(self._score.bias, 0.6)  # a typical label
 
     def forward(self, map_NHWC: Tensor) -> tuple[Tensor, Tensor]:
         """(N, H, W, C) -> features (N, C) and scores (N,), float32."""

@@ -1,12 +1,12 @@
-"""One backbone over a canvas of many scales: the models of SAMA.
+"""SAMA's models: one backbone over a canvas with patches of several scales.
 
 "Scaling and Masking: A New Paradigm of Data Sampling for Image and Video Quality Assessment" (arXiv
-2401.02614). As published: scales are the sampler's business (`views.sama`), so these are FAST-VQA's
-video net and a plain SwinV2 for images, at no cost of their own; a score for each token, averaged;
-as a switch, a weight for each time, and so for each scale. Different: scores of tokens are averaged
-in training, too, not summed; an image model looks at several frames of a video one by one.
-Ours, each with a switch: the locally normalised luma channel and the convolutional stem, for nets
-that start from scratch; both look a few pixels over the borders of what the mask put side by side.
+2401.02614). As published: the scales are the sampler's work (`inputs.sama`), so the models are
+FAST-VQA's network for videos and a plain SwinV2 for images, without extra cost; a score of each
+token, averaged; as a switch, a weight of each time and so of each scale. Different: scores of
+tokens are averaged in training, too, not summed; an image model scores several frames of a video
+one by one. Ours, each with a switch: the locally normalised luma channel and the convolutional
+stem, for networks trained from scratch; both mix a few pixels across the borders of the mask.
 
 Shapes: B videos, T frames, C channels, H height, W width, D features; inside, T, H and W may count
 tokens.
@@ -26,22 +26,26 @@ MASKS = {
     "video": ("sama", "sama-c", "sama-mix", "sama-swm", "sama-spm", "fragments"),
     "image": ("sama", "sama-spm", "fragments"),
 }
-"""Kinds of models, and what the sampler can mask for each."""
+"""The masks of the sampler for each kind of model."""
 
 _PUBLISHED_GRID = {"video": 7, "image": 8}
-_TUBELET, _PATCH_PX = 2, 4  # of a token
+_TUBELET, _PATCH_PX = 2, 4  # of one token
 
 
 @dataclass(frozen=True, kw_only=True)
 class SamaConfig:
-    """Everything that makes the model's shape, and what it looks at; stored in its file.
+    """The model's shape and its input, as stored in a model file.
 
-    `kind` is `video` or `image`. The canvas has `grid` x `grid` patches of `patch` px, 0 for as
-    many as published: 7 for videos, 8 for images; `mask`, `levels` and `is_antialiased` are the
-    sampler's. `has_gate` and `has_scale_weights` are for videos, `window` is for images. At each
-    place of a clip `burst_frames` frames are taken, every `stride`-th, an even number for videos,
-    as two make a token: all of them make one canvas in time, as in FasterVQA, whose 8 bursts of 4
-    cost a quarter of 4 clips of 32. Image models look at the first one alone.
+    `kind` is `video` or `image`. The canvas has `grid` x `grid` patches of `patch` px; grid 0 is
+    the published one: 7 for videos, 8 for images. `mask`, `levels` and `is_antialiased` are the
+    sampler's. `has_gate` and `has_scale_weights` are for videos, `window` is for images. A frame
+    group has `burst_frames` frames, every `stride`-th of the video; for videos that is an even
+    number, as two frames make a token. All groups of a clip form one canvas in time, as in
+    FasterVQA, whose 8 groups of 4 frames cost a quarter of 4 clips of 32. Image models read the
+    first frame of a group only.
+
+    Raises:
+        ValueError: a value is out of range.
     """
 
     kind: str = "video"
@@ -61,10 +65,12 @@ class SamaConfig:
     stride: int = 2
 
     def __post_init__(self) -> None:
-        if not self.grid:  # what is stored does not hang on the kind
+        if not self.grid:  # a file stores the real number
             object.__setattr__(self, "grid", _PUBLISHED_GRID.get(self.kind, 7))
         if self.kind == "video" and self.burst_frames % _TUBELET:
-            raise ValueError(f"bursts have {self.burst_frames} frames, two of which make a token")
+            raise ValueError(
+                f"burst_frames is even, as two frames make a token, not {self.burst_frames}"
+            )
         if self.size not in SWIN_SIZES:
             raise ValueError(f"size {self.size!r} is none of {', '.join(SWIN_SIZES)}")
         if self.kind not in MASKS:
@@ -80,7 +86,7 @@ def sama_model(config: SamaConfig) -> QualityModel:
 
 
 class SamaVideo(QualityModel):
-    """Pixels (B, T, 3, side, side) -> Quality, by a Swin over space and time."""
+    """One view of pixels (B, T, 3, side, side) -> Quality, by a Swin over space and time."""
 
     def __init__(self, config: SamaConfig) -> None:
         super().__init__()
@@ -98,17 +104,17 @@ class SamaVideo(QualityModel):
         self._weights = ScaleWeights(self._swin.channels) if config.has_scale_weights else None
 
     def forward(self, *views: Tensor) -> Quality:
-        """Pixels, float in [0, 1]."""
+        """The Quality of one view."""
         (view_BTCHW,) = views
         map_BDTHW = self._swin(_standardised(self._pixels, view_BTCHW))
         score_BT = self._head(map_BDTHW).mean((2, 3))
-        moment_BTD = map_BDTHW.float().mean((3, 4)).transpose(1, 2)
+        token_BTD = map_BDTHW.float().mean((3, 4)).transpose(1, 2)
         if self._weights is None:
-            score_B, features_BD = score_BT.mean(1), moment_BTD.mean(1)
+            score_B, features_BD = score_BT.mean(1), token_BTD.mean(1)
         else:
-            weight_BT = self._weights(moment_BTD)
+            weight_BT = self._weights(token_BTD)
             score_B = (weight_BT * score_BT).sum(1)
-            features_BD = (weight_BT[..., None] * moment_BTD).sum(1)
+            features_BD = (weight_BT[..., None] * token_BTD).sum(1)
         return Quality(
             score_B=score_B,
             features_BD=features_BD,
@@ -116,7 +122,7 @@ class SamaVideo(QualityModel):
         )
 
     def head_layers(self) -> Sequence[nn.Module]:
-        """Scores of tokens, and weights of scales."""
+        """The score head, and the scale weights if there are any."""
         return [self._head, *([self._weights] if self._weights else [])]
 
     def last_layers(self) -> Sequence[nn.Module]:
@@ -125,7 +131,7 @@ class SamaVideo(QualityModel):
 
 
 class ScaleWeights(nn.Module):
-    """How much each time's score, so each scale's, counts; alike before it has learnt anything."""
+    """A weight of each time, and so of each scale, in the score; equal weights initially."""
 
     def __init__(self, channels: int, *, hidden: int = 64) -> None:
         super().__init__()
@@ -133,13 +139,13 @@ class ScaleWeights(nn.Module):
         nn.init.zeros_(last.weight)
         self._layers = nn.Sequential(nn.Linear(channels, hidden), nn.GELU(), last)
 
-    def forward(self, moment_BTD: Tensor) -> Tensor:
-        """(B, T, D) -> (B, T), of sum 1 over T."""
-        return cast(Tensor, self._layers(moment_BTD).squeeze(-1).float().softmax(1))
+    def forward(self, token_BTD: Tensor) -> Tensor:
+        """(B, T, D) -> (B, T), with sum 1 over T."""
+        return cast(Tensor, self._layers(token_BTD).squeeze(-1).float().softmax(1))
 
 
 class SamaImage(QualityModel):
-    """Pixels (B, T, 3, side, side) -> Quality, frame by frame, by a SwinV2."""
+    """One view of pixels (B, T, 3, side, side) -> Quality, frame by frame, by a SwinV2."""
 
     def __init__(self, config: SamaConfig) -> None:
         super().__init__()
@@ -155,7 +161,7 @@ class SamaImage(QualityModel):
         hidden = 64
         self._norm = nn.LayerNorm(channels)
         last = nn.Linear(hidden, 1)
-        nn.init.constant_(last.bias, 0.6)  # a middling label
+        nn.init.constant_(last.bias, 0.6)  # a typical label
         self._head = nn.Sequential(
             nn.Dropout(config.dropout),
             nn.Linear(channels, hidden),
@@ -165,7 +171,7 @@ class SamaImage(QualityModel):
         )
 
     def forward(self, *views: Tensor) -> Quality:
-        """Pixels, float in [0, 1]."""
+        """The Quality of one view."""
         (view_BTCHW,) = views
         map_NDHW = self._swin(self._pixels(view_BTCHW.flatten(0, 1)))[-1]
         token_NHWD = self._norm(map_NDHW.permute(0, 2, 3, 1))
@@ -178,7 +184,7 @@ class SamaImage(QualityModel):
         )
 
     def head_layers(self) -> Sequence[nn.Module]:
-        """The head and the norm in front of it."""
+        """The head and its norm."""
         return [self._norm, self._head]
 
     def last_layers(self) -> Sequence[nn.Module]:

@@ -1,9 +1,9 @@
-"""The selective scan of Mamba in plain torch, and by mamba-ssm's kernel where that works.
+"""The selective scan of Mamba in plain torch, or by mamba-ssm's kernel where that works.
 
 "Mamba: Linear-Time Sequence Modeling with Selective State Spaces" (arXiv 2312.00752, section 3).
-As published: the recurrence and its discretisation. Ours is how it is computed: time comes first,
-so that a step is one addition of contiguous numbers; and the gradient is the same recurrence
-backwards, which keeps nothing but the factors and the states.
+As published: the recurrence and its discretisation. The computation is ours: time is the first
+axis, so that a step adds contiguous numbers; the gradient is the same recurrence backwards, which
+stores only the factors and the states.
 
 Shapes: L steps, M independent sequences, B pictures, K scan paths, D channels, N states,
 P parts of C steps.
@@ -23,55 +23,55 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 Kernel = Callable[..., Tensor]
-"""What computes a selective scan as mamba-ssm's `selective_scan_fn` does, in its arguments."""
+"""A function with the arguments and the result of mamba-ssm's `selective_scan_fn`."""
 
 _log = logging.getLogger(__name__)
 
-_TOLERANCE = 1e-3  # between two ways to the same sums, in float32
+_TOLERANCE = 1e-3  # float32 sums in another order
 
 
 class ScanInputs(NamedTuple):
-    """All that a selective scan reads; every path has its own `b`, `c`, `a` and `d`.
+    """The inputs of a selective scan; each path has its own `a`, `b`, `c` and `d`.
 
-    The state moves by h = exp(delta a) h + delta b u, and the output is c h + d u, with
-    delta = softplus(`step`).
+    The state is h_t = exp(delta a) h_(t-1) + delta b u and the output c h + d u, with
+    delta = softplus(`step`) (arXiv 2312.00752, eq. 2 and 4).
     """
 
     u_LBKD: Tensor
     step_LBKD: Tensor
     b_LBKN: Tensor
     c_LBKN: Tensor
-    a_KDN: Tensor  # below 0
+    a_KDN: Tensor  # negative
     d_KD: Tensor
 
 
 def selective_scan(inputs: ScanInputs, *, kernel: Kernel | None = None) -> Tensor:
-    """The scan's output (L, B, K, D), float32 under autocast too; float64 stays float64.
+    """The scan's output (L, B, K, D), float32, also under autocast; float64 for float64 inputs.
 
     Args:
         inputs: of any number of steps.
-        kernel: what computes it; None: plain torch.
+        kernel: computes the scan; None: plain torch does.
     """
-    # half precision loses small steps and overflows in long products
+    # half precision rounds small steps to nothing and overflows in long products
     with torch.autocast(inputs.u_LBKD.device.type, enabled=False):
         exact = ScanInputs(*(_at_least_float32(tensor) for tensor in inputs))
         return _by_kernel(exact, kernel) if kernel else _by_recurrence(exact)
 
 
 def linear_recurrence(a_LM: Tensor, b_LM: Tensor, *, chunk: int | None = None) -> Tensor:
-    """The states h_t = a_t h_(t-1) + b_t, from h = 0.
+    """The states h_t = a_t h_(t-1) + b_t with h_0 = 0.
 
-    Nothing is divided and no logarithm taken, so it is stable wherever |a| is at most 1.
+    There is no division and no logarithm, so it is stable for |a| <= 1.
 
     Args:
         a_LM: factors; (L, ...), any number of axes.
         b_LM: terms, of the same shape.
-        chunk: steps that are made one by one, in all parts of that length at once, before the
-            parts are joined one by one; None: all of them on a CPU, where a step costs nothing to
-            start, and the square root of L elsewhere.
+        chunk: length of the parts that are computed at the same time and then joined one after
+            another. None: L on a CPU, where starting a step is cheap, and the square root of L
+            elsewhere.
 
     Returns:
-        Shape and device of the inputs; float32, or float64 where they are.
+        Shape and device of the inputs; float32, or float64 for float64 inputs.
     """
     if a_LM.shape != b_LM.shape:
         raise ValueError(f"factors {tuple(a_LM.shape)} do not fit terms {tuple(b_LM.shape)}")
@@ -83,7 +83,7 @@ def linear_recurrence(a_LM: Tensor, b_LM: Tensor, *, chunk: int | None = None) -
 
 
 class _Recurrence(torch.autograd.Function):
-    """`linear_recurrence` with a gradient that is another one, from the last step to the first."""
+    """`linear_recurrence`, whose gradient is another one from the last step to the first."""
 
     @staticmethod
     def forward(ctx: Any, a_LM: Tensor, b_LM: Tensor, chunk: int) -> Tensor:
@@ -96,7 +96,7 @@ class _Recurrence(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad_LM: Tensor) -> tuple[Tensor, Tensor, None]:
         a_LM, h_LM = ctx.saved_tensors
-        # a state acts on the next one by the next one's factor, and the last one on none
+        # a state acts on the next state by that state's factor; the last one acts on none
         later_LM = torch.cat([a_LM[1:], torch.zeros_like(a_LM[:1])]).flip(0)
         b_grad_LM = _recur(later_LM, grad_LM.flip(0), ctx.chunk).flip(0)
         a_grad_LM = torch.cat([torch.zeros_like(h_LM[:1]), b_grad_LM[1:] * h_LM[:-1]])
@@ -109,7 +109,7 @@ def _recur(a_LM: Tensor, b_LM: Tensor, chunk: int) -> Tensor:
         return _step_through(a_LM, b_LM.clone(memory_format=torch.contiguous_format))
     parts = -(-steps // chunk)
     shape = (parts, chunk, *a_LM.shape[1:])
-    a_PCM, h_PCM = a_LM.new_ones(shape), b_LM.new_zeros(shape)  # steps past the last change nothing
+    a_PCM, h_PCM = a_LM.new_ones(shape), b_LM.new_zeros(shape)  # padded steps change nothing
     a_PCM.flatten(0, 1)[:steps], h_PCM.flatten(0, 1)[:steps] = a_LM, b_LM
     _step_through(a_PCM.transpose(0, 1), h_PCM.transpose(0, 1))
     product_PCM, last_PM = a_PCM.cumprod(1), h_PCM[:, -1]
@@ -119,7 +119,7 @@ def _recur(a_LM: Tensor, b_LM: Tensor, chunk: int) -> Tensor:
 
 
 def _step_through(a_LM: Tensor, h_LM: Tensor) -> Tensor:
-    """`h_LM` holds the terms and becomes the states."""
+    """Overwrite the terms in `h_LM` with the states."""
     factors, states = a_LM.unbind(), h_LM.unbind()
     for (before, here), factor in zip(pairwise(states), factors[1:], strict=True):
         here.addcmul_(factor, before)
@@ -136,7 +136,7 @@ def _by_recurrence(inputs: ScanInputs) -> Tensor:
 
 
 def _by_kernel(inputs: ScanInputs, kernel: Kernel) -> Tensor:
-    """The kernels want (B, K D, L) and (B, K, N, L)."""
+    """The kernel takes (B, K * D, L) and (B, K, N, L)."""
     u_LBKD, step_LBKD, b_LBKN, c_LBKN, a_KDN, d_KD = inputs
     y_BEL = kernel(
         u_LBKD.permute(1, 2, 3, 0).flatten(1, 2).contiguous(),
@@ -152,7 +152,7 @@ def _by_kernel(inputs: ScanInputs, kernel: Kernel) -> Tensor:
 
 @functools.cache
 def fast_kernel(device: torch.device) -> Kernel | None:
-    """mamba-ssm's kernel, if it is installed and right on that device; asked once a process."""
+    """mamba-ssm's kernel, or None where it is missing or wrong; checked once for each device."""
     kernel = installed_kernel() if device.type == "cuda" else None
     if kernel and agrees(kernel, device):
         _log.info("scans run by mamba-ssm's kernel")
@@ -166,17 +166,17 @@ def fast_kernel(device: torch.device) -> Kernel | None:
 
 
 def installed_kernel() -> Kernel | None:
-    """mamba-ssm's kernel, if it imports; installed without its compiled part it does not."""
+    """mamba-ssm's kernel, or None: without its compiled part it does not import."""
     try:
         importlib.import_module("selective_scan_cuda")
         module = importlib.import_module("mamba_ssm.ops.selective_scan_interface")
         return cast(Kernel, module.selective_scan_fn)
     except (ImportError, AttributeError, OSError, RuntimeError):
-        return None  # it is built for one version of torch and of CUDA, and fails in many ways
+        return None  # built for another version of torch or CUDA, it fails in many ways
 
 
 def agrees(kernel: Kernel, device: torch.device) -> bool:
-    """Whether a kernel gives the output and gradients of plain torch, on 64 steps of noise."""
+    """Whether a kernel has the output and gradients of plain torch, on 64 steps of noise."""
     try:
         with torch.inference_mode(False), torch.enable_grad():
             expected, found = _probe(device, None), _probe(device, kernel)
@@ -189,12 +189,12 @@ def agrees(kernel: Kernel, device: torch.device) -> bool:
 
 
 def _probe(device: torch.device, kernel: Kernel | None) -> list[Tensor]:
-    """A scan of fixed noise, and the gradient of all that it reads."""
-    chance = torch.Generator().manual_seed(0)
+    """The output of a scan of fixed noise, and the gradient of each input."""
+    generator = torch.Generator().manual_seed(0)
     steps, pictures, paths, channels, states = 64, 2, 4, 8, 1
     wide, narrow = (steps, pictures, paths, channels), (steps, pictures, paths, states)
     shapes = (wide, wide, narrow, narrow, (paths, channels, states), (paths, channels))
-    noise = [torch.randn(shape, generator=chance) for shape in shapes]
+    noise = [torch.randn(shape, generator=generator) for shape in shapes]
     noise[4] = -noise[4].exp()
     inputs = ScanInputs(*(tensor.to(device).requires_grad_() for tensor in noise))
     output = selective_scan(inputs, kernel=kernel)

@@ -1,14 +1,15 @@
-"""VMamba, a pyramid of maps mixed by selective scans along four paths.
+"""VMamba: a pyramid of maps mixed by selective scans along four paths.
 
 "VMamba: Visual State Space Model" (arXiv 2401.10166), its second version: one state a channel, no
-second branch, an overlapping stem. Sizes as in "Q-Mamba: On First Exploration of Vision Mamba for
-Image Quality Assessment" (arXiv 2406.09546), found by its counts of parameters. Its local kind,
-LQMamba, scans windows and weights the channels of every path as "LocalMamba: Visual State Space
-Model with Windowed Selective Scan" (arXiv 2403.09338) does, which gives its counts too. The sides
-of the windows are not told, and ours; so are the sizes nano and pico.
+gate branch, an overlapping stem. Sizes as in "Q-Mamba: On First Exploration of Vision Mamba for
+Image Quality Assessment" (arXiv 2406.09546), identified by its parameter counts. The local variant,
+LQMamba, scans window by window and weights the channels of each path as "LocalMamba: Visual State
+Space Model with Windowed Selective Scan" (arXiv 2403.09338) does, which gives its parameter counts,
+too. The papers do not give the sides of the windows: these are ours, and so are the sizes nano and
+pico.
 
 Shapes: B pictures, C channels, H height, W width, D scanned channels, K scan paths, L steps,
-N states, R width of what the step is read from.
+N states, R rank of the step's projection.
 """
 
 import math
@@ -20,69 +21,73 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vqatool.models.backbones import drop_path
 from vqatool.models.scan import ScanInputs, fast_kernel, selective_scan
 
 PATHS = 4
+"""Orders in which a map is scanned: rows, columns, and both from the end."""
 
 
-def along_paths(map_BHWC: Tensor, *, window: int = 0) -> Tensor:
-    """The tokens in four orders: rows, columns, and both from the end.
+def scan_paths(map_BHWC: Tensor, *, window: int = 0) -> Tensor:
+    """The tokens in the orders of `PATHS`: VMamba's cross scan, or LocalMamba's local scan.
 
     Args:
-        map_BHWC: of any size; zeros fill up windows at the right and at the bottom.
-        window: side of the windows, which follow each other in the order of their tokens; 0: the
-            whole map is one.
+        map_BHWC: of any size; zeros pad the windows at the right and at the bottom.
+        window: side of the windows, which are read one after another, each in the path's order.
+            0: the whole map is one window.
 
     Returns:
-        (L, B, K, C); L is H W, and more where windows were filled up.
+        (L, B, K, C); L is H * W, or more where windows were padded.
     """
-    rows_LBC = _by_windows(map_BHWC, window)
-    columns_LBC = _by_windows(map_BHWC.transpose(1, 2), window)
+    rows_LBC = _split_windows(map_BHWC, window)
+    columns_LBC = _split_windows(map_BHWC.transpose(1, 2), window)
     return torch.stack([rows_LBC, columns_LBC, rows_LBC.flip(0), columns_LBC.flip(0)], dim=2)
 
 
-def back_on_map(tokens_LBKC: Tensor, height: int, width: int, *, window: int = 0) -> Tensor:
-    """The map of every path (K, B, H, W, C), without what filled up windows."""
+def merge_paths(tokens_LBKC: Tensor, height: int, width: int, *, window: int = 0) -> Tensor:
+    """The inverse of `scan_paths`: a map of each path (K, B, H, W, C), without padding."""
     rows, columns, rows_back, columns_back = tokens_LBKC.unbind(2)
     maps = [
-        _of_windows(rows, height, width, window),
-        _of_windows(columns, width, height, window).transpose(1, 2),
-        _of_windows(rows_back.flip(0), height, width, window),
-        _of_windows(columns_back.flip(0), width, height, window).transpose(1, 2),
+        _join_windows(rows, height, width, window),
+        _join_windows(columns, width, height, window).transpose(1, 2),
+        _join_windows(rows_back.flip(0), height, width, window),
+        _join_windows(columns_back.flip(0), width, height, window).transpose(1, 2),
     ]
     return torch.stack(maps)
 
 
-def _by_windows(map_BHWC: Tensor, window: int) -> Tensor:
-    """(L, B, C): windows row by row, the tokens of each row by row."""
+def _split_windows(map_BHWC: Tensor, window: int) -> Tensor:
+    """(B, H, W, C) -> (L, B, C): windows row by row, the tokens of each row by row."""
     height, width = map_BHWC.shape[1:3]
     tall, wide = (window, window) if window else (height, width)
-    filled = F.pad(map_BHWC, (0, 0, 0, -width % wide, 0, -height % tall))
-    pictures, high, broad, channels = filled.shape
-    cells = filled.reshape(pictures, high // tall, tall, broad // wide, wide, channels)
+    padded = F.pad(map_BHWC, (0, 0, 0, -width % wide, 0, -height % tall))
+    pictures, padded_height, padded_width, channels = padded.shape
+    grid = (padded_height // tall, padded_width // wide)
+    cells = padded.reshape(pictures, grid[0], tall, grid[1], wide, channels)
     return cells.permute(1, 3, 2, 4, 0, 5).flatten(0, 3)
 
 
-def _of_windows(tokens_LBC: Tensor, height: int, width: int, window: int) -> Tensor:
-    """(B, H, W, C): the inverse of `_by_windows`."""
+def _join_windows(tokens_LBC: Tensor, height: int, width: int, window: int) -> Tensor:
+    """(B, H, W, C): the inverse of `_split_windows`."""
     tall, wide = (window, window) if window else (height, width)
     grid = (-(-height // tall), -(-width // wide))
     cells = tokens_LBC.reshape(*grid, tall, wide, *tokens_LBC.shape[1:])
-    filled = cells.permute(4, 0, 2, 1, 3, 5).flatten(3, 4).flatten(1, 2)
-    return filled[:, :height, :width]
+    padded = cells.permute(4, 0, 2, 1, 3, 5).flatten(3, 4).flatten(1, 2)
+    return padded[:, :height, :width]
 
 
 WHOLE_MAPS = (0, 0, 0, 0)
+"""In place of windows: each stage scans its whole map."""
 LOCAL_WINDOWS = (8, 4, 4, 2)
-"""Sides of the windows of the four stages: 32, 32, 64 and 64 px of the picture."""
+"""Sides of the windows of the four stages, tokens: 32, 32, 64 and 64 px of the picture."""
 
 _STATES = 1
-_STEP_LEAST, _STEP_MOST = 1e-3, 0.1  # at the start
+_MIN_STEP, _MAX_STEP = 1e-3, 0.1  # initial
 
 
 @dataclass(frozen=True, kw_only=True)
 class VMambaSize:
-    """Width of the first stage, blocks of each of the four, most dropped of a block's branch."""
+    """Width of the first stage, blocks of each stage, drop path rate of the last block."""
 
     embed_dim: int
     depths: tuple[int, int, int, int]
@@ -96,11 +101,18 @@ VMAMBA_SIZES = {
     "base": VMambaSize(embed_dim=128, depths=(2, 2, 15, 2), drop_path=0.6),
     "pico": VMambaSize(embed_dim=16, depths=(1, 1, 1, 1), drop_path=0.0),
 }
-"""Sizes by name: tiny, small and base as published, nano ours, pico to try things out."""
+"""Sizes by name: tiny, small and base are published; nano is ours; pico is for tests."""
 
 
 class VMamba(nn.Module):
-    """Pixels (B, C, H, W) of any size -> the last stage's map, of 1/32 of the side, rounded up."""
+    """Pixels (B, C, H, W) of any size -> the last stage's map, 1/32 of the side, rounded up.
+
+    Args:
+        size: width, blocks and drop path rate.
+        in_channels: of the pixels.
+        windows: sides of the windows of the four stages; 0: the whole map.
+        has_gate: whether the channels of each path are weighted, as in LocalMamba.
+    """
 
     def __init__(
         self,
@@ -126,7 +138,7 @@ class VMamba(nn.Module):
                     channels,
                     window=window,
                     has_gate=has_gate,
-                    drop_path=size.drop_path * block / (total - 1),
+                    drop_path_rate=size.drop_path * block / (total - 1),
                 )
                 for block in range(done, done + depth)
             ]
@@ -140,7 +152,7 @@ class VMamba(nn.Module):
         return cast(nn.Sequential, self._stages[-1])[-1]
 
     def forward(self, pixels_BCHW: Tensor, prompts: Sequence[nn.Module] = ()) -> Tensor:
-        """The map (B, H / 32, W / 32, C); `prompts`, if any, act on the map of each stage."""
+        """The map (B, H / 32, W / 32, C); `prompts`, one for each stage or none, change its map."""
         map_BHWC = self._stem(pixels_BCHW.permute(0, 2, 3, 1))
         for index, stage in enumerate(self._stages):
             map_BHWC = stage(map_BHWC)
@@ -150,7 +162,7 @@ class VMamba(nn.Module):
 
 
 class Downsample(nn.Module):
-    """A map (B, H, W, C) of half the side, rounded up: a convolution and a norm of channels."""
+    """A map of half the side, rounded up: a 3 x 3 convolution of stride 2 and a norm."""
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__()
@@ -163,9 +175,11 @@ class Downsample(nn.Module):
 
 
 class ScanBlock(nn.Module):
-    """A scan, then two layers of every token alone, each beside the map itself."""
+    """A scan, then two layers for each token, both residual."""
 
-    def __init__(self, channels: int, *, window: int, has_gate: bool, drop_path: float) -> None:
+    def __init__(
+        self, channels: int, *, window: int, has_gate: bool, drop_path_rate: float
+    ) -> None:
         super().__init__()
         self._scan = nn.Sequential(
             nn.LayerNorm(channels), SelectiveScan2d(channels, window=window, has_gate=has_gate)
@@ -174,27 +188,19 @@ class ScanBlock(nn.Module):
             nn.LayerNorm(channels), nn.Linear(channels, 4 * channels), nn.GELU(),
             nn.Linear(4 * channels, channels),
         )  # fmt: skip
-        self._drop_path = drop_path
+        self._drop_path = drop_path(drop_path_rate)
 
     def forward(self, map_BHWC: Tensor) -> Tensor:
         """(B, H, W, C) -> the same shape."""
-        map_BHWC = map_BHWC + self._some(self._scan(map_BHWC))
-        return map_BHWC + self._some(self._mlp(map_BHWC))
-
-    def _some(self, branch_BHWC: Tensor) -> Tensor:
-        """In training, a branch without some of its pictures, the others scaled up for them."""
-        if not self.training or not self._drop_path:
-            return branch_BHWC
-        kept = 1 - self._drop_path
-        mask_B111 = branch_BHWC.new_empty(len(branch_BHWC), 1, 1, 1).bernoulli_(kept)
-        return branch_BHWC * (mask_B111 / kept)
+        map_BHWC = map_BHWC + self._drop_path(self._scan(map_BHWC))
+        return cast(Tensor, map_BHWC + self._drop_path(self._mlp(map_BHWC)))
 
 
 class SelectiveScan2d(nn.Module):
-    """Every token hears of those before it on four paths over the map.
+    """VMamba's SS2D: each token gets information from those before it on four paths.
 
-    What the scan forgets, takes in and gives out is read from the token itself, on every path in
-    its own way. Scales of channels are vectors, so that weight decay leaves them alone.
+    Step, input and output weights of the scan are computed from the token itself, for each path by
+    other weights. Rates and skips are stored as vectors, because vectors have no weight decay.
     """
 
     def __init__(self, channels: int, *, window: int = 0, has_gate: bool = False) -> None:
@@ -217,13 +223,13 @@ class SelectiveScan2d(nn.Module):
         """(B, H, W, C) -> the same shape."""
         height, width = map_BHWC.shape[1:3]
         map_BHWD = F.silu(_convolved(self._conv, self._in(map_BHWC)))
-        u_LBKD = along_paths(map_BHWD, window=self._window)
-        y_LBKD = selective_scan(self._read_off(u_LBKD), kernel=fast_kernel(u_LBKD.device))
-        maps_KBHWD = self._gate(back_on_map(y_LBKD, height, width, window=self._window))
+        u_LBKD = scan_paths(map_BHWD, window=self._window)
+        y_LBKD = selective_scan(self._scan_inputs(u_LBKD), kernel=fast_kernel(u_LBKD.device))
+        maps_KBHWD = self._gate(merge_paths(y_LBKD, height, width, window=self._window))
         return cast(Tensor, self._out(self._norm(maps_KBHWD.sum(0))))
 
-    def _read_off(self, u_LBKD: Tensor) -> ScanInputs:
-        """Tokens, and what they say of their own scan."""
+    def _scan_inputs(self, u_LBKD: Tensor) -> ScanInputs:
+        """The tokens and the scan's parameters that are computed from them."""
         read_LBKQ = torch.einsum("lbkd,kqd->lbkq", u_LBKD, self._read)
         widths = [self._rank, _STATES, _STATES]
         step_LBKR, b_LBKN, c_LBKN = torch.split(read_LBKQ, widths, dim=-1)
@@ -239,7 +245,7 @@ class SelectiveScan2d(nn.Module):
 
 
 class ChannelGate(nn.Module):
-    """Maps (..., H, W, C) with every channel weighted, 0 to 1, by the mean of all."""
+    """LocalMamba's gate: each channel is weighted, 0 to 1, by a function of all channels' means."""
 
     def __init__(self, channels: int, *, reduction: int = 8) -> None:
         super().__init__()
@@ -259,12 +265,12 @@ def _convolved(conv: nn.Conv2d, map_BHWC: Tensor) -> Tensor:
     return cast(Tensor, conv(map_BHWC.permute(0, 3, 1, 2)).permute(0, 2, 3, 1))
 
 
-def _uniform(most: float, *shape: int) -> Tensor:
-    return torch.empty(shape).uniform_(-most, most)
+def _uniform(bound: float, *shape: int) -> Tensor:
+    return torch.empty(shape).uniform_(-bound, bound)
 
 
 def _step_biases(count: int) -> Tensor:
-    """Those whose softplus is spread over the first steps evenly in their logarithm."""
-    log_steps = torch.empty(count).uniform_(math.log(_STEP_LEAST), math.log(_STEP_MOST))
+    """Biases whose softplus, the initial steps, is log-uniform in `_MIN_STEP` to `_MAX_STEP`."""
+    log_steps = torch.empty(count).uniform_(math.log(_MIN_STEP), math.log(_MAX_STEP))
     steps = log_steps.exp()
     return steps + (-torch.expm1(-steps)).log()

@@ -1,17 +1,25 @@
-"""Frames looked at closely and runs of frames looked at widely, fused late: arXiv 2304.06440.
+"""Zoom-VQA: one branch scores patches of stills, one scores runs of frames, and both are fused.
 
-"Zoom-VQA: Patches, Frames and Clips Integration for Video Quality Assessment". As published: a
-ConvNeXt scores crops of two frames a second, patch by patch (`patch_scores`); the video Swin of
-FAST-VQA scores fragments of runs of frames, with patches of 6 px instead of 4, and averages the
-runs; both scores are standardised, squashed and averaged (`score_fusion`). Different: the mean and
-deviation for that are kept in the model; `branches` has what each branch says, for a loss of each,
-so both are trained in one go where the paper trains them apart; runs are short and many, as in
-FasterVQA, and begin with the single frames. Ours, for nets that start from
-scratch: the locally normalised luma channel and the convolutional stems, each with a switch, and
-ConvNeXt blocks that start at a tenth of their strength, not at a millionth.
+"Zoom-VQA: Patches, Frames and Clips Integration for Video Quality Assessment" (arXiv 2304.06440).
+As published: a ConvNeXt scores crops of single frames patch by patch, from its four stages pooled
+to one grid with a cell for 32 px and joined to hyper-columns; one head scores each patch, another
+weights it. FAST-VQA's video Swin scores fragments of runs of frames, with tokens of 6 px instead of
+4, and averages the runs. Both scores are standardised, go through a sigmoid and are averaged.
 
-Shapes: B videos, T frames, C channels, H height, W width, D features; inside maps T, H and W count
-tokens.
+Different:
+- the mean and deviation that standardise the scores are running values of the training videos, not
+  those of the scored set, so a score does not depend on the other videos of a batch; the average
+  goes back through the inverse sigmoid to the label's scale;
+- `Quality.branches` has the score of each branch, so that both are trained at once;
+- runs are short and many, as in FasterVQA, and start with the stills;
+- a patch's score ends in a softplus: the published ReLU has no gradient where it is 0, so a head
+  cannot leave that state. The ReLU is a switch, and then starts at a typical label.
+
+Ours, for networks trained from scratch: the locally normalised luma channel and the convolutional
+stems, each with a switch, and ConvNeXt blocks with an initial scale of 0.1, not 1e-6.
+
+Shapes: B videos or frames, K branches, T frames, C channels, H height, W width, D features; inside
+maps T, H and W count tokens or patches.
 """
 
 import math
@@ -28,19 +36,19 @@ from vqatool.models.quality import Branch, PixelInput, Quality, QualityModel, in
 from vqatool.models.swin3d import ScoreMap, Swin3D, scores_of_frames
 
 PATCH_PX = 32
-"""Side of the patch that a hyper-column stands for."""
+"""Side of the patch that one hyper-column describes."""
 
 Activation = Literal["softplus", "relu"]
 
-_START = 0.6  # score of an untaught head: a middling label
-_SHARPNESS = 10.0  # a softplus this sharp is linear over nearly all of 0 to 1
+_INITIAL_SCORE = 0.6  # a typical label
+_SHARPNESS = 10.0  # beta of the softplus: nearly linear for scores above 0.3
 
 
 class PatchScores(NamedTuple):
-    """What the frame branch says of the patches of B frames.
+    """Scores of the patches of B frames.
 
-    `score_BHW` is on the label's scale divided by 100, `weight_BHW` in (0, 1), `features_BCHW` is
-    what the scores were read from.
+    `score_BHW` is on the label's scale divided by 100, `weight_BHW` is in (0, 1), `features_BCHW`
+    is the representation that the scores were computed from.
     """
 
     score_BHW: Tensor
@@ -48,7 +56,7 @@ class PatchScores(NamedTuple):
     features_BCHW: Tensor
 
     def mean(self, values_BCHW: Tensor) -> Tensor:
-        """(B, C, H, W) -> (B, C), each patch as much as its weight says."""
+        """(B, C, H, W) -> (B, C), weighted by the patches' weights."""
         weight_B1HW = self.weight_BHW[:, None]
         return (values_BCHW * weight_B1HW).sum((2, 3)) / weight_B1HW.sum((2, 3))
 
@@ -64,7 +72,7 @@ def hyper_columns(maps: Sequence[Tensor], grid: tuple[int, int]) -> Tensor:
 
 
 class PatchHeads(nn.Module):
-    """Hyper-columns -> a score and a weight for each patch, two layers for each of them."""
+    """Hyper-columns -> a score and a weight of each patch, each by two layers."""
 
     def __init__(
         self,
@@ -79,9 +87,9 @@ class PatchHeads(nn.Module):
         self._hidden = _hidden(channels, hidden, dropout)
         self._score = nn.Conv2d(hidden, 1, 1)
         self._weight = nn.Sequential(_hidden(channels, hidden, dropout), nn.Conv2d(hidden, 1, 1))
-        before_softplus = math.log(math.expm1(_SHARPNESS * _START)) / _SHARPNESS
-        start = _START if activation == "relu" else before_softplus
-        nn.init.constant_(cast(Tensor, self._score.bias), start)
+        before_softplus = math.log(math.expm1(_SHARPNESS * _INITIAL_SCORE)) / _SHARPNESS
+        initial = _INITIAL_SCORE if activation == "relu" else before_softplus
+        nn.init.constant_(cast(Tensor, self._score.bias), initial)
 
     def forward(self, columns_BCHW: Tensor) -> PatchScores:
         """(B, C, H, W) -> scores, weights and features of H x W patches."""
@@ -97,19 +105,19 @@ class PatchHeads(nn.Module):
 
 
 def _hidden(channels: int, hidden: int, dropout: float) -> nn.Sequential:
-    # a convolution of one patch is a linear layer that leaves the grid as it lies
+    # a 1 x 1 convolution is a linear layer for each patch
     return nn.Sequential(nn.Conv2d(channels, hidden, 1), nn.ReLU(), nn.Dropout(dropout))
 
 
-_LEAST = 1e-3  # a branch that says the same of every video has a deviation of 0
-_LATEST = 0.01  # weight of the latest batch, once there were a hundred
+_MIN_DEVIATION = 1e-3  # a branch with one score for all videos has a deviation of 0
+_MIN_WEIGHT = 0.01  # of the newest batch in the running values, from the hundredth on
 
 
 class ScoreFusion(nn.Module):
-    """One score out of those of `branches` branches; what it saw is stored with the weights."""
+    """Scores of `branches` branches -> one score; running values are stored with the weights."""
 
     mean: Tensor  # (K,)
-    square: Tensor  # (K,) mean of squares of what is left of the mean
+    square: Tensor  # (K,) mean squared difference from the mean
     batches: Tensor  # ()
 
     def __init__(self, branches: int) -> None:
@@ -119,39 +127,39 @@ class ScoreFusion(nn.Module):
         self.register_buffer("batches", torch.zeros(()))
 
     def forward(self, score_BK: Tensor) -> Tensor:
-        """(..., K) scores of the branches, each on the label's scale divided by 100 -> (...).
-
-        Branches that agree are followed, whatever was seen before.
-        """
+        """(..., K) scores of the branches, each on the label's scale divided by 100 -> (...)."""
         score_BK = score_BK.float()
-        deviation_K = self.square.clamp_min(_LEAST**2).sqrt()
+        deviation_K = self.square.clamp_min(_MIN_DEVIATION**2).sqrt()
         average = ((score_BK - self.mean) / deviation_K).sigmoid().mean(-1)
         return self.mean.mean() + deviation_K.mean() * torch.logit(average, eps=1e-6)
 
     @torch.no_grad()
-    def watch(self, score_BK: Tensor) -> None:
-        """Take note of the scores of a batch that is learned from."""
+    def update(self, score_BK: Tensor) -> None:
+        """Update the running values by the scores (B, K) of a training batch."""
         score_BK = score_BK.float()
-        weight = (1 / (self.batches + 1)).clamp_min(_LATEST)
+        weight = (1 / (self.batches + 1)).clamp_min(_MIN_WEIGHT)
         self.mean.lerp_(score_BK.mean(0), weight)
         self.square.lerp_((score_BK - self.mean).square().mean(0), weight)
-        # beyond that count nothing changes, and model files hold halves
-        self.batches.add_(1).clamp_max_(1 / _LATEST)
+        # the weight no longer changes beyond that count, and half precision could not store it
+        self.batches.add_(1).clamp_max_(1 / _MIN_WEIGHT)
 
 
-_TUBELET = 2  # frames that make one token
-_LAYER_SCALE = 0.1  # at the start
+_TUBELET = 2  # frames of one token
+_LAYER_SCALE = 0.1  # initial
 
 
 @dataclass(frozen=True, kw_only=True)
 class ZoomConfig:
-    """Everything that makes the model's shape, and what it looks at; stored in its file.
+    """The model's shape and its inputs, as stored in a model file.
 
-    At each place of a clip `burst_frames` frames are taken, every `stride`-th: a run, whose first
-    frame is a still. Stills have their short side scaled to `still_short_px` and are cropped to
-    `crop_px`; runs have theirs scaled to `run_short_px` and are seen as `grid` x `grid` patches of
-    `patch` px that make tokens of `token_px`. The paper's own sizes are `PUBLISHED`; these are for
-    a CPU.
+    A run is a frame group of `burst_frames` frames, every `stride`-th of the video; its first frame
+    is the still. Stills are scaled to a short side of `still_short_px` and cropped to `crop_px`.
+    Runs are scaled to a short side of `run_short_px` and cut into `grid` x `grid` patches of
+    `patch` px, with tokens of `token_px`. The defaults suit a CPU; `PUBLISHED` has
+    the paper's sizes.
+
+    Raises:
+        ValueError: a value is out of range.
     """
 
     size: str = "nano"
@@ -186,11 +194,11 @@ PUBLISHED = ZoomConfig(
     has_conv_stem=False,
     has_local_luma=False,
 )
-"""The sizes of the paper; it looks at four places."""
+"""The paper's sizes; it uses four runs of a video."""
 
 
 class BranchOutput(NamedTuple):
-    """What a branch says of B videos, and the features (B, D) it was read from."""
+    """A branch's output for B videos, and the features (B, D) it was computed from."""
 
     branch: Branch
     features_BD: Tensor
@@ -199,8 +207,8 @@ class BranchOutput(NamedTuple):
 class Zoom(QualityModel):
     """Views of stills (B, T, 3, h, w) and of runs (B, T * burst_frames, 3, side, side) -> Quality.
 
-    The frames of the curve are the stills, each with its own run. `branches` are those of the
-    stills and of the runs.
+    `frame_score_BT` has a score for each still, fused with that of its run. `branches` are `stills`
+    and `runs`.
     """
 
     def __init__(self, config: ZoomConfig) -> None:
@@ -211,18 +219,22 @@ class Zoom(QualityModel):
         self.feature_width = self._stills.width + self._runs.width
 
     def forward(self, *views: Tensor) -> Quality:
-        """Pixels of stills and of runs, float in [0, 1]."""
+        """The Quality of stills and runs; in training it updates the fusion's running values, too.
+
+        Raises:
+            ValueError: the frames are no whole runs.
+        """
         stills_BTCHW, runs_BTCHW = views
         output = (self._stills(stills_BTCHW), self._runs(runs_BTCHW))
         stills, runs = (each.branch for each in output)
-        run_curve_BT = F.adaptive_avg_pool1d(runs.frame_score_BT, stills_BTCHW.shape[1])
+        run_score_BT = F.adaptive_avg_pool1d(runs.frame_score_BT, stills_BTCHW.shape[1])
         both_BK = torch.stack([stills.score_B, runs.score_B], dim=-1)
         if self.training:
-            self._fusion.watch(both_BK)
+            self._fusion.update(both_BK)
         return Quality(
             score_B=self._fusion(both_BK),
             features_BD=torch.cat([each.features_BD for each in output], dim=1),
-            frame_score_BT=self._fusion(torch.stack([stills.frame_score_BT, run_curve_BT], dim=-1)),
+            frame_score_BT=self._fusion(torch.stack([stills.frame_score_BT, run_score_BT], dim=-1)),
             branches=(stills, runs),
         )
 
@@ -231,10 +243,10 @@ class Zoom(QualityModel):
         return [self._stills.heads, self._runs.head]
 
     def load_weights(self, weights: Mapping[str, Tensor]) -> None:
-        """Load weights of the same shape; what they saw is forgotten with the first batch learned.
+        """Load weights; the first training batch replaces the running values of the fusion.
 
         Raises:
-            RuntimeError: they are of another shape.
+            RuntimeError: names or shapes differ.
         """
         super().load_weights(weights)
         self._fusion.batches.zero_()
@@ -249,7 +261,7 @@ class Zoom(QualityModel):
 
 
 class StillBranch(nn.Module):
-    """Crops of single frames -> a score and a weight for each patch of 32 px of each."""
+    """Crops of single frames -> a score and a weight of each patch of 32 px."""
 
     def __init__(self, config: ZoomConfig) -> None:
         super().__init__()
@@ -284,7 +296,7 @@ class StillBranch(nn.Module):
 
 
 class RunBranch(nn.Module):
-    """Fragments of runs of frames -> a score for each token; the runs of a video are averaged."""
+    """Fragments of runs -> a score of each token; a video's score is the mean of its runs."""
 
     def __init__(self, config: ZoomConfig) -> None:
         super().__init__()
@@ -303,7 +315,7 @@ class RunBranch(nn.Module):
     def forward(self, runs_BTCHW: Tensor) -> BranchOutput:
         """(B, T * burst_frames, 3, H, W) -> maps (B, tokens of all runs, H', W')."""
         videos, frames = runs_BTCHW.shape[:2]
-        run = min(self._run_frames, frames)  # a picture is a run of one frame
+        run = min(self._run_frames, frames)  # of a picture: one
         if frames % run:
             raise ValueError(f"{frames} frames are no whole runs of {run}")
         pixels_NCHW = self._pixels(runs_BTCHW.flatten(0, 1))

@@ -177,7 +177,7 @@ def test_what_a_method_does_not_have_is_a_usage_error(work_folder: Path) -> None
         (["--method", "sama", "--shape", "mask=none"], "mask 'none' of kind video is none of"),
         (["--method", "sama", "--shape", "colour=red"], "colour"),
         (["--tune", "prompts"], "has no prompts to tune"),
-        (["--method", "sama", "--shape", "burst_frames=3"], "two of which make a token"),
+        (["--method", "sama", "--shape", "burst_frames=3"], "burst_frames is even"),
         (["--init", "scratch", "--shape", "has_stream=no"], 'has_stream is like true, not "no"'),
         (["--init", "default", "--size", "pico"], "add --init scratch"),
         (["--init", "scratch", "--tune", "head"], "add --init FILE"),

@@ -16,8 +16,8 @@ from vqatool.models.vmamba import (
     ScanBlock,
     SelectiveScan2d,
     VMamba,
-    along_paths,
-    back_on_map,
+    merge_paths,
+    scan_paths,
 )
 from vqatool.training.step import parameter_groups
 
@@ -168,7 +168,7 @@ def test_a_gate_weights_each_channel_by_the_whole_map() -> None:
 @torch.no_grad()
 def test_branches_are_dropped_in_training_alone_and_picture_by_picture() -> None:
     torch.manual_seed(0)
-    block = ScanBlock(16, window=0, has_gate=False, drop_path=0.5)
+    block = ScanBlock(16, window=0, has_gate=False, drop_path_rate=0.5)
     for parameter in block.parameters():
         parameter.add_(0.3 * torch.randn_like(parameter))
     same = torch.randn(1, 2, 2, 16).expand(64, -1, -1, -1)
@@ -188,7 +188,7 @@ def numbered(height: int, width: int) -> Tensor:
 
 
 def test_whole_maps_are_read_across_down_and_both_from_the_end() -> None:
-    paths = along_paths(numbered(2, 3))[:, 0, :, 0].T.int().tolist()
+    paths = scan_paths(numbered(2, 3))[:, 0, :, 0].T.int().tolist()
     assert paths == [
         [1, 2, 3, 4, 5, 6],
         [1, 4, 2, 5, 3, 6],
@@ -199,7 +199,7 @@ def test_whole_maps_are_read_across_down_and_both_from_the_end() -> None:
 
 def test_windows_are_read_one_after_the_other() -> None:
     places = torch.arange(16.0).view(16, 1, 1, 1).expand(-1, -1, PATHS, -1)
-    rows, columns, rows_back, columns_back = back_on_map(places, 4, 4, window=2)[:, 0, ..., 0].int()
+    rows, columns, rows_back, columns_back = merge_paths(places, 4, 4, window=2)[:, 0, ..., 0].int()
     assert rows.tolist() == [[0, 1, 4, 5], [2, 3, 6, 7], [8, 9, 12, 13], [10, 11, 14, 15]]
     assert torch.equal(columns, rows.T)
     assert torch.equal(rows_back, 15 - rows)
@@ -210,8 +210,8 @@ def test_windows_are_read_one_after_the_other() -> None:
 @pytest.mark.parametrize(("height", "width"), SIZES)
 def test_every_path_leads_back_to_the_map(height: int, width: int, window: int) -> None:
     map_BHWC = torch.rand(2, height, width, 3)
-    tokens = along_paths(map_BHWC, window=window)
-    maps = back_on_map(tokens, height, width, window=window)
+    tokens = scan_paths(map_BHWC, window=window)
+    maps = merge_paths(tokens, height, width, window=window)
     assert maps.shape == (PATHS, 2, height, width, 3)
     assert all(torch.equal(found, map_BHWC) for found in maps)
     assert torch.allclose(maps.sum(0), 4 * map_BHWC)
@@ -224,12 +224,12 @@ def test_every_path_reads_every_token_once_and_else_zeros(
 ) -> None:
     side = window or 1
     filled = -(-height // side) * side * -(-width // side) * side
-    paths = along_paths(numbered(height, width), window=window)[:, 0, :, 0].T
+    paths = scan_paths(numbered(height, width), window=window)[:, 0, :, 0].T
     tokens = list(range(1, height * width + 1))
     for path in paths.int().tolist():
         assert sorted(path) == [0] * (filled - len(tokens)) + tokens
 
 
 def test_the_second_pair_of_paths_is_the_first_from_the_end() -> None:
-    tokens = along_paths(torch.rand(2, 5, 6, 3), window=2)
+    tokens = scan_paths(torch.rand(2, 5, 6, 3), window=2)
     assert torch.equal(tokens[:, :, 2:], tokens[:, :, :2].flip(0))

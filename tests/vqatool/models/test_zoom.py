@@ -158,7 +158,7 @@ def test_weights_become_a_picture_over_the_crop() -> None:
 def test_the_score_is_the_fusion_of_the_branches() -> None:
     model, seen = built(PICO), views(4)
     fusion = cast(ScoreFusion, model.get_submodule("_fusion"))
-    fusion.watch(torch.rand(9, 2, generator=torch.Generator().manual_seed(0)))
+    fusion.update(torch.rand(9, 2, generator=torch.Generator().manual_seed(0)))
     quality = model(*seen)
     parts = torch.stack([branch.score_B for branch in quality.branches], dim=1)
     assert torch.allclose(quality.score_B, fusion(parts))
@@ -413,7 +413,7 @@ def scores(videos: int = 12) -> Tensor:
 
 def watched(score_NK: Tensor) -> ScoreFusion:
     fusion = ScoreFusion(branches=2)
-    fusion.watch(score_NK)
+    fusion.update(score_NK)
     return fusion
 
 
@@ -461,7 +461,7 @@ def test_scales_are_those_of_all_batches_watched() -> None:
     score_NK = scores(4000)
     fusion = ScoreFusion(branches=2)
     for batch in score_NK.split(40):
-        fusion.watch(batch)
+        fusion.update(batch)
     assert torch.allclose(fusion.mean, score_NK.mean(0), atol=0.01)
     assert torch.allclose(fusion.square.sqrt(), score_NK.std(0), atol=0.01)
 
@@ -470,5 +470,5 @@ def test_scales_follow_a_branch_that_has_moved() -> None:
     fusion = ScoreFusion(branches=2)
     for shift in (0.0, 0.5):
         for _ in range(600):
-            fusion.watch(scores() + shift)
+            fusion.update(scores() + shift)
     assert torch.allclose(fusion.mean, scores().mean(0) + 0.5, atol=0.01)
