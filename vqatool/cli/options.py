@@ -275,6 +275,16 @@ def name_failures(rows: Iterable[Outcome]) -> bool:
     return bool(failed)
 
 
+def name_unreadable(folders: Iterable[Path]) -> bool:
+    """Print each folder that cannot be listed; returns whether there is any."""
+    from vqatool.terminal import print_message
+
+    names = [str(folder) for folder in folders]
+    for name in names:
+        print_message(f"failed: {name}: the folder cannot be read")
+    return bool(names)
+
+
 def exit_on_failures(rows: Iterable[Outcome]) -> None:
     """Print each failed row and exit with `SOME_FAILED`; return if there is none."""
     if name_failures(rows):

@@ -15,6 +15,7 @@ from vqatool.cli.options import (
     jobs_option,
     model_option,
     name_failures,
+    name_unreadable,
     predictor_for,
 )
 from vqatool.errors import ExitCode
@@ -121,7 +122,7 @@ def score(
     from vqatool.scoring.gates import Gate, junit_xml
     from vqatool.scoring.segments import ScoreConfig
 
-    videos, note = _videos(paths, include, exclude, shard)
+    videos, unreadable, note = _videos(paths, include, exclude, shard)
     predictor = predictor_for(model, device, batch=batch)
     config = ScoreConfig(display, segment_s, jobs, timeout_s)
     rows = run_score(
@@ -131,23 +132,25 @@ def score(
     if junit:
         junit.parent.mkdir(parents=True, exist_ok=True)
         junit.write_text(junit_xml(rows, gate), encoding="utf-8")
-    _print_outcome(rows, gate, f"{out}: {count_rows(rows)}{note}; model {predictor.name}")
+    summary = f"{out}: {count_rows(rows)}{note}; model {predictor.name}"
+    _print_outcome(rows, unreadable, gate, summary)
 
 
 def _videos(
     paths: Sequence[str], include: Sequence[str], exclude: Sequence[str], shard: "Shard | None"
-) -> tuple[list[Path], str]:
-    """The files to score, and a note on the other files; exits if there is no video."""
+) -> tuple[list[Path], tuple[Path, ...], str]:
+    """The files to score, folders without access, and a note on the others; exits without video."""
     from ladder.media.discover import FileFilter, expand_arguments, find_videos
 
     named = expand_arguments(paths, sys.stdin.buffer)
     found = find_videos(named, FileFilter(include, exclude))
     if not found.videos:
+        name_unreadable(found.unreadable)
         fail(f"no video found in {', '.join(paths)}", ExitCode.NO_VIDEO)
     videos = [path for path in found.videos if not shard or shard.matches(path)]
     others = f", {found.skipped_count} other files skipped" if found.skipped_count else ""
     share = f" (shard {shard} of {len(found.videos)} files)" if shard else ""
-    return videos, share + others
+    return videos, found.unreadable, share + others
 
 
 def run_score(
@@ -181,14 +184,17 @@ def run_score(
     return rows
 
 
-def _print_outcome(rows: "Sequence[ReportRow]", gate: "Gate", summary: str) -> None:
+def _print_outcome(
+    rows: "Sequence[ReportRow]", unreadable: Sequence[Path], gate: "Gate", summary: str
+) -> None:
     """Print the table, the summary, each failure and each missed gate, and exit accordingly."""
     from vqatool.cli.tables import score_summary
     from vqatool.terminal import console, print_message
 
     console().print(score_summary(rows, gate))
     print_message(summary)
-    has_failures = name_failures(rows)
+    has_failures = name_unreadable(unreadable)
+    has_failures |= name_failures(rows)
     missed = [row for row in rows if gate.is_missed(row)]
     for row in missed:
         print_message(f"{row.path}: {gate.message(row)}")

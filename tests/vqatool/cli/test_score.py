@@ -147,6 +147,27 @@ def test_skipped_files_are_counted(videos: list[Path], small_model: Path, tmp_pa
     assert "2 good, 3 other files skipped" in done.stderr
 
 
+def test_a_folder_without_access_is_named_and_exits_4(
+    videos: list[Path], small_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("closed", "open"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "v.mp4").write_bytes(videos[0].read_bytes())
+    list_folder = Path.iterdir
+
+    def refuse(path: Path) -> object:  # root may read any folder
+        if path.name == "closed":
+            raise PermissionError(13, "Permission denied", str(path))
+        return list_folder(path)
+
+    monkeypatch.setattr(Path, "iterdir", refuse)
+    out = tmp_path / "r.csv"
+    done = vqatool("score", tmp_path, "-o", out, "-m", small_model, "--device", "cpu")
+    assert done.exit_code == 4
+    assert f"failed: {tmp_path / 'closed'}: the folder cannot be read" in done.stderr
+    assert [row["status"] for row in read_rows(out)] == ["ok"]
+
+
 def test_shards_together_are_one_run(
     labelled: Path, small_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
