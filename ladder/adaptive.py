@@ -5,6 +5,7 @@ starts with a few rungs from the best to the worst, measures them, and then bise
 between two measured VMAF values until the source has `num_rungs` encodes.
 """
 
+import logging
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -18,6 +19,9 @@ from ladder.encode.plan import LadderPlan, Source, plan_encodes, plan_ladder, re
 from ladder.encode.rungs import Rung
 from ladder.label.run import AUTO_VMAF, LabelOptions, plan_labels
 from ladder.media.time_ranges import FULL, TrimSpec
+
+logger = logging.getLogger(__name__)
+
 
 _RUNGS_PER_ROUND = 4  # fixed, so that every machine makes the same choice
 
@@ -72,6 +76,8 @@ def ladder_rounds(
             return
         for source, rungs in wanted.items():
             chosen[source] += rungs
+            names = ", ".join(rung.name for rung in rungs)
+            logger.info("next rungs of %s: %s", source.name, names or "none")
         yield EncodeRound(replace(plan_encodes(wanted.items(), folder), failed=tuple(failed)), True)
         failed = []
 

@@ -1,8 +1,6 @@
 """Plan stage 1: which encodes of which sources are missing in a work folder."""
 
-import hashlib
 import logging
-import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -16,7 +14,7 @@ from ladder.errors import LadderError
 from ladder.media.discover import find_videos
 from ladder.media.probe import FILE_FAULTS, VideoInfo, fault_message, probe
 from ladder.media.time_ranges import FULL, TimeRange, TrimSpec, format_time_ranges
-from ladder.storage import Status, Table, part_of
+from ladder.storage import Status, Table, digest, part_of
 
 logger = logging.getLogger(__name__)
 
@@ -258,8 +256,7 @@ def _source_name(path: Path, names: dict[str, str]) -> str:
     if name.lower().endswith((".csv", ".part")):
         name += "_"
     if names.get(name, full) != full:
-        digest = hashlib.blake2b(os.fsencode(full), digest_size=3).hexdigest()
-        name = f"{name}-{digest}"
+        name = f"{name}-{digest(full, size=3)}"
     names[name] = full
     return name
 
