@@ -204,7 +204,7 @@ def test_weights_of_another_method_or_shape_are_told_before_anything_is_decoded(
 
 
 @pytest.mark.parametrize("method", Method)
-def test_the_head_is_tuned_and_nothing_dropped_in_what_is_frozen(method: Method) -> None:
+def test_training_the_head_leaves_frozen_layers_without_dropout(method: Method) -> None:
     model = _untrained(method).checkpoint.model().train()
     model.freeze_except("head")
     learns = {name for name, value in model.named_parameters() if value.requires_grad}
@@ -220,7 +220,7 @@ def test_the_head_is_tuned_and_nothing_dropped_in_what_is_frozen(method: Method)
 
 
 @pytest.mark.parametrize("method", Method)
-def test_a_teacher_learns_in_its_last_block_and_its_head(method: Method) -> None:
+def test_last_layers_contain_the_head_and_more(method: Method) -> None:
     model = _untrained(method).checkpoint.model()
     heads = {id(p) for layer in model.head_layers() for p in layer.parameters()}
     last = {id(p) for layer in model.last_layers() for p in layer.parameters()}
@@ -229,7 +229,7 @@ def test_a_teacher_learns_in_its_last_block_and_its_head(method: Method) -> None
 
 @pytest.mark.parametrize("teacher", Method)
 @pytest.mark.parametrize("student", Method)
-def test_any_method_teaches_any_other(student: Method, teacher: Method) -> None:
+def test_any_method_can_be_the_teacher_of_any_other(student: Method, teacher: Method) -> None:
     both = distilled(_recipe(student), _recipe(teacher))
     frames = 2 * both.frame_group.num_frames
     pixels = torch.arange(frames, dtype=torch.uint8)[:, None, None, None]

@@ -210,7 +210,7 @@ def test_rms_norm_is_the_worked_value_and_keeps_the_mean() -> None:
 
 
 @torch.no_grad()
-def test_attention_is_that_of_the_formula_with_norms_before_the_heads() -> None:
+def test_attention_equals_the_formula_with_norms_before_the_heads() -> None:
     torch.manual_seed(0)
     attention, x = Attention(8, heads=2), torch.randn(1, 5, 8)
     attention.q_norm.weight.copy_(torch.rand(8))
@@ -235,7 +235,7 @@ def test_the_pooling_asks_by_the_mean_of_all_tokens() -> None:
     assert torch.allclose(pool(x), pool.proj(asked), atol=1e-6)
 
 
-def test_blocks_start_as_almost_nothing_when_their_scale_is_small() -> None:
+def test_a_small_initial_scale_makes_a_block_almost_the_identity() -> None:
     assert layer_scale(3, 1e-5)(torch.ones(3)).tolist() == pytest.approx([1e-5] * 3)
     block = Block(16, 2, 64, initial_scale=1e-5, drop_path_rate=0).eval()
     x = torch.randn(1, 4, 16)
@@ -243,7 +243,7 @@ def test_blocks_start_as_almost_nothing_when_their_scale_is_small() -> None:
 
 
 @torch.no_grad()
-def test_a_branch_is_dropped_by_chance_for_whole_videos_and_made_up_for() -> None:
+def test_drop_path_drops_a_branch_of_whole_videos_and_scales_the_others() -> None:
     torch.manual_seed(0)
     block = Block(16, 2, 64, initial_scale=1.0, drop_path_rate=0.25)
     block.attn.register_forward_hook(lambda *_: torch.ones(4000, 1, 16))
@@ -293,7 +293,7 @@ def test_positions_are_stretched_along_each_axis_alone() -> None:
     assert torch.allclose(found[..., 0], found[:, :1, :1, 0].expand(2, 4, 16), atol=1e-5)
 
 
-def test_it_learns_the_noise_of_pictures() -> None:
+def test_the_model_learns_the_noise_level_of_pictures() -> None:
     torch.manual_seed(0)
     model = InternVideo(InternVideoConfig(size="pico", grid=1, patch=28, frames=1))
     noise_B = torch.linspace(0, 0.5, 8)

@@ -48,7 +48,7 @@ def test_a_model_gives_scores_and_features(model: QMamba) -> None:
 
 
 @torch.no_grad()
-def test_a_video_scores_as_its_frames_do_on_average(model: QMamba) -> None:
+def test_the_score_of_a_video_is_the_mean_of_its_frames(model: QMamba) -> None:
     view = pixels(2, 3)
     quality = model(view)
     assert torch.allclose(quality.score_B, quality.frame_score_BT.mean(1))
@@ -139,7 +139,7 @@ def test_a_prompt_changes_nothing_at_the_start() -> None:
     assert torch.equal(StylePrompt(16)(map_BHWC), map_BHWC)
 
 
-def test_means_and_deviations_follow_gain_and_shift() -> None:
+def test_gain_and_shift_set_means_and_deviations() -> None:
     torch.manual_seed(0)
     prompt, map_BHWC = moved(StylePrompt(16)), torch.randn(3, 6, 5, 16) + 2
     with torch.no_grad():
@@ -153,7 +153,7 @@ def test_means_and_deviations_follow_gain_and_shift() -> None:
 
 
 @torch.no_grad()
-def test_a_style_is_a_mix_of_prompts_by_what_the_map_shows() -> None:
+def test_a_style_is_a_mix_of_prompts_weighted_by_the_map() -> None:
     torch.manual_seed(0)
     prompt, map_BHWC = moved(StylePrompt(16, prompts=2)), torch.randn(2, 6, 5, 16)
     gain, _ = prompt.style(map_BHWC)
@@ -221,7 +221,7 @@ def test_prompts_and_head_alone_have_a_gradient() -> None:
     assert learning == {n for n, _ in model.named_parameters() if not n.startswith("_backbone.")}
 
 
-def test_a_step_of_tuning_leaves_the_backbone_as_it_was() -> None:
+def test_training_prompts_does_not_change_the_backbone() -> None:
     model = built(PROMPTED)
     model.freeze_except("prompts")
     before = {name: value.clone() for name, value in model.state_dict().items()}
@@ -235,7 +235,7 @@ def test_a_step_of_tuning_leaves_the_backbone_as_it_was() -> None:
     assert changed == {n for n, _ in model.named_parameters() if not n.startswith("_backbone.")}
 
 
-def test_a_model_without_prompts_cannot_be_tuned_by_them() -> None:
+def test_a_model_without_prompts_cannot_train_prompts() -> None:
     model = built(PLAIN)
     with pytest.raises(ValueError, match="no prompts to tune"):
         model.freeze_except("prompts")

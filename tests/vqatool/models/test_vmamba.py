@@ -111,7 +111,7 @@ def by_hand(layer: SelectiveScan2d, map_HWC: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def test_the_scan_of_a_map_is_that_of_the_paper_token_by_token() -> None:
+def test_the_scan_of_a_map_equals_the_papers_formula_token_by_token() -> None:
     torch.manual_seed(0)
     layer = SelectiveScan2d(18).double()
     for parameter in layer.parameters():
@@ -122,7 +122,7 @@ def test_the_scan_of_a_map_is_that_of_the_paper_token_by_token() -> None:
 
 
 @pytest.mark.parametrize("window", [0, 2, 3])
-def test_every_token_hears_of_every_other(window: int) -> None:
+def test_each_token_depends_on_each_other(window: int) -> None:
     torch.manual_seed(0)
     layer = SelectiveScan2d(16, window=window).double()
     map_BHWC = torch.randn(1, 4, 5, 16, dtype=torch.float64, requires_grad=True)
@@ -166,7 +166,7 @@ def test_a_gate_weights_each_channel_by_the_whole_map() -> None:
 
 
 @torch.no_grad()
-def test_branches_are_dropped_in_training_alone_and_picture_by_picture() -> None:
+def test_branches_are_dropped_in_training_only_and_by_picture() -> None:
     torch.manual_seed(0)
     block = ScanBlock(16, window=0, has_gate=False, drop_path_rate=0.5)
     for parameter in block.parameters():
@@ -187,7 +187,7 @@ def numbered(height: int, width: int) -> Tensor:
     return torch.arange(1.0, height * width + 1).view(1, height, width, 1)
 
 
-def test_whole_maps_are_read_across_down_and_both_from_the_end() -> None:
+def test_a_whole_map_is_scanned_along_rows_columns_and_both_reversed() -> None:
     paths = scan_paths(numbered(2, 3))[:, 0, :, 0].T.int().tolist()
     assert paths == [
         [1, 2, 3, 4, 5, 6],
@@ -197,7 +197,7 @@ def test_whole_maps_are_read_across_down_and_both_from_the_end() -> None:
     ]
 
 
-def test_windows_are_read_one_after_the_other() -> None:
+def test_windows_are_scanned_one_after_the_other() -> None:
     places = torch.arange(16.0).view(16, 1, 1, 1).expand(-1, -1, PATHS, -1)
     rows, columns, rows_back, columns_back = merge_paths(places, 4, 4, window=2)[:, 0, ..., 0].int()
     assert rows.tolist() == [[0, 1, 4, 5], [2, 3, 6, 7], [8, 9, 12, 13], [10, 11, 14, 15]]
@@ -208,7 +208,7 @@ def test_windows_are_read_one_after_the_other() -> None:
 
 @pytest.mark.parametrize("window", WINDOWS)
 @pytest.mark.parametrize(("height", "width"), SIZES)
-def test_every_path_leads_back_to_the_map(height: int, width: int, window: int) -> None:
+def test_merge_paths_inverts_scan_paths(height: int, width: int, window: int) -> None:
     map_BHWC = torch.rand(2, height, width, 3)
     tokens = scan_paths(map_BHWC, window=window)
     maps = merge_paths(tokens, height, width, window=window)
@@ -219,7 +219,7 @@ def test_every_path_leads_back_to_the_map(height: int, width: int, window: int) 
 
 @pytest.mark.parametrize("window", WINDOWS)
 @pytest.mark.parametrize(("height", "width"), SIZES)
-def test_every_path_reads_every_token_once_and_else_zeros(
+def test_every_path_has_each_token_once_and_zeros_otherwise(
     height: int, width: int, window: int
 ) -> None:
     side = window or 1
@@ -230,6 +230,6 @@ def test_every_path_reads_every_token_once_and_else_zeros(
         assert sorted(path) == [0] * (filled - len(tokens)) + tokens
 
 
-def test_the_second_pair_of_paths_is_the_first_from_the_end() -> None:
+def test_the_second_pair_of_paths_is_the_first_reversed() -> None:
     tokens = scan_paths(torch.rand(2, 5, 6, 3), window=2)
     assert torch.equal(tokens[:, :, 2:], tokens[:, :, :2].flip(0))

@@ -110,7 +110,7 @@ def test_frames_that_are_no_whole_runs_are_refused() -> None:
 
 
 @torch.no_grad()
-def test_a_picture_is_a_run_of_one_frame() -> None:
+def test_a_picture_is_accepted_as_a_run_of_one_frame() -> None:
     stills, runs = views(1)
     quality = built(PICO).eval()(stills[:, :1], runs[:, :1])
     assert quality.frame_score_BT.shape == (1, 1)
@@ -146,7 +146,7 @@ def test_scores_of_branches_are_the_averages_of_their_maps() -> None:
 
 
 @torch.no_grad()
-def test_weights_become_a_picture_over_the_crop() -> None:
+def test_weights_can_be_drawn_over_the_crop() -> None:
     stills, runs = views(1)
     weights = built(PICO)(stills, runs).branches[0].weight_map_BTHW
     assert weights is not None
@@ -164,7 +164,7 @@ def test_the_score_is_the_fusion_of_the_branches() -> None:
     assert torch.allclose(quality.score_B, fusion(parts))
 
 
-def test_scales_of_the_branches_are_watched_in_training_alone() -> None:
+def test_the_fusion_is_updated_in_training_only() -> None:
     model, seen = built(PICO), views(4)
     before = model.get_buffer("_fusion.mean").clone()
     told = model(*seen).branches
@@ -175,7 +175,7 @@ def test_scales_of_the_branches_are_watched_in_training_alone() -> None:
 
 
 @torch.no_grad()
-def test_the_curve_has_what_both_branches_say_at_its_time() -> None:
+def test_a_frame_score_depends_on_both_branches_at_its_time() -> None:
     model, (stills, runs) = built(PICO), views(1, stills=4, run_frames=16)
     before = model(stills, runs).frame_score_BT
     stills[:, 3], runs[:, :4] = 0, 0
@@ -186,7 +186,7 @@ def test_the_curve_has_what_both_branches_say_at_its_time() -> None:
 
 @torch.no_grad()
 @pytest.mark.parametrize("num_frame_groups", [1, 3, 20])
-def test_a_model_takes_any_number_of_bursts(num_frame_groups: int) -> None:
+def test_a_model_takes_any_number_of_frame_groups(num_frame_groups: int) -> None:
     quality = built(PICO)(*views(1, stills=num_frame_groups, run_frames=4 * num_frame_groups))
     assert quality.frame_score_BT.shape == (1, num_frame_groups)
     assert quality.score_B.isfinite().all()
@@ -237,7 +237,7 @@ def test_weights_in_half_precision_score_as_before(config: ZoomConfig) -> None:
 
 
 @torch.no_grad()
-def test_the_model_takes_what_the_views_give() -> None:
+def test_the_model_accepts_the_output_of_its_views() -> None:
     clip = Clip(torch.randint(256, (5 * 4, 3, 60, 90), dtype=torch.uint8), group_size=4)
     stills = still_crops(clip, short_px=80, crop_px=PICO.crop_px)
     runs = run_fragments(clip, short_px=60, grid=PICO.grid, patch=PICO.patch)
@@ -255,7 +255,7 @@ def test_sizes_that_one_of_the_branches_does_not_have_are_refused(size: str) -> 
         ZoomConfig(size=size)
 
 
-def test_both_branches_learn_in_one_go() -> None:
+def test_both_branches_are_trained_at_once() -> None:
     torch.manual_seed(0)
     model = Zoom(replace(PICO, has_conv_stem=False))
     label = torch.linspace(0.1, 0.9, 8)
@@ -279,7 +279,7 @@ def test_both_branches_learn_in_one_go() -> None:
     assert (score - label).abs().mean() < 0.1
 
 
-def test_figures_of_other_videos_are_gone_after_the_first_batch() -> None:
+def test_the_first_batch_replaces_the_running_values_of_the_fusion() -> None:
     known, seen = built(PICO), views(4)
     for _ in range(3):
         known.train()(*(view / 10 for view in seen))
@@ -364,14 +364,14 @@ def test_weights_are_between_0_and_1() -> None:
 
 @torch.no_grad()
 @pytest.mark.parametrize("activation", get_args(Activation))
-def test_an_untaught_head_says_a_middling_score(activation: Activation) -> None:
+def test_an_untrained_head_gives_a_typical_score(activation: Activation) -> None:
     heads = PatchHeads(8, 4, activation=activation).eval()
     nn.init.zeros_(heads.get_parameter("_score.weight"))
     found = heads(torch.rand(1, 8, 2, 2)).score_BHW
     assert torch.allclose(found, torch.tensor(0.6), atol=0.001)
 
 
-def test_a_softplus_still_learns_where_a_relu_is_dead() -> None:
+def test_a_softplus_has_a_gradient_where_a_relu_has_none() -> None:
     gradients = {}
     for activation in get_args(Activation):
         torch.manual_seed(0)
@@ -444,12 +444,12 @@ def test_fusion_of_one_video_is_that_in_a_batch() -> None:
     assert torch.equal(alone, fusion(score_NK))
 
 
-def test_branches_that_agree_are_followed() -> None:
+def test_equal_branches_give_their_own_score() -> None:
     same = torch.linspace(0.1, 0.95, 9)[:, None].expand(9, 2)
     assert torch.allclose(watched(same)(same), same[:, 0], atol=1e-4)
 
 
-def test_a_branch_that_says_one_thing_leaves_the_other_in_charge() -> None:
+def test_a_constant_branch_leaves_the_order_to_the_other() -> None:
     score_NK = scores()
     score_NK[:, 1] = 0.4
     found = watched(score_NK)(score_NK)
@@ -457,7 +457,7 @@ def test_a_branch_that_says_one_thing_leaves_the_other_in_charge() -> None:
     assert torch.equal(found.argsort(), score_NK[:, 0].argsort())
 
 
-def test_scales_are_those_of_all_batches_watched() -> None:
+def test_running_values_are_those_of_all_batches() -> None:
     score_NK = scores(4000)
     fusion = ScoreFusion(branches=2)
     for batch in score_NK.split(40):
@@ -466,7 +466,7 @@ def test_scales_are_those_of_all_batches_watched() -> None:
     assert torch.allclose(fusion.square.sqrt(), score_NK.std(0), atol=0.01)
 
 
-def test_scales_follow_a_branch_that_has_moved() -> None:
+def test_running_values_follow_a_branch_that_changes() -> None:
     fusion = ScoreFusion(branches=2)
     for shift in (0.0, 0.5):
         for _ in range(600):
