@@ -5,6 +5,7 @@ import importlib.util
 import json
 import os
 import re
+import runpy
 import shlex
 import shutil
 import subprocess
@@ -154,11 +155,13 @@ def run_block(block: Block) -> None:
                 done = CliRunner().invoke(cli, args, catch_exceptions=False)
                 assert done.exit_code == 0, f"{line}\n{done.stderr}"
         return
-    start = [sys.executable] if block.language == "python" else ["bash", "-euo", "pipefail"]
     script = Path(f"block.{block.language}")
     script.write_text(block.text)
-    ended = subprocess.run([*start, str(script)], capture_output=True, text=True)
-    assert ended.returncode == 0, ended.stderr
+    if block.language == "python":
+        runpy.run_path(str(script), run_name="__main__")
+    else:
+        ended = subprocess.run(["bash", "-euo", "pipefail", script], capture_output=True, text=True)
+        assert ended.returncode == 0, ended.stderr
 
 
 @pytest.mark.slow
