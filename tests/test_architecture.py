@@ -85,7 +85,6 @@ ONE_IMPORTER = {
     "vqatool.pretraining.published_weights": "the stage of `vqatool import`",
     "vqatool.reporting.explanation": "the stage of `vqatool explain`",
     "vqatool.training.batch_loader": "which encodes and frames are in a batch",
-    "vqatool.training.prefetch": "batches made ahead in threads",
 }
 """Modules with a single importer, and why each is a file of its own."""
 

@@ -3,7 +3,8 @@
 VqatoolError
 ├── CheckpointError      a model file is missing, broken or of another method
 ├── TrainingDataError    too few labelled sources or rungs to train or evaluate
-└── ReportError          a report cannot be continued with the arguments given
+├── ReportError          a report cannot be continued with the arguments given
+└── OutputError          a file to write exists and is of another program
 """
 
 from enum import IntEnum
@@ -43,3 +44,7 @@ class TrainingDataError(VqatoolError):
 
 class ReportError(VqatoolError):
     """A report file exists and holds something other than this run would continue."""
+
+
+class OutputError(VqatoolError):
+    """A file to write exists and this program did not write it."""

@@ -1,6 +1,8 @@
 """`vqatool evaluate`: predictions of a model against the labels."""
 
+import os
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -47,7 +49,8 @@ def evaluate(
 
     The labels are those in FOLDER (default: encodes). Two baselines are evaluated beside the model:
     the bitrate alone, and a regression on bitstream features. Without --model, the command takes
-    FOLDER/model.safetensors if `vqatool train` wrote one there, else the packaged model.
+    FOLDER/model.safetensors if `vqatool train` wrote one there, else the packaged model. No other
+    command can use FOLDER meanwhile.
 
     \b
     Example:
@@ -57,19 +60,24 @@ def evaluate(
 
     start_server()  # the server loads torch while this process does
 
+    from ladder.storage import work_lock
     from vqatool.data.splits import encodes_of_split, training_encodes
     from vqatool.evaluation.run import evaluate as judge
-    from vqatool.evaluation.run import write_evaluation
+    from vqatool.evaluation.run import output_paths, write_evaluation
     from vqatool.terminal import print_message
 
+    stem = out or folder / "evaluation"
+    output_paths(stem)  # refuses to overwrite files of others before the work
     trained = folder / MODEL_NAME
     asked = model or (trained if trained.exists() else None)
     predictor = predictor_for(asked, device, pixels_only=pixels_only)
-    predictions, reasons = _run_predict(encodes_of_split(folder, split), predictor)
-    training = training_encodes(folder)
-    found = judge(predictions, training, band=predictor.card.band)
-    _print_tables(found, training)
-    paths = write_evaluation(found, out or folder / "evaluation")
+    # a folder that cannot be written has no other run to wait for
+    with work_lock(folder) if os.access(folder, os.W_OK) else nullcontext():
+        predictions, reasons = _run_predict(encodes_of_split(folder, split), predictor)
+        training = training_encodes(folder)
+        found = judge(predictions, training, band=predictor.card.band)
+        _print_tables(found, training)
+        paths = write_evaluation(found, stem)
     for reason in reasons:
         print_message(f"left out: {reason}")
     message = f"{len(predictions)} encodes of {found.metric_rows[0].sources} sources"

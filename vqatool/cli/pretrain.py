@@ -19,6 +19,9 @@ if TYPE_CHECKING:  # for annotations alone
     from vqatool.pretraining.picture_sets import PictureSet
 
 
+_OLD_SYNTHETIC = "made"  # the name in version 0.1
+
+
 class DataType(click.ParamType[tuple[str, Path]]):
     """NAME=FOLDER."""
 
@@ -34,6 +37,13 @@ class DataType(click.ParamType[tuple[str, Path]]):
             self.fail(f"{value!r} is not NAME=FOLDER, such as koniq=sets/koniq10k", param, ctx)
         if not Path(folder).exists():
             self.fail(f"{folder} does not exist", param, ctx)
+        if name == _OLD_SYNTHETIC:
+            click.echo(
+                f"Warning: --data {name}= is called synthetic= now, and the old name will go: "
+                f"write --data synthetic={folder}",
+                err=True,
+            )
+            name = "synthetic"
         return name, Path(folder)
 
 
@@ -44,7 +54,7 @@ class DataType(click.ParamType[tuple[str, Path]]):
     multiple=True,
     required=True,
     type=DataType(),
-    help="clive, live, koniq, kadid: the published dataset; made: a folder of clean "
+    help="clive, live, koniq, kadid: the published dataset; synthetic: a folder of clean "
     "pictures or videos to distort; any other name: a CSV of path,mos. Repeatable.",
 )
 @click.option("-o", "--out", type=click.Path(dir_okay=False, path_type=Path),
@@ -89,27 +99,29 @@ def pretrain(
 
     \b
     Example:
-        vqatool pretrain --data made=stills/ --data koniq=koniq10k/ -o spatial.safetensors
+        vqatool pretrain --data synthetic=stills/ --data koniq=koniq10k/ -o spatial.safetensors
         vqatool train --init spatial.safetensors
     """
     from vqatool.cli.progress import Progress
+    from vqatool.files import require_own_files
     from vqatool.inference.model_file import load_checkpoint, save_checkpoint
     from vqatool.pretraining.run import PretrainConfig
-    from vqatool.pretraining.run import Progress as StepDone
     from vqatool.pretraining.run import pretrain as learn
     from vqatool.terminal import print_message
     from vqatool.training.initialization import Initialization
+    from vqatool.training.step import Progress as StepDone
 
+    require_own_files(models=[out])
     start, where = (load_checkpoint(init) if init else None), device_or_usage(device)
     shape = _shape(shape | ({"size": size} if size else {}), init)
-    Initialization(init=start).require_fit(method)
+    Initialization(init=start).require_method(method)
     require_shape(method, shape)
     config = PretrainConfig(method=method, shape=shape, seed=seed, **settings)
     with Progress("pre-training") as progress:
 
         def show(now: StepDone) -> None:
             message = [f"{name} {value:.3f}" for name, value in now.terms.items()]
-            message += [f"{name} SRCC {value:.3f}" for name, value in now.srcc.items()]
+            message += [f"{name} SRCC {value:.3f}" for name, value in now.metrics.items()]
             progress.show("pre-training", now.step, now.steps, ", ".join(message))
 
         pictures = [_read(name, folder, test_share, seed, progress) for name, folder in sets]
@@ -146,5 +158,5 @@ def _read(
         folder,
         SyntheticConfig(tile_px=TILE_PX, seed=seed),
         test_share=test_share,
-        on_made=lambda done, total: progress.show("distorting", done, total),
+        on_distorted=lambda done, total: progress.show("distorting", done, total),
     )

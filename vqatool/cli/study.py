@@ -15,8 +15,8 @@ from vqatool.cli.options import (
 
 if TYPE_CHECKING:  # for annotations alone
     from vqatool.inference.model_file import Checkpoint
-    from vqatool.training.trainer import OnProgress
-    from vqatool.training.trainer import Progress as StepDone
+    from vqatool.training.step import OnProgress
+    from vqatool.training.step import Progress as StepDone
 
 STUDY_NAMES = (
     "terms", "contrast", "weights", "temporal", "window", "view", "input", "methods", "masks",
@@ -95,7 +95,7 @@ def study(
     base = TrainConfig(shape={"size": size or "pico"}, epochs=epochs, lr=lr)
     for trial in compared:
         config = trial.config(base, 0)
-        require_shape(config.method, config.shape_after(trial.initialization.init), config.tune)
+        require_shape(config.method, config.shape_with(trial.initialization.init), config.tune)
     table = out or folder / "study.csv"
     with Progress("study") as progress:
 
@@ -105,17 +105,15 @@ def study(
 
             return show
 
-        rows = list(
-            run_study(
-                folder,
-                table,
-                compared,
-                base,
-                seeds=seeds,
-                device=device_or_usage(device),
-                has_cost=cost,
-                on_progress=message,
-            )
+        rows = run_study(
+            folder,
+            table,
+            compared,
+            base,
+            seeds=seeds,
+            device=device_or_usage(device),
+            has_cost=cost,
+            on_progress=message,
         )
     console().print(study_table(rows))
     print_message(f"{len(rows)} trainings, {seeds} seed(s) each: wrote {table}")

@@ -20,7 +20,7 @@ from vqatool.methods import Method
 if TYPE_CHECKING:  # for annotations alone
     from vqatool.inference.model_file import Checkpoint
     from vqatool.training.initialization import Initialization
-    from vqatool.training.trainer import Progress as StepDone
+    from vqatool.training.step import Progress as StepDone
     from vqatool.training.trainer import TrainConfig
 
 
@@ -145,7 +145,7 @@ def train(
     from vqatool.training.trainer import TrainConfig
 
     initialization = _initialization(init, method, teacher)
-    initialization.require_fit(method)
+    initialization.require_method(method)
     if settings["tune"] != "all" and not initialization.init:
         raise click.UsageError("--tune trains a part of a trained model: add --init FILE")
     shape |= _new_shape({"size": size, "has_stream": stream_features}, initialization)
@@ -192,11 +192,13 @@ def _run_training(
 
 def _progress_note(now: "StepDone") -> str:
     loss = f"loss {sum(now.terms.values()):.3f}"
-    if now.found is None:
+    if not now.metrics:
         return loss
-    in_groups = now.found.in_group_srcc
+    in_groups = now.metrics["in_group_srcc"]
     groups = "" if math.isnan(in_groups) else f" ({in_groups:.3f} in groups)"
-    return f"{loss}, val SRCC {now.found.srcc:.3f}{groups}, {now.data_wait_share:.0%} data wait"
+    return (
+        f"{loss}, val SRCC {now.metrics['srcc']:.3f}{groups}, {now.data_wait_share:.0%} data wait"
+    )
 
 
 def _loss_settings(settings: dict[str, Any]) -> dict[str, Any]:

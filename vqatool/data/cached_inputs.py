@@ -1,8 +1,8 @@
 """Labelled encodes and a recipe's views -> batches, from videos that are decoded once.
 
-Decoding is far slower than a training step, so the views of each encode are cached (`.views/` in
-the work folder) and mapped into memory: one variant without randomness, for evaluation, and a few
-with randomly placed patches, for training.
+Decoding is far slower than a training step, so the views of each encode are cached
+(`cached-inputs/` in the work folder) and mapped into memory: one variant without randomness, for
+evaluation, and a few with randomly placed patches, for training.
 """
 
 import functools
@@ -71,6 +71,11 @@ class CachedInputs:
         groups = loss_groups(encodes)
         self._group = [sorted(set(groups)).index(group) for group in groups]
 
+    def missing(self) -> list[LabelledEncode]:
+        """The encodes that are not in the cache."""
+        last = len(self._inputs) - 1
+        return [encode for encode in self.encodes if not self._cache(encode, last).exists()]
+
     def decode_missing(self, *, timeout_s: float = TIMEOUT_S) -> Iterator[LabelledEncode]:
         """Decode what is not cached yet; yields each encode as it is ready.
 
@@ -80,8 +85,7 @@ class CachedInputs:
             TrainingDataError: after all others were decoded: an encode cannot be decoded.
         """
         self._folder.mkdir(parents=True, exist_ok=True)
-        last = len(self._inputs) - 1
-        missing = [e for e in self.encodes if not self._cache(e, last).exists()]
+        missing = self.missing()
         if not missing:
             return
         failures: list[DecodeFailure] = []

@@ -86,15 +86,22 @@ def _read_split(path: Path) -> dict[str, str]:
     if not path.exists():
         return {}
     # source names are file names, which need not be valid UTF-8
-    with path.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
-        lines = list(csv.DictReader(file))
-    for line in lines:
-        if line.get("split") not in (TRAIN, VAL, TEST) or not line.get("source"):
+    with path.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
+        rows = list(csv.DictReader(file))
+    split: dict[str, str] = {}
+    for row in rows:
+        source, side = row.get("source"), row.get("split")
+        if not source or side not in (TRAIN, VAL, TEST):
             raise TrainingDataError(
-                f"{path} has the line {','.join(map(str, line.values()))}: write the columns "
+                f"{path} has the row {','.join(map(str, row.values()))}: write the columns "
                 f"source,split with {TRAIN}, {VAL} or {TEST}"
             )
-    return {line["source"]: line["split"] for line in lines}
+        if split.setdefault(source, side) != side:
+            raise TrainingDataError(
+                f"{path} puts the source {source} on two sides, {split[source]} and {side}: delete "
+                "one of the rows"
+            )
+    return split
 
 
 def _write_split(path: Path, split: dict[str, str]) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 
 from vqatool.evaluation.evaluator import MetricRow
 from vqatool.evaluation.features import Similarity, plane
+from vqatool.files import PNG_METADATA
 from vqatool.metrics import Values, logistic_fit
 from vqatool.terminal import shown
 
@@ -41,7 +42,7 @@ def draw_scatter(
     axes.grid(color="0.93")
     axes.set_title(_headline(overall), loc="left", fontsize=10)
     axes.legend(loc="upper left", frameon=False, fontsize=8)
-    figure.savefig(path, dpi=140)
+    figure.savefig(path, dpi=140, metadata=PNG_METADATA)
 
 
 def draw_features(
@@ -67,7 +68,7 @@ def draw_features(
     )  # fmt: skip
     if len(order) <= _MOST_IN_LEGEND:
         figure.legend(loc="outside right center", frameon=False, fontsize=8)
-    figure.savefig(path, dpi=140)
+    figure.savefig(path, dpi=140, metadata=PNG_METADATA)
 
 
 def _blank(size: tuple[float, float]) -> "tuple[Figure, Axes]":

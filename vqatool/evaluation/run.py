@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
@@ -18,6 +18,7 @@ from vqatool.evaluation.baselines import BITRATE, REGRESSION, baseline_predictio
 from vqatool.evaluation.evaluator import BRANCH, MODEL, Evaluator, MetricRow
 from vqatool.evaluation.features import Similarity, similarity
 from vqatool.evaluation.plots import draw_features, draw_scatter
+from vqatool.files import require_own_files
 from vqatool.inference.predictor import Predictor, to_label_scale
 from vqatool.inputs.decode_pool import TIMEOUT_S, DecodeFailure, DecodePool
 from vqatool.inputs.preprocessor import decode_views
@@ -143,13 +144,29 @@ def evaluate(
     return Evaluation(predictions, baselines, metric_rows, alike)
 
 
-def write_evaluation(evaluation: Evaluation, stem: Path) -> list[Path]:
-    """Write `STEM.csv` (every encode), `STEM-figures.csv` (every set) and two plots.
+def output_paths(stem: Path) -> list[Path]:
+    """`STEM.csv` (every encode), `STEM-figures.csv` (every set) and two pictures.
 
-    `stem` may end in `.csv`, as the first of these files does.
+    Args:
+        stem: their common beginning, or the first of them.
+
+    Raises:
+        OutputError: one of them exists and is of another program.
     """
     stem = stem.with_name(stem.name.removesuffix(_ENDINGS[0]))
     paths = [stem.with_name(stem.name + end) for end in _ENDINGS]
+    columns = [[field.name for field in fields(row)][:2] for row in (PredictionRow, MetricRow)]
+    require_own_files(dict(zip(paths, columns, strict=False)), paths[2:])
+    return paths
+
+
+def write_evaluation(evaluation: Evaluation, stem: Path) -> list[Path]:
+    """Write the files of `output_paths`.
+
+    Raises:
+        OutputError: one of them exists and is of another program.
+    """
+    paths = output_paths(stem)
     stem.parent.mkdir(parents=True, exist_ok=True)
     Table(paths[0], PredictionRow).rewrite(_prediction_rows(evaluation))
     Table(paths[1], MetricRow).rewrite(evaluation.metric_rows)

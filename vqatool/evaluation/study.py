@@ -1,15 +1,16 @@
-"""Ablation: small trainings that differ in one thing, over several seeds, as one table.
+"""Ablation studies: small trainings that differ in one setting, over several seeds, in one table.
 
-Every variant gets the same budget and the same sources, and is judged on sources that none of them
-saw. What the paper claims (arXiv 2401.08522: both contrastive terms help) and what it leaves open
-(their weights, the temporal transformer, the window, the view) are the studies.
+Every variant has the same budget, trains on the same sources and is evaluated on the same held-out
+sources. The studies test what the paper claims (arXiv 2401.08522: both contrastive terms help) and
+what it leaves open (their weights, the temporal transformer, the window, the view).
 """
 
 import hashlib
 import itertools
 import json
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,26 +19,29 @@ import numpy as np
 from scipy import stats
 
 from ladder.media.ffmpeg import find_ffmpeg
-from ladder.storage import Table
+from ladder.storage import Table, work_lock
 from vqatool.data.splits import encodes_of_split
+from vqatool.errors import OutputError
 from vqatool.evaluation.cost import cost_of, make_clip
 from vqatool.evaluation.variants import Trial
 from vqatool.inference.device import device_named
 from vqatool.inference.model_file import Checkpoint
 from vqatool.training.initialization import Initialization
-from vqatool.training.run import train, views_of
-from vqatool.training.trainer import OnProgress, TrainConfig
-from vqatool.training.validation import predict_all, validation
+from vqatool.training.run import cached_inputs, train_in_locked_folder
+from vqatool.training.step import OnProgress, make_accelerator
+from vqatool.training.trainer import TrainConfig
+from vqatool.training.validation import predict_all, validate
 
 _CONFIDENCE = 0.95
 
 
 @dataclass(frozen=True, kw_only=True)
 class StudyRow:
-    """One training of one variant, judged on sources it never saw; a row of `study.csv`.
+    """One training of one variant, evaluated on held-out sources; a row of `study.csv`.
 
-    The columns from `parameters_m` are a `Cost`, nothing where that was not asked for; `init` is
-    what the training began with, `file` its model's, in the folder of the table's name.
+    The columns from `parameters_m` to `peak_mb` are a `Cost`, empty where it was not measured.
+    `init` names the weights that the training started from, `file` its model file in the folder of
+    the table's name.
     """
 
     study: str
@@ -58,7 +62,7 @@ class StudyRow:
 
     @property
     def key(self) -> str:
-        """Unlike that of any other row."""
+        """Study, variant and seed."""
         return _key(self.study, self.variant, self.seed)
 
 
@@ -79,65 +83,95 @@ def run_study(
     seeds: int,
     device: str = "auto",
     has_cost: bool = False,
-    on_progress: Callable[[str], OnProgress] = lambda what: lambda progress: None,
-) -> Iterator[StudyRow]:
-    """Train and judge every variant that `out` does not hold yet; yields all rows.
+    on_progress: Callable[[str], OnProgress] = lambda trial: lambda progress: None,
+) -> list[StudyRow]:
+    """Train and evaluate every variant that `out` does not hold yet.
+
+    The folder is locked for the whole run: no other command uses it meanwhile.
 
     Args:
-        folder: labelled work folder; its split says what is learned from and what is judged.
-        out: table of rows; model files are kept in a folder of its name.
+        folder: labelled work folder; its split gives the sources to train and to evaluate on.
+        out: table of rows; model files are kept in a folder of its name, without the ending.
         compared: variants, study by study.
-        base: the budget and everything that does not vary.
+        base: the budget, and every setting that is the same for all variants.
         seeds: trainings of each variant, with the seeds 0, 1, ...
         device: `auto` or a torch device.
         has_cost: whether to measure costs, too.
-        on_progress: told what is trained, gives who is told of its steps.
+        on_progress: called with the name of each training; its result is called after every step.
+
+    Returns:
+        The rows of all variants, those of earlier runs included.
 
     Raises:
-        CheckpointError: a variant cannot go on from the weights it is to begin with.
+        CheckpointError: a variant cannot start from the weights that it is given.
+        OutputError: the table and the folder of models cannot be written beside each other.
+        TableError: `out` is a table of another program, or another run uses the folder.
     """
+    models = _models_folder(out)
     for trial in compared:
-        trial.require_fit(base)
-    made = out.with_suffix("")
+        trial.require_weights(base)
     table = Table(out, StudyRow)
     table.repair()
-    known = {row.key: row for row in table.rows()}
-    for _, variants in itertools.groupby(compared, lambda trial: trial.study):
-        for seed, trial in itertools.product(range(seeds), variants):
-            config = trial.config(base, seed)
-            # in full, as variants of several studies may be the same training
-            config = replace(config, shape=trial.initialization.own_recipe(config).shape)
-            model = made / f"{_digest(config, trial.initialization)}.safetensors"
-            message = on_progress(f"{trial.name}, seed {seed}")
-            checkpoint = train(
-                folder,
-                model,
-                config,
-                initialization=trial.initialization,
-                device=device,
-                on_progress=message,
-            )
-            clip = _clip(folder, made) if has_cost else None  # of the split that training makes
-            row = known.get(_key(trial.study, trial.variant.name, seed))
-            if row is None or row.model != checkpoint.name or (clip and row.clip_s is None):
-                row = StudyRow(
-                    study=trial.study,
-                    variant=trial.variant.name,
-                    seed=seed,
-                    init=trial.initialization.name,
-                    file=model.name,
-                    **_figures(folder, checkpoint, device),
-                    **(asdict(cost_of(model, clip)) if clip else {}),
+    accelerator = make_accelerator(device)
+    is_first = accelerator.is_main_process and folder.is_dir()
+    with work_lock(folder) if is_first else nullcontext():
+        known = {row.key: row for row in table.rows()}
+        rows = []
+        for _, variants in itertools.groupby(compared, lambda trial: trial.study):
+            for seed, trial in itertools.product(range(seeds), variants):
+                config = trial.config(base, seed)
+                # the shape in full, as variants of several studies may be the same training
+                shape = trial.initialization.student_recipe(config).shape
+                config = replace(config, shape=shape)
+                model = models / f"{_digest(config, trial.initialization)}.safetensors"
+                checkpoint = train_in_locked_folder(
+                    folder,
+                    model,
+                    config,
+                    trial.initialization,
+                    accelerator,
+                    on_progress(f"{trial.name}, seed {seed}"),
                 )
-                table.append(row)
-            yield row
+                row = known.get(_key(trial.study, trial.variant.name, seed))
+                is_outdated = row is None or row.model != checkpoint.name
+                if row is None or is_outdated or (has_cost and row.clip_s is None):
+                    row = StudyRow(
+                        study=trial.study,
+                        variant=trial.variant.name,
+                        seed=seed,
+                        init=trial.initialization.name,
+                        file=model.name,
+                        **_metrics(folder, checkpoint, device),
+                        **(asdict(cost_of(model, _clip(folder, models))) if has_cost else {}),
+                    )
+                    table.append(row)
+                rows.append(row)
+    return rows
 
 
-def _clip(folder: Path, made: Path) -> Path:
-    """What costs are measured on: the best encode that is judged, at a fixed size."""
-    out = made / "clip.mp4"
+def _models_folder(out: Path) -> Path:
+    """The folder of model files of a table."""
+    folder = out.with_suffix("")
+    if folder == out:
+        raise OutputError(
+            f"{out} has no ending, and the models of the study are kept in a folder of that name: "
+            f"write -o {out}.csv"
+        )
+    if folder.exists() and not folder.is_dir():
+        raise OutputError(
+            f"{folder} is a file, and the models of the study are kept in a folder of that name: "
+            "choose another name with -o, or move that file away"
+        )
+    if out.is_dir():
+        raise OutputError(f"{out} is a folder: choose another name for the table with -o")
+    return folder
+
+
+def _clip(folder: Path, models: Path) -> Path:
+    """The clip that costs are measured on: the best held-out encode, at a fixed size."""
+    out = models / "clip.mp4"
     if not out.exists():
-        made.mkdir(parents=True, exist_ok=True)
+        models.mkdir(parents=True, exist_ok=True)
         best = max(encodes_of_split(folder, None), key=lambda encode: encode.vmaf)
         make_clip(find_ffmpeg(), best.path, out)
     return out
@@ -147,31 +181,31 @@ def _key(study: str, variant: str, seed: int) -> str:
     return f"{study}/{variant}/{seed}"
 
 
-def _figures(folder: Path, checkpoint: Checkpoint, device: str) -> dict[str, Any]:
-    """What `checkpoint` is worth on the folder's held-out sources."""
-    clips = views_of(
+def _metrics(folder: Path, checkpoint: Checkpoint, device: str) -> dict[str, Any]:
+    """Columns that tell how good `checkpoint` is on the folder's held-out sources."""
+    inputs = cached_inputs(
         folder, encodes_of_split(folder, None), checkpoint.recipe, checkpoint.card.clip_frames
     )
-    for _ in clips.decode_missing():
+    for _ in inputs.decode_missing():
         pass
-    predictions = predict_all(checkpoint.model(), clips, device_named(device))
-    found = validation(predictions.scores, predictions.labels, clips.encodes)
+    predictions = predict_all(checkpoint.model(), inputs, device_named(device))
+    validation = validate(predictions.scores, predictions.labels, inputs.encodes)
     known = {
         name: value if math.isfinite(value) else None
-        for name, value in asdict(found).items()
+        for name, value in asdict(validation).items()
         if name in ("srcc", "in_group_srcc", "plcc", "rmse")
     }
-    return {"model": checkpoint.name, "encodes": found.count, **known}
+    return {"model": checkpoint.name, "encodes": validation.count, **known}
 
 
 def _digest(config: TrainConfig, initialization: Initialization) -> str:
-    """A name for a training: the same for the same, unlike any other's."""
+    """A name for a training: the same for the same settings and weights."""
     text = json.dumps([asdict(config), initialization.name], sort_keys=True)
     return hashlib.blake2b(text.encode(), digest_size=6).hexdigest()
 
 
 def mean_over_seeds(values: Sequence[float | None]) -> MeanInterval:
-    """Mean and half interval of one figure of one variant; unknown values are left out."""
+    """Mean and half interval of one metric of one variant; None is left out."""
     known = np.array([value for value in values if value is not None])
     if not len(known):
         return MeanInterval(mean=math.nan, half=math.nan)
@@ -183,7 +217,7 @@ def mean_over_seeds(values: Sequence[float | None]) -> MeanInterval:
 
 
 def paired_difference(rows: Sequence[StudyRow], others: Sequence[StudyRow]) -> MeanInterval:
-    """By how much the SRCC of `rows` is ahead of `others`', seed by seed."""
+    """How much higher the SRCC of `rows` is than that of `others`, compared seed by seed."""
     theirs = {row.seed: row.srcc for row in others}
     gaps = [
         row.srcc - other

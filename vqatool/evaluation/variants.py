@@ -155,7 +155,7 @@ class Trial:
             replace(base, shape=shape) if self.initialization.init else base, seed
         )
 
-    def require_fit(self, base: TrainConfig) -> None:
+    def require_weights(self, base: TrainConfig) -> None:
         """
         Raises:
             CheckpointError: the weights to go on from lack what this variant has, or have more;

@@ -1,1 +1,1 @@
-"""Pictures to learn from before videos: published sets, damage, full-reference labels."""
+"""Pre-training on pictures: published sets, and distorted pictures with full-reference labels."""

@@ -132,7 +132,8 @@ def read_csv(folder: Path) -> list[RatedPicture]:
     """A CSV with the columns path (relative to it) and mos (higher is better).
 
     It may have the columns reference (what the picture shows; its own path if there is none) and
-    split (train or test). The scale is taken from the smallest to the largest value.
+    split (train or test, in every row or in none). The scale goes from the smallest to the largest
+    mos.
     """
     file = folder if folder.is_file() else _only_csv(folder)
     scores = [_number(row["mos"], file) for row in _table(file, "path", "mos")]
@@ -141,6 +142,7 @@ def read_csv(folder: Path) -> list[RatedPicture]:
         raise TrainingDataError(
             f"{file} gives every picture the mos {scale[0]:g}: nothing to learn"
         )
+    _require_whole_split(file)
     return [
         RatedPicture(
             file.parent / row["path"],
@@ -240,6 +242,18 @@ def _side(word: str, file: Path) -> str:
     if word not in (TRAIN, TEST, ""):
         raise TrainingDataError(f"{file} has the split {word!r}: write {TRAIN} or {TEST}")
     return word
+
+
+def _require_whole_split(file: Path) -> None:
+    """Refuse a split for some rows only: the other rows would be on no side, and not be used."""
+    rows = _table(file, "path", "mos")
+    unset = [number for number, row in enumerate(rows, 2) if not row.get("split")]
+    if 0 < len(unset) < len(rows):
+        path = rows[unset[0] - 2]["path"]
+        raise TrainingDataError(
+            f"{file} has no split in {len(unset)} of {len(rows)} rows, first in line {unset[0]} "
+            f"({path}): write {TRAIN} or {TEST} in every row, or in none"
+        )
 
 
 def _only_csv(folder: Path) -> Path:

@@ -1,4 +1,4 @@
-"""Sets of rated pictures to pre-train on: opinions of people, or damage of our own making."""
+"""Sets of rated pictures to pre-train on: rated by people, or distorted here and rated by VIF."""
 
 import hashlib
 import zlib
@@ -17,38 +17,37 @@ from ladder.media.ffmpeg import allocate_workers, run_parallel
 from ladder.media.probe import probe
 from ladder.media.stills import read_picture
 from vqatool.errors import TrainingDataError
+from vqatool.files import cache_folder
 from vqatool.pretraining.distortions import distort, draw_distortions
 from vqatool.pretraining.iqa_datasets import RatedPicture, read_rated, with_sides
 from vqatool.pretraining.vif import luma, tile_quality
 
-SYNTHETIC = "made"
-
-
-_CACHE = ".made"
+SYNTHETIC = "synthetic"
 
 
 _PICTURES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".ppm"})
 
 
-_GRID = 2  # tiles a side that are cut out of each clean picture
+_GRID = 2  # tiles along each side of the square that is cut from a clean picture
 
 
 _VIDEO_FRAMES = 4
 
 
-_EDITION = 1  # to be raised when damage or labels change: what was made before is made anew
+_EDITION = 1  # raise it when distortions or labels change, so that old cache files are not used
 
 
-OnMade = Callable[[int, int], None]
+OnDistorted = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, kw_only=True)
 class PictureSet:
     """Pictures with qualities on one scale, 0 (worst) to 1 (best).
 
-    `contents` says what each shows: those of one content differ in their damage alone. `sides` are
-    `train` or `test`; no content is on both, unless the set's own split has it so. `pixels(index)`
-    is (3, H, W) uint8.
+    `contents` names what each picture shows: pictures of one content differ only in their
+    distortion. `sides` are `train` or `test`; a content is on both only if the set's own split puts
+    it there. `is_vmaf_scale` tells whether qualities are VMAF / 100. `pixels(index)` is (3, H, W)
+    uint8 RGB.
     """
 
     name: str
@@ -65,9 +64,10 @@ class PictureSet:
 
 @dataclass(frozen=True, kw_only=True)
 class SyntheticConfig:
-    """How a set is made out of clean pictures.
+    """How a synthetic set is made from clean pictures.
 
-    Each gives a square of 2 x 2 tiles of `tile_px`, in `versions` versions beside the clean one.
+    Each picture gives a square of 2 x 2 tiles with sides of `tile_px`: the clean square and
+    `versions` distorted ones.
     """
 
     tile_px: int
@@ -76,7 +76,11 @@ class SyntheticConfig:
 
 
 def rated_set(name: str, folder: Path, *, test_share: float, seed: int) -> PictureSet:
-    """A published set, or a CSV of path,mos; see `iqa.read_rated`."""
+    """A published set, or a CSV of path,mos; see `iqa_datasets.read_rated`.
+
+    Raises:
+        TrainingDataError: a file is missing or has other content than the set's release.
+    """
     rated: Sequence[RatedPicture] = read_rated(name, folder)
 
     def pixels(index: int) -> Tensor:
@@ -97,54 +101,56 @@ def synthetic_set(
     config: SyntheticConfig,
     *,
     test_share: float,
-    on_made: OnMade = lambda done, total: None,
+    on_distorted: OnDistorted = lambda done, total: None,
 ) -> PictureSet:
-    """Clean pictures, or frames of clean videos, damaged and labelled tile by tile.
+    """Clean pictures, or frames of clean videos, distorted and labelled tile by tile.
 
-    What is made is kept in `.made` in the folder, and the same for the same settings.
+    The tiles depend on the settings alone, and are kept in the user's cache folder: in
+    `vqatool/synthetic` under `$XDG_CACHE_HOME`, by default `~/.cache`.
 
     Args:
-        folder: of pictures or videos, also in folders below it. What they show should be clean:
-            scale photographs down by two, and their own coding does not show.
+        folder: of pictures or videos, at any depth. They should be free of visible distortion:
+            photographs scaled down by two are, because this hides their JPEG artefacts.
         config: size, number and seed.
-        test_share: share of the clean pictures held out.
-        on_made: told (done, total) as pictures are damaged.
+        test_share: share of the clean pictures to hold out, 0 to 1.
+        on_distorted: called with (done, total) after each picture or video.
 
     Raises:
-        TrainingDataError: fewer than two pictures large enough.
+        TrainingDataError: fewer than two large enough pictures, or a video that cannot be read.
         CapabilityError: this build of PyAV lacks an encoder.
     """
     sources = _clean_sources(folder)
-    (folder / _CACHE).mkdir(exist_ok=True)
+    cache = cache_folder() / "synthetic"
+    cache.mkdir(parents=True, exist_ok=True)
 
-    def make(source: Path) -> tuple[Path, Path]:
-        return source, _synthetic_tiles(source, folder, config)
+    def distort_source(source: Path) -> tuple[Path, Path]:
+        return source, _tiles_file(source, folder, cache, config)
 
     at_once, _ = allocate_workers(None)
-    made: dict[Path, Path] = {}
-    for done, (source, tiles) in enumerate(run_parallel(make, sources, at_once), 1):
-        made[source] = tiles
-        on_made(done, len(sources))
-    return _tile_set(sorted(made.items()), test_share, config)
+    tile_files: dict[Path, Path] = {}
+    for done, (source, path) in enumerate(run_parallel(distort_source, sources, at_once), 1):
+        tile_files[source] = path
+        on_distorted(done, len(sources))
+    return _tile_set(sorted(tile_files.items()), test_share, config)
 
 
 def _tile_set(
     files: Sequence[tuple[Path, Path]], test_share: float, config: SyntheticConfig
 ) -> PictureSet:
-    """One item for each tile of each version of each frame."""
+    """The set of all tiles of all versions of all frames."""
     contents: list[str] = []
     places: list[tuple[Path, tuple[int, ...]]] = []
     rated: list[RatedPicture] = []
     for source, path in files:
-        for place, quality in np.ndenumerate(np.load(_qualities_of(path))):
+        for place, quality in np.ndenumerate(np.load(_qualities_file(path))):
             frame, _, tile = place
             contents.append(f"{source}/{frame}/{tile}")
             places.append((path, place))
             rated.append(RatedPicture(path, float(quality), str(source)))
     if len({picture.reference for picture in rated}) < 2:
         raise TrainingDataError(
-            f"fewer than two clean pictures of at least {_GRID * config.tile_px} px a side were "
-            f"found among {len(files)}: two are needed, hundreds are better"
+            f"fewer than two of the {len(files)} clean pictures have sides of at least "
+            f"{_GRID * config.tile_px} px: add larger ones, hundreds are better than two"
         )
 
     def pixels(index: int) -> Tensor:
@@ -163,42 +169,43 @@ def _tile_set(
 
 def _clean_sources(folder: Path) -> list[Path]:
     if not folder.is_dir():
-        raise TrainingDataError(f"{folder} is no folder: give one of clean pictures or videos")
+        raise TrainingDataError(f"{folder} is not a folder: name one of clean pictures or videos")
     pictures = [path for path in sorted(folder.rglob("*")) if path.suffix.lower() in _PICTURES]
     return sorted({*pictures, *find_videos([folder]).videos})
 
 
-def _synthetic_tiles(source: Path, folder: Path, config: SyntheticConfig) -> Path:
-    """The file of tiles of one picture or video, made if it is missing.
+def _tiles_file(source: Path, folder: Path, cache: Path, config: SyntheticConfig) -> Path:
+    """The cache file of the tiles of one picture or video, written if it is missing.
 
-    It holds (F, V, N, 3, side, side) uint8, its neighbour the qualities (F, V, N): frames, none if
-    the picture is too small, versions, the first of them clean, and tiles.
+    It holds (F, V, N, 3, side, side) uint8 of F frames (0 if the picture is too small), V versions,
+    the first of them clean, and N tiles. The file beside it holds the qualities (F, V, N).
     """
-    facts, name = source.stat(), str(source.relative_to(folder))
-    known = repr((_EDITION, name, facts.st_size, facts.st_mtime_ns, asdict(config)))
+    stat, name = source.stat(), str(source.relative_to(folder))
+    place = str(source.absolute())
+    known = repr((_EDITION, place, name, stat.st_size, stat.st_mtime_ns, asdict(config)))
     digest = hashlib.blake2b(known.encode("utf-8", "surrogateescape"), digest_size=12).hexdigest()
-    path = folder / _CACHE / f"{digest}.npy"
-    if _qualities_of(path).exists():
+    path = cache / f"{digest}.npy"
+    if _qualities_file(path).exists():
         return path
-    # by name and seed alone, so that copying the folder changes nothing
-    random = np.random.default_rng([config.seed, zlib.crc32(name.encode("utf-8", "replace"))])
-    made = [_tiles(clean, config, random) for clean in _squares(source, config, random)]
+    # name and seed alone, so that a copy of the folder gives the same tiles
+    rng = np.random.default_rng([config.seed, zlib.crc32(name.encode("utf-8", "replace"))])
+    frames = [_tiles(clean, config, rng) for clean in _squares(source, config, rng)]
     side = config.tile_px
-    _save(np.stack([t for t, _ in made]) if made else np.empty((0, 1, 1, 3, side, side)), path)
-    # last: with it the pair is whole
-    _save(np.stack([q for _, q in made]) if made else np.empty((0, 1, 1)), _qualities_of(path))
+    _save(np.stack([t for t, _ in frames]) if frames else np.empty((0, 1, 1, 3, side, side)), path)
+    # the qualities come last: if they are there, so are the tiles
+    _save(
+        np.stack([q for _, q in frames]) if frames else np.empty((0, 1, 1)), _qualities_file(path)
+    )
     return path
 
 
-def _squares(
-    source: Path, config: SyntheticConfig, random: np.random.Generator
-) -> Iterator[Pixels]:
-    """A square from a place of chance of each clean frame that is large enough."""
+def _squares(source: Path, config: SyntheticConfig, rng: np.random.Generator) -> Iterator[Pixels]:
+    """A square at a random place of each clean frame that is large enough."""
     side = _GRID * config.tile_px
     for clean in _clean_frames(source):
         height, width = clean.shape[:2]
         if min(height, width) >= side:
-            top, left = random.integers(height - side + 1), random.integers(width - side + 1)
+            top, left = rng.integers(height - side + 1), rng.integers(width - side + 1)
             yield np.ascontiguousarray(clean[top : top + side, left : left + side])
 
 
@@ -212,15 +219,15 @@ def _clean_frames(source: Path) -> Iterator[Pixels]:
             info, uniform_times(0, info.duration_s, _VIDEO_FRAMES), info.display_size
         )
     except VideoError as error:
-        raise TrainingDataError(f"{error}: take it out of the folder") from error
+        raise TrainingDataError(f"{error}: move it out of the folder") from error
 
 
 def _tiles(
-    clean: Pixels, config: SyntheticConfig, random: np.random.Generator
+    clean: Pixels, config: SyntheticConfig, rng: np.random.Generator
 ) -> tuple[Pixels, np.ndarray]:
     """Tiles (V, N, 3, side, side) of all versions of a square, and their qualities (V, N)."""
-    distortions = draw_distortions(config.versions, random)
-    versions = [clean, *(distort(clean, distortion, random) for distortion in distortions)]
+    distortions = draw_distortions(config.versions, rng)
+    versions = [clean, *(distort(clean, distortion, rng) for distortion in distortions)]
     pixels_VCHW = torch.from_numpy(np.stack(versions)).permute(0, 3, 1, 2).contiguous()
     luma_VHW = luma(pixels_VCHW)
     quality_VRC = tile_quality(luma_VHW[:1].expand_as(luma_VHW), luma_VHW, config.tile_px)
@@ -236,5 +243,5 @@ def _save(values: np.ndarray, path: Path) -> None:
     part.replace(path)
 
 
-def _qualities_of(path: Path) -> Path:
+def _qualities_file(path: Path) -> Path:
     return path.with_name(f"{path.stem}-quality.npy")

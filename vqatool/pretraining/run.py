@@ -1,13 +1,15 @@
-"""Pre-training: the spatial module on rated pictures, as clips of one frame.
+"""Pre-training: the spatial module on rated pictures, which are clips of one frame.
 
-The spatial module is all of a model that looks at single frames; it is trained inside the whole
-model, so what comes out is an ordinary model file that `vqatool train --init` starts from. Sets
-rate on scales of their own, so each is learnt from by its order and its linear agreement alone;
-only sets on VMAF's scale (without one, the first set) say where scores lie.
+The spatial module is the part of a model that processes single frames. It is trained inside the
+whole model, so the result is an ordinary model file that `vqatool train --init` can start from.
+Every set has its own rating scale, so the losses of a set compare its pictures by rank and linear
+correlation only; the sets on VMAF's scale (without one, the first set) fix the scale of the scores.
 """
 
+import contextlib
+import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 
@@ -28,26 +30,34 @@ from vqatool.pretraining.batches import PictureBatch, PictureBatches
 from vqatool.pretraining.iqa_datasets import TEST
 from vqatool.pretraining.picture_sets import PictureSet
 from vqatool.training.initialization import Initialization
-from vqatool.training.step import OptimizerConfig, TrainStep, make_accelerator, round_to_half
+from vqatool.training.step import (
+    OnProgress,
+    OptimizerConfig,
+    Progress,
+    TrainStep,
+    make_accelerator,
+    round_to_half,
+)
 
 TILE_PX = 128
-"""Side of the pictures a self-made set is cut into: one view of a model shaped as usual."""
+"""Side of the tiles of a synthetic set: the view of a model in its default shape."""
 
 
-_NUM_CROPS = 4  # views whose scores are averaged where a picture is larger than one
+_NUM_CROPS = 4  # their scores are averaged where a picture is larger than one view
 
 
-_JUDGED_AT_ONCE = 64
+_PICTURES_AT_ONCE = 64  # read into memory
 
 
-_JUDGED_ON_THE_WAY = 200  # pictures of each set: enough to see whether it learns
+_VALIDATION_PICTURES = 200  # of each set, while it trains: enough to see whether it learns
 
 
 @dataclass(frozen=True, kw_only=True)
 class PretrainConfig(OptimizerConfig):
-    """What a pre-training is decided by; stored in the model file.
+    """Settings of a pre-training; stored in the model file.
 
-    A step sees `batch` pictures, as many of each set, up to `versions` of one content.
+    A batch holds `batch` pictures in equal shares of the sets, at most `versions` of one content.
+    `plcc` and `rank` are weights of loss terms.
     """
 
     steps: int = 3000
@@ -58,17 +68,7 @@ class PretrainConfig(OptimizerConfig):
     validations: int = 5
 
 
-@dataclass(frozen=True, kw_only=True)
-class Progress:
-    """One step done; `srcc` is of each set's newest validation, empty before the first."""
-
-    step: int
-    steps: int
-    terms: dict[str, float]
-    srcc: dict[str, float]
-
-
-OnProgress = Callable[[Progress], None]
+_log = logging.getLogger(__name__)
 
 
 def pretrain(
@@ -79,34 +79,35 @@ def pretrain(
     device: str = "auto",
     on_progress: OnProgress = lambda progress: None,
 ) -> Checkpoint:
-    """Train on the `train` side of all sets; the card tells how good it is on their `test` sides.
+    """Train on the `train` side of all sets; the card has the agreement on their `test` sides.
 
     Args:
-        sets: at least one; batches hold as many pictures of each.
+        sets: at least one, with names that differ.
         config: settings.
-        init: weights to start from; None starts from scratch.
+        init: weights to start from; None: random ones.
         device: `auto` or a torch device.
-        on_progress: told after every step.
+        on_progress: called after every step; its `metrics` are the SRCC of each set by name.
 
     Returns:
-        The running average at the end; nothing is chosen by the test sides.
+        The averaged weights after the last step; the test sides do not select any.
 
     Raises:
-        TrainingDataError: no sets, or a batch too small to compare two pictures of each.
+        TrainingDataError: no sets, a batch of fewer than two pictures of each set, or two sets of
+            the same name.
     """
     if not sets or config.batch // len(sets) < 2:
         raise TrainingDataError(
-            f"{len(sets)} set(s) cannot share a batch of {config.batch}: two pictures of each are "
-            "compared at least"
+            f"{len(sets)} set(s) cannot share a batch of {config.batch}: it must hold at least two "
+            "pictures of each, so raise --batch"
         )
     names = [each.name for each in sets]
     if len(set(names)) < len(names):
-        raise TrainingDataError(f"two sets have one name among {', '.join(names)}: rename one")
+        raise TrainingDataError(f"two sets have the same name in {', '.join(names)}: rename one")
     return _Pretraining(sets, config, init, device).run(on_progress)
 
 
 class _Pretraining:
-    """One pre-training: who learns, and from what."""
+    """One pre-training: model, batches and validation."""
 
     def __init__(
         self,
@@ -118,14 +119,14 @@ class _Pretraining:
         torch.manual_seed(config.seed)
         self._sets, self._config = sets, config
         self._accelerator = make_accelerator(device)
-        start = Initialization(init=init)
-        self._recipe = start.recipe(config)
+        initialization = Initialization(init=init)
+        self._recipe = initialization.recipe(config)
         self._train_step = TrainStep(
-            start.model(config),
+            initialization.model(config),
             config,
             self._accelerator,
             steps=config.steps,
-            is_refined=init is not None,
+            is_from_scratch=init is None,
         )
         self._batches = PictureBatches(
             sets,
@@ -140,25 +141,31 @@ class _Pretraining:
             self._anchors[0] = True
 
     def run(self, on_progress: OnProgress) -> Checkpoint:
-        started = time.monotonic()
+        started_s = time.monotonic()
         limit_s = (self._config.max_hours or float("inf")) * 3600
         steps, step = self._config.steps, 0
-        for batch in self._batches.ahead(steps):
-            # time may run out before the steps do: then the schedule follows the time
-            share = max(step / steps, (time.monotonic() - started) / limit_s)
-            if share >= 1:
-                break
-            loss = partial(self._terms, batch)
-            terms = self._train_step.step(batch.views, loss, step=step, share=share)
-            step += 1
-            if step % max(1, steps // self._config.validations) == 0 and step < steps:
-                found = self._evaluate(most=_JUDGED_ON_THE_WAY)
-                self._srcc = {name: each.srcc for name, each in found.items()}
-            on_progress(Progress(step=step, steps=steps, terms=terms, srcc=self._srcc))
+        with contextlib.closing(self._batches.batches(steps)) as batches:
+            for batch in batches:
+                # where the time ends before the steps do, the schedule follows the time
+                share = max(step / steps, (time.monotonic() - started_s) / limit_s)
+                if share >= 1 and step:  # one step at least: a model is written
+                    _log.info("the time is over after %d of %d steps", step, steps)
+                    break
+                loss = partial(self._terms, batch)
+                terms = self._train_step.step(batch.views, loss, share=share)
+                step += 1
+                if step % max(1, steps // self._config.validations) == 0 and step < steps:
+                    agreements = self._evaluate(max_pictures=_VALIDATION_PICTURES)
+                    self._srcc = {name: each.srcc for name, each in agreements.items()}
+                on_progress(Progress(step=step, steps=steps, terms=terms, metrics=self._srcc))
         return self._checkpoint(step)
 
     def _terms(self, batch: PictureBatch, output: TrainingOutput) -> dict[str, Tensor]:
-        """Of the score, and of each it is fused from: their sum alone leaves open where each is."""
+        """Mean of the loss terms of the score and of each branch score that it is fused from.
+
+        The fused score alone would leave the branch scores undetermined: one could grow without
+        limit while another falls.
+        """
         quality = output.quality
         scores = [quality.score_B, *(branch.score_B for branch in quality.branches)]
         terms = [self._terms_of(batch, score_B.float().cpu()) for score_B in scores]
@@ -180,31 +187,30 @@ class _Pretraining:
             "rank in content": config.rank * ranks[1],
         }
 
-    def _evaluate(self, most: int | None = None) -> dict[str, Agreement]:
-        """Agreement on each set's test side, qualities times 100."""
-        device = self._accelerator.device
+    def _evaluate(self, max_pictures: int | None = None) -> dict[str, Agreement]:
+        """Agreement on the test side of each set, by its name."""
+        model, device = self._train_step.ema_model, self._accelerator.device
         return {
-            each.name: evaluate_set(
-                self._train_step.ema_model, self._recipe, each, device, most=most
-            )
+            each.name: evaluate_set(model, self._recipe, each, device, max_pictures=max_pictures)
             for each in self._sets
         }
 
     def _checkpoint(self, step: int) -> Checkpoint:
-        average = self._train_step.ema_model
-        weights = round_to_half(average, average.state_dict())
-        found = self._evaluate()
-        anchor = next(name for name, is_one in zip(found, self._anchors, strict=True) if is_one)
+        model = self._train_step.ema_model
+        weights = round_to_half(model, model.state_dict())
+        agreements = self._evaluate()
+        names = zip(agreements, self._anchors, strict=True)
+        anchor = next(name for name, is_anchor in names if is_anchor)
         card = ModelCard(
             method=self._config.method,
             shape=dict(self._recipe.shape),
             clip_frames=1,
-            label=f"pictures: {', '.join(found)}",
-            validation=asdict(found[anchor]),
+            label=f"pictures: {', '.join(agreements)}",
+            validation=asdict(agreements[anchor]),
             training={
                 **asdict(self._config),
                 "steps_done": step,
-                "test_srcc": {name: each.srcc for name, each in found.items()},
+                "test_srcc": {name: each.srcc for name, each in agreements.items()},
             },
         )
         return Checkpoint(card, weights)
@@ -216,34 +222,31 @@ def evaluate_set(
     pictures: PictureSet,
     device: torch.device,
     *,
-    most: int | None = None,
+    max_pictures: int | None = None,
 ) -> Agreement:
-    """Agreement of scores with the qualities (times 100) of a set's test side.
+    """Agreement of scores with the qualities, times 100, of a set's test side.
 
-    Of more than `most` pictures as many are taken, evenly spread.
+    Of a larger side, at most `max_pictures` pictures at even distances are used.
     """
     indices = pictures.side(TEST)
-    indices = indices[:: -(-len(indices) // (most or len(indices)))]
+    indices = indices[:: -(-len(indices) // (max_pictures or len(indices)))]
     scores: list[float] = []
-    for start in range(0, len(indices), _JUDGED_AT_ONCE):
+    for start in range(0, len(indices), _PICTURES_AT_ONCE):
         crops = [
-            _crops(recipe, pictures.pixels(i)) for i in indices[start : start + _JUDGED_AT_ONCE]
+            _crops(recipe, pictures.pixels(i)) for i in indices[start : start + _PICTURES_AT_ONCE]
         ]
-        every = [view for each in crops for view in each]
-        flat = to_label_scale(predict(model, every, device, batch=32).score_B)
+        all_crops = [views for each in crops for views in each]
+        crop_scores = to_label_scale(predict(model, all_crops, device, batch=32).score_B)
         ends = np.cumsum([len(each) for each in crops])[:-1]
-        scores += [float(np.mean(part)) for part in np.split(np.array(flat), ends)]
+        scores += [float(np.mean(part)) for part in np.split(np.array(crop_scores), ends)]
     return agreement(scores, [100 * pictures.qualities[index] for index in indices])
 
 
 def _crops(recipe: Recipe, picture_CHW: Tensor) -> list[list[Tensor]]:
-    """A picture's views without chance, several where one does not show all of it."""
+    """The views of each crop of a picture, at fixed places; one crop if it shows all of it."""
     count = 1 if max(picture_CHW.shape[-2:]) <= TILE_PX else _NUM_CROPS
     views = preprocess(recipe.views, Clip(picture_CHW.expand(count, -1, -1, -1)))
     return [
-        [
-            view[decode_first_segments : decode_first_segments + 1] if view.ndim > 1 else view
-            for view in views
-        ]
-        for decode_first_segments in range(count)
+        [view[crop : crop + 1] if view.ndim > 1 else view for view in views]
+        for crop in range(count)
     ]

@@ -20,6 +20,7 @@ from ladder.media.decode import Pixels
 from ladder.media.probe import probe
 from ladder.media.time_ranges import FULL, TrimSpec
 from vqatool.errors import CheckpointError
+from vqatool.files import PNG_METADATA, require_own_files
 from vqatool.inference.predictor import Predictor, to_label_scale
 from vqatool.inputs.decode_pool import TIMEOUT_S, DecodeFailure, decode_one
 from vqatool.inputs.preprocessor import ClipPreprocessor, sample_times
@@ -136,19 +137,18 @@ def write_explanation(found: Explanation, folder: Path) -> list[Path]:
     from matplotlib.image import imsave  # takes a second, which only this needs
 
     folder.mkdir(parents=True, exist_ok=True)
-    table = folder / "moments.csv"
+    table, columns = folder / "moments.csv", [field.name for field in fields(FrameScore)]
+    pictures = [folder / f"{one.part}-{one.at_s:09.3f}.png" for one in found.attention_maps]
+    require_own_files({table: columns}, pictures)
     with table.open("w", newline="", encoding="utf-8") as file:
-        columns = [field.name for field in fields(FrameScore)]
         writer = csv.DictWriter(file, columns, lineterminator="\n")
         writer.writeheader()
         for frame_score in found.frame_scores:
             shown = {"at_s": f"{frame_score.at_s:.3f}", "score": f"{frame_score.score:.4g}"}
             writer.writerow(asdict(frame_score) | shown)
-    written = [table]
-    for attention_map in found.attention_maps:
-        written.append(folder / f"{attention_map.part}-{attention_map.at_s:09.3f}.png")
-        imsave(written[-1], attention_map.picture)
-    return written
+    for path, attention_map in zip(pictures, found.attention_maps, strict=True):
+        imsave(path, attention_map.picture, metadata=PNG_METADATA)
+    return [table, *pictures]
 
 
 def _curve(times_s: list[float], scores: list[float]) -> Iterator[tuple[float, float]]:

@@ -1,1 +1,1 @@
-"""One training in progress: its batches, steps, validations, and what it leaves behind."""
+"""Stage 4, train: labelled encodes -> a model file."""

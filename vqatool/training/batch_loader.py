@@ -1,4 +1,4 @@
-"""The batches of a training, in their order, made in the background."""
+"""The batches of a training, in a fixed order, loaded in background threads."""
 
 import os
 from collections.abc import Generator, Iterator
@@ -8,11 +8,11 @@ from vqatool.data.cached_inputs import Batch, CachedInputs
 from vqatool.data.groups import balanced_batches
 from vqatool.training.prefetch import prefetch
 
-_MOST_THREADS = 4  # each of them reads and cuts tens of megabytes
+_MAX_THREADS = 4  # each of them reads and crops tens of megabytes
 
 
 class BatchIndex(NamedTuple):
-    """Which batch of the training: its epoch, its number in it, the encodes it holds."""
+    """A batch of a training: its epoch, its number in the epoch, and the encodes it holds."""
 
     epoch: int
     number: int
@@ -22,12 +22,20 @@ class BatchIndex(NamedTuple):
 class BatchLoader:
     """All batches of one process of a training; they depend on the seed alone.
 
-    `process` is its number among `processes`, all of which get as many batches.
+    Args:
+        inputs: the encodes to learn from.
+        sources: sources in a batch.
+        rungs: encodes of each source in a batch.
+        num_frame_groups: frame groups of each encode that a batch holds.
+        epochs: how often every encode is used.
+        seed: of the training.
+        process: index of this process; every process gets the same number of batches.
+        num_processes: processes that share the batches.
     """
 
     def __init__(
         self,
-        clips: CachedInputs,
+        inputs: CachedInputs,
         *,
         sources: int,
         rungs: int,
@@ -35,38 +43,41 @@ class BatchLoader:
         epochs: int,
         seed: int,
         process: int,
-        processes: int,
+        num_processes: int,
     ) -> None:
-        self._clips, self._num_frame_groups, self._seed = clips, num_frame_groups, seed
+        self._inputs, self._num_frame_groups, self._seed = inputs, num_frame_groups, seed
         self._sources, self._rungs = sources, rungs
-        self._process, self._processes = process, processes
-        self._epochs = [self._epoch(epoch) for epoch in range(epochs)]
-        self.steps = sum(map(len, self._epochs))
+        self._process, self._num_processes = process, num_processes
+        self._epochs = [self._batches_of_epoch(epoch) for epoch in range(epochs)]
+        self.num_steps = sum(map(len, self._epochs))
 
-    def left(self, epoch: int, number: int) -> Generator[tuple[BatchIndex, Batch], None, None]:
-        """Batches from this number of this epoch on; close it to end its threads."""
-        threads = max(1, min(_MOST_THREADS, (os.cpu_count() or 1) // 2))
-        return prefetch(self._made, self._places(epoch, number), threads=threads)
+    def batches_from(
+        self, epoch: int, number: int
+    ) -> Generator[tuple[BatchIndex, Batch], None, None]:
+        """The batches from batch `number` of `epoch` on; close it to end its threads."""
+        threads = max(1, min(_MAX_THREADS, (os.cpu_count() or 1) // 2))
+        return prefetch(self._load, self._indices_from(epoch, number), threads=threads)
 
-    def _places(self, first_epoch: int, first_number: int) -> Iterator[BatchIndex]:
+    def _indices_from(self, first_epoch: int, first_number: int) -> Iterator[BatchIndex]:
         for epoch, batches in enumerate(self._epochs):
             for number, indices in enumerate(batches):
                 if (epoch, number) >= (first_epoch, first_number):
                     yield BatchIndex(epoch, number, indices)
 
-    def _epoch(self, epoch: int) -> list[list[int]]:
+    def _batches_of_epoch(self, epoch: int) -> list[list[int]]:
         batches = balanced_batches(
-            self._clips.encodes,
+            self._inputs.encodes,
             sources=self._sources,
             rungs=self._rungs,
             seed=self._seed * 100_003 + epoch,
         )
-        # every process takes as many, for they wait for each other; too few are shared by all
-        whole = len(batches) - len(batches) % self._processes
-        return batches[self._process : whole : self._processes] or batches
+        # processes wait for each other in every step, so each takes the same number of batches;
+        # if there are fewer batches than processes, every process takes all of them
+        whole = len(batches) - len(batches) % self._num_processes
+        return batches[self._process : whole : self._num_processes] or batches
 
-    def _made(self, place: BatchIndex) -> tuple[BatchIndex, Batch]:
-        seed = hash((self._seed, place.epoch, place.number))
-        return place, self._clips.batch(
-            place.indices, seed=seed, num_frame_groups=self._num_frame_groups
+    def _load(self, index: BatchIndex) -> tuple[BatchIndex, Batch]:
+        seed = hash((self._seed, index.epoch, index.number))
+        return index, self._inputs.batch(
+            index.indices, seed=seed, num_frame_groups=self._num_frame_groups
         )

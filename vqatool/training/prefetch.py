@@ -1,4 +1,4 @@
-"""Work done ahead in the background, so that who needs it seldom waits."""
+"""Work done in background threads before its result is needed, so that the caller seldom waits."""
 
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
@@ -6,26 +6,30 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
 Item = TypeVar("Item")
-
-
-Made = TypeVar("Made")
+Result = TypeVar("Result")
 
 
 def prefetch(
-    make: Callable[[Item], Made], items: Iterable[Item], *, threads: int = 1
-) -> Generator[Made, None, None]:
-    """`map(make, items)`, in its order, with up to `threads` + 1 results made before their time.
+    function: Callable[[Item], Result], items: Iterable[Item], *, threads: int = 1
+) -> Generator[Result, None, None]:
+    """`map(function, items)`, in order, with up to `threads` + 1 results computed in advance.
 
-    `make` has to depend on its item alone; an exception of it is raised where its result is due.
+    Close the generator to end its threads.
+
+    Args:
+        function: its result must depend on its item alone. An exception it raises is raised where
+            its result is due.
+        items: taken one by one, in the calling thread.
+        threads: threads that compute at once.
     """
-    pool = ThreadPoolExecutor(threads, thread_name_prefix="ahead")
+    pool = ThreadPoolExecutor(threads, thread_name_prefix="prefetch")
     try:
-        made: deque[Future[Made]] = deque()
+        pending: deque[Future[Result]] = deque()
         for item in items:
-            made.append(pool.submit(make, item))
-            if len(made) > threads + 1:
-                yield made.popleft().result()
-        while made:
-            yield made.popleft().result()
+            pending.append(pool.submit(function, item))
+            if len(pending) > threads + 1:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
     finally:
         pool.shutdown(cancel_futures=True)

@@ -2,7 +2,9 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Sequence
+import logging
+import time
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -15,24 +17,35 @@ from ladder.storage import work_lock
 from vqatool.data.cached_inputs import CachedInputs
 from vqatool.data.labels import LabelledEncode, read_labelled_encodes
 from vqatool.data.splits import TRAIN, VAL, split_by_source
-from vqatool.errors import TrainingDataError
+from vqatool.errors import OutputError, TrainingDataError
+from vqatool.files import require_own_files
 from vqatool.inference.model_file import Checkpoint, load_checkpoint, save_checkpoint
 from vqatool.methods.recipe import Recipe
 from vqatool.training.initialization import Initialization
-from vqatool.training.state import drop_state
-from vqatool.training.step import make_accelerator
-from vqatool.training.trainer import OnProgress, TrainConfig, Trainer
+from vqatool.training.state import FIRST_COLUMNS, delete_state
+from vqatool.training.step import OnProgress, make_accelerator
+from vqatool.training.trainer import TrainConfig, Trainer, TrainingFiles
 
-VIEWS_FOLDER = ".views"
+CACHE_FOLDER = "cached-inputs"
+"""Folder of decoded inputs in a work folder; it can be deleted when nothing runs."""
+
+
+_OLD_CACHE_FOLDER = ".views"  # its name in version 0.1
 
 
 FROM_SCRATCH = Initialization()
 
 
-_MOST_NAMED = 5
+_MAX_NAMED = 5
+
+
+_POLL_S = 1.0
 
 
 OnDecoded = Callable[[int, int], None]
+
+
+_log = logging.getLogger(__name__)
 
 
 def train(
@@ -47,103 +60,137 @@ def train(
 ) -> Checkpoint:
     """Train on the labels of a work folder and write the best model to `out`.
 
-    Killed and started again with the same arguments it goes on from its last saved step and ends
-    with the same file (with `max_hours`, with one that had as much time); with `out` finished from
-    the same data and settings it returns at once. Beside `out` (say `m.safetensors`) it keeps
-    `m-metrics.csv` and `m.png`, the course of losses and validations.
+    A training that was killed resumes from its last saved step when it is started again with the
+    same arguments, and ends with the same file (with `max_hours`, with one that had the same time).
+    If `out` was finished from the same data and settings, it is returned at once. Beside `out` (for
+    example `m.safetensors`) it keeps `m-metrics.csv` and `m.png`, the history of losses and
+    validations.
+
+    The folder is locked for the whole run: no other command uses it meanwhile.
 
     Args:
         folder: work folder with `encodes.csv` and `labels.csv`.
         out: model file to write; `out` + `.training` holds the state meanwhile.
         config: settings.
-        start: weights to start from, and a teacher.
+        initialization: weights to start from, and a teacher.
         device: `auto` or a torch device.
-        on_progress: told after every step, by the first process.
-        on_decoded: told (done, total) while frames are decoded, which happens once.
+        on_progress: called after every step, in the first process.
+        on_decoded: called with (done, total) while encodes are decoded, which happens once.
 
     Raises:
-        TrainingDataError: no labels, encodes that are gone, or too few sources to hold any out.
+        TrainingDataError: no labels, missing encodes, or too few sources to hold any out.
         CheckpointError: the weights to start from are of another method or shape.
-        ValueError: the method has no such shape or part to tune.
+        OutputError: a file to write exists and is of another program.
+        TableError: another run uses the folder.
+        ValueError: the method has no such shape, or the model no such part to train.
     """
-    # what cannot be built is told before anything is decoded; a teacher was read from its file
-    replace(initialization, teacher=None).model(config)
-    out.parent.mkdir(parents=True, exist_ok=True)
     accelerator = make_accelerator(device)
-    prepared = _prepare(folder, out, config, initialization, accelerator, on_decoded)
-    if isinstance(prepared, Checkpoint):
-        return prepared
-    clips, fingerprint = prepared
-    trainer = Trainer(config, *clips, initialization, accelerator, out, fingerprint)
-    trainer.fit(on_progress if accelerator.is_main_process else lambda progress: None)
-    checkpoint = trainer.checkpoint(_label_name(folder))
-    if accelerator.is_main_process:
-        save_checkpoint(checkpoint, out)
-        drop_state(trainer.state_path)
-    accelerator.wait_for_everyone()
-    return load_checkpoint(out)
+    # processes of one training share the lock that the first one holds
+    with work_lock(folder) if _holds_lock(folder, accelerator) else nullcontext():
+        return train_in_locked_folder(
+            folder, out, config, initialization, accelerator, on_progress, on_decoded
+        )
 
 
-def _prepare(
+def _holds_lock(folder: Path, accelerator: Accelerator) -> bool:
+    # a folder that is not there gets an error that names the command to make it
+    return accelerator.is_main_process and folder.is_dir()
+
+
+def train_in_locked_folder(
     folder: Path,
     out: Path,
     config: TrainConfig,
     initialization: Initialization,
     accelerator: Accelerator,
-    on_decoded: OnDecoded,
-) -> Checkpoint | tuple[tuple[CachedInputs, CachedInputs], str]:
-    """What to learn from, to judge by, and the training's fingerprint; the model if it is done."""
+    on_progress: OnProgress,
+    on_decoded: OnDecoded = lambda done, total: None,
+) -> Checkpoint:
+    """As `train`, for a caller that holds the lock of the folder."""
+    files = TrainingFiles(out)
+    _require_outputs(files)
+    # refuse what cannot be built before anything is decoded; the teacher was built when loaded
+    replace(initialization, teacher=None).model(config)
+    out.parent.mkdir(parents=True, exist_ok=True)
     encodes = read_labelled_encodes(folder)
-    _label_name(folder)  # of one model, or it ends here
-    _require_files(folder, encodes)
-    # the first process prepares the folder, so the others find nothing to write
-    with (
-        accelerator.main_process_first(),
-        work_lock(folder) if accelerator.is_main_process else nullcontext(),
-    ):
+    label = _label_name(folder)
+    _require_encode_files(folder, encodes)
+    with accelerator.main_process_first():  # the first process writes the split, the others read it
         split = split_by_source(
             folder, [e.source for e in encodes], val_share=config.val_share, seed=config.seed
         )
-        fingerprint = _fingerprint(config, encodes, split, initialization)
-        finished = _finished(out, fingerprint)
-        if finished:
-            return finished
-        sides = {TRAIN: initialization.recipe(config), VAL: initialization.own_recipe(config)}
-        train_clips, val_clips = (
-            views_of(
-                folder, [e for e in encodes if split[e.source] == side], recipe, config.clip_frames
-            )
-            for side, recipe in sides.items()
+    fingerprint = _fingerprint(config, encodes, split, initialization)
+    finished = _finished_checkpoint(out, fingerprint)
+    if finished:
+        return finished
+    recipes = {TRAIN: initialization.recipe(config), VAL: initialization.student_recipe(config)}
+    inputs, val_inputs = (
+        cached_inputs(
+            folder, [e for e in encodes if split[e.source] == side], recipe, config.clip_frames
         )
-        _decode((train_clips, val_clips), on_decoded)
-    return (train_clips, val_clips), fingerprint
+        for side, recipe in recipes.items()
+    )
+    _decode((inputs, val_inputs), accelerator, on_decoded)
+    trainer = Trainer(config, inputs, val_inputs, initialization, accelerator, files, fingerprint)
+    trainer.fit(on_progress if accelerator.is_main_process else lambda progress: None)
+    checkpoint = trainer.checkpoint(label)
+    if accelerator.is_main_process:
+        save_checkpoint(checkpoint, out)
+        delete_state(files.state)
+    accelerator.wait_for_everyone()
+    return load_checkpoint(out)
 
 
-def views_of(
+def cached_inputs(
     folder: Path, encodes: Sequence[LabelledEncode], recipe: Recipe, num_frame_groups: int
 ) -> CachedInputs:
-    """What a recipe sees of encodes of a work folder; decode what is missing before asking it."""
+    """Inputs of a recipe for encodes of a work folder; call `decode_missing` before using them."""
+    old, cache = folder / _OLD_CACHE_FOLDER, folder / CACHE_FOLDER
+    if old.is_dir() and not cache.exists():
+        old.rename(cache)
     ffmpeg = find_ffmpeg() if recipe.reads_stream else None
-    return CachedInputs(encodes, folder / VIEWS_FOLDER, recipe, num_frame_groups, ffmpeg)
+    return CachedInputs(encodes, cache, recipe, num_frame_groups, ffmpeg)
 
 
-def _require_files(folder: Path, encodes: Sequence[LabelledEncode]) -> None:
-    # left out in silence they would make another model of the same command
-    gone = [str(encode.path) for encode in encodes if not encode.path.is_file()]
-    if gone:
-        named = ", ".join(gone[:_MOST_NAMED]) + (", ..." if len(gone) > _MOST_NAMED else "")
+def _require_outputs(files: TrainingFiles) -> None:
+    if files.model in (files.picture, files.metrics):
+        raise OutputError(
+            f"{files.model} cannot be the model file, because the history of the training is "
+            "written there: choose a name that ends in .safetensors with -o"
+        )
+    require_own_files({files.metrics: FIRST_COLUMNS}, [files.picture], [files.model])
+
+
+def _require_encode_files(folder: Path, encodes: Sequence[LabelledEncode]) -> None:
+    # leaving them out would train another model by the same command
+    missing = [str(encode.path) for encode in encodes if not encode.path.is_file()]
+    if missing:
+        named = ", ".join(missing[:_MAX_NAMED]) + (", ..." if len(missing) > _MAX_NAMED else "")
         raise TrainingDataError(
-            f"{len(gone)} labelled encodes are gone ({named}): make them again with `vqatool "
+            f"{len(missing)} labelled encodes are missing ({named}): make them again with `vqatool "
             f"ladder SRC... -o {folder}` and `vqatool label {folder} --vmaf`, or delete their "
             f"lines in {labels_table(folder).path}"
         )
 
 
-def _decode(clips: Sequence[CachedInputs], on_decoded: OnDecoded) -> None:
-    total = sum(len(side.encodes) for side in clips)
-    ready: Iterator[LabelledEncode] = (e for side in clips for e in side.decode_missing())
-    for done, _ in enumerate(ready, 1):
-        on_decoded(done, total)
+def _decode(
+    inputs: Sequence[CachedInputs], accelerator: Accelerator, on_decoded: OnDecoded
+) -> None:
+    """Decode all inputs in the first process; the others wait for its files.
+
+    They do not wait in a collective operation: decoding may take hours, and a collective times out
+    after minutes.
+    """
+    total = sum(len(side.encodes) for side in inputs)
+    if accelerator.is_main_process:
+        ready = (encode for side in inputs for encode in side.decode_missing())
+        for done, _ in enumerate(ready, 1):
+            on_decoded(done, total)
+        return
+    _log.info("process %d waits for the first to decode", accelerator.process_index + 1)
+    for side in inputs:
+        while side.missing():
+            time.sleep(_POLL_S)
 
 
 def _label_name(folder: Path) -> str:
@@ -161,6 +208,7 @@ def _fingerprint(
     split: dict[str, str],
     initialization: Initialization,
 ) -> str:
+    """Digest of data and settings: the same for the same training."""
     facts = {
         "config": asdict(config),
         "start": initialization.name,
@@ -171,8 +219,11 @@ def _fingerprint(
     return hashlib.blake2b(text.encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
 
 
-def _finished(out: Path, fingerprint: str) -> Checkpoint | None:
+def _finished_checkpoint(out: Path, fingerprint: str) -> Checkpoint | None:
     if not out.exists():
         return None
     checkpoint = load_checkpoint(out)
-    return checkpoint if checkpoint.card.fingerprint == fingerprint else None
+    if checkpoint.card.fingerprint != fingerprint:
+        return None
+    _log.info("%s is finished from the same data and settings", out)
+    return checkpoint

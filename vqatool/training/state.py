@@ -1,91 +1,187 @@
-"""How far a training has come, and the file that says so while it runs."""
+"""How far a training is: the state file to resume from, the metrics log and its plot for people."""
 
+import csv
+import logging
+import math
+import pickle
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import torch
 
-from vqatool.training.history import ELAPSED, EPOCH, LR, STEP, VALIDATED, WAIT
+from vqatool.files import PNG_METADATA
+
+STEP, EPOCH, LR = "step", "epoch", "lr"
+ELAPSED, WAIT = "elapsed_s", "data_wait_share"
+VALIDATION_COLUMNS = ("val_srcc", "val_plcc", "val_rmse", "val_in_group_srcc")
+FIRST_COLUMNS = (STEP, EPOCH, LR)
+"""The columns in front of the loss terms, whose names depend on the method."""
+
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass
 class TrainingState:
-    """With the weights all there is to know of a training in progress.
+    """All that a training needs to resume, beside its weights.
 
-    `number` batches of the epoch are done, `predictions` of the planned validations, and the best of
-    them lies `validations_without_improvement` validations back. `line_*` is what the next line of the table is made of: sums
-    over the steps since the last one.
+    `step` steps are done, and `batch` batches of the present epoch. `num_validations` counts the
+    planned validations that are done, `validation` is the newest one. `log_*` collects the next
+    line of the metrics log: sums over the steps since the last line, and the clock at that line.
     """
 
     step: int = 0
     epoch: int = 0
-    number: int = 0
+    batch: int = 0
     elapsed_s: float = 0.0
     wait_s: float = 0.0
-    predictions: int = 0
+    num_validations: int = 0
     validations_without_improvement: int = 0
-    found: dict[str, Any] | None = None  # the newest validation
+    validation: dict[str, Any] | None = None
     best_selection_metric: float | None = None
     best_step: int = 0
     best_epoch: int = 0
-    line_steps: int = 0
-    line_sums: dict[str, float] = field(default_factory=dict)
-    line_elapsed_s: float = 0.0
-    line_wait_s: float = 0.0
+    log_steps: int = 0
+    log_sums: dict[str, float] = field(default_factory=dict)
+    log_elapsed_s: float = 0.0
+    log_wait_s: float = 0.0
 
     @property
     def data_wait_share(self) -> float:
-        """Share of the time that steps waited for their batches."""
+        """Share of the time that steps waited for their batches, 0 to 1."""
         return self.wait_s / max(self.elapsed_s, 1e-9)
 
-    def count(self, terms: Mapping[str, float], wait_s: float) -> None:
-        """One step done, with the loss terms and how long it waited for its batch."""
+    def add_step(self, terms: Mapping[str, float], wait_s: float) -> None:
+        """Count one step, with its loss terms and how long it waited for its batch."""
         self.step += 1
         self.wait_s += wait_s
-        self.line_steps += 1
+        self.log_steps += 1
         for name, value in terms.items():
-            self.line_sums[name] = self.line_sums.get(name, 0.0) + value
+            self.log_sums[name] = self.log_sums.get(name, 0.0) + value
 
-    def line(self, lr: float, *, is_judged: bool) -> dict[str, float | None]:
-        """The line of the table for the steps since the last one, which begins the next."""
-        elapsed_s = self.elapsed_s - self.line_elapsed_s
-        found = (self.found or {}) if is_judged else {}
+    def next_row(self, lr: float, *, is_validated: bool) -> dict[str, float | None]:
+        """The row of the metrics log for the steps since the last row; resets the sums."""
+        elapsed_s = self.elapsed_s - self.log_elapsed_s
+        validation = (self.validation or {}) if is_validated else {}
         row: dict[str, float | None] = {STEP: self.step, EPOCH: self.epoch, LR: lr}
-        row |= {name: value / self.line_steps for name, value in self.line_sums.items()}
-        row |= {column: found.get(column.removeprefix("val_")) for column in VALIDATED}
+        row |= {name: value / self.log_steps for name, value in self.log_sums.items()}
+        row |= {
+            column: validation.get(column.removeprefix("val_")) for column in VALIDATION_COLUMNS
+        }
         row |= {ELAPSED: self.elapsed_s}
-        row |= {WAIT: (self.wait_s - self.line_wait_s) / max(elapsed_s, 1e-9)}
-        self.line_steps, self.line_sums = 0, {}
-        self.line_elapsed_s, self.line_wait_s = self.elapsed_s, self.wait_s
+        row |= {WAIT: (self.wait_s - self.log_wait_s) / max(elapsed_s, 1e-9)}
+        self.log_steps, self.log_sums = 0, {}
+        self.log_elapsed_s, self.log_wait_s = self.elapsed_s, self.wait_s
         return row
 
 
 def write_state(
-    path: Path, state: Mapping[str, Any], training_state: TrainingState, fingerprint: str
+    path: Path, weights: Mapping[str, Any], state: TrainingState, fingerprint: str
 ) -> None:
-    """Weights and standing in one file, which appears whole or not at all."""
+    """Write weights and state to one file, which appears whole or not at all."""
     part = _part(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    torch.save({**state, "standing": asdict(training_state), "fingerprint": fingerprint}, part)
+    torch.save({**weights, "training_state": asdict(state), "fingerprint": fingerprint}, part)
     part.replace(path)
 
 
 def read_state(path: Path, fingerprint: str) -> tuple[dict[str, Any], TrainingState] | None:
-    """What `write_state` wrote; None if there is no such file or it is of another training."""
+    """What `write_state` wrote.
+
+    Returns:
+        The weights and the state; None if there is no such file, or it is of other data, other
+        settings or another version: the training then starts anew, and the log says why.
+    """
     if not path.exists():
         return None
-    state: dict[str, Any] = torch.load(path, "cpu", weights_only=True)
-    if state["fingerprint"] != fingerprint or "standing" not in state:
-        return None
-    return state, TrainingState(**state["standing"])
+    try:
+        saved: dict[str, Any] = torch.load(path, "cpu", weights_only=True)
+        is_same, state = saved["fingerprint"] == fingerprint, saved["training_state"]
+        if is_same:
+            return saved, TrainingState(**state)
+        reason = "is of other data or settings"
+    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError, KeyError, TypeError):
+        reason = "is damaged or of another version"
+    _log.warning("%s %s: the training starts anew", path, reason)
+    return None
 
 
-def drop_state(path: Path) -> None:
-    """Take away what `write_state` wrote, also what a kill left half written."""
+def delete_state(path: Path) -> None:
+    """Delete what `write_state` wrote, and what a kill left half written."""
     path.unlink(missing_ok=True)
     _part(path).unlink(missing_ok=True)
+
+
+class MetricsLog:
+    """A CSV with one row every few steps, on the disk at once; the first row sets the columns."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def truncate_after(self, step: int) -> None:
+        """Drop torn rows, and rows after `step`, which a resumed training writes again."""
+        has_rows = step and self.path.exists()
+        lines = self.path.read_text(encoding="utf-8").splitlines(True) if has_rows else []
+        whole = [line for line in lines if line.endswith("\n")]
+        kept = whole[:1] + [line for line in whole[1:] if int(line.partition(",")[0]) <= step]
+        part = _part(self.path)
+        part.write_text("".join(kept), encoding="utf-8")
+        part.replace(self.path)
+
+    def append(self, row: Mapping[str, float | None]) -> None:
+        """Append a row; None and NaN are empty cells."""
+        with self.path.open("a", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            if not file.tell():
+                writer.writerow(row)
+            writer.writerow(map(_cell, row.values()))
+
+
+def plot_history(table: Path, picture: Path) -> None:
+    """Draw loss terms and held-out rank correlations over the steps; needs at least one row.
+
+    Args:
+        table: file of a `MetricsLog`; nothing is drawn while it has no row.
+        picture: PNG to write.
+    """
+    if not (table.exists() and table.stat().st_size):
+        return
+    # importing matplotlib takes a second, and only this function needs it
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    rows = pd.read_csv(table)
+    figure = Figure(figsize=(8, 7), layout="constrained")
+    FigureCanvasAgg(figure)
+    above, below = figure.subplots(2, 1, sharex=True)
+    names = list(rows.columns)
+    terms = names[len(FIRST_COLUMNS) : names.index(VALIDATION_COLUMNS[0])]
+    terms = [name for name in terms if (rows[name] > 0).any()]  # not those without weight
+    smooth = rows[terms].ewm(span=max(1, len(rows) // 20)).mean()
+    for name in terms:
+        (line,) = above.plot(rows[STEP], smooth[name], label=name)
+        above.plot(rows[STEP], rows[name], color=line.get_color(), alpha=0.25, linewidth=0.8)
+    above.set(ylabel="weighted loss term", yscale="log")
+    validated = rows.dropna(subset=[VALIDATION_COLUMNS[0]])
+    for column, label in (("val_srcc", "SRCC"), ("val_in_group_srcc", "SRCC inside groups")):
+        below.plot(validated[STEP], validated[column], marker="o", markersize=3, label=label)
+    below.set(xlabel="step", ylabel="on held-out sources")
+    for axes in (above, below):
+        axes.grid(alpha=0.3)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
+    part = _part(picture)
+    figure.savefig(part, dpi=120, format="png", metadata=PNG_METADATA)
+    part.replace(picture)
+
+
+def _cell(value: float | None) -> str:
+    if value is None or math.isnan(value):
+        return ""
+    return str(value) if isinstance(value, int) else f"{value:.6g}"
 
 
 def _part(path: Path) -> Path:

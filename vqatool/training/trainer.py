@@ -1,8 +1,9 @@
-"""One training in progress: steps, running average, validation, and the state to go on from."""
+"""One training: steps, validation, the best weights, and the state to resume from."""
 
 import contextlib
+import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -19,31 +20,41 @@ from vqatool.inputs.clip import DEFAULT_FRAME_GROUPS
 from vqatool.methods.recipe import LossWeights
 from vqatool.models.quality import TrainingOutput
 from vqatool.training.batch_loader import BatchIndex, BatchLoader
-from vqatool.training.history import MetricsLog, plot_history
 from vqatool.training.initialization import Initialization
-from vqatool.training.state import TrainingState, read_state, write_state
-from vqatool.training.step import OptimizerConfig, TrainStep, round_to_half
-from vqatool.training.validation import Predictions, Validation, band, predict_all, validation
+from vqatool.training.state import (
+    MetricsLog,
+    TrainingState,
+    plot_history,
+    read_state,
+    write_state,
+)
+from vqatool.training.step import OnProgress, OptimizerConfig, Progress, TrainStep, round_to_half
+from vqatool.training.validation import Predictions, band, predict_all, validate
 
 SAVE_EVERY_S = 30.0
 
 
-_SAVE_SHARE = 0.05  # of the time, at most, goes into saving
+_MAX_SAVE_SHARE = 0.05  # of the time goes into saving the state
 
 
-_LINE_EVERY = 20  # steps; validations have a line besides
+_LOG_EVERY = 20  # steps; each validation writes a row, too
 
 
-_OOD_CLIPS = 600  # of the training side tell what the model has learned from
+_MAX_OOD_CLIPS = (
+    600  # clips of the training side that the out-of-distribution detector is fitted on
+)
+
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig(OptimizerConfig):
-    """What a training is decided by; stored in the model file.
+    """Settings of a training; stored in the model file.
 
-    A batch holds `sources` x `rungs` encodes, `step_frames` of the `clip_frames` bursts of
-    each; how many frames a burst has is the method's, and whether a step sees all bursts.
-    After `patience` validations without a better one it ends early.
+    A batch holds `sources` x `rungs` encodes, and `step_frames` of the `clip_frames` frame groups
+    of each. The method decides how many frames a group has, and whether a step uses all groups. The
+    training ends early after `patience` validations without a better one.
     """
 
     epochs: int = 30
@@ -54,94 +65,113 @@ class TrainConfig(OptimizerConfig):
     val_share: float = 0.25
     validations: int = 20
     patience: int | None = None
-    licence: str = ""  # of the weights, for their card
+    licence: str = ""  # of the weights, for the model card
     weights: LossWeights = field(default_factory=LossWeights)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Progress:
-    """One step done of about `steps`; `terms` are the loss terms, `found` the newest validation."""
+@dataclass(frozen=True)
+class TrainingFiles:
+    """The files of a training whose model file is `model`."""
 
-    step: int
-    steps: int
-    epoch: int
-    terms: dict[str, float]
-    found: Validation | None
-    data_wait_share: float
+    model: Path
 
+    @property
+    def state(self) -> Path:
+        """What the training resumes from; deleted when it ends."""
+        return self.model.with_name(self.model.name + ".training")
 
-OnProgress = Callable[[Progress], None]
+    @property
+    def metrics(self) -> Path:
+        """CSV of losses and validations."""
+        return self.model.with_name(f"{self.model.stem}-metrics.csv")
+
+    @property
+    def picture(self) -> Path:
+        """Plot of the same."""
+        return self.model.with_suffix(".png")
 
 
 class Trainer:
-    """One training: who learns, from what, and how far it has come.
+    """One training, from its saved state on if there is one.
 
-    Nothing is left to a random state that goes on from step to step: what a step draws depends on
-    the seed, the step and the process alone. So a training that is killed and goes on from its
-    saved state takes the same steps again.
+    No random state is carried from step to step: what a step draws depends on the seed, the step
+    and the process alone. So a training that was killed takes the same steps again when it resumes.
+
+    Args:
+        config: settings.
+        inputs: decoded encodes to learn from.
+        val_inputs: decoded encodes to validate on.
+        initialization: weights to start from, and a teacher.
+        accelerator: device, precision and processes.
+        files: where it writes.
+        fingerprint: of data and settings; a state of another fingerprint is not resumed.
     """
 
     def __init__(
         self,
         config: TrainConfig,
-        clips: CachedInputs,
-        val_clips: CachedInputs,
+        inputs: CachedInputs,
+        val_inputs: CachedInputs,
         initialization: Initialization,
         accelerator: Accelerator,
-        out: Path,
+        files: TrainingFiles,
         fingerprint: str,
     ) -> None:
         torch.manual_seed(config.seed)
-        self._config, self._clips, self._val_clips = config, clips, val_clips
-        self._fingerprint, self._accelerator = fingerprint, accelerator
-        self.state_path = out.with_name(out.name + ".training")
-        self._table = MetricsLog(out.with_name(f"{out.stem}-metrics.csv"))
-        self._picture = out.with_suffix(".png")
+        self._config, self._inputs, self._val_inputs = config, inputs, val_inputs
+        self._files, self._fingerprint, self._accelerator = files, fingerprint, accelerator
+        self._metrics_log = MetricsLog(files.metrics)
         self._recipe = initialization.recipe(config, config.weights)
+        uses_all = self._recipe.needs_all_frames
         self._loader = BatchLoader(
-            clips,
+            inputs,
             sources=config.sources,
             rungs=config.rungs,
-            num_frame_groups=config.clip_frames
-            if self._recipe.needs_all_frames
-            else config.step_frames,
+            num_frame_groups=config.clip_frames if uses_all else config.step_frames,
             epochs=config.epochs,
             seed=config.seed,
             process=accelerator.process_index,
-            processes=accelerator.num_processes,
+            num_processes=accelerator.num_processes,
         )
-        self._steps = self._loader.steps
         self._train_step = TrainStep(
             initialization.model(config),
             config,
             accelerator,
-            steps=self._steps,
-            is_refined=initialization.init is not None,
+            steps=self._loader.num_steps,
+            is_from_scratch=initialization.init is None,
         )
         self._best_weights: dict[str, Tensor] = {}
-        self._at, self._share = TrainingState(), 0.0
+        self._state, self._share = TrainingState(), 0.0
         self._resume()
 
     def fit(self, on_progress: OnProgress) -> None:
-        """All steps that are left."""
+        """Take all steps that are left; calls `on_progress` after each."""
         if self._accelerator.is_main_process:
-            self._table.truncate_after(self._at.step)
+            self._metrics_log.truncate_after(self._state.step)
         self._saved_s, self._save_took_s = time.monotonic(), 0.0
-        self._started_s = self._saved_s - self._at.elapsed_s
+        self._started_s = self._saved_s - self._state.elapsed_s
         self._update_clock()
-        with contextlib.closing(self._loader.left(self._at.epoch, self._at.number)) as batches:
+        first = self._loader.batches_from(self._state.epoch, self._state.batch)
+        with contextlib.closing(first) as batches:
             while not self._is_over():
                 on_progress(self._take_step(batches))
         if self._accelerator.is_main_process:
-            plot_history(self._table.path, self._picture)
+            plot_history(self._files.metrics, self._files.picture)
 
     def checkpoint(self, label: str) -> Checkpoint:
-        """The best average with its card, judged once more on the held-out sources."""
+        """The best averaged weights, validated once more as their file will hold them.
+
+        Args:
+            label: name of the VMAF model that the score predicts.
+        """
         model = self._train_step.ema_model
-        weights = round_to_half(model, self._best_weights)  # what will be used is what is judged
-        found = self._judged()
-        known = predict_all(model, self._clips, self._accelerator.device, most=_OOD_CLIPS)
+        weights = round_to_half(model, self._best_weights)
+        predictions, sources = self._predict(), [e.source for e in self._val_inputs.encodes]
+        learned = predict_all(
+            model, self._inputs, self._accelerator.device, max_clips=_MAX_OOD_CLIPS
+        )
         config = asdict(self._config)
+        validation = validate(predictions.scores, predictions.labels, self._val_inputs.encodes)
         card = ModelCard(
             method=config["method"],
             shape=dict(self._recipe.shape),
@@ -149,121 +179,121 @@ class Trainer:
             label=label,
             label_scale=LABEL_SCALE,
             preprocessing=self._recipe.preprocessing,
-            data={TRAIN: self._clips.summary(), VAL: self._val_clips.summary()},
-            validation=asdict(validation(found.scores, found.labels, self._val_clips.encodes)),
-            band=band(found.scores, found.labels, [e.source for e in self._val_clips.encodes]),
+            data={TRAIN: self._inputs.summary(), VAL: self._val_inputs.summary()},
+            validation=asdict(validation),
+            band=band(predictions.scores, predictions.labels, sources),
             training={
                 **config,
-                "steps": self._at.step,
-                "best_step": self._at.best_step,
-                "best_epoch": self._at.best_epoch,
+                "steps": self._state.step,
+                "best_step": self._state.best_step,
+                "best_epoch": self._state.best_epoch,
             },
             licence=config["licence"],
             fingerprint=self._fingerprint,
         )
-        return Checkpoint(card, weights, fit_ood_detector(known.features_ND, found.features_ND))
+        ood = fit_ood_detector(learned.features_ND, predictions.features_ND)
+        return Checkpoint(card, weights, ood)
 
     def _take_step(self, batches: Iterator[tuple[BatchIndex, Batch]]) -> Progress:
         asked_s = time.monotonic()
-        place, batch = next(batches)
+        index, batch = next(batches)
         wait_s = time.monotonic() - asked_s
-        at, share = self._at, self._share
+        state, lr = self._state, self._train_step.lr(self._share)
         terms = self._step_on_batch(batch)
-        at.count(terms, wait_s)
-        at.epoch, at.number = place.epoch, place.number + 1
+        state.add_step(terms, wait_s)
+        state.epoch, state.batch = index.epoch, index.number + 1
         self._update_clock()
-        is_judged = self._validate_if_due()
-        if is_judged or at.line_steps >= _LINE_EVERY:
-            self._write_line(self._train_step.lr(share), is_judged=is_judged)
+        is_validated = self._validate_if_due()
+        if is_validated or state.log_steps >= _LOG_EVERY:
+            self._log_row(lr, is_validated=is_validated)
         self._save_if_due()
         return Progress(
-            step=at.step,
-            steps=max(at.step, round(at.step / self._share)),
-            epoch=at.epoch,
+            step=state.step,
+            steps=max(state.step, round(state.step / self._share)),
+            epoch=state.epoch,
             terms=terms,
-            found=Validation(**at.found) if at.found else None,
-            data_wait_share=at.data_wait_share,
+            metrics=state.validation or {},
+            data_wait_share=state.data_wait_share,
         )
 
     def _step_on_batch(self, batch: Batch) -> dict[str, float]:
-        # the chances of a step (dropout) depend on these alone, so a resumed run repeats them
-        chance = (self._config.seed, self._at.step, self._accelerator.process_index)
-        torch.manual_seed(hash(chance))
+        # dropout depends on these alone, so a resumed training repeats it
+        seed = (self._config.seed, self._state.step, self._accelerator.process_index)
+        torch.manual_seed(hash(seed))
         views, *targets = batch
         device = self._accelerator.device
 
         def loss(output: TrainingOutput) -> dict[str, Tensor]:
             return self._recipe.loss(output, *(target.to(device) for target in targets))
 
-        return self._train_step.step(views, loss, step=self._at.step, share=self._share)
+        return self._train_step.step(views, loss, share=self._share)
 
     def _update_clock(self) -> None:
-        """What is gone of the steps or, where that is more, of the time there is."""
-        self._at.elapsed_s = time.monotonic() - self._started_s
-        self._share = self._at.step / self._steps
+        """Share of the steps that is done or, where that is more, of the time that is gone."""
+        self._state.elapsed_s = time.monotonic() - self._started_s
+        self._share = self._state.step / self._loader.num_steps
         if self._config.max_hours is not None:
-            gone = self._at.elapsed_s / (3600 * self._config.max_hours)
+            gone = self._state.elapsed_s / (3600 * self._config.max_hours)
             (self._share,) = broadcast_object_list([min(1.0, max(self._share, gone))])
 
     def _is_over(self) -> bool:
         patience = self._config.patience
         return self._share >= 1 or (
-            patience is not None and self._at.validations_without_improvement >= patience
+            patience is not None and self._state.validations_without_improvement >= patience
         )
 
     def _validate_if_due(self) -> bool:
+        state = self._state
         due = int(self._share * self._config.validations + 1e-9)
-        if due <= self._at.predictions:
+        if due <= state.num_validations:
             return False
-        self._at.predictions = due
-        # processes may differ in a last digit, and have to agree on what is best
-        predictions = self._judged()
-        found = validation(predictions.scores, predictions.labels, self._val_clips.encodes)
-        (found,) = broadcast_object_list([found])
-        self._at.found = asdict(found)
-        best = self._at.best_selection_metric
-        if best is None or found.selection_metric >= best:
-            self._at.validations_without_improvement = (
-                0
-                if best is None or found.selection_metric > best
-                else self._at.validations_without_improvement + 1
-            )
-            self._at.best_selection_metric = found.selection_metric
-            self._at.best_step, self._at.best_epoch = self._at.step, self._at.epoch
+        state.num_validations = due
+        predictions = self._predict()
+        validation = validate(predictions.scores, predictions.labels, self._val_inputs.encodes)
+        # processes may differ in a last digit, and must agree on which weights are best
+        (validation,) = broadcast_object_list([validation])
+        state.validation = asdict(validation)
+        metric, best = validation.selection_metric, state.best_selection_metric
+        is_better = best is None or metric > best
+        state.validations_without_improvement = (
+            0 if is_better else state.validations_without_improvement + 1
+        )
+        if is_better or metric == best:  # of equal ones, the later has learned from more steps
+            state.best_selection_metric = metric
+            state.best_step, state.best_epoch = state.step, state.epoch
             weights = self._train_step.ema_model.state_dict()
             self._best_weights = {key: value.clone() for key, value in weights.items()}
-        else:
-            self._at.validations_without_improvement += 1
+            _log.info("step %d: kept the weights, selection metric %.4f", state.step, metric)
         return True
 
-    def _judged(self) -> Predictions:
-        return predict_all(self._train_step.ema_model, self._val_clips, self._accelerator.device)
+    def _predict(self) -> Predictions:
+        model, device = self._train_step.ema_model, self._accelerator.device
+        return predict_all(model, self._val_inputs, device)
 
-    def _write_line(self, lr: float, *, is_judged: bool) -> None:
-        line = self._at.line(lr, is_judged=is_judged)
+    def _log_row(self, lr: float, *, is_validated: bool) -> None:
+        row = self._state.next_row(lr, is_validated=is_validated)
         if self._accelerator.is_main_process:
-            self._table.add(line)
+            self._metrics_log.append(row)
 
     def _save_if_due(self) -> None:
-        """Every half minute, but seldom enough to take little of the time."""
+        """Save every half minute, or less often where saving would take much of the time."""
         began_s = time.monotonic()
-        wait_s = max(SAVE_EVERY_S, self._save_took_s / _SAVE_SHARE)
+        wait_s = max(SAVE_EVERY_S, self._save_took_s / _MAX_SAVE_SHARE)
         if not self._accelerator.is_main_process or began_s - self._saved_s < wait_s:
             return
-        state = {"best": self._best_weights, **self._train_step.state()}
-        write_state(self.state_path, state, self._at, self._fingerprint)
-        plot_history(self._table.path, self._picture)
+        weights = {"best": self._best_weights, **self._train_step.state_dict()}
+        write_state(self._files.state, weights, self._state, self._fingerprint)
+        plot_history(self._files.metrics, self._files.picture)
         self._saved_s = time.monotonic()
         self._save_took_s = self._saved_s - began_s
+        _log.debug("step %d: saved %s", self._state.step, self._files.state)
 
     def _resume(self) -> None:
-        """Go on from a saved state of the same data and settings.
-
-        One of others is passed over, and the next save takes its place.
-        """
-        found = read_state(self.state_path, self._fingerprint)
-        if found is None:
+        """Restore a saved state of the same data and settings; the next save replaces others."""
+        saved = read_state(self._files.state, self._fingerprint)
+        if saved is None:
             return
-        state, self._at = found
-        self._best_weights = state["best"]
-        self._train_step.load_state(state)
+        weights, self._state = saved
+        self._best_weights = weights["best"]
+        self._train_step.load_state_dict(weights)
+        _log.info("resumed at step %d of %s", self._state.step, self._files.state)

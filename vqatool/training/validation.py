@@ -1,4 +1,4 @@
-"""How good a model is on sources it never saw, while it learns."""
+"""How good a model is on held-out sources."""
 
 import math
 from collections.abc import Sequence
@@ -23,24 +23,25 @@ _BAND_SHARE = 0.9
 class Validation(Agreement):
     """Agreement with the labels of held-out encodes.
 
-    `in_group_srcc` is the mean SRCC inside the bitrate groups of three encodes and more; NaN where
-    there is none.
+    `in_group_srcc` is the mean SRCC inside the bitrate groups that have at least three encodes; NaN
+    where there is none.
     """
 
     in_group_srcc: float
 
     @property
     def selection_metric(self) -> float:
-        """What the best weights are chosen by: the mean of the SRCC and that inside groups.
+        """The mean of the SRCC over all encodes and the SRCC inside groups; -1 if both are NaN.
 
-        The bytes of an encode alone reach a high SRCC over all groups, and none inside one.
+        The weights with the highest value are kept. The size of an encode alone reaches a high SRCC
+        over all groups, but none inside a group.
         """
         known = [value for value in (self.srcc, self.in_group_srcc) if math.isfinite(value)]
         return sum(known) / len(known) if known else -1.0
 
 
 class Predictions(NamedTuple):
-    """What a model says of N clips, beside their labels (both 0 to 100)."""
+    """Scores and labels of N clips, both 0 to 100, and the features (N, D) of the model."""
 
     scores: list[float]
     labels: list[float]
@@ -48,29 +49,37 @@ class Predictions(NamedTuple):
 
 
 def predict_all(
-    model: QualityModel, clips: CachedInputs, device: torch.device, *, most: int | None = None
+    model: QualityModel,
+    inputs: CachedInputs,
+    device: torch.device,
+    *,
+    max_clips: int | None = None,
 ) -> Predictions:
-    """Scores of all clips, or of `most` of them, evenly chosen."""
-    count = len(clips.encodes)
-    chosen = sorted({index * count // most for index in range(most)} if most else range(count))
-    quality = predict(model, [clips.evaluation_views(i) for i in chosen], device)
-    labels = [clips.encodes[i].vmaf for i in chosen]
+    """Predict all clips, or `max_clips` of them at even distances."""
+    count = len(inputs.encodes)
+    chosen = (
+        sorted({index * count // max_clips for index in range(max_clips)})
+        if max_clips
+        else range(count)
+    )
+    quality = predict(model, [inputs.evaluation_views(index) for index in chosen], device)
+    labels = [inputs.encodes[index].vmaf for index in chosen]
     return Predictions(to_label_scale(quality.score_B), labels, quality.features_BD)
 
 
-def validation(
+def validate(
     scores: Sequence[float], labels: Sequence[float], encodes: Sequence[LabelledEncode]
 ) -> Validation:
-    """The figures of scores that `predict_all` gave for clips of these encodes."""
-    found = agreement(scores, labels)
+    """Compare the scores of these encodes with their labels, overall and inside bitrate groups."""
+    overall = agreement(scores, labels)
     groups = np.array(bitrate_groups(encodes))
-    inside = [
+    in_group = [
         agreement(np.array(scores)[groups == group], np.array(labels)[groups == group]).srcc
         for group in sorted(set(groups.tolist()))
     ]
-    known = [value for value in inside if math.isfinite(value)]
+    known = [value for value in in_group if math.isfinite(value)]
     return Validation(
-        **asdict(found),
+        **asdict(overall),
         in_group_srcc=sum(known) / len(known) if known else math.nan,
     )
 
@@ -78,14 +87,19 @@ def validation(
 def band(scores: Sequence[float], labels: Sequence[float], sources: Sequence[str]) -> float:
     """Half the width of a 90 % interval around the score of an encode of an unseen source.
 
-    Split-conformal over sources, since encodes of one source err alike: each of n sources weighs
-    1 / (n + 1), the rest is the source to come ("Distribution-Free Prediction Sets for Two-Layer
-    Hierarchical Models", arXiv 1809.07441, pooled CDFs). Fewer than nine sources cannot vouch for
-    90 %: then it is the largest error there was.
+    Split-conformal prediction over sources, because errors of one source are alike: each of n
+    sources has the weight 1 / (n + 1), and the rest belongs to the unseen source
+    ("Distribution-Free Prediction Sets for Two-Layer Hierarchical Models", arXiv 1809.07441, pooled
+    CDFs). Fewer than nine sources cannot guarantee 90 %: then it is the largest error.
+
+    Args:
+        scores: 0 to 100, one for each encode.
+        labels: 0 to 100, one for each encode.
+        sources: the source of each encode.
     """
     errors = np.abs(np.subtract(scores, labels))
     _, source_N, count_S = np.unique(sources, return_inverse=True, return_counts=True)
     weights = 1 / ((len(count_S) + 1) * count_S[source_N])
     order = np.argsort(errors)
-    reached = np.cumsum(weights[order]) >= _BAND_SHARE - 1e-9
-    return float(errors[order][reached.argmax() if reached.any() else -1])
+    is_covered = np.cumsum(weights[order]) >= _BAND_SHARE - 1e-9
+    return float(errors[order][is_covered.argmax() if is_covered.any() else -1])

@@ -84,7 +84,7 @@ def test_the_side_that_is_judged_is_the_furthest_from_training(work_folder: Path
 
 def test_a_split_with_a_word_it_does_not_know_is_refused_by_name(tmp_path: Path) -> None:
     (tmp_path / "splits.csv").write_text("source,split\na,training\n")
-    with pytest.raises(TrainingDataError, match=r"splits\.csv has the line a,training"):
+    with pytest.raises(TrainingDataError, match=r"splits\.csv has the row a,training"):
         split_by_source(tmp_path, ["a", "b"], val_share=0.5, seed=0)
 
 
@@ -251,3 +251,15 @@ def test_a_folder_without_labels_says_what_to_run(tmp_path: Path) -> None:
         read_labelled_encodes(tmp_path)
     with pytest.raises(TrainingDataError, match="vqatool ladder"):
         encodes_of_split(tmp_path, None)
+
+
+def test_a_source_on_two_sides_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "splits.csv").write_text("source,split\na,train\nb,val\na,val\n")
+    with pytest.raises(TrainingDataError, match="source a on two sides, train and val"):
+        split_by_source(tmp_path, ["a", "b"], val_share=0.25, seed=0)
+
+
+def test_a_split_file_with_a_byte_order_mark_is_read(tmp_path: Path) -> None:
+    (tmp_path / "splits.csv").write_text("\ufeffsource,split\na,train\nb,val\n", encoding="utf-8")
+    split = split_by_source(tmp_path, ["a", "b"], val_share=0.25, seed=0)
+    assert split == {"a": TRAIN, "b": VAL}

@@ -7,9 +7,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from ladder.errors import TableError
 from tests.vqatool.program import read_rows, vqatool
 from vqatool.cli.study import STUDY_NAMES
 from vqatool.cli.tables import study_table
+from vqatool.errors import OutputError
 from vqatool.evaluation.cost import Cost
 from vqatool.evaluation.study import StudyRow, mean_over_seeds, paired_difference, run_study
 from vqatool.evaluation.variants import STUDIES, trials
@@ -80,14 +82,14 @@ def test_costs_are_columns_of_the_table_where_they_were_measured() -> None:
 @pytest.mark.slow
 def test_a_study_trains_what_is_missing_and_nothing_twice(work_folder: Path) -> None:
     out = work_folder / "study.csv"
-    first = list(run_study(work_folder, out, TEMPORAL, BASE, seeds=1, device="cpu"))
+    first = run_study(work_folder, out, TEMPORAL, BASE, seeds=1, device="cpu")
     assert [row.variant for row in first] == ["transformer", "mean"]
     assert {row.encodes for row in first} == {4}
     models = {
         path: path.stat().st_mtime_ns for path in (work_folder / "study").glob("*.safetensors")
     }
     assert {path.name for path in models} == {row["file"] for row in read_rows(out)}
-    again = list(run_study(work_folder, out, TEMPORAL, BASE, seeds=1, device="cpu"))
+    again = run_study(work_folder, out, TEMPORAL, BASE, seeds=1, device="cpu")
     assert [row.key for row in again] == [row.key for row in first]
     assert len(read_rows(out)) == 2
     assert all(path.stat().st_mtime_ns == made for path, made in models.items())
@@ -156,6 +158,22 @@ def test_given_weights_have_their_own_size(work_folder: Path) -> None:
     )
     init = Checkpoint(card, recipe.build().state_dict())
     asked = trials(["window"], {"coarse-to-fine": init})
-    next(run_study(work_folder, work_folder / "s.csv", asked, BASE, seeds=1, device="cpu"))
+    run_study(work_folder, work_folder / "s.csv", asked[:1], BASE, seeds=1, device="cpu")
     (kept,) = [load_checkpoint(path) for path in (work_folder / "s").glob("*.safetensors")]
     assert (kept.card.shape["size"], kept.card.shape["window"]) == ("nano", 4)
+
+
+@pytest.mark.parametrize("kind", ["no ending", "a folder", "models are a file", "another table"])
+def test_a_table_that_cannot_be_written_is_refused_before_any_work(
+    tmp_path: Path, kind: str
+) -> None:
+    out = tmp_path / ("result" if kind == "no ending" else "result.csv")
+    if kind == "a folder":
+        out.mkdir()
+    elif kind == "models are a file":
+        (tmp_path / "result").write_text("notes")
+    elif kind == "another table":
+        out.write_text("name,age\n")
+    with pytest.raises((OutputError, TableError), match="result"):
+        run_study(tmp_path, out, TEMPORAL, BASE, seeds=1, device="cpu")
+    assert len(list(tmp_path.iterdir())) == (kind != "no ending")

@@ -82,7 +82,7 @@ def test_a_part_is_tuned_of_a_trained_model_alone() -> None:
 def test_a_study_goes_on_from_weights_made_by_default(study: str) -> None:
     inits = [made(method) for method in {variant.method.value for variant in STUDIES[study]}]
     for trial in trials([study], by_method(*inits), teacher=inits[0]):
-        trial.require_fit(TrainConfig(shape={"size": "nano"}))
+        trial.require_weights(TrainConfig(shape={"size": "nano"}))
         assert bool(trial.initialization.init) == (study not in FROM_SCRATCH)
 
 
@@ -90,9 +90,9 @@ def test_weights_that_a_variant_cannot_take_are_refused_before_any_training(tmp_
     shaped = made("q-mamba", prompts=8)
     asked = trials(["tune"], by_method(shaped))
     with pytest.raises(
-        CheckpointError, match=r"tune: prompts: q-mamba-\w+ cannot go on in another"
+        CheckpointError, match=r"tune: prompts: q-mamba-\w+ cannot start a model of another"
     ):
-        next(run_study(tmp_path, tmp_path / "s.csv", asked, TrainConfig(), seeds=1))
+        run_study(tmp_path, tmp_path / "s.csv", asked, TrainConfig(), seeds=1)
     assert not list(tmp_path.iterdir())
 
 
@@ -111,7 +111,7 @@ def test_a_file_of_another_version_is_named(tmp_path: Path) -> None:
         assert touched
         for trial in touched:
             with pytest.raises(CheckpointError, match=r"old\.safetensors was made by another"):
-                trial.require_fit(TrainConfig(shape={"size": "pico"}))
+                trial.require_weights(TrainConfig(shape={"size": "pico"}))
 
 
 def test_names_are_true_of_weights_of_another_shape() -> None:
@@ -120,11 +120,11 @@ def test_names_are_true_of_weights_of_another_shape() -> None:
         ["methods"],
         by_method(blind, *map(made, ("sama", "zoom-vqa", "q-mamba", "intern-vqa"))),
     )
-    assert first.config(TrainConfig(), 0).shape_after(blind)["has_stream"]
+    assert first.config(TrainConfig(), 0).shape_with(blind)["has_stream"]
     with pytest.raises(CheckpointError, match="_stream"):
-        first.require_fit(TrainConfig())
+        first.require_weights(TrainConfig())
     patches, *_ = trials(["view"], by_method(blind))
-    shape = patches.config(TrainConfig(), 0).shape_after(blind)
+    shape = patches.config(TrainConfig(), 0).shape_with(blind)
     assert patches.variant.name == "4 x 4 patches of 32 px"
     assert (shape["grid"], shape["patch"]) == (4, 32)
 
@@ -134,7 +134,9 @@ def test_the_first_of_a_study_is_the_model_as_it_usually_is(study: str) -> None:
     # so it is trained once for all of them
     first, *_ = trials([study])
     config = first.config(TrainConfig(), 0)
-    assert first.initialization.own_recipe(config).shape == recipe_for(Method.COARSE_TO_FINE).shape
+    assert (
+        first.initialization.student_recipe(config).shape == recipe_for(Method.COARSE_TO_FINE).shape
+    )
 
 
 @pytest.mark.parametrize(

@@ -200,7 +200,7 @@ def test_weights_of_another_method_or_shape_are_told_before_anything_is_decoded(
     done = vqatool("train", work_folder, "--shape", "features=64", *BRIEF)
     assert done.exit_code == 2, done.output
     assert "do not fit" in done.output
-    assert not (work_folder / ".views").exists()
+    assert not (work_folder / "cached-inputs").exists()
 
 
 @pytest.mark.parametrize("method", Method)

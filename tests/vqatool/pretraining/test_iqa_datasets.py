@@ -215,3 +215,14 @@ def test_a_folder_of_two_csv_needs_a_name(tmp_path: Path) -> None:
         read_rated("mine", tmp_path)
     with pytest.raises(TrainingDataError, match="lists no pictures"):
         read_rated("koniq_like", tmp_path / "a.csv")
+
+
+def test_a_split_of_some_rows_is_refused_with_the_first_row_without_one(tmp_path: Path) -> None:
+    table = tmp_path / "s.csv"
+    table.write_text("path,mos,split\na.png,1,train\nb.png,2,\nc.png,3,test\nd.png,4,\n")
+    with pytest.raises(TrainingDataError, match=r"no split in 2 of 4 rows.*line 3 \(b\.png\)"):
+        read_rated("mine", table)
+    table.write_text("path,mos,split\na.png,1,\nb.png,2,\n")
+    for name in "ab":
+        (tmp_path / f"{name}.png").touch()
+    assert [picture.side for picture in read_rated("mine", table)] == ["", ""]

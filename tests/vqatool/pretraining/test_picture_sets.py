@@ -11,6 +11,7 @@ from ladder.media.ffmpeg import run
 from tests.conftest import MakeVideo
 from vqatool.cli.demo import demo_clip
 from vqatool.errors import TrainingDataError
+from vqatool.files import cache_folder
 from vqatool.inputs.clip import Clip, View
 from vqatool.metrics import srcc
 from vqatool.pretraining.batches import PictureBatches
@@ -42,13 +43,16 @@ def stills(tmp_path_factory: pytest.TempPathFactory, ffmpeg: Ffmpeg) -> Path:
 
 
 @pytest.fixture
-def folder(tmp_path: Path, stills: Path) -> Path:
+def folder(tmp_path: Path, stills: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     return Path(shutil.copytree(stills, tmp_path / "stills"))
 
 
 def test_every_tile_of_every_version_has_a_label_of_its_own(folder: Path) -> None:
     told: list[tuple[int, int]] = []
-    made = synthetic_set(folder, CONFIG, test_share=0.25, on_made=lambda *now: told.append(now))
+    made = synthetic_set(
+        folder, CONFIG, test_share=0.25, on_distorted=lambda *now: told.append(now)
+    )
     frames = 3 + 4  # pictures, and four frames of the video
     assert len(made.qualities) == frames * (1 + 5) * 4
     assert told[-1] == (5, 5)
@@ -82,9 +86,11 @@ def test_held_out_pictures_are_in_no_training_tile(folder: Path) -> None:
 
 def test_what_is_made_is_kept_and_depends_on_the_seed_alone(folder: Path, stills: Path) -> None:
     first = synthetic_set(folder, CONFIG, test_share=0.25)
-    files = {path: path.stat().st_mtime_ns for path in (folder / ".made").iterdir()}
+    assert not {path.name for path in folder.iterdir()} ^ {path.name for path in stills.iterdir()}
+    cache = cache_folder() / "synthetic"
+    files = {path: path.stat().st_mtime_ns for path in cache.iterdir()}
     assert synthetic_set(folder, CONFIG, test_share=0.25) == first
-    assert {path: path.stat().st_mtime_ns for path in (folder / ".made").iterdir()} == files
+    assert {path: path.stat().st_mtime_ns for path in cache.iterdir()} == files
     copy = folder.parent / "copy"
     again = synthetic_set(Path(shutil.copytree(stills, copy)), CONFIG, test_share=0.25)
     assert again.qualities == first.qualities
@@ -93,16 +99,19 @@ def test_what_is_made_is_kept_and_depends_on_the_seed_alone(folder: Path, stills
     assert other.qualities != first.qualities
 
 
-def test_a_folder_without_clean_pictures_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(TrainingDataError, match="fewer than two clean pictures"):
+def test_a_folder_without_clean_pictures_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    with pytest.raises(TrainingDataError, match="fewer than two of the 0 clean pictures"):
         synthetic_set(tmp_path, CONFIG, test_share=0.25)
-    with pytest.raises(TrainingDataError, match="is no folder"):
+    with pytest.raises(TrainingDataError, match="is not a folder"):
         synthetic_set(tmp_path / "nowhere", CONFIG, test_share=0.25)
 
 
 def test_a_broken_video_among_them_is_named(folder: Path, make_video: MakeVideo) -> None:
     (folder / "broken.mp4").write_bytes(b"\0" * 2000)
-    with pytest.raises(TrainingDataError, match=r"broken\.mp4.*take it out"):
+    with pytest.raises(TrainingDataError, match=r"broken\.mp4.*move it out"):
         synthetic_set(folder, CONFIG, test_share=0.25)
 
 
@@ -133,7 +142,7 @@ def flat_set(name: str, contents: int, versions: int, *, is_vmaf_scale: bool = F
 def test_a_batch_holds_versions_of_few_contents_of_every_set() -> None:
     sets = [flat_set("a", 6, 5, is_vmaf_scale=True), flat_set("b", 12, 1)]
     batches = PictureBatches(sets, VIEWS, count=16, versions=4, seed=0)
-    made = list(batches.ahead(6))
+    made = list(batches.batches(6))
     assert len(made) == 6
     for batch in made:
         assert batch.set_B.tolist() == [0] * 8 + [1] * 8

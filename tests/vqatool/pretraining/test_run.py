@@ -16,7 +16,8 @@ from vqatool.inference.predictor import Predictor
 from vqatool.inputs.clip import Clip
 from vqatool.methods import Method
 from vqatool.pretraining.picture_sets import PictureSet
-from vqatool.pretraining.run import TILE_PX, PretrainConfig, Progress, pretrain
+from vqatool.pretraining.run import TILE_PX, PretrainConfig, pretrain
+from vqatool.training.step import Progress
 
 
 def noisy_set(name: str, *, is_vmaf_scale: bool) -> PictureSet:
@@ -54,8 +55,8 @@ def test_it_learns_damage_on_contents_it_never_saw(tmp_path: Path) -> None:
     assert checkpoint.card.validation["count"] == 3 * 4
     assert checkpoint.card.training["test_srcc"] == {"made": checkpoint.card.validation["srcc"]}
     assert [now.step for now in told] == list(range(1, 31))
-    assert not told[4].srcc
-    assert set(told[-1].srcc) == {"made"}
+    assert not told[4].metrics
+    assert set(told[-1].metrics) == {"made"}
     assert set(told[0].terms) == {"quality", "plcc", "rank in set", "rank in content"}
     save_checkpoint(checkpoint, tmp_path / "spatial.safetensors")
     stored = Predictor(load_checkpoint(tmp_path / "spatial.safetensors"), "cpu")
@@ -104,7 +105,7 @@ def test_sets_that_cannot_share_a_batch_are_refused() -> None:
     made = noisy_set("made", is_vmaf_scale=True)
     with pytest.raises(TrainingDataError, match="cannot share a batch of 3"):
         pretrain([made, made], dataclasses.replace(SMALL, batch=3))
-    with pytest.raises(TrainingDataError, match="one name among made, made"):
+    with pytest.raises(TrainingDataError, match="the same name in made, made"):
         pretrain([made, made], SMALL)
 
 

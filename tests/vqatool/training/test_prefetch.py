@@ -7,16 +7,16 @@ from vqatool.training.prefetch import prefetch
 
 
 @pytest.mark.parametrize("threads", [1, 3])
-def test_results_come_in_the_order_of_their_items(threads: int) -> None:
+def test_results_are_in_the_order_of_their_items(threads: int) -> None:
     def slow_at_first(item: int) -> int:
         time.sleep(0.02 * (item < 3))
         return item * item
 
-    made = list(prefetch(slow_at_first, range(20), threads=threads))
-    assert made == [i * i for i in range(20)]
+    results = list(prefetch(slow_at_first, range(20), threads=threads))
+    assert results == [i * i for i in range(20)]
 
 
-def test_what_comes_next_is_made_while_the_caller_works() -> None:
+def test_the_next_results_are_computed_while_the_caller_works() -> None:
     made: list[int] = []
     third = threading.Event()
 
@@ -30,7 +30,7 @@ def test_what_comes_next_is_made_while_the_caller_works() -> None:
     assert next(stream) == 0
     assert third.wait(5)
     stream.close()
-    assert len(made) <= 4, "no more than was asked for is made ahead"
+    assert len(made) <= 4, "it computes too far in advance"
 
 
 def test_a_failure_is_raised_where_its_result_is_due() -> None:
@@ -40,8 +40,8 @@ def test_a_failure_is_raised_where_its_result_is_due() -> None:
         next(stream)
 
 
-def test_the_threads_end_with_the_stream() -> None:
+def test_the_threads_end_with_the_generator() -> None:
     stream = prefetch(str, range(100))
     next(stream)
     stream.close()
-    assert not [one for one in threading.enumerate() if one.name.startswith("ahead")]
+    assert not [one for one in threading.enumerate() if one.name.startswith("prefetch")]

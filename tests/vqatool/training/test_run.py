@@ -2,33 +2,39 @@ import math
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from accelerate import Accelerator
 
 from ladder import find_ffmpeg
+from ladder.errors import TableError
+from ladder.storage import work_lock
 from tests.vqatool.program import read_rows
 from vqatool.data.cached_inputs import CachedInputs
 from vqatool.data.groups import loss_groups
 from vqatool.data.labels import LabelledEncode, read_labelled_encodes
 from vqatool.data.splits import VAL, encodes_of_split
-from vqatool.errors import CheckpointError, TrainingDataError
+from vqatool.errors import CheckpointError, OutputError, TrainingDataError
 from vqatool.inference.model_file import load_checkpoint
 from vqatool.inputs.clip import collate
 from vqatool.methods import Method, recipe_for
 from vqatool.methods.recipe import LossWeights
-from vqatool.training import trainer as trainer
-from vqatool.training.history import WAIT
+from vqatool.training import run as training_run
+from vqatool.training import trainer
 from vqatool.training.initialization import Initialization
-from vqatool.training.run import train
-from vqatool.training.step import make_accelerator
-from vqatool.training.trainer import OnProgress, Progress, TrainConfig, Trainer
+from vqatool.training.run import CACHE_FOLDER, train
+from vqatool.training.state import WAIT
+from vqatool.training.step import OnProgress, Progress, make_accelerator
+from vqatool.training.trainer import TrainConfig, Trainer, TrainingFiles
 
 SHAPE = {"size": "pico", "features": 32, "grid": 2, "patch": 32}
 CONFIG = TrainConfig(shape=SHAPE, epochs=3, rungs=2, clip_frames=2, step_frames=2)
@@ -42,9 +48,9 @@ def test_training_leaves_a_model_with_its_figures_and_nothing_else(work_folder: 
     out = work_folder / "model.safetensors"
     before = set(work_folder.iterdir())
     checkpoint = train(work_folder, out, CONFIG, device="cpu")
-    made = {path.name for path in set(work_folder.iterdir()) - before}
-    new = {"model.safetensors", "model-metrics.csv", "model.png", "splits.csv", ".views", ".lock"}
-    assert made == new - {path.name for path in before}
+    written = {path.name for path in set(work_folder.iterdir()) - before} - {".lock"}
+    new = {"model.safetensors", "model-metrics.csv", "model.png", "splits.csv", CACHE_FOLDER}
+    assert written == new
     card = checkpoint.card
     assert card.validation["count"] == len(encodes_of_split(work_folder, VAL)) == 4
     assert card.label == "vmaf_v0.6.1"
@@ -54,34 +60,40 @@ def test_training_leaves_a_model_with_its_figures_and_nothing_else(work_folder: 
     assert load_checkpoint(out).name == checkpoint.name
 
 
-def test_every_loss_term_is_told_apart(work_folder: Path) -> None:
+def test_progress_has_every_loss_term_and_the_newest_validation(work_folder: Path) -> None:
     seen: list[Progress] = []
     train(work_folder, work_folder / "m.safetensors", CONFIG, device="cpu", on_progress=seen.append)
     assert [progress.step for progress in seen] == list(range(1, len(seen) + 1))
     assert seen[-1].step == seen[-1].steps
     assert set(seen[0].terms) == {"quality", "plcc", "group", "rank", "frame", "pixels"}
-    assert seen[-1].found is not None
+    assert set(seen[-1].metrics) >= {"srcc", "plcc", "rmse", "in_group_srcc"}
 
 
-def test_epochs_of_unlike_length_are_all_counted(work_folder: Path) -> None:
+def test_the_number_of_steps_counts_epochs_of_different_lengths(work_folder: Path) -> None:
     """Where sources differ in their rungs, an epoch's batches depend on which ones meet."""
     encodes = read_labelled_encodes(work_folder)
     uneven = [replace(e, source=name) for e, name in zip(encodes, "abcccccddddd", strict=True)]
-    clips = views_of(work_folder, uneven)
+    clips = inputs_of(work_folder, uneven)
     config = replace(CONFIG, epochs=6, sources=2, rungs=2)
     seen: list[Progress] = []
     Trainer(
-        config, clips, clips, Initialization(), make_accelerator("cpu"), work_folder / "m", "x"
+        config,
+        clips,
+        clips,
+        Initialization(),
+        make_accelerator("cpu"),
+        TrainingFiles(work_folder / "m"),
+        "x",
     ).fit(seen.append)
     lengths = Counter(progress.epoch for progress in seen)
     assert len(set(lengths.values())) > 1
     assert {progress.steps for progress in seen} == {len(seen)}
 
 
-def views_of(folder: Path, encodes: list[LabelledEncode]) -> CachedInputs:
-    """What a training of `CONFIG` would see of these encodes."""
+def inputs_of(folder: Path, encodes: list[LabelledEncode]) -> CachedInputs:
+    """The inputs that a training of `CONFIG` has of these encodes."""
     recipe = recipe_for(Method.COARSE_TO_FINE, CONFIG.shape)
-    clips = CachedInputs(encodes, folder / ".views", recipe, 2, find_ffmpeg())
+    clips = CachedInputs(encodes, folder / CACHE_FOLDER, recipe, 2, find_ffmpeg())
     list(clips.decode_missing())
     return clips
 
@@ -91,8 +103,8 @@ def test_a_training_interrupted_at_any_step_ends_with_the_same_file(
     work_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(trainer, "SAVE_EVERY_S", 0.0)
-    monkeypatch.setattr(trainer, "_SAVE_SHARE", math.inf)
-    monkeypatch.setattr(trainer, "_LINE_EVERY", 3)
+    monkeypatch.setattr(trainer, "_MAX_SAVE_SHARE", math.inf)
+    monkeypatch.setattr(trainer, "_LOG_EVERY", 3)
     config = replace(CONFIG, validations=2)
     whole = work_folder / "whole.safetensors"
     train(work_folder, whole, config, device="cpu")
@@ -101,12 +113,12 @@ def test_a_training_interrupted_at_any_step_ends_with_the_same_file(
         with pytest.raises(Interrupted):
             train(work_folder, broken, config, device="cpu", on_progress=interrupt_at(last_step))
         assert not broken.exists()
-        torch.manual_seed(99)  # what went on elsewhere must not matter
+        torch.manual_seed(99)  # the global random state must not matter
         steps: list[Progress] = []
         train(work_folder, broken, config, device="cpu", on_progress=steps.append)
         assert [progress.step for progress in steps] == list(range(last_step + 1, 7))
         assert broken.read_bytes() == whole.read_bytes()
-        assert course(broken) == course(whole)
+        assert history(broken) == history(whole)
 
 
 def interrupt_at(last_step: int) -> OnProgress:
@@ -129,11 +141,11 @@ def test_a_training_killed_at_a_random_step_ends_with_the_same_weights(
     work_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As `kill -9` does it: inside a step, or while the state or the table is written."""
-    monkeypatch.setattr(trainer, "_LINE_EVERY", 3)
+    monkeypatch.setattr(trainer, "_LOG_EVERY", 3)
     whole, broken = work_folder / "whole.safetensors", work_folder / "broken.safetensors"
     train(work_folder, whole, LONG, device="cpu")
     process = subprocess.Popen(
-        [sys.executable, "-c", TOLD, work_folder, broken], stderr=subprocess.PIPE, text=True
+        [sys.executable, "-c", SCRIPT, work_folder, broken], stderr=subprocess.PIPE, text=True
     )
     assert process.stderr is not None
     for _ in range(np.random.default_rng().integers(2, 12)):
@@ -144,37 +156,37 @@ def test_a_training_killed_at_a_random_step_ends_with_the_same_weights(
     process.stderr.close()
     steps: list[Progress] = []
     train(work_folder, broken, LONG, device="cpu", on_progress=steps.append)
-    assert steps[0].step > 1, "it began anew"
+    assert steps[0].step > 1, "it started anew"
     assert broken.read_bytes() == whole.read_bytes()
-    assert course(broken) == course(whole)
+    assert history(broken) == history(whole)
     assert not list(work_folder.glob("broken*.part"))
 
 
 LONG = replace(CONFIG, epochs=10, validations=3)  # 20 steps
-TOLD = """
+SCRIPT = """
 import math, sys
 from pathlib import Path
 from tests.vqatool.training.test_run import LONG
 from vqatool.training import trainer
 from vqatool.training.run import train
 
-trainer.SAVE_EVERY_S, trainer._SAVE_SHARE, trainer._LINE_EVERY = 0.0, math.inf, 3
+trainer.SAVE_EVERY_S, trainer._MAX_SAVE_SHARE, trainer._LOG_EVERY = 0.0, math.inf, 3
 trainer.plot_history = lambda table, picture: None
-told = lambda now: print(now.step, file=sys.stderr, flush=True)
-train(Path(sys.argv[1]), Path(sys.argv[2]), LONG, device="cpu", on_progress=told)
+show = lambda now: print(now.step, file=sys.stderr, flush=True)
+train(Path(sys.argv[1]), Path(sys.argv[2]), LONG, device="cpu", on_progress=show)
 """
 
 
-def course(model: Path) -> list[dict[str, str]]:
-    """The lines of the table beside a model, without what depends on the clock."""
+def history(model: Path) -> list[dict[str, str]]:
+    """The rows of the metrics log beside a model, without what depends on the clock."""
     rows = read_rows(model.with_name(f"{model.stem}-metrics.csv"))
     return [{k: v for k, v in row.items() if k not in ("elapsed_s", WAIT)} for row in rows]
 
 
-def test_the_course_of_a_training_is_in_a_table_and_a_picture(
+def test_the_history_of_a_training_is_in_a_table_and_a_plot(
     work_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(trainer, "_LINE_EVERY", 2)
+    monkeypatch.setattr(trainer, "_LOG_EVERY", 2)
     seen: list[Progress] = []
     config = replace(CONFIG, validations=1)
     train(work_folder, work_folder / "m.safetensors", config, device="cpu", on_progress=seen.append)
@@ -198,7 +210,7 @@ def test_a_training_without_progress_ends_early(work_folder: Path) -> None:
     out = work_folder / "m.safetensors"
     still = replace(CONFIG, epochs=50, validations=100, patience=3, lr=1e-12)
     card = train(work_folder, out, still, device="cpu", on_progress=seen.append).card
-    # the first validation is the best one there is, the three after it are no better
+    # the first validation is the best one, the three after it are not better
     assert [progress.step for progress in seen] == [1, 2, 3, 4]
     assert card.training["steps"] == 4
 
@@ -218,22 +230,27 @@ def test_a_training_ends_in_its_hours_with_a_learning_rate_of_about_zero(work_fo
 
 
 @pytest.mark.slow
-def test_a_model_can_learn_a_few_clips_by_heart(work_folder: Path) -> None:
-    """Eight clips of two sources, judged on the same: the order of all of them."""
+def test_a_model_can_overfit_a_few_clips(work_folder: Path) -> None:
+    """Eight clips of two sources, validated on the same clips: it ranks all of them."""
     encodes = [e for e in read_labelled_encodes(work_folder) if e.source != "bikes"]
-    clips = views_of(work_folder, encodes)
+    clips = inputs_of(work_folder, encodes)
     weights = LossWeights(group=0.3)
     config = replace(
         CONFIG, epochs=120, rungs=4, validations=12, lr=2e-3, ema_decay=0.9, weights=weights
     )
     seen: list[Progress] = []
     one = Trainer(
-        config, clips, clips, Initialization(), make_accelerator("cpu"), work_folder / "m", "x"
+        config,
+        clips,
+        clips,
+        Initialization(),
+        make_accelerator("cpu"),
+        TrainingFiles(work_folder / "m"),
+        "x",
     )
     one.fit(seen.append)
     checkpoint = one.checkpoint("vmaf")
-    assert seen[-1].found is not None
-    assert max(p.found.srcc for p in seen if p.found) == 1
+    assert max(p.metrics["srcc"] for p in seen if p.metrics) == 1
     inputs = [
         collate(column)
         for column in zip(*(clips.evaluation_views(i) for i in range(8)), strict=True)
@@ -244,7 +261,7 @@ def test_a_model_can_learn_a_few_clips_by_heart(work_folder: Path) -> None:
     is_same = torch.tensor(groups[:, None] == groups[None, :])
     alike = unit_BD @ unit_BD.T
     off_diagonal = ~torch.eye(8, dtype=torch.bool)
-    # what the group contrast is for
+    # the group contrast does this
     assert alike[is_same & off_diagonal].mean() > alike[~is_same].mean() + 0.1
 
 
@@ -288,16 +305,16 @@ def test_weights_of_another_method_are_refused(work_folder: Path, small_model: P
         )
 
 
-def test_a_labelled_encode_that_is_gone_is_told_by_name_and_how_to_mend_it(
+def test_a_missing_encode_gets_an_error_that_names_it_and_the_next_step(
     work_folder: Path,
 ) -> None:
-    gone = [encode.path for encode in read_labelled_encodes(work_folder)[1:3]]
-    for path in gone:
+    missing = [encode.path for encode in read_labelled_encodes(work_folder)[1:3]]
+    for path in missing:
         path.unlink()
-    with pytest.raises(TrainingDataError, match="2 labelled encodes are gone") as told:
+    with pytest.raises(TrainingDataError, match="2 labelled encodes are missing") as raised:
         train(work_folder, work_folder / "m.safetensors", CONFIG, device="cpu")
-    for part in (gone[0], "vqatool ladder SRC", work_folder / "labels.csv"):
-        assert str(part) in str(told.value)
+    for part in (missing[0], "vqatool ladder SRC", work_folder / "labels.csv"):
+        assert str(part) in str(raised.value)
 
 
 def test_labels_of_two_models_are_not_mixed(work_folder: Path) -> None:
@@ -305,3 +322,81 @@ def test_labels_of_two_models_are_not_mixed(work_folder: Path) -> None:
     path.write_text(path.read_text().replace("vmaf_v0.6.1", "vmaf_4k_v0.6.1", 1))
     with pytest.raises(TrainingDataError, match="mixes labels"):
         train(work_folder, work_folder / "m.safetensors", CONFIG, device="cpu")
+
+
+def test_the_folder_is_locked_for_the_whole_training_and_no_longer(work_folder: Path) -> None:
+    refused = []
+
+    def use_folder(progress: Progress) -> None:
+        with pytest.raises(TableError, match="in use by another run"), work_lock(work_folder):
+            pass
+        refused.append(progress.step)
+
+    config = replace(CONFIG, epochs=1)
+    out = work_folder / "m.safetensors"
+    train(work_folder, out, config, device="cpu", on_progress=use_folder)
+    assert refused
+    with work_lock(work_folder), pytest.raises(TableError, match="in use by another run"):
+        train(work_folder, out, config, device="cpu")
+
+    def interrupt(progress: Progress) -> None:
+        raise Interrupted
+
+    other = work_folder / "other.safetensors"
+    with pytest.raises(Interrupted) as kept:  # its traceback keeps every frame of the training
+        train(work_folder, other, config, device="cpu", on_progress=interrupt)
+    with work_lock(work_folder):
+        assert kept.tb is not None
+
+
+@pytest.mark.parametrize("name", ["photo.png", "photo-metrics.csv", "photo.safetensors"])
+def test_files_of_other_programs_are_not_overwritten(work_folder: Path, name: str) -> None:
+    (work_folder / name).write_text("not ours")
+    before = set(work_folder.iterdir())
+    with pytest.raises(OutputError, match=rf"{name} exists .* choose another name with -o"):
+        train(work_folder, work_folder / "photo.safetensors", CONFIG, device="cpu")
+    assert (work_folder / name).read_text() == "not ours"
+    assert set(work_folder.iterdir()) - before <= {work_folder / ".lock"}
+
+
+def test_a_model_named_as_its_plot_is_refused(work_folder: Path) -> None:
+    with pytest.raises(OutputError, match=r"ends in \.safetensors"):
+        train(work_folder, work_folder / "m.png", CONFIG, device="cpu")
+
+
+def test_a_cache_of_version_0_1_is_renamed_and_used(work_folder: Path) -> None:
+    old = work_folder / ".views"
+    old.mkdir()
+    (old / "x.npy").touch()
+    inputs = training_run.cached_inputs(
+        work_folder, read_labelled_encodes(work_folder), recipe_for(Method.COARSE_TO_FINE), 2
+    )
+    assert len(inputs.missing()) == 12
+    assert not old.exists()
+    assert (work_folder / CACHE_FOLDER / "x.npy").exists()
+
+
+class OtherProcess:
+    """An accelerator of a process that is not the first; any collective operation would raise."""
+
+    is_main_process = False
+    process_index = 1
+
+
+def test_processes_wait_for_the_decoding_of_the_first_without_a_collective(
+    work_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training_run, "_POLL_S", 0.01)
+    encodes, recipe = read_labelled_encodes(work_folder)[:4], recipe_for(Method.SAMA)
+    first, other = (training_run.cached_inputs(work_folder, encodes, recipe, 1) for _ in range(2))
+    accelerator = cast(Accelerator, OtherProcess())
+    waiting = threading.Thread(
+        target=training_run._decode, args=([other], accelerator, lambda done, total: None)
+    )
+    waiting.start()
+    waiting.join(0.1)
+    assert waiting.is_alive()
+    list(first.decode_missing())
+    waiting.join(10)
+    assert not waiting.is_alive()
+    assert not other.missing()

@@ -11,7 +11,7 @@ from vqatool.models.quality import Quality, QualityModel
 from vqatool.training.step import (
     OptimizerConfig,
     TrainStep,
-    ema_update,
+    averaged_model,
     lr_factor,
     make_accelerator,
     parameter_groups,
@@ -36,33 +36,49 @@ def test_only_matrices_decay() -> None:
     assert (decayed["weight_decay"], free["weight_decay"]) == (0.1, 0.0)
 
 
-def test_the_average_follows_faster_in_the_first_steps() -> None:
-    def moved(step: int) -> float:
-        average, model = nn.Linear(1, 1, bias=False), nn.Linear(1, 1, bias=False)
-        nn.init.zeros_(average.weight)
-        nn.init.ones_(model.weight)
-        ema_update(average, model, step, 0.9)
-        assert not average.weight.grad_fn
-        return average.weight.item()
+def test_the_average_follows_faster_in_the_first_updates() -> None:
+    ones = nn.Linear(1, 1, bias=False)
+    nn.init.zeros_(ones.weight)
+    average = averaged_model(ones, 0.9)
+    nn.init.ones_(ones.weight)
+    expected = 0.0
+    for update in range(1, 100):
+        average.update_parameters(ones)
+        expected += (1 - min(0.9, (1 + update) / (10 + update))) * (1 - expected)
+        assert average.state_dict()["module.weight"].item() == pytest.approx(expected, abs=1e-6)
+    assert not any(p.grad_fn for p in average.parameters())
 
-    assert moved(0) == pytest.approx(0.9)  # (1 + 0) / (10 + 0) is kept
-    assert moved(10_000) == pytest.approx(0.1)
-    torch.testing.assert_close(moved(8), 1 - 9 / 18)
+
+def test_the_average_is_the_recurrence_of_its_docstring_to_the_last_digit() -> None:
+    model = nn.Sequential(nn.Linear(8, 8), nn.BatchNorm1d(8))
+    average = averaged_model(model, 0.998)
+    expected = [p.detach().clone() for p in model.parameters()]
+    for update in range(1, 30):
+        with torch.no_grad():
+            for p in model.parameters():
+                p.add_(torch.randn_like(p))
+        average.update_parameters(model)
+        decay = min(0.998, (1 + update) / (10 + update))
+        for mean, p in zip(expected, model.parameters(), strict=True):
+            mean.lerp_(p.detach(), 1 - decay)
+    for mean, averaged in zip(expected, average.module.parameters(), strict=True):
+        assert torch.equal(mean, averaged)
 
 
-def test_figures_of_what_was_seen_follow_at_once_and_survive_the_file(tmp_path: Path) -> None:
+def test_running_statistics_are_copied_and_survive_the_file(tmp_path: Path) -> None:
     recipe = recipe_for(Method.ZOOM_VQA, SMALL[Method.ZOOM_VQA])
-    model, average = recipe.build().train(), recipe.build().eval()
+    model = recipe.build().train()
+    average = averaged_model(model, 0.9)
     views = [torch.rand(4, 2, 3, 64, 64), torch.rand(4, 8, 3, 96, 96)]
-    for step in range(3):
+    for _ in range(3):
         model(*views)
-        ema_update(average, model, step, 0.9)
-    seen, kept = dict(model.named_buffers()), dict(average.named_buffers())
+        average.update_parameters(model)
+    seen, kept = dict(model.named_buffers()), dict(average.module.named_buffers())
     (mean,) = [name for name in seen if name.endswith("_fusion.mean")]
     assert seen[mean].abs().max() > 0.01
     assert torch.equal(seen[mean], kept[mean])
     card = ModelCard(method=Method.ZOOM_VQA.value, shape=recipe.shape, clip_frames=2, label="v")
-    save_checkpoint(Checkpoint(card, average.state_dict()), tmp_path / "zoom.safetensors")
+    save_checkpoint(Checkpoint(card, average.module.state_dict()), tmp_path / "zoom.safetensors")
     again = load_checkpoint(tmp_path / "zoom.safetensors").model()
     torch.testing.assert_close(again.state_dict()[mean], kept[mean], atol=1e-3, rtol=0)
     with torch.no_grad():
@@ -71,7 +87,7 @@ def test_figures_of_what_was_seen_follow_at_once_and_survive_the_file(tmp_path: 
 
 
 class Constant(QualityModel):
-    """Says of every video what its one weight is."""
+    """Scores every video with its one weight."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -82,14 +98,15 @@ class Constant(QualityModel):
         return Quality(score_B, score_B[:, None], score_B[:, None])
 
 
-def test_a_step_moves_the_average_after_the_model() -> None:
+def test_a_step_updates_the_average() -> None:
     train_step = TrainStep(
-        Constant(), OptimizerConfig(lr=0.1), make_accelerator("cpu"), steps=10, is_refined=False
+        Constant(), OptimizerConfig(lr=0.1), make_accelerator("cpu"), steps=10, is_from_scratch=True
     )
     view = torch.zeros(4, 1)
     for step in range(3):
         train_step.step(
-            [view], lambda output: {"up": -output.quality.score_B.sum()}, step=step, share=step / 10
+            [view], lambda output: {"up": -output.quality.score_B.sum()}, share=step / 10
         )
-    state = train_step.state()
-    assert 0 < state["average"]["level"].item() < state["model"]["level"].item()
+    state = train_step.state_dict()
+    average = train_step.ema_model.state_dict()["level"].item()
+    assert 0 < average < state["model"]["level"].item()

@@ -1,0 +1,103 @@
+"""Files that this program writes: none of another program is overwritten, caches have one place."""
+
+import json
+import os
+import struct
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+
+from vqatool.errors import OutputError
+
+PNG_METADATA = {"Software": "vqatool"}
+"""The text chunk by which a picture of ours is known; give it to matplotlib's `savefig`."""
+
+
+_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+
+
+def cache_folder() -> Path:
+    """The user's folder for caches of this program; may not exist yet."""
+    base = os.environ.get("XDG_CACHE_HOME", "")
+    return (Path(base) if Path(base).is_absolute() else Path.home() / ".cache") / "vqatool"
+
+
+def require_own_files(
+    tables: Mapping[Path, Sequence[str]] = MappingProxyType({}),
+    pictures: Sequence[Path] = (),
+    models: Sequence[Path] = (),
+) -> None:
+    """Refuse to overwrite a file that this program did not write; call it before any work.
+
+    Args:
+        tables: CSV files to write, each with the first columns of its header.
+        pictures: PNG files to write. One without our mark counts as ours if matplotlib drew it and
+            all of `tables` are there: version 0.1 wrote no mark.
+        models: model files to write.
+
+    Raises:
+        OutputError: one of these files exists and is of another program.
+    """
+    has_own_tables = bool(tables) and all(path.exists() for path in tables)
+    for path, columns in tables.items():
+        if path.exists() and not _has_header(path, columns):
+            raise _foreign(path)
+    for path in models:
+        if path.exists() and not _is_own_model(path):
+            raise _foreign(path)
+    for path in pictures:
+        makers = ("vqatool", "Matplotlib") if has_own_tables else ("vqatool",)
+        if path.exists() and not _png_software(path).startswith(makers):
+            raise _foreign(path)
+
+
+def _foreign(path: Path) -> OutputError:
+    return OutputError(
+        f"{path} exists and vqatool did not write it: choose another name with -o, or move that "
+        "file away"
+    )
+
+
+def _has_header(path: Path, columns: Sequence[str]) -> bool:
+    if not path.is_file():
+        return False
+    with path.open(encoding="utf-8", errors="replace") as file:
+        first = file.readline()
+    return not first or first.startswith(",".join(columns))
+
+
+def _is_own_model(path: Path) -> bool:
+    """Whether a safetensors file has a model card of ours in its header, which is JSON."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        (length,) = struct.unpack("<Q", file.read(8).ljust(8, b"\0"))
+        if length > path.stat().st_size:
+            return False
+        try:
+            header = json.loads(file.read(length))
+        except ValueError:
+            return False
+    return isinstance(header, dict) and "vqatool" in header.get("__metadata__", {})
+
+
+def _png_software(path: Path) -> str:
+    """The text of a PNG's chunk `Software`; empty if there is none or the file is no PNG."""
+    if not path.is_file():
+        return ""
+    for kind, body in _png_chunks(path):
+        keyword, _, text = body.partition(b"\0")
+        if kind == b"tEXt" and keyword == b"Software":
+            return text.decode("latin-1")
+    return ""
+
+
+def _png_chunks(path: Path) -> Iterator[tuple[bytes, bytes]]:
+    """Kind and content of each chunk in front of the pixels (PNG specification, section 5.3)."""
+    with path.open("rb") as file:
+        if file.read(8) != _PNG_SIGNATURE:
+            return
+        while len(head := file.read(8)) == 8 and head[4:] != b"IDAT":
+            (length,) = struct.unpack(">I", head[:4])
+            yield head[4:], file.read(length)
+            file.read(4)  # its checksum
