@@ -50,7 +50,7 @@ for path in sys.argv[1:]:
 
 
 def make_clips(ffmpeg: str, source: Path, folder: Path) -> tuple[Path, list[Path]]:
-    """A reference of ten seconds, and its encodes."""
+    """Make a reference of ten seconds and its encodes; returns their paths."""
     reference = folder / "reference.mp4"
     start = [ffmpeg, "-v", "error", "-nostdin", "-y"]
     scale = "scale={}:{}:flags=bicubic,format=yuv420p".format(*_SIZE)
@@ -77,18 +77,18 @@ def make_clips(ffmpeg: str, source: Path, folder: Path) -> tuple[Path, list[Path
 
 
 def make_long(ffmpeg: str, clips: list[Path], minutes: float, folder: Path) -> Path:
-    """The clips one after another, again and again, without coding them anew."""
+    """Make a long video: the clips repeated, without encoding them again."""
     rounds = max(1, round(minutes * 60 / _CLIP_S / len(clips)))
     names = folder / "list.txt"
     names.write_text("".join(f"file '{clip}'\n" for clip in clips) * rounds)
     out = folder / "long.mp4"
-    merge_shards = ["-f", "concat", "-safe", "0", "-i", str(names), "-c", "copy", str(out)]
-    subprocess.run([ffmpeg, "-v", "error", "-nostdin", *merge_shards], check=True)
+    concat = ["-f", "concat", "-safe", "0", "-i", str(names), "-c", "copy", str(out)]
+    subprocess.run([ffmpeg, "-v", "error", "-nostdin", *concat], check=True)
     return out
 
 
 def with_libvmaf(ffmpeg: str, reference: Path, paths: list[Path], every: int) -> None:
-    """VMAF of each encode, one after another."""
+    """Measure VMAF of each encode, one after another."""
     for path in paths:
         graph = f"[0:v][1:v]libvmaf=n_threads={_CORES}:n_subsample={every}"
         inputs = ["-i", str(path), "-i", str(reference)]
@@ -97,25 +97,25 @@ def with_libvmaf(ffmpeg: str, reference: Path, paths: list[Path], every: int) ->
 
 
 def with_vqatool(paths: list[Path], out: Path) -> None:
-    """The command as typed."""
+    """Run the command."""
     command = [sys.executable, "-m", "vqatool", "score", *map(str, paths), "-o", str(out)]
     subprocess.run(command, check=True, stderr=subprocess.DEVNULL)
 
 
 def with_pyav(paths: list[Path]) -> None:
-    """Every frame decoded, on every core, and nothing done with it."""
+    """Decode every frame with PyAV on all cores."""
     subprocess.run([sys.executable, "-c", _DECODE, *map(str, paths)], check=True)
 
 
 def with_ffmpeg(ffmpeg: str, paths: list[Path]) -> None:
-    """Every frame decoded by ffmpeg itself."""
+    """Decode every frame with ffmpeg."""
     for path in paths:
         command = [ffmpeg, "-v", "error", "-nostdin", "-i", str(path), "-f", "null", "-"]
         subprocess.run(["sh", "-c", shlex.join(command)], check=True)
 
 
 def model_frames_per_second(path: Path) -> float:
-    """Of the packaged model alone, its views ready in memory."""
+    """Frames a second of the packaged model alone, with its views in memory."""
     predictor = Predictor(default_checkpoint())
     clips = [predictor.preprocessor.load_views(probe(path), _SIZE)] * 8
     predictor.predict(clips)  # warm
@@ -127,7 +127,7 @@ def model_frames_per_second(path: Path) -> float:
 
 
 def largest_difference(paths: list[Path]) -> float:
-    """Of scores, if every frame is decoded and not only those that are needed."""
+    """The largest difference of scores if every frame is decoded, not only those needed."""
     predictor = Predictor(default_checkpoint())
 
     def scores() -> list[float]:
@@ -141,16 +141,16 @@ def largest_difference(paths: list[Path]) -> float:
 
 
 def main() -> None:
-    """Run every way and print the tables."""
+    """Run every comparison and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("source", nargs="?", type=Path, metavar="SRC")
     parser.add_argument("--minutes", type=float, default=20, help="of the long video")
-    asked = parser.parse_args()
-    source, ffmpeg = asked.source or demo_clip(), find_ffmpeg().path
+    options = parser.parse_args()
+    source, ffmpeg = options.source or demo_clip(), find_ffmpeg().path
     with tempfile.TemporaryDirectory(prefix="benchmark-") as name:
         folder = Path(name)
         reference, clips = make_clips(ffmpeg, source, folder)
-        one, long = clips[4:5], [make_long(ffmpeg, clips, asked.minutes, folder)]
+        one, long = clips[4:5], [make_long(ffmpeg, clips, options.minutes, folder)]
 
         def plain_ways(paths: list[Path], out: str) -> Ways:
             return {
@@ -165,7 +165,7 @@ def main() -> None:
         }
         compare("ten 10-second 1080p clips", plain_ways(clips, "ten.csv") | full_reference)
         compare("one of them", plain_ways(one, "one.csv"))
-        compare(f"one 1080p video of {asked.minutes:g} minutes", plain_ways(long, "long.csv"))
+        compare(f"one 1080p video of {options.minutes:g} minutes", plain_ways(long, "long.csv"))
         print_figures(clips)
 
 
@@ -173,7 +173,7 @@ Ways = dict[str, Callable[[], None]]
 
 
 def compare(title: str, ways: Ways) -> None:
-    """Run each way; one row each."""
+    """Run each command and print a row for it."""
     table = Table(title=f"{title}, {_CORES} cores", title_justify="left")
     headings = (
         "way",
@@ -196,7 +196,7 @@ def compare(title: str, ways: Ways) -> None:
 
 
 def print_figures(clips: list[Path]) -> None:
-    """What is no way's cost."""
+    """Print the model's speed and the cost of sparse decoding in accuracy."""
     rate, threads = model_frames_per_second(clips[0]), torch.get_num_threads()
     Console().print(f"the model alone: {rate:.0f} frames a second with {threads} threads")
     Console().print(

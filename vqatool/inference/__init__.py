@@ -1,1 +1,1 @@
-"""A model file -> scores: the file and its card, devices, the predictor, out of distribution."""
+"""From a model file to predictions: the file and its card, the device, out of distribution."""

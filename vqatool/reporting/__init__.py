@@ -1,1 +1,1 @@
-"""Stage 6: what people look at."""
+"""Explanations of scores for people: curves over frames and attention maps."""

@@ -1,1 +1,1 @@
-"""Stage 5, score: videos -> one row each of a report, resumable, whatever the files hold."""
+"""Score videos: one row of a report for each, also for a bad file; a run can be resumed."""

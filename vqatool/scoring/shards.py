@@ -32,7 +32,7 @@ class Shard:
         """
         found = re.fullmatch(r"(\d+)/(\d+)", text)
         if not found or not 1 <= int(found[1]) <= int(found[2]):
-            raise ValueError(f"{text!r} is no shard such as 2/8")
+            raise ValueError(f"{text!r} is not a shard such as 2/8")
         return cls(int(found[1]), int(found[2]))
 
     def __str__(self) -> str:
@@ -57,7 +57,7 @@ def merge_shards(parts: Sequence[tuple[Path, Sequence[ReportRow]]]) -> list[Repo
     for path, rows in parts:
         for text in {row.shard for row in rows}:
             if not text:
-                raise ReportError(f"{path} is no report of a shard: it was made without --shard")
+                raise ReportError(f"{path} is not a report of a shard: it was made without --shard")
             if text.endswith(UNFINISHED):
                 raise ReportError(f"{path} is not finished: run its command again, then merge")
             if text in shards:
@@ -65,7 +65,7 @@ def merge_shards(parts: Sequence[tuple[Path, Sequence[ReportRow]]]) -> list[Repo
             shards[text] = path
     every = [row for _, rows in parts for row in rows]
     _require_all([Shard.parse(text) for text in shards], sum(not rows for _, rows in parts))
-    _require_one_way(every)
+    _require_same_settings(every)
     _require_once(every)
     return [replace(row, shard="") for row in sorted(every, key=lambda row: Path(row.path))]
 
@@ -73,7 +73,7 @@ def merge_shards(parts: Sequence[tuple[Path, Sequence[ReportRow]]]) -> list[Repo
 def _require_all(shards: Sequence[Shard], empty: int) -> None:
     counts = {shard.count for shard in shards}
     if len(counts) > 1:
-        raise ReportError(f"the shards are of {' and of '.join(map(str, sorted(counts)))}")
+        raise ReportError(f"the shards are parts of {' and of '.join(map(str, sorted(counts)))}")
     missing = set(range(1, max(counts, default=0) + 1)) - {shard.number for shard in shards}
     # an empty report does not show which shard it belongs to
     if len(missing) > empty:
@@ -81,11 +81,13 @@ def _require_all(shards: Sequence[Shard], empty: int) -> None:
         raise ReportError(f"missing: shard {names}, and {empty} of the reports are empty")
 
 
-def _require_one_way(rows: Sequence[ReportRow]) -> None:
-    ways = {(row.model, row.display) for row in rows}
-    if len(ways) > 1:
-        message = "; ".join(sorted(f"model {model}, display {display}" for model, display in ways))
-        raise ReportError(f"the shards were scored in different ways: {message}")
+def _require_same_settings(rows: Sequence[ReportRow]) -> None:
+    settings = {(row.model, row.display) for row in rows}
+    if len(settings) > 1:
+        found = "; ".join(
+            sorted(f"model {model}, display {display}" for model, display in settings)
+        )
+        raise ReportError(f"the shards have different settings: {found}")
 
 
 def _require_once(rows: Sequence[ReportRow]) -> None:

@@ -26,7 +26,7 @@ def test_a_checkpoint_comes_back_as_it_was(small_model: Path, tmp_path: Path) ->
     assert (tmp_path / "again.safetensors").read_bytes() == small_model.read_bytes()
 
 
-def test_a_domain_is_kept_in_full_precision(small_model: Path, tmp_path: Path) -> None:
+def test_the_ood_detector_is_stored_in_full_precision(small_model: Path, tmp_path: Path) -> None:
     first = load_checkpoint(small_model)
     assert first.ood is None
     features = torch.randn(9, 4)
@@ -39,7 +39,7 @@ def test_a_domain_is_kept_in_full_precision(small_model: Path, tmp_path: Path) -
     assert again.name == first.name
 
 
-def test_the_name_tells_weights_apart(small_model: Path) -> None:
+def test_other_weights_have_another_name(small_model: Path) -> None:
     first = load_checkpoint(small_model)
     changed = {key: value + 1 for key, value in first.weights.items()}
     assert Checkpoint(first.card, changed).name != first.name
@@ -61,7 +61,7 @@ def test_weights_that_half_precision_cannot_hold_are_refused_by_name(
     assert not list(tmp_path.iterdir())
 
 
-def test_a_file_that_is_no_model_is_refused_by_name(tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_model_is_refused_by_name(tmp_path: Path) -> None:
     path = tmp_path / "model.safetensors"
     for content in (b"", b"not a model", bytes(200)):
         path.write_bytes(content)
@@ -84,7 +84,7 @@ def test_a_method_of_another_version_is_refused(small_model: Path, tmp_path: Pat
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "words"),
     [
         ({"format": "2"}, r"format '2'"),
         ({"shape": {"size": "giant"}}, r"size 'giant'"),
@@ -92,18 +92,18 @@ def test_a_method_of_another_version_is_refused(small_model: Path, tmp_path: Pat
         ({"shape": [1]}, "mapping"),
     ],
 )
-def test_a_card_this_version_cannot_follow_is_refused_by_file_and_value(
-    change: dict[str, Any], said: str, small_model: Path, tmp_path: Path
+def test_a_card_of_another_version_is_refused_by_file_and_value(
+    change: dict[str, Any], words: str, small_model: Path, tmp_path: Path
 ) -> None:
     first = load_checkpoint(small_model)
     path = tmp_path / "future.safetensors"
     save_checkpoint(replace(first, card=replace(first.card, **change)), path)
-    with pytest.raises(CheckpointError, match=rf"future\.safetensors.*{said}"):
+    with pytest.raises(CheckpointError, match=rf"future\.safetensors.*{words}"):
         load_checkpoint(path)
 
 
 @pytest.mark.parametrize("card", ["[]", "{}", "no JSON", '{"format": "2", "new": 1}'])
-def test_a_card_that_is_none_is_refused_by_file(card: str, tmp_path: Path) -> None:
+def test_an_invalid_card_is_refused_by_file(card: str, tmp_path: Path) -> None:
     path = tmp_path / "odd.safetensors"
     save_file({"x": torch.zeros(1)}, path, {"vqatool": card})
     with pytest.raises(CheckpointError, match=r"odd\.safetensors"):
@@ -119,7 +119,7 @@ def test_weights_that_do_not_fit_their_card_are_refused(small_model: Path) -> No
         wrong.model()
 
 
-def test_the_packaged_model_is_small_and_tells_how_good_it_is() -> None:
+def test_the_packaged_model_is_small_and_has_its_accuracy_in_the_card() -> None:
     with resources.as_file(resources.files("vqatool") / "weights" / "default.safetensors") as path:
         assert path.stat().st_size < 25_000_000
     checkpoint = default_checkpoint()

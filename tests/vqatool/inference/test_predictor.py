@@ -1,4 +1,4 @@
-"""How a model is asked: what it is shown, and what is kept from it."""
+"""Predictions: the inputs of a model, and its output for several clips."""
 
 from pathlib import Path
 
@@ -16,21 +16,19 @@ def encode(labelled: Path) -> Path:
     return next(path for path in sorted(labelled.rglob("*.mp4")) if "crf40" in path.name)
 
 
-def test_a_hybrid_sees_the_stream_and_by_pixels_it_does_not(
-    small_model: Path, encode: Path
-) -> None:
+def test_bitstream_features_are_hidden_with_pixels_only(small_model: Path, encode: Path) -> None:
     checkpoint, info = load_checkpoint(small_model), probe(encode)
-    *pixels, facts = Predictor(checkpoint, "cpu").preprocessor.load_views(info, None)
-    *same_pixels, nothing = Predictor(checkpoint, "cpu", pixels_only=True).preprocessor.load_views(
+    *pixels, features = Predictor(checkpoint, "cpu").preprocessor.load_views(info, None)
+    *same_pixels, hidden = Predictor(checkpoint, "cpu", pixels_only=True).preprocessor.load_views(
         info, None
     )
     assert len(pixels) == 2  # and motion
     assert all(map(torch.equal, pixels, same_pixels))
-    assert facts.abs().sum() > 0
-    assert torch.equal(nothing, torch.tensor(UNKNOWN_BITSTREAM))
+    assert features.abs().sum() > 0
+    assert torch.equal(hidden, torch.tensor(UNKNOWN_BITSTREAM))
 
 
-def test_a_part_of_a_video_has_frames_and_facts_of_its_own(
+def test_each_part_of_a_video_has_frames_of_its_own(
     small_model: Path, real_clips: list[Path]
 ) -> None:
     predictor, info = Predictor(load_checkpoint(small_model), "cpu"), probe(real_clips[0])

@@ -1,4 +1,4 @@
-"""What a model is shown: bursts of frames, spread over the video."""
+"""Frame groups are sampled evenly over a video."""
 
 import pytest
 
@@ -12,7 +12,7 @@ COUNTER = f"color=black:size=64x48:rate=10,format=yuv420p,geq=lum='16+{STEP}*N':
 
 
 @pytest.mark.parametrize("frames", [1, 4, 8])
-def test_the_second_frame_of_a_burst_is_the_next_one_on_the_screen(
+def test_the_second_frame_of_a_group_is_the_next_one_of_the_video(
     make_video: MakeVideo, frames: int
 ) -> None:
     video = make_video("counter-40.mp4", COUNTER, (*EXACT, "-frames:v", "40"))
@@ -26,7 +26,7 @@ def test_the_second_frame_of_a_burst_is_the_next_one_on_the_screen(
 
 
 @pytest.mark.parametrize("frames", [1, 3])
-def test_a_burst_at_the_end_repeats_the_last_frame(make_video: MakeVideo, frames: int) -> None:
+def test_a_group_at_the_end_repeats_the_last_frame(make_video: MakeVideo, frames: int) -> None:
     video = make_video(f"counter-{frames}.mp4", COUNTER, (*EXACT, "-frames:v", str(frames)))
     clip = read_clip(probe(video), 8, FrameGroup(2), None)
     assert clip.second_TCHW is not None
@@ -34,14 +34,14 @@ def test_a_burst_at_the_end_repeats_the_last_frame(make_video: MakeVideo, frames
     assert (clip.second_TCHW[-1] == clip.first_TCHW[-1]).all()
 
 
-def test_a_burst_takes_every_so_many_frames(make_video: MakeVideo) -> None:
+def test_a_group_with_a_stride_skips_frames(make_video: MakeVideo) -> None:
     video = make_video("counter-40.mp4", COUNTER, (*EXACT, "-frames:v", "40"))
     clip = read_clip(probe(video), 2, FrameGroup(num_frames=3, stride=4), None)
     shown = clip.pixels_TCHW.float().mean((1, 2, 3)) * 219 / 255 / STEP
     assert shown.tolist() == pytest.approx([10, 14, 18, 30, 34, 38], abs=0.6)
 
 
-def test_bursts_do_not_overlap(make_video: MakeVideo) -> None:
+def test_groups_do_not_overlap(make_video: MakeVideo) -> None:
     video = make_video("counter-40.mp4", COUNTER, (*EXACT, "-frames:v", "40"))
     clip = read_clip(probe(video), 8, FrameGroup(num_frames=6, stride=2), None)
     shown = clip.pixels_TCHW.float().mean((1, 2, 3)).diff()
@@ -49,7 +49,7 @@ def test_bursts_do_not_overlap(make_video: MakeVideo) -> None:
     assert len(clip.pixels_TCHW) == 48
 
 
-def test_twenty_bursts_in_ten_seconds_are_two_a_second_from_the_first_to_the_last() -> None:
+def test_twenty_groups_in_ten_seconds_are_two_a_second() -> None:
     times_s = sample_times(0.0, 10.0, 20, FrameGroup(), 25.0)
     assert times_s == pytest.approx([0.25 + 0.5 * index for index in range(20)])
     assert times_s[0] < 1
@@ -57,7 +57,9 @@ def test_twenty_bursts_in_ten_seconds_are_two_a_second_from_the_first_to_the_las
 
 
 @pytest.mark.parametrize("frames", [1, 4])
-def test_a_clip_of_less_than_half_a_second_has_stills(frames: int, make_video: MakeVideo) -> None:
+def test_a_video_with_fewer_frames_than_groups_repeats_them(
+    frames: int, make_video: MakeVideo
+) -> None:
     video = make_video(f"counter-{frames}.mp4", COUNTER, (*EXACT, "-frames:v", str(frames)))
     clip = read_clip(probe(video), 20, FrameGroup(num_frames=4, stride=2), None)
     assert len(clip.first_TCHW) == 20

@@ -1,4 +1,4 @@
-"""What a model says moment by moment, and where it looks."""
+"""Scores of frames and branches, and attention maps."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -31,7 +31,7 @@ def zoom() -> Checkpoint:
     return Checkpoint(card, recipe.build().state_dict())
 
 
-def test_branches_and_their_curves_are_told_and_drawn(
+def test_branches_have_curves_and_attention_maps(
     tmp_path: Path, make_video: MakeVideo, zoom: Checkpoint
 ) -> None:
     video = make_video("five-seconds.mp4", "testsrc2=size=192x108:rate=25:duration=5")
@@ -57,7 +57,7 @@ def test_branches_and_their_curves_are_told_and_drawn(
     assert imread(pictures[0]).shape[:2] == (96, 96)
 
 
-def test_the_heat_map_is_that_of_the_weights(
+def test_an_attention_map_shows_the_weights(
     tmp_path: Path, real_clips: list[Path], zoom: Checkpoint
 ) -> None:
     model, out = tmp_path / "zoom.safetensors", tmp_path / "why"
@@ -90,7 +90,9 @@ def test_any_model_has_a_curve(tmp_path: Path, real_clips: list[Path]) -> None:
     assert f"score {float(read_rows(report)[0]['score']):.1f}" in done.output
 
 
-def test_a_clip_after_the_end_and_a_text_are_told(tmp_path: Path, real_clips: list[Path]) -> None:
+def test_a_clip_after_the_end_and_a_text_file_are_errors(
+    tmp_path: Path, real_clips: list[Path]
+) -> None:
     done = vqatool("explain", real_clips[0], "--clip", "900+10", "-o", tmp_path / "why")
     assert done.exit_code == 2
     assert "begins after its end" in done.output.replace("\n", " ")

@@ -1,4 +1,4 @@
-"""Videos -> a report: whole, resumable, and the same whoever makes it."""
+"""Videos -> a report: complete, resumable, and the same for any number of workers."""
 
 import csv
 import errno
@@ -78,7 +78,7 @@ def test_every_video_is_a_row_in_the_order_given(
         assert row.model == predictor.name
 
 
-def test_a_bad_file_is_a_row_without_figures(
+def test_a_bad_file_is_a_row_without_scores(
     videos: list[Path], predictor: Predictor, tmp_path: Path
 ) -> None:
     bad = {
@@ -138,7 +138,7 @@ def test_other_segments_are_scored_again(
     assert parts.frames_scored is not None
     assert parts.frames_scored > 2
     (alike,) = rows_into(out, videos[:1], predictor, ScoreConfig(None, 0.21))
-    assert alike == parts  # as many segments are the same segments
+    assert alike == parts  # the same number of segments are the same segments
 
 
 FOREIGN = {
@@ -151,7 +151,7 @@ FOREIGN = {
 
 @pytest.mark.parametrize("is_forced", [False, True])
 @pytest.mark.parametrize("name", FOREIGN)
-def test_a_file_that_is_no_report_is_refused_and_left_as_it_is(
+def test_a_file_that_is_not_a_report_is_refused_and_left_as_it_is(
     name: str, is_forced: bool, videos: list[Path], predictor: Predictor, tmp_path: Path
 ) -> None:
     out = tmp_path / "r.csv"
@@ -181,14 +181,14 @@ def test_a_report_holds_the_inputs_of_the_latest_run(
 
 
 @pytest.mark.parametrize("done", range(1, 4))
-def test_an_interrupted_report_ends_like_a_whole_one(
+def test_an_interrupted_report_ends_like_an_uninterrupted_one(
     done: int, videos: list[Path], predictor: Predictor, tmp_path: Path
 ) -> None:
     whole, broken = tmp_path / "whole.csv", tmp_path / "broken.csv"
     list(rows_into(whole, videos, predictor))
     half: Iterator[ReportRow] = rows_into(broken, videos, predictor)
     list(itertools.islice(half, done))
-    del half  # the generator's end, as a kill, rewrites nothing
+    del half  # closing the generator rewrites nothing, like a kill
     with broken.open("a") as file:
         file.write('"torn,li')
     list(rows_into(broken, videos, predictor))
@@ -224,7 +224,7 @@ def test_a_long_video_is_scored_in_segments(
     assert row.worst_at_s in {0.0, 1.0, 2.0, 3.0, 4.0, 5.0}
 
 
-def test_the_timeline_has_a_row_for_each_segment(
+def test_the_segment_file_has_a_row_for_each_segment(
     videos: list[Path], predictor: Predictor, tmp_path: Path
 ) -> None:
     out, timeline = tmp_path / "r.csv", tmp_path / "deep" / "timeline.csv"
@@ -243,7 +243,7 @@ def test_the_timeline_has_a_row_for_each_segment(
         assert row.duration_s == float(own[-1]["end_s"])
 
 
-def test_a_timeline_that_is_asked_for_later_is_made_then(
+def test_segments_can_be_requested_in_a_later_run(
     videos: list[Path], predictor: Predictor, tmp_path: Path
 ) -> None:
     out, timeline = tmp_path / "r.csv", tmp_path / "timeline.csv"
@@ -259,7 +259,7 @@ def test_a_timeline_that_is_asked_for_later_is_made_then(
 
 
 @pytest.mark.parametrize("suffix", ["json", "jsonl", "parquet"])
-def test_a_report_of_any_format_is_gone_on_with(
+def test_a_report_of_any_format_is_resumed(
     suffix: str, videos: list[Path], predictor: Predictor, tmp_path: Path
 ) -> None:
     out = tmp_path / f"r.{suffix}"
@@ -306,7 +306,7 @@ def test_batches_of_several_videos_give_every_video_its_own_scores(
 @pytest.mark.parametrize(
     "picture", ["nullsrc=s=640x360:r=25,geq=random(1)*255:128:128", "color=black:s=640x360"]
 )
-def test_the_packaged_model_knows_what_is_no_film(
+def test_noise_and_black_are_out_of_distribution_for_the_packaged_model(
     ffmpeg: Ffmpeg, tmp_path: Path, picture: str
 ) -> None:
     path = tmp_path / "odd.mp4"
@@ -316,7 +316,7 @@ def test_the_packaged_model_knows_what_is_no_film(
     assert "out_of_domain" in row.warnings.split(";")
 
 
-def test_the_packaged_model_knows_films(tmp_path: Path) -> None:
+def test_films_are_in_distribution_for_the_packaged_model(tmp_path: Path) -> None:
     clips = [demo_clip(), demo_clip().with_name("bikes.mp4")]
     predictor = Predictor(default_checkpoint(), "cpu")
     rows = list(rows_into(tmp_path / "report.csv", clips, predictor))

@@ -37,19 +37,19 @@ def test_shards_are_of_about_one_size() -> None:
 
 
 def test_a_video_stays_in_its_shard_whatever_else_there_is() -> None:
-    # held as a fact, so that other versions and machines agree
+    # a fixed expectation, because other versions and machines must agree
     assert [Shard(n, 3).matches(Path("a/b.mp4")) for n in (1, 2, 3)].count(True) == 1
     assert Shard.parse("2/8") == Shard(2, 8)
     assert str(Shard(2, 8)) == "2/8"
 
 
 @pytest.mark.parametrize("text", ["0/8", "9/8", "2", "a/b", "1/0", "-1/2", ""])
-def test_what_is_no_shard_is_refused(text: str) -> None:
+def test_an_invalid_shard_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="2/8"):
         Shard.parse(text)
 
 
-def test_joined_shards_are_as_one_run() -> None:
+def test_merged_shards_equal_one_run() -> None:
     whole = [row(path) for path in sorted(VIDEOS)]
     assert merge_shards(parts(8)) == whole
     assert merge_shards(parts(8)[::-1]) == whole
@@ -72,13 +72,13 @@ def test_a_shard_without_a_video_is_an_empty_report() -> None:
         (lambda ps: [*ps[:-1], (Path("p.csv"), [replace(r, shard="") for r in ps[3][1]])],
          "without --shard"),
         (lambda ps: [*ps[:-1], (Path("p.csv"), [replace(r, model="x") for r in ps[3][1]])],
-         "different ways"),
+         "different settings"),
         (lambda ps: [*ps[:-1], (Path("p.csv"), [*ps[3][1], replace(ps[0][1][0], shard="4/4")])],
          "in two of the reports"),
         (lambda ps: [(p, [replace(r, shard=r.shard + UNFINISHED) for r in rows]) for p, rows in ps],
          "not finished"),
     ],
 )  # fmt: skip
-def test_shards_that_are_no_whole_are_refused(change, message: str) -> None:
+def test_shards_that_do_not_add_up_are_refused(change, message: str) -> None:
     with pytest.raises(ReportError, match=message):
         merge_shards(change(parts(4)))
