@@ -26,7 +26,12 @@ from vqatool.data.groups import loss_groups
 from vqatool.data.labels import LabelledEncode
 from vqatool.errors import TrainingDataError
 from vqatool.inputs.clip import FrameGroup, View, collate
-from vqatool.inputs.decode_pool import TIMEOUT_S, DecodeFailure, DecodePool, PendingDecode
+from vqatool.inputs.decode_pool import (
+    WHOLE_VIDEO_TIMEOUT_S,
+    DecodeFailure,
+    DecodePool,
+    PendingDecode,
+)
 from vqatool.inputs.preprocessor import read_clip
 from vqatool.methods.recipe import Augmentation, Recipe
 
@@ -76,7 +81,9 @@ class CachedInputs:
         last = len(self._inputs) - 1
         return [encode for encode in self.encodes if not self._cache(encode, last).exists()]
 
-    def decode_missing(self, *, timeout_s: float = TIMEOUT_S) -> Iterator[LabelledEncode]:
+    def decode_missing(
+        self, *, timeout_s: float = WHOLE_VIDEO_TIMEOUT_S
+    ) -> Iterator[LabelledEncode]:
         """Decode what is not cached yet; yields each encode as it is ready.
 
         Worker processes decode, so an encode that crashes or hangs its decoder costs no other.

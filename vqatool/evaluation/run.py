@@ -20,7 +20,7 @@ from vqatool.evaluation.features import Similarity, similarity
 from vqatool.evaluation.plots import draw_features, draw_scatter
 from vqatool.files import require_own_files
 from vqatool.inference.predictor import Predictor, to_label_scale
-from vqatool.inputs.decode_pool import TIMEOUT_S, DecodeFailure, DecodePool
+from vqatool.inputs.decode_pool import WHOLE_VIDEO_TIMEOUT_S, DecodeFailure, DecodePool
 from vqatool.inputs.preprocessor import decode_views
 from vqatool.metrics import Values
 
@@ -79,7 +79,7 @@ def predict_labelled(
     predictor: Predictor,
     on_failed: OnFailed,
     *,
-    timeout_s: float = TIMEOUT_S,
+    timeout_s: float = WHOLE_VIDEO_TIMEOUT_S,
 ) -> Iterator[Prediction]:
     """Each encode with its prediction, at its source's size as in training.
 

@@ -39,7 +39,10 @@ R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
 
 TIMEOUT_S = 120.0
-"""Seconds that a worker has for one task by default."""
+"""Seconds that a worker has for one task by default, such as two segments of a video."""
+
+WHOLE_VIDEO_TIMEOUT_S = 1800.0
+"""Seconds for a whole video of any length, whose headers may take minutes to read."""
 
 _PRELOADED = ("vqatool.inputs.decode_pool", "vqatool.inputs.preprocessor")
 _MMAP_MAX, _TRIM_THRESHOLD = -4, -1  # parameters of glibc's mallopt, from malloc.h

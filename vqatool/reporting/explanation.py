@@ -22,7 +22,7 @@ from ladder.media.time_ranges import FULL, TrimSpec
 from vqatool.errors import CheckpointError
 from vqatool.files import PNG_METADATA, require_own_files
 from vqatool.inference.predictor import Predictor, to_label_scale
-from vqatool.inputs.decode_pool import TIMEOUT_S, DecodeFailure, decode_one
+from vqatool.inputs.decode_pool import WHOLE_VIDEO_TIMEOUT_S, DecodeFailure, decode_one
 from vqatool.inputs.preprocessor import ClipPreprocessor, sample_times
 from vqatool.models.quality import Branch, Quality
 
@@ -65,7 +65,7 @@ def explain(
     display: tuple[int, int] | None,
     trim: TrimSpec = FULL,
     *,
-    timeout_s: float = TIMEOUT_S,
+    timeout_s: float = WHOLE_VIDEO_TIMEOUT_S,
 ) -> Explanation:
     """Predict for one clip of a video as `score` does for a segment, and keep all output.
 
