@@ -22,6 +22,7 @@ from ladder.errors import VmafError
 from ladder.label.libvmaf import parse_log
 from ladder.media.ffmpeg import Ffmpeg
 from ladder.media.probe import Decoding, probe
+from ladder.storage import atomic_write
 from vqatool.data.groups import loss_groups
 from vqatool.data.labels import LabelledEncode
 from vqatool.errors import TrainingDataError
@@ -247,9 +248,8 @@ def _cache_views(path: Path, task: _CacheTask) -> None:
     ]
     for view, out in zip(task.views, task.paths, strict=True):
         variants = [view(clip, generator=generator) for generator in (None, *generators)]
-        with out.with_suffix(".part").open("wb") as file:
+        with atomic_write(out) as file:
             np.save(file, torch.stack(variants).numpy())
-        out.with_suffix(".part").replace(out)
 
 
 def _cannot_decode(failures: Sequence[DecodeFailure]) -> str:

@@ -20,6 +20,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from ladder.storage import atomic_write
 from vqatool.errors import CheckpointError
 from vqatool.inference.ood import OodDetector
 from vqatool.methods import Method, recipe_for
@@ -117,6 +118,7 @@ def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
 
     Raises:
         CheckpointError: a weight is not finite, or too large for half precision.
+        OutputError: the file cannot be written.
     """
     tensors = {key: value.half().contiguous() for key, value in checkpoint.weights.items()}
     for key, value in tensors.items():
@@ -125,11 +127,9 @@ def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
     if checkpoint.ood:
         named = checkpoint.ood._asdict().items()
         tensors |= {_OOD_PREFIX + name: value.contiguous() for name, value in named}
-    part = path.with_name(path.name + ".part")
-    path.parent.mkdir(parents=True, exist_ok=True)
     card = json.dumps(asdict(checkpoint.card), sort_keys=True)
-    part.write_bytes(save(tensors, {_CARD_KEY: card}))
-    part.replace(path)
+    with atomic_write(path) as file:
+        file.write(save(tensors, {_CARD_KEY: card}))
 
 
 def _refuse_weights(path: Path, name: str, value: Tensor) -> NoReturn:

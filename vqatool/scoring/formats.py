@@ -4,10 +4,10 @@ import json
 from collections.abc import Callable, Iterable
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, BinaryIO, NamedTuple, TypeVar
 
 from ladder.errors import CapabilityError, TableError
-from ladder.storage import Row, Table
+from ladder.storage import Row, Table, atomic_write
 from vqatool.errors import ReportError
 
 R = TypeVar("R", bound=Row)
@@ -35,9 +35,8 @@ def read_rows(table: Table[R], path: Path) -> list[R]:
 
 def write_rows(rows: Iterable[Row], path: Path) -> None:
     """Replace the content of a report in another format than CSV, in one step."""
-    part = path.with_name(path.name + ".part")
-    _FORMATS[path.suffix.lower()].write([_record(row) for row in rows], part)
-    part.replace(path)
+    with atomic_write(path) as file:
+        _FORMATS[path.suffix.lower()].write([_record(row) for row in rows], file)
 
 
 def require_writable(path: Path) -> None:
@@ -62,8 +61,8 @@ def _record(row: Row) -> Record:
     }
 
 
-def _write_json(records: list[Record], path: Path) -> None:
-    path.write_text(json.dumps(records, indent=1) + "\n", encoding="ascii")
+def _write_json(records: list[Record], file: BinaryIO) -> None:
+    file.write(f"{json.dumps(records, indent=1)}\n".encode("ascii"))
 
 
 def _read_json(path: Path) -> list[Record]:
@@ -71,19 +70,18 @@ def _read_json(path: Path) -> list[Record]:
     return records
 
 
-def _write_lines(records: list[Record], path: Path) -> None:
-    lines = (json.dumps(record) + "\n" for record in records)
-    path.write_text("".join(lines), encoding="ascii")
+def _write_lines(records: list[Record], file: BinaryIO) -> None:
+    file.writelines(f"{json.dumps(record)}\n".encode("ascii") for record in records)
 
 
 def _read_lines(path: Path) -> list[Record]:
     return [json.loads(line) for line in path.read_bytes().splitlines()]
 
 
-def _write_parquet(records: list[Record], path: Path) -> None:
+def _write_parquet(records: list[Record], file: BinaryIO) -> None:
     pandas = _pandas_with_pyarrow()
     table = pandas.DataFrame([{k: _utf8(v) for k, v in record.items()} for record in records])
-    table.convert_dtypes().to_parquet(path, index=False)
+    table.convert_dtypes().to_parquet(file, index=False)
 
 
 def _read_parquet(path: Path) -> list[Record]:
@@ -111,7 +109,7 @@ def _pandas_with_pyarrow() -> Any:
 
 
 class _Format(NamedTuple):
-    write: Callable[[list[Record], Path], None]
+    write: Callable[[list[Record], BinaryIO], None]
     read: Callable[[Path], list[Record]]
 
 

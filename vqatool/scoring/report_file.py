@@ -6,10 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Generic, NamedTuple, TypeVar
 
-from filelock import FileLock, Timeout
-
-from ladder.errors import TableError
-from ladder.storage import Row, Table
+from ladder.errors import LockedError, OutputError, TableError
+from ladder.storage import Row, Table, locked
 from vqatool.errors import ReportError
 from vqatool.inference.predictor import Predictor
 from vqatool.scoring import formats
@@ -102,7 +100,10 @@ def write_report(
         ReportError: the report holds something else, cannot be written, or another run writes it.
         CapabilityError: the library for its format is not installed.
     """
-    with _locked(out):
+    in_use = f"{out} is being written by another run: wait for its end, or name another file"
+    with contextlib.ExitStack() as held:
+        with _report_errors(out):
+            held.enter_context(locked(out.with_name(f".{out.name}.lock"), in_use))
         writer = _ReportWriter(out, per_segment, shard)
         known = writer.known()
         kept = {
@@ -198,35 +199,18 @@ def _require_ours(table: Table[R]) -> None:
 
 
 @contextlib.contextmanager
-def _locked(out: Path) -> Iterator[None]:
-    """Held while a run writes a report; nothing is left of the lock afterwards."""
-    path = out.with_name(f".{out.name}.lock")
-    with _report_errors(out):
-        out.parent.mkdir(parents=True, exist_ok=True)
-        path.touch()  # a lock that cannot be created would look like one that another run holds
-    lock = FileLock(path)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout as error:
-        raise ReportError(
-            f"{out} is being written by another run: wait for its end, or name another file"
-        ) from error
-    try:
-        yield
-    finally:
-        path.unlink(missing_ok=True)
-        lock.release()
-
-
-@contextlib.contextmanager
 def _report_errors(path: Path) -> Iterator[None]:
-    """Turn the system's errors about a report into errors that name it and the reason."""
+    """Turn errors of the lock and of the system into errors that name the report."""
     try:
         yield
+    except LockedError as error:
+        raise ReportError(str(error)) from error
+    except OutputError as error:
+        cause = error.__cause__
+        named = OutputError.of(path, cause) if isinstance(cause, OSError) else error
+        raise ReportError(str(named)) from error
     except OSError as error:
-        raise ReportError(
-            f"{path} cannot be written ({error}): free some space, or name another file with --out"
-        ) from error
+        raise ReportError(str(OutputError.of(path, error))) from error
 
 
 def _is_current(

@@ -348,13 +348,13 @@ def test_nothing_but_the_report_is_left_in_its_folder(
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["r.csv", "r.json"]
 
 
-@pytest.mark.parametrize(("folder", "reason"), [("file", "File exists: .*file"), ("/proc", "")])
+@pytest.mark.parametrize("folder", ["file", "/proc"])
 def test_a_report_that_cannot_be_created_is_an_error_with_path_and_reason(
-    folder: str, reason: str, videos: list[Path], predictor: Predictor, tmp_path: Path
+    folder: str, videos: list[Path], predictor: Predictor, tmp_path: Path
 ) -> None:
     (tmp_path / "file").touch()
     out = tmp_path / folder / "report.csv"
-    with pytest.raises(ReportError, match=rf"{out} cannot be written \(.*{reason}.*--out"):
+    with pytest.raises(ReportError, match=rf"{out} cannot be written \(\w+"):
         list(rows_into(out, videos[:1], predictor))
 
 
