@@ -7,6 +7,7 @@ power cut or a `kill -9` is dropped when the table is opened for writing.
 import contextlib
 import csv
 import dataclasses
+import errno
 import fcntl
 import hashlib
 import io
@@ -78,7 +79,7 @@ class Table(Generic[R]):
             TableError: the header is not this row type's; the file is left as it is.
         """
         rows, text = self.rows(), self._text()
-        is_whole = _whole_records(text) == text and text.startswith(_csv_line(self.columns))
+        is_whole = _whole_records(text) == text and text.startswith(csv_line(self.columns))
         if text and not is_whole:
             self.rewrite(rows)
 
@@ -89,7 +90,7 @@ class Table(Generic[R]):
             The row as a later run will read it, with figures rounded as in the file.
         """
         is_new = not self.path.exists() or not self.path.stat().st_size
-        text = (_csv_line(self.columns) if is_new else "") + self._line(row)
+        text = (csv_line(self.columns) if is_new else "") + self._line(row)
         with _named_in_errors(self.path), self.path.open("ab") as file:
             file.write(text.encode("utf-8", "surrogateescape"))
             file.flush()
@@ -109,7 +110,7 @@ class Table(Generic[R]):
 
     def rewrite(self, rows: Iterable[R]) -> None:
         """Put `rows` in the place of what is there, in one step."""
-        self._replace(_csv_line(self.columns) + "".join(map(self._line, rows)))
+        self._replace(csv_line(self.columns) + "".join(map(self._line, rows)))
 
     def _text(self) -> str:
         if not self.path.exists():
@@ -122,7 +123,7 @@ class Table(Generic[R]):
             file.write(text.encode("utf-8", "surrogateescape"))
 
     def _line(self, row: R) -> str:
-        return _csv_line(_cell(getattr(row, column)) for column in self.columns)
+        return csv_line(_cell(getattr(row, column)) for column in self.columns)
 
     def _row(self, columns: tuple[str, ...], cells: list[str]) -> R:
         if len(cells) != len(columns):
@@ -158,6 +159,9 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
     """
     part = part_of(path)
     with _named_in_errors(path):
+        if path.exists() and not path.is_file():
+            # renaming would put a file in the place of a device such as /dev/null
+            raise OSError(errno.EINVAL, "not a regular file", str(path))
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             with part.open("wb") as file:
@@ -247,7 +251,8 @@ def _whole_records(text: str) -> str:
     return text[:end]
 
 
-def _csv_line(cells: Iterable[str]) -> str:
+def csv_line(cells: Iterable[str]) -> str:
+    """One line of a CSV that any name survives, with its line end."""
     texts, line = list(cells), io.StringIO()
     # the writer leaves a carriage return bare, and no reader takes one outside of quotes
     has_return = any("\r" in text for text in texts)

@@ -1,9 +1,11 @@
 """CSV tables: every value comes back, and a crash costs no more than the row it tore."""
 
+import contextlib
 import dataclasses
 import fcntl
 import math
 import os
+from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
 from pathlib import Path
 
@@ -367,6 +369,29 @@ def test_a_place_that_cannot_be_written_is_named() -> None:
     for write in (atomic_write(Path("/proc/none/report.csv")), work_lock(Path("/proc/none"))):
         with pytest.raises(OutputError, match=r"/proc/none.* cannot be written"), write:
             pass
+
+
+def test_a_device_is_never_replaced_by_a_file() -> None:
+    with pytest.raises(OutputError, match="not a regular file"), atomic_write(Path("/dev/null")):
+        pass
+    assert Path("/dev/null").is_char_device()
+
+
+def test_no_two_threads_hold_a_lock_while_lock_files_come_and_go(tmp_path: Path) -> None:
+    inside: list[int] = []
+    counts: list[int] = []
+
+    def work(_: int) -> None:
+        for _ in range(200):
+            with contextlib.suppress(LockedError), locked(tmp_path / "lock", "in use"):
+                inside.append(1)
+                counts.append(len(inside))
+                inside.pop()
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(work, range(4)))
+    assert max(counts) == 1
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_only_files_of_this_program_are_removed(tmp_path: Path) -> None:

@@ -7,7 +7,6 @@ evaluation, and a few with randomly placed patches, for training.
 
 import functools
 import gzip
-import hashlib
 import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -22,7 +21,7 @@ from ladder.errors import VmafError
 from ladder.label.libvmaf import parse_log
 from ladder.media.ffmpeg import Ffmpeg
 from ladder.media.probe import Decoding, probe
-from ladder.storage import atomic_write
+from ladder.storage import atomic_write, digest
 from vqatool.data.groups import loss_groups
 from vqatool.data.labels import LabelledEncode
 from vqatool.errors import TrainingDataError
@@ -213,10 +212,7 @@ class CachedInputs:
             *self._frame_group,
         )
         ways = [_view_key(each.view) for each in self._inputs]
-        digest = hashlib.blake2b(
-            repr((known, ways, NUM_AUGMENTATIONS)).encode(), digest_size=12
-        ).hexdigest()
-        return self._folder / f"{digest}-{number}.npy"
+        return self._folder / f"{digest(known, ways, NUM_AUGMENTATIONS)}-{number}.npy"
 
 
 class _CacheTask(NamedTuple):

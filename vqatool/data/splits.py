@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ladder.storage import atomic_write, csv_line
 from vqatool.data.labels import LabelledEncode, read_labelled_encodes
 from vqatool.errors import TrainingDataError
 
@@ -105,9 +106,6 @@ def _read_split(path: Path) -> dict[str, str]:
 
 
 def _write_split(path: Path, split: dict[str, str]) -> None:
-    part = path.with_name(path.name + ".part")
-    with part.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["source", "split"])
-        writer.writerows(sorted(split.items()))
-    part.replace(path)
+    with atomic_write(path) as file:
+        for row in (("source", "split"), *sorted(split.items())):
+            file.write(csv_line(row).encode("utf-8", "surrogateescape"))

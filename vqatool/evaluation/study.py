@@ -5,7 +5,6 @@ sources. The studies test what the paper claims (arXiv 2401.08522: both contrast
 what it leaves open (their weights, the temporal transformer, the window, the view).
 """
 
-import hashlib
 import itertools
 import json
 import math
@@ -19,7 +18,7 @@ import numpy as np
 from scipy import stats
 
 from ladder.media.ffmpeg import find_ffmpeg
-from ladder.storage import Table, work_lock
+from ladder.storage import Table, digest, work_lock
 from vqatool.data.splits import encodes_of_split
 from vqatool.errors import OutputError
 from vqatool.evaluation.cost import cost_of, make_clip
@@ -201,7 +200,7 @@ def _metrics(folder: Path, checkpoint: Checkpoint, device: str) -> dict[str, Any
 def _digest(config: TrainConfig, initialization: Initialization) -> str:
     """A name for a training: the same for the same settings and weights."""
     text = json.dumps([asdict(config), initialization.name], sort_keys=True)
-    return hashlib.blake2b(text.encode(), digest_size=6).hexdigest()
+    return digest(text, size=6)
 
 
 def mean_over_seeds(values: Sequence[float | None]) -> MeanInterval:

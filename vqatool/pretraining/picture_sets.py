@@ -1,6 +1,5 @@
 """Sets of rated pictures to pre-train on: rated by people, or distorted here and rated by VIF."""
 
-import hashlib
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
@@ -16,6 +15,7 @@ from ladder.media.discover import find_videos
 from ladder.media.ffmpeg import allocate_workers, run_parallel
 from ladder.media.probe import probe
 from ladder.media.stills import read_picture
+from ladder.storage import atomic_write, digest
 from vqatool.errors import TrainingDataError
 from vqatool.files import cache_folder
 from vqatool.pretraining.distortions import distort, draw_distortions
@@ -183,8 +183,8 @@ def _tiles_file(source: Path, folder: Path, cache: Path, config: SyntheticConfig
     stat, name = source.stat(), str(source.relative_to(folder))
     place = str(source.absolute())
     known = repr((_EDITION, place, name, stat.st_size, stat.st_mtime_ns, asdict(config)))
-    digest = hashlib.blake2b(known.encode("utf-8", "surrogateescape"), digest_size=12).hexdigest()
-    path = cache / f"{digest}.npy"
+    name_of_tiles = digest(known)
+    path = cache / f"{name_of_tiles}.npy"
     if _qualities_file(path).exists():
         return path
     # name and seed alone, so that a copy of the folder gives the same tiles
@@ -237,10 +237,8 @@ def _tiles(
 
 
 def _save(values: np.ndarray, path: Path) -> None:
-    part = path.with_suffix(".part")
-    with part.open("wb") as file:
+    with atomic_write(path) as file:
         np.save(file, values)
-    part.replace(path)
 
 
 def _qualities_file(path: Path) -> Path:

@@ -1,6 +1,5 @@
 """Stage 4, train: labelled encodes -> a model file, by the recipe of one published method."""
 
-import hashlib
 import json
 import logging
 import time
@@ -13,7 +12,7 @@ from accelerate import Accelerator
 
 from ladder.label.rows import labels_table
 from ladder.media.ffmpeg import find_ffmpeg
-from ladder.storage import work_lock
+from ladder.storage import digest, work_lock
 from vqatool.data.cached_inputs import CachedInputs
 from vqatool.data.labels import LabelledEncode, read_labelled_encodes
 from vqatool.data.splits import TRAIN, VAL, split_by_source
@@ -216,7 +215,7 @@ def _fingerprint(
         "encodes": [(e.path.name, e.source, e.path.stat().st_size, e.vmaf) for e in encodes],
     }
     text = json.dumps(facts, sort_keys=True)
-    return hashlib.blake2b(text.encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
+    return digest(text, size=16)
 
 
 def _finished_checkpoint(out: Path, fingerprint: str) -> Checkpoint | None:

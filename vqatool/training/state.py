@@ -12,6 +12,7 @@ from typing import Any
 import pandas as pd
 import torch
 
+from ladder.storage import atomic_write, part_of
 from vqatool.files import PNG_METADATA
 
 STEP, EPOCH, LR = "step", "epoch", "lr"
@@ -82,10 +83,8 @@ def write_state(
     path: Path, weights: Mapping[str, Any], state: TrainingState, fingerprint: str
 ) -> None:
     """Write weights and state to one file, which appears whole or not at all."""
-    part = _part(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    torch.save({**weights, "training_state": asdict(state), "fingerprint": fingerprint}, part)
-    part.replace(path)
+    with atomic_write(path) as file:
+        torch.save({**weights, "training_state": asdict(state), "fingerprint": fingerprint}, file)
 
 
 def read_state(path: Path, fingerprint: str) -> tuple[dict[str, Any], TrainingState] | None:
@@ -112,7 +111,7 @@ def read_state(path: Path, fingerprint: str) -> tuple[dict[str, Any], TrainingSt
 def delete_state(path: Path) -> None:
     """Delete what `write_state` wrote, and what a kill left half written."""
     path.unlink(missing_ok=True)
-    _part(path).unlink(missing_ok=True)
+    part_of(path).unlink(missing_ok=True)
 
 
 class MetricsLog:
@@ -127,9 +126,8 @@ class MetricsLog:
         lines = self.path.read_text(encoding="utf-8").splitlines(True) if has_rows else []
         whole = [line for line in lines if line.endswith("\n")]
         kept = whole[:1] + [line for line in whole[1:] if int(line.partition(",")[0]) <= step]
-        part = _part(self.path)
-        part.write_text("".join(kept), encoding="utf-8")
-        part.replace(self.path)
+        with atomic_write(self.path) as file:
+            file.write("".join(kept).encode())
 
     def append(self, row: Mapping[str, float | None]) -> None:
         """Append a row; None and NaN are empty cells."""
@@ -173,16 +171,11 @@ def plot_history(table: Path, picture: Path) -> None:
         axes.grid(alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
         axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
-    part = _part(picture)
-    figure.savefig(part, dpi=120, format="png", metadata=PNG_METADATA)
-    part.replace(picture)
+    with atomic_write(picture) as file:
+        figure.savefig(file, dpi=120, format="png", metadata=PNG_METADATA)
 
 
 def _cell(value: float | None) -> str:
     if value is None or math.isnan(value):
         return ""
     return str(value) if isinstance(value, int) else f"{value:.6g}"
-
-
-def _part(path: Path) -> Path:
-    return path.with_name(path.name + ".part")

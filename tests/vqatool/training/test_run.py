@@ -130,7 +130,7 @@ def interrupt_at(last_step: int) -> OnProgress:
 
 
 def test_a_state_that_a_kill_left_half_written_is_gone_at_the_end(work_folder: Path) -> None:
-    half = work_folder / "m.safetensors.training.part"
+    half = work_folder / "m.safetensors.training.vqatool.part"
     half.write_bytes(b"PK")
     train(work_folder, work_folder / "m.safetensors", CONFIG, device="cpu")
     assert not half.exists()
