@@ -1,4 +1,4 @@
-"""Bitrate ladders and VMAF labels, made with ffmpeg.
+"""Make bitrate ladders and VMAF labels with ffmpeg.
 
     from ladder import find_ffmpeg, ladder_named, plan_ladder, make_encodes
     from ladder import make_labels, plan_labels
@@ -11,10 +11,11 @@
         print(label.rung, label.vmaf, label.vmaf_model)
 
 Stage 1 (`ladder.encode`) makes encodes, stage 2 (`ladder.label`) labels them. Each stage writes one
-CSV in the work folder and does only what is missing there. The package does not need torch.
+CSV in the work folder and does only the work that is missing there. The package does not need
+torch.
 
-The names below load on first use, so that the tables of codecs and metrics can be read without
-loading PyAV and numpy.
+The names below are imported on first use, so the tables of codecs and metrics can be imported
+without PyAV and numpy.
 """
 
 from importlib import import_module
@@ -90,7 +91,7 @@ __all__ = [
 ]
 
 
-if not TYPE_CHECKING:  # a type checker would take every name for one of the package's
+if not TYPE_CHECKING:  # else a type checker accepts every name
 
     def __getattr__(name: str) -> object:
         if name not in _MODULES:

@@ -1,36 +1,36 @@
-"""What can go wrong with video files and ffmpeg, one class for each case a caller may act on.
+"""Errors of this package: one class for each case that a caller can handle.
 
 LadderError
 ├── CapabilityError      ffmpeg, an encoder or a VMAF model is missing: install it
-├── FfmpegError          ffmpeg ran and failed, or ran out of time
+├── FfmpegError          ffmpeg failed or reached its time limit
 ├── VideoError           a file cannot be read as video
-├── LadderFileError      a ladder's name or file is not valid
+├── LadderFileError      the name or the file of a ladder is not valid
 ├── ListError            a list of files cannot be read
 ├── LockedError          another run writes the same files: wait for it to end
 ├── OutputError          a file or folder cannot be written
-├── TableError           a table is of another program, or of another version
-└── VmafError            VMAF ran but its result cannot be trusted
+├── TableError           another program or another version wrote a table
+└── VmafError            VMAF ran but its result is not valid
 """
 
 from pathlib import Path
 
 
 class LadderError(Exception):
-    """Base of every error this package raises on purpose; `code` is its name in tables."""
+    """Base class of the errors of this package; tables store `code`."""
 
     code = "failed"
 
 
 class CapabilityError(LadderError):
-    """Something has to be installed first; the message says what and how."""
+    """Something must be installed; the message names it and how to install it."""
 
     code = "capability"
 
 
 class FfmpegError(LadderError):
-    """ffmpeg exited with an error or ran out of time; the message holds its command.
+    """ffmpeg exited with an error or reached its time limit; the message has the command.
 
-    `stderr` is all it wrote to stderr.
+    `stderr` is all that ffmpeg wrote to stderr.
     """
 
     code = "ffmpeg"
@@ -43,9 +43,9 @@ class FfmpegError(LadderError):
 class VideoError(LadderError):
     """A file cannot be read as video.
 
-    `code` tells why: `missing`, `empty`, `not_video` (no container that FFmpeg knows), `no_stream`
-    (a container without a picture, such as audio alone), `no_decoder` (a codec that FFmpeg does not
-    know), `damaged` (decoding failed).
+    `code` is the cause: `missing`, `empty`, `not_video` (not a container that FFmpeg can open),
+    `no_stream` (a container without video, such as audio only), `no_decoder` (a codec that FFmpeg
+    cannot decode), `damaged` (decoding failed).
     """
 
     def __init__(self, code: str, message: str) -> None:
@@ -54,42 +54,42 @@ class VideoError(LadderError):
 
 
 class LadderFileError(LadderError):
-    """A ladder has no such name, or its file breaks a rule; the message names key and values."""
+    """No ladder has this name, or its file is not valid; the message names key and values."""
 
     code = "ladder"
 
 
 class ListError(LadderError):
-    """A list of files to look at cannot be read."""
+    """A list of input files cannot be read."""
 
     code = "list"
 
 
 class LockedError(LadderError):
-    """Another run holds the lock of a folder or a file; the message says which."""
+    """Another run holds the lock of a folder or a file; the message names it."""
 
     code = "locked"
 
 
 class OutputError(LadderError):
-    """A file cannot be written; the message names the path and the system's reason."""
+    """A file cannot be written; the message has the path and the reason from the system."""
 
     code = "output"
 
     @classmethod
     def of(cls, path: Path, error: OSError) -> "OutputError":
-        """The error for a failed write of `path`."""
+        """The OutputError for `error`, raised while writing `path`."""
         reason = error.strerror or str(error)
         return cls(f"{path} cannot be written ({reason}): free space or name another place")
 
 
 class TableError(LadderError):
-    """A CSV does not have the columns this version writes."""
+    """A CSV has other columns than this version writes, or an invalid cell."""
 
     code = "table"
 
 
 class VmafError(LadderError):
-    """VMAF ran, but its log is empty or holds something that is not a number."""
+    """VMAF ran, but its log is empty or has a value that is not a number."""
 
     code = "vmaf"

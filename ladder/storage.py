@@ -1,7 +1,7 @@
-"""The CSV files between the stages: rows are appended as they are done and read back by type.
+"""Files shared by the stages: CSV tables of typed rows, atomic writes, locks and digests.
 
-A row is a frozen dataclass, its fields are the columns. Empty cells are None. A line torn by a
-power cut or a `kill -9` is dropped when the table is opened for writing.
+A row is a frozen dataclass; its fields are the columns. An empty cell is None. A stage appends each
+finished row. `Table.repair` drops a line that a power cut or a `kill -9` left incomplete.
 """
 
 import contextlib
@@ -25,20 +25,20 @@ from ladder.errors import LockedError, OutputError, TableError
 
 
 class Status(StrEnum):
-    """Whether the work of a row succeeded."""
+    """Whether the work for a row succeeded."""
 
     OK = "ok"
     ERROR = "error"
 
 
 class Row(Protocol):
-    """What a table holds: a dataclass whose `key` tells its rows apart."""
+    """A row of a table: a dataclass with a `key` that identifies the row."""
 
     __dataclass_fields__: ClassVar[dict[str, Any]]
 
     @property
     def key(self) -> str:
-        """Of two rows with one key, the later counts."""
+        """Identifies the row; of two rows with the same key, the later one is valid."""
 
 
 R = TypeVar("R", bound=Row)
@@ -56,12 +56,12 @@ class Table(Generic[R]):
         self._num_required = sum(field.default is dataclasses.MISSING for field in fields)
 
     def rows(self) -> list[R]:
-        """Every whole row, the later of two with one key; none if there is no file yet.
+        """All complete rows, one per key (the latest); empty if the file does not exist.
 
-        A file from before the last columns were added is read as if they were empty.
+        If an older version wrote the file without the last columns, their cells are empty.
 
         Raises:
-            TableError: the header is not this row type's.
+            TableError: the header is not the header of this row type, or a cell is invalid.
         """
         lines = list(csv.reader(io.StringIO(_whole_records(self._text()), newline="")))
         if not lines:
@@ -73,10 +73,10 @@ class Table(Generic[R]):
         return list({row.key: row for row in rows}.values())
 
     def repair(self) -> None:
-        """Make the file fit for the next row: drop what a crash tore, add the latest columns.
+        """Prepare the file for the next row: drop an incomplete line, add missing columns.
 
         Raises:
-            TableError: the header is not this row type's; the file is left as it is.
+            TableError: the header is not the header of this row type; the file is not changed.
         """
         rows, text = self.rows(), self._text()
         is_whole = _whole_records(text) == text and text.startswith(csv_line(self.columns))
@@ -84,10 +84,13 @@ class Table(Generic[R]):
             self.rewrite(rows)
 
     def append(self, row: R) -> R:
-        """Write one row (and the header to a new file) so that it survives a crash from here on.
+        """Write one row (and the header to a new file) to the disk; it survives a later crash.
 
         Returns:
-            The row as a later run will read it, with figures rounded as in the file.
+            The row as a later run reads it, with numbers rounded as in the file.
+
+        Raises:
+            OutputError: the file cannot be written.
         """
         is_new = not self.path.exists() or not self.path.stat().st_size
         text = (csv_line(self.columns) if is_new else "") + self._line(row)
@@ -98,10 +101,10 @@ class Table(Generic[R]):
         return self.row_of({column: getattr(row, column) for column in self.columns})
 
     def row_of(self, values: Mapping[str, object]) -> R:
-        """The row with these values by column, as it would be read back from the file.
+        """The row with these values (by column), as if it were read from the file.
 
         Raises:
-            TableError: a value does not fit its column, or one that every row has is not there.
+            TableError: a value does not fit its column, or a required value is missing.
         """
         missing = [column for column in self.columns[: self._num_required] if column not in values]
         if missing:
@@ -109,13 +112,13 @@ class Table(Generic[R]):
         return self._row(self.columns, [_cell(values.get(column)) for column in self.columns])
 
     def rewrite(self, rows: Iterable[R]) -> None:
-        """Put `rows` in the place of what is there, in one step."""
+        """Replace the content of the file with `rows` in one step."""
         self._replace(csv_line(self.columns) + "".join(map(self._line, rows)))
 
     def _text(self) -> str:
         if not self.path.exists():
             return ""
-        # file names that are no valid UTF-8 survive the round trip
+        # keeps file names that are not valid UTF-8
         return self.path.read_bytes().decode("utf-8", "surrogateescape")
 
     def _replace(self, text: str) -> None:
@@ -139,20 +142,20 @@ class Table(Generic[R]):
 
 
 PART_SUFFIX = ".vqatool.part"
-"""End of the name of a file that is still being written; nothing else uses it."""
+"""Suffix of the files that this program is still writing."""
 
 
 def part_of(path: Path) -> Path:
-    """Where `path` is written until it is whole."""
+    """The temporary file in which `path` is written until it is complete."""
     return path.with_name(path.name + PART_SUFFIX)
 
 
 @contextlib.contextmanager
 def atomic_write(path: Path) -> Iterator[BinaryIO]:
-    """A binary file that becomes `path` in one step when the block ends without an error.
+    """A binary file that replaces `path` in one step when the block ends without an error.
 
-    The bytes are on the disk before the name is: after a crash `path` holds what it held before or
-    all that is new. Folders above are made.
+    The bytes are on the disk before the file is renamed: after a crash `path` has either its old
+    content or all of the new content. Missing parent folders are created.
 
     Raises:
         OutputError: the file cannot be written.
@@ -160,7 +163,7 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
     part = part_of(path)
     with _named_in_errors(path):
         if path.exists() and not path.is_file():
-            # renaming would put a file in the place of a device such as /dev/null
+            # renaming would replace a device such as /dev/null with a file
             raise OSError(errno.EINVAL, "not a regular file", str(path))
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -176,11 +179,11 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
 
 @contextlib.contextmanager
 def locked(lock: Path, in_use: str) -> Iterator[None]:
-    """Hold the file `lock` during the block; the file is gone afterwards.
+    """Hold the lock file `lock` during the block and delete the file afterwards.
 
     Raises:
-        LockedError: another run, or another thread, holds it; the message is `in_use`.
-        OutputError: the file cannot be made.
+        LockedError: another run or thread holds it; the message is `in_use`.
+        OutputError: the lock file cannot be created.
     """
     with _named_in_errors(lock):
         lock.parent.mkdir(parents=True, exist_ok=True)
@@ -188,12 +191,12 @@ def locked(lock: Path, in_use: str) -> Iterator[None]:
     try:
         yield
     finally:
-        lock.unlink(missing_ok=True)  # before it is released: the next run makes its own
+        lock.unlink(missing_ok=True)  # before the release: the next run creates a new file
         os.close(file)
 
 
 def work_lock(folder: Path) -> contextlib.AbstractContextManager[None]:
-    """Held while a stage writes into `folder`, so that two runs never write the same files.
+    """The lock that a stage holds while it writes to `folder`; it stops a second run.
 
     Raises:
         LockedError: another run holds it.
@@ -202,15 +205,15 @@ def work_lock(folder: Path) -> contextlib.AbstractContextManager[None]:
 
 
 def remove_parts(folder: Path) -> None:
-    """Delete what interrupted runs of this program left half written below `folder`."""
+    """Delete the incomplete files that interrupted runs left below `folder`."""
     for path in folder.rglob(f"*{PART_SUFFIX}"):
         path.unlink(missing_ok=True)
 
 
 def digest(*parts: object, size: int = 12) -> str:
-    """A short name for these values: `size` bytes of BLAKE2b in hexadecimal.
+    """The BLAKE2b digest (`size` bytes, in hexadecimal) of these values.
 
-    Texts may hold bytes that are not UTF-8, as file names do.
+    Text may have bytes that are not UTF-8, as file names may.
     """
     text = parts[0] if len(parts) == 1 and isinstance(parts[0], str) else repr(parts)
     data = text.encode("utf-8", "surrogateescape")
@@ -226,7 +229,7 @@ def _named_in_errors(path: Path) -> Iterator[None]:
 
 
 def _lock_file(lock: Path, in_use: str) -> int:
-    """The descriptor of the locked file."""
+    """Create and lock the file `lock`; returns its file descriptor."""
     while True:
         file = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC)
         try:
@@ -237,11 +240,11 @@ def _lock_file(lock: Path, in_use: str) -> int:
         with contextlib.suppress(FileNotFoundError):
             if os.path.samestat(os.fstat(file), os.stat(lock)):  # noqa: PTH116 - a pair
                 return file
-        os.close(file)  # its holder removed it after it was opened here
+        os.close(file)  # the holder deleted the file after it was opened here
 
 
 def _whole_records(text: str) -> str:
-    """The part of a CSV text that ends with a whole record: a line end outside of quotes."""
+    """The text up to the last complete CSV record, which ends with a line end outside of quotes."""
     end = quotes = 0
     for mark in re.finditer('["\n]', text):
         if mark[0] == '"':
@@ -252,9 +255,9 @@ def _whole_records(text: str) -> str:
 
 
 def csv_line(cells: Iterable[str]) -> str:
-    """One line of a CSV that any name survives, with its line end."""
+    """One CSV record with its line end; the cells may have any characters."""
     texts, line = list(cells), io.StringIO()
-    # the writer leaves a carriage return bare, and no reader takes one outside of quotes
+    # the csv writer does not quote a carriage return, but readers require it
     has_return = any("\r" in text for text in texts)
     quoting: Literal[0, 1] = csv.QUOTE_ALL if has_return else csv.QUOTE_MINIMAL
     csv.writer(line, lineterminator="\n", quoting=quoting).writerow(texts)
@@ -270,7 +273,7 @@ def _cell(value: object) -> str:
 
 
 def _value(cell: str, annotation: Any) -> object:
-    """The cell as the column's type; an empty cell of an optional column is None."""
+    """The cell converted to the column's type; an empty cell of an optional column is None."""
     if isinstance(annotation, types.UnionType):
         if cell == "":
             return None

@@ -1,1 +1,1 @@
-"""A video file: ffmpeg, probing, decoding of chosen frames, headers, discovery of files."""
+"""Video files: find, probe and decode them, read their headers, and run ffmpeg."""

@@ -1,4 +1,10 @@
-"""Chosen frames of a video as a viewer sees them: upright, square pixels, at display size, RGB."""
+"""Frames of a video at given times: upright, in square pixels, at display size, RGB.
+
+`frames_at` returns the frames that a player shows at given times. It first tries sparse decoding:
+`plan` reads the packets around the times and chooses the frames, `decode` decodes these frames and
+the frames they depend on. If the packets have no timestamps or the decoder gives other frames than
+planned, `frames_at` decodes the video from the first wanted time to the last.
+"""
 
 import contextlib
 from collections import deque
@@ -18,15 +24,52 @@ from ladder.media.probe import LENIENT, Decoding, VideoInfo, open_video
 
 Pixels = npt.NDArray[np.uint8]
 
+CLOCK_S = 0.001
+"""Tolerance of timestamps in seconds: Matroska rounds them to milliseconds."""
 
-_CUT_SHORT_S = 0.5  # a file that ends this much before its header says is damaged
+SEEK_BEYOND_S = 4.0
+"""Seek only over longer gaps (s): after a seek, decoding starts at an earlier key frame."""
+
+_MAX_MISSING_S = 0.5  # a file that ends this long before its stated duration is damaged
+
+# their decoders skip exactly the frames that no other frame refers to
+_CODECS_THAT_SKIP_NONREF = frozenset({"h264"})
+
+
+class SparseDecodingUnavailable(Exception):
+    """The packets lack timestamps or a key frame, or the decoder did not give a planned frame."""
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """One packet; entries are kept in decoding order."""
+
+    pts: int
+    is_key: bool
+    is_shown: bool
+
+
+@dataclass(frozen=True)
+class Window:
+    """The packets of a part of a stream, from a key frame on, and the frames wanted from it."""
+
+    seek_to: int
+    entries: Sequence[_Entry]
+    wanted: frozenset[int]
+    """Presentation timestamps (pts) of the wanted frames."""
+    reaches_end: bool
+
+    @property
+    def last_pts(self) -> int:
+        """Presentation timestamp of the frame that is shown last."""
+        return max(entry.pts for entry in self.entries)
 
 
 def display_size(info: VideoInfo, display: tuple[int, int] | None) -> tuple[int, int]:
-    """(width, height) a player gives the video on a screen of `display` px; None: its own size.
+    """(width, height) in px of the video on a screen of `display` px; None: the video's own size.
 
-    The picture fills the screen in one direction, enlarged if need be. The screen is turned for
-    portrait pictures, as a phone is.
+    The picture is scaled up or down until it fills the screen in one direction. For portrait
+    pictures the screen is turned, like a phone.
     """
     width, height = info.display_size
     if display is None:
@@ -38,7 +81,7 @@ def display_size(info: VideoInfo, display: tuple[int, int] | None) -> tuple[int,
 
 
 def uniform_times(start_s: float, length_s: float, count: int) -> list[float]:
-    """`count` times in seconds, the middles of equal parts of [start, start + length]."""
+    """The centres of `count` equal parts of [start, start + length], in seconds."""
     return [start_s + length_s * (index + 0.5) / count for index in range(count)]
 
 
@@ -48,19 +91,19 @@ def frames_at(
     size: tuple[int, int],
     decoding: Decoding = LENIENT,
 ) -> Pixels:
-    """The frames shown at `times_s`; as little as possible is decoded for them.
+    """The frames shown at `times_s`; decodes as few other frames as possible.
 
     Args:
-        info: what `probe` said of the file.
-        times_s: ascending, in seconds from the first frame; one past the end gives the last frame.
+        info: the result of `probe` for the file.
+        times_s: ascending, in seconds from the first frame; past the end: the last frame.
         size: (width, height) of the result; the picture is scaled to it (bicubic).
-        decoding: how.
+        decoding: number of threads and strictness.
 
     Returns:
         (T, height, width, 3) uint8, RGB, full range.
 
     Raises:
-        VideoError: decoding fails, or the file ends well before its header says.
+        VideoError: decoding fails, or the file ends well before the duration in its header.
     """
     if not info.is_bare:
         with contextlib.suppress(SparseDecodingUnavailable):
@@ -69,10 +112,10 @@ def frames_at(
 
 
 def read_luma(info: VideoInfo, count: int, size: tuple[int, int], start_s: float = 0.0) -> Pixels:
-    """`count` frames (fewer if there are fewer) from `start_s` on, as viewed.
+    """The luma of up to `count` frames from `start_s` on, scaled to `size` (width, height).
 
     Returns:
-        (T, height, width) uint8 luma, upright, limited range whatever the file's is.
+        (T, height, width) uint8 luma, upright, limited range also for a full-range file.
     """
     planes: list[Pixels] = []
     with open_video(info.path) as (container, stream):
@@ -86,19 +129,19 @@ def read_luma(info: VideoInfo, count: int, size: tuple[int, int], start_s: float
 
 
 def count_decodable_frames(path: Path) -> int:
-    """Frames of a video, each decoded and any damage an error.
+    """The number of frames of a video, found by decoding every frame.
 
     Raises:
-        VideoError: a frame cannot be decoded.
+        VideoError: a frame is damaged.
     """
     with open_video(path) as (container, stream):
-        # damage shows without the loop filter too, which is a third of the work
+        # the decoder finds damage without the loop filter too, which takes a third of the time
         stream.codec_context.options = {"err_detect": "explode", "skip_loop_filter": "all"}
         return sum(1 for _ in container.decode(stream))
 
 
 def require_complete(info: VideoInfo) -> None:
-    """Raise VideoError if the last packets that the header promises are not in the file."""
+    """Raise VideoError if the file ends before the duration in its header."""
     with open_video(info.path) as (container, stream):
         if info.is_bare or not stream.time_base:
             return
@@ -108,10 +151,89 @@ def require_complete(info: VideoInfo) -> None:
         end_s = 0.0
         for packet in container.demux(stream):
             if packet.is_corrupt:
-                raise VideoError("damaged", f"{info.path} breaks off inside a frame")
+                raise VideoError("damaged", f"{info.path} ends inside a frame")
             if packet.pts is not None:
                 end_s = max(end_s, float((packet.pts - start) * stream.time_base))
     _require_not_truncated(info, end_s, info.duration_s - 1 / float(info.fps))
+
+
+def split_at_gaps(times_s: Sequence[float]) -> Iterator[Sequence[float]]:
+    """Groups of ascending times, split where seeking is faster than decoding on."""
+    first = 0
+    for index in range(1, len(times_s) + 1):
+        if index == len(times_s) or times_s[index] - times_s[index - 1] > SEEK_BEYOND_S:
+            yield times_s[first:index]
+            first = index
+
+
+def plan(container: InputContainer, stream: VideoStream, times_s: Sequence[float]) -> Window:
+    """Read the packets around `times_s` and choose the frames to decode; decodes nothing.
+
+    Args:
+        container: the open file.
+        stream: its video stream.
+        times_s: ascending, in seconds from the first frame.
+
+    Raises:
+        SparseDecodingUnavailable: a packet has no timestamps, or no key frame comes first.
+    """
+    assert stream.time_base
+    start, base = stream.start_time or 0, float(stream.time_base)
+    back_s = 0.0
+    while True:
+        from_s = max(0.0, times_s[0] - back_s)
+        seek_to = start + int(from_s / base)
+        last = start + int((times_s[-1] + CLOCK_S) / base)
+        entries, reaches_end = _entries(container, stream, seek_to, last)
+        reach = start + int((times_s[0] + CLOCK_S) / base)
+        if from_s == 0 or (entries and entries[0].pts <= reach):
+            break
+        # without an index a seek may land too late
+        back_s = 2 * back_s or SEEK_BEYOND_S
+    if not entries or not entries[0].is_key:
+        raise SparseDecodingUnavailable
+    shown = sorted(entry.pts for entry in entries if entry.is_shown)
+    if not shown:
+        raise SparseDecodingUnavailable
+    wanted = {_frame_on_screen_at(shown, start + (time_s + CLOCK_S) / base) for time_s in times_s}
+    return Window(seek_to, entries, frozenset(wanted), reaches_end)
+
+
+def decode(container: InputContainer, stream: VideoStream, window: Window) -> Iterator[VideoFrame]:
+    """The wanted frames of a window, in the order they are shown.
+
+    Raises:
+        SparseDecodingUnavailable: the decoder did not give one of the wanted frames.
+    """
+    missing = set(window.wanted)
+    for frame in decoded(container, stream, window):
+        if frame.pts in missing:
+            missing.discard(frame.pts)
+            yield frame
+    if missing:
+        raise SparseDecodingUnavailable
+
+
+def decoded(container: InputContainer, stream: VideoStream, window: Window) -> Iterator[VideoFrame]:
+    """The wanted frames and the frames they depend on, in the order they are shown."""
+    context = stream.codec_context
+    can_skip_nonref = context.codec.canonical_name in _CODECS_THAT_SKIP_NONREF
+    runs = deque(_runs(window))
+    container.seek(window.seek_to, stream=stream)
+    for index, packet in enumerate(_packets(container, stream)):
+        if not runs:
+            return
+        first, last = runs[0]
+        if index < first:
+            continue
+        if can_skip_nonref:
+            context.skip_frame = "DEFAULT" if packet.pts in window.wanted else "NONREF"
+        yield from packet.decode()
+        if index == last:
+            # get the frames that the decoder still holds, then reset it as after a seek
+            yield from context.decode(None)
+            context.flush_buffers()
+            runs.popleft()
 
 
 def _frames_on_screen(
@@ -120,12 +242,12 @@ def _frames_on_screen(
     size: tuple[int, int],
     frames: Iterator[tuple[float, VideoFrame]],
 ) -> Pixels:
-    """Of (time, frame) in order, the one that is on the screen at each of `times_s`."""
+    """The frame of `frames` (time in seconds, frame; ascending) shown at each of `times_s`."""
     shown_THWC = np.empty((len(times_s), size[1], size[0], 3), np.uint8)
     count = 0
     last: VideoFrame | None = None
     for time_s, frame in frames:
-        # a frame is on the screen until the next one comes
+        # a frame stays on the screen until the next one
         until = count
         while last and until < len(times_s) and times_s[until] + CLOCK_S < time_s:
             until += 1
@@ -136,7 +258,7 @@ def _frames_on_screen(
             return shown_THWC
         last = frame
     if last is None:
-        raise VideoError("damaged", f"{info.path} has not one frame that can be decoded")
+        raise VideoError("damaged", f"{info.path} has no frame that can be decoded")
     shown_THWC[count:] = _upright(last, info.rotation, size)
     return shown_THWC
 
@@ -144,7 +266,7 @@ def _frames_on_screen(
 def _decode_sparse(
     info: VideoInfo, times_s: Sequence[float], decoding: Decoding
 ) -> Iterator[tuple[float, VideoFrame]]:
-    """The frames on the screen at `times_s`, each once."""
+    """(time in seconds, frame) of the frames shown at `times_s`, each frame once."""
     with open_video(info.path, decoding) as (container, stream):
         for wanted_s in split_at_gaps(times_s):
             window = plan(container, stream, wanted_s)
@@ -159,7 +281,7 @@ def _decode_sparse(
 def _decode_sequential(
     info: VideoInfo, times_s: Sequence[float], decoding: Decoding
 ) -> Iterator[tuple[float, VideoFrame]]:
-    """Every frame from before the first of `times_s` to after the last."""
+    """(time in seconds, frame) of every frame, from one at or before `times_s[0]` on."""
     last_s = 0.0
     with open_video(info.path, decoding) as (container, stream):
         for last_s, frame in _timed_since(info, container, stream, times_s[0]):
@@ -167,14 +289,10 @@ def _decode_sequential(
     _require_not_truncated(info, last_s, min(times_s[-1], info.duration_s))
 
 
-def _seconds(stream: VideoStream, pts: int) -> float:
-    return float((pts - (stream.start_time or 0)) * (stream.time_base or 0))
-
-
 def _timed_since(
     info: VideoInfo, container: InputContainer, stream: VideoStream, start_s: float
 ) -> Iterator[tuple[float, VideoFrame]]:
-    """Frames from one at or before `start_s` on, from the beginning if that is near."""
+    """Frames from one at or before `start_s` on; seeks only if `start_s` is far from the start."""
     if start_s < SEEK_BEYOND_S or info.is_bare:
         return _timed(info, container, stream)
     return _timed_from(info, container, stream, start_s)
@@ -183,7 +301,7 @@ def _timed_since(
 def _timed_from(
     info: VideoInfo, container: InputContainer, stream: VideoStream, wanted_s: float
 ) -> Iterator[tuple[float, VideoFrame]]:
-    """Frames from one at or before `wanted_s` on; without an index the first jump may miss it."""
+    """Frames from one at or before `wanted_s` on; seeks again if a seek landed too late."""
     assert stream.time_base
     start, back_s = stream.start_time or 0, 0.0
     while True:
@@ -202,10 +320,14 @@ def _timed_from(
 def _timed(
     info: VideoInfo, container: InputContainer, stream: VideoStream
 ) -> Iterator[tuple[float, VideoFrame]]:
-    """(seconds from the first frame, frame); counted where a stream carries no timestamps."""
+    """(seconds from the first frame, frame); without timestamps, times follow from the index."""
     start_s = float((stream.start_time or 0) * (stream.time_base or 0))
     for index, frame in enumerate(container.decode(stream)):
         yield (float(index / info.fps) if frame.time is None else frame.time - start_s), frame
+
+
+def _seconds(stream: VideoStream, pts: int) -> float:
+    return float((pts - (stream.start_time or 0)) * (stream.time_base or 0))
 
 
 def _upright(frame: VideoFrame, rotation: int, size: tuple[int, int]) -> Pixels:
@@ -217,16 +339,17 @@ def _upright(frame: VideoFrame, rotation: int, size: tuple[int, int]) -> Pixels:
 
 def _small_luma(frame: VideoFrame, rotation: int, size: tuple[int, int]) -> Pixels:
     width, height = size[::-1] if rotation % 180 else size
-    # gray alone is full range, and a conversion to it keeps limited values as they are
+    # not "gray": it is full range, and FFmpeg does not convert limited values to it
     small = frame.reformat(width, height, "yuv420p", interpolation="AREA", dst_color_range="MPEG")
     luma = np.asarray(small.to_ndarray()[:height], dtype=np.uint8)
     return np.ascontiguousarray(np.rot90(luma, k=rotation // 90))
 
 
 def _require_not_truncated(info: VideoInfo, end_s: float, expected_s: float) -> None:
-    if expected_s - end_s > max(_CUT_SHORT_S, 2 / float(info.fps)):
+    if expected_s - end_s > max(_MAX_MISSING_S, 2 / float(info.fps)):
         raise VideoError(
-            "damaged", f"{info.path} ends at {end_s:.2f} s, its header says {info.duration_s:.2f} s"
+            "damaged",
+            f"{info.path} ends at {end_s:.2f} s, its header states {info.duration_s:.2f} s",
         )
 
 
@@ -234,134 +357,19 @@ def _even(length: float) -> int:
     return max(2, round(length / 2) * 2)
 
 
-CLOCK_S = 0.001
-"""Coarsest clock of a container: Matroska rounds times to it."""
-
-
-SEEK_BEYOND_S = 4.0
-"""A jump costs decoding from a key frame on: shorter ways are read through."""
-
-
-# their decoders leave out what nothing refers to, and nothing else
-_TELL_REFERENCES = frozenset({"h264"})
-
-
-class SparseDecodingUnavailable(Exception):
-    """The packets do not tell enough, or the decoder gave other frames than they promised."""
-
-
-@dataclass(frozen=True)
-class _Entry:
-    """A packet, in the order of decoding."""
-
-    pts: int
-    is_key: bool
-    is_shown: bool
-
-
-@dataclass(frozen=True)
-class Window:
-    """Packets of a part of a stream from a key frame on, and which frames of it are wanted."""
-
-    seek_to: int
-    entries: Sequence[_Entry]
-    wanted: frozenset[int]
-    """Times (pts) of the frames."""
-    reaches_end: bool
-
-    @property
-    def last_pts(self) -> int:
-        """Of the frame that is shown last."""
-        return max(entry.pts for entry in self.entries)
-
-
-def split_at_gaps(times_s: Sequence[float]) -> Iterator[Sequence[float]]:
-    """Ascending times, cut where jumping is worth it."""
-    first = 0
-    for index in range(1, len(times_s) + 1):
-        if index == len(times_s) or times_s[index] - times_s[index - 1] > SEEK_BEYOND_S:
-            yield times_s[first:index]
-            first = index
-
-
-def plan(container: InputContainer, stream: VideoStream, times_s: Sequence[float]) -> Window:
-    """Read the packets around `times_s` (ascending, seconds from the first frame).
-
-    Raises:
-        NotAsPlanned: a packet has no times, or there is no key frame to begin with.
-    """
-    assert stream.time_base
-    start, base = stream.start_time or 0, float(stream.time_base)
-    back_s = 0.0
-    while True:
-        from_s = max(0.0, times_s[0] - back_s)
-        seek_to = start + int(from_s / base)
-        last = start + int((times_s[-1] + CLOCK_S) / base)
-        entries, reaches_end = _entries(container, stream, seek_to, last)
-        reach = start + int((times_s[0] + CLOCK_S) / base)
-        if from_s == 0 or (entries and entries[0].pts <= reach):
-            break
-        # without an index a jump may land too late
-        back_s = 2 * back_s or SEEK_BEYOND_S
-    if not entries or not entries[0].is_key:
-        raise SparseDecodingUnavailable
-    shown = sorted(entry.pts for entry in entries if entry.is_shown)
-    if not shown:
-        raise SparseDecodingUnavailable
-    wanted = {_frame_on_screen_at(shown, start + (time_s + CLOCK_S) / base) for time_s in times_s}
-    return Window(seek_to, entries, frozenset(wanted), reaches_end)
-
-
-def decode(container: InputContainer, stream: VideoStream, window: Window) -> Iterator[VideoFrame]:
-    """The wanted frames of a window, in the order they are shown.
-
-    Raises:
-        NotAsPlanned: one of them did not come out of the decoder.
-    """
-    missing = set(window.wanted)
-    for frame in decoded(container, stream, window):
-        if frame.pts in missing:
-            missing.discard(frame.pts)
-            yield frame
-    if missing:
-        raise SparseDecodingUnavailable
-
-
-def decoded(container: InputContainer, stream: VideoStream, window: Window) -> Iterator[VideoFrame]:
-    """The wanted frames, and among them others that had to be decoded."""
-    context = stream.codec_context
-    tells_references = context.codec.canonical_name in _TELL_REFERENCES
-    runs = deque(_runs(window))
-    container.seek(window.seek_to, stream=stream)
-    for index, packet in enumerate(_packets(container, stream)):
-        if not runs:
-            return
-        first, last = runs[0]
-        if index < first:
-            continue
-        if tells_references:
-            context.skip_frame = "DEFAULT" if packet.pts in window.wanted else "NONREF"
-        yield from packet.decode()
-        if index == last:
-            # what the decoder holds back; then it begins anew, as after a jump
-            yield from context.decode(None)
-            context.flush_buffers()
-            runs.popleft()
-
-
 def _entries(
     container: InputContainer, stream: VideoStream, seek_to: int, last: int
 ) -> tuple[list[_Entry], bool]:
-    """The packets from the key frame before `seek_to` to the last one shown until `last`.
+    """The packets from the key frame before `seek_to` to the last one shown until `last` (pts).
 
-    And whether the stream ends there.
+    The second value is whether the stream ends there.
     """
     container.seek(seek_to, stream=stream)
     entries: list[_Entry] = []
     for packet in _packets(container, stream):
         if packet.pts is None or packet.dts is None:
             raise SparseDecodingUnavailable
-        # nothing that is decoded from here on is shown before its own decoding
+        # no frame is shown before it is decoded: all later packets are shown after `last`
         if packet.dts > last:
             return entries, False
         entries.append(_Entry(packet.pts, packet.is_keyframe, not packet.is_discard))
@@ -373,27 +381,27 @@ def _packets(container: InputContainer, stream: VideoStream) -> "Iterator[Packet
 
 
 def _frame_on_screen_at(shown: Sequence[int], time: float) -> int:
-    """The last frame that came before `time`, or the first one of all."""
+    """The last of `shown` (pts, ascending) at or before `time`, else the first."""
     return max((pts for pts in shown if pts <= time), default=shown[0])
 
 
 def _runs(window: Window) -> Iterator[tuple[int, int]]:
-    """First and last index of packets to be decoded in one go; ascending, none touches another."""
-    spans = sorted(_span(window.entries, i) for i, e in enumerate(window.entries)
-                   if e.pts in window.wanted)  # fmt: skip
-    yield from _merged(spans)
+    """(first, last) index of each block of packets to decode; ascending, with gaps between."""
+    wanted = (i for i, entry in enumerate(window.entries) if entry.pts in window.wanted)
+    yield from _merged(sorted(_span(window.entries, index) for index in wanted))
 
 
 def _span(entries: Sequence[_Entry], index: int) -> tuple[int, int]:
-    """From the key frame that the frame of packet `index` hangs on."""
+    """(first, last) packet to decode for the frame of packet `index`: key frame to itself."""
     first = index
-    # what is decoded after a key frame and shown before it hangs on the one before
+    # a frame decoded after a key frame but shown before it needs the previous key frame
     while first > 0 and not (entries[first].is_key and entries[first].pts <= entries[index].pts):
         first -= 1
     return first, index
 
 
 def _merged(spans: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+    """Ascending spans, with overlapping and adjacent ones joined."""
     current: tuple[int, int] | None = None
     for first, last in spans:
         if current and first <= current[1] + 1:

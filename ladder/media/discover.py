@@ -1,4 +1,4 @@
-"""What a user names (files, folders, globs, lists) -> the video files there, in a stable order."""
+"""Find the video files behind command line arguments: files, folders, globs and lists."""
 
 import glob
 import mimetypes
@@ -15,20 +15,17 @@ from ladder.media.probe import open_video
 
 _MORE_SUFFIXES = frozenset({".ts", ".m2ts", ".mts", ".ivf", ".y4m", ".obu", ".vob", ".mxf", ".rm"})
 
-
-# FFmpeg opens pictures too, and a plain text as a terminal's picture
+# formats that FFmpeg opens but that are no video: still pictures, and text as terminal output
 _NO_VIDEO = re.compile(r"tty|image2|\w+_pipe|gif|apng|ico")
 
-
 _STDIN = "-"
-
 
 _LIST_MARK = "@"
 
 
 @dataclass(frozen=True)
 class DiscoveredFiles:
-    """The video files, each once, how many other files were skipped, and folders without access."""
+    """The video files (each once), the number of skipped files, and the unreadable folders."""
 
     videos: tuple[Path, ...]
     skipped_count: int
@@ -37,17 +34,17 @@ class DiscoveredFiles:
 
 @dataclass(frozen=True)
 class FileFilter:
-    """Glob patterns of files: those of `include` (none: all), but none of `exclude`.
+    """Glob patterns: a file must match one of `include` (empty: any file) and none of `exclude`.
 
-    A pattern is held against the name, or, where it has a slash, against the path below the folder
-    that was named; `*` stands for slashes too.
+    A pattern without a slash is matched with the file's name, a pattern with a slash with the path
+    below the searched folder; `*` matches slashes too.
     """
 
     include: Sequence[str] = ()
     exclude: Sequence[str] = ()
 
     def matches(self, below: str) -> bool:
-        """Whether the file at this path below its folder counts."""
+        """Whether the filter keeps the file at this path below its folder."""
         is_included = not self.include or _matches(below, self.include)
         return is_included and not _matches(below, self.exclude)
 
@@ -56,11 +53,11 @@ ALL = FileFilter()
 
 
 def expand_arguments(arguments: Iterable[str], stdin: BinaryIO) -> Iterator[Path]:
-    """The paths behind what was typed.
+    """The paths that command line arguments stand for.
 
-    `@FILE` and `-` (`stdin`) are lists: one path a line, or with NUL between them as `find -print0`
-    writes. What is no file is a glob (`**` for any depth); one that matches nothing stands for
-    itself, as in a shell.
+    `@FILE` and `-` (`stdin`) are lists: one path per line, or paths separated by NUL as from
+    `find -print0`. An argument that is not an existing path is a glob (`**` for any depth); a glob
+    that matches nothing is kept as a path, as in a shell.
 
     Raises:
         ListError: a list cannot be read.
@@ -79,11 +76,11 @@ def expand_arguments(arguments: Iterable[str], stdin: BinaryIO) -> Iterator[Path
 
 
 def find_videos(paths: Iterable[Path], wanted: FileFilter = ALL) -> DiscoveredFiles:
-    """Every file named, and in every folder named (and below it) the files that are video.
+    """The files among `paths`, and the video files in and below the folders among `paths`.
 
-    In a folder a file counts if its name says video, whatever is in it, or if its content is video,
-    whatever its name says; hidden files and stages' own `.part` files are passed over. A named file
-    always counts unless `wanted` leaves it out: whether it can be read is for the reader to say.
+    In a folder, a file is a video if it has the suffix of a video or if FFmpeg finds video in it.
+    Hidden files and unfinished `.part` files are skipped. A file named in `paths` is always
+    included unless `wanted` excludes it; this function does not check that it can be read.
     """
     videos: list[Path] = []
     unreadable: list[Path] = []
@@ -98,7 +95,7 @@ def find_videos(paths: Iterable[Path], wanted: FileFilter = ALL) -> DiscoveredFi
 
 
 def _matching_files(path: Path, files: Iterable[Path], wanted: FileFilter) -> list[Path]:
-    """Those of the files behind one `path` that count."""
+    """The video files among `files`, which were found at `path`, that `wanted` keeps."""
     if not _is_folder(path):
         return [path] if wanted.matches(path.name) else []
     return [
@@ -122,16 +119,16 @@ def _list_file(path: Path) -> Iterator[Path]:
 
 def _listed(text: bytes) -> Iterator[Path]:
     lines = text.split(b"\0") if b"\0" in text else text.splitlines()
-    # names need not be valid UTF-8
+    # file names may be invalid UTF-8
     return (Path(os.fsdecode(line)) for line in lines if line.strip())
 
 
 def _files(
     folder: Path, unreadable: list[Path], above: frozenset[Path] = frozenset()
 ) -> Iterator[Path]:
-    """All files below, and hidden folders as one entry each, which nothing is looked for in.
+    """All files below `folder`; a hidden folder is one entry and is not searched.
 
-    A folder that the system does not let us list or enter is added to `unreadable`.
+    A folder that cannot be listed or entered is added to `unreadable`.
     """
     try:
         real = folder.resolve()
@@ -148,7 +145,7 @@ def _files(
 
 
 def _is_folder(path: Path) -> bool:
-    """Whether the system says so; a path that it does not let us look at counts as a file."""
+    """Whether `path` is a folder; a path without access counts as a file."""
     try:
         return path.is_dir()
     except OSError:
@@ -170,7 +167,7 @@ def _is_video(path: Path) -> bool:
 
 
 def _holds_video(path: Path, *, decodes: bool) -> bool:
-    """Whether FFmpeg takes the content for video; where a name says otherwise, one frame of it."""
+    """Whether FFmpeg opens the file as video and, if `decodes`, decodes one frame of it."""
     try:
         with open_video(path) as (container, stream):
             if _NO_VIDEO.fullmatch(container.format.name):

@@ -1,4 +1,4 @@
-"""Find a capable ffmpeg, ask what it can do, and run it: the only file that starts a process."""
+"""Find a suitable ffmpeg, query its capabilities and run it; only this module starts processes."""
 
 import contextlib
 import functools
@@ -25,96 +25,93 @@ from ladder.errors import CapabilityError, FfmpegError
 
 _log = logging.getLogger(__name__)
 
-
 REMEDY = (
     "install one with `pip install imageio-ffmpeg`, "
     "or name yours with --ffmpeg PATH or $VQATOOL_FFMPEG"
 )
-"""What to do about an ffmpeg that cannot do something."""
-
+"""How to get an ffmpeg with a missing capability; ends error messages."""
 
 _STDERR_LINES = 5
 
-
 _MAX_PROCESSES = 4
 
-
-_MAX_OUTPUTS = 8  # of one process; at 1080p they take 1 to 2 GB
-
+_MAX_OUTPUTS = 8  # of one process; eight at 1080p need 1 to 2 GB of memory
 
 T = TypeVar("T")
-
 
 R = TypeVar("R")
 
 
 class _Children:
-    """The processes of one `run_parallel`, which end together and alone."""
+    """The running ffmpeg processes of one `run_parallel` call, killed together."""
 
     def __init__(self) -> None:
         self.running: set[subprocess.Popen[str]] = set()
         self.is_stopped = False
 
     def stop(self) -> None:
-        """Kill all of them, and each that is still to start."""
+        """Kill all running processes, and every later one as soon as it starts."""
         self.is_stopped = True
         for process in tuple(self.running):
             _kill(process)
 
 
-_worker = threading.local()  # `children`: those of the `run_parallel` that this thread works for
+_worker = threading.local()  # `children`: the processes of this thread's `run_parallel` call
 
 ProgressSink = Callable[[float], None]
-"""Told the seconds of output written so far, as ffmpeg reports them."""
-
+"""Called with the seconds of output that ffmpeg has written so far."""
 
 OnProgress = Callable[[str, float], None]
-"""Told an encode's path and the share of it that is done, from any thread."""
+"""Called with an encode's path and its finished fraction (0 to 1), from any thread."""
 
 
 @dataclass(frozen=True)
 class Ffmpeg:
-    """One ffmpeg program and how it was found (`option`, `environment`, `PATH` or `bundled`)."""
+    """One ffmpeg program; `origin` is `option`, `environment`, `PATH` or `bundled`."""
 
     path: str
     origin: str
 
     @property
     def version(self) -> str:
-        """Version as the program prints it, such as `7.0.2-static`."""
+        """Version as the program prints it, for example `7.0.2-static`.
+
+        Raises:
+            CapabilityError: the program does not run or is not ffmpeg.
+        """
         return _version(self.path)
 
     @property
     def has_libvmaf(self) -> bool:
-        """Whether the libvmaf filter was compiled in."""
+        """Whether this ffmpeg was built with the libvmaf filter."""
         return " libvmaf " in _listing(self.path, "-filters")
 
     @property
     def encoders(self) -> tuple[str, ...]:
-        """The encoders of `ladder.codecs.CODECS` that were compiled in."""
+        """The encoders of `ladder.codecs.CODECS` that this ffmpeg was built with."""
         listing = _listing(self.path, "-encoders")
         return tuple(name for name in CODECS if f" {name} " in listing)
 
     def require_encoders(self, names: Sequence[str]) -> None:
-        """Raise CapabilityError unless every encoder in `names` was compiled in."""
+        """Raise CapabilityError if this ffmpeg lacks an encoder in `names`."""
         missing = sorted(set(names) - set(self.encoders))
         if missing:
             raise CapabilityError(f"{self.path} has no encoder {', '.join(missing)}: {REMEDY}")
 
 
 def find_ffmpeg(option: Path | None = None) -> Ffmpeg:
-    """The ffmpeg to use: `option`, $VQATOOL_FFMPEG, PATH if it has libvmaf, the bundled one.
+    """The first of: `option`, $VQATOOL_FFMPEG, PATH if it has libvmaf, the bundled ffmpeg.
 
     Raises:
-        CapabilityError: the one asked for does not run, or there is none at all.
+        CapabilityError: the ffmpeg of `option` or $VQATOOL_FFMPEG does not run, or there is none.
     """
-    for origin, asked in (
+    for origin, program in (
         ("option", str(option or "")),
         ("environment", os.environ.get("VQATOOL_FFMPEG", "")),
     ):
-        if asked:
-            found = Ffmpeg(shutil.which(asked) or asked, origin)
-            _ = found.version  # the one asked for must run: never fall back in silence
+        if program:
+            found = Ffmpeg(shutil.which(program) or program, origin)
+            _ = found.version  # raises if it does not run: never fall back silently
             return _logged(found)
     on_path = shutil.which("ffmpeg")
     if on_path and Ffmpeg(on_path, "PATH").has_libvmaf:
@@ -128,7 +125,7 @@ def find_ffmpeg(option: Path | None = None) -> Ffmpeg:
 
 
 def _logged(ffmpeg: Ffmpeg) -> Ffmpeg:
-    if _log.isEnabledFor(logging.INFO):  # the version takes a process
+    if _log.isEnabledFor(logging.INFO):  # reading the version starts a process
         _log.info("ffmpeg %s (%s: %s)", ffmpeg.version, ffmpeg.origin, ffmpeg.path)
     return ffmpeg
 
@@ -141,20 +138,21 @@ def run(
     timeout_s: float | None = None,
     on_progress: ProgressSink | None = None,
 ) -> str:
-    """Run ffmpeg to its end and return what it wrote to stderr (warnings of a good run).
+    """Run ffmpeg to its end and return its stderr (warnings, if the run succeeds).
 
-    The process gets a group of its own, which is killed whole when the time is up or the caller is
-    interrupted, so nothing goes on behind the caller's back.
+    The process runs in its own process group. The whole group is killed on a time-out or when the
+    caller is interrupted, so no process is left running.
 
     Args:
         ffmpeg: program to run.
-        args: everything after the program's name, without `-progress`.
+        args: all arguments except `-progress`.
         cwd: working folder.
-        timeout_s: seconds until the run is given up; None waits for ever.
-        on_progress: told the output's seconds about twice a second.
+        timeout_s: seconds until the process is killed; None: no limit.
+        on_progress: called about twice a second.
 
     Raises:
-        FfmpegError: non-zero exit or time-out; the message holds the command and its last words.
+        FfmpegError: non-zero exit or time-out; the message has the command and the last lines of
+            stderr.
     """
     command = [ffmpeg.path, "-hide_banner", "-nostdin", "-nostats", "-v", "warning"]
     command += ["-progress", "pipe:1", *args]
@@ -176,7 +174,7 @@ def run(
         stderr_text = stderr.read()
     if is_late():
         raise FfmpegError(
-            _error_message(f"gave no result within {timeout_s} s", command, stderr_text),
+            _error_message(f"did not finish within {timeout_s} s", command, stderr_text),
             stderr_text,
         )
     if status:
@@ -187,10 +185,10 @@ def run(
 
 
 def run_parallel(work: Callable[[T], R], tasks: Sequence[T], at_once: int) -> Iterator[R]:
-    """`work(task)` for every task, `at_once` of them side by side, as they are done.
+    """Run `work(task)` for every task, `at_once` at a time; results come in order of completion.
 
     If a task fails, or the caller stops early or is interrupted, the ffmpeg processes of these
-    tasks are killed; those of another `run_parallel` go on.
+    tasks are killed. Processes of other `run_parallel` calls keep running.
     """
     pool = ThreadPoolExecutor(at_once)
     children = _Children()
@@ -211,9 +209,9 @@ def run_parallel(work: Callable[[T], R], tasks: Sequence[T], at_once: int) -> It
 
 
 def allocate_workers(jobs: int | None) -> tuple[int, int]:
-    """(processes at once, threads for each) that fill the cores without crowding them.
+    """(number of parallel processes, threads of each) that use all cores; `jobs` sets the first.
 
-    While one process ends and its result is looked at, the others keep the cores busy.
+    Several processes keep the cores busy while the result of one is checked.
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     cores = cores or 1
@@ -224,9 +222,10 @@ def allocate_workers(jobs: int | None) -> tuple[int, int]:
 def partition_outputs(
     outputs: Sequence[T], size: tuple[int, int], most: int
 ) -> list[tuple[T, ...]]:
-    """Outputs of one source of that size dealt out to processes, `most` at most to each.
+    """Divide the outputs of one source among processes, at most `most` outputs each.
 
-    Memory sets a limit too. Neighbours go to different processes, so a sorted row is spread evenly.
+    The limit also follows from memory: `size` is (width, height) of the source in px. Neighbouring
+    outputs go to different processes, so each process gets large and small outputs.
     """
     pixels = max(1, size[0] * size[1])
     fits = max(1, min(_MAX_OUTPUTS, _MAX_OUTPUTS * 1920 * 1080 // pixels, most))
@@ -235,14 +234,14 @@ def partition_outputs(
 
 
 def file_url(path: Path) -> str:
-    """`path` as an ffmpeg input or output that no name can turn into an option or a protocol."""
+    """`path` as a `file:` URL, so that ffmpeg never reads a file name as an option or protocol."""
     return f"file:{path.absolute()}"
 
 
 def _error_message(what: str, command: Sequence[str], stderr_text: str) -> str:
     last_lines = [line for line in stderr_text.splitlines() if line.strip()][-_STDERR_LINES:]
     return "\n  ".join(
-        [f"ffmpeg {what}", f"command: {shlex.join(command)}", *(last_lines or ["it said nothing"])]
+        [f"ffmpeg {what}", f"command: {shlex.join(command)}", *(last_lines or ["stderr is empty"])]
     )
 
 
@@ -253,7 +252,7 @@ def _killed_on_exit(process: "subprocess.Popen[str]") -> Iterator[None]:
         children.running.add(process)
     try:
         if children and children.is_stopped:
-            _kill(process)  # it was started after the others had been killed
+            _kill(process)  # started after `stop` killed the others
         yield
     finally:
         if children:

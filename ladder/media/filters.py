@@ -1,4 +1,4 @@
-"""Filter graphs of ffmpeg: videos in, encodes or measurements out, and the arguments they make."""
+"""Build ffmpeg filter graphs and compile them to command line arguments."""
 
 import os
 from collections.abc import Sequence
@@ -14,42 +14,38 @@ from ladder.media.probe import VideoInfo
 from ladder.media.time_ranges import TimeRange, frame_aligned
 
 VideoNode: TypeAlias = graph.nodes.FilterableStream
-"""A node of a filter graph that more filters can follow."""
-
+"""A video stream in a filter graph; filters can be added to it."""
 
 OutputNode: TypeAlias = graph.nodes.OutputStream
-"""The end of a filter graph."""
-
+"""An output of a filter graph."""
 
 InputOptions = dict[str, int | str]
 
-
 _FILE = "file:"
 
-
-_JUMP_EARLY_S = 5
+_SEEK_MARGIN_S = 5
 
 
 def video_input(
     video: VideoInfo, time_ranges: tuple[TimeRange, ...] = (), **options: int | str
 ) -> VideoNode:
-    """The first real video stream of `video` in a filter graph, deinterlaced, its pieces joined.
+    """The first video stream of `video` (no cover art), deinterlaced, its time ranges joined.
 
     Args:
-        video: what `probe` said of the file.
-        pieces: what to take of it; none: all.
+        video: the result of `probe` for the file.
+        time_ranges: the parts to read; empty: the whole video.
         options: input options of ffmpeg.
     """
     parts = [_part(video, time_range, options) for time_range in time_ranges]
     parts = parts or [_input(video, options)]
     if len(parts) == 1:
         return parts[0]
-    # the joints are no whole frame apart: the joined pieces run at the source's average rate
+    # gaps at the joints are not whole frames: give every frame the source's average duration
     return retime_by_index(graph.concat(*parts, v=1, a=0), video.fps)
 
 
 def scaled_input(stream: VideoNode, size: tuple[int, int], pix_fmt: str) -> VideoNode:
-    """The picture at `size` (bicubic), in square pixels, in limited range, in one pixel format."""
+    """`stream` scaled to `size` (width, height) by bicubic: square pixels, limited range."""
     width, height = size
     return (
         stream.filter("scale", width, height, flags="bicubic", in_range="auto", out_range="tv")
@@ -59,34 +55,34 @@ def scaled_input(stream: VideoNode, size: tuple[int, int], pix_fmt: str) -> Vide
 
 
 def retime_by_index(stream: VideoNode, fps: Fraction) -> VideoNode:
-    """The picture with one tick of the clock for each frame, whatever its timestamps were."""
+    """`stream` with new timestamps: frame n is at n / fps seconds."""
     tick = f"{fps.denominator}/{fps.numerator}"
     return stream.filter("settb", tick).filter("setpts", "N")
 
 
 def _input(video: VideoInfo, options: InputOptions) -> VideoNode:
-    # only local files: a playlist that poses as a video must not fetch others
+    # local files only: a playlist named like a video must not fetch from the network
     source = graph.input(_quote_path(video.path), protocol_whitelist="file,crypto,data", **options)
-    stream = source["V:0"]  # the first stream that is no cover art
+    stream = source["V:0"]  # the first stream that is not cover art
     if video.is_interlaced:
-        # one frame out for one frame in: labels pair them by index
+        # one frame out per frame in: VMAF pairs frames by index
         stream = stream.filter("bwdif", mode="send_frame", deint="all")
     return stream
 
 
 def output(stream: VideoNode, path: Path | None, **options: object) -> OutputNode:
-    """`stream` written to `path`; None throws it away."""
+    """`stream` written to `path`; None discards it."""
     return graph.output(stream, _quote_path(path) if path else "-", **options)
 
 
 def compile_arguments(outputs: Sequence[OutputNode]) -> list[str]:
-    """ffmpeg's arguments that make `outputs` in one process."""
+    """The arguments with which one ffmpeg process makes all `outputs`."""
     merged = graph.merge_outputs(*outputs) if len(outputs) > 1 else outputs[0]
     return [_unquote_path(str(argument)) for argument in merged.get_args()]
 
 
 def _quote_path(path: Path) -> str:
-    # ffmpeg-python takes no name that is not valid Unicode: it gets the bytes in ASCII
+    # ffmpeg-python accepts only valid Unicode: percent-encode the bytes of the path
     return _FILE + quote_from_bytes(os.fsencode(path.absolute()))
 
 
@@ -97,11 +93,11 @@ def _unquote_path(argument: str) -> str:
 
 
 def _part(video: VideoInfo, time_range: TimeRange, options: InputOptions) -> VideoNode:
-    """The frames of `time_range`, the first at 0 seconds."""
+    """The frames of `time_range`; the first has the timestamp 0."""
     start, length = frame_aligned(time_range, video.fps)
-    # by trim, since -t counts from the first frame that comes; and a jump into a file without an
-    # index may end behind its aim
-    jump = max(Fraction(0), start - _JUMP_EARLY_S)
+    # seek early and cut with trim: -t counts from the first frame that is read, and in a file
+    # without an index a seek may land too late
+    jump = max(Fraction(0), start - _SEEK_MARGIN_S)
     end = start + length - jump
     first: InputOptions = {"ss": f"{float(jump):.6f}"} if jump else {}
     last: InputOptions = {"t": f"{float(end + 1):.6f}"}

@@ -1,7 +1,7 @@
-"""What a stream says of its own coding, without decoding it: sizes, key frames, quantisers.
+"""Read packet sizes, key frames and quantisers from a stream's headers, without decoding it.
 
 ffmpeg's bitstream filter trace_headers prints every syntax element of the headers of H.264, HEVC,
-VP9 and AV1. It runs in a process of its own, so a broken file cannot take the caller along.
+VP9 and AV1. It runs in its own process, so a broken file cannot crash the caller.
 """
 
 import math
@@ -16,19 +16,17 @@ from ladder.media.probe import VideoInfo, open_video
 
 _TIMEOUT_S = 60.0
 
-
 _PACKET = re.compile(r"\] Packet: (\d+) bytes,( key frame,)?")
-
 
 _ELEMENT = re.compile(r"\] \d+ +(\w+) +[01]+ = (-?\d+)$")
 
 
 @dataclass(frozen=True, kw_only=True)
 class CodedPicture:
-    """One packet of a stream: one shown picture, and what is hidden with it.
+    """One packet of a stream: one shown picture and the hidden pictures in the same packet.
 
-    `log2_step` is the binary logarithm of the quantiser's step, the mean over the packet's slices,
-    in units of an 8 bit sample, so that codecs can be compared; None where headers do not tell.
+    `log2_step` is the binary logarithm of the quantiser's step, averaged over the packet's slices.
+    Its unit is an 8 bit sample, so codecs can be compared. None: the headers do not have it.
     """
 
     size_bytes: int
@@ -39,16 +37,16 @@ class CodedPicture:
 def coded_pictures(
     info: VideoInfo, ffmpeg: Ffmpeg, *, start_s: float = 0.0, length_s: float | None = None
 ) -> list[CodedPicture]:
-    """The pictures of a part of a stream, in coding order; none if they cannot be read.
+    """The pictures of a part of a stream, in coding order; empty if they cannot be read.
 
     Args:
-        info: what `probe` said of the file.
+        info: the result of `probe` for the file.
         ffmpeg: program that reads the headers.
-        start_s: where to begin; it begins at a key frame at or before that.
-        length_s: how much to read; None reads to the end.
+        start_s: start in seconds; reading starts at the key frame at or before it.
+        length_s: seconds to read; None reads to the end.
 
     Raises:
-        VideoError: a file of a codec whose headers are not read cannot be opened.
+        VideoError: the file cannot be opened (only for codecs whose headers are not parsed).
     """
     if not _quantiser_of(info.codec):
         return _packets_alone(info, start_s, length_s)
@@ -59,12 +57,12 @@ def coded_pictures(
     try:
         trace = run(ffmpeg, ["-v", "info", *source, *copy], timeout_s=_TIMEOUT_S)
     except FfmpegError as error:
-        trace = error.stderr  # what was read until then is as true
+        trace = error.stderr  # the headers before the error are valid
     return list(parse_trace(trace, info.codec))
 
 
 def parse_trace(trace: str, codec: str) -> Iterator[CodedPicture]:
-    """The pictures in what the filter printed; pure."""
+    """The pictures in `trace`, the text that trace_headers printed."""
     quantiser = _quantiser_of(codec)
     base, packet, steps = quantiser.base if quantiser else 0, None, list[float]()
     for line in trace.splitlines():
@@ -83,13 +81,13 @@ def parse_trace(trace: str, codec: str) -> Iterator[CodedPicture]:
 
 
 def _quantiser_of(codec: str) -> Quantiser | None:
-    """How the headers of a coded format hold the quantiser; None if they are not read."""
+    """How the headers of a codec store the quantiser; None if they are not parsed."""
     coded = coded_formats().get(codec)
     return coded.quantiser if coded else None
 
 
 def _packets_alone(info: VideoInfo, start_s: float, length_s: float | None) -> list[CodedPicture]:
-    """Sizes and key frames of any codec, as the container has them."""
+    """Packet sizes and key frames from the container, for any codec."""
     end_s = math.inf if length_s is None else start_s + length_s
     pictures = []
     with open_video(info.path) as (container, stream):

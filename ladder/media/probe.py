@@ -1,4 +1,4 @@
-"""What a video file says of itself: `probe(path)` opens it, decodes one frame, gives VideoInfo."""
+"""Read the properties of a video file: `probe` opens it, decodes one frame, returns VideoInfo."""
 
 import contextlib
 import statistics
@@ -17,29 +17,25 @@ from av.video.stream import VideoStream
 
 from ladder.errors import LadderError, VideoError
 
-_LOOKED_AT_PACKETS = 240  # enough to see a variable frame rate, cheap in a file of any length
-
+_NUM_PROBED_PACKETS = 240  # enough to detect a variable frame rate, fast in a file of any length
 
 _TRANSFER_OF_HDR = {16: "pq", 18: "hlg"}  # ITU-T H.273, transfer characteristics
 
-
 _BASE_DEPTH = 8
 
-
 _INTERLACED_ORDERS = range(2, 6)  # AVFieldOrder: TT, BB, TB, BT
-
 
 FILE_FAULTS = (
     LadderError, av.FFmpegError, OSError, ValueError, LookupError, ArithmeticError, MemoryError,
 )  # fmt: skip
-"""What work on one file may raise: a stage turns it into that file's row and goes on.
+"""Exceptions that a bad file may cause: a stage writes an error row for the file and continues.
 
 A damaged file can make PyAV raise IndexError and ZeroDivisionError too.
 """
 
 
 class Ratio(Protocol):
-    """A rational number of any library."""
+    """A rational number, whatever library it is from."""
 
     @property
     def numerator(self) -> int: ...
@@ -49,10 +45,10 @@ class Ratio(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class VideoInfo:
-    """The facts of one video stream.
+    """The properties of one video stream.
 
-    Sizes are stored pixels before rotation; `display_size` is what a viewer sees. `frame_count`
-    is the container's word (None where it has none), `count_frames` counts.
+    `width_px` and `height_px` are the stored size before rotation; `display_size` is what a viewer
+    sees. `frame_count` is from the container (None if it has none); `count_frames` counts packets.
     """
 
     path: Path
@@ -66,11 +62,11 @@ class VideoInfo:
     bit_depth: int
     is_full_range: bool
     hdr: str  # "", "pq" or "hlg"
-    rotation: int  # degrees counter-clockwise to turn the stored picture by: 0, 90, 180 or 270
-    sar: Fraction  # width over height of one pixel
+    rotation: int  # of the stored picture, counter-clockwise, in degrees: 0, 90, 180, 270
+    sar: Fraction  # sample aspect ratio: width over height of one pixel
     is_vfr: bool
     is_interlaced: bool
-    is_bare: bool  # an elementary stream without timestamps: it cannot be jumped in
+    is_bare: bool  # an elementary stream without timestamps: seeking is impossible
     size_bytes: int
 
     @property
@@ -82,14 +78,14 @@ class VideoInfo:
 
     @property
     def bitrate_kbps(self) -> float | None:
-        """Bits of the file over its duration; None if it has no duration."""
+        """File size divided by duration; None if the duration is unknown."""
         return self.size_bytes * 8 / 1000 / self.duration_s if self.duration_s > 0 else None
 
 
 class Decoding(NamedTuple):
-    """How a decoder works: on how many threads (0: as many as there are cores), and how strictly.
+    """Decoder settings: the number of threads (0: one per core) and whether damage is an error.
 
-    A strict one raises where a lenient one conceals what is damaged.
+    A strict decoder raises at damage; a lenient one conceals it.
     """
 
     threads: int = 0
@@ -103,17 +99,18 @@ LENIENT = Decoding()
 def open_video(
     path: Path, decoding: Decoding = LENIENT
 ) -> Iterator[tuple[InputContainer, VideoStream]]:
-    """Open `path` and its first real video stream.
+    """Open `path` and its first video stream that is not cover art.
 
     Raises:
-        VideoError: with the code that says why, also when the body fails to decode.
+        VideoError: the file cannot be opened, or the body of the `with` fails to decode; `code`
+            names the cause.
     """
     if not path.is_file():
         raise VideoError("missing", f"{path} is not a file")
     if not path.stat().st_size:
-        raise VideoError("empty", f"{path} has no bytes in it")
+        raise VideoError("empty", f"{path} is empty")
     try:
-        # only local files: a playlist that poses as a video must not fetch others
+        # local files only: a playlist named like a video must not fetch from the network
         options = {"protocol_whitelist": "file,crypto,data"}
         container = av.open(f"file:{path.absolute()}", options=options)
     except (av.FFmpegError, OSError, ValueError) as error:
@@ -121,9 +118,9 @@ def open_video(
     with container:
         stream = next((s for s in container.streams.video if _is_moving(s)), None)
         if stream is None:
-            raise VideoError("no_stream", f"{path} holds no video stream")
+            raise VideoError("no_stream", f"{path} has no video stream")
         if stream.codec_context is None:
-            raise VideoError("no_decoder", f"{path} is coded in a way that FFmpeg does not know")
+            raise VideoError("no_decoder", f"{path} has a codec that FFmpeg cannot decode")
         stream.thread_type = "AUTO"
         stream.codec_context.thread_count = decoding.threads
         if decoding.is_strict:
@@ -135,29 +132,29 @@ def open_video(
 
 
 def fault_message(path: Path, error: Exception) -> str:
-    """The text of an error for the row of `path`, always with the file's name."""
+    """The error message for the row of `path`; it always names the file."""
     if isinstance(error, LadderError) or (isinstance(error, OSError) and error.filename):
         return str(error)
     return f"{path} cannot be processed: {type(error).__name__}: {error}"
 
 
 def probe(path: Path) -> VideoInfo:
-    """The facts of the first video stream of `path`.
+    """The properties of the first video stream of `path`.
 
     Raises:
-        VideoError: no such file, not a video, no picture in it, or not one decodable frame.
+        VideoError: the file is missing, is not a video, or has no video stream or decodable frame.
     """
     with open_video(path) as (container, stream):
-        frame, seconds = _look_inside(container, stream)
+        frame, seconds = _read_first_packets(container, stream)
         if frame is None:
-            raise VideoError("damaged", f"{path} has not one frame that can be decoded")
+            raise VideoError("damaged", f"{path} has no frame that can be decoded")
         return _info(path, container, stream, frame, seconds)
 
 
 def frame_times(path: Path, fps: Fraction) -> list[float]:
-    """Seconds of every frame, ascending, from the first one on; nothing is decoded.
+    """The time of every frame in seconds from the first one, ascending; decodes nothing.
 
-    Where a stream carries no timestamps, frames are counted at `fps`.
+    If the stream has no timestamps, the times follow from the frame index and `fps`.
 
     Raises:
         VideoError: the file cannot be opened or read.
@@ -175,9 +172,9 @@ def frame_times(path: Path, fps: Fraction) -> list[float]:
 
 
 def as_fraction(value: Ratio | None) -> Fraction | None:
-    """A ratio that PyAV gives, as a Fraction; None if it is None or has no denominator.
+    """A ratio from PyAV as a Fraction; None if it is None or its denominator is 0.
 
-    PyAV gave `Fraction` up to version 18, and its own `AVRational` since version 19.
+    PyAV returns `Fraction` up to version 18 and its own `AVRational` from version 19 on.
     """
     if value is None or not value.denominator:
         return None
@@ -185,7 +182,7 @@ def as_fraction(value: Ratio | None) -> Fraction | None:
 
 
 def count_frames(path: Path) -> int:
-    """Frames of the video stream, as its packets tell; nothing is decoded."""
+    """The number of frames of the video stream, from its packets; decodes nothing."""
     return len(frame_times(path, Fraction(25)))
 
 
@@ -197,7 +194,7 @@ def _info(
     seconds: list[float],
 ) -> VideoInfo:
     context = stream.codec_context
-    # the average is wrong where a container's clock is taken for a rate, the guess where it varies
+    # average_rate is wrong if it is the container's clock, guessed_rate if the frame rate varies
     rates = (as_fraction(stream.average_rate), as_fraction(stream.guessed_rate))
     fps = min(filter(None, rates), default=Fraction(25))
     duration_s = _duration_s(container, stream, fps)
@@ -223,17 +220,17 @@ def _info(
 
 
 def _is_moving(stream: VideoStream) -> bool:
-    """Cover art in a music file counts as a video stream, but is not one."""
+    """Whether the stream is a video; FFmpeg lists cover art as a video stream too."""
     return not stream.disposition & Disposition.attached_pic
 
 
-def _look_inside(
+def _read_first_packets(
     container: InputContainer, stream: VideoStream
 ) -> tuple[VideoFrame | None, list[float]]:
-    """The first frame, and the times of the first packets in order of showing, in one pass."""
+    """The first frame and the ascending times of the first packets in seconds, read in one pass."""
     frame: VideoFrame | None = None
     seconds: list[float] = []
-    for packet in islice(container.demux(stream), _LOOKED_AT_PACKETS):
+    for packet in islice(container.demux(stream), _NUM_PROBED_PACKETS):
         if packet.pts is not None:
             seconds.append(float(packet.pts * packet.time_base))
         if frame is None:
@@ -242,9 +239,9 @@ def _look_inside(
 
 
 def _is_uneven(seconds: list[float]) -> bool:
-    """Whether the steps differ by more than the rounding of coarse timestamps explains."""
+    """Whether the intervals between frames differ by more than the rounding of timestamps."""
     steps = [after - before for before, after in pairwise(seconds)]
-    # the first and the last step may be cut short by an edit list or by reordering at the end
+    # an edit list can shorten the first step, reordering the last one
     steps = steps[1:-1]
     if not steps:
         return False

@@ -1,4 +1,4 @@
-"""Single pictures: read, scaled, and coded as one frame of a codec and back, all in process."""
+"""Read, resize, and encode and decode single pictures, without starting a process."""
 
 import os
 from fractions import Fraction
@@ -14,12 +14,12 @@ from ladder.errors import CapabilityError, VideoError
 from ladder.media.decode import Pixels
 from ladder.media.probe import open_video
 
-# SVT-AV1 writes its settings to stderr unless its environment says errors only
+# SVT-AV1 writes its settings to stderr unless SVT_LOG allows only errors
 os.environ.setdefault("SVT_LOG", "1")
 
 
 def read_picture(path: Path) -> Pixels:
-    """A picture file, or the first frame of a video, as stored.
+    """Read a picture file, or the first frame of a video, without rotation or scaling.
 
     Returns:
         (H, W, 3) uint8, RGB, full range.
@@ -30,23 +30,23 @@ def read_picture(path: Path) -> Pixels:
     with open_video(path) as (container, stream):
         for frame in container.decode(stream):
             return _rgb(frame)
-    raise VideoError("damaged", f"{path} holds no picture that can be decoded")
+    raise VideoError("damaged", f"{path} has no picture that can be decoded")
 
 
 def resize(picture_HWC: Pixels, width: int, height: int) -> Pixels:
-    """The picture at another size, bicubic, as a player scales. (H, W, 3) uint8 both ways."""
+    """The picture scaled to (height, width) by bicubic; (H, W, 3) uint8 in and out."""
     frame = VideoFrame.from_ndarray(picture_HWC, format="rgb24")
     return _rgb(frame.reformat(width, height, "rgb24", interpolation="BICUBIC"))
 
 
 def encode_decode(picture_HWC: Pixels, codec: str, quality: int) -> Pixels:
-    """The picture after one key frame of `codec`: coded, and decoded again.
+    """Encode the picture as one key frame of `codec` and decode it.
 
     Args:
-        picture_HWC: uint8 RGB, sides even and at least 64 px (SVT-AV1 takes none smaller).
+        picture_HWC: uint8 RGB; both sides even and at least 64 px (the minimum of SVT-AV1).
         codec: a key of `ladder.codecs.still_codings()`.
-        quality: the encoder's own scale, higher is worse: the quantiser of mjpeg (2 to 31), else
-            the CRF (0 to 51 for x264 and x265, to 63 for VP9 and AV1).
+        quality: on the encoder's scale, higher is worse: the quantiser of mjpeg (2 to 31), else
+            the CRF (0 to 51 for x264 and x265, 0 to 63 for VP9 and AV1).
 
     Returns:
         (H, W, 3) uint8, RGB.
@@ -81,7 +81,7 @@ def _encoder(
     encoder.width, encoder.height = size
     encoder.pix_fmt = coding.pix_fmt
     encoder.framerate = Fraction(25)
-    encoder.thread_count = 1  # on several threads no two runs need give the same bits
+    encoder.thread_count = 1  # with several threads, the output may differ between runs
     encoder.options = {name: str(value) for name, value in coding.settings(quality).items()}
     return encoder
 

@@ -1,4 +1,4 @@
-"""Pieces of a long source: which seconds of it are encoded."""
+"""Time ranges: the parts of a source that are encoded."""
 
 import re
 from collections.abc import Iterator
@@ -9,15 +9,14 @@ from math import ceil
 from ladder.errors import LadderError
 from ladder.media.probe import VideoInfo
 
-_PIECE = re.compile(r"(\d+(?:\.\d+)?)\+(\d+(?:\.\d+)?)")
-
+_TIME_RANGE = re.compile(r"(\d+(?:\.\d+)?)\+(\d+(?:\.\d+)?)")
 
 _SEGMENTS = re.compile(r"(\d+)\s*x\s*(\d+(?:\.\d+)?)")
 
 
 @dataclass(frozen=True)
 class TimeRange:
-    """Seconds of a video, counted from its first frame."""
+    """A part of a video; `start_s` counts from its first frame."""
 
     start_s: float
     length_s: float
@@ -28,26 +27,26 @@ class TimeRange:
 
 @dataclass(frozen=True)
 class TrimSpec:
-    """What to take of every source: all of it, one clip, or segments spread over it evenly.
+    """The part of every source to encode: all of it, one clip, or evenly spaced segments.
 
     Attributes:
-        clip: one piece, the same for every source.
-        segments: (how many, seconds of each); a source that is no longer is taken whole.
+        clip: one time range, the same for every source.
+        segments: (count, seconds of each); a source no longer than all segments is encoded whole.
     """
 
     clip: TimeRange | None = None
     segments: tuple[int, float] | None = None
 
     def ranges_of(self, source: VideoInfo) -> tuple[TimeRange, ...]:
-        """The pieces of `source`; none if all of it is taken.
+        """The time ranges of `source`; empty for the whole source.
 
         Raises:
-            LadderError: the clip begins after the source's end, or the source cannot be cut.
+            LadderError: the clip begins after the source's end, or the source has no timestamps.
         """
         time_ranges = tuple(self._wanted(source))
         if time_ranges and source.is_bare:
             raise LadderError(
-                f"{source.path} is a stream without timestamps, no piece of it can be found: "
+                f"{source.path} is a stream without timestamps and cannot be trimmed: "
                 "put it into a container first (ffmpeg -i FILE -c copy FILE.mkv)"
             )
         return time_ranges
@@ -55,7 +54,7 @@ class TrimSpec:
     def _wanted(self, source: VideoInfo) -> Iterator[TimeRange]:
         if self.clip:
             left_s = source.duration_s - self.clip.start_s
-            if left_s * source.fps < 0.99:  # not one frame, whatever the rounding
+            if left_s * source.fps < 0.99:  # less than one frame, with a margin for rounding
                 raise LadderError(
                     f"{source.path} is {source.duration_s:.2f} s long, the clip {self.clip} begins "
                     "after its end"
@@ -70,19 +69,19 @@ class TrimSpec:
 
 
 FULL = TrimSpec()
-"""All of every source."""
+"""Encode every source whole."""
 
 
 def parse_time_range(text: str) -> TimeRange:
-    """`START+LENGTH` in seconds, such as `30+10`; ValueError if it is not."""
-    found = _PIECE.fullmatch(text.strip())
+    """Parse `START+LENGTH` in seconds, such as `30+10`; raise ValueError for other text."""
+    found = _TIME_RANGE.fullmatch(text.strip())
     if not found or float(found[2]) <= 0:
         raise ValueError(f"{text!r} is not START+LENGTH in seconds, such as 30+10")
     return TimeRange(float(found[1]), float(found[2]))
 
 
 def parse_segments(text: str) -> tuple[int, float]:
-    """`NxSECONDS`, such as `3x10`: (3, 10.0); ValueError if it is not."""
+    """Parse `NxSECONDS`: `3x10` gives (3, 10.0); raise ValueError for other text."""
     found = _SEGMENTS.fullmatch(text.strip())
     if not found or int(found[1]) < 1 or float(found[2]) <= 0:
         raise ValueError(f"{text!r} is not NxSECONDS, such as 3x10")
@@ -90,7 +89,7 @@ def parse_segments(text: str) -> tuple[int, float]:
 
 
 def format_time_ranges(time_ranges: tuple[TimeRange, ...]) -> str:
-    """The cell of a table; empty if all of the source is meant."""
+    """The time ranges as a table cell; empty for the whole source."""
     return " ".join(map(str, time_ranges))
 
 
@@ -100,9 +99,10 @@ def parse_time_ranges(text: str) -> tuple[TimeRange, ...]:
 
 
 def frame_aligned(time_range: TimeRange, fps: Fraction) -> tuple[Fraction, Fraction]:
-    """(start, length) in seconds that begin and end between two frames.
+    """(start, length) in seconds, moved so that both ends lie between two frames.
 
-    Half a frame before a frame no rounding of timestamps decides which frames are inside.
+    Both ends lie half a frame before a frame, so rounded timestamps cannot change which frames are
+    inside.
     """
     first = ceil(Fraction(time_range.start_s) * fps - Fraction(1, 100))
     count = max(1, round(Fraction(time_range.length_s) * fps))
@@ -111,5 +111,5 @@ def frame_aligned(time_range: TimeRange, fps: Fraction) -> tuple[Fraction, Fract
 
 
 def _seconds(value: float) -> str:
-    # to the microsecond: six digits, as of "g", lose a frame three hours into a film
+    # in microseconds: the six digits of "g" are too coarse to find a frame after three hours
     return f"{value:.6f}".rstrip("0").rstrip(".")

@@ -1,4 +1,4 @@
-"""Files and folders named by a user -> video files."""
+"""Finding the video files behind command line arguments."""
 
 import io
 import os
@@ -14,7 +14,7 @@ from tests.conftest import MakeVideo
 
 @pytest.fixture
 def folder(tmp_path: Path, source_video: Path) -> Path:
-    """Videos and other files; `sub/no_suffix` is a real video, `a.mp4` is one by name only."""
+    """Videos and other files; `sub/no_suffix` is a real video, `a.mp4` only has the suffix."""
     root = tmp_path / "folder"
     for name in ("sub/deep/z.webm", "b.MKV", "a.mp4", "sub/clip.ts", "stream.m2ts"):
         (root / name).parent.mkdir(parents=True, exist_ok=True)
@@ -28,19 +28,19 @@ def folder(tmp_path: Path, source_video: Path) -> Path:
     return root
 
 
-def test_a_folder_gives_its_videos_and_those_below_in_a_stable_order(folder: Path) -> None:
+def test_a_folder_gives_the_videos_in_and_below_it_in_a_stable_order(folder: Path) -> None:
     names = [str(path.relative_to(folder)) for path in find_videos([folder]).videos]
     assert names == [
         "a.mp4", "b.MKV", "stream.m2ts", "sub/clip.ts", "sub/deep/z.webm", "sub/no_suffix",
     ]  # fmt: skip
 
 
-def test_what_is_no_video_is_counted(folder: Path) -> None:
+def test_files_that_are_not_videos_are_counted_as_skipped(folder: Path) -> None:
     # notes.txt, cover.jpg, encodes.csv, half.mp4.part, text, .hidden.mp4, .git
     assert find_videos([folder]).skipped_count == 7
 
 
-def test_half_written_encodes_are_passed_over_even_if_they_are_readable(
+def test_unfinished_encodes_are_skipped_even_if_they_are_readable(
     tmp_path: Path, source_video: Path
 ) -> None:
     shutil.copy(source_video, tmp_path / "64p.mp4.part")
@@ -56,19 +56,19 @@ def test_a_video_without_a_suffix_is_found_by_its_content(
     assert [path.name for path in find_videos([tmp_path]).videos] == ["video", "video.2024-take2"]
 
 
-def test_a_named_file_always_counts(tmp_path: Path, folder: Path) -> None:
+def test_a_named_file_is_always_included(tmp_path: Path, folder: Path) -> None:
     named = [tmp_path / "gone.mp4", folder / "notes.txt", folder / ".hidden.mp4"]
     found = find_videos(named)
     assert (list(found.videos), found.skipped_count) == (named, 0)
 
 
-def test_a_file_named_twice_counts_once(folder: Path) -> None:
+def test_a_file_named_twice_is_included_once(folder: Path) -> None:
     found = find_videos([folder / "b.MKV", folder, folder])
     assert len(found.videos) == len(set(found.videos)) == 6
     assert found.videos[0] == folder / "b.MKV"
 
 
-def test_a_folder_that_leads_back_to_itself_does_not_trap_the_search(
+def test_a_link_to_a_parent_folder_does_not_make_the_search_endless(
     tmp_path: Path, source_video: Path
 ) -> None:
     shutil.copy(source_video, tmp_path / "clip.mp4")
@@ -76,7 +76,7 @@ def test_a_folder_that_leads_back_to_itself_does_not_trap_the_search(
     assert [path.resolve() for path in find_videos([tmp_path]).videos] == [tmp_path / "clip.mp4"]
 
 
-def test_a_video_is_known_by_its_content_whatever_its_name_says(
+def test_a_video_is_found_by_its_content_whatever_its_suffix(
     tmp_path: Path, source_video: Path, make_video: MakeVideo
 ) -> None:
     for name in ("clip.txt", "clip.jpg", "song.mp3", "archive.zip"):
@@ -95,7 +95,7 @@ def test_a_video_is_known_by_its_content_whatever_its_name_says(
     assert found.skipped_count == 4
 
 
-def test_a_link_to_nowhere_that_is_named_like_a_video_counts(tmp_path: Path) -> None:
+def test_a_broken_link_with_the_suffix_of_a_video_is_included(tmp_path: Path) -> None:
     (tmp_path / "gone.mp4").symlink_to("nowhere")
     (tmp_path / "gone").symlink_to("nowhere")
     found = find_videos([tmp_path])
@@ -112,36 +112,38 @@ def test_a_link_to_nowhere_that_is_named_like_a_video_counts(tmp_path: Path) -> 
         (FileFilter(include=["*.mov"]), set()),
     ],
 )
-def test_patterns_choose_among_files(folder: Path, wanted: FileFilter, names: set[str]) -> None:
+def test_patterns_filter_the_files_of_a_folder(
+    folder: Path, wanted: FileFilter, names: set[str]
+) -> None:
     found = find_videos([folder], wanted)
     assert {path.name for path in found.videos} == names
     assert found.skipped_count + len(names) == 13
 
 
-def test_patterns_choose_among_named_files_too(folder: Path) -> None:
+def test_patterns_filter_named_files_too(folder: Path) -> None:
     named = [folder / "a.mp4", folder / "b.MKV"]
     assert find_videos(named, FileFilter(exclude=["b.*"])).videos == (folder / "a.mp4",)
 
 
-def names(compile_arguments: list[str], stdin: bytes = b"") -> list[str]:
-    return [os.fspath(path) for path in expand_arguments(compile_arguments, io.BytesIO(stdin))]
+def names(arguments: list[str], stdin: bytes = b"") -> list[str]:
+    return [os.fspath(path) for path in expand_arguments(arguments, io.BytesIO(stdin))]
 
 
 @pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\0"])
 def test_lists_are_read_from_files_and_from_stdin(tmp_path: Path, end: bytes) -> None:
     content = end.join([b"a b.mp4", b"", b"sub/[1].mp4", b"caf\xe9.mp4", b""])
     (tmp_path / "list.txt").write_bytes(content)
-    told = ["a b.mp4", "sub/[1].mp4", os.fsdecode(b"caf\xe9.mp4")]
-    assert names([f"@{tmp_path / 'list.txt'}", "x.mp4"]) == [*told, "x.mp4"]
-    assert names(["x.mp4", "-"], content) == ["x.mp4", *told]
+    listed = ["a b.mp4", "sub/[1].mp4", os.fsdecode(b"caf\xe9.mp4")]
+    assert names([f"@{tmp_path / 'list.txt'}", "x.mp4"]) == [*listed, "x.mp4"]
+    assert names(["x.mp4", "-"], content) == ["x.mp4", *listed]
 
 
-def test_a_list_that_is_not_there_is_an_error(tmp_path: Path) -> None:
+def test_a_missing_list_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ListError, match=r"gone\.txt cannot be read: No such file"):
         names([f"@{tmp_path / 'gone.txt'}"])
 
 
-def test_globs_are_found_in_order_and_names_with_brackets_are_names(
+def test_globs_give_sorted_files_and_existing_names_with_brackets_are_not_globs(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(folder)

@@ -1,4 +1,4 @@
-"""Finding ffmpeg, asking what it can do, and running it so that nothing goes on behind our back."""
+"""Finding ffmpeg, querying its capabilities, and running it without leaving processes."""
 
 import os
 import threading
@@ -24,12 +24,12 @@ from ladder.media.ffmpeg import (
 FakeFfmpeg = Callable[..., Path]
 
 SLEEPS = 'echo $$ >> "$0.pids"; sleep 60 & echo $! >> "$0.pids"; wait'
-"""Body of a fake ffmpeg that hangs, with a child that hangs; both leave their process ids."""
+"""Script of a fake ffmpeg that sleeps, with a child that sleeps; both write their process ids."""
 
 
 @pytest.fixture
 def fake_ffmpeg(tmp_path: Path) -> FakeFfmpeg:
-    """`fake_ffmpeg(folder, body, filters)`: a script that answers as ffmpeg, or runs `body`."""
+    """`fake_ffmpeg(folder, body, filters)`: a script that lists filters or runs `body`."""
 
     def make(folder: str, body: str = "exit 0", filters: str = "libvmaf") -> Path:
         path = tmp_path / folder / "ffmpeg"
@@ -51,13 +51,13 @@ def fake_ffmpeg(tmp_path: Path) -> FakeFfmpeg:
 
 @pytest.fixture
 def bare(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No ffmpeg is named anywhere; only the bundled one is left."""
+    """No ffmpeg is named or on the PATH; only the bundled one is available."""
     monkeypatch.delenv("VQATOOL_FFMPEG", raising=False)
     monkeypatch.setenv("PATH", "/nowhere")
 
 
 def left_running(script: Path) -> list[int]:
-    """Processes a `SLEEPS` script started that are still there a moment later."""
+    """The processes of a `SLEEPS` script that still run a moment later."""
     pids = [int(line) for line in Path(f"{script}.pids").read_text().split()]
     assert pids
     for _ in range(40):
@@ -73,7 +73,7 @@ def _is_running(pid: int) -> bool:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
-    stat = Path(f"/proc/{pid}/stat")  # where nobody collects the dead they stay as zombies
+    stat = Path(f"/proc/{pid}/stat")  # killed processes may remain as zombies
     return not (stat.exists() and stat.read_text().rpartition(")")[2].split()[0] == "Z")
 
 
@@ -90,7 +90,7 @@ def wait_for_pids(script: Path, count: int) -> None:
 
 
 @pytest.mark.usefixtures("bare")
-def test_the_option_comes_before_everything(
+def test_the_option_has_the_highest_priority(
     fake_ffmpeg: FakeFfmpeg, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     option, environment = fake_ffmpeg("option"), fake_ffmpeg("environment")
@@ -101,7 +101,7 @@ def test_the_option_comes_before_everything(
 
 
 @pytest.mark.usefixtures("bare")
-def test_the_environment_comes_before_the_path(
+def test_the_environment_variable_has_priority_over_the_path(
     fake_ffmpeg: FakeFfmpeg, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     environment = fake_ffmpeg("environment")
@@ -111,7 +111,7 @@ def test_the_environment_comes_before_the_path(
 
 
 @pytest.mark.usefixtures("bare")
-def test_the_path_counts_if_its_ffmpeg_has_libvmaf(
+def test_the_ffmpeg_on_the_path_is_used_if_it_has_libvmaf(
     fake_ffmpeg: FakeFfmpeg, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     on_path = fake_ffmpeg("path")
@@ -120,7 +120,7 @@ def test_the_path_counts_if_its_ffmpeg_has_libvmaf(
 
 
 @pytest.mark.usefixtures("bare")
-def test_an_ffmpeg_without_libvmaf_on_the_path_gives_way_to_the_bundled_one(
+def test_the_bundled_ffmpeg_replaces_one_on_the_path_without_libvmaf(
     fake_ffmpeg: FakeFfmpeg, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", str(fake_ffmpeg("path", filters="vmafmotion").parent))
@@ -128,7 +128,7 @@ def test_an_ffmpeg_without_libvmaf_on_the_path_gives_way_to_the_bundled_one(
 
 
 @pytest.mark.usefixtures("bare")
-def test_the_bundled_ffmpeg_is_the_last_resort_and_can_do_everything() -> None:
+def test_the_bundled_ffmpeg_is_the_last_choice_and_has_every_capability() -> None:
     found = find_ffmpeg()
     assert found.origin == "bundled"
     assert found.has_libvmaf
@@ -136,7 +136,7 @@ def test_the_bundled_ffmpeg_is_the_last_resort_and_can_do_everything() -> None:
 
 
 @pytest.mark.usefixtures("bare")
-def test_an_ffmpeg_that_was_asked_for_and_does_not_run_is_never_replaced_in_silence(
+def test_a_named_ffmpeg_that_does_not_run_is_an_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(CapabilityError, match=r"gone.*does not run"):
@@ -151,7 +151,7 @@ def test_an_ffmpeg_that_was_asked_for_and_does_not_run_is_never_replaced_in_sile
         find_ffmpeg(text)
 
 
-# ---- what it can do
+# ---- capabilities
 
 
 def test_a_missing_encoder_is_a_capability_error_with_a_remedy(fake_ffmpeg: FakeFfmpeg) -> None:
@@ -167,7 +167,7 @@ def test_a_missing_encoder_is_a_capability_error_with_a_remedy(fake_ffmpeg: Fake
 @pytest.mark.parametrize(
     ("name", "url"), [("a.mp4", "file:/x/a.mp4"), ("-y http:.mp4", "file:/x/-y http:.mp4")]
 )
-def test_no_file_name_can_become_an_option_or_a_protocol(name: str, url: str) -> None:
+def test_ffmpeg_never_reads_a_file_name_as_an_option_or_a_protocol(name: str, url: str) -> None:
     assert file_url(Path("/x") / name) == url
     assert file_url(Path(name)) == f"file:{Path.cwd() / name}"
 
@@ -175,24 +175,26 @@ def test_no_file_name_can_become_an_option_or_a_protocol(name: str, url: str) ->
 # ---- running
 
 
-def test_a_good_run_returns_its_warnings(fake_ffmpeg: FakeFfmpeg) -> None:
+def test_a_successful_run_returns_its_warnings(fake_ffmpeg: FakeFfmpeg) -> None:
     ffmpeg = find_ffmpeg(fake_ffmpeg("warner", body="echo a warning >&2"))
     assert run(ffmpeg, []) == "a warning\n"
 
 
-def test_a_run_gets_its_arguments_and_its_folder_as_they_are(
+def test_a_run_passes_arguments_and_folder_unchanged(
     fake_ffmpeg: FakeFfmpeg, tmp_path: Path
 ) -> None:
     ffmpeg = find_ffmpeg(
         fake_ffmpeg("echo", body='pwd >&2; for a in "$@"; do echo "<$a>" >&2; done')
     )
-    said = run(ffmpeg, ["-i", "a b;$HOME 'c'.mp4", ""], cwd=tmp_path).splitlines()
-    assert Path(said[0]) == tmp_path
-    assert said[-3:] == ["<-i>", "<a b;$HOME 'c'.mp4>", "<>"]
-    assert "<-nostdin>" in said
+    lines = run(ffmpeg, ["-i", "a b;$HOME 'c'.mp4", ""], cwd=tmp_path).splitlines()
+    assert Path(lines[0]) == tmp_path
+    assert lines[-3:] == ["<-i>", "<a b;$HOME 'c'.mp4>", "<>"]
+    assert "<-nostdin>" in lines
 
 
-def test_a_failed_run_names_its_command_and_its_last_words(fake_ffmpeg: FakeFfmpeg) -> None:
+def test_the_error_of_a_failed_run_has_the_command_and_the_end_of_stderr(
+    fake_ffmpeg: FakeFfmpeg,
+) -> None:
     body = "for i in 1 2 3 4 5 6 7; do echo word $i >&2; done; exit 187"
     script = fake_ffmpeg("failing", body=body)
     with pytest.raises(FfmpegError) as error:
@@ -205,18 +207,18 @@ def test_a_failed_run_names_its_command_and_its_last_words(fake_ffmpeg: FakeFfmp
     assert message.endswith("word 3\n  word 4\n  word 5\n  word 6\n  word 7")
 
 
-def test_the_error_of_the_real_ffmpeg_says_what_was_wrong(ffmpeg: Ffmpeg, tmp_path: Path) -> None:
+def test_the_error_of_the_real_ffmpeg_names_the_cause(ffmpeg: Ffmpeg, tmp_path: Path) -> None:
     with pytest.raises(FfmpegError, match="No such file or directory"):
         run(ffmpeg, ["-i", file_url(tmp_path / "gone.mp4"), "-f", "null", "-"])
 
 
-def test_undecodable_words_do_not_break_the_error(fake_ffmpeg: FakeFfmpeg) -> None:
+def test_invalid_utf8_in_stderr_does_not_break_the_error(fake_ffmpeg: FakeFfmpeg) -> None:
     body = r"printf 'caf\351\n' >&2; exit 1"
     with pytest.raises(FfmpegError, match="caf"):
         run(find_ffmpeg(fake_ffmpeg("latin", body=body)), [])
 
 
-def test_progress_is_told_in_seconds_of_output(ffmpeg: Ffmpeg) -> None:
+def test_progress_is_reported_in_seconds_of_output(ffmpeg: Ffmpeg) -> None:
     seconds: list[float] = []
     clip = ["-f", "lavfi", "-i", "color=size=64x64:rate=10:duration=3", "-f", "null", "-"]
     run(ffmpeg, clip, on_progress=seconds.append)
@@ -224,7 +226,7 @@ def test_progress_is_told_in_seconds_of_output(ffmpeg: Ffmpeg) -> None:
     assert all(0 <= second <= 3.01 for second in seconds)
 
 
-def test_a_run_that_hangs_is_killed_with_its_children_when_its_time_is_up(
+def test_a_run_over_its_time_limit_is_killed_with_its_children(
     fake_ffmpeg: FakeFfmpeg,
 ) -> None:
     script = fake_ffmpeg("hanging", body=f"echo still here >&2; {SLEEPS}")
@@ -235,7 +237,7 @@ def test_a_run_that_hangs_is_killed_with_its_children_when_its_time_is_up(
     assert left_running(script) == []
 
 
-def test_a_run_whose_caller_is_interrupted_leaves_no_process(fake_ffmpeg: FakeFfmpeg) -> None:
+def test_an_interrupted_run_leaves_no_process(fake_ffmpeg: FakeFfmpeg) -> None:
     script = fake_ffmpeg("interrupted", body=f"echo out_time_us=1000000; {SLEEPS}")
 
     def interrupt(seconds: float) -> None:
@@ -247,10 +249,10 @@ def test_a_run_whose_caller_is_interrupted_leaves_no_process(fake_ffmpeg: FakeFf
     assert left_running(script) == []
 
 
-# ---- several at once
+# ---- parallel runs
 
 
-def test_parallel_work_gives_every_result_and_never_more_at_once_than_asked() -> None:
+def test_parallel_work_gives_every_result_and_keeps_the_limit_of_workers() -> None:
     now, most, lock = 0, 0, threading.Lock()
 
     def work(number: int) -> int:
@@ -268,7 +270,7 @@ def test_parallel_work_gives_every_result_and_never_more_at_once_than_asked() ->
     assert list(run_parallel(work, [], 3)) == []
 
 
-def test_cores_are_filled_and_not_crowded() -> None:
+def test_allocated_workers_use_all_cores_and_not_more() -> None:
     cores = len(os.sched_getaffinity(0))
     at_once, threads = allocate_workers(None)
     assert 1 <= at_once * threads <= cores
@@ -277,7 +279,7 @@ def test_cores_are_filled_and_not_crowded() -> None:
     assert allocate_workers(1000) == (1000, 1)
 
 
-def test_an_hd_source_may_have_eight_outputs_and_a_larger_one_as_many_as_fit_the_memory() -> None:
+def test_a_process_has_at_most_eight_hd_outputs_and_fewer_of_larger_size() -> None:
     sizes = [(64, 36), (1920, 1080), (1080, 1920), (2560, 1440), (3840, 2160), (7680, 4320), (0, 0)]
     assert [max(map(len, partition_outputs(range(800), size, 99))) for size in sizes] == [
         8,
@@ -290,7 +292,7 @@ def test_an_hd_source_may_have_eight_outputs_and_a_larger_one_as_many_as_fit_the
     ]
 
 
-def test_parallel_results_come_as_they_are_done() -> None:
+def test_parallel_results_come_in_order_of_completion() -> None:
     released = threading.Event()
     results = run_parallel(lambda n: released.wait(10) if n == 0 else n, [0, 1, 2], 2)
     assert sorted([next(results), next(results)]) == [1, 2]
@@ -298,7 +300,7 @@ def test_parallel_results_come_as_they_are_done() -> None:
     assert list(results) == [True]
 
 
-def test_stopping_parallel_work_early_kills_what_runs_and_starts_nothing_else(
+def test_stopping_parallel_work_early_kills_processes_and_starts_no_others(
     fake_ffmpeg: FakeFfmpeg,
 ) -> None:
     script = fake_ffmpeg("many", body=f'case "$*" in *quick*) exit;; esac; {SLEEPS}')
@@ -320,7 +322,7 @@ def test_stopping_parallel_work_early_kills_what_runs_and_starts_nothing_else(
     assert started == ["slow", "quick"]
 
 
-def test_an_error_in_one_piece_of_parallel_work_stops_the_others(fake_ffmpeg: FakeFfmpeg) -> None:
+def test_an_error_in_one_parallel_task_stops_the_others(fake_ffmpeg: FakeFfmpeg) -> None:
     script = fake_ffmpeg("one_fails", body=SLEEPS)
     ffmpeg = find_ffmpeg(script)
 
@@ -335,10 +337,10 @@ def test_an_error_in_one_piece_of_parallel_work_stops_the_others(fake_ffmpeg: Fa
     assert left_running(script) == []
 
 
-def test_work_that_comes_to_its_ffmpeg_only_after_an_early_stop_does_not_run_it(
+def test_a_task_that_starts_ffmpeg_after_an_early_stop_has_it_killed(
     fake_ffmpeg: FakeFfmpeg,
 ) -> None:
-    """Counting frames before measuring, say: then no process is there yet to be killed."""
+    """A task may count frames before it starts ffmpeg: at the stop it has no process to kill."""
     script = fake_ffmpeg("late", body="sleep 4")
     ffmpeg = find_ffmpeg(script)
 
@@ -355,7 +357,7 @@ def test_work_that_comes_to_its_ffmpeg_only_after_an_early_stop_does_not_run_it(
     assert time.monotonic() - begun < 3
 
 
-def test_a_failed_run_ends_its_own_processes_alone(fake_ffmpeg: FakeFfmpeg) -> None:
+def test_a_failed_parallel_run_kills_only_its_own_processes(fake_ffmpeg: FakeFfmpeg) -> None:
     script = fake_ffmpeg("hangs", SLEEPS)
 
     def sleep(number: int) -> None:
@@ -372,6 +374,6 @@ def test_a_failed_run_ends_its_own_processes_alone(fake_ffmpeg: FakeFfmpeg) -> N
     with pytest.raises(ValueError, match="first run"):
         list(run_parallel(fail, [0], 1))
     running = [_is_running(int(pid)) for pid in Path(f"{script}.pids").read_text().split()]
-    assert running == [True, True]  # those of the other run
+    assert running == [True, True]  # the processes of the other run
     other.join(30)
     assert left_running(script) == []

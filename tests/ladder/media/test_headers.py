@@ -1,4 +1,4 @@
-"""What headers say of a stream's coding, against what the encoder was told."""
+"""The sizes, key frames and quantisers read from headers match the encoder's settings."""
 
 from pathlib import Path
 
@@ -31,18 +31,20 @@ def coded(
 
 
 @pytest.mark.parametrize("codec", ENCODERS)
-def test_every_packet_is_a_picture_of_its_size(ffmpeg: Ffmpeg, tmp_path: Path, codec: str) -> None:
+def test_every_packet_gives_a_picture_with_the_packet_size(
+    ffmpeg: Ffmpeg, tmp_path: Path, codec: str
+) -> None:
     path = coded(ffmpeg, tmp_path, codec)
     pictures = coded_pictures(probe(path), ffmpeg)
     assert len(pictures) == 30
-    assert sum(video_input.is_key for video_input in pictures) == 3
-    total = sum(video_input.size_bytes for video_input in pictures)
+    assert sum(picture.is_key for picture in pictures) == 3
+    total = sum(picture.size_bytes for picture in pictures)
     assert 0.5 * path.stat().st_size < total < path.stat().st_size
 
 
 @pytest.mark.parametrize(("codec", "quantiser"), [("h264", 28), ("hevc", 28)])
 @pytest.mark.parametrize("container", ["mp4", "mkv", "ts", ""])
-def test_the_quantiser_is_the_one_that_was_asked_for(
+def test_the_quantiser_is_the_one_set_in_the_encoder(
     ffmpeg: Ffmpeg, tmp_path: Path, codec: str, quantiser: int, container: str
 ) -> None:
     syntax = coded_formats()[codec].quantiser
@@ -54,7 +56,9 @@ def test_the_quantiser_is_the_one_that_was_asked_for(
 
 
 @pytest.mark.parametrize("codec", ["vp9", "av1"])
-def test_a_coarser_quantiser_is_a_larger_step(ffmpeg: Ffmpeg, tmp_path: Path, codec: str) -> None:
+def test_a_coarser_quantiser_gives_a_larger_step(
+    ffmpeg: Ffmpeg, tmp_path: Path, codec: str
+) -> None:
     fine, coarse = (
         [p.log2_step for p in coded_pictures(probe(path), ffmpeg) if p.log2_step is not None]
         for path in (
@@ -64,26 +68,30 @@ def test_a_coarser_quantiser_is_a_larger_step(ffmpeg: Ffmpeg, tmp_path: Path, co
     assert min(coarse) > max(fine)
 
 
-def test_a_codec_without_readable_headers_has_sizes_alone(ffmpeg: Ffmpeg, tmp_path: Path) -> None:
+def test_a_codec_without_parsed_headers_gives_only_sizes(ffmpeg: Ffmpeg, tmp_path: Path) -> None:
     pictures = coded_pictures(probe(coded(ffmpeg, tmp_path, "mpeg4")), ffmpeg)
-    assert {video_input.log2_step for video_input in pictures} == {None}
-    assert all(video_input.size_bytes for video_input in pictures)
+    assert {picture.log2_step for picture in pictures} == {None}
+    assert all(picture.size_bytes for picture in pictures)
 
 
 @pytest.mark.parametrize("codec", ["h264", "mpeg4"])
-def test_a_part_of_a_stream_is_read_alone(ffmpeg: Ffmpeg, tmp_path: Path, codec: str) -> None:
+def test_only_the_given_part_of_a_stream_is_read(
+    ffmpeg: Ffmpeg, tmp_path: Path, codec: str
+) -> None:
     info = probe(coded(ffmpeg, tmp_path, codec))
     whole = coded_pictures(info, ffmpeg)
     part = coded_pictures(info, ffmpeg, start_s=1.0, length_s=1.0)
     assert [p.size_bytes for p in part] == [p.size_bytes for p in whole[10:20]]
 
 
-def test_a_broken_stream_gives_what_could_be_read(ffmpeg: Ffmpeg, tmp_path: Path) -> None:
+def test_a_broken_stream_gives_the_pictures_before_the_damage(
+    ffmpeg: Ffmpeg, tmp_path: Path
+) -> None:
     path = coded(ffmpeg, tmp_path, "h264", "ts")
     info = probe(path)
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     assert 5 < len(coded_pictures(info, ffmpeg)) < 30
 
 
-def test_nothing_is_made_up_where_nothing_can_be_read() -> None:
+def test_a_trace_without_headers_gives_no_pictures() -> None:
     assert list(parse_trace("moov atom not found", "h264")) == []

@@ -1,4 +1,4 @@
-"""What a video file says of itself, and what is said of files that are none."""
+"""The properties of video files, and the errors for files that are not videos."""
 
 import dataclasses
 import os
@@ -22,7 +22,7 @@ def clip(make_video: MakeVideo) -> Path:
     return make_video("clip.mp4", CLIP)
 
 
-def test_the_facts_of_a_plain_video(source_video: Path) -> None:
+def test_the_properties_of_a_plain_video(source_video: Path) -> None:
     info = probe(source_video)
     assert dataclasses.asdict(info) == {
         "path": source_video,
@@ -57,10 +57,10 @@ def test_a_video_without_a_duration_has_no_bitrate(source_video: Path) -> None:
     ("rate", "fps"),
     [("30000/1001", Fraction(30000, 1001)), ("25", Fraction(25)), ("60", Fraction(60))],
 )
-def test_the_frame_rate_is_exact_and_a_constant_one_is_seen_as_such(
+def test_the_frame_rate_is_exact_and_a_constant_rate_is_not_variable(
     make_video: MakeVideo, rate: str, fps: Fraction, suffix: str
 ) -> None:
-    """Matroska rounds to milliseconds: 33, 33, 34 is no variable frame rate."""
+    """Matroska rounds to milliseconds: steps of 33, 33, 34 ms are a constant frame rate."""
     name = f"rate-{fps.numerator}"
     video = make_video(f"{name}.mp4", f"testsrc2=size=64x64:rate={rate}:duration=0.6")
     if suffix != "mp4":
@@ -90,10 +90,8 @@ def test_uneven_steps_are_a_variable_frame_rate(
 
 
 @pytest.mark.parametrize("suffix", ["mp4", "mkv", "ts"])
-def test_the_times_of_frames_begin_at_zero_and_stand_in_order(
-    make_video: MakeVideo, suffix: str
-) -> None:
-    """A transport stream begins its clock at 1.4 s; B-frames come out of order."""
+def test_frame_times_start_at_zero_and_ascend(make_video: MakeVideo, suffix: str) -> None:
+    """The clock of a transport stream starts at 1.4 s; B-frames are stored out of order."""
     args = ("-c:v", "libx264", "-bf", "3", "-pix_fmt", "yuv420p")
     video = make_video(f"order.{suffix}", "testsrc2=size=64x64:rate=30000/1001:duration=0.6", args)
     expected = [n * 1001 / 30000 for n in range(18)]
@@ -101,14 +99,14 @@ def test_the_times_of_frames_begin_at_zero_and_stand_in_order(
     assert frame_times(video, Fraction(30000, 1001))[0] == 0
 
 
-def test_the_times_of_uneven_frames_are_the_ones_they_are_shown_at(make_video: MakeVideo) -> None:
+def test_frame_times_of_a_variable_frame_rate_are_the_display_times(make_video: MakeVideo) -> None:
     keep = ("-vf", "select='not(between(n,3,6))'", "-fps_mode", "passthrough", *EXACT)
     video = make_video("gap-3-6.mkv", CLIP, keep)
     expected = [n / 25 for n in (0, 1, 2, 7, 8, 9)]
     assert frame_times(video, Fraction(25)) == pytest.approx(expected, abs=0.001)
 
 
-def test_frames_without_times_are_counted_at_the_rate_they_are_taken_for(
+def test_frame_times_without_timestamps_follow_from_the_frame_rate(
     make_video: MakeVideo,
 ) -> None:
     bare = make_video("bare.264", "testsrc2=size=64x64:rate=25:duration=0.4", ("-c:v", "libx264"))
@@ -128,7 +126,7 @@ def test_rotation_is_counter_clockwise_and_turns_the_display_size(
     assert info.display_size == ((96, 64) if degrees == 180 else (64, 96))
 
 
-def test_pixels_that_are_not_square_widen_the_display_size(make_video: MakeVideo) -> None:
+def test_non_square_pixels_widen_the_display_size(make_video: MakeVideo) -> None:
     info = probe(make_video("sar.mp4", CLIP, ["-vf", "setsar=4/3", *EXACT]))
     assert info.sar == Fraction(4, 3)
     assert (info.width_px, info.height_px) == (96, 64)
@@ -141,7 +139,7 @@ def test_pixels_that_are_not_square_widen_the_display_size(make_video: MakeVideo
         (Fraction(64, 45), 0, (1024, 576)),  # PAL, 16:9
         (Fraction(64, 45), 90, (576, 1024)),
         (Fraction(1), 270, (576, 720)),
-        (Fraction(1, 1000), 0, (2, 576)),  # never nothing
+        (Fraction(1, 1000), 0, (2, 576)),  # never 0
     ],
 )
 def test_display_size_is_upright_square_and_even(
@@ -153,7 +151,7 @@ def test_display_size_is_upright_square_and_even(
     assert info.display_size == size
 
 
-def test_odd_sizes_are_shown_even(make_video: MakeVideo) -> None:
+def test_the_display_size_of_an_odd_size_is_even(make_video: MakeVideo) -> None:
     args = ("-vf", "format=yuv444p,scale=95:63,setsar=1", "-c:v", "libx264", "-crf", "0")
     info = probe(make_video("odd.mp4", CLIP, args))
     assert (info.width_px, info.height_px) == (95, 63)
@@ -163,19 +161,19 @@ def test_odd_sizes_are_shown_even(make_video: MakeVideo) -> None:
 @pytest.mark.parametrize(
     ("transfer", "hdr"), [("bt709", ""), ("smpte2084", "pq"), ("arib-std-b67", "hlg")]
 )
-def test_ten_bits_and_hdr_are_seen(make_video: MakeVideo, transfer: str, hdr: str) -> None:
+def test_ten_bits_and_hdr_are_detected(make_video: MakeVideo, transfer: str, hdr: str) -> None:
     tags = f"setparams=color_trc={transfer}:color_primaries=bt2020:colorspace=bt2020nc"
     args = ("-vf", tags, "-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p10le")
     info = probe(make_video(f"deep-{transfer}.mp4", CLIP, args))
     assert (info.pix_fmt, info.bit_depth, info.hdr) == ("yuv420p10le", 10, hdr)
 
 
-def test_full_range_is_seen(make_video: MakeVideo) -> None:
+def test_full_range_is_detected(make_video: MakeVideo) -> None:
     full = ("-vf", "scale=out_range=pc,format=yuv420p", "-color_range", "pc", *EXACT)
     assert probe(make_video("full.mp4", CLIP, full)).is_full_range
 
 
-def test_interlaced_video_is_seen(make_video: MakeVideo) -> None:
+def test_interlaced_video_is_detected(make_video: MakeVideo) -> None:
     fields = ("-vf", "interlace", "-flags", "+ilme+ildct", *EXACT)
     info = probe(make_video("fields-seen.mp4", "testsrc2=size=96x64:rate=50:duration=0.4", fields))
     assert info.is_interlaced
@@ -183,7 +181,7 @@ def test_interlaced_video_is_seen(make_video: MakeVideo) -> None:
 
 @pytest.fixture
 def hostile(tmp_path: Path, make_video: MakeVideo, clip: Path) -> dict[str, Path]:
-    """Files that are no readable video, by what is wrong with them."""
+    """Files that are not readable videos, by their fault."""
     files = {
         name: tmp_path / f"{name}.mp4"
         for name in ("gone", "folder", "empty", "text", "headless", "random", "ripped", "unknown")
@@ -192,7 +190,7 @@ def hostile(tmp_path: Path, make_video: MakeVideo, clip: Path) -> dict[str, Path
     files["empty"].touch()
     files["text"].write_text("I am no video.\n" * 200)
     whole = clip.read_bytes()
-    files["headless"].write_bytes(whole[: len(whole) // 2])  # the index stands at the end
+    files["headless"].write_bytes(whole[: len(whole) // 2])  # the index is at the end
     files["random"].write_bytes(bytes(range(256)) * 64)
     media = whole.index(b"mdat") + 4  # every frame overwritten, the index untouched
     length = whole.index(b"moov") - 4 - media
@@ -217,7 +215,7 @@ def hostile(tmp_path: Path, make_video: MakeVideo, clip: Path) -> dict[str, Path
         ("unknown", "no_decoder"),
     ],
 )
-def test_a_file_that_is_no_video_is_refused_with_a_code_and_its_name(
+def test_a_file_that_is_not_a_video_is_an_error_with_a_code_and_its_name(
     hostile: dict[str, Path], kind: str, code: str
 ) -> None:
     with pytest.raises(VideoError) as error:
@@ -226,7 +224,7 @@ def test_a_file_that_is_no_video_is_refused_with_a_code_and_its_name(
     assert str(hostile[kind]) in str(error.value)
 
 
-def test_cover_art_in_a_music_file_is_no_video(make_video: MakeVideo) -> None:
+def test_cover_art_of_a_music_file_is_not_a_video(make_video: MakeVideo) -> None:
     cover = make_video("cover.png", "testsrc2=size=64x64:rate=1:duration=1", ["-frames:v", "1"])
     tone = ["-f", "lavfi", "-i", "sine=duration=0.2"]
     both = ["-map", "0:a", "-map", "1:v", "-c:v", "png", "-disposition:v", "attached_pic"]
@@ -235,7 +233,7 @@ def test_cover_art_in_a_music_file_is_no_video(make_video: MakeVideo) -> None:
     assert error.value.code == "no_stream"
 
 
-def test_a_playlist_that_poses_as_a_video_does_not_reach_the_network(tmp_path: Path) -> None:
+def test_a_playlist_named_like_a_video_does_not_use_the_network(tmp_path: Path) -> None:
     playlist = tmp_path / "playlist.mp4"
     with socket.create_server(("127.0.0.1", 0)) as server:
         url = f"http://127.0.0.1:{server.getsockname()[1]}/clip.ts"
@@ -245,7 +243,7 @@ def test_a_playlist_that_poses_as_a_video_does_not_reach_the_network(tmp_path: P
         with pytest.raises(VideoError):
             probe(playlist)
         server.setblocking(False)
-        with pytest.raises(BlockingIOError):  # nobody called
+        with pytest.raises(BlockingIOError):  # no connection was made
             server.accept()
 
 
@@ -259,29 +257,27 @@ def test_any_file_name_can_be_read(tmp_path: Path, clip: Path, name: str) -> Non
     assert probe(path).width_px == 96
 
 
-def test_a_relative_path_is_kept_as_it_was_given(
-    clip: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_relative_path_stays_relative(clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(clip.parent)
     info: VideoInfo = probe(Path(clip.name))
     assert info.path == Path(clip.name)
 
 
 @pytest.mark.skipif(os.name != "posix", reason="bytes as file names")
-def test_a_file_name_that_is_no_utf8_can_be_read(tmp_path: Path, clip: Path) -> None:
+def test_a_file_whose_name_is_not_utf8_can_be_read(tmp_path: Path, clip: Path) -> None:
     path = tmp_path / os.fsdecode(b"caf\xe9.mp4")
     path.write_bytes(clip.read_bytes())
     assert probe(path).width_px == 96
 
 
 class AVRational:
-    """As PyAV gives since version 19: a ratio that is no `Fraction`."""
+    """A ratio that is not a `Fraction`, as PyAV returns from version 19 on."""
 
     def __init__(self, numerator: int, denominator: int) -> None:
         self.numerator, self.denominator = numerator, denominator
 
 
-def test_a_ratio_of_any_version_of_pyav_becomes_a_fraction() -> None:
+def test_a_ratio_from_any_pyav_version_becomes_a_fraction() -> None:
     assert as_fraction(AVRational(30000, 1001)) == Fraction(30000, 1001)
     assert type(as_fraction(AVRational(25, 1))) is Fraction
     assert as_fraction(Fraction(4, 3)) == Fraction(4, 3)
@@ -289,7 +285,7 @@ def test_a_ratio_of_any_version_of_pyav_becomes_a_fraction() -> None:
     assert as_fraction(None) is None
 
 
-def test_what_is_probed_has_fractions(source_video: Path) -> None:
+def test_probe_returns_ratios_as_fractions(source_video: Path) -> None:
     info = probe(source_video)
     assert type(info.fps) is Fraction
     assert type(info.sar) is Fraction

@@ -1,4 +1,4 @@
-"""Frames that are decoded alone are those that decoding everything gives."""
+"""Sparse decoding gives the same frames as decoding the whole video."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -45,20 +45,22 @@ def through(video: Path, times_s: Sequence[float]) -> Pixels:
         return frames_at(probe(video), times_s, SIZE)
 
 
-def test_frames_are_the_ones_that_decoding_everything_gives(video: Path) -> None:
+def test_sparse_decoding_gives_the_same_frames_as_decoding_everything(video: Path) -> None:
     every_s = [index / 25 for index in range(FRAMES)]
     every = through(video, every_s)
     changes_T = np.abs(np.diff(every.astype(int), axis=0)).max((1, 2, 3))
     assert (changes_T > 0).mean() > 0.95  # an AVI with B frames starts a frame late
-    chance = np.random.default_rng(3)
+    rng = np.random.default_rng(3)
     for count in (1, 2, 8, FRAMES):
-        chosen = sorted(chance.choice(FRAMES, count, replace=False).tolist())
+        chosen = sorted(rng.choice(FRAMES, count, replace=False).tolist())
         found = frames_at(probe(video), [every_s[index] for index in chosen], SIZE)
         np.testing.assert_array_equal(found, every[chosen])
 
 
 @pytest.mark.parametrize("threads", [1, 2, 4])
-def test_threads_do_not_change_the_frames(make_video: MakeVideo, threads: int) -> None:
+def test_the_number_of_threads_does_not_change_the_frames(
+    make_video: MakeVideo, threads: int
+) -> None:
     name = "pyramid.mkv"
     info = probe(make_video(f"sparse {name}", SCENE, [*ENCODINGS[name], "-frames:v", str(FRAMES)]))
     times_s = [0.3, 0.34, 1.1, 1.14, 2.9, 2.94, 4.1]
@@ -67,24 +69,24 @@ def test_threads_do_not_change_the_frames(make_video: MakeVideo, threads: int) -
 
 
 def decoded_count(video: Path, times_s: Sequence[float]) -> int:
-    """How many frames come out of the decoder for those at `times_s`."""
+    """The number of frames that are decoded for the frames at `times_s`."""
     with open_video(video, Decoding(threads=1)) as (container, stream):
         window = decode.plan(container, stream, times_s)
         return sum(1 for _ in decode.decoded(container, stream, window))
 
 
-def test_no_more_is_decoded_than_the_wanted_frames_hang_on(make_video: MakeVideo) -> None:
+def test_only_the_wanted_frames_and_their_references_are_decoded(make_video: MakeVideo) -> None:
     def made(name: str) -> Path:
         return make_video(f"sparse {name}", SCENE, [*ENCODINGS[name], "-frames:v", str(FRAMES)])
 
     assert decoded_count(made("all key.mov"), [0.2, 2.0, 4.0]) == 3
-    # the fourth frame of two groups of twelve; those between stay as they are
+    # the fourth frame in each of two groups of twelve: four frames of each are decoded
     plain = make_video("no b.mp4", SCENE, [*X264, "-bf", "0", "-g", "12", "-frames:v", str(FRAMES)])
     assert decoded_count(plain, [3 / 25, 39 / 25]) == 8
-    # of a long group, what nothing refers to is left out
+    # in a long group, frames without references to them are skipped
     assert decoded_count(made("one group.mp4"), [4.2]) < 0.7 * 4.2 * 25
 
 
-def test_times_are_cut_where_jumping_is_worth_it() -> None:
+def test_times_are_split_at_gaps_longer_than_a_seek() -> None:
     assert list(decode.split_at_gaps([0, 1, 2, 7, 8, 20])) == [[0, 1, 2], [7, 8], [20]]
     assert list(decode.split_at_gaps([5.0])) == [[5.0]]

@@ -1,4 +1,4 @@
-"""Clips and segments: how they are written, which frames they are, and that these are encoded."""
+"""Clips and segments: their text form, their frames, and the encodes made of these frames."""
 
 import dataclasses
 from fractions import Fraction
@@ -36,7 +36,7 @@ def info(source_video: Path) -> VideoInfo:
     return dataclasses.replace(probe(source_video), duration_s=60.0)
 
 
-# ---- how they are written
+# ---- text form
 
 
 @pytest.mark.parametrize(
@@ -57,7 +57,7 @@ def test_a_clip_is_start_plus_length(text: str, time_range: TimeRange) -> None:
     ["", "30", "+10", "30+", "30-10", "-1+10", "30+-1", "30+0", "30+0.0", "a+b", "1e3+1", "1+2+3",
      "30 + 10", "0:30+10", "nan+1", "30+inf", ".5+1", "30,5+1"],
 )  # fmt: skip
-def test_what_is_no_clip_is_refused_with_an_example(text: str) -> None:
+def test_an_invalid_clip_is_an_error_with_an_example(text: str) -> None:
     with pytest.raises(ValueError, match=r"not START\+LENGTH in seconds, such as 30\+10") as error:
         parse_time_range(text)
     assert repr(text) in str(error.value)
@@ -67,7 +67,7 @@ def test_what_is_no_clip_is_refused_with_an_example(text: str) -> None:
     ("text", "segments"),
     [("3x10", (3, 10.0)), ("1x0.5", (1, 0.5)), ("3 x 10", (3, 10.0)), (" 2x1 ", (2, 1.0))],
 )
-def test_segments_are_how_many_times_how_long(text: str, segments: tuple[int, float]) -> None:
+def test_segments_are_count_times_length(text: str, segments: tuple[int, float]) -> None:
     assert parse_segments(text) == segments
 
 
@@ -75,7 +75,7 @@ def test_segments_are_how_many_times_how_long(text: str, segments: tuple[int, fl
     "text",
     ["", "3", "x10", "3x", "0x10", "3x0", "3.5x10", "-3x10", "3x-1", "3*10", "3x10x2", "ax1"],
 )
-def test_what_are_no_segments_is_refused_with_an_example(text: str) -> None:
+def test_invalid_segments_are_an_error_with_an_example(text: str) -> None:
     with pytest.raises(ValueError, match="not NxSECONDS, such as 3x10") as error:
         parse_segments(text)
     assert repr(text) in str(error.value)
@@ -87,24 +87,26 @@ def test_what_are_no_segments_is_refused_with_an_example(text: str) -> None:
         (),
         (TimeRange(30, 10),),
         (TimeRange(0.5, 2.25), TimeRange(7, 2.25)),
-        (TimeRange(12345.678, 10),),  # three hours and a half into a film
+        (TimeRange(12345.678, 10),),  # three and a half hours after the start
         (TimeRange(1234.567, 1000.004),),
         (TimeRange(0.00002, 0.04),),
     ],
 )
-def test_a_table_keeps_pieces_to_the_frame(time_ranges: tuple[TimeRange, ...]) -> None:
+def test_a_table_cell_keeps_time_ranges_exact_to_the_frame(
+    time_ranges: tuple[TimeRange, ...],
+) -> None:
     assert parse_time_ranges(format_time_ranges(time_ranges)) == time_ranges
     assert format_time_ranges((TimeRange(30, 10), TimeRange(0.5, 2.25))) == "30+10 0.5+2.25"
 
 
-# ---- which seconds of a source
+# ---- time ranges of a source
 
 
-def test_all_of_a_source_has_no_pieces(info: VideoInfo) -> None:
+def test_a_whole_source_has_no_time_ranges(info: VideoInfo) -> None:
     assert FULL.ranges_of(info) == ()
 
 
-def test_a_clip_ends_with_the_source_at_the_latest(info: VideoInfo) -> None:
+def test_a_clip_never_ends_after_the_source(info: VideoInfo) -> None:
     assert TrimSpec(clip=TimeRange(30, 10)).ranges_of(info) == (TimeRange(30, 10),)
     assert TrimSpec(clip=TimeRange(55, 10)).ranges_of(info) == (TimeRange(55, 5),)
     (last_frame,) = TrimSpec(clip=TimeRange(59.96, 10)).ranges_of(info)
@@ -112,14 +114,14 @@ def test_a_clip_ends_with_the_source_at_the_latest(info: VideoInfo) -> None:
 
 
 @pytest.mark.parametrize("start_s", [59.97, 60, 61, 1e6])
-def test_a_clip_past_the_end_is_refused_with_both_times(info: VideoInfo, start_s: float) -> None:
+def test_the_error_for_a_clip_past_the_end_has_both_times(info: VideoInfo, start_s: float) -> None:
     with pytest.raises(LadderError, match=r"is 60\.00 s long, the clip .*\+10 begins after") as e:
         TrimSpec(clip=TimeRange(start_s, 10)).ranges_of(info)
     assert str(info.path) in str(e.value)
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 5])
-def test_segments_stand_evenly_with_room_at_both_ends(info: VideoInfo, count: int) -> None:
+def test_segments_are_evenly_spaced_with_gaps_at_both_ends(info: VideoInfo, count: int) -> None:
     time_ranges = TrimSpec(segments=(count, 4.0)).ranges_of(info)
     assert [time_range.length_s for time_range in time_ranges] == [4.0] * count
     ends = [0.0, *(t for p in time_ranges for t in (p.start_s, p.start_s + p.length_s)), 60.0]
@@ -128,7 +130,7 @@ def test_segments_stand_evenly_with_room_at_both_ends(info: VideoInfo, count: in
 
 
 @pytest.mark.parametrize("segments", [(3, 20.0), (1, 60.0), (2, 45.0), (100, 10.0)])
-def test_a_source_no_longer_than_its_segments_is_taken_whole(
+def test_a_source_no_longer_than_its_segments_is_encoded_whole(
     info: VideoInfo, segments: tuple[int, float]
 ) -> None:
     assert TrimSpec(segments=segments).ranges_of(info) == ()
@@ -137,7 +139,7 @@ def test_a_source_no_longer_than_its_segments_is_taken_whole(
 @pytest.mark.parametrize(
     "trim", [TrimSpec(clip=TimeRange(0, 1)), TrimSpec(segments=(2, 1.0))], ids=str
 )
-def test_a_stream_without_timestamps_is_not_cut_but_told_what_to_do(
+def test_the_error_for_trimming_a_stream_without_timestamps_names_the_remedy(
     info: VideoInfo, trim: TrimSpec
 ) -> None:
     bare = dataclasses.replace(info, is_bare=True)
@@ -147,7 +149,7 @@ def test_a_stream_without_timestamps_is_not_cut_but_told_what_to_do(
     assert TrimSpec(segments=(2, 30.0)).ranges_of(bare) == ()
 
 
-# ---- which frames
+# ---- frames of a time range
 
 
 @pytest.mark.parametrize(
@@ -155,8 +157,8 @@ def test_a_stream_without_timestamps_is_not_cut_but_told_what_to_do(
     [
         (TimeRange(0, 1), Fraction(25), 0, 25),
         (TimeRange(1, 1), Fraction(25), 25, 25),
-        (TimeRange(0.02, 1), Fraction(25), 1, 25),  # begins inside frame 0: with the next
-        (TimeRange(0.04, 0.01), Fraction(25), 1, 1),  # never none
+        (TimeRange(0.02, 1), Fraction(25), 1, 25),  # begins inside frame 0: starts with frame 1
+        (TimeRange(0.04, 0.01), Fraction(25), 1, 1),  # at least one
         (TimeRange(1.2, 0.36), Fraction(25), 30, 9),  # 1.2 * 25 is a little above 30 in floats
         (TimeRange(1, 1), NTSC, 30, 30),  # 29.97
         (TimeRange(2.002, 1.001), NTSC, 60, 30),
@@ -164,7 +166,7 @@ def test_a_stream_without_timestamps_is_not_cut_but_told_what_to_do(
         (TimeRange(1 / 3, 0.1), Fraction(60), 20, 6),
     ],
 )
-def test_a_piece_begins_and_ends_half_a_frame_before_a_frame(
+def test_a_time_range_begins_and_ends_half_a_frame_before_a_frame(
     time_range: TimeRange, fps: Fraction, first: int, count: int
 ) -> None:
     start, length = frame_aligned(time_range, fps)
@@ -173,7 +175,7 @@ def test_a_piece_begins_and_ends_half_a_frame_before_a_frame(
 
 
 @pytest.mark.parametrize("fps", [Fraction(25), NTSC, Fraction(24000, 1001), Fraction(60)], ids=str)
-def test_as_many_frames_lie_inside_a_piece_wherever_it_begins(fps: Fraction) -> None:
+def test_the_number_of_frames_in_a_time_range_does_not_depend_on_its_start(fps: Fraction) -> None:
     frames = range(10 * 60)
     for step in range(150):
         start, length = frame_aligned(TimeRange(step * 0.037, 1.5), fps)
@@ -192,7 +194,7 @@ def test_as_many_frames_lie_inside_a_piece_wherever_it_begins(fps: Fraction) -> 
 @pytest.mark.parametrize(
     "time_range", [TimeRange(0, 0.4), TimeRange(1.3, 0.52), TimeRange(2.01, 0.5)], ids=str
 )
-def test_a_clip_holds_the_very_frames_of_its_time(
+def test_a_clip_has_exactly_the_frames_of_its_time_range(
     make_video: MakeVideo,
     ffmpeg: Ffmpeg,
     tmp_path: Path,
@@ -201,7 +203,7 @@ def test_a_clip_holds_the_very_frames_of_its_time(
     fps: Fraction,
     time_range: TimeRange,
 ) -> None:
-    """The times lie between key frames, and the source reorders its frames."""
+    """The times lie between key frames, and the source has reordered frames."""
     name = f"gops-{fps.numerator}.{suffix}"
     source = numbered(make_video, name, rate, args=REAL_GOPS)
     (row,) = made([source], [RUNG], tmp_path, ffmpeg, TrimSpec(clip=time_range))
@@ -215,7 +217,7 @@ def test_a_clip_holds_the_very_frames_of_its_time(
     assert row.duration_s == pytest.approx(float(len(expected) / fps), abs=0.002)
 
 
-def test_a_clip_up_to_the_end_holds_the_last_frame(
+def test_a_clip_up_to_the_end_has_the_last_frame(
     make_video: MakeVideo, ffmpeg: Ffmpeg, tmp_path: Path
 ) -> None:
     source = numbered(make_video, "gops-25.mp4", args=REAL_GOPS)
@@ -223,7 +225,7 @@ def test_a_clip_up_to_the_end_holds_the_last_frame(
     assert (row.error, numbers_in(tmp_path / row.encode_path)) == ("", list(range(115, 125)))
 
 
-def test_a_clip_of_a_variable_frame_rate_holds_the_frames_of_its_time_and_keeps_the_steps(
+def test_a_clip_of_a_variable_frame_rate_keeps_its_frames_and_intervals(
     make_video: MakeVideo, ffmpeg: Ffmpeg, tmp_path: Path
 ) -> None:
     keep = "not(between(n,30,45))*not(between(n,60,64))"
@@ -234,24 +236,24 @@ def test_a_clip_of_a_variable_frame_rate_holds_the_frames_of_its_time_and_keeps_
     assert row.error == ""
     encode = tmp_path / row.encode_path
     start, length = frame_aligned(time_range, info.fps)
-    scaled_input = [n for n in numbers_in(source) if start <= Fraction(n, 25) < start + length]
-    assert numbers_in(encode) == scaled_input
-    assert 20 < len(scaled_input) < 40
+    expected = [n for n in numbers_in(source) if start <= Fraction(n, 25) < start + length]
+    assert numbers_in(encode) == expected
+    assert 20 < len(expected) < 40
     steps = [after - before for before, after in pairwise(frame_times(encode, info.fps))]
-    assert steps == pytest.approx([(b - a) / 25 for a, b in pairwise(scaled_input)], abs=0.001)
+    assert steps == pytest.approx([(b - a) / 25 for a, b in pairwise(expected)], abs=0.001)
 
 
-def test_a_clip_may_begin_while_the_picture_stands_still(
+def test_a_clip_may_begin_between_two_distant_frames(
     make_video: MakeVideo, ffmpeg: Ffmpeg, tmp_path: Path
 ) -> None:
-    """A recording of a screen with nothing new from 1.2 s to 2.44 s."""
+    """A screen recording without a new frame from 1.2 s to 2.44 s."""
     source = numbered(make_video, "screen.mp4", keep="not(between(n,30,60))", args=REAL_GOPS)
     info, time_range = probe(source), TimeRange(1.6, 1.6)
     (row,) = made([source], [RUNG], tmp_path, ffmpeg, TrimSpec(clip=time_range))
     start, length = frame_aligned(time_range, info.fps)
-    scaled_input = [n for n in range(61, 125) if Fraction(n, 25) < start + length]
-    assert (row.error, row.frame_count) == ("", len(scaled_input))
-    assert numbers_in(tmp_path / row.encode_path) == scaled_input
+    expected = [n for n in range(61, 125) if Fraction(n, 25) < start + length]
+    assert (row.error, row.frame_count) == ("", len(expected))
+    assert numbers_in(tmp_path / row.encode_path) == expected
 
 
 @pytest.mark.parametrize(("rate", "fps"), [("25", Fraction(25)), ("30000/1001", NTSC)])
@@ -283,7 +285,7 @@ def test_segments_are_joined_without_losing_or_repeating_a_frame(
         assert times == pytest.approx([n / float(fps) for n in range(len(found))], abs=0.001)
 
 
-def test_joined_segments_of_a_variable_frame_rate_run_evenly(
+def test_joined_segments_of_a_variable_frame_rate_have_a_constant_rate(
     make_video: MakeVideo, ffmpeg: Ffmpeg, tmp_path: Path
 ) -> None:
     source = numbered(make_video, "numbered-bursts.mp4", keep="lt(mod(n,8),3)", args=REAL_GOPS)
@@ -299,7 +301,7 @@ def test_joined_segments_of_a_variable_frame_rate_run_evenly(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("codec", CODECS)
-def test_every_codec_takes_joined_segments_in_one_pass_and_in_two(
+def test_every_codec_encodes_joined_segments_in_one_and_two_passes(
     make_video: MakeVideo, ffmpeg: Ffmpeg, tmp_path: Path, codec: str
 ) -> None:
     source = numbered(make_video, "gops-25.mp4", args=REAL_GOPS)
@@ -318,7 +320,7 @@ def test_every_codec_takes_joined_segments_in_one_pass_and_in_two(
         assert numbers_in(tmp_path / row.encode_path) == expected
 
 
-def test_another_clip_makes_the_encode_anew(
+def test_another_clip_repeats_the_encode(
     make_video: MakeVideo, ffmpeg: Ffmpeg, tmp_path: Path
 ) -> None:
     source = numbered(make_video, "gops-25.mp4", args=REAL_GOPS)
