@@ -60,6 +60,7 @@ def score(
         ValueError: torch has no such device.
     """
     from ladder.media.discover import find_videos
+    from ladder.media.probe import Size
     from vqatool.inference.model_file import default_checkpoint, load_checkpoint
     from vqatool.inference.predictor import Predictor
     from vqatool.scoring.report_file import write_report
@@ -71,7 +72,7 @@ def score(
     videos = find_videos(map(Path, several)).videos
     checkpoint = load_checkpoint(Path(model)) if model else default_checkpoint()
     predictor = Predictor(checkpoint, device)
-    config = ScoreConfig(display, segment_s, jobs, timeout_s)
+    config = ScoreConfig(Size(*display) if display else None, segment_s, jobs, timeout_s)
     if out:
         return write_report(videos, Path(out), predictor, config)
     return (

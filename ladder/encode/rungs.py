@@ -5,6 +5,7 @@ from enum import StrEnum
 
 from ladder.codecs import CODECS, X264
 from ladder.errors import LadderFileError
+from ladder.media.probe import Size
 
 GOP_S = 2.0
 """Default seconds between key frames; streaming segments start at key frames."""
@@ -124,11 +125,13 @@ class Rung:
             return RateMode.TWO_PASS if self.two_pass else RateMode.VBR
         return RateMode.CAPPED_CRF if self.maxrate_kbps else RateMode.CRF
 
-    def size_for(self, display_size: tuple[int, int]) -> tuple[int, int]:
-        """(width, height) of an encode, both even, with the aspect ratio of `display_size`."""
+    def size_for(self, display_size: tuple[int, int]) -> Size:
+        """The size of an encode, both sides even, with the aspect ratio of `display_size`."""
         width, height = display_size
         long_px = round(self.height_px * max(width, height) / min(width, height) / 2) * 2
-        return (long_px, self.height_px) if width >= height else (self.height_px, long_px)
+        if width < height:
+            return Size(self.height_px, long_px)
+        return Size(long_px, self.height_px)
 
 
 def _require_one_of(key: str, value: object, allowed: tuple[object, ...]) -> None:

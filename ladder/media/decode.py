@@ -20,7 +20,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from ladder.errors import VideoError
-from ladder.media.probe import LENIENT, Decoding, VideoInfo, open_video
+from ladder.media.probe import LENIENT, Decoding, Size, VideoInfo, open_video
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -65,19 +65,19 @@ class Window:
         return max(entry.pts for entry in self.entries)
 
 
-def display_size(info: VideoInfo, display: tuple[int, int] | None) -> tuple[int, int]:
-    """(width, height) in px of the video on a screen of `display` px; None: the video's own size.
+def display_size(info: VideoInfo, display: tuple[int, int] | None) -> Size:
+    """The size of the video on a screen of `display` px; None: the video's own size.
 
     The picture is scaled up or down until it fills the screen in one direction. For portrait
     pictures the screen is turned, like a phone.
     """
     width, height = info.display_size
     if display is None:
-        return width, height
+        return info.display_size
     long_px, short_px = max(display), min(display)
     box = (long_px, short_px) if width >= height else (short_px, long_px)
     factor = min(box[0] / width, box[1] / height)
-    return _even(width * factor), _even(height * factor)
+    return Size(_even(width * factor), _even(height * factor))
 
 
 def uniform_times(start_s: float, length_s: float, count: int) -> list[float]:

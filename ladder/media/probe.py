@@ -34,6 +34,13 @@ A damaged file can make PyAV raise IndexError and ZeroDivisionError too.
 """
 
 
+class Size(NamedTuple):
+    """Width and height of a picture or a screen, in px."""
+
+    width_px: int
+    height_px: int
+
+
 class Ratio(Protocol):
     """A rational number, whatever library it is from."""
 
@@ -70,11 +77,10 @@ class VideoInfo:
     size_bytes: int
 
     @property
-    def display_size(self) -> tuple[int, int]:
-        """(width, height) in square pixels, upright, both even."""
-        width = self.width_px * self.sar
-        size = (self.height_px, width) if self.rotation % 180 else (width, self.height_px)
-        return _even(size[0]), _even(size[1])
+    def display_size(self) -> Size:
+        """The size in square pixels after rotation; both sides are even."""
+        width, height = _even(self.width_px * self.sar), _even(self.height_px)
+        return Size(height, width) if self.rotation % 180 else Size(width, height)
 
     @property
     def bitrate_kbps(self) -> float | None:

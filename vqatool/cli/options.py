@@ -180,12 +180,16 @@ class DisplayType(click.ParamType["Display"]):
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> "Display":
-        if value is None or isinstance(value, tuple) or value == "native":
-            return value if isinstance(value, tuple) else None
+        from ladder.media.probe import Size  # PyAV loads in the commands
+
+        if value is None or value == "native":
+            return None
+        if isinstance(value, Size):
+            return value
         found = re.fullmatch(r"(\d{2,5})x(\d{2,5})", value)
         if not found or min(int(found[1]), int(found[2])) < 16:
             self.fail(f"{value!r} is neither a size such as 1920x1080 nor native", param, ctx)
-        return int(found[1]), int(found[2])
+        return Size(int(found[1]), int(found[2]))
 
 
 def display_option(command: C) -> C:

@@ -12,6 +12,7 @@ from ladder.encode.plan import EncodeRow, encodes_table
 from ladder.label.libvmaf import log_path
 from ladder.label.metrics import log_metric_name
 from ladder.label.rows import LabelRow, labels_table
+from ladder.media.probe import Size
 from vqatool.errors import TrainingDataError
 
 
@@ -27,7 +28,7 @@ class LabelledEncode:
     rung: str
     codec: str
     vmaf: float
-    display: tuple[int, int]
+    display: Size
     bitrate_kbps: float
     height_px: int
     rate_mode: str
@@ -64,7 +65,7 @@ def _labelled(folder: Path, row: EncodeRow, label: LabelRow, vmaf: float) -> Lab
         rung=row.rung,
         codec=row.codec,
         vmaf=vmaf,
-        display=(row.display_width_px or 0, row.display_height_px or 0),
+        display=Size(row.display_width_px or 0, row.display_height_px or 0),
         bitrate_kbps=row.bitrate_kbps or 0.0,
         height_px=min(row.width_px or 0, row.height_px or 0),
         rate_mode=row.rate_mode or "",

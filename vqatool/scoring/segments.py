@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from ladder.errors import LadderError, VideoError
 from ladder.media.decode import require_complete
-from ladder.media.probe import VideoInfo, probe
+from ladder.media.probe import Size, VideoInfo, probe
 from vqatool.inputs.decode_pool import (
     TIMEOUT_S,
     DecodeFailure,
@@ -31,7 +31,10 @@ from vqatool.inputs.decode_pool import (
 from vqatool.inputs.preprocessor import ClipPreprocessor
 from vqatool.scoring.rows import FileStamp
 
-Display = tuple[int, int] | None
+Display = Size | None
+
+DEFAULT_DISPLAY = Size(1920, 1080)
+"""The screen that VMAF was made for."""
 
 SEGMENTS_PER_TASK = 2
 """Segments that one task of a worker decodes."""
@@ -50,7 +53,7 @@ class ScoreConfig:
         timeout_s: seconds that a worker has for `SEGMENTS_PER_TASK` segments.
     """
 
-    display: Display = (1920, 1080)
+    display: Display = DEFAULT_DISPLAY
     segment_s: float = 10.0
     jobs: int | None = None
     timeout_s: float = TIMEOUT_S

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ladder.media.probe import Size
 from vqatool.data.groups import balanced_batches, bitrate_groups, loss_groups
 from vqatool.data.labels import LabelledEncode, read_labelled_encodes
 from vqatool.data.splits import TEST, TRAIN, VAL, encodes_of_split, split_by_source
@@ -22,7 +23,7 @@ def encodes(sources: int, rungs: int) -> list[LabelledEncode]:
             rung=f"r{r}",
             codec="libx264",
             vmaf=20.0 + 5 * r,
-            display=(64, 64),
+            display=Size(64, 64),
             bitrate_kbps=100.0,
             height_px=64,
             rate_mode="vbr",
@@ -123,7 +124,7 @@ def bisected(sources: int, points: int, seed: int = 0) -> list[LabelledEncode]:
             rung=f"{encode.source}-{encode.rung}",
             vmaf=15 + 80 * r / points,
             bitrate_kbps=float(100 * 2 ** (6 * r / points + random.uniform(-0.8, 0.8))),
-            display=(960, 540),
+            display=Size(960, 540),
         )
         for s in range(sources)
         for r, encode in enumerate(encodes(sources, points)[s * points : (s + 1) * points])
@@ -143,10 +144,10 @@ def test_other_encodes_are_grouped_by_half_octaves_of_bitrate_for_each_pixel() -
     # 1, 1.3, 1.5, 2.1 bits for each pixel and second; the last at a quarter of the pixels
     kbps = (100.0, 130.0, 150.0, 210.0 / 4)
     members = [
-        replace(e, rung=e.source, vmaf=10.0 * i, bitrate_kbps=rate, display=(400, 250))
+        replace(e, rung=e.source, vmaf=10.0 * i, bitrate_kbps=rate, display=Size(400, 250))
         for i, (e, rate) in enumerate(zip(encodes(4, 1), kbps, strict=True))
     ]
-    members[3] = replace(members[3], display=(200, 125))
+    members[3] = replace(members[3], display=Size(200, 125))
     assert loss_groups(members) == [
         "1-1.41 bit/px/s", "1-1.41 bit/px/s", "1.41-2 bit/px/s", "2-2.83 bit/px/s",
     ]  # fmt: skip

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ladder.media.probe import Size
 from vqatool.data.labels import LabelledEncode
 from vqatool.evaluation.baselines import BITRATE, REGRESSION, baseline_predictions
 
@@ -22,7 +23,7 @@ def encode(source: int, height_px: int, kbps: float, codec: str) -> LabelledEnco
         rung="r",
         codec=codec,
         vmaf=vmaf,
-        display=display,
+        display=Size(*display),
         bitrate_kbps=kbps,
         height_px=height_px,
         rate_mode="vbr",
@@ -75,5 +76,5 @@ def test_a_codec_the_regression_never_saw_counts_as_the_mean_of_those_it_saw() -
 
 
 def test_an_encode_of_which_little_is_known_is_still_predicted() -> None:
-    bare = replace(JUDGED[0], bitrate_kbps=0.0, fps=0.0, display=(0, 0))
+    bare = replace(JUDGED[0], bitrate_kbps=0.0, fps=0.0, display=Size(0, 0))
     assert np.isfinite(baseline_predictions([bare], TRAINING)[REGRESSION]).all()

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ladder.media.probe import Size
 from vqatool.data.labels import LabelledEncode
 from vqatool.evaluation.baselines import BITRATE, REGRESSION
 from vqatool.evaluation.evaluator import MEAN, MINUS, MODEL, Evaluator, MetricRow
@@ -23,7 +24,7 @@ def encode(source: int, rung: int) -> LabelledEncode:
         rung=f"{90 * (rung + 1)}p-{'crf30' if is_crf else '300k'}",
         codec="libx265" if rung > 3 else "libx264",
         vmaf=12.0 * rung + (source * 5 % SOURCES) + 0.1 * source,
-        display=(64, 64),
+        display=Size(64, 64),
         bitrate_kbps=100.0 * (rung + 1) + 20 * (source * 7 % SOURCES),
         height_px=90 * (rung + 1),
         rate_mode="capped-crf" if is_crf else "two-pass",

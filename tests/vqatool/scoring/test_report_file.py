@@ -13,6 +13,7 @@ import torch
 
 from ladder import Ffmpeg
 from ladder.media.ffmpeg import run
+from ladder.media.probe import Size
 from vqatool.cli.demo import demo_clip
 from vqatool.errors import ReportError
 from vqatool.inference.model_file import default_checkpoint, load_checkpoint
@@ -124,7 +125,7 @@ def test_another_display_is_scored_again(
 ) -> None:
     out = tmp_path / "r.csv"
     list(rows_into(out, videos[:1], predictor))
-    (row,) = rows_into(out, videos[:1], predictor, ScoreConfig(display=(320, 180)))
+    (row,) = rows_into(out, videos[:1], predictor, ScoreConfig(display=Size(320, 180)))
     assert row.display == "320x180"
 
 
