@@ -114,7 +114,7 @@ def open_video(
     if not path.is_file():
         raise VideoError("missing", f"{path} is not a file")
     if not path.stat().st_size:
-        raise VideoError("empty", f"{path} is empty")
+        raise VideoError("empty", f"{path} has no bytes")
     try:
         # local files only: a playlist named like a video must not fetch from the network
         options = {"protocol_whitelist": "file,crypto,data"}

@@ -231,7 +231,7 @@ def test_a_run_over_its_time_limit_is_killed_with_its_children(
 ) -> None:
     script = fake_ffmpeg("hanging", body=f"echo still here >&2; {SLEEPS}")
     started = time.monotonic()
-    with pytest.raises(FfmpegError, match=r"(?s)no result within 0\.5 s.*still here"):
+    with pytest.raises(FfmpegError, match=r"(?s)did not finish within 0\.5 s.*still here"):
         run(find_ffmpeg(script), [], timeout_s=0.5)
     assert time.monotonic() - started < 10
     assert left_running(script) == []
@@ -361,7 +361,7 @@ def test_a_failed_parallel_run_kills_only_its_own_processes(fake_ffmpeg: FakeFfm
     script = fake_ffmpeg("hangs", SLEEPS)
 
     def sleep(number: int) -> None:
-        with pytest.raises(FfmpegError, match="no result within 3"):
+        with pytest.raises(FfmpegError, match="did not finish within 3"):
             run(find_ffmpeg(script), [], timeout_s=3)
 
     other = threading.Thread(target=lambda: list(run_parallel(sleep, [0], 1)))
