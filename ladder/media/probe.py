@@ -4,6 +4,7 @@ import contextlib
 import statistics
 from collections.abc import Iterator
 from dataclasses import dataclass
+from enum import StrEnum
 from fractions import Fraction
 from itertools import islice, pairwise
 from pathlib import Path
@@ -19,7 +20,6 @@ from ladder.errors import LadderError, VideoError
 
 _NUM_PROBED_PACKETS = 240  # enough to detect a variable frame rate, fast in a file of any length
 
-_TRANSFER_OF_HDR = {16: "pq", 18: "hlg"}  # ITU-T H.273, transfer characteristics
 
 _BASE_DEPTH = 8
 
@@ -39,6 +39,17 @@ class Size(NamedTuple):
 
     width_px: int
     height_px: int
+
+
+class Hdr(StrEnum):
+    """The transfer function of a high dynamic range; "" is standard range."""
+
+    NONE = ""
+    PQ = "pq"
+    HLG = "hlg"
+
+
+_HDR_OF_TRANSFER = {16: Hdr.PQ, 18: Hdr.HLG}  # ITU-T H.273, transfer characteristics
 
 
 class Ratio(Protocol):
@@ -68,7 +79,7 @@ class VideoInfo:
     pix_fmt: str
     bit_depth: int
     is_full_range: bool
-    hdr: str  # "", "pq" or "hlg"
+    hdr: Hdr
     rotation: int  # of the stored picture, counter-clockwise, in degrees: 0, 90, 180, 270
     sar: Fraction  # sample aspect ratio: width over height of one pixel
     is_vfr: bool
@@ -215,7 +226,7 @@ def _info(
         pix_fmt=frame.format.name,
         bit_depth=max((part.bits for part in frame.format.components), default=_BASE_DEPTH),
         is_full_range=frame.color_range == 2 or frame.format.name.startswith("yuvj"),
-        hdr=_TRANSFER_OF_HDR.get(int(context.color_trc), ""),
+        hdr=_HDR_OF_TRANSFER.get(int(context.color_trc), Hdr.NONE),
         rotation=frame.rotation % 360,
         sar=as_fraction(stream.sample_aspect_ratio) or Fraction(1),
         is_vfr=_is_uneven(seconds),

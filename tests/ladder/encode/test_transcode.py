@@ -14,7 +14,7 @@ from ladder.encode.rungs import GOP_S, Rung
 from ladder.encode.transcode import shell_command, transcode, transcode_args
 from ladder.errors import LadderError
 from ladder.media.ffmpeg import Ffmpeg
-from ladder.media.probe import VideoInfo, probe
+from ladder.media.probe import Hdr, VideoInfo, probe
 
 OUT = Path("/out/e.mp4.part")
 
@@ -187,7 +187,7 @@ def test_the_bit_depth_is_that_of_the_rung_or_of_the_source(
 
 
 def test_an_8_bit_rung_of_an_hdr_source_is_refused_with_alternatives(info: VideoInfo) -> None:
-    hdr = dataclasses.replace(info, bit_depth=10, hdr="pq")
+    hdr = dataclasses.replace(info, bit_depth=10, hdr=Hdr.PQ)
     rung = Rung(height_px=48, crf=40, bit_depth=8)
     with pytest.raises(LadderError, match=r"HDR \(pq\).*48p-crf40-x264-8bit.*bit_depth") as error:
         transcode_args(hdr, {OUT: rung})

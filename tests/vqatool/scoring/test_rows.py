@@ -4,7 +4,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from ladder.media.probe import VideoInfo
+from ladder.media.probe import Hdr, VideoInfo
 from vqatool.inputs.decode_pool import DecodeFailure, FailureCode
 from vqatool.scoring.rows import (
     FailedVideo,
@@ -21,7 +21,7 @@ from vqatool.scoring.rows import (
 
 INFO = VideoInfo(
     path=Path("a.mp4"), width_px=1920, height_px=1080, fps=Fraction(25), frame_count=500,
-    duration_s=20.0, codec="h264", pix_fmt="yuv420p", bit_depth=8, is_full_range=False, hdr="pq",
+    duration_s=20.0, codec="h264", pix_fmt="yuv420p", bit_depth=8, is_full_range=False, hdr=Hdr.PQ,
     rotation=90, sar=Fraction(1), is_vfr=False, is_interlaced=False, is_bare=False,
     size_bytes=2_500_000,
 )  # fmt: skip
