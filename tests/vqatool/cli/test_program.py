@@ -300,7 +300,7 @@ def test_a_full_disk_is_an_error_without_a_traceback(tmp_path: Path) -> None:
         ["sh", "-c", script], capture_output=True, text=True, cwd=tmp_path, env=here
     )
     assert run.returncode == 2, run.stderr
-    assert "cannot be written: File too large" in run.stderr
+    assert "out.csv cannot be written (File too large)" in run.stderr
     assert "Traceback" not in run.stderr
 
 
