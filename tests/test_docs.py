@@ -158,7 +158,7 @@ def run_block(block: Block) -> None:
     script = Path(f"block.{block.language}")
     script.write_text(block.text)
     if block.language == "python":
-        runpy.run_path(str(script), run_name="__main__")
+        runpy.run_path(str(script.absolute()), run_name="__main__")
     else:
         ended = subprocess.run(["bash", "-euo", "pipefail", script], capture_output=True, text=True)
         assert ended.returncode == 0, ended.stderr

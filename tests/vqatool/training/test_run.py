@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from accelerate import Accelerator
 
 from ladder import find_ffmpeg
-from ladder.errors import TableError
+from ladder.errors import LockedError
 from ladder.storage import work_lock
 from tests.vqatool.program import read_rows
 from vqatool.data.cached_inputs import CachedInputs
@@ -328,7 +328,7 @@ def test_the_folder_is_locked_for_the_whole_training_and_no_longer(work_folder: 
     refused = []
 
     def use_folder(progress: Progress) -> None:
-        with pytest.raises(TableError, match="in use by another run"), work_lock(work_folder):
+        with pytest.raises(LockedError, match="in use by another run"), work_lock(work_folder):
             pass
         refused.append(progress.step)
 
@@ -336,7 +336,7 @@ def test_the_folder_is_locked_for_the_whole_training_and_no_longer(work_folder: 
     out = work_folder / "m.safetensors"
     train(work_folder, out, config, device="cpu", on_progress=use_folder)
     assert refused
-    with work_lock(work_folder), pytest.raises(TableError, match="in use by another run"):
+    with work_lock(work_folder), pytest.raises(LockedError, match="in use by another run"):
         train(work_folder, out, config, device="cpu")
 
     def interrupt(progress: Progress) -> None:
