@@ -1,7 +1,7 @@
-"""Stage 3: labelled encodes -> split by source -> bitrate groups -> balanced batches. No torch.
+"""Bitrate groups of labelled encodes, and balanced batches over them. No torch.
 
 A bitrate group is all encodes of one rung over all sources; where sources have few rungs in common,
-`bitrate_groups` makes groups of alike bitrate. The losses compare inside and between groups, so
+`bitrate_groups` makes groups of similar bitrate. The losses compare inside and between groups, so
 every batch holds several sources at several rungs.
 """
 
@@ -60,10 +60,10 @@ def balanced_batches(
 ) -> list[list[int]]:
     """Batches of indices into `encodes`: about `sources` x `rungs`, every encode once.
 
-    Each source gives every batch its share, spread over its qualities, and where that leaves a
-    choice an encode goes where others of its group are: a ladder of common rungs is crossed
-    exactly. All is drawn anew for each seed; never is a source or an encode of it alone, having
-    nothing to be compared with.
+    Each source gives every batch an equal share, spread over its qualities. Among the batches that
+    remain possible, an encode goes to one that holds its group, so a ladder of common rungs is
+    crossed exactly. Every seed draws new batches. A batch has at least two sources, and at least
+    two encodes of each, so that there is something to compare.
     """
     random = np.random.default_rng(seed)
     groups = loss_groups(encodes)

@@ -1,9 +1,4 @@
-"""Stage 3: labelled encodes -> split by source -> bitrate groups -> balanced batches. No torch.
-
-A bitrate group is all encodes of one rung over all sources; where sources have few rungs in common,
-`bitrate_groups` makes groups of alike bitrate. The losses compare inside and between groups, so
-every batch holds several sources at several rungs.
-"""
+"""Labelled encodes: the rows of `encodes.csv` and `labels.csv` joined. No torch."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,7 +36,7 @@ def read_labelled_encodes(folder: Path) -> list[LabelledEncode]:
     """Every encode of a work folder that has a good label, in the order of their paths.
 
     Raises:
-        TrainingDataError: there is none; says which command makes them.
+        TrainingDataError: there are no labels; the message names the command that makes them.
     """
     encodes = {row.key: row for row in encodes_table(folder).rows() if row.status == "ok"}
     labels = [row for row in labels_table(folder).rows() if row.status == "ok"]

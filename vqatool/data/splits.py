@@ -1,9 +1,4 @@
-"""Stage 3: labelled encodes -> split by source -> bitrate groups -> balanced batches. No torch.
-
-A bitrate group is all encodes of one rung over all sources; where sources have few rungs in common,
-`bitrate_groups` makes groups of alike bitrate. The losses compare inside and between groups, so
-every batch holds several sources at several rungs.
-"""
+"""Splits: which source is for training, validation or test, kept in `splits.csv`. No torch."""
 
 import csv
 from collections.abc import Sequence
@@ -24,11 +19,11 @@ TRAIN, VAL, TEST = "train", "val", "test"
 def split_by_source(
     folder: Path, sources: Sequence[str], *, val_share: float, seed: int
 ) -> dict[str, str]:
-    """Source -> its side, as `splits.csv` in the folder says; new sources are added to it.
+    """Source -> its side in the folder's `splits.csv`; new sources are added to the file.
 
-    The file can be written by hand, to keep alike sources on one side. What it says is never
-    changed, so a source once held out stays held out. Only there a source becomes `test`: it
-    neither trains a model nor chooses between its weights.
+    The file can be written by hand, to keep similar sources on one side. Its rows never change, so
+    a source that was held out stays held out. A source becomes `test` by hand only: it neither
+    trains a model nor chooses between its weights.
 
     Raises:
         TrainingDataError: fewer than two sources, one side empty, or a word that is no side.

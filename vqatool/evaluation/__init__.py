@@ -1,1 +1,1 @@
-"""What an evaluation is made of: figures and their intervals, baselines, pictures, words."""
+"""Evaluation of models: metrics with intervals, baselines, plots, summaries, ablation studies."""

@@ -1,6 +1,6 @@
-"""What a skeptic would try before a network: the bitrate, and a line through what a file says.
+"""Baselines without pixels: the bitrate alone, and a linear regression on stream facts.
 
-Neither looks at a pixel. A model that does not beat both has learned nothing of use.
+Neither baseline uses pixels. A model that does not beat both has learned nothing of use.
 """
 
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ BASELINES = (BITRATE, REGRESSION)
 def baseline_predictions(
     encodes: Sequence[LabelledEncode], training: Sequence[LabelledEncode]
 ) -> dict[str, Values]:
-    """What each baseline says of `encodes`, (N,) each.
+    """The prediction of each baseline for `encodes`, (N,) each.
 
     Args:
         encodes: what is judged.

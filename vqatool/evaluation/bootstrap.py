@@ -1,10 +1,10 @@
-"""How far a figure would move with other sources: a bootstrap over sources, numpy only.
+"""Confidence intervals by a bootstrap over sources; numpy only.
 
-Encodes of one source share its content and are misjudged alike, so whole sources are drawn, with
-replacement, and never single encodes: 300 encodes of 25 sources are 25 witnesses. A resample is a
-weight for each encode, how often its source was drawn, which makes every figure a weighted one and
-all resamples one array. Percentile intervals (Efron, "Bootstrap Methods: Another Look at the
-Jackknife", Annals of Statistics 1979).
+Encodes of one source share its content and have similar errors. So whole sources are drawn with
+replacement, never single encodes: 300 encodes of 25 sources are 25 independent samples. A resample
+is one weight for each encode: how often its source was drawn. Every metric is then a weighted one,
+and all resamples are one array. Percentile intervals (Efron, "Bootstrap Methods: Another Look at
+the Jackknife", Annals of Statistics 1979).
 
 Shapes: R resamples, N encodes.
 """

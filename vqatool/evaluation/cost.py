@@ -1,4 +1,4 @@
-"""What asking a model costs: parameters, operations, and the time and memory of one clip."""
+"""The cost of a model: parameters, operations, and time and memory for one clip."""
 
 import multiprocessing
 import statistics

@@ -1,6 +1,6 @@
-"""Predictions and labels -> figures of every set, with intervals, beside the cheap baselines.
+"""Predictions and labels -> metrics of every set with intervals, for the model and baselines.
 
-A set is all encodes, a bitrate group, a codec or a coded height. The figures inside a group tell
+A set is all encodes, a bitrate group, a codec or a coded height. The metrics inside a group matter
 most: over a whole ladder the bitrate alone ranks well. Intervals come from one bootstrap over
 sources (bootstrap.py), so that differences of two predictors are paired. No torch.
 

@@ -1,4 +1,4 @@
-"""The model's features, looked at: alike inside a bitrate group, and in how many directions.
+"""The model's features: similarity inside and between bitrate groups, and their main axes.
 
 Shapes: N encodes, D features.
 """

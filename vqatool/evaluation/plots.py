@@ -1,4 +1,4 @@
-"""Pictures of an evaluation: predictions against labels, and where the features lie."""
+"""Plots of an evaluation: predictions against labels, and features on their main axes."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,7 +19,7 @@ if TYPE_CHECKING:  # drawing takes a second to import, which only this needs
 _GREY = "0.45"
 _DOTS: dict[str, Any] = {"s": 22, "alpha": 0.8, "edgecolors": "white", "linewidths": 0.4}
 _MOST_IN_LEGEND = 20
-# of Okabe and Ito, "Color Universal Design" (2008): told apart by colour-blind people too
+# of Okabe and Ito, "Color Universal Design" (2008): colour-blind people can distinguish them
 _COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#F0E442")
 
 

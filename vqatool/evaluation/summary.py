@@ -1,4 +1,4 @@
-"""What an evaluation says to people: tables, and in words whether the model beats the baselines."""
+"""What a user reads after an evaluation: tables, and whether the model beats the baselines."""
 
 import math
 from collections.abc import Sequence

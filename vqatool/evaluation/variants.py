@@ -1,4 +1,4 @@
-"""What a study compares: variants of a training, and what each of them begins with."""
+"""The variants that studies compare, and the weights and teacher each one starts with."""
 
 import itertools
 from collections.abc import Mapping, Sequence

@@ -54,7 +54,7 @@ def read_rated(name: str, folder: Path) -> list[RatedPicture]:
         folder: of the set as published, or for a CSV the file or the folder that holds it.
 
     Raises:
-        TrainingDataError: a file is missing or says something else than it should.
+        TrainingDataError: a file is missing or has unexpected content.
     """
     readers: dict[str, Callable[[Path], list[RatedPicture]]] = {
         "clive": read_clive,
@@ -194,8 +194,8 @@ def _texts(cells: Any) -> list[str]:
 def _same_length(folder: Path, **columns: Sequence[Any]) -> None:
     counts = {name: len(values) for name, values in columns.items()}
     if len(set(counts.values())) > 1:
-        told = ", ".join(f"{name} {count}" for name, count in counts.items())
-        raise TrainingDataError(f"{folder} does not fit together ({told}): is it the release?")
+        found = ", ".join(f"{name} {count}" for name, count in counts.items())
+        raise TrainingDataError(f"{folder} does not fit together ({found}): is it the release?")
 
 
 def _rows(

@@ -160,7 +160,7 @@ def test_one_content_cannot_be_split() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "header", "line", "told"),
+    ("name", "header", "line", "message"),
     [
         ("koniq", "image_name,MOS", "10.jpg,63.2", "63.2.*1 to 5"),
         ("koniq", "image_name,MOS_zscore", "10.jpg,63.2", "no column MOS"),
@@ -172,27 +172,27 @@ def test_one_content_cannot_be_split() -> None:
     ],
 )
 def test_a_value_that_cannot_be_is_told_with_its_file(
-    tmp_path: Path, name: str, header: str, line: str, told: str
+    tmp_path: Path, name: str, header: str, line: str, message: str
 ) -> None:
     file = "koniq10k_scores_and_distributions.csv"
     (tmp_path / file).write_text(f"{header}\n{line}\n" + ("8.jpg,4,test\n" * ("split" in header)))
     for picture in ("10.jpg", "8.jpg"):
         touch(tmp_path / "1024x768" / picture)
         touch(tmp_path / picture)
-    with pytest.raises(TrainingDataError, match=rf"{file}.*{told}"):
+    with pytest.raises(TrainingDataError, match=rf"{file}.*{message}"):
         read_rated(name, tmp_path)
 
 
 @pytest.mark.parametrize(
-    ("name", "broken", "told"),
+    ("name", "broken", "message"),
     [
         ("clive", "Data/AllMOS_release.mat", "AllMOS_release.mat is not there"),
         ("clive", "Images/4.bmp", "4.bmp is listed"),
     ],
 )
-def test_what_is_missing_is_named(clive: Path, name: str, broken: str, told: str) -> None:
+def test_what_is_missing_is_named(clive: Path, name: str, broken: str, message: str) -> None:
     (clive / broken).unlink()
-    with pytest.raises(TrainingDataError, match=told):
+    with pytest.raises(TrainingDataError, match=message):
         read_rated(name, clive)
 
 
