@@ -4,7 +4,7 @@ VqatoolError
 ├── CheckpointError      a model file is missing, broken or of another method
 ├── TrainingDataError    too few labelled sources or rungs to train or evaluate
 ├── ReportError          a report cannot be continued with the arguments given
-└── OutputError          a file to write exists and is of another program
+└── OutputNameError      a file to write exists and is of another program
 """
 
 from enum import IntEnum
@@ -46,5 +46,5 @@ class ReportError(VqatoolError):
     """A report file exists and holds something other than this run would continue."""
 
 
-class OutputError(VqatoolError):
+class OutputNameError(VqatoolError):
     """A file to write exists and this program did not write it."""

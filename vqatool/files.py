@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 
-from vqatool.errors import OutputError
+from vqatool.errors import OutputNameError
 
 PNG_METADATA = {"Software": "vqatool"}
 """The text chunk by which a picture of ours is known; give it to matplotlib's `savefig`."""
@@ -36,7 +36,7 @@ def require_own_files(
         models: model files to write.
 
     Raises:
-        OutputError: one of these files exists and is of another program.
+        OutputNameError: one of these files exists and is of another program.
     """
     has_own_tables = bool(tables) and all(path.exists() for path in tables)
     for path, columns in tables.items():
@@ -51,8 +51,8 @@ def require_own_files(
             raise _foreign(path)
 
 
-def _foreign(path: Path) -> OutputError:
-    return OutputError(
+def _foreign(path: Path) -> OutputNameError:
+    return OutputNameError(
         f"{path} exists and vqatool did not write it: choose another name with -o, or move that "
         "file away"
     )

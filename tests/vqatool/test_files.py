@@ -4,7 +4,7 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from vqatool.errors import OutputError
+from vqatool.errors import OutputNameError
 from vqatool.files import PNG_METADATA, cache_folder, require_own_files
 
 COLUMNS = ("step", "epoch")
@@ -31,7 +31,7 @@ def test_own_files_and_missing_files_may_be_written(tmp_path: Path) -> None:
 def test_a_table_of_another_program_is_refused(tmp_path: Path, content: str) -> None:
     table = tmp_path / "m.csv"
     table.write_text(content)
-    with pytest.raises(OutputError, match=r"m\.csv exists .* choose another name with -o"):
+    with pytest.raises(OutputNameError, match=r"m\.csv exists .* choose another name with -o"):
         require_own_files({table: COLUMNS})
 
 
@@ -39,13 +39,13 @@ def test_a_table_of_another_program_is_refused(tmp_path: Path, content: str) -> 
 def test_a_file_that_is_no_picture_of_ours_is_refused(tmp_path: Path, content: bytes) -> None:
     picture = tmp_path / "m.png"
     picture.write_bytes(content)
-    with pytest.raises(OutputError, match=r"m\.png exists"):
+    with pytest.raises(OutputNameError, match=r"m\.png exists"):
         require_own_files({}, [picture])
 
 
 def test_a_picture_of_version_0_1_is_known_by_its_table(tmp_path: Path) -> None:
     picture, table = draw(tmp_path / "m.png"), tmp_path / "m.csv"
-    with pytest.raises(OutputError, match=r"m\.png exists"):
+    with pytest.raises(OutputNameError, match=r"m\.png exists"):
         require_own_files({table: COLUMNS}, [picture])
     table.write_text("step,epoch\n")
     require_own_files({table: COLUMNS}, [picture])
@@ -54,9 +54,9 @@ def test_a_picture_of_version_0_1_is_known_by_its_table(tmp_path: Path) -> None:
 def test_a_folder_in_place_of_a_file_is_refused(tmp_path: Path) -> None:
     for suffix in ("csv", "png"):
         (tmp_path / f"m.{suffix}").mkdir()
-    with pytest.raises(OutputError, match=r"m\.csv exists"):
+    with pytest.raises(OutputNameError, match=r"m\.csv exists"):
         require_own_files({tmp_path / "m.csv": COLUMNS})
-    with pytest.raises(OutputError, match=r"m\.png exists"):
+    with pytest.raises(OutputNameError, match=r"m\.png exists"):
         require_own_files({}, [tmp_path / "m.png"])
 
 

@@ -151,7 +151,7 @@ def output_paths(stem: Path) -> list[Path]:
         stem: their common beginning, or the first of them.
 
     Raises:
-        OutputError: one of them exists and is of another program.
+        OutputNameError: one of them exists and is of another program.
     """
     stem = stem.with_name(stem.name.removesuffix(_ENDINGS[0]))
     paths = [stem.with_name(stem.name + end) for end in _ENDINGS]
@@ -164,7 +164,7 @@ def write_evaluation(evaluation: Evaluation, stem: Path) -> list[Path]:
     """Write the files of `output_paths`.
 
     Raises:
-        OutputError: one of them exists and is of another program.
+        OutputNameError: one of them exists and is of another program.
     """
     paths = output_paths(stem)
     stem.parent.mkdir(parents=True, exist_ok=True)

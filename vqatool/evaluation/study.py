@@ -20,7 +20,7 @@ from scipy import stats
 from ladder.media.ffmpeg import find_ffmpeg
 from ladder.storage import Table, digest, work_lock
 from vqatool.data.splits import encodes_of_split
-from vqatool.errors import OutputError
+from vqatool.errors import OutputNameError
 from vqatool.evaluation.cost import cost_of, make_clip
 from vqatool.evaluation.variants import Trial
 from vqatool.inference.device import device_named
@@ -103,7 +103,7 @@ def run_study(
 
     Raises:
         CheckpointError: a variant cannot start from the weights that it is given.
-        OutputError: the table and the folder of models cannot be written beside each other.
+        OutputNameError: the table and the folder of models cannot be written beside each other.
         TableError: `out` is a table of another program, or another run uses the folder.
     """
     models = _models_folder(out)
@@ -152,17 +152,17 @@ def _models_folder(out: Path) -> Path:
     """The folder of model files of a table."""
     folder = out.with_suffix("")
     if folder == out:
-        raise OutputError(
+        raise OutputNameError(
             f"{out} has no ending, and the models of the study are kept in a folder of that name: "
             f"write -o {out}.csv"
         )
     if folder.exists() and not folder.is_dir():
-        raise OutputError(
+        raise OutputNameError(
             f"{folder} is a file, and the models of the study are kept in a folder of that name: "
             "choose another name with -o, or move that file away"
         )
     if out.is_dir():
-        raise OutputError(f"{out} is a folder: choose another name for the table with -o")
+        raise OutputNameError(f"{out} is a folder: choose another name for the table with -o")
     return folder
 
 

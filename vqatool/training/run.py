@@ -16,7 +16,7 @@ from ladder.storage import digest, work_lock
 from vqatool.data.cached_inputs import CachedInputs
 from vqatool.data.labels import LabelledEncode, read_labelled_encodes
 from vqatool.data.splits import TRAIN, VAL, split_by_source
-from vqatool.errors import OutputError, TrainingDataError
+from vqatool.errors import OutputNameError, TrainingDataError
 from vqatool.files import require_own_files
 from vqatool.inference.model_file import Checkpoint, load_checkpoint, save_checkpoint
 from vqatool.methods.recipe import Recipe
@@ -79,7 +79,7 @@ def train(
     Raises:
         TrainingDataError: no labels, missing encodes, or too few sources to hold any out.
         CheckpointError: the weights to start from are of another method or shape.
-        OutputError: a file to write exists and is of another program.
+        OutputNameError: a file to write exists and is of another program.
         TableError: another run uses the folder.
         ValueError: the method has no such shape, or the model no such part to train.
     """
@@ -153,7 +153,7 @@ def cached_inputs(
 
 def _require_outputs(files: TrainingFiles) -> None:
     if files.model in (files.picture, files.metrics):
-        raise OutputError(
+        raise OutputNameError(
             f"{files.model} cannot be the model file, because the history of the training is "
             "written there: choose a name that ends in .safetensors with -o"
         )

@@ -11,7 +11,7 @@ from ladder.errors import TableError
 from tests.vqatool.program import read_rows, vqatool
 from vqatool.cli.study import STUDY_NAMES
 from vqatool.cli.tables import study_table
-from vqatool.errors import OutputError
+from vqatool.errors import OutputNameError
 from vqatool.evaluation.cost import Cost
 from vqatool.evaluation.study import StudyRow, mean_over_seeds, paired_difference, run_study
 from vqatool.evaluation.variants import STUDIES, trials
@@ -174,6 +174,6 @@ def test_a_table_that_cannot_be_written_is_refused_before_any_work(
         (tmp_path / "result").write_text("notes")
     elif kind == "another table":
         out.write_text("name,age\n")
-    with pytest.raises((OutputError, TableError), match="result"):
+    with pytest.raises((OutputNameError, TableError), match="result"):
         run_study(tmp_path, out, TEMPORAL, BASE, seeds=1, device="cpu")
     assert len(list(tmp_path.iterdir())) == (kind != "no ending")

@@ -23,7 +23,7 @@ from vqatool.data.cached_inputs import CachedInputs
 from vqatool.data.groups import loss_groups
 from vqatool.data.labels import LabelledEncode, read_labelled_encodes
 from vqatool.data.splits import VAL, encodes_of_split
-from vqatool.errors import CheckpointError, OutputError, TrainingDataError
+from vqatool.errors import CheckpointError, OutputNameError, TrainingDataError
 from vqatool.inference.model_file import load_checkpoint
 from vqatool.inputs.clip import collate
 from vqatool.methods import Method, recipe_for
@@ -353,14 +353,14 @@ def test_the_folder_is_locked_for_the_whole_training_and_no_longer(work_folder: 
 def test_files_of_other_programs_are_not_overwritten(work_folder: Path, name: str) -> None:
     (work_folder / name).write_text("not ours")
     before = set(work_folder.iterdir())
-    with pytest.raises(OutputError, match=rf"{name} exists .* choose another name with -o"):
+    with pytest.raises(OutputNameError, match=rf"{name} exists .* choose another name with -o"):
         train(work_folder, work_folder / "photo.safetensors", CONFIG, device="cpu")
     assert (work_folder / name).read_text() == "not ours"
     assert set(work_folder.iterdir()) - before <= {work_folder / ".lock"}
 
 
 def test_a_model_named_as_its_plot_is_refused(work_folder: Path) -> None:
-    with pytest.raises(OutputError, match=r"ends in \.safetensors"):
+    with pytest.raises(OutputNameError, match=r"ends in \.safetensors"):
         train(work_folder, work_folder / "m.png", CONFIG, device="cpu")
 
 
