@@ -60,8 +60,8 @@ On {validation["count"]} encodes of held-out sources that chose the weights: SRC
 
 ## Limits
 
-Scores are wrong for near-lossless files (x264 at CRF 8 gets about 63 where VMAF is 98.8), for re-encoded ones, and for wide
-ranges outside the training data (SRCC 0.65 in an outside evaluation). [All limits](docs/limits.md).
+Scores are wrong for near-lossless files (x264 at CRF 8 gets 61 where VMAF is 98.8), for re-encoded ones, and for wide
+ranges outside the training data (SRCC 0.65 in an evaluation by others). [All limits](docs/limits.md).
 """
 
 

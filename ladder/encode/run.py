@@ -53,7 +53,7 @@ def make_encodes(
 
     Raises:
         CapabilityError: an encoder is missing.
-        TableError: another run uses the folder.
+        LockedError: another run uses the folder.
     """
     ffmpeg.require_encoders([job.rung.codec for job in plan.jobs])
     num_processes, threads = allocate_workers(jobs)

@@ -117,7 +117,7 @@ def make_labels(
 
     Raises:
         CapabilityError: libvmaf or a model is missing.
-        TableError: another run uses the folder.
+        LockedError: another run uses the folder.
     """
     models = [model for row in plan.jobs for model in plan.options.request_for(row).models]
     require_vmaf_models(ffmpeg, tuple(dict.fromkeys(models)))

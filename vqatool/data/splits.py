@@ -42,7 +42,7 @@ def split_by_source(
         raise TrainingDataError(
             f"{folder} has {len(open_names)} labelled source(s) to learn from, which leaves one "
             f"side of the split empty: learning needs at least one to train on and one to judge "
-            f"by. Add sources with `vqatool ladder`, or mend {path}"
+            f"by. Add sources with `vqatool ladder`, or correct {path}"
         )
     if fresh:
         _write_split(path, split)

@@ -94,7 +94,7 @@ def remarks(found: Sequence[MetricRow]) -> list[str]:
         f"{one.predictor} alone: SRCC {one.srcc:.3f}, the model's minus that {_lead(gap)}"
         for one in found
         if one.set == "all" and one.predictor.startswith(BRANCH)
-        if _can_be_told(gap := _row(found, "all", "all", MINUS + one.predictor))
+        if _has_interval(gap := _row(found, "all", "all", MINUS + one.predictor))
     ]
     if math.isfinite(inside) and math.isfinite(between):
         sentences.append(
@@ -121,7 +121,7 @@ def _lead(gap: MetricRow) -> str:
     return f"{gap.srcc:+.3f} (95 % interval {gap.srcc_low:+.3f} to {gap.srcc_high:+.3f})"
 
 
-def _can_be_told(gap: MetricRow) -> bool:
+def _has_interval(gap: MetricRow) -> bool:
     """Whether there are sources enough for an interval, and scores of both that differ."""
     return gap.sources >= FEWEST_SOURCES and math.isfinite(gap.srcc)
 

@@ -80,7 +80,7 @@ def train(
         TrainingDataError: no labels, missing encodes, or too few sources to hold any out.
         CheckpointError: the weights to start from are of another method or shape.
         OutputNameError: a file to write exists and is of another program.
-        TableError: another run uses the folder.
+        LockedError: another run uses the folder.
         ValueError: the method has no such shape, or the model no such part to train.
     """
     accelerator = make_accelerator(device)
