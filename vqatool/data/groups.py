@@ -11,7 +11,6 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
 
 from vqatool.data.labels import LabelledEncode
 
@@ -92,6 +91,9 @@ def _distribute(
     for group, alike in _by(members, groups).items():
         mean = float(np.mean([encodes[i].vmaf for i in alike]))
         quality |= {i: mean for i in alike if encodes[i].rung == group}
+    # takes half a second to load, and every decode worker loads this module
+    from scipy.optimize import linear_sum_assignment
+
     batches: list[list[int]] = [[] for _ in range(count)]
     held = [Counter[str]() for _ in range(count)]
     for own in _by(members, [encode.source for encode in encodes]).values():

@@ -11,6 +11,7 @@ that the server can start before the program spends seconds on that import.
 import contextlib
 import ctypes
 import errno
+import functools
 import logging
 import multiprocessing
 import os
@@ -24,7 +25,6 @@ from dataclasses import dataclass
 from enum import StrEnum
 from itertools import islice
 from multiprocessing import forkserver
-from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Generic, TypeVar
@@ -143,8 +143,8 @@ class DecodePool(AbstractContextManager["DecodePool"]):
         self.num_workers, self.num_threads = allocate_workers(jobs)
         self._timeout_s = timeout_s
         start_server()
+        _require_start()
         context = multiprocessing.get_context("forkserver")
-        _require_start(context)
         self._pool = ProcessPool(
             self.num_workers,
             initializer=_prepare_worker,
@@ -225,9 +225,10 @@ def _call(function: Callable[..., R], path: Path, *args: Any) -> R | DecodeFailu
         return failure_of(path, error)
 
 
-def _require_start(context: ForkServerContext) -> None:
+@functools.cache  # what keeps processes from starting, the main script, stays the same
+def _require_start() -> None:
     """Start one process alone: a pool would start workers that fail again and again."""
-    process = context.Process(target=os.getpid)
+    process = multiprocessing.get_context("forkserver").Process(target=os.getpid)
     process.start()
     process.join()
     if process.exitcode:

@@ -114,7 +114,7 @@ def test_a_decoder_that_fails_costs_one_prediction(
     ]
     failed: list[tuple[LabelledEncode, str]] = []
     found = predict_labelled(
-        [*bad, first], predictor, lambda *failure: failed.append(failure), timeout_s=6
+        [*bad, first], predictor, lambda *failure: failed.append(failure), timeout_s=4
     )
     assert [one.encode for one in found] == [first]
     assert [encode for encode, _ in failed] == bad
