@@ -49,7 +49,7 @@ def faulty(path: Path, *more: int) -> tuple[str, int]:
 @pytest.mark.parametrize("in_order", [True, False])
 def test_each_fault_is_the_failure_of_its_file(in_order: bool) -> None:
     names = [name for fault in FAULTS for name in ("good", fault)]
-    with DecodePool(jobs=2, timeout_s=2) as pool:
+    with DecodePool(jobs=2, timeout_s=4) as pool:
         found = list(
             pool.map(names, lambda name: pool.submit(Path(name), faulty, 1, 2), in_order=in_order)
         )

@@ -105,6 +105,8 @@ def test_a_training_interrupted_at_any_step_ends_with_the_same_file(
     monkeypatch.setattr(trainer, "SAVE_EVERY_S", 0.0)
     monkeypatch.setattr(trainer, "_MAX_SAVE_SHARE", math.inf)
     monkeypatch.setattr(trainer, "_LOG_EVERY", 3)
+    # drawn with every saved state, it would take half of this test's time
+    monkeypatch.setattr(trainer, "plot_history", lambda table, picture: None)
     config = replace(CONFIG, validations=2)
     whole = work_folder / "whole.safetensors"
     train(work_folder, whole, config, device="cpu")
