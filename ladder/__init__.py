@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from ladder.media.probe import VideoInfo, probe
     from ladder.media.time_ranges import TimeRange, TrimSpec
     from ladder.storage import Table, work_lock
+    from ladder.treatments import Treatment, draw_treatment, make_treated
 
 _MODULES = {
     "ladder_rounds": "adaptive",
@@ -61,6 +62,9 @@ _MODULES = {
     "TrimSpec": "media.time_ranges",
     "Table": "storage",
     "work_lock": "storage",
+    "Treatment": "treatments",
+    "draw_treatment": "treatments",
+    "make_treated": "treatments",
 }
 
 __all__ = [
@@ -74,8 +78,10 @@ __all__ = [
     "Rung",
     "Table",
     "TimeRange",
+    "Treatment",
     "TrimSpec",
     "VideoInfo",
+    "draw_treatment",
     "encodes_table",
     "find_ffmpeg",
     "labels_table",
@@ -83,6 +89,7 @@ __all__ = [
     "ladder_rounds",
     "make_encodes",
     "make_labels",
+    "make_treated",
     "model_names",
     "plan_labels",
     "plan_ladder",

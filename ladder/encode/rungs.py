@@ -12,12 +12,18 @@ GOP_S = 2.0
 
 
 class RateMode(StrEnum):
-    """How an encoder spends bits: a column of `encodes.csv`."""
+    """How an encoder spends bits: a column of `encodes.csv`.
+
+    A rung of a ladder has one of the first four; `ladder.treatments` has all.
+    """
 
     VBR = "vbr"
     TWO_PASS = "two-pass"
     CRF = "crf"
     CAPPED_CRF = "capped-crf"
+    CBR = "cbr"
+    QSCALE = "qscale"  # one quantiser for all frames: MPEG-2, MPEG-4, JPEG
+    PROFILE = "profile"  # the bitrate follows from a profile: ProRes, DNxHR
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

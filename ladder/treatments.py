@@ -1,0 +1,531 @@
+"""A training set that covers what people encode: random encodes of clean sources.
+
+    python -m ladder.treatments clean/ -o wide --per-source 20
+    vqatool label wide
+
+A ladder has the same few rungs for every source, so a model that learns from it meets one preset,
+one length of a group of pictures and few sizes. Worse, a fact of the stream can stand for a
+quality: where only bad pictures have a low quantiser, the model learns that a low quantiser is bad.
+Here every encode is a `Treatment` drawn at random: codec, rate control, preset, key frames,
+B-frames, size, scaler, filter and bit depth, once or twice in a row with qualities drawn apart.
+
+A treatment depends on the source's name and its number alone. A run that was killed continues, and
+a larger `--per-source` adds to what is there. `encodes.csv` has a row for each encode, as after
+`vqatool ladder`, and `treatments.jsonl` has one line with all settings.
+"""
+
+import argparse
+import contextlib
+import json
+import sys
+import tempfile
+import zlib
+from collections.abc import Generator, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from enum import StrEnum
+from fractions import Fraction
+from pathlib import Path
+from time import monotonic
+
+import numpy as np
+
+from ladder.codecs import CODECS
+from ladder.encode.plan import EncodeRow, encodes_table
+from ladder.encode.rungs import RateMode
+from ladder.encode.transcode import measure_length, verify_encode
+from ladder.errors import LadderError
+from ladder.media.discover import find_videos
+from ladder.media.ffmpeg import Ffmpeg, allocate_workers, file_url, find_ffmpeg, run, run_parallel
+from ladder.media.probe import FILE_FAULTS, Size, VideoInfo, fault_message, probe
+from ladder.storage import Status, part_of, work_lock
+
+TREATMENTS_FILE = "treatments.jsonl"
+"""One JSON object for each encode: `encode_path` and the fields of its `Treatment`."""
+
+_SEED = 20261126
+_TIMEOUT_S = 1800.0
+_LONGEST_GOP, _LONGEST_LEGACY_GOP = 9999, 300  # frames
+_TURNS = 10  # kinds repeat after so many treatments of one source
+
+Table = Sequence[tuple[str | float, float]]
+"""Choices with their probabilities, which are scaled to a sum of 1."""
+
+_MODERN: Table = (
+    ("libx264", 0.42), ("libx265", 0.2), ("libsvtav1", 0.18), ("libvpx-vp9", 0.2),
+)  # fmt: skip
+_LEGACY: Table = (
+    ("mpeg2video", 0.25), ("mpeg4", 0.2), ("mjpeg", 0.2), ("prores_ks", 0.2), ("dnxhd", 0.15),
+)  # fmt: skip
+_SCALES: Table = (
+    (1.0, 0.5), (0.75, 0.1), (0.667, 0.1), (0.5, 0.15), (0.375, 0.07), (0.25, 0.05), (0.2, 0.03),
+)  # fmt: skip
+_SCALERS: Table = (
+    ("bicubic", 0.5), ("lanczos", 0.2), ("bilinear", 0.12), ("area", 0.1), ("spline", 0.08),
+)  # fmt: skip
+_GOP_S: Table = ((1.0, 0.1), (2.0, 0.45), (5.0, 0.2), (10.0, 0.05), (0.0, 0.2))
+_FILTERS: Table = (
+    ("", 0.82), ("unsharp=5:5:0.8", 0.04), ("unsharp=5:5:1.6", 0.02), ("hqdn3d=3:2:4:3", 0.04),
+    ("hqdn3d=8:6:10:8", 0.02), ("noise=alls=6:allf=t", 0.03), ("noise=alls=14:allf=t", 0.03),
+)  # fmt: skip
+_NO_TUNE: Table = (("", 1.0),)
+_TUNES: Mapping[str, Table] = {
+    "libx264": (
+        ("", 0.72), ("film", 0.06), ("animation", 0.06), ("grain", 0.05), ("zerolatency", 0.05),
+        ("fastdecode", 0.03), ("psnr", 0.03),
+    ),
+    "libx265": (
+        ("", 0.8), ("grain", 0.06), ("animation", 0.05), ("fastdecode", 0.03),
+        ("zerolatency", 0.03), ("psnr", 0.03),
+    ),
+}  # fmt: skip
+_RATES: Table = (
+    (RateMode.CRF, 0.62), (RateMode.VBR, 0.16), (RateMode.CAPPED_CRF, 0.06), (RateMode.CBR, 0.06),
+    (RateMode.TWO_PASS, 0.1),
+)  # fmt: skip
+_HAS_NOT: Mapping[str, tuple[RateMode, ...]] = {
+    "libsvtav1": (RateMode.CAPPED_CRF, RateMode.CBR, RateMode.TWO_PASS),
+    "libvpx-vp9": (RateMode.CBR,),
+}
+_X26X_PRESETS = ("ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow")
+_PRESETS: Mapping[str, Sequence[str]] = {
+    "libx264": _X26X_PRESETS,
+    "libx265": _X26X_PRESETS[:-1],  # the slow ones take ten times as long
+    "libsvtav1": tuple(map(str, range(5, 13))),
+    "libvpx-vp9": tuple(map(str, range(1, 9))),
+}
+_CLEAN_CRF = {"libx264": 22, "libx265": 22, "libsvtav1": 28, "libvpx-vp9": 28}  # below these
+_BITS_PER_PIXEL = (0.006, 0.6)  # of x264; the others get their `bitrate_factor` of it
+_CONTAINERS: Mapping[str, Sequence[str]] = {
+    "libx264": ("mp4", "mkv", "ts", "mov"),
+    "libx265": ("mp4", "mkv", "mov"),
+    "libsvtav1": ("mp4", "mkv", "webm"),
+    "libvpx-vp9": ("webm", "mkv", "mp4"),
+    "mpeg2video": ("ts", "mkv"),
+    "mpeg4": ("mp4", "avi"),
+    "mjpeg": ("mov", "mkv"),
+    "prores_ks": ("mov",),
+    "dnxhd": ("mov",),
+}
+_MUXERS = {"mkv": "matroska", "ts": "mpegts"}  # where ffmpeg's name is not the suffix
+_DNXHR_PROFILES = ("dnxhr_lb", "dnxhr_sq", "dnxhr_hq")
+
+
+class Kind(StrEnum):
+    """What a treatment stands for."""
+
+    CLEAN = "clean"  # the top of the range: near-lossless to good, at the source's size
+    SINGLE = "single"
+    LEGACY = "legacy"  # MPEG-2, MPEG-4, JPEG, ProRes, DNxHR
+    DOUBLE = "double"  # coded twice, the two qualities drawn apart
+
+
+@dataclass(frozen=True, kw_only=True)
+class Generation:
+    """One time that a video is coded.
+
+    Attributes:
+        codec: ffmpeg's name of the encoder.
+        mode: how bits are spent.
+        quality: CRF, quantiser scale, or number of the profile, as `mode` says.
+        bits_per_pixel: of the modes with a bitrate, and the cap of capped CRF.
+        preset, tune: of the encoder; "" for its default.
+        gop_s: seconds between key frames; 0: one at the beginning.
+        has_b_frames: as the encoder likes, else none.
+        bit_depth: 8 or 10.
+        scale: height of the coded picture in heights of the source.
+        scaler: flag of ffmpeg's scale filter.
+        filter: a filter before the scaler; "" for none.
+    """
+
+    codec: str
+    mode: RateMode
+    quality: int
+    bits_per_pixel: float
+    preset: str
+    tune: str
+    gop_s: float
+    has_b_frames: bool
+    bit_depth: int
+    scale: float
+    scaler: str
+    filter: str
+
+
+@dataclass(frozen=True)
+class Treatment:
+    """What is done to a source."""
+
+    kind: Kind
+    generations: tuple[Generation, ...]
+
+
+def draw_treatment(source: str, number: int) -> Treatment:
+    """Treatment `number` of a source, the same in every run and on every machine.
+
+    Of ten in a row one is `CLEAN`, one `LEGACY`, two `DOUBLE` and six `SINGLE`.
+    """
+    own = zlib.crc32(source.encode("utf-8", "surrogateescape"))
+    random = np.random.default_rng([_SEED, own, number])
+    turn = number % _TURNS
+    if turn == 0:
+        codec = str(_MODERN[(number // _TURNS + own) % len(_MODERN)][0])
+        drawn = _modern(random, codec=codec, scale=1.0, is_filtered=False)
+        smallest = 1 if codec == "libsvtav1" else 0
+        crf = int(random.integers(smallest, _CLEAN_CRF[codec]))
+        return Treatment(Kind.CLEAN, (replace(drawn, mode=RateMode.CRF, quality=crf),))
+    if turn == 2:
+        return Treatment(Kind.LEGACY, (_legacy(random),))
+    if turn in (5, 8):
+        is_legacy = random.random() < 0.12
+        first = _legacy(random) if is_legacy else _modern(random, is_filtered=False)
+        second = _modern(random, scale=1.0 if random.random() < 0.6 else None)
+        return Treatment(Kind.DOUBLE, (first, second))
+    return Treatment(Kind.SINGLE, (_modern(random),))
+
+
+def _modern(
+    random: np.random.Generator,
+    *,
+    codec: str | None = None,
+    scale: float | None = None,
+    is_filtered: bool = True,
+) -> Generation:
+    codec = codec or str(_pick(random, _MODERN))
+    mode = RateMode(str(_pick(random, _RATES)))
+    if mode in _HAS_NOT.get(codec, ()):
+        mode = RateMode.VBR
+    presets = _PRESETS[codec]
+    preset = presets[int(random.integers(len(presets)))]
+    quality = _crf(random, codec)
+    low, high = np.log(_BITS_PER_PIXEL)
+    bits_per_pixel = float(np.exp(random.uniform(low, high))) * CODECS[codec].bitrate_factor
+    return Generation(
+        codec=codec,
+        mode=mode,
+        quality=quality,
+        bits_per_pixel=bits_per_pixel,
+        preset=preset,
+        tune=str(_pick(random, _TUNES.get(codec, _NO_TUNE))),
+        gop_s=float(_pick(random, _GOP_S)),
+        has_b_frames=bool(random.random() < 0.8),
+        bit_depth=10 if random.random() < 0.14 else 8,
+        scale=float(_pick(random, _SCALES)) if scale is None else scale,
+        scaler=str(_pick(random, _SCALERS)),
+        filter=str(_pick(random, _FILTERS)) if is_filtered else "",
+    )
+
+
+def _crf(random: np.random.Generator, codec: str) -> int:
+    """Half of the draws are even over the whole range, the others are where most people are."""
+    smallest, largest = 1 if codec == "libsvtav1" else 0, CODECS[codec].max_crf
+    if random.random() < 0.55:
+        return round(random.uniform(smallest, largest))
+    return round(float(np.clip(random.normal(0.52, 0.13), 0.02, 1)) * largest)
+
+
+def _legacy(random: np.random.Generator) -> Generation:
+    codec = str(_pick(random, _LEGACY))
+    drawn = replace(_modern(random, codec="libx264"), codec=codec, preset="", tune="", bit_depth=8)
+    if codec == "prores_ks":
+        quality = int(random.integers(4))
+        fixed = replace(drawn, mode=RateMode.PROFILE, quality=quality, bit_depth=10)
+        return replace(fixed, scale=1.0, filter="")
+    if codec == "dnxhd":
+        quality = int(random.integers(len(_DNXHR_PROFILES)))
+        return replace(drawn, mode=RateMode.PROFILE, quality=quality, scale=1.0, filter="")
+    quality = round(2 + 29 * float(random.random()) ** 1.6)
+    scale = 1.0 if random.random() < 0.7 else drawn.scale
+    return replace(drawn, mode=RateMode.QSCALE, quality=quality, scale=scale)
+
+
+def _pick(random: np.random.Generator, table: Table) -> str | float:
+    weights = np.array([weight for _, weight in table])
+    return table[int(random.choice(len(table), p=weights / weights.sum()))][0]
+
+
+def coded_size(generation: Generation, display: Size) -> Size:
+    """Width and height of the coded picture, even, at least 16 px."""
+    width, height = (max(16, 2 * round(side * generation.scale / 2)) for side in display)
+    return Size(width, height)
+
+
+def target_kbps(generation: Generation, size: Size, fps: float) -> int | None:
+    """Bitrate of the modes that have one, and the cap of capped CRF."""
+    if generation.mode in (RateMode.CRF, RateMode.QSCALE, RateMode.PROFILE):
+        return None
+    pixels = size.width_px * size.height_px
+    return max(20, round(generation.bits_per_pixel * pixels * fps / 1000))
+
+
+def encoder_args(generation: Generation, size: Size, fps: float) -> list[str]:
+    """ffmpeg's options for the encoder; one thread each, so that every run gives the same bits."""
+    gop = max(1, round(generation.gop_s * fps)) if generation.gop_s else _LONGEST_GOP
+    if generation.mode in (RateMode.QSCALE, RateMode.PROFILE):
+        return _legacy_args(generation, gop)
+    args = ["-c:v", generation.codec, "-g", str(gop)]
+    args += ["-pix_fmt", "yuv420p10le" if generation.bit_depth == 10 else "yuv420p"]
+    args += _rate_args(generation, target_kbps(generation, size, fps))
+    if generation.tune:
+        args += ["-tune", generation.tune]
+    preset, has_b = generation.preset, generation.has_b_frames
+    match generation.codec:
+        case "libx264":
+            return [*args, "-preset", preset, "-threads", "1", *([] if has_b else ["-bf", "0"])]
+        case "libx265":
+            params = f"keyint={gop}:log-level=error:pools=none:frame-threads=1"
+            params += "" if has_b else ":bframes=0"
+            return [*args, "-preset", preset, "-x265-params", params]
+        case "libsvtav1":
+            return [*args, "-preset", preset, "-svtav1-params", "lp=1"]
+    no_b = [] if has_b else ["-lag-in-frames", "0", "-auto-alt-ref", "0"]
+    return [*args, "-deadline", "good", "-cpu-used", preset, "-threads", "1", *no_b]
+
+
+def _legacy_args(generation: Generation, gop: int) -> list[str]:
+    codec, quality = generation.codec, str(generation.quality)
+    args = ["-c:v", codec, "-threads", "1"]
+    match codec:
+        case "prores_ks":
+            return [*args, "-profile:v", quality, "-pix_fmt", "yuv422p10le"]
+        case "dnxhd":
+            return [*args, "-profile:v", _DNXHR_PROFILES[generation.quality], "-pix_fmt", "yuv422p"]
+        case "mjpeg":
+            return [*args, "-q:v", quality, "-pix_fmt", "yuvj420p"]
+    has_b = generation.has_b_frames and codec == "mpeg2video"
+    args += ["-q:v", quality, "-pix_fmt", "yuv420p", "-g", str(min(gop, _LONGEST_LEGACY_GOP))]
+    return [*args, *(["-bf", "2"] if has_b else [])]
+
+
+def _rate_args(generation: Generation, kbps: int | None) -> list[str]:
+    crf, bitrate = ["-crf", str(generation.quality)], ["-b:v", f"{kbps}k"]
+    if generation.codec == "libvpx-vp9":  # a CRF needs a bitrate: the cap, or 0 for none
+        cap = {RateMode.CRF: [*crf, "-b:v", "0"], RateMode.CAPPED_CRF: [*crf, *bitrate]}
+        return cap.get(generation.mode, bitrate)
+    match generation.mode:
+        case RateMode.CRF:
+            return crf
+        case RateMode.CAPPED_CRF:
+            return [*crf, "-maxrate", f"{kbps}k", "-bufsize", f"{2 * (kbps or 0)}k"]
+        case RateMode.CBR:
+            return [
+                *bitrate,
+                "-minrate",
+                f"{kbps}k",
+                "-maxrate",
+                f"{kbps}k",
+                "-bufsize",
+                f"{kbps}k",
+            ]
+        case _:
+            return bitrate
+
+
+def make_treated(
+    sources: Iterable[Path],
+    folder: Path,
+    ffmpeg: Ffmpeg,
+    per_source: int,
+    *,
+    jobs: int | None = None,
+) -> Generator[EncodeRow]:
+    """Make the treatments 0 to `per_source` - 1 of each source; yields each new row.
+
+    All sources get their first treatment, then their second and so on, so that a run that is ended
+    early leaves about as many encodes of each.
+
+    Args:
+        sources: clean videos. Files of one stem are one content in several sizes: the smallest has
+            the stem as its folder, the others have their short side added, such as `park-1080p`.
+            All have the stem as their `source`, so that no split separates them.
+        folder: work folder.
+        ffmpeg: program to run.
+        per_source: treatments of each source.
+        jobs: encodes at once; None: one for each core, four at most.
+
+    Raises:
+        LockedError: another run uses the folder.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with work_lock(folder):
+        table = encodes_table(folder)
+        table.repair()
+        known = {row.key for row in table.rows()}
+        named, failed = _named_sources(sources)
+        for row in failed:
+            if row.key not in known:
+                yield table.append(row)
+        new_jobs = [
+            job
+            for number in range(per_source)
+            for name, info in named.items()
+            if (job := _Job(name, info, number, folder)).row.key not in known
+        ]
+        num_processes, _ = allocate_workers(jobs)
+        with (folder / TREATMENTS_FILE).open("a", encoding="utf-8") as notes:
+            for job, row in run_parallel(
+                lambda job: (job, _make(job, ffmpeg)), new_jobs, num_processes
+            ):
+                line = {"encode_path": row.encode_path, **asdict(job.treatment)}
+                notes.write(json.dumps(line) + "\n")
+                notes.flush()
+                yield table.append(row)
+
+
+class _Job:
+    """One treatment of one source, with the row it will get."""
+
+    def __init__(self, name: str, info: VideoInfo, number: int, folder: Path) -> None:
+        self.info, self.folder, self.treatment = info, folder, draw_treatment(name, number)
+        last = self.treatment.generations[-1]
+        rung = f"{self.treatment.kind}{number:03d}-{last.codec.removeprefix('lib')}"
+        containers = _CONTAINERS[last.codec]
+        size = coded_size(last, info.display_size)
+        has_crf = last.mode in (RateMode.CRF, RateMode.CAPPED_CRF)
+        self.row = EncodeRow(
+            source=info.path.stem,
+            source_path=str(info.path.resolve()),
+            encode_path=f"{name}/{rung}.{containers[number % len(containers)]}",
+            rung=rung,
+            codec=last.codec,
+            rate_mode=last.mode,
+            target_kbps=target_kbps(last, size, float(info.fps)),
+            crf=last.quality if has_crf else None,
+            display_width_px=info.display_size.width_px,
+            display_height_px=info.display_size.height_px,
+            fps=Fraction(info.fps),
+            source_size_bytes=info.size_bytes,
+        )
+
+    @property
+    def out(self) -> Path:
+        """Path of the finished encode."""
+        return self.folder / self.row.encode_path
+
+
+def _named_sources(paths: Iterable[Path]) -> tuple[dict[str, VideoInfo], list[EncodeRow]]:
+    infos: list[VideoInfo] = []
+    failed: list[EncodeRow] = []
+    for path in paths:
+        try:
+            infos.append(probe(path))
+        except FILE_FAULTS as error:
+            failed.append(
+                EncodeRow(
+                    source=path.stem,
+                    source_path=str(path.resolve()),
+                    encode_path="",
+                    rung="",
+                    codec="",
+                    rate_mode=None,
+                    status=Status.ERROR,
+                    error=fault_message(path, error),
+                )
+            )
+    named: dict[str, VideoInfo] = {}
+    for info in sorted(infos, key=lambda info: (info.path.stem, min(info.display_size))):
+        stem = info.path.stem
+        name = f"{stem}-{min(info.display_size)}p" if stem in named else stem
+        if name in named:
+            raise LadderError(
+                f"{info.path} and {named[name].path} have one name and one size: rename one of them"
+            )
+        named[name] = info
+    return named, failed
+
+
+def _make(job: _Job, ffmpeg: Ffmpeg) -> EncodeRow:
+    """Make one encode; whatever fails becomes an error row without a file."""
+    part, started = part_of(job.out), monotonic()
+    try:
+        job.out.parent.mkdir(exist_ok=True)
+        _run_generations(job, part, ffmpeg)
+        info, length = verify_encode(part, job.info, measure_length(job.info))
+        part.replace(job.out)
+    except FILE_FAULTS as error:
+        with contextlib.suppress(OSError):
+            part.unlink()
+        reason = fault_message(job.info.path, error)
+        return replace(job.row, status=Status.ERROR, error=reason, ffmpeg_version=ffmpeg.version)
+    return replace(
+        job.row,
+        bitrate_kbps=info.size_bytes * 8 / 1000 / length.duration_s,
+        width_px=info.width_px,
+        height_px=info.height_px,
+        fps=info.fps,
+        frame_count=length.frame_count,
+        duration_s=length.duration_s,
+        size_bytes=info.size_bytes,
+        ffmpeg_version=ffmpeg.version,
+        encode_s=monotonic() - started,
+    )
+
+
+def _run_generations(job: _Job, part: Path, ffmpeg: Ffmpeg) -> None:
+    current, fps = job.info.path, float(job.info.fps)
+    with tempfile.TemporaryDirectory(prefix="vqatool-") as text:
+        folder = Path(text)
+        *firsts, last = job.treatment.generations
+        for index, generation in enumerate((*firsts, last)):
+            suffix = _CONTAINERS[generation.codec][0]
+            out = part if index == len(firsts) else folder / f"first-{index}.{suffix}"
+            muxer_of = job.out.suffix[1:] if out is part else suffix
+            size = coded_size(generation, job.info.display_size)
+            inputs = [
+                "-xerror", "-y", "-i", file_url(current), "-map", "0:v:0",
+                "-vf", _filters(generation, size), "-fps_mode", "passthrough",
+                "-map_metadata", "-1",
+            ]  # fmt: skip
+            args = encoder_args(generation, size, fps)
+            target = ["-f", _MUXERS.get(muxer_of, muxer_of), file_url(out)]
+            if generation.mode is RateMode.TWO_PASS:
+                first = [*inputs, *_pass_args(args, 1), "-f", "null", "-"]
+                run(ffmpeg, first, cwd=folder, timeout_s=_TIMEOUT_S)
+                args = _pass_args(args, 2)
+            run(ffmpeg, [*inputs, *args, *target], cwd=folder, timeout_s=_TIMEOUT_S)
+            current = out
+
+
+def _filters(generation: Generation, size: Size) -> str:
+    # JPEG has no limited range
+    range_out = "pc" if generation.codec == "mjpeg" else "tv"
+    scale = (
+        f"scale={size.width_px}:{size.height_px}:flags={generation.scaler}"
+        f":in_range=auto:out_range={range_out}"
+    )
+    return ",".join(filter(None, (generation.filter, scale, "setsar=1")))
+
+
+def _pass_args(args: Sequence[str], number: int) -> list[str]:
+    if "-x265-params" not in args:
+        return [*args, "-pass", str(number), "-passlogfile", "pass"]
+    index = args.index("-x265-params") + 1
+    params = f"{args[index]}:pass={number}:stats=pass.log"
+    return [*args[:index], params, *args[index + 1 :]]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Make the encodes; returns 4 if any failed, as `vqatool ladder` does."""
+    parser = argparse.ArgumentParser(
+        prog="python -m ladder.treatments", description="Make random encodes of clean sources."
+    )
+    parser.add_argument("sources", nargs="+", type=Path, help="clean videos, or folders of them")
+    parser.add_argument("-o", "--out", type=Path, default=Path("encodes"), help="work folder")
+    parser.add_argument("--per-source", type=int, default=10, help="encodes of each source")
+    parser.add_argument("--jobs", type=int, help="encodes at once; default: one for each core")
+    options = parser.parse_args(arguments)
+    made = num_failed = 0
+    videos = find_videos(options.sources).videos
+    for row in make_treated(videos, options.out, find_ffmpeg(), options.per_source,
+                            jobs=options.jobs):  # fmt: skip
+        made += row.status is Status.OK
+        num_failed += row.status is Status.ERROR
+        if row.status is Status.ERROR:
+            sys.stderr.write(f"{row.key}: {row.error}\n")
+        elif made % 50 == 0:
+            sys.stderr.write(f"{made} encodes made, {num_failed} failed\n")
+    sys.stderr.write(f"{options.out}: {made} encodes made, {num_failed} failed\n")
+    return 4 if num_failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,194 @@
+import contextlib
+import json
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ladder import EncodeRow, Ffmpeg, encodes_table, make_labels, plan_labels, probe
+from ladder.encode.rungs import RateMode
+from ladder.media.probe import Size
+from ladder.storage import Status
+from ladder.treatments import (
+    _CONTAINERS,
+    TREATMENTS_FILE,
+    Generation,
+    Kind,
+    Treatment,
+    coded_size,
+    draw_treatment,
+    main,
+    make_treated,
+)
+from tests.conftest import MakeVideo
+
+PLAIN = Generation(
+    codec="libx264", mode=RateMode.CRF, quality=30, bits_per_pixel=0.4, preset="ultrafast", tune="",
+    gop_s=1.0, has_b_frames=True, bit_depth=8, scale=1.0, scaler="bicubic", filter="",
+)  # fmt: skip
+
+
+def drawn(count: int) -> list[Treatment]:
+    return [
+        draw_treatment(f"source {i}", number) for i in range(count // 10) for number in range(10)
+    ]
+
+
+def test_a_treatment_depends_on_its_source_and_number_alone() -> None:
+    assert draw_treatment("park", 7) == draw_treatment("park", 7)
+    assert draw_treatment("park", 7) != draw_treatment("park", 17)
+    assert draw_treatment("park", 7) != draw_treatment("street", 7)
+
+
+def test_every_ten_treatments_have_all_kinds() -> None:
+    kinds = Counter(draw_treatment("park", number).kind for number in range(30))
+    assert kinds == {Kind.CLEAN: 3, Kind.LEGACY: 3, Kind.DOUBLE: 6, Kind.SINGLE: 18}
+
+
+def test_each_modern_codec_has_clean_encodes_of_every_source() -> None:
+    codecs = {draw_treatment("park", 10 * turn).generations[0].codec for turn in range(4)}
+    assert codecs == {"libx264", "libx265", "libsvtav1", "libvpx-vp9"}
+
+
+def test_no_fact_of_the_stream_stands_for_a_quality() -> None:
+    """A low quantiser is mostly a good picture, and two qualities in a row are unrelated."""
+    treatments = drawn(4000)
+    low = [
+        treatment.kind
+        for treatment in treatments
+        if (last := treatment.generations[-1]).codec == "libx264"
+        and last.mode is RateMode.CRF
+        and last.quality <= 15
+    ]
+    assert 0.05 < low.count(Kind.DOUBLE) / len(low) < 0.4
+    pairs = [
+        tuple(each.quality for each in treatment.generations)
+        for treatment in treatments
+        if treatment.kind is Kind.DOUBLE
+        and {each.codec for each in treatment.generations} <= {"libx264", "libx265"}
+    ]
+    assert len(pairs) > 100
+    assert abs(np.corrcoef(np.array(pairs).T)[0, 1]) < 0.2
+
+
+@pytest.mark.parametrize(
+    "field", ["codec", "mode", "preset", "tune", "gop_s", "has_b_frames", "bit_depth", "scaler"]
+)
+def test_settings_vary_within_what_encoders_take(field: str) -> None:
+    values = Counter(getattr(one.generations[-1], field) for one in drawn(1000))
+    assert len(values) >= 2
+    assert min(values.values()) >= 3
+
+
+MODES = [
+    *[(codec, RateMode.CRF) for codec in ("libx264", "libx265", "libsvtav1", "libvpx-vp9")],
+    *[(codec, RateMode.VBR) for codec in ("libx264", "libx265", "libsvtav1", "libvpx-vp9")],
+    *[(codec, RateMode.TWO_PASS) for codec in ("libx264", "libx265", "libvpx-vp9")],
+    *[(codec, RateMode.CAPPED_CRF) for codec in ("libx264", "libx265", "libvpx-vp9")],
+    *[(codec, RateMode.CBR) for codec in ("libx264", "libx265")],
+    *[(codec, RateMode.QSCALE) for codec in ("mpeg2video", "mpeg4", "mjpeg")],
+    *[(codec, RateMode.PROFILE) for codec in ("prores_ks", "dnxhd")],
+]
+
+
+@pytest.fixture(scope="module")
+def small_source(make_video: MakeVideo) -> Path:
+    scene = "mandelbrot=size=256x144:rate=25:start_scale=0.6:end_pts=60"  # DNxHR's smallest size
+    return make_video("small.mp4", scene, ("-frames:v", "6", "-c:v", "libx264", "-crf", "4"))
+
+
+@pytest.mark.parametrize(("codec", "mode"), MODES)
+@pytest.mark.parametrize("is_plain", [True, False])
+def test_every_codec_and_rate_mode_is_encoded(
+    codec: str,
+    mode: RateMode,
+    is_plain: bool,
+    small_source: Path,
+    tmp_path: Path,
+    ffmpeg: Ffmpeg,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    preset = "ultrafast" if codec.startswith("libx26") else "8"
+    one = replace(PLAIN, codec=codec, mode=mode, preset=preset)
+    if mode is RateMode.QSCALE:
+        one = replace(one, quality=5)
+    if mode is RateMode.PROFILE:
+        one = replace(one, quality=1)
+    elif not is_plain:
+        depth = 8 if mode is RateMode.QSCALE else 10
+        one = replace(one, bit_depth=depth, has_b_frames=False, gop_s=0, scale=0.5, scaler="area",
+                      filter="hqdn3d=3:2:4:3")  # fmt: skip
+    both = Treatment(Kind.DOUBLE, (PLAIN, one))
+    monkeypatch.setattr("ladder.treatments.draw_treatment", lambda source, number: both)
+    (row,) = make_treated([small_source], tmp_path, ffmpeg, 1)
+    assert row.status is Status.OK, row.error
+    info = probe(tmp_path / row.encode_path)
+    assert info.display_size == coded_size(one, Size(256, 144))
+    assert row.frame_count == 6
+    assert (info.bit_depth > 8) == (one.bit_depth == 10 or codec == "prores_ks")
+
+
+def test_every_codec_has_its_containers() -> None:
+    assert {generation.codec for one in drawn(2000) for generation in one.generations} == set(
+        _CONTAINERS
+    )
+
+
+def test_encodes_are_labelled_like_those_of_a_ladder(
+    source_video: Path, tmp_path: Path, ffmpeg: Ffmpeg
+) -> None:
+    rows = list(make_treated([source_video], tmp_path, ffmpeg, 6))
+    assert [row.status for row in rows] == [Status.OK] * 6
+    lines = [json.loads(line) for line in (tmp_path / TREATMENTS_FILE).read_text().splitlines()]
+    assert {line["encode_path"] for line in lines} == {row.key for row in rows}
+    assert {line["kind"] for line in lines} == {"clean", "single", "legacy", "double"}
+    labels = list(make_labels(plan_labels(tmp_path), tmp_path, ffmpeg))
+    assert [label.status for label in labels] == [Status.OK] * 6
+    assert {label.frames_compared for label in labels} == {24}
+    (clean,) = [label for label in labels if label.rung.startswith("clean")]
+    assert clean.vmaf is not None
+    assert clean.vmaf > 90
+
+
+def test_a_second_run_makes_only_what_is_missing(
+    source_video: Path, tmp_path: Path, ffmpeg: Ffmpeg
+) -> None:
+    first = list(make_treated([source_video], tmp_path, ffmpeg, 1))
+    with contextlib.closing(make_treated([source_video], tmp_path, ffmpeg, 4, jobs=1)) as rows:
+        next(rows)  # and no more, as an interrupted run
+    last = list(make_treated([source_video], tmp_path, ffmpeg, 4))
+    assert len(first) == 1
+    assert len(last) == 2
+    table = encodes_table(tmp_path).rows()
+    assert len({row.key for row in table}) == len(table) == 4
+
+
+def test_two_sizes_of_a_content_are_one_source(
+    source_video: Path, make_video: MakeVideo, tmp_path: Path, ffmpeg: Ffmpeg
+) -> None:
+    small = make_video("half.mp4", source_video, ("-vf", "scale=96:54", "-crf", "4"))
+    sizes = []
+    for folder, video in (("a", source_video), ("b", small)):
+        copy = tmp_path / folder / "park.mp4"
+        copy.parent.mkdir()
+        copy.write_bytes(video.read_bytes())
+        sizes.append(copy)
+    rows: list[EncodeRow] = list(make_treated(sizes, tmp_path / "w", ffmpeg, 1))
+    assert {row.source for row in rows} == {"park"}
+    assert {Path(row.encode_path).parent.name for row in rows} == {"park", "park-108p"}
+    assert {row.display_height_px for row in rows} == {54, 108}
+
+
+def test_a_bad_source_is_a_row_and_an_exit_code(
+    tmp_path: Path, source_video: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bad = tmp_path / "src" / "bad.mp4"
+    bad.parent.mkdir()
+    bad.write_bytes(source_video.read_bytes()[:400])
+    (bad.parent / "good.mp4").write_bytes(source_video.read_bytes())
+    assert main([str(bad.parent), "-o", str(tmp_path / "w"), "--per-source", "1"]) == 4
+    assert "bad.mp4" in capsys.readouterr().err
+    statuses = {row.source: row.status for row in encodes_table(tmp_path / "w").rows()}
+    assert statuses == {"bad": Status.ERROR, "good": Status.OK}
