@@ -60,7 +60,7 @@ DOORS = {
     "pandas": ("vqatool/scoring/formats.py", "vqatool/training"),
     "pyarrow": ("vqatool/scoring/formats.py",),
     "matplotlib": ("vqatool/training", "vqatool/evaluation", "vqatool/reporting"),
-    "rich": ("vqatool/cli", "vqatool/terminal.py", "vqatool/evaluation/summary.py"),
+    "rich": ("vqatool/cli", "vqatool/terminal.py"),
     "click": ("vqatool/cli",),
 }
 """Where a library may be imported: a file or a folder."""
@@ -76,7 +76,7 @@ ONE_IMPORTER = {
     "vqatool.evaluation.bootstrap": "confidence intervals of correlations",
     "vqatool.evaluation.cost": "parameters, operations, time and memory of a model",
     "vqatool.evaluation.plots": "the plots, which load matplotlib",
-    "vqatool.evaluation.summary": "the metrics as tables and sentences",
+    "vqatool.evaluation.summary": "the metrics as sentences",
     "vqatool.pretraining.batches": "batches over several sets of pictures",
     "vqatool.pretraining.distortions": "the synthetic distortions",
     "vqatool.pretraining.vif": "VIF (Sheikh and Bovik 2006), the label of synthetic distortions",

@@ -18,7 +18,7 @@ from vqatool.cli.options import (
 )
 from vqatool.errors import ExitCode, TrainingDataError
 
-if TYPE_CHECKING:  # for annotations alone
+if TYPE_CHECKING:  # only for annotations
     from vqatool.data.labels import LabelledEncode
     from vqatool.evaluation.run import Evaluation, Prediction
     from vqatool.inference.predictor import Predictor
@@ -62,25 +62,25 @@ def evaluate(
 
     from ladder.storage import work_lock
     from vqatool.data.splits import encodes_of_split, training_encodes
-    from vqatool.evaluation.run import evaluate as judge
+    from vqatool.evaluation.run import evaluate as evaluate_predictions
     from vqatool.evaluation.run import output_paths, write_evaluation
     from vqatool.terminal import print_message
 
     stem = out or folder / "evaluation"
     output_paths(stem)  # refuses to overwrite files of others before the work
     trained = folder / MODEL_NAME
-    asked = model or (trained if trained.exists() else None)
-    predictor = predictor_for(asked, device, pixels_only=pixels_only)
+    model_file = model or (trained if trained.exists() else None)
+    predictor = predictor_for(model_file, device, pixels_only=pixels_only)
     # a folder that cannot be written has no other run to wait for
     with work_lock(folder) if os.access(folder, os.W_OK) else nullcontext():
         predictions, reasons = _run_predict(encodes_of_split(folder, split), predictor)
         training = training_encodes(folder)
-        found = judge(predictions, training, band=predictor.card.band)
-        _print_tables(found, training)
-        paths = write_evaluation(found, stem)
+        evaluation = evaluate_predictions(predictions, training, band=predictor.card.band)
+        _print_tables(evaluation, training)
+        paths = write_evaluation(evaluation, stem)
     for reason in reasons:
         print_message(f"left out: {reason}")
-    message = f"{len(predictions)} encodes of {found.metric_rows[0].sources} sources"
+    message = f"{len(predictions)} encodes of {evaluation.metric_rows[0].sources} sources"
     message += f", {len(reasons)} left out" if reasons else ""
     print_message(f"{predictor.name}, {message}: wrote {join_paths(paths)}")
     if reasons:
@@ -117,18 +117,14 @@ def _run_predict(
     return predictions, reasons
 
 
-def _print_tables(found: "Evaluation", training: "list[LabelledEncode]") -> None:
-    from vqatool.evaluation.summary import (
-        agreement_table,
-        baseline_table,
-        remarks,
-        summary_sentences,
-    )
+def _print_tables(evaluation: "Evaluation", training: "list[LabelledEncode]") -> None:
+    from vqatool.cli.tables import agreement_table, baseline_table
+    from vqatool.evaluation.summary import remarks, summary_sentences
     from vqatool.terminal import console, print_message
 
-    console().print(agreement_table(found.metric_rows))
+    console().print(agreement_table(evaluation.metric_rows))
     console().print()
-    console().print(baseline_table(found.metric_rows))
+    console().print(baseline_table(evaluation.metric_rows))
     console().print()
     if training:
         sources = len({encode.source for encode in training})
@@ -140,5 +136,5 @@ def _print_tables(found: "Evaluation", training: "list[LabelledEncode]") -> None
             "the folder has no training split: the regression was fitted with one source left out "
             "at a time"
         )
-    for sentence in [*remarks(found.metric_rows), *summary_sentences(found.metric_rows)]:
+    for sentence in [*remarks(evaluation.metric_rows), *summary_sentences(evaluation.metric_rows)]:
         print_message(sentence)

@@ -1,15 +1,17 @@
-"""Stage 6: rows -> what people read in a terminal."""
+"""Rows -> tables that people read in a terminal."""
 
 import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from rich import box
 from rich.table import Table
 
 from ladder.label.rows import LabelRow
 from vqatool.terminal import shown
 
 if TYPE_CHECKING:  # torch takes seconds to load, and the summary of labels needs none
+    from vqatool.evaluation.evaluator import MetricRow
     from vqatool.evaluation.study import MeanInterval, StudyRow
     from vqatool.scoring.gates import Gate
     from vqatool.scoring.rows import ReportRow
@@ -41,9 +43,52 @@ def label_summary(labels: Sequence[LabelRow]) -> Table:
     for row in labels:
         if row.vmaf is not None:
             values.setdefault(row.rung, []).append(row.vmaf)
-    for rung, found in sorted(values.items(), key=lambda pair: sum(pair[1]) / len(pair[1])):
-        low, mean, high = min(found), sum(found) / len(found), max(found)
-        table.add_row(rung, str(len(found)), f"{low:.1f}", f"{mean:.1f}", f"{high:.1f}")
+    for rung, vmafs in sorted(values.items(), key=lambda pair: sum(pair[1]) / len(pair[1])):
+        low, mean, high = min(vmafs), sum(vmafs) / len(vmafs), max(vmafs)
+        table.add_row(rung, str(len(vmafs)), f"{low:.1f}", f"{mean:.1f}", f"{high:.1f}")
+    return table
+
+
+def agreement_table(rows: "Sequence[MetricRow]") -> Table:
+    """The model's metrics on every set that has enough sources, with 95 % intervals.
+
+    It fits into 80 columns: the intervals of PLCC are only in the CSV of metrics.
+    """
+    from vqatool.evaluation.evaluator import MODEL, find_row
+
+    overall = find_row(rows, "all", "all", MODEL)
+    table = _metrics_table(f"agreement with VMAF, 95 % intervals over {overall.sources} sources")
+    for heading in ("count", "SRCC", "95 %", "KRCC", "PLCC", "RMSE", "95 %"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    listed = [row for row in rows if _is_listed(row)]
+    for previous, row in zip([None, *listed], listed, strict=False):
+        if previous and previous.set != row.set:
+            table.add_section()
+        table.add_row(
+            _set_name(row), str(row.count), _value(row.srcc), _range(row.srcc_low, row.srcc_high),
+            _value(row.krcc), _value(row.plcc), _value(row.rmse, 1),
+            _range(row.rmse_low, row.rmse_high, 1),
+        )  # fmt: skip
+    return table
+
+
+def baseline_table(rows: "Sequence[MetricRow]") -> Table:
+    """SRCC of the model beside that of each baseline, and how far the model is ahead."""
+    from vqatool.evaluation.baselines import BASELINES
+    from vqatool.evaluation.evaluator import MEAN, MINUS, MODEL, find_row
+
+    table = _metrics_table("SRCC beside cheap baselines, and how far the model is ahead of them")
+    for heading in ("model", "bitrate", "ahead", "95 %", "regression", "ahead", "95 %"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for row in rows:
+        if row.predictor != MODEL or row.set not in ("all", MEAN, "codec"):
+            continue
+        cells = [_value(row.srcc)]
+        for baseline in BASELINES:
+            gap = find_row(rows, row.set, row.name, MINUS + baseline)
+            cells.append(_value(find_row(rows, row.set, row.name, baseline).srcc))
+            cells += [_value(gap.srcc), _range(gap.srcc_low, gap.srcc_high)]
+        table.add_row(_set_name(row), *cells)
     return table
 
 
@@ -57,13 +102,13 @@ def study_table(rows: "Sequence[StudyRow]") -> Table:
     for heading in headings + list(_COSTS) * has_costs:
         is_name = heading in ("study", "variant")
         table.add_column(heading, justify="left" if is_name else "right", no_wrap=is_name)
-    found: dict[tuple[str, str], list[StudyRow]] = {}
+    by_variant: dict[tuple[str, str], list[StudyRow]] = {}
     for row in rows:
-        found.setdefault((row.study, row.variant), []).append(row)
+        by_variant.setdefault((row.study, row.variant), []).append(row)
     first: dict[str, list[StudyRow]] = {}
-    for (study, variant), own in found.items():
+    for (study, variant), own in by_variant.items():
         against = first.setdefault(study, own)
-        figures = [
+        metrics = [
             format_interval(mean_over_seeds([getattr(row, name) for row in own]), digits)
             for name, digits in (("srcc", 3), ("plcc", 3), ("in_group_srcc", 3), ("rmse", 1))
         ]
@@ -71,7 +116,7 @@ def study_table(rows: "Sequence[StudyRow]") -> Table:
             "" if own is against else format_interval(paired_difference(own, against), 3, sign=True)
         )
         name = study if own is against else ""
-        table.add_row(name, variant, str(len(own)), *figures, lead, *_costs(own) * has_costs)
+        table.add_row(name, variant, str(len(own)), *metrics, lead, *_costs(own) * has_costs)
     return table
 
 
@@ -110,3 +155,35 @@ def _remark(row: "ReportRow", gate: "Gate") -> str:
 
 def _first_line(text: str) -> str:
     return text.splitlines()[0] if text else ""
+
+
+def _is_listed(row: "MetricRow") -> bool:
+    from vqatool.evaluation.evaluator import FEWEST_SOURCES, MEAN, MODEL
+
+    is_known = row.set in ("all", "codec", "height", MEAN)
+    is_known |= row.set == "group" and row.sources >= FEWEST_SOURCES
+    return is_known and row.predictor == MODEL and row.groups != 0
+
+
+def _set_name(row: "MetricRow") -> str:
+    from vqatool.evaluation.evaluator import MEAN
+
+    if row.set == MEAN:
+        return f"mean, {row.groups} {'groups' if row.name == 'all' else row.name}"
+    return shown(row.name)
+
+
+def _metrics_table(title: str) -> Table:
+    table = Table(
+        title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=0, show_edge=False
+    )
+    table.add_column("set", overflow="fold")
+    return table
+
+
+def _value(value: float, digits: int = 3) -> str:
+    return f"{value:.{digits}f}" if math.isfinite(value) else "-"
+
+
+def _range(low: float, high: float, digits: int = 2) -> str:
+    return f"{low:.{digits}f}..{high:.{digits}f}" if math.isfinite(low) else ""

@@ -81,6 +81,12 @@ class MetricRow:
         return f"{self.set}/{self.name}/{self.predictor}"
 
 
+def find_row(rows: Sequence[MetricRow], set_kind: str, name: str, predictor: str) -> MetricRow:
+    """The row of one predictor on one set; `set_kind` is the row's `set`."""
+    wanted = (set_kind, name, predictor)
+    return next(row for row in rows if (row.set, row.name, row.predictor) == wanted)
+
+
 @dataclass(frozen=True)
 class _Set:
     kind: str

@@ -1,89 +1,59 @@
-"""What a user reads after an evaluation: tables, and whether the model beats the baselines."""
+"""Metrics -> sentences: is the model ahead of the baselines, and what else a reader should know."""
 
 import math
 from collections.abc import Sequence
 
-from rich import box
-from rich.table import Table
-
 from vqatool.evaluation.baselines import BASELINES, BITRATE, REGRESSION
-from vqatool.evaluation.evaluator import BRANCH, FEWEST_SOURCES, MEAN, MINUS, MODEL, MetricRow
-from vqatool.terminal import shown
+from vqatool.evaluation.evaluator import (
+    BRANCH,
+    FEWEST_SOURCES,
+    MEAN,
+    MINUS,
+    MODEL,
+    MetricRow,
+    find_row,
+)
 
 _NAMES = {BITRATE: "bitrate alone", REGRESSION: "the regression"}
 
 
-def agreement_table(found: Sequence[MetricRow]) -> Table:
-    """The model's figures on every set that has enough sources, with 95 % intervals.
+def summary_sentences(rows: Sequence[MetricRow]) -> list[str]:
+    """Sentences: whether the model is ahead of both baselines, and its lead over each.
 
-    Made for 80 columns: the intervals of PLCC are in the figures' file alone.
+    The model is ahead of a baseline if the 95 % interval of the difference of their SRCCs over all
+    encodes is above 0, and its mean SRCC inside groups is higher (where any group has enough
+    sources).
     """
-    whole = _row(found, "all", "all", MODEL)
-    table = _table(f"agreement with VMAF, 95 % intervals over {whole.sources} sources")
-    for heading in ("count", "SRCC", "95 %", "KRCC", "PLCC", "RMSE", "95 %"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    listed = [one for one in found if _is_listed(one)]
-    for before, one in zip([None, *listed], listed, strict=False):
-        if before and before.set != one.set:
-            table.add_section()
-        table.add_row(
-            _name(one), str(one.count), _figure(one.srcc), _span(one.srcc_low, one.srcc_high),
-            _figure(one.krcc), _figure(one.plcc), _figure(one.rmse, 1),
-            _span(one.rmse_low, one.rmse_high, 1),
-        )  # fmt: skip
-    return table
-
-
-def baseline_table(found: Sequence[MetricRow]) -> Table:
-    """SRCC of the model beside that of each baseline, and how far it is ahead."""
-    table = _table("SRCC beside cheap baselines, and how far the model is ahead of them")
-    for heading in ("model", "bitrate", "ahead", "95 %", "regression", "ahead", "95 %"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    for one in found:
-        if one.predictor != MODEL or one.set not in ("all", MEAN, "codec"):
-            continue
-        cells = [_figure(one.srcc)]
-        for baseline in BASELINES:
-            gap = _row(found, one.set, one.name, MINUS + baseline)
-            cells.append(_figure(_row(found, one.set, one.name, baseline).srcc))
-            cells += [_figure(gap.srcc), _span(gap.srcc_low, gap.srcc_high)]
-        table.add_row(_name(one), *cells)
-    return table
-
-
-def summary_sentences(found: Sequence[MetricRow]) -> list[str]:
-    """In plain words: is the model ahead of both baselines? Then by how much of each.
-
-    Ahead is: the 95 % interval of the difference of the SRCCs over all encodes is above 0, and the
-    mean SRCC inside groups is higher (where any group has enough sources).
-    """
-    whole, inside = _row(found, "all", "all", MODEL), _row(found, MEAN, "all", MODEL)
-    if whole.sources < FEWEST_SOURCES:
+    overall = find_row(rows, "all", "all", MODEL)
+    if overall.sources < FEWEST_SOURCES:
         return [
-            f"{whole.sources} source(s) are too few to tell whether the model beats the bitrate: "
+            f"{overall.sources} source(s) are too few to tell whether the model beats the bitrate: "
             f"at least {FEWEST_SOURCES} are needed"
         ]
-    if not math.isfinite(whole.srcc):
+    if not math.isfinite(overall.srcc):
         return ["The model gives every encode the same score: it has learned nothing."]
-    missed = [_NAMES[each] for each in BASELINES if not _is_ahead(found, each)]
-    sentences = (
-        f"The model has learned nothing beyond the baseline: not ahead of {' and '.join(missed)}."
-        if missed
+    not_beaten = [_NAMES[baseline] for baseline in BASELINES if not _is_ahead(rows, baseline)]
+    conclusion = (
+        "The model has learned nothing beyond the baseline: "
+        f"not ahead of {' and '.join(not_beaten)}."
+        if not_beaten
         else "The model is ahead of both baselines."
     )
-    message = [_comparison(found, baseline) for baseline in BASELINES]
-    if not inside.groups:
-        message.append(f"no bitrate group has {FEWEST_SOURCES} sources: none was looked into")
-    return [sentences, *message]
+    sentences = [conclusion, *(_comparison(rows, baseline) for baseline in BASELINES)]
+    if not find_row(rows, MEAN, "all", MODEL).groups:
+        sentences.append(f"no bitrate group has {FEWEST_SOURCES} sources: none was evaluated")
+    return sentences
 
 
-def remarks(found: Sequence[MetricRow]) -> list[str]:
-    """Of groups left out, of the model's band, its branches and features, one sentence each."""
-    (band,) = [one for one in found if one.set == "band"]
-    inside, between = [one.value for one in found if one.set == "similarity"]
-    groups = {one.name for one in found if one.set == "group"}
-    counted = _row(found, MEAN, "all", MODEL).groups or 0
-    sentences = [f"bitrate groups of {FEWEST_SOURCES} sources or more: {counted} of {len(groups)}"]
+def remarks(rows: Sequence[MetricRow]) -> list[str]:
+    """One sentence on each of: groups left out, the model's band, its branches, its features."""
+    (band,) = [row for row in rows if row.set == "band"]
+    inside, between = [row.value for row in rows if row.set == "similarity"]
+    groups = {row.name for row in rows if row.set == "group"}
+    group_count = find_row(rows, MEAN, "all", MODEL).groups or 0
+    sentences = [
+        f"bitrate groups of {FEWEST_SOURCES} sources or more: {group_count} of {len(groups)}"
+    ]
     if band.name != "0.0":
         sentences.append(
             f"the model's band, {band.name} to either side, holds {100 * band.value:.0f} % of the "
@@ -91,10 +61,10 @@ def remarks(found: Sequence[MetricRow]) -> list[str]:
             "it was made to hold 90 %"
         )
     sentences += [
-        f"{one.predictor} alone: SRCC {one.srcc:.3f}, the model's minus that {_lead(gap)}"
-        for one in found
-        if one.set == "all" and one.predictor.startswith(BRANCH)
-        if _has_interval(gap := _row(found, "all", "all", MINUS + one.predictor))
+        f"{row.predictor} alone: SRCC {row.srcc:.3f}, the model's minus that {_lead(gap)}"
+        for row in rows
+        if row.set == "all" and row.predictor.startswith(BRANCH)
+        if _has_interval(gap := find_row(rows, "all", "all", MINUS + row.predictor))
     ]
     if math.isfinite(inside) and math.isfinite(between):
         sentences.append(
@@ -104,17 +74,17 @@ def remarks(found: Sequence[MetricRow]) -> list[str]:
     return sentences
 
 
-def _is_ahead(found: Sequence[MetricRow], baseline: str) -> bool:
-    whole = _row(found, "all", "all", MINUS + baseline)
-    inside = _row(found, MEAN, "all", MINUS + baseline)
-    return whole.srcc_low > 0 and (not inside.groups or inside.srcc > 0)
+def _is_ahead(rows: Sequence[MetricRow], baseline: str) -> bool:
+    overall = find_row(rows, "all", "all", MINUS + baseline)
+    inside = find_row(rows, MEAN, "all", MINUS + baseline)
+    return overall.srcc_low > 0 and (not inside.groups or inside.srcc > 0)
 
 
-def _comparison(found: Sequence[MetricRow], baseline: str) -> str:
-    gap = _row(found, "all", "all", MINUS + baseline)
-    inside = _row(found, MEAN, "all", MINUS + baseline)
-    message = f"SRCC over all encodes, model minus {_NAMES[baseline]}: {_lead(gap)}"
-    return message + (f"; mean inside groups: {inside.srcc:+.3f}" if inside.groups else "")
+def _comparison(rows: Sequence[MetricRow], baseline: str) -> str:
+    gap = find_row(rows, "all", "all", MINUS + baseline)
+    inside = find_row(rows, MEAN, "all", MINUS + baseline)
+    sentence = f"SRCC over all encodes, model minus {_NAMES[baseline]}: {_lead(gap)}"
+    return sentence + (f"; mean inside groups: {inside.srcc:+.3f}" if inside.groups else "")
 
 
 def _lead(gap: MetricRow) -> str:
@@ -122,38 +92,5 @@ def _lead(gap: MetricRow) -> str:
 
 
 def _has_interval(gap: MetricRow) -> bool:
-    """Whether there are sources enough for an interval, and scores of both that differ."""
+    """Whether there are enough sources for an interval, and the scores of both predictors vary."""
     return gap.sources >= FEWEST_SOURCES and math.isfinite(gap.srcc)
-
-
-def _is_listed(one: MetricRow) -> bool:
-    is_known = one.set in ("all", "codec", "height", MEAN)
-    is_known |= one.set == "group" and one.sources >= FEWEST_SOURCES
-    return is_known and one.predictor == MODEL and one.groups != 0
-
-
-def _row(found: Sequence[MetricRow], kind: str, name: str, predictor: str) -> MetricRow:
-    asked = (kind, name, predictor)
-    return next(one for one in found if (one.set, one.name, one.predictor) == asked)
-
-
-def _name(one: MetricRow) -> str:
-    if one.set == MEAN:
-        return f"mean, {one.groups} {'groups' if one.name == 'all' else one.name}"
-    return shown(one.name)
-
-
-def _table(title: str) -> Table:
-    table = Table(
-        title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=0, show_edge=False
-    )
-    table.add_column("set", overflow="fold")
-    return table
-
-
-def _figure(value: float, digits: int = 3) -> str:
-    return f"{value:.{digits}f}" if math.isfinite(value) else "-"
-
-
-def _span(low: float, high: float, digits: int = 2) -> str:
-    return f"{low:.{digits}f}..{high:.{digits}f}" if math.isfinite(low) else ""

@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 
 from ladder.media.probe import Size
+from vqatool.cli.tables import agreement_table, baseline_table
 from vqatool.data.labels import LabelledEncode
 from vqatool.evaluation.baselines import BITRATE, REGRESSION
 from vqatool.evaluation.evaluator import MEAN, MINUS, MODEL, Evaluator, MetricRow
 from vqatool.evaluation.features import Similarity
-from vqatool.evaluation.summary import agreement_table, baseline_table, remarks, summary_sentences
+from vqatool.evaluation.summary import remarks, summary_sentences
 from vqatool.metrics import Values
 
 SOURCES, RUNGS = 12, 6
