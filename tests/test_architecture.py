@@ -71,6 +71,7 @@ ONE_CONCEPT_A_FILE = ("vqatool.cli.", "vqatool.inputs.", "vqatool.methods.", "vq
 ONE_IMPORTER = {
     "ladder.adaptive": "the stage of adaptive ladders, which needs encode and label",
     "ladder.treatments": "the training set of random encodes, a program of its own",
+    "ladder.media.reencode": "encoding of frames in process, of the library of `ladder.media`",
     "ladder.label.alignment": "how frames are paired, pure and tested without ffmpeg",
     "vqatool.scoring.formats": "the file formats of reports",
     "vqatool.evaluation.bootstrap": "confidence intervals of correlations",

@@ -94,6 +94,7 @@ STUDIES: dict[str, tuple[Variant, ...]] = {
     ),
     "input": (
         Variant(name="all", shape={**dict.fromkeys(_SWIN_ALONE, True), **_SWIN_OF_OURS}),
+        Variant(name="with probing", shape={"has_probing": True}),
         Variant(name="without stream facts", shape={"has_stream": False}),
         Variant(name="without motion", shape={"has_motion": False}),
         Variant(name="without band contrast", shape={"has_bands": False}),

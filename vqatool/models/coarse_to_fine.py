@@ -6,11 +6,11 @@ layers fuse them to a global feature, a linear layer joins both to a quality-awa
 and a temporal transformer mixes the frames. The paper does not give sizes, the number of frames or
 the positions: these are ours. Ours too, each with a switch: the locally normalised luma channel and
 the convolutional stem, without which the network learns next to nothing from scratch; band contrast
-and motion beside the frame features; and bitstream features as one more token of the temporal
-transformer.
+and motion beside the frame features; and bitstream and probing features as one more token of the
+temporal transformer.
 
 Shapes: B videos, T frames, N frames of all videos, C channels, H height, W width, D features,
-F bitstream features, K motion features.
+F bitstream features, K motion features, P probing features.
 """
 
 from collections.abc import Mapping, Sequence
@@ -108,6 +108,13 @@ class BitstreamLayout(NamedTuple):
     step_origin: float  # log2 of the step that the vector has as 0
 
 
+class _ClipFeatures(NamedTuple):
+    """Features of whole clips; None for those that the model does not take."""
+
+    stream_BF: Tensor | None
+    probing_BP: Tensor | None
+
+
 @dataclass(frozen=True, kw_only=True)
 class CoarseToFineConfig:
     """The model's shape and its inputs, as stored in a model file.
@@ -129,6 +136,7 @@ class CoarseToFineConfig:
     has_bands: bool = True
     has_motion: bool = True
     has_stream: bool = True
+    has_probing: bool = False
     fusion_layers: int = 2
     temporal_layers: int = 1
 
@@ -138,7 +146,7 @@ class CoarseToFineConfig:
 
 
 class CoarseToFine(QualityModel):
-    """Views of pixels (B, T, 3, side, side), motion (B, T, K) and bitstream (B, F) -> Quality.
+    """Pixels (B, T, 3, side, side), motion (B, T, K), probing (B, P), bitstream (B, F) -> Quality.
 
     Any side is accepted: timm pads maps that windows do not divide.
 
@@ -146,9 +154,12 @@ class CoarseToFine(QualityModel):
         config: the model's shape; it says which views there are.
         motion: K.
         stream: the layout of the bitstream features.
+        probing: P.
     """
 
-    def __init__(self, config: CoarseToFineConfig, motion: int, stream: BitstreamLayout) -> None:
+    def __init__(
+        self, config: CoarseToFineConfig, motion: int, stream: BitstreamLayout, probing: int
+    ) -> None:
         super().__init__()
         width = config.features
         self.feature_width = 2 * width
@@ -166,10 +177,12 @@ class CoarseToFine(QualityModel):
         if self._bands:
             self._contrast = _two_layers(self._bands.width, width)
         self._has_stream, self._has_motion = config.has_stream, config.has_motion
+        self._has_probing = config.has_probing
         if config.has_motion:
             self._motion = _two_layers(motion, width)
-        if config.has_stream:
-            self._stream = _two_layers(stream.width, width)
+        figures = stream.width * config.has_stream + probing * config.has_probing
+        if figures:  # what is known of the clip as a whole
+            self._stream = _two_layers(figures, width)
         self._position = nn.Parameter(0.02 * torch.randn(1, width, _POSITIONS))
         self._temporal = transformer(width, config.temporal_layers)
         self._head = nn.Sequential(
@@ -178,18 +191,18 @@ class CoarseToFine(QualityModel):
         nn.init.constant_(cast(nn.Linear, self._head[-1]).bias, 0.6)  # a typical label
 
     def forward(self, *views: Tensor) -> Quality:
-        """The Quality of pixels, then motion and bitstream features, if the config has them."""
-        view_BTCHW, fused_ND, stream_BF = self._fused(views)
-        return self._predict(view_BTCHW, fused_ND, stream_BF)
+        """The Quality of pixels, then motion, probing and bitstream, those that the config has."""
+        view_BTCHW, fused_ND, clip = self._fused(views)
+        return self._predict(view_BTCHW, fused_ND, clip)
 
     def training_output(self, *views: Tensor) -> TrainingOutput:
         """The output with and without bitstream features; the SwinV2 part is computed once."""
-        view_BTCHW, fused_ND, stream_BF = self._fused(views)
-        quality = self._predict(view_BTCHW, fused_ND, stream_BF)
-        if stream_BF is None:
+        view_BTCHW, fused_ND, clip = self._fused(views)
+        quality = self._predict(view_BTCHW, fused_ND, clip)
+        if clip.stream_BF is None:
             return TrainingOutput(quality)
-        unknown_BF = torch.zeros_like(stream_BF)
-        return TrainingOutput(quality, self._predict(view_BTCHW, fused_ND, unknown_BF))
+        unknown = clip._replace(stream_BF=torch.zeros_like(clip.stream_BF))
+        return TrainingOutput(quality, self._predict(view_BTCHW, fused_ND, unknown))
 
     def head_layers(self) -> Sequence[nn.Module]:
         """The head alone."""
@@ -205,24 +218,26 @@ class CoarseToFine(QualityModel):
         Raises:
             RuntimeError: other names or shapes differ.
         """
-        if not self._has_stream:
+        if not (self._has_stream or self._has_probing):
             weights = {name: w for name, w in weights.items() if not name.startswith("_stream.")}
         super().load_weights(weights)
 
-    def _fused(self, views: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor | None]:
-        """The pixels, the features (B * T, D) of each frame, and the bitstream features."""
+    def _fused(self, views: Sequence[Tensor]) -> tuple[Tensor, Tensor, "_ClipFeatures"]:
+        """The pixels, the features (B * T, D) of each frame, and the features of the clip."""
         view_BTCHW, *others = views
         stream_BF = others.pop() if self._has_stream else None
+        probing_BP = others.pop() if self._has_probing else None
         fused_ND = self._fusion(self._frames(self._pixels(view_BTCHW.flatten(0, 1))))
         if self._has_motion:
             fused_ND = fused_ND + self._motion(others.pop().flatten(0, 1))
-        return view_BTCHW, fused_ND, stream_BF
+        return view_BTCHW, fused_ND, _ClipFeatures(stream_BF, probing_BP)
 
-    def _predict(self, view_BTCHW: Tensor, fused_ND: Tensor, stream_BF: Tensor | None) -> Quality:
-        """The Quality of frame and bitstream features; bitstream features of 0 are unknown."""
-        frames_BTD = self._frame_features(view_BTCHW, fused_ND, stream_BF)
+    def _predict(self, view_BTCHW: Tensor, fused_ND: Tensor, clip: "_ClipFeatures") -> Quality:
+        """The Quality of frames and clip; bitstream features of 0 are unknown."""
+        frames_BTD = self._frame_features(view_BTCHW, fused_ND, clip.stream_BF)
         frames_BTD = frames_BTD + self._positions(frames_BTD.shape[1])
-        token_BD = frames_BTD.mean(1) if stream_BF is None else self._stream(stream_BF)
+        figures = [each for each in clip if each is not None]
+        token_BD = self._stream(torch.cat(figures, dim=1)) if figures else frames_BTD.mean(1)
         mixed_BTD = self._temporal(torch.cat([token_BD[:, None], frames_BTD], dim=1)).float()
         token_BD, frames_BTD = mixed_BTD[:, 0], mixed_BTD[:, 1:]
         features_BD = torch.cat([token_BD, frames_BTD.mean(1)], dim=1)

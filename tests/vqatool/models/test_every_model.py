@@ -24,6 +24,13 @@ SHAPES = {
     "pixels alone": {"size": "pico", "features": 32, "has_stream": False},
     "no bands": {"size": "pico", "features": 32, "has_bands": False},
     "no motion": {"size": "pico", "features": 32, "has_motion": False},
+    "probing": {"size": "pico", "features": 32, "has_probing": True},
+    "probing, no stream": {
+        "size": "pico",
+        "features": 32,
+        "has_probing": True,
+        "has_stream": False,
+    },
 }
 
 
@@ -41,7 +48,10 @@ def views(recipe: Recipe, videos: int, frames: int = 3) -> list[Tensor]:
     chance = torch.Generator().manual_seed(5)
     clips = [torch.rand(2 * frames, 3, 140, 180, generator=chance) for _ in range(videos)]
     facts = [BitstreamFeatures(*torch.rand(len(BitstreamFeatures._fields)).tolist()) for _ in clips]
-    seen = [Clip(255 * shown, 2, fact) for shown, fact in zip(clips, facts, strict=True)]
+    seen = [
+        Clip((255 * shown).to(torch.uint8), 2, fact)
+        for shown, fact in zip(clips, facts, strict=True)
+    ]
     return [torch.stack([view(clip, generator=None) for clip in seen]) for view in recipe.views]
 
 
@@ -68,6 +78,19 @@ def test_the_output_by_pixels_only_does_not_depend_on_bitstream_features() -> No
     assert torch.equal(one.quality.score_B, model(*pixels, stream).score_B)
     unknown = model(*pixels, torch.zeros_like(stream))
     assert torch.allclose(one.pixels_only.score_B, unknown.score_B, atol=1e-5)
+
+
+@torch.no_grad()
+def test_the_output_by_pixels_only_still_depends_on_probing() -> None:
+    recipe = recipe_for(Method.COARSE_TO_FINE, SHAPES["probing"])
+    model = built(recipe)
+    pixels, motion, probing, stream = views(recipe, 2)
+    scores = []
+    for figures in (probing, probing + 1):
+        output = model.training_output(pixels, motion, figures, stream)
+        assert output.pixels_only is not None
+        scores.append(output.pixels_only.score_B)
+    assert not torch.equal(*scores)
 
 
 @torch.no_grad()

@@ -1,0 +1,85 @@
+"""Encode a few decoded frames at fixed quantisers and decode them, without starting a process."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+
+import av
+import numpy as np
+import numpy.typing as npt
+from av.video.codeccontext import VideoCodecContext
+from av.video.frame import VideoFrame
+
+from ladder.errors import CapabilityError
+from ladder.media.decode import Pixels
+
+Luma = npt.NDArray[np.int16]
+"""(T, H, W), 16 to 235: 16 bits, so that differences need no conversion."""
+
+_SETTINGS = {"preset": "veryfast", "tune": "zerolatency", "x264-params": "scenecut=0:log-level=-1"}
+_FPS = Fraction(25)  # the quantiser is fixed, so the frame rate changes nothing
+
+
+@dataclass(frozen=True)
+class Reencoded:
+    """Frames after coding: the bytes of each, the first of which is a key frame, and their luma."""
+
+    sizes_bytes: tuple[int, ...]
+    luma_THW: Luma
+
+
+def reencode(
+    frames_THWC: Sequence[Pixels], quantisers: Sequence[int]
+) -> tuple[Luma, Iterator[Reencoded]]:
+    """Encode consecutive frames with x264 once for each quantiser.
+
+    Args:
+        frames_THWC: uint8 RGB; both sides even and at least 16 px.
+        quantisers: QP, 1 (best) to 51.
+
+    Returns:
+        The luma before coding, and the result of each quantiser in turn.
+
+    Raises:
+        CapabilityError: this build of PyAV lacks x264.
+    """
+    frames = [
+        VideoFrame.from_ndarray(np.ascontiguousarray(rgb), format="rgb24").reformat(
+            format="yuv420p"
+        )
+        for rgb in frames_THWC
+    ]
+    return _luma(frames), (_reencoded(frames, quantiser) for quantiser in quantisers)
+
+
+def _reencoded(frames: Sequence[VideoFrame], quantiser: int) -> Reencoded:
+    encoder, decoder = _context("libx264", "w"), _context("h264", "r")
+    encoder.width, encoder.height = frames[0].width, frames[0].height
+    encoder.pix_fmt = "yuv420p"
+    encoder.time_base, encoder.framerate = 1 / _FPS, _FPS
+    encoder.options = {**_SETTINGS, "qp": str(quantiser)}
+    packets = []
+    for number, frame in enumerate(frames):
+        frame.pts, frame.time_base = number, 1 / _FPS
+        packets += encoder.encode(frame)
+    packets += encoder.encode(None)
+    decoded = [frame for packet in packets for frame in decoder.decode(packet)]
+    decoded += decoder.decode(None)
+    return Reencoded(tuple(packet.size for packet in packets), _luma(decoded))
+
+
+def _context(codec: str, mode: str) -> VideoCodecContext:
+    try:
+        context = av.CodecContext.create(codec, mode)  # type: ignore[call-overload]
+    except (ValueError, av.FFmpegError) as error:
+        raise CapabilityError(
+            f"PyAV has no codec {codec}: install its wheel (pip install --force-reinstall "
+            "--only-binary av av)"
+        ) from error
+    assert isinstance(context, VideoCodecContext)
+    context.thread_count = 1  # with several threads, the output may differ between runs
+    return context
+
+
+def _luma(frames: Sequence[VideoFrame]) -> Luma:
+    return np.stack([frame.to_ndarray()[: frame.height] for frame in frames]).astype(np.int16)

@@ -1,0 +1,83 @@
+"""Probing: what encoding the decoded picture again, at known quantisers, costs and destroys.
+
+How much VMAF a quantiser takes depends on the content: a sky keeps its quality where a lawn loses
+it. The bits and the error of an encode at a fixed quantiser measure that complexity in the units of
+a codec, which no statistic of the pixels does as directly. A picture that was coded coarsely before
+gives itself away as well: a finer probe finds little to code and destroys nothing. The first pass
+of two-pass rate control measures complexity in the same way; the figures are ours.
+
+Shapes: T frame groups, H height, W width, P figures.
+"""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from ladder.media.decode import Pixels
+from ladder.media.reencode import Luma, reencode
+from vqatool.inputs.clip import Clip
+
+QUANTISERS = (20, 26, 32, 38, 44)
+"""QP of the probes, from hardly visible to poor."""
+
+FIGURES_PER_QUANTISER = 4
+NUM_PROBING_FEATURES = FIGURES_PER_QUANTISER * len(QUANTISERS)
+
+_WIDTH_PX, _HEIGHT_PX = 768, 432  # of the part in the middle that is encoded
+_PLACES = (0.25, 0.75)  # of the clip: the frame groups that are encoded
+_MIN_BITS = 1e-5  # per pixel, added before the logarithm
+_MIN_ERROR = 0.02  # squares of 8 bit samples, so that equal pictures have a finite PSNR
+_MIN_GRADIENT = 1e-3
+
+
+def probing_vector(clip: Clip, *, generator: torch.Generator | None = None) -> Tensor:
+    """Figures (P,) of a clip, float32, about unit deviation; for each of `QUANTISERS` in turn.
+
+    log2 of the bits per pixel of a key frame and of the frame after it (0 for groups of one frame,
+    such as pictures); PSNR of luma; mean absolute gradient after over before. Means over the frame
+    groups at a quarter and three quarters of the clip.
+
+    Args:
+        clip: frames of any size of at least 16 px, uint8.
+        generator: not used; a view has it.
+    """
+    groups = len(clip.first_TCHW)
+    chosen = sorted({min(groups - 1, int(place * groups)) for place in _PLACES})
+    figures = [_probe(_middles(clip, index)) for index in chosen]
+    return torch.from_numpy(np.mean(figures, axis=0, dtype=np.float32))
+
+
+def _middles(clip: Clip, index: int) -> list[Pixels]:
+    """The middle of the first two frames of a group, or of its only one, (H, W, 3) each."""
+    start = index * clip.group_size
+    frames_TCHW = clip.pixels_TCHW[start : start + min(2, clip.group_size)]
+    height, width = frames_TCHW.shape[2:]
+    high, wide = min(height // 2 * 2, _HEIGHT_PX), min(width // 2 * 2, _WIDTH_PX)
+    top, left = (height - high) // 2, (width - wide) // 2
+    middle_TCHW = frames_TCHW[:, :, top : top + high, left : left + wide]
+    return list(middle_TCHW.permute(0, 2, 3, 1).numpy())
+
+
+def _probe(frames: Sequence[Pixels]) -> npt.NDArray[np.float32]:
+    before_THW, encodes = reencode(frames, QUANTISERS)
+    gradient = _gradient(before_THW) + _MIN_GRADIENT
+    figures: list[float] = []
+    for encode in encodes:
+        error = float(np.square((before_THW - encode.luma_THW).astype(np.float32)).mean())
+        key, *inter = (8 * size / before_THW[0].size for size in encode.sizes_bytes)
+        figures += [
+            math.log2(key + _MIN_BITS) / 2,
+            math.log2(inter[0] + _MIN_BITS) / 4 + 1 if inter else 0.0,
+            (10 * math.log10(255**2 / (error + _MIN_ERROR)) - 38) / 6,
+            4 * (_gradient(encode.luma_THW) / gradient - 0.8),
+        ]
+    return np.array(figures, np.float32)
+
+
+def _gradient(luma_THW: Luma) -> float:
+    """Sum of the mean absolute differences of neighbours along both axes."""
+    return sum(float(np.abs(np.diff(luma_THW, axis=axis)).mean()) for axis in (1, 2))
