@@ -11,7 +11,7 @@ from ladder.codecs import CODECS, X264
 from ladder.encode.ladders import Ladder, fitting
 from ladder.encode.rungs import RateMode, Rung
 from ladder.errors import LadderError
-from ladder.media.discover import find_videos
+from ladder.media.discover import DiscoveredFiles, find_videos
 from ladder.media.probe import FILE_FAULTS, VideoInfo, fault_message, probe
 from ladder.media.time_ranges import FULL, TimeRange, TrimSpec, format_time_ranges
 from ladder.storage import Status, Table, digest, part_of
@@ -122,8 +122,8 @@ def encodes_table(folder: Path) -> Table[EncodeRow]:
     return Table(folder / "encodes.csv", EncodeRow)
 
 
-def find_sources(paths: Sequence[Path], folder: Path) -> tuple[Path, ...]:
-    """The videos of `paths`, without the encodes that the work folder `folder` holds.
+def find_sources(paths: Sequence[Path], folder: Path) -> DiscoveredFiles:
+    """What `find_videos` finds in `paths`, without the encodes that the work folder `folder` holds.
 
     A video that a source's folder inside the work folder holds is an encode, unless it is a source
     of the table or named itself.
@@ -136,13 +136,14 @@ def find_sources(paths: Sequence[Path], folder: Path) -> tuple[Path, ...]:
     kept |= {Path(row.source_path) for row in rows}
     encode_folders = {(folder / row.source).resolve() for row in rows if row.encode_path}
     sources = []
-    for path in find_videos(paths).videos:
+    found = find_videos(paths)
+    for path in found.videos:
         full = path.resolve()
         if full in kept or not encode_folders & set(full.parents):
             sources.append(path)
         else:
             logger.info("%s is an encode of this work folder, not a source", path)
-    return tuple(sources)
+    return replace(found, videos=tuple(sources))
 
 
 def plan_ladder(

@@ -17,12 +17,14 @@ from vqatool.cli.options import (
     fail,
     ffmpeg_option,
     jobs_option,
+    name_unreadable,
 )
 from vqatool.errors import ExitCode
 
 if TYPE_CHECKING:  # for annotations alone: these modules load PyAV
     from ladder.encode.ladders import Ladder
     from ladder.encode.plan import EncodeRow, LadderPlan
+    from ladder.media.discover import DiscoveredFiles
     from ladder.media.ffmpeg import Ffmpeg
     from ladder.media.time_ranges import TimeRange, TrimSpec
 
@@ -74,13 +76,14 @@ def ladder(
         raise click.UsageError("--clip and --segments both choose a part of the source: use one")
     ffmpeg = find_ffmpeg(ffmpeg_path)
     rungs, trim = with_codecs(ladder_named(ladder_name), codecs), TrimSpec(clip, segments)
-    videos = _source_videos(sources, folder)
+    found = _find_sources(sources, folder)
     if dry_run:
-        _print_commands(videos, rungs, folder, trim, ffmpeg, jobs)
+        failed = _print_commands(found.videos, rungs, folder, trim, ffmpeg, jobs)
+        exit_on_failures(failed, found.unreadable)
         return
-    rows = run_ladder(videos, rungs, folder, ffmpeg, trim=trim, jobs=jobs)
+    rows = run_ladder(found.videos, rungs, folder, ffmpeg, trim=trim, jobs=jobs)
     print_message(f"{folder / 'encodes.csv'}: {count_rows(rows)}; next: vqatool label {folder}")
-    exit_on_failures(rows)
+    exit_on_failures(rows, found.unreadable)
 
 
 def run_ladder(
@@ -129,14 +132,15 @@ def _run_ladder_plan(
     return rows
 
 
-def _source_videos(paths: Sequence[Path], folder: Path) -> Sequence[Path]:
-    """The videos to encode; exits if there are none."""
+def _find_sources(paths: Sequence[Path], folder: Path) -> "DiscoveredFiles":
+    """The videos to encode, and the folders without access; exits if there is no video."""
     from ladder.encode.plan import find_sources
 
-    videos = find_sources(paths, folder)
-    if not videos:
+    found = find_sources(paths, folder)
+    if not found.videos:
+        name_unreadable(found.unreadable)
         fail(f"no video found in {', '.join(map(str, paths))}", ExitCode.NO_VIDEO)
-    return videos
+    return found
 
 
 def _print_commands(
@@ -146,8 +150,8 @@ def _print_commands(
     trim: "TrimSpec",
     ffmpeg: "Ffmpeg",
     jobs: int | None,
-) -> None:
-    """Print the commands of the first round, and the reason for each source without one."""
+) -> "Sequence[EncodeRow]":
+    """Print the commands of the first round; returns a row for each source without one."""
     from ladder.adaptive import ladder_rounds
     from ladder.encode.run import shell_commands
     from vqatool.terminal import print_note
@@ -157,4 +161,4 @@ def _print_commands(
         click.echo(os.fsencode(command))  # file names may be invalid UTF-8
     if first.to_label:
         print_note("the VMAF of these encodes decides the other rungs")
-    exit_on_failures(first.plan.failed)
+    return first.plan.failed

@@ -289,7 +289,8 @@ def name_unreadable(folders: Iterable[Path]) -> bool:
     return bool(names)
 
 
-def exit_on_failures(rows: Iterable[Outcome]) -> None:
-    """Print each failed row and exit with `SOME_FAILED`; return if there is none."""
-    if name_failures(rows):
+def exit_on_failures(rows: Iterable[Outcome], unreadable: Iterable[Path] = ()) -> None:
+    """Print each failed row and unreadable folder; exit with `SOME_FAILED` if there is any."""
+    has_failures = name_unreadable(unreadable)
+    if name_failures(rows) or has_failures:
         raise click.exceptions.Exit(ExitCode.SOME_FAILED)

@@ -164,16 +164,16 @@ def test_a_source_inside_the_work_folder_is_encoded_and_its_encodes_are_not(
     source = tmp_path / "src.mp4"
     source.write_bytes(short_source.read_bytes())
     for named in (tmp_path, source):
-        assert find_sources([named], tmp_path) == (source,)
+        assert find_sources([named], tmp_path).videos == (source,)
     made([source], TWO, tmp_path, ffmpeg)
     for named in (tmp_path, source):
-        assert find_sources([named], tmp_path) == (source,)
+        assert find_sources([named], tmp_path).videos == (source,)
     encode = tmp_path / "src" / f"{TWO[0].name}.mp4"
-    assert find_sources([encode], tmp_path) == (encode,)  # it was named
+    assert find_sources([encode], tmp_path).videos == (encode,)  # it was named
     other = tmp_path / "more" / "other.mp4"
     other.parent.mkdir()
     other.write_bytes(short_source.read_bytes())
-    assert find_sources([tmp_path], tmp_path) == (other, source)
+    assert find_sources([tmp_path], tmp_path).videos == (other, source)
 
 
 def test_a_source_in_the_folder_of_its_encodes_is_still_found(
@@ -183,7 +183,7 @@ def test_a_source_in_the_folder_of_its_encodes_is_still_found(
     source.parent.mkdir()
     source.write_bytes(short_source.read_bytes())
     made([source], CHEAP, tmp_path, ffmpeg)
-    assert find_sources([tmp_path], tmp_path) == (source,)
+    assert find_sources([tmp_path], tmp_path).videos == (source,)
 
 
 def test_a_new_rung_needs_only_its_own_encode(

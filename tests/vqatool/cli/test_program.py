@@ -76,6 +76,33 @@ def test_a_folder_without_video_exits_5(tmp_path: Path, small_model: Path) -> No
     assert vqatool("ladder", tmp_path, "-o", tmp_path / "w").exit_code == 5
 
 
+def test_a_ladder_names_a_folder_without_access_and_exits_4(
+    tmp_path: Path, source_video: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("closed", "open"):
+        (tmp_path / "src" / name).mkdir(parents=True)
+        (tmp_path / "src" / name / f"{name}.mp4").write_bytes(source_video.read_bytes())
+    list_folder = Path.iterdir
+
+    def refuse(path: Path) -> object:  # root may read any folder
+        if path.name == "closed":
+            raise PermissionError(13, "Permission denied", str(path))
+        return list_folder(path)
+
+    monkeypatch.setattr(Path, "iterdir", refuse)
+    rungs, folder = tmp_path / "two.toml", tmp_path / "w"
+    rungs.write_text(RUNGS)
+    arguments = ["ladder", tmp_path / "src", "-o", folder, "--rungs", rungs]
+    for extra in ([], ["--dry-run"]):
+        done = vqatool(*arguments, *extra)
+        assert done.exit_code == 4
+        assert f"failed: {tmp_path / 'src' / 'closed'}: the folder cannot be read" in done.stderr
+    assert {row["source"] for row in read_rows(folder / "encodes.csv")} == {"open"}
+    done = vqatool("ladder", tmp_path / "src" / "closed", "-o", folder)
+    assert done.exit_code == 5
+    assert "the folder cannot be read" in done.stderr
+
+
 def test_a_missing_capability_exits_6_with_the_remedy(
     tmp_path: Path, real_clips: list[Path], labelled: Path
 ) -> None:
