@@ -11,13 +11,13 @@ from scipy import optimize, stats
 
 Values = npt.NDArray[np.float64]
 
-_FEWEST = 3
-_FEWEST_FOR_CURVE = 5  # four parameters go through any four points
+_MIN_VALUES = 3
+_MIN_VALUES_OF_CURVE = 5  # four parameters go through any four points
 
 
 @dataclass(frozen=True, kw_only=True)
 class Agreement:
-    """The four figures of one set; NaN with fewer than three values, no spread, or a NaN in it.
+    """Metrics of one set of videos; NaN for fewer than three values, equal values, or any NaN.
 
     `srcc` and `krcc` are rank correlations (Spearman, Kendall); `plcc` and `rmse` are taken after
     the four-parameter logistic, `rmse` in label points.
@@ -38,25 +38,25 @@ def agreement(predictions: Sequence[float] | Values, labels: Sequence[float] | V
 def agreement_and_fit(
     predictions: Sequence[float] | Values, labels: Sequence[float] | Values
 ) -> tuple[Agreement, Values]:
-    """The agreement, and the predictions after the logistic; NaN where there is none."""
+    """The agreement, and the predictions after the logistic; NaN where it is undefined."""
     predicted, actual = np.asarray(predictions, float), np.asarray(labels, float)
-    if len(predicted) < _FEWEST or not _has_spread(predicted) or not _has_spread(actual):
+    if len(predicted) < _MIN_VALUES or not _has_spread(predicted) or not _has_spread(actual):
         nan = math.nan
-        nothing = Agreement(count=len(predicted), srcc=nan, krcc=nan, plcc=nan, rmse=nan)
-        return nothing, np.full(len(predicted), nan)
+        undefined = Agreement(count=len(predicted), srcc=nan, krcc=nan, plcc=nan, rmse=nan)
+        return undefined, np.full(len(predicted), nan)
     fitted = logistic_fit(predicted, actual)
-    found = Agreement(
+    metrics = Agreement(
         count=len(predicted),
         srcc=srcc(predicted, actual),
         krcc=float(stats.kendalltau(predicted, actual).statistic),
         plcc=float(np.corrcoef(fitted, actual)[0, 1]),
         rmse=float(np.sqrt(np.mean((fitted - actual) ** 2))),
     )
-    return found, fitted
+    return metrics, fitted
 
 
 def srcc(predictions: Sequence[float] | Values, labels: Sequence[float] | Values) -> float:
-    """Spearman's rank correlation; NaN where one side has no spread or is NaN somewhere."""
+    """Spearman's rank correlation; NaN where one side has equal values or any NaN."""
     if not _has_spread(predictions) or not _has_spread(labels):
         return math.nan
     return float(stats.spearmanr(predictions, labels).statistic)
@@ -66,20 +66,20 @@ def logistic_fit(predictions: Values, labels: Values) -> Values:
     """Predictions mapped onto labels by (a - b) / (1 + e^(-(x - c) / |d|)) + b, least squares.
 
     The mapping of the Video Quality Experts Group's tests. Where there are fewer than five points,
-    the fit does not converge, or it ends worse than a straight line, the line is taken.
+    the fit does not converge, or it is worse than a straight line, the line is used instead.
     """
     line = np.polyval(np.polyfit(predictions, labels, 1), predictions)
-    if len(predictions) < _FEWEST_FOR_CURVE:
+    if len(predictions) < _MIN_VALUES_OF_CURVE:
         return np.asarray(line, dtype=np.float64)
     start = (labels.max(), labels.min(), predictions.mean(), predictions.std())
     try:
         with warnings.catch_warnings():
-            # a fit that is flat in one parameter has no covariance; only its values are used
+            # without a covariance scipy warns, but only the coefficients are used
             warnings.simplefilter("ignore", optimize.OptimizeWarning)
-            found, _ = optimize.curve_fit(_logistic, predictions, labels, start, maxfev=5000)
+            coefficients, _ = optimize.curve_fit(_logistic, predictions, labels, start, maxfev=5000)
     except RuntimeError:
         return np.asarray(line, dtype=np.float64)
-    curve = _logistic(predictions, *found)
+    curve = _logistic(predictions, *coefficients)
     is_better = np.square(curve - labels).sum() <= np.square(line - labels).sum()
     return np.asarray(curve if is_better else line, dtype=np.float64)
 

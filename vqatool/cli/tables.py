@@ -158,10 +158,10 @@ def _first_line(text: str) -> str:
 
 
 def _is_listed(row: "MetricRow") -> bool:
-    from vqatool.evaluation.evaluator import FEWEST_SOURCES, MEAN, MODEL
+    from vqatool.evaluation.evaluator import MEAN, MIN_SOURCES, MODEL
 
     is_known = row.set in ("all", "codec", "height", MEAN)
-    is_known |= row.set == "group" and row.sources >= FEWEST_SOURCES
+    is_known |= row.set == "group" and row.sources >= MIN_SOURCES
     return is_known and row.predictor == MODEL and row.groups != 0
 
 

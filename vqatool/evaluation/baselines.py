@@ -1,4 +1,4 @@
-"""Baselines without pixels: the bitrate alone, and a linear regression on stream facts.
+"""Baselines without pixels: the bitrate alone, and a linear regression on bitstream features.
 
 Neither baseline uses pixels. A model that does not beat both has learned nothing of use.
 """
@@ -20,42 +20,47 @@ def baseline_predictions(
     """The prediction of each baseline for `encodes`, (N,) each.
 
     Args:
-        encodes: what is judged.
-        training: what the regression is fitted on; none: it is fitted on `encodes`, anew for each
-            source on all others, which lets it see labels that the model never saw.
+        encodes: the encodes to predict.
+        training: the encodes that the regression is fitted to. If there are none, the predictions
+            for each source come from a fit to all other sources of `encodes`; the regression then
+            has labels that the model never had.
 
     Returns:
         `bitrate`: the logarithm of the bitrate in kbit/s. `regression`: VMAF by least squares from
         the logarithm of bits per displayed pixel, coded height over displayed height, and codec;
-        not clipped; NaN where there is no other source to learn from.
+        not clipped; NaN where there is no other source to fit to.
     """
     bitrate_N = np.log([max(encode.bitrate_kbps, 1e-3) for encode in encodes])
-    learned_N = _fitted(training, encodes) if training else _fitted_without_own_source(encodes)
-    return {BITRATE: bitrate_N, REGRESSION: learned_N}
+    regression_N = (
+        _fit_and_predict(training, encodes) if training else _predict_from_other_sources(encodes)
+    )
+    return {BITRATE: bitrate_N, REGRESSION: regression_N}
 
 
-def _fitted_without_own_source(encodes: Sequence[LabelledEncode]) -> Values:
+def _predict_from_other_sources(encodes: Sequence[LabelledEncode]) -> Values:
     predicted_N = np.full(len(encodes), np.nan)
     for source in {encode.source for encode in encodes}:
         own = [number for number, encode in enumerate(encodes) if encode.source == source]
         others = [encode for encode in encodes if encode.source != source]
         if others:
-            predicted_N[own] = _fitted(others, [encodes[number] for number in own])
+            predicted_N[own] = _fit_and_predict(others, [encodes[number] for number in own])
     return predicted_N
 
 
-def _fitted(training: Sequence[LabelledEncode], encodes: Sequence[LabelledEncode]) -> Values:
+def _fit_and_predict(
+    training: Sequence[LabelledEncode], encodes: Sequence[LabelledEncode]
+) -> Values:
     codecs = sorted({encode.codec for encode in training})
     labels = np.array([encode.vmaf for encode in training])
-    found, *_ = np.linalg.lstsq(_facts(training, codecs), labels, rcond=None)
-    return np.asarray(_facts(encodes, codecs) @ found, dtype=np.float64)
+    coefficients, *_ = np.linalg.lstsq(_regressors(training, codecs), labels, rcond=None)
+    return np.asarray(_regressors(encodes, codecs) @ coefficients, dtype=np.float64)
 
 
-def _facts(encodes: Sequence[LabelledEncode], codecs: Sequence[str]) -> Values:
-    """One row an encode: 1, log bits per pixel, height ratio, and one column for each codec.
+def _regressors(encodes: Sequence[LabelledEncode], codecs: Sequence[str]) -> Values:
+    """One row for each encode: 1, log bits per pixel, height ratio, one column for each codec.
 
-    Codec columns are 1 - 1/K for the own one and -1/K elsewhere, so that a codec of which the
-    fit knows nothing, all of whose columns are 0, gets the mean of those it knows.
+    A codec column is 1 - 1/K for encodes of its codec and -1/K for others (K codecs). An encode of
+    a codec that the fit has no encodes of has 0 in all of them: it gets the mean over all codecs.
     """
     rows = []
     for encode in encodes:
@@ -64,6 +69,6 @@ def _facts(encodes: Sequence[LabelledEncode], codecs: Sequence[str]) -> Values:
         bits_per_pixel = max(encode.bitrate_kbps, 1e-3) * 1000 / pixels_per_s
         height_ratio = encode.height_px / max(min(encode.display), 1)
         is_known = encode.codec in codecs
-        marks = [is_known * ((encode.codec == codec) - 1 / len(codecs)) for codec in codecs]
-        rows.append([1.0, np.log(bits_per_pixel), height_ratio, *marks])
+        codec_columns = [is_known * ((encode.codec == codec) - 1 / len(codecs)) for codec in codecs]
+        rows.append([1.0, np.log(bits_per_pixel), height_ratio, *codec_columns])
     return np.array(rows, dtype=np.float64)

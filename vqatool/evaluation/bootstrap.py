@@ -2,11 +2,11 @@
 
 Encodes of one source share its content and have similar errors. So whole sources are drawn with
 replacement, never single encodes: 300 encodes of 25 sources are 25 independent samples. A resample
-is one weight for each encode: how often its source was drawn. Every metric is then a weighted one,
-and all resamples are one array. Percentile intervals (Efron, "Bootstrap Methods: Another Look at
-the Jackknife", Annals of Statistics 1979).
+is one weight for each encode: how often its source was drawn. Every metric is computed with these
+weights, for all resamples in one array. The intervals are percentile intervals (Efron, "Bootstrap
+Methods: Another Look at the Jackknife", Annals of Statistics 1979).
 
-Shapes: R resamples, N encodes.
+Shapes: R resamples, N encodes, S sources, U distinct values.
 """
 
 import math
@@ -18,40 +18,40 @@ import numpy as np
 from vqatool.metrics import Values
 
 RESAMPLES = 1000
-_SHARE = 0.95
+_CONFIDENCE = 0.95
 
 
 class Interval(NamedTuple):
-    """The middle 95 % of what the resamples gave; NaN where most of them gave nothing."""
+    """Bounds of the middle 95 % of resampled values; NaN if at least half of the values are NaN."""
 
     low: float
     high: float
 
 
 def source_weights(sources: Sequence[str], *, resamples: int = RESAMPLES, seed: int = 0) -> Values:
-    """How often each encode stands in each resample, (R, N); `sources` names the source of each."""
+    """How often each resample holds each encode, (R, N); `sources` gives the encodes' sources."""
     index = {name: number for number, name in enumerate(sorted(set(sources)))}
-    chances = np.full(len(index), 1 / len(index))
-    drawn_RS = np.random.default_rng(seed).multinomial(len(index), chances, size=resamples)
+    probabilities = np.full(len(index), 1 / len(index))
+    drawn_RS = np.random.default_rng(seed).multinomial(len(index), probabilities, size=resamples)
     return drawn_RS[:, [index[name] for name in sources]].astype(np.float64)
 
 
 def interval(values_R: Values) -> Interval:
-    """The 95 % interval of a figure's resamples."""
-    found = values_R[np.isfinite(values_R)]
-    if len(found) <= len(values_R) / 2:
+    """The 95 % interval of the resampled values of a metric."""
+    finite = values_R[np.isfinite(values_R)]
+    if len(finite) <= len(values_R) / 2:
         return Interval(math.nan, math.nan)
-    low, high = np.quantile(found, [(1 - _SHARE) / 2, (1 + _SHARE) / 2])
+    low, high = np.quantile(finite, [(1 - _CONFIDENCE) / 2, (1 + _CONFIDENCE) / 2])
     return Interval(float(low), float(high))
 
 
 def resampled_srcc(predicted_N: Values, label_N: Values, weight_RN: Values) -> Values:
-    """Spearman's rank correlation in each resample, (R,); NaN where a side has no spread."""
+    """Spearman's rank correlation in each resample, (R,); NaN where one side is constant."""
     return _correlation(_ranks(predicted_N, weight_RN), _ranks(label_N, weight_RN), weight_RN)
 
 
 def resampled_plcc(predicted_N: Values, label_N: Values, weight_RN: Values) -> Values:
-    """Pearson's correlation in each resample, (R,); NaN where a side has no spread."""
+    """Pearson's correlation in each resample, (R,); NaN where one side is constant."""
     return _correlation(predicted_N, label_N, weight_RN)
 
 
@@ -67,7 +67,7 @@ def resampled_mean(value_N: Values, weight_RN: Values) -> Values:
 
 
 def _ranks(value_N: Values, weight_RN: Values) -> Values:
-    """Mean rank of each value where value n stands weight[r, n] times; up to a constant."""
+    """Mean rank, up to a constant, of each value if value n occurs weight[r, n] times."""
     order = np.argsort(value_N, kind="stable")
     is_first = np.diff(value_N[order], prepend=np.nan) != 0
     tied_RU = np.add.reduceat(weight_RN[:, order], np.flatnonzero(is_first), axis=1)
@@ -83,6 +83,6 @@ def _correlation(x: Values, y: Values, weight_RN: Values) -> Values:
         share_RN = weight_RN / weight_RN.sum(1, keepdims=True)
         dx = x - (share_RN * x).sum(1, keepdims=True)
         dy = y - (share_RN * y).sum(1, keepdims=True)
-        spread = (share_RN * dx * dx).sum(1) * (share_RN * dy * dy).sum(1)
-        found_R = (share_RN * dx * dy).sum(1) / np.sqrt(spread)
-    return np.where(spread > 1e-18, found_R, np.nan)
+        variance_product_R = (share_RN * dx * dx).sum(1) * (share_RN * dy * dy).sum(1)
+        correlation_R = (share_RN * dx * dy).sum(1) / np.sqrt(variance_product_R)
+    return np.where(variance_product_R > 1e-18, correlation_R, np.nan)

@@ -27,12 +27,12 @@ _TIMES = 3
 
 @dataclass(frozen=True, kw_only=True)
 class Cost:
-    """Of a model: parameters in millions; of a clip of ten seconds at 1920 x 1080: the rest.
+    """Parameters of a model in millions, and its costs for a 10-second clip of 1920 x 1080.
 
-    `macs_g` are multiplications of convolutions, linear layers and attention, in thousands of
-    millions; what is done element by element is not counted. `clip_s` is the time from the file to
-    the score, once all is loaded: the median of three. `peak_mb` is the most memory of a process
-    that does nothing else.
+    `macs_g` counts multiply-accumulates of convolutions, linear layers and attention, in thousands
+    of millions; element-wise operations are not counted. `clip_s` is the time from the file to the
+    score with the model loaded: the median of three runs. `peak_mb` is the peak memory of a process
+    that does only this.
     """
 
     parameters_m: float
@@ -42,7 +42,7 @@ class Cost:
 
 
 def make_clip(ffmpeg: Ffmpeg, video: Path, out: Path) -> Path:
-    """A clip of ten seconds at 1920 x 1080: `video` enlarged, again and again."""
+    """Write a 10-second clip of 1920 x 1080: `video`, scaled and repeated."""
     scale = "scale={}:{}:flags=bicubic,setsar=1,format=yuv420p".format(*SCREEN)
     part = out.with_name(f"part-{out.name}")
     coded = ["-an", "-c:v", "libx264", "-preset", "veryfast", "-crf", "23", "-y", file_url(part)]
@@ -52,17 +52,17 @@ def make_clip(ffmpeg: Ffmpeg, video: Path, out: Path) -> Path:
 
 
 def cost_of(model: Path, clip: Path) -> Cost:
-    """What the model file costs on that clip, measured in a process of its own, on the CPU."""
-    # forked, it would begin with the memory of this one
+    """Measure the cost of a model file on that clip, in a separate process on the CPU."""
+    # a forked process would start with the memory of this one
     with multiprocessing.get_context("spawn").Pool(1) as pool:
-        return pool.apply(_measured, (model, clip))
+        return pool.apply(_measure, (model, clip))
 
 
 def macs_of(model: QualityModel, views: Sequence[Tensor]) -> int:
-    """Multiply-accumulates of convolutions, linear layers and attention; meta tensors will do.
+    """Multiply-accumulates of convolutions, linear layers and attention.
 
-    The count is that of the unfused layers, whichever kernels this release of torch or this
-    processor would take: the counter does not know all of the fused ones.
+    Tensors on the meta device are enough. Layers are counted unfused, so that the count does not
+    depend on the kernels that torch chooses: the counter does not know all fused ones.
     """
     was_fused = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
@@ -79,32 +79,32 @@ def macs_of(model: QualityModel, views: Sequence[Tensor]) -> int:
 
 
 def _peak_mb() -> float:
-    """The most memory of this process so far."""
+    """Peak memory of this process so far, in MB."""
     try:
-        # what the system tells elsewhere outlives the start of a program: it would be the parent's
+        # `ru_maxrss` is kept when a program starts another one: it would be the parent's peak
         lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
         (peak,) = [line.split()[1] for line in lines if line.startswith("VmHWM:")]
         return int(peak) / 1024
-    except (OSError, ValueError):  # a system without it
-        import resource  # which not every system has either
+    except (OSError, ValueError):  # not Linux
+        import resource  # Windows does not have it
 
         unit = 1024 if sys.platform != "darwin" else 1
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
 
 
-def _measured(path: Path, clip: Path) -> Cost:
-    predictor, info = Predictor(load_checkpoint(path), "cpu"), probe(clip)
+def _measure(path: Path, clip: Path) -> Cost:
+    predictor, video = Predictor(load_checkpoint(path), "cpu"), probe(clip)
 
-    def ask() -> float:
+    def time_prediction() -> float:
         started = time.monotonic()
-        predictor.predict([predictor.preprocessor.load_views(info, SCREEN)])
+        predictor.predict([predictor.preprocessor.load_views(video, SCREEN)])
         return time.monotonic() - started
 
-    ask()  # with all that is loaded and laid out once
-    clip_s = statistics.median(ask() for _ in range(_TIMES))
-    peak_mb = _peak_mb()  # counting needs memory of its own, so it comes last
+    time_prediction()  # the first run also loads libraries and allocates memory
+    clip_s = statistics.median(time_prediction() for _ in range(_TIMES))
+    peak_mb = _peak_mb()  # before the operations are counted: that needs memory, too
     model = load_checkpoint(path).model()
-    views = [collate([view]) for view in predictor.preprocessor.load_views(info, SCREEN)]
+    views = [collate([view]) for view in predictor.preprocessor.load_views(video, SCREEN)]
     return Cost(
         parameters_m=sum(parameter.numel() for parameter in model.parameters()) / 1e6,
         macs_g=macs_of(model, views) / 1e9,

@@ -35,8 +35,8 @@ MODEL, BRANCH = "model", "branch "
 MINUS = "model minus "
 
 
-FEWEST_SOURCES = 5
-"""A group with fewer sources ranks too little to count."""
+MIN_SOURCES = 5
+"""A group with fewer sources is left out: so few ranks say little."""
 
 
 MEAN = "mean inside groups"
@@ -47,7 +47,7 @@ _EVERY, _BITRATE, _CRF = "all", "bitrate", "crf"
 
 @dataclass(frozen=True, kw_only=True)
 class MetricRow:
-    """One predictor on one set, a row of the figures' CSV; NaN where a figure has no meaning.
+    """Metrics of one predictor on one set, a row of `*-figures.csv`; NaN if undefined.
 
     `set` is `all`, `group`, `codec`, `height`; `mean inside groups` (of SRCC, over `groups` groups
     that have enough sources: all, those of a bitrate, those of a CRF); `band` (`value` is the share
@@ -77,7 +77,7 @@ class MetricRow:
 
     @property
     def key(self) -> str:
-        """Unlike that of any other row."""
+        """Unique among the rows."""
         return f"{self.set}/{self.name}/{self.predictor}"
 
 
@@ -88,7 +88,7 @@ def find_row(rows: Sequence[MetricRow], set_kind: str, name: str, predictor: str
 
 
 @dataclass(frozen=True)
-class _Set:
+class _EncodeSet:
     kind: str
     name: str
     members: list[int]
@@ -97,7 +97,7 @@ class _Set:
 
 @dataclass(frozen=True)
 class _Ranking:
-    """An SRCC, or a mean or a difference of several, with its resamples (R,)."""
+    """An SRCC, or a mean or difference of SRCCs, and its value in each resample (R,)."""
 
     srcc: float
     resampled_R: Values
@@ -113,7 +113,7 @@ class Evaluator:
         *,
         seed: int = 0,
     ) -> None:
-        """`predicted` holds the predictions (N,) of `model` and of others beside it, by name."""
+        """`predicted` holds predictions (N,) by predictor: those of `model`, and of others."""
         self._encodes = encodes
         self._predicted = predicted
         self._label_N = np.array([encode.vmaf for encode in encodes])
@@ -121,13 +121,13 @@ class Evaluator:
 
     def metric_rows(self) -> list[MetricRow]:
         """Every predictor on every set, then the means inside groups; the model comes first."""
-        found = [row for one in _sets(self._encodes) for row in self._rows(one)]
-        for name, groups in self._countable_groups().items():
-            found += self._mean_rows(name, groups)
-        return found
+        rows = [row for subset in _sets(self._encodes) for row in self._rows(subset)]
+        for name, groups in self._groups_with_enough_sources().items():
+            rows += self._mean_rows(name, groups)
+        return rows
 
     def coverage(self, band: float) -> MetricRow:
-        """The share of labels not further than `band` label points from the model's score."""
+        """The share of labels within `band` label points of the model's score."""
         is_inside_N = (np.abs(self._predicted[MODEL] - self._label_N) <= band).astype(np.float64)
         span = interval(resampled_mean(is_inside_N, self._weight_RN))
         return MetricRow(
@@ -140,10 +140,10 @@ class Evaluator:
             value_high=span.high,
         )
 
-    def similarity_rows(self, found: Similarity) -> list[MetricRow]:
+    def similarity_rows(self, similarity: Similarity) -> list[MetricRow]:
         """Rows for the similarity of the model's features inside and between groups."""
         size = self._size(range(len(self._encodes)))
-        pairs = {"inside groups": found.inside, "between groups": found.between}
+        pairs = {"inside groups": similarity.inside, "between groups": similarity.between}
         return [
             MetricRow(set="similarity", name=name, predictor=MODEL, **size, value=value)
             for name, value in pairs.items()
@@ -153,60 +153,66 @@ class Evaluator:
         sources = {self._encodes[number].source for number in members}
         return {"count": len(members), "sources": len(sources)}
 
-    def _rows(self, one: _Set) -> list[MetricRow]:
-        rankings = {name: self._ranking(name, one) for name in self._predicted}
-        rows = [self._row(name, one, ranking) for name, ranking in rankings.items()]
-        size = self._size(one.members)
+    def _rows(self, subset: _EncodeSet) -> list[MetricRow]:
+        rankings = {name: self._ranking(name, subset) for name in self._predicted}
+        rows = [self._row(name, subset, ranking) for name, ranking in rankings.items()]
+        size = self._size(subset.members)
         return rows + [
-            _srcc_row(one.kind, one.name, name, gap, size) for name, gap in _gaps(rankings)
+            _srcc_row(subset.kind, subset.name, name, gap, size) for name, gap in _gaps(rankings)
         ]
 
-    def _row(self, predictor: str, one: _Set, ranking: _Ranking) -> MetricRow:
-        predicted, labels = self._predicted[predictor][one.members], self._label_N[one.members]
-        # the curve is that of all sources: a fit for each resample would cost a thousandfold
-        found, fitted_N = agreement_and_fit(predicted, labels)
-        weight_RN = self._weight_RN[:, one.members]
+    def _row(self, predictor: str, subset: _EncodeSet, ranking: _Ranking) -> MetricRow:
+        predicted, labels = (
+            self._predicted[predictor][subset.members],
+            self._label_N[subset.members],
+        )
+        # the logistic is fitted once: a fit for each resample would take a thousand times as long
+        metrics, fitted_N = agreement_and_fit(predicted, labels)
+        weight_RN = self._weight_RN[:, subset.members]
         plcc = interval(resampled_plcc(fitted_N, labels, weight_RN))
         rmse = interval(resampled_rmse(fitted_N, labels, weight_RN))
         low, high = interval(ranking.resampled_R)
         return MetricRow(
-            set=one.kind, name=one.name, predictor=predictor, count=found.count,
-            sources=one.sources, srcc=found.srcc, srcc_low=low, srcc_high=high, krcc=found.krcc,
-            plcc=found.plcc, plcc_low=plcc.low, plcc_high=plcc.high,
-            rmse=found.rmse, rmse_low=rmse.low, rmse_high=rmse.high,
+            set=subset.kind, name=subset.name, predictor=predictor, count=metrics.count,
+            sources=subset.sources, srcc=metrics.srcc, srcc_low=low, srcc_high=high,
+            krcc=metrics.krcc, plcc=metrics.plcc, plcc_low=plcc.low, plcc_high=plcc.high,
+            rmse=metrics.rmse, rmse_low=rmse.low, rmse_high=rmse.high,
         )  # fmt: skip
 
-    def _ranking(self, predictor: str, one: _Set) -> _Ranking:
-        predicted, labels = self._predicted[predictor][one.members], self._label_N[one.members]
-        found, weights = srcc(predicted, labels), self._weight_RN[:, one.members]
-        if math.isnan(found):
-            return _Ranking(found, np.full(len(weights), math.nan))
-        return _Ranking(found, resampled_srcc(predicted, labels, weights))
+    def _ranking(self, predictor: str, subset: _EncodeSet) -> _Ranking:
+        predicted, labels = (
+            self._predicted[predictor][subset.members],
+            self._label_N[subset.members],
+        )
+        overall, weight_RN = srcc(predicted, labels), self._weight_RN[:, subset.members]
+        if math.isnan(overall):
+            return _Ranking(overall, np.full(len(weight_RN), math.nan))
+        return _Ranking(overall, resampled_srcc(predicted, labels, weight_RN))
 
-    def _countable_groups(self) -> dict[str, list[_Set]]:
+    def _groups_with_enough_sources(self) -> dict[str, list[_EncodeSet]]:
         """The groups with enough sources: all of them, those of a bitrate, those of a CRF."""
         groups = [
-            one
-            for one in _sets(self._encodes)
-            if one.kind == "group"
-            and one.sources >= FEWEST_SOURCES
-            and np.ptp(self._label_N[one.members]) > 0
+            subset
+            for subset in _sets(self._encodes)
+            if subset.kind == "group"
+            and subset.sources >= MIN_SOURCES
+            and np.ptp(self._label_N[subset.members]) > 0
         ]
-        is_crf = {one.name: self._is_crf(one) for one in groups}
+        is_crf = {subset.name: self._is_crf(subset) for subset in groups}
         return {
             _EVERY: groups,
-            _BITRATE: [one for one in groups if not is_crf[one.name]],
-            _CRF: [one for one in groups if is_crf[one.name]],
+            _BITRATE: [subset for subset in groups if not is_crf[subset.name]],
+            _CRF: [subset for subset in groups if is_crf[subset.name]],
         }
 
-    def _is_crf(self, one: _Set) -> bool:
-        modes = Counter(self._encodes[number].rate_mode for number in one.members)
+    def _is_crf(self, subset: _EncodeSet) -> bool:
+        modes = Counter(self._encodes[number].rate_mode for number in subset.members)
         return modes.most_common(1)[0][0].endswith("crf")  # capped-crf too
 
-    def _mean_rows(self, name: str, groups: Sequence[_Set]) -> list[MetricRow]:
-        size = self._size([number for one in groups for number in one.members])
+    def _mean_rows(self, name: str, groups: Sequence[_EncodeSet]) -> list[MetricRow]:
+        size = self._size([number for subset in groups for number in subset.members])
         means = {
-            predictor: _mean([self._ranking(predictor, one) for one in groups])
+            predictor: _mean([self._ranking(predictor, subset) for subset in groups])
             for predictor in self._predicted
         }
         return [
@@ -215,17 +221,17 @@ class Evaluator:
         ]
 
 
-def _sets(encodes: Sequence[LabelledEncode]) -> Iterator[_Set]:
-    ways = {
+def _sets(encodes: Sequence[LabelledEncode]) -> Iterator[_EncodeSet]:
+    names_by_kind = {
         "all": ["all"] * len(encodes),
         "group": bitrate_groups(encodes),
         "codec": [encode.codec for encode in encodes],
         "height": [f"{encode.height_px}p" for encode in encodes],
     }
-    for kind, names in ways.items():
+    for kind, names in names_by_kind.items():
         for name in sorted(set(names), key=_by_number):
             members = [i for i, own in enumerate(names) if own == name]
-            yield _Set(kind, name, members, len({encodes[i].source for i in members}))
+            yield _EncodeSet(kind, name, members, len({encodes[i].source for i in members}))
 
 
 def _by_number(name: str) -> tuple[int, str]:
@@ -235,26 +241,26 @@ def _by_number(name: str) -> tuple[int, str]:
 
 
 def _mean(rankings: Sequence[_Ranking]) -> _Ranking:
-    """The mean over groups; a predictor that is the same for a whole group counts as 0 there."""
+    """Mean over groups; a group in which all predictions are equal counts as 0."""
     if not rankings:
         return _Ranking(math.nan, np.array([math.nan]))
     resampled = [
-        one.resampled_R if math.isfinite(one.srcc) else np.zeros_like(one.resampled_R)
-        for one in rankings
+        ranking.resampled_R if math.isfinite(ranking.srcc) else np.zeros_like(ranking.resampled_R)
+        for ranking in rankings
     ]
     with warnings.catch_warnings():
-        # a resample in which no group has two sources has no mean
+        # a resample in which no group has two sources gives no mean
         warnings.simplefilter("ignore", RuntimeWarning)
         mean_R = np.nanmean(resampled, axis=0)
-    return _Ranking(float(np.mean(np.nan_to_num([one.srcc for one in rankings]))), mean_R)
+    return _Ranking(float(np.mean(np.nan_to_num([ranking.srcc for ranking in rankings]))), mean_R)
 
 
 def _gaps(rankings: Mapping[str, _Ranking]) -> list[tuple[str, _Ranking]]:
-    """How far the model is ahead of each of the others, in the same resamples."""
+    """SRCC of the model minus that of each other predictor, in the same resamples."""
     model = rankings[MODEL]
     return [
-        (MINUS + name, _Ranking(model.srcc - one.srcc, model.resampled_R - one.resampled_R))
-        for name, one in rankings.items()
+        (MINUS + name, _Ranking(model.srcc - ranking.srcc, model.resampled_R - ranking.resampled_R))
+        for name, ranking in rankings.items()
         if name != MODEL
     ]
 

@@ -1,4 +1,4 @@
-"""The model's features: similarity inside and between bitrate groups, and their main axes.
+"""The model's features: similarity inside and between bitrate groups, and their principal axes.
 
 Shapes: N encodes, D features.
 """
@@ -14,8 +14,8 @@ from vqatool.metrics import Values
 class Similarity(NamedTuple):
     """Mean cosine of the angle between features of two encodes, -1 to 1; NaN without such pairs.
 
-    Both means are over pairs of different sources: what two encodes share is then their quality,
-    and not their picture.
+    Both means are over pairs of different sources, so that the two encodes of a pair have
+    different content.
     """
 
     inside: float
@@ -26,29 +26,29 @@ def similarity(feature_ND: Values, groups: Sequence[str], sources: Sequence[str]
     """Mean cosine similarity inside bitrate groups, and between them."""
     unit_ND = _unit(feature_ND)
     group_N, source_N = _codes(groups), _codes(sources)
-    both_N = group_N * (source_N.max() + 1) + source_N
-    # pairs of one source are taken away from all pairs, over the whole set and inside each group
-    whole = _pairs(unit_ND, np.zeros_like(group_N)) - _pairs(unit_ND, source_N)
-    inside = _pairs(unit_ND, group_N) - _pairs(unit_ND, both_N)
-    return Similarity(_mean(*inside), _mean(*(whole - inside)))
+    group_and_source_N = group_N * (source_N.max() + 1) + source_N
+    # all pairs minus the pairs of one source: over the whole set, and inside each group
+    overall = _pairs(unit_ND, np.zeros_like(group_N)) - _pairs(unit_ND, source_N)
+    inside = _pairs(unit_ND, group_N) - _pairs(unit_ND, group_and_source_N)
+    return Similarity(_mean(*inside), _mean(*(overall - inside)))
 
 
 def plane(feature_ND: Values) -> tuple[Values, Values]:
-    """The two directions in which unit features vary most: places (N, 2), share of variance (2,).
+    """Unit features on their two principal axes, (N, 2), and each axis's share of variance, (2,).
 
-    Principal components by singular value decomposition.
+    The principal components come from a singular value decomposition.
     """
     unit_ND = _unit(feature_ND)
     left, size, _ = np.linalg.svd(unit_ND - unit_ND.mean(0), full_matrices=False)
-    place_N2, share_2 = np.zeros((len(unit_ND), 2)), np.zeros(2)
-    kept = min(2, len(size))
-    place_N2[:, :kept] = left[:, :kept] * size[:kept]
-    share_2[:kept] = size[:kept] ** 2 / max(float((size**2).sum()), 1e-12)
-    return place_N2, share_2
+    position_N2, share_2 = np.zeros((len(unit_ND), 2)), np.zeros(2)
+    axis_count = min(2, len(size))
+    position_N2[:, :axis_count] = left[:, :axis_count] * size[:axis_count]
+    share_2[:axis_count] = size[:axis_count] ** 2 / max(float((size**2).sum()), 1e-12)
+    return position_N2, share_2
 
 
 def _pairs(unit_ND: Values, code_N: np.ndarray) -> Values:
-    """Sum of the cosines over ordered pairs with one code, each with itself too; their number."""
+    """Sum of cosines over all ordered pairs of equal code (also i, i), and the number of pairs."""
     sum_GD = np.zeros((code_N.max() + 1, unit_ND.shape[1]))
     np.add.at(sum_GD, code_N, unit_ND)
     return np.array([np.square(sum_GD).sum(), np.square(np.bincount(code_N)).sum()])

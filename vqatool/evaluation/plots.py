@@ -1,4 +1,4 @@
-"""Plots of an evaluation: predictions against labels, and features on their main axes."""
+"""Plots of an evaluation: predictions against labels, and features on their principal axes."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,13 +12,13 @@ from vqatool.files import PNG_METADATA
 from vqatool.metrics import Values, logistic_fit
 from vqatool.terminal import shown
 
-if TYPE_CHECKING:  # drawing takes a second to import, which only this needs
+if TYPE_CHECKING:  # matplotlib takes a second to load, and only plots need it
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 _GREY = "0.45"
 _DOTS: dict[str, Any] = {"s": 22, "alpha": 0.8, "edgecolors": "white", "linewidths": 0.4}
-_MOST_IN_LEGEND = 20
+_MAX_IN_LEGEND = 20
 # of Okabe and Ito, "Color Universal Design" (2008): colour-blind people can distinguish them
 _COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#F0E442")
 
@@ -27,12 +27,12 @@ def draw_scatter(
     score_N: Values, label_N: Values, codecs: Sequence[str], overall: MetricRow, path: Path
 ) -> None:
     """Scores against VMAF, a colour for each codec, with the identity and the fitted logistic."""
-    figure, axes = _blank((6.4, 6.6))
+    figure, axes = _make_axes((6.4, 6.6))
     axes.plot([0, 100], [0, 100], color="0.8", linewidth=1, zorder=0, label="score = VMAF")
-    for colour, codec in zip(_cycled(set(codecs)), sorted(set(codecs)), strict=True):
-        chosen = np.array([each == codec for each in codecs])
-        message = f"{shown(codec)} ({chosen.sum()})"
-        axes.scatter(score_N[chosen], label_N[chosen], color=colour, label=message, **_DOTS)
+    for colour, codec in zip(_cycle_colours(set(codecs)), sorted(set(codecs)), strict=True):
+        is_codec = np.array([name == codec for name in codecs])
+        label = f"{shown(codec)} ({is_codec.sum()})"
+        axes.scatter(score_N[is_codec], label_N[is_codec], color=colour, label=label, **_DOTS)
     if np.isfinite(overall.rmse):
         order = np.argsort(score_N)
         fitted = logistic_fit(score_N, label_N)
@@ -46,32 +46,32 @@ def draw_scatter(
 
 
 def draw_features(
-    feature_ND: Values, groups: Sequence[str], label_N: Values, found: Similarity, path: Path
+    feature_ND: Values, groups: Sequence[str], label_N: Values, similarity: Similarity, path: Path
 ) -> None:
-    """The features on their two main axes, a colour for each bitrate group, from poor to good."""
+    """The features on their two principal axes; bitrate groups are coloured by their mean VMAF."""
     from matplotlib import colormaps
 
-    figure, axes = _blank((8.2, 5.6))
-    place_N2, share_2 = plane(feature_ND)
-    of_group = {name: np.array([each == name for each in groups]) for name in set(groups)}
-    order = sorted(of_group, key=lambda name: (float(label_N[of_group[name]].mean()), name))
+    figure, axes = _make_axes((8.2, 5.6))
+    position_N2, share_2 = plane(feature_ND)
+    is_in_group = {name: np.array([group == name for group in groups]) for name in set(groups)}
+    order = sorted(is_in_group, key=lambda name: (float(label_N[is_in_group[name]].mean()), name))
     colours = colormaps["turbo"](np.linspace(0.04, 0.96, len(order)))
     for name, colour in zip(order, colours, strict=True):
-        x, y = place_N2[of_group[name]].T
-        message = f"{shown(name)} (VMAF {label_N[of_group[name]].mean():.0f})"
-        axes.scatter(x, y, color=[colour], label=message, **_DOTS)
+        x, y = position_N2[is_in_group[name]].T
+        label = f"{shown(name)} (VMAF {label_N[is_in_group[name]].mean():.0f})"
+        axes.scatter(x, y, color=[colour], label=label, **_DOTS)
     axes.set_xlabel(f"first axis ({100 * share_2[0]:.0f} % of variance)")
     axes.set_ylabel(f"second axis ({100 * share_2[1]:.0f} % of variance)")
     axes.set_title(
-        f"features by bitrate group; mean cosine of two sources: {found.inside:.3f} inside a "
-        f"group, {found.between:.3f} between groups", loc="left", fontsize=9.5,
+        f"features by bitrate group; mean cosine of two sources: {similarity.inside:.3f} inside a "
+        f"group, {similarity.between:.3f} between groups", loc="left", fontsize=9.5,
     )  # fmt: skip
-    if len(order) <= _MOST_IN_LEGEND:
+    if len(order) <= _MAX_IN_LEGEND:
         figure.legend(loc="outside right center", frameon=False, fontsize=8)
     figure.savefig(path, dpi=140, metadata=PNG_METADATA)
 
 
-def _blank(size: tuple[float, float]) -> "tuple[Figure, Axes]":
+def _make_axes(size: tuple[float, float]) -> "tuple[Figure, Axes]":
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -83,7 +83,7 @@ def _blank(size: tuple[float, float]) -> "tuple[Figure, Axes]":
     return figure, axes
 
 
-def _cycled(names: set[str]) -> list[str]:
+def _cycle_colours(names: set[str]) -> list[str]:
     return [_COLOURS[number % len(_COLOURS)] for number in range(len(names))]
 
 

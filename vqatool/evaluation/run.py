@@ -122,36 +122,38 @@ def evaluate(
 
     Args:
         predictions: at least one.
-        training: encodes to fit the regression baseline on; none: see `baseline_predictions`.
+        training: encodes to fit the regression baseline to; may be empty: `baseline_predictions`.
         band: the model's own 90 % band, label points to either side.
         seed: of the bootstrap over sources.
     """
-    encodes = [one.encode for one in predictions]
+    encodes = [prediction.encode for prediction in predictions]
     baselines = baseline_predictions(encodes, training)
-    scores = {MODEL: np.array([one.score for one in predictions])}
+    scores = {MODEL: np.array([prediction.score for prediction in predictions])}
     branches = {
-        BRANCH + name: np.array([one.branches[name] for one in predictions])
+        BRANCH + name: np.array([prediction.branches[name] for prediction in predictions])
         for name in predictions[0].branches
     }
     evaluator = Evaluator(encodes, scores | branches | baselines, seed=seed)
-    groups, sources = bitrate_groups(encodes), [one.source for one in encodes]
-    alike = similarity(np.array([one.feature_D for one in predictions]), groups, sources)
+    groups, sources = bitrate_groups(encodes), [encode.source for encode in encodes]
+    feature_similarity = similarity(
+        np.array([prediction.feature_D for prediction in predictions]), groups, sources
+    )
     metric_rows = [
         *evaluator.metric_rows(),
         evaluator.coverage(band),
-        *evaluator.similarity_rows(alike),
+        *evaluator.similarity_rows(feature_similarity),
     ]
-    return Evaluation(predictions, baselines, metric_rows, alike)
+    return Evaluation(predictions, baselines, metric_rows, feature_similarity)
 
 
 def output_paths(stem: Path) -> list[Path]:
     """`STEM.csv` (every encode), `STEM-figures.csv` (every set) and two pictures.
 
     Args:
-        stem: their common beginning, or the first of them.
+        stem: path of `STEM.csv`, with or without the suffix.
 
     Raises:
-        OutputNameError: one of them exists and is of another program.
+        OutputNameError: one of them exists and was not written by vqatool.
     """
     stem = stem.with_name(stem.name.removesuffix(_ENDINGS[0]))
     paths = [stem.with_name(stem.name + end) for end in _ENDINGS]
@@ -164,7 +166,7 @@ def write_evaluation(evaluation: Evaluation, stem: Path) -> list[Path]:
     """Write the files of `output_paths`.
 
     Raises:
-        OutputNameError: one of them exists and is of another program.
+        OutputNameError: one of them exists and was not written by vqatool.
     """
     paths = output_paths(stem)
     stem.parent.mkdir(parents=True, exist_ok=True)
@@ -175,28 +177,28 @@ def write_evaluation(evaluation: Evaluation, stem: Path) -> list[Path]:
 
 
 def _prediction_rows(evaluation: Evaluation) -> Iterator[PredictionRow]:
-    for index, one in enumerate(evaluation.predictions):
+    for index, prediction in enumerate(evaluation.predictions):
         yield PredictionRow(
-            encode_path=str(one.encode.path),
-            source=one.encode.source,
-            rung=one.encode.rung,
-            codec=one.encode.codec,
-            bitrate_kbps=one.encode.bitrate_kbps,
-            vmaf=one.encode.vmaf,
-            score=one.score,
-            height_px=one.encode.height_px,
-            rate_mode=one.encode.rate_mode,
+            encode_path=str(prediction.encode.path),
+            source=prediction.encode.source,
+            rung=prediction.encode.rung,
+            codec=prediction.encode.codec,
+            bitrate_kbps=prediction.encode.bitrate_kbps,
+            vmaf=prediction.encode.vmaf,
+            score=prediction.score,
+            height_px=prediction.encode.height_px,
+            rate_mode=prediction.encode.rate_mode,
             baseline_bitrate=float(evaluation.baselines[BITRATE][index]),
             baseline_regression=float(evaluation.baselines[REGRESSION][index]),
         )
 
 
 def _draw(evaluation: Evaluation, scatter: Path, features: Path) -> None:
-    encodes = [one.encode for one in evaluation.predictions]
-    score_N = np.array([one.score for one in evaluation.predictions])
+    encodes = [prediction.encode for prediction in evaluation.predictions]
+    score_N = np.array([prediction.score for prediction in evaluation.predictions])
     label_N = np.array([encode.vmaf for encode in encodes])
     overall, codecs = evaluation.metric_rows[0], [encode.codec for encode in encodes]
     draw_scatter(score_N, label_N, codecs, overall, scatter)
-    feature_ND = np.array([one.feature_D for one in evaluation.predictions])
+    feature_ND = np.array([prediction.feature_D for prediction in evaluation.predictions])
     groups = bitrate_groups(encodes)
     draw_features(feature_ND, groups, label_N, evaluation.similarity, features)

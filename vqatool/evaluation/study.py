@@ -76,7 +76,7 @@ class MeanInterval:
 def run_study(
     folder: Path,
     out: Path,
-    compared: Sequence[Trial],
+    trials: Sequence[Trial],
     base: TrainConfig,
     *,
     seeds: int,
@@ -91,7 +91,7 @@ def run_study(
     Args:
         folder: labelled work folder; its split gives the sources to train and to evaluate on.
         out: table of rows; model files are kept in a folder of its name, without the ending.
-        compared: variants, study by study.
+        trials: variants and their initialization, study by study.
         base: the budget, and every setting that is the same for all variants.
         seeds: trainings of each variant, with the seeds 0, 1, ...
         device: `auto` or a torch device.
@@ -102,12 +102,12 @@ def run_study(
         The rows of all variants, those of earlier runs included.
 
     Raises:
-        CheckpointError: a variant cannot start from the weights that it is given.
+        CheckpointError: a variant cannot start from its initial weights.
         OutputNameError: the table and the folder of models cannot be written beside each other.
-        TableError: `out` is a table of another program, or another run uses the folder.
+        TableError: `out` was not written by `study`, or another run uses the folder.
     """
     models = _models_folder(out)
-    for trial in compared:
+    for trial in trials:
         trial.require_weights(base)
     table = Table(out, StudyRow)
     table.repair()
@@ -116,10 +116,10 @@ def run_study(
     with work_lock(folder) if is_first else nullcontext():
         known = {row.key: row for row in table.rows()}
         rows = []
-        for _, variants in itertools.groupby(compared, lambda trial: trial.study):
+        for _, variants in itertools.groupby(trials, lambda trial: trial.study):
             for seed, trial in itertools.product(range(seeds), variants):
                 config = trial.config(base, seed)
-                # the shape in full, as variants of several studies may be the same training
+                # with the complete shape, equal trainings of two studies have the same digest
                 shape = trial.initialization.student_recipe(config).shape
                 config = replace(config, shape=shape)
                 model = models / f"{_digest(config, trial.initialization)}.safetensors"
@@ -181,7 +181,7 @@ def _key(study: str, variant: str, seed: int) -> str:
 
 
 def _metrics(folder: Path, checkpoint: Checkpoint, device: str) -> dict[str, Any]:
-    """Columns that tell how good `checkpoint` is on the folder's held-out sources."""
+    """Metrics of `checkpoint` on the folder's held-out sources, as columns of a row."""
     inputs = cached_inputs(
         folder, encodes_of_split(folder, None), checkpoint.recipe, checkpoint.card.clip_frames
     )
@@ -198,29 +198,29 @@ def _metrics(folder: Path, checkpoint: Checkpoint, device: str) -> dict[str, Any
 
 
 def _digest(config: TrainConfig, initialization: Initialization) -> str:
-    """A name for a training: the same for the same settings and weights."""
+    """Digest of the settings and initial weights of a training."""
     text = json.dumps([asdict(config), initialization.name], sort_keys=True)
     return digest(text, size=6)
 
 
 def mean_over_seeds(values: Sequence[float | None]) -> MeanInterval:
-    """Mean and half interval of one metric of one variant; None is left out."""
+    """Mean and half interval of a metric of one variant, ignoring None."""
     known = np.array([value for value in values if value is not None])
     if not len(known):
         return MeanInterval(mean=math.nan, half=math.nan)
     if len(known) < 2:
         return MeanInterval(mean=float(known[0]), half=math.nan)
-    error = known.std(ddof=1) / math.sqrt(len(known))
-    reach = float(stats.t.ppf((1 + _CONFIDENCE) / 2, len(known) - 1))
-    return MeanInterval(mean=float(known.mean()), half=reach * float(error))
+    standard_error = known.std(ddof=1) / math.sqrt(len(known))
+    quantile = float(stats.t.ppf((1 + _CONFIDENCE) / 2, len(known) - 1))
+    return MeanInterval(mean=float(known.mean()), half=quantile * float(standard_error))
 
 
 def paired_difference(rows: Sequence[StudyRow], others: Sequence[StudyRow]) -> MeanInterval:
     """How much higher the SRCC of `rows` is than that of `others`, compared seed by seed."""
-    theirs = {row.seed: row.srcc for row in others}
-    gaps = [
+    other_srcc = {row.seed: row.srcc for row in others}
+    differences = [
         row.srcc - other
         for row in rows
-        if row.srcc is not None and (other := theirs.get(row.seed)) is not None
+        if row.srcc is not None and (other := other_srcc.get(row.seed)) is not None
     ]
-    return mean_over_seeds(gaps)
+    return mean_over_seeds(differences)

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from vqatool.evaluation.baselines import BASELINES, BITRATE, REGRESSION
 from vqatool.evaluation.evaluator import (
     BRANCH,
-    FEWEST_SOURCES,
     MEAN,
+    MIN_SOURCES,
     MINUS,
     MODEL,
     MetricRow,
@@ -25,10 +25,10 @@ def summary_sentences(rows: Sequence[MetricRow]) -> list[str]:
     sources).
     """
     overall = find_row(rows, "all", "all", MODEL)
-    if overall.sources < FEWEST_SOURCES:
+    if overall.sources < MIN_SOURCES:
         return [
             f"{overall.sources} source(s) are too few to tell whether the model beats the bitrate: "
-            f"at least {FEWEST_SOURCES} are needed"
+            f"at least {MIN_SOURCES} are needed"
         ]
     if not math.isfinite(overall.srcc):
         return ["The model gives every encode the same score: it has learned nothing."]
@@ -41,7 +41,7 @@ def summary_sentences(rows: Sequence[MetricRow]) -> list[str]:
     )
     sentences = [conclusion, *(_comparison(rows, baseline) for baseline in BASELINES)]
     if not find_row(rows, MEAN, "all", MODEL).groups:
-        sentences.append(f"no bitrate group has {FEWEST_SOURCES} sources: none was evaluated")
+        sentences.append(f"no bitrate group has {MIN_SOURCES} sources: none was evaluated")
     return sentences
 
 
@@ -51,9 +51,7 @@ def remarks(rows: Sequence[MetricRow]) -> list[str]:
     inside, between = [row.value for row in rows if row.set == "similarity"]
     groups = {row.name for row in rows if row.set == "group"}
     group_count = find_row(rows, MEAN, "all", MODEL).groups or 0
-    sentences = [
-        f"bitrate groups of {FEWEST_SOURCES} sources or more: {group_count} of {len(groups)}"
-    ]
+    sentences = [f"bitrate groups of {MIN_SOURCES} sources or more: {group_count} of {len(groups)}"]
     if band.name != "0.0":
         sentences.append(
             f"the model's band, {band.name} to either side, holds {100 * band.value:.0f} % of the "
@@ -93,4 +91,4 @@ def _lead(gap: MetricRow) -> str:
 
 def _has_interval(gap: MetricRow) -> bool:
     """Whether there are enough sources for an interval, and the scores of both predictors vary."""
-    return gap.sources >= FEWEST_SOURCES and math.isfinite(gap.srcc)
+    return gap.sources >= MIN_SOURCES and math.isfinite(gap.srcc)

@@ -1,4 +1,4 @@
-"""The variants that studies compare, and the weights and teacher each one starts with."""
+"""The variants that studies compare, and the initial weights and teacher of each."""
 
 import itertools
 from collections.abc import Mapping, Sequence
@@ -15,10 +15,10 @@ from vqatool.training.trainer import TrainConfig
 
 @dataclass(frozen=True, kw_only=True)
 class Variant:
-    """What one training has that others have not: method, weights of the loss, model's shape.
+    """Settings of one variant: method, weights of the loss terms, shape of the model.
 
-    The shape says all that the name does, as weights to go on from have a shape of their own. One
-    that tunes a part needs such weights; one that is taught has a teacher.
+    `shape` sets everything that `name` claims, because initial weights bring a shape of their own.
+    A variant with `tune` needs initial weights, one with `has_teacher` needs a teacher.
     """
 
     name: str
@@ -30,7 +30,7 @@ class Variant:
     is_detached: bool = False
 
     def config(self, base: TrainConfig, seed: int) -> TrainConfig:
-        """The training of this variant; no validation chooses weights, so none has luck in it."""
+        """Settings of a training. It has one validation, so weights are not selected by chance."""
         return replace(
             base,
             method=self.method.value,
@@ -50,7 +50,7 @@ def _grid() -> tuple[Variant, ...]:
     )
 
 
-# of about one amount of pixels a frame, 128 px a side, whatever given weights were made to see
+# about 128 x 128 px of each frame for every method, whatever the shape of initial weights
 _SMALL_MOSAIC = {"grid": 4, "patch": 32}
 
 
@@ -63,10 +63,10 @@ _SMALL_ZOOM = {
 _SMALL_SAMA = {**_SMALL_MOSAIC, "burst_frames": 2}
 
 
-_SWIN_OF_OURS = {"has_local_luma": True, "has_conv_stem": True}
+_SWIN_EXTENSIONS = {"has_local_luma": True, "has_conv_stem": True}
 
 
-_SWIN_ALONE = {"has_stream": False, "has_motion": False, "has_bands": False}
+_SWIN_ONLY = {"has_stream": False, "has_motion": False, "has_bands": False}
 
 
 STUDIES: dict[str, tuple[Variant, ...]] = {
@@ -93,14 +93,14 @@ STUDIES: dict[str, tuple[Variant, ...]] = {
         Variant(name="one crop of 128 px", shape={"grid": 1, "patch": 128}),
     ),
     "input": (
-        Variant(name="all", shape={**dict.fromkeys(_SWIN_ALONE, True), **_SWIN_OF_OURS}),
+        Variant(name="all", shape={**dict.fromkeys(_SWIN_ONLY, True), **_SWIN_EXTENSIONS}),
         Variant(name="with probing", shape={"has_probing": True}),
         Variant(name="without stream facts", shape={"has_stream": False}),
         Variant(name="without motion", shape={"has_motion": False}),
         Variant(name="without band contrast", shape={"has_bands": False}),
-        Variant(name="SwinV2 alone", shape=_SWIN_ALONE),
-        Variant(name="SwinV2 without local luma", shape={**_SWIN_ALONE, "has_local_luma": False}),
-        Variant(name="SwinV2 without conv stem", shape={**_SWIN_ALONE, "has_conv_stem": False}),
+        Variant(name="SwinV2 alone", shape=_SWIN_ONLY),
+        Variant(name="SwinV2 without local luma", shape={**_SWIN_ONLY, "has_local_luma": False}),
+        Variant(name="SwinV2 without conv stem", shape={**_SWIN_ONLY, "has_conv_stem": False}),
     ),
     "methods": (
         Variant(name="coarse-to-fine", shape={**_SMALL_MOSAIC, "has_stream": True}),
@@ -125,20 +125,20 @@ STUDIES: dict[str, tuple[Variant, ...]] = {
         Variant(name="all", method=Method.Q_MAMBA, tune="all"),
     ),
 }
-"""What is compared, by name; the first of a study is what the others are held against."""
+"""Variants of each study; the others of a study are compared with its first."""
 
 
 NEEDS_WEIGHTS = ("tune",)
-"""Studies that go on from weights of Q-Mamba."""
+"""Studies that need initial weights of Q-Mamba."""
 
 
 FROM_SCRATCH = ("temporal", "input")
-"""Studies that do not go on from weights: they change what weights are of."""
+"""Studies without initial weights: their variants have different parameters."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Trial:
-    """A variant of a study, and what its trainings begin with."""
+    """A variant of a study, and the initialization of its trainings."""
 
     study: str
     variant: Variant
@@ -146,21 +146,22 @@ class Trial:
 
     @property
     def name(self) -> str:
-        """Unlike that of any other."""
+        """Unique among the trials."""
         return f"{self.study}: {self.variant.name}"
 
     def config(self, base: TrainConfig, seed: int) -> TrainConfig:
-        """The training with that seed; given weights have their own size."""
+        """Settings of the training with that seed; initial weights bring their own size."""
         shape = {name: value for name, value in base.shape.items() if name != "size"}
         return self.variant.config(
             replace(base, shape=shape) if self.initialization.init else base, seed
         )
 
     def require_weights(self, base: TrainConfig) -> None:
-        """
+        """Check that the initial weights and the teacher fit this variant.
+
         Raises:
-            CheckpointError: the weights to go on from lack what this variant has, or have more;
-                or a file is of another version.
+            CheckpointError: they have missing or additional parameters, or their file is of another
+                version.
         """
         try:
             self.initialization.model(self.config(base, 0))
@@ -173,15 +174,16 @@ def trials(
     inits: Mapping[str, Checkpoint] = MappingProxyType({}),
     teacher: Checkpoint | None = None,
 ) -> list[Trial]:
-    """Every variant of some studies, with the weights of its method if any are given for a study.
+    """Every variant of some studies, with the initial weights of its method if there are any.
 
     Args:
         studies: names of `STUDIES`.
-        inits: weights to go on from, by method; not for the studies of `FROM_SCRATCH`.
-        teacher: of the variants that are taught.
+        inits: initial weights, by method; the studies of `FROM_SCRATCH` do not use them.
+        teacher: for the variants that have one.
 
     Raises:
-        CheckpointError: a variant has no weights to go on from where others have, or needs some.
+        CheckpointError: a variant has no initial weights but needs them, or others of its study
+            have them.
     """
     return [
         Trial(
@@ -197,17 +199,17 @@ def trials(
     ]
 
 
-def _init(study: str, variant: Variant, given: Mapping[str, Checkpoint]) -> Checkpoint | None:
+def _init(study: str, variant: Variant, inits: Mapping[str, Checkpoint]) -> Checkpoint | None:
     method = variant.method.value
-    if method in given:
-        return given[method]
+    if method in inits:
+        return inits[method]
     if variant.tune:
         raise CheckpointError(
-            f"{study}: {variant.name} goes on from a trained model: add --init FILE of {method}"
+            f"{study}: {variant.name} starts from a trained model: add --init FILE of {method}"
         )
-    if any(other.method.value in given for other in STUDIES[study]):
+    if any(other.method.value in inits for other in STUDIES[study]):
         raise CheckpointError(
-            f"{study}: {variant.name} would start from scratch beside others that do not: add "
-            f"--init FILE of {method} (`vqatool pretrain --method {method}` makes one)"
+            f"{study}: {variant.name} would start from scratch, and other variants would not: "
+            f"add --init FILE of {method} (`vqatool pretrain --method {method}` makes one)"
         )
     return None

@@ -1,4 +1,4 @@
-"""What asking a model costs."""
+"""The cost of a model: operations, time and memory."""
 
 from pathlib import Path
 
@@ -17,27 +17,27 @@ from vqatool.models.internvideo import InternVideo, published_config
 
 
 @pytest.mark.parametrize(("size", "macs_g"), [("small", 82), ("base", 251), ("1b", 2541)])
-def test_operations_are_those_of_the_formula(size: str, macs_g: float) -> None:
-    # of its layers' formulas, at 2049 tokens; ours reads a score of each frame besides
+def test_operations_agree_with_the_formula(size: str, macs_g: float) -> None:
+    # from the formulas of the layers at 2049 tokens; our model adds a score of each frame
     with torch.device("meta"):
         model = InternVideo(published_config(size)).eval()
-        found = macs_of(model, [torch.empty(1, 8, 3, 224, 224)])
-    assert found / 1e9 == pytest.approx(macs_g, rel=0.03)
+        macs = macs_of(model, [torch.empty(1, 8, 3, 224, 224)])
+    assert macs / 1e9 == pytest.approx(macs_g, rel=0.03)
 
 
 def test_fused_layers_are_counted() -> None:
-    # what transformers do in one operation on a CPU
+    # torch has one fused operation for a transformer layer on a CPU
     recipe = recipe_for(Method.COARSE_TO_FINE, {"size": "pico", "features": 32})
     shapes = ((1, 2, 3, 128, 128), (1, 2, NUM_MOTION_FEATURES), (1, len(UNKNOWN_BITSTREAM)))
-    found = macs_of(recipe.build().eval(), [torch.zeros(shape) for shape in shapes])
+    macs = macs_of(recipe.build().eval(), [torch.zeros(shape) for shape in shapes])
     with torch.device("meta"):
         model = recipe.build().eval()
-        assert macs_of(model, [torch.zeros(shape) for shape in shapes]) == found
+        assert macs_of(model, [torch.zeros(shape) for shape in shapes]) == macs
     assert torch.backends.mha.get_fastpath_enabled()
 
 
 @pytest.mark.slow
-def test_a_model_file_costs_something(tmp_path: Path, source_video: Path) -> None:
+def test_the_cost_of_a_model_file_is_measured(tmp_path: Path, source_video: Path) -> None:
     recipe = recipe_for(Method.Q_MAMBA, {"size": "pico", "patch": 64})
     card = ModelCard(
         method=Method.Q_MAMBA.value, shape=recipe.shape, clip_frames=2, label="vmaf_v0.6.1"
@@ -54,10 +54,10 @@ def test_a_model_file_costs_something(tmp_path: Path, source_video: Path) -> Non
 
 
 @pytest.mark.slow
-def test_the_clip_is_as_long_and_large_as_said_whatever_it_is_made_of(
+def test_the_clip_has_its_fixed_length_and_size_for_any_video(
     tmp_path: Path, ffmpeg: Ffmpeg, make_video: MakeVideo
 ) -> None:
-    # a frame a second, or coding it would take its time
+    # one frame per second, so that the encode is fast
     video = make_video("three-frames.mp4", "testsrc2=size=96x80:rate=1:duration=3")
     info = probe(make_clip(ffmpeg, video, tmp_path / "clip.mp4"))
     assert info.display_size == SCREEN

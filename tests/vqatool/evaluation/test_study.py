@@ -1,4 +1,4 @@
-"""Variants of the method, trained alike and held against each other."""
+"""Studies: trainings that differ in one setting, and their comparison in a table."""
 
 import math
 from dataclasses import asdict, replace
@@ -44,23 +44,23 @@ def test_the_command_knows_every_study() -> None:
     assert set(STUDY_NAMES) == set(STUDIES)
 
 
-def test_mean_and_interval_over_seeds_are_students() -> None:
-    spread = mean_over_seeds([0.90, 0.92, None, 0.94])
-    assert spread.mean == pytest.approx(0.92)
-    # t of 2 degrees of freedom at 97.5 %: 4.303; standard error 0.02 / sqrt(3)
-    assert spread.half == pytest.approx(4.303 * 0.02 / math.sqrt(3), rel=1e-3)
+def test_mean_and_interval_over_seeds_follow_students_t() -> None:
+    interval = mean_over_seeds([0.90, 0.92, None, 0.94])
+    assert interval.mean == pytest.approx(0.92)
+    # Student's t, 2 degrees of freedom, 97.5 %: 4.303; standard error 0.02 / sqrt(3)
+    assert interval.half == pytest.approx(4.303 * 0.02 / math.sqrt(3), rel=1e-3)
     assert math.isnan(mean_over_seeds([0.9]).half)
     assert math.isnan(mean_over_seeds([None]).mean)
 
 
-def test_a_lead_is_taken_seed_by_seed() -> None:
+def test_the_difference_of_two_variants_is_paired_by_seed() -> None:
     others = [replace(ROW, seed=seed, srcc=0.5 + 0.1 * seed) for seed in range(3)]
-    ahead = [replace(row, srcc=(row.srcc or 0) + 0.02) for row in others]
-    lead = paired_difference(ahead, others)
+    better = [replace(row, srcc=(row.srcc or 0) + 0.02) for row in others]
+    lead = paired_difference(better, others)
     assert (lead.mean, lead.half) == pytest.approx((0.02, 0.0), abs=1e-9)
 
 
-def test_the_table_holds_variants_against_the_first_of_their_study() -> None:
+def test_the_table_compares_variants_with_the_first_of_their_study() -> None:
     rows = [replace(ROW, variant=name, seed=s) for name in ("none", "both") for s in (0, 1)]
     table = study_table(rows)
     columns = [list(column.cells) for column in table.columns]
@@ -68,10 +68,10 @@ def test_the_table_holds_variants_against_the_first_of_their_study() -> None:
     assert columns[-1] == ["", "+0.000 ±0.000"]
 
 
-def test_costs_are_columns_of_the_table_where_they_were_measured() -> None:
-    costly = replace(ROW, **asdict(COST))
-    rows = [replace(costly, seed=seed) for seed in (0, 1)]
-    columns = {str(each.header): list(each.cells) for each in study_table(rows).columns}
+def test_measured_costs_are_columns_of_the_table() -> None:
+    with_cost = replace(ROW, **asdict(COST))
+    rows = [replace(with_cost, seed=seed) for seed in (0, 1)]
+    columns = {str(column.header): list(column.cells) for column in study_table(rows).columns}
     assert columns["M parameters"] == ["1.50"]
     assert columns["GMACs"] == ["0.25"]
     assert columns["s a clip"] == ["2.00"]
@@ -80,7 +80,7 @@ def test_costs_are_columns_of_the_table_where_they_were_measured() -> None:
 
 
 @pytest.mark.slow
-def test_a_study_trains_what_is_missing_and_nothing_twice(work_folder: Path) -> None:
+def test_a_study_trains_only_what_is_missing(work_folder: Path) -> None:
     out = work_folder / "study.csv"
     first = run_study(work_folder, out, TEMPORAL, BASE, seeds=1, device="cpu")
     assert [row.variant for row in first] == ["transformer", "mean"]
@@ -92,42 +92,43 @@ def test_a_study_trains_what_is_missing_and_nothing_twice(work_folder: Path) -> 
     again = run_study(work_folder, out, TEMPORAL, BASE, seeds=1, device="cpu")
     assert [row.key for row in again] == [row.key for row in first]
     assert len(read_rows(out)) == 2
-    assert all(path.stat().st_mtime_ns == made for path, made in models.items())
+    assert all(path.stat().st_mtime_ns == mtime_ns for path, mtime_ns in models.items())
 
 
 @pytest.mark.slow
-def test_costs_are_measured_once_also_of_what_was_trained_without(
+def test_costs_are_measured_once_also_for_earlier_trainings(
     work_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    measured: list[Path] = []
+    clips: list[Path] = []
 
     def measure(model: Path, clip: Path) -> Cost:
         assert model.exists()
-        measured.append(clip)
+        clips.append(clip)
         return COST
 
     monkeypatch.setattr("vqatool.evaluation.study.cost_of", measure)
     out, clip = work_folder / "study.csv", work_folder / "study" / "clip.mp4"
     rows = []
-    for asked in (False, True, True):
-        message = run_study(work_folder, out, TEMPORAL, BASE, seeds=1, device="cpu", has_cost=asked)
-        rows.append(list(message))
+    for has_cost in (False, True, True):
+        rows.append(
+            run_study(work_folder, out, TEMPORAL, BASE, seeds=1, device="cpu", has_cost=has_cost)
+        )
     assert [row.clip_s for row in rows[0]] == [None, None]
     assert [row.clip_s for row in rows[1]] == [row.clip_s for row in rows[2]] == [2.0, 2.0]
-    assert measured == [clip, clip]
+    assert clips == [clip, clip]
 
 
 @pytest.mark.slow
-def test_the_command_tells_what_it_compared(work_folder: Path) -> None:
-    asked = ["--of", "temporal", "--seeds", 1, "--epochs", 1, "--device", "cpu"]
-    result = vqatool("study", work_folder, *asked)
+def test_the_command_reports_what_it_compared(work_folder: Path) -> None:
+    arguments = ["--of", "temporal", "--seeds", 1, "--epochs", 1, "--device", "cpu"]
+    result = vqatool("study", work_folder, *arguments)
     assert result.exit_code == 0, result.output
     assert "transformer" in result.output
     assert "2 trainings" in result.output
 
 
 @pytest.mark.slow
-def test_parts_are_tuned_from_the_same_weights(work_folder: Path) -> None:
+def test_variants_that_tune_parts_start_from_the_same_weights(work_folder: Path) -> None:
     recipe = recipe_for(Method.Q_MAMBA, {"size": "pico", "patch": 64})
     card = ModelCard(
         method=Method.Q_MAMBA.value, shape=recipe.shape, clip_frames=2, label="vmaf_v0.6.1"
@@ -143,24 +144,24 @@ def test_parts_are_tuned_from_the_same_weights(work_folder: Path) -> None:
     assert [row.variant for row in rows] == ["head", "prompts", "all"]
     assert {row["init"] for row in read_rows(out)} == {init.name}
     assert len({row.model for row in rows}) == 3
-    kept = [load_checkpoint(path) for path in (work_folder / "study").glob("*.safetensors")]
-    (prompted,) = [each for each in kept if each.card.shape["prompts"]]
+    models = [load_checkpoint(path) for path in (work_folder / "study").glob("*.safetensors")]
+    (prompted,) = [model for model in models if model.card.shape["prompts"]]
     stem = next(name for name in init.weights if "_backbone" in name)
     assert torch.equal(prompted.weights[stem], init.weights[stem].half())
 
 
 @pytest.mark.slow
-def test_given_weights_have_their_own_size(work_folder: Path) -> None:
+def test_initial_weights_keep_their_size(work_folder: Path) -> None:
     shape = {"size": "nano", "features": 32, "grid": 2, "temporal_layers": 1}
     recipe = recipe_for(Method.COARSE_TO_FINE, shape)
     card = ModelCard(
         method="coarse-to-fine", shape=recipe.shape, clip_frames=2, label="pictures: made"
     )
     init = Checkpoint(card, recipe.build().state_dict())
-    asked = trials(["window"], {"coarse-to-fine": init})
-    run_study(work_folder, work_folder / "s.csv", asked[:1], BASE, seeds=1, device="cpu")
-    (kept,) = [load_checkpoint(path) for path in (work_folder / "s").glob("*.safetensors")]
-    assert (kept.card.shape["size"], kept.card.shape["window"]) == ("nano", 4)
+    window = trials(["window"], {"coarse-to-fine": init})
+    run_study(work_folder, work_folder / "s.csv", window[:1], BASE, seeds=1, device="cpu")
+    (trained,) = [load_checkpoint(path) for path in (work_folder / "s").glob("*.safetensors")]
+    assert (trained.card.shape["size"], trained.card.shape["window"]) == ("nano", 4)
 
 
 @pytest.mark.parametrize("kind", ["no ending", "a folder", "models are a file", "another table"])
