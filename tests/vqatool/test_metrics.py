@@ -22,7 +22,7 @@ def test_rmse_is_in_label_points_after_the_fit() -> None:
     assert agreement((LABELS + noise) / 100, LABELS).rmse == pytest.approx(5, abs=1.5)
 
 
-def test_the_fit_finds_a_known_curve_again() -> None:
+def test_the_fit_recovers_a_known_curve() -> None:
     x = np.linspace(-3, 5, 30)
     curve = (92 - 14) / (1 + np.exp(-(x - 1.5) / 0.7)) + 14
     assert logistic_fit(x, curve) == pytest.approx(curve, abs=1e-3)
@@ -34,20 +34,20 @@ def test_reversed_predictions_correlate_negatively_in_rank() -> None:
     assert agreement(-LABELS, LABELS).srcc == pytest.approx(-1)
 
 
-def test_srcc_is_the_worked_value() -> None:
+def test_srcc_is_as_computed_by_hand() -> None:
     # one swap of neighbours among four: 1 - 6 * 2 / (4 * 15)
     assert srcc([1, 3, 2, 4], [1, 2, 3, 4]) == pytest.approx(0.8)
 
 
 @pytest.mark.parametrize("predictions", [[1.0, 2.0], [5.0] * 3, [], [1.0, math.nan, 3.0]])
-def test_what_cannot_be_judged_is_nan_and_not_zero(predictions: list[float]) -> None:
+def test_an_undefined_agreement_is_nan_and_not_0(predictions: list[float]) -> None:
     found = agreement(predictions, [float(i) for i in range(len(predictions))])
     assert found.count == len(predictions)
     assert all(math.isnan(v) for v in (found.srcc, found.krcc, found.plcc, found.rmse))
 
 
 @pytest.mark.parametrize("count", [3, 4, 5])
-def test_few_values_are_judged_all_the_same(count: int) -> None:
+def test_three_or_four_values_have_an_agreement(count: int) -> None:
     found = agreement([1.0, 3.0, 2.0, 5.0, 4.0][:count], [10.0, 30.0, 25.0, 50.0, 45.0][:count])
     assert found.srcc == pytest.approx(1)
     assert 0.9 < found.plcc <= 1

@@ -27,14 +27,14 @@ class PictureBatch(NamedTuple):
 
 
 class PictureBatches:
-    """Batches from the train sides of several sets; each depends on the seed and its step alone.
+    """Batches from the train sides of several sets; each depends only on the seed and its step.
 
     Args:
         sets: at least one.
         views: of the recipe.
         count: pictures in a batch, in equal shares of the sets.
-        versions: pictures of one content in a batch, at most.
-        seed: of the draws.
+        versions: max pictures of one content in a batch.
+        seed: of the random choice of pictures and views.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class PictureBatches:
     ) -> None:
         self._sets, self._recipe_views, self._seed = sets, views, seed
         self._share, self._versions = count // len(sets), versions
-        self._by_content = [_by_content(each) for each in sets]
+        self._by_content = [_by_content(pictures) for pictures in sets]
 
     def batches(self, steps: int) -> Generator[PictureBatch, None, None]:
         """The batches of all steps, loaded in the background; close it to end its thread."""
@@ -60,7 +60,7 @@ class PictureBatches:
         chosen = [
             (number, index)
             for number, groups in enumerate(self._by_content)
-            for index in _draw(groups, self._share, self._versions, rng)
+            for index in _sample(groups, self._share, self._versions, rng)
         ]
         contents = [(number, self._sets[number].contents[index]) for number, index in chosen]
         order = {content: index for index, content in enumerate(dict.fromkeys(contents))}
@@ -91,14 +91,14 @@ def _by_content(pictures: PictureSet) -> list[list[int]]:
     return [list(group) for _, group in groupby(members, lambda i: pictures.contents[i])]
 
 
-def _draw(
+def _sample(
     groups: Sequence[Sequence[int]], count: int, versions: int, rng: np.random.Generator
 ) -> list[int]:
     """`count` indices (fewer if the set is smaller), up to `versions` of one content."""
     chosen: list[int] = []
     for number in rng.permutation(len(groups)):
-        wanted = min(versions, count - len(chosen))
-        chosen += rng.permutation(groups[number])[:wanted].tolist()
+        num_versions = min(versions, count - len(chosen))
+        chosen += rng.permutation(groups[number])[:num_versions].tolist()
         if len(chosen) == count:
             break
     return chosen

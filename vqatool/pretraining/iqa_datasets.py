@@ -1,8 +1,8 @@
 """Rated pictures: the published folders of CLIVE, LIVE, KonIQ-10k, KADID-10k, and any CSV.
 
-Each set becomes rows of one kind: which picture, how good (0 to 1, higher is better, by the set's
-published scale), which content it shows, which side of a split it is on. Every set rates on a scale
-of its own: qualities of two sets are not to be compared.
+A reader for each set gives records of one type: the picture, its quality (0 to 1, higher is better,
+relative to the set's published scale), its content, and its side of a split. Each set has its own
+rating scale: qualities of two sets cannot be compared.
 """
 
 import csv
@@ -21,7 +21,7 @@ from vqatool.errors import TrainingDataError
 TRAIN, TEST = "train", "test"
 
 
-_CLIVE_SHOWN_FIRST = 7  # pictures that trained the raters; they lie in a folder of their own
+_CLIVE_TRAINING_PICTURES = 7  # shown to train the raters; they are in another folder
 
 
 _LIVE_FOLDERS = {"jp2k": 227, "jpeg": 233, "wn": 174, "gblur": 174, "fastfading": 174}
@@ -65,10 +65,11 @@ def read_rated(name: str, folder: Path) -> list[RatedPicture]:
     rated = readers.get(name, read_csv)(folder)
     if not rated:
         raise TrainingDataError(f"{folder} lists no pictures")
-    gone = next((picture.path for picture in rated if not picture.path.is_file()), None)
-    if gone:
+    missing = next((picture.path for picture in rated if not picture.path.is_file()), None)
+    if missing:
         raise TrainingDataError(
-            f"{gone} is listed in {folder} and not there: unpack the whole set, or give its folder"
+            f"{missing} is listed in {folder} but does not exist: unpack the whole set, or give "
+            "its folder"
         )
     return rated
 
@@ -77,20 +78,22 @@ def read_clive(folder: Path) -> list[RatedPicture]:
     """LIVE In the Wild Image Quality Challenge (TIP 2016): 1162 photographs, MOS of 0 to 100."""
     names = _texts(_mat(folder / "Data" / "AllImages_release.mat", "AllImages_release"))
     scores = _mat(folder / "Data" / "AllMOS_release.mat", "AllMOS_release").ravel()
-    _same_length(folder, AllImages_release=names, AllMOS_release=scores)
+    _require_same_length(folder, AllImages_release=names, AllMOS_release=scores)
     return [
-        RatedPicture(folder / "Images" / name, _share(score, _HUNDRED, name), reference=name)
-        for name, score in list(zip(names, scores, strict=True))[_CLIVE_SHOWN_FIRST:]
+        RatedPicture(
+            folder / "Images" / name, _relative_quality(score, _HUNDRED, name), reference=name
+        )
+        for name, score in list(zip(names, scores, strict=True))[_CLIVE_TRAINING_PICTURES:]
     ]
 
 
 def read_live(folder: Path) -> list[RatedPicture]:
     """LIVE Image Quality Assessment Database, release 2: 29 contents, DMOS of 0 (best) to 100.
 
-    Copies of the references among the distorted pictures (`orgs`) are left out, as is usual. A
-    difference of opinions has no bounds: the few beyond the scale count as its end.
+    Copies of the references among the distorted pictures (`orgs`) are left out, as is usual. DMOS
+    may be outside 0 to 100: the few such values are clipped.
     """
-    worse = _mat(folder / "dmos.mat", "dmos").ravel()
+    dmos_values = _mat(folder / "dmos.mat", "dmos").ravel()
     is_original = _mat(folder / "dmos.mat", "orgs").ravel().astype(bool)
     references = _texts(_mat(folder / "refnames_all.mat", "refnames_all"))
     paths = [
@@ -98,11 +101,15 @@ def read_live(folder: Path) -> list[RatedPicture]:
         for kind, count in _LIVE_FOLDERS.items()
         for number in range(1, count + 1)
     ]
-    _same_length(folder, dmos=worse, orgs=is_original, refnames_all=references, pictures=paths)
+    _require_same_length(
+        folder, dmos=dmos_values, orgs=is_original, refnames_all=references, pictures=paths
+    )
     return [
-        RatedPicture(path, 1 - _share(np.clip(dmos, *_HUNDRED), _HUNDRED, str(path)), reference)
+        RatedPicture(
+            path, 1 - _relative_quality(np.clip(dmos, *_HUNDRED), _HUNDRED, str(path)), reference
+        )
         for path, dmos, original, reference in zip(
-            paths, worse, is_original, references, strict=True
+            paths, dmos_values, is_original, references, strict=True
         )
         if not original
     ]
@@ -121,7 +128,7 @@ def read_koniq(folder: Path) -> list[RatedPicture]:
 
 
 def read_kadid(folder: Path) -> list[RatedPicture]:
-    """KADID-10k (QoMEX 2019): 81 contents; its `dmos` is in truth a MOS, 1 (worst) to 5."""
+    """KADID-10k (QoMEX 2019): 81 contents; its column `dmos` holds a MOS, 1 (worst) to 5."""
     return [
         RatedPicture(folder / "images" / row["dist_img"], quality, row["ref_img"])
         for row, quality in _rows(folder / "dmos.csv", "dist_img", "dmos", _FIVE_POINTS)
@@ -140,7 +147,7 @@ def read_csv(folder: Path) -> list[RatedPicture]:
     scale = (min(scores, default=0.0), max(scores, default=1.0))
     if scale[0] == scale[1]:
         raise TrainingDataError(
-            f"{file} gives every picture the mos {scale[0]:g}: nothing to learn"
+            f"{file} gives every picture the mos {scale[0]:g}: training needs scores that differ"
         )
     _require_whole_split(file)
     return [
@@ -155,7 +162,7 @@ def read_csv(folder: Path) -> list[RatedPicture]:
 
 
 def with_sides(rated: Sequence[RatedPicture], *, test_share: float, seed: int) -> list[str]:
-    """The side of each picture: the set's own split, else by content, so that none is on both.
+    """The side of each picture: from the set's own split, else by content (none is on both sides).
 
     Raises:
         TrainingDataError: one side is empty.
@@ -177,25 +184,27 @@ def with_sides(rated: Sequence[RatedPicture], *, test_share: float, seed: int) -
 def _mat(path: Path, name: str) -> Any:
     _require(path)
     try:
-        held = loadmat(path)
+        variables = loadmat(path)
     except (MatReadError, ValueError, NotImplementedError, OSError) as error:
         raise TrainingDataError(f"{path} cannot be read as a MATLAB file: {error}") from error
-    if name not in held:
-        there = ", ".join(key for key in held if not key.startswith("__"))
-        raise TrainingDataError(f"{path} has no variable {name}, only {there}: is it the release?")
-    return held[name]
+    if name not in variables:
+        names = ", ".join(key for key in variables if not key.startswith("__"))
+        raise TrainingDataError(f"{path} has no variable {name}, only {names}: is it the release?")
+    return variables[name]
 
 
 def _texts(cells: Any) -> list[str]:
-    """A MATLAB cell array of strings: each cell is an array that holds one."""
+    """The strings of a MATLAB cell array, in which each cell is an array of one string."""
     return [str(np.ravel(cell)[0]) for cell in np.ravel(cells)]
 
 
-def _same_length(folder: Path, **columns: Sequence[Any]) -> None:
+def _require_same_length(folder: Path, **columns: Sequence[Any]) -> None:
     counts = {name: len(values) for name, values in columns.items()}
     if len(set(counts.values())) > 1:
-        found = ", ".join(f"{name} {count}" for name, count in counts.items())
-        raise TrainingDataError(f"{folder} does not fit together ({found}): is it the release?")
+        lengths = ", ".join(f"{name} {count}" for name, count in counts.items())
+        raise TrainingDataError(
+            f"{folder} has columns of different lengths ({lengths}): is it the release?"
+        )
 
 
 def _rows(
@@ -203,7 +212,8 @@ def _rows(
 ) -> list[tuple[dict[str, str], float]]:
     table = _table(file, path, score)
     return [
-        (row, _share(_number(row[score], file), scale, f"{file}: {row[path]}")) for row in table
+        (row, _relative_quality(_number(row[score], file), scale, f"{file}: {row[path]}"))
+        for row in table
     ]
 
 
@@ -224,11 +234,11 @@ def _number(text: str, file: Path) -> float:
     try:
         return float(text)
     except (TypeError, ValueError) as error:
-        raise TrainingDataError(f"{file} has {text!r} where a score should be") from error
+        raise TrainingDataError(f"{file} has {text!r} in place of a score") from error
 
 
-def _share(value: float, scale: tuple[float, float], what: str) -> float:
-    """Where on its scale a value is, 0 to 1."""
+def _relative_quality(value: float, scale: tuple[float, float], what: str) -> float:
+    """The position of a value on its scale, 0 to 1."""
     low, high = scale
     if not math.isfinite(value) or not low <= value <= high:
         raise TrainingDataError(
@@ -238,14 +248,14 @@ def _share(value: float, scale: tuple[float, float], what: str) -> float:
     return (float(value) - low) / (high - low)
 
 
-def _side(word: str, file: Path) -> str:
-    if word not in (TRAIN, TEST, ""):
-        raise TrainingDataError(f"{file} has the split {word!r}: write {TRAIN} or {TEST}")
-    return word
+def _side(split: str, file: Path) -> str:
+    if split not in (TRAIN, TEST, ""):
+        raise TrainingDataError(f"{file} has the split {split!r}: write {TRAIN} or {TEST}")
+    return split
 
 
 def _require_whole_split(file: Path) -> None:
-    """Refuse a split for some rows only: the other rows would be on no side, and not be used."""
+    """Refuse a split of only some rows: the other rows would not be used."""
     rows = _table(file, "path", "mos")
     unset = [number for number, row in enumerate(rows, 2) if not row.get("split")]
     if 0 < len(unset) < len(rows):
@@ -257,14 +267,14 @@ def _require_whole_split(file: Path) -> None:
 
 
 def _only_csv(folder: Path) -> Path:
-    found = sorted(folder.glob("*.csv"))
-    if len(found) != 1:
+    files = sorted(folder.glob("*.csv"))
+    if len(files) != 1:
         raise TrainingDataError(
-            f"{folder} holds {len(found)} CSV files, and one of path,mos is wanted: name the file"
+            f"{folder} holds {len(files)} CSV files, but one of path,mos is needed: name the file"
         )
-    return found[0]
+    return files[0]
 
 
 def _require(path: Path) -> None:
     if not path.is_file():
-        raise TrainingDataError(f"{path} is not there: give the folder of the set as published")
+        raise TrainingDataError(f"{path} does not exist: give the folder of the set as published")

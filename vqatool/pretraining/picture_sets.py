@@ -18,7 +18,7 @@ from ladder.media.stills import read_picture
 from ladder.storage import atomic_write, digest
 from vqatool.errors import TrainingDataError
 from vqatool.files import cache_folder
-from vqatool.pretraining.distortions import distort, draw_distortions
+from vqatool.pretraining.distortions import distort, sample_distortions
 from vqatool.pretraining.iqa_datasets import RatedPicture, read_rated, with_sides
 from vqatool.pretraining.vif import luma, tile_quality
 
@@ -38,6 +38,7 @@ _EDITION = 1  # raise it when distortions or labels change, so that old cache fi
 
 
 OnDistorted = Callable[[int, int], None]
+"""Receives how many pictures and videos are done, and how many there are."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +47,7 @@ class PictureSet:
 
     `contents` names what each picture shows: pictures of one content differ only in their
     distortion. `sides` are `train` or `test`; a content is on both only if the set's own split puts
-    it there. `is_vmaf_scale` tells whether qualities are VMAF / 100. `pixels(index)` is (3, H, W)
+    it there. With `is_vmaf_scale` the qualities are VMAF / 100. `pixels(index)` is (3, H, W)
     uint8 RGB.
     """
 
@@ -79,7 +80,7 @@ def rated_set(name: str, folder: Path, *, test_share: float, seed: int) -> Pictu
     """A published set, or a CSV of path,mos; see `iqa_datasets.read_rated`.
 
     Raises:
-        TrainingDataError: a file is missing or has other content than the set's release.
+        TrainingDataError: a file is missing or has unexpected content.
     """
     rated: Sequence[RatedPicture] = read_rated(name, folder)
 
@@ -103,9 +104,9 @@ def synthetic_set(
     test_share: float,
     on_distorted: OnDistorted = lambda done, total: None,
 ) -> PictureSet:
-    """Clean pictures, or frames of clean videos, distorted and labelled tile by tile.
+    """Distort clean pictures, or frames of clean videos, and label each tile.
 
-    The tiles depend on the settings alone, and are kept in the user's cache folder: in
+    The tiles depend only on the files and settings. They are kept in the user's cache folder: in
     `vqatool/synthetic` under `$XDG_CACHE_HOME`, by default `~/.cache`.
 
     Args:
@@ -126,9 +127,9 @@ def synthetic_set(
     def distort_source(source: Path) -> tuple[Path, Path]:
         return source, _tiles_file(source, folder, cache, config)
 
-    at_once, _ = allocate_workers(None)
+    workers, _ = allocate_workers(None)
     tile_files: dict[Path, Path] = {}
-    for done, (source, path) in enumerate(run_parallel(distort_source, sources, at_once), 1):
+    for done, (source, path) in enumerate(run_parallel(distort_source, sources, workers), 1):
         tile_files[source] = path
         on_distorted(done, len(sources))
     return _tile_set(sorted(tile_files.items()), test_share, config)
@@ -139,13 +140,13 @@ def _tile_set(
 ) -> PictureSet:
     """The set of all tiles of all versions of all frames."""
     contents: list[str] = []
-    places: list[tuple[Path, tuple[int, ...]]] = []
+    positions: list[tuple[Path, tuple[int, ...]]] = []
     rated: list[RatedPicture] = []
     for source, path in files:
-        for place, quality in np.ndenumerate(np.load(_qualities_file(path))):
-            frame, _, tile = place
+        for index, quality in np.ndenumerate(np.load(_qualities_file(path))):
+            frame, _, tile = index
             contents.append(f"{source}/{frame}/{tile}")
-            places.append((path, place))
+            positions.append((path, index))
             rated.append(RatedPicture(path, float(quality), str(source)))
     if len({picture.reference for picture in rated}) < 2:
         raise TrainingDataError(
@@ -154,8 +155,8 @@ def _tile_set(
         )
 
     def pixels(index: int) -> Tensor:
-        path, place = places[index]
-        return torch.from_numpy(np.load(path, mmap_mode="c")[place])
+        path, position = positions[index]
+        return torch.from_numpy(np.load(path, mmap_mode="c")[position])
 
     return PictureSet(
         name=SYNTHETIC,
@@ -181,26 +182,26 @@ def _tiles_file(source: Path, folder: Path, cache: Path, config: SyntheticConfig
     the first of them clean, and N tiles. The file beside it holds the qualities (F, V, N).
     """
     stat, name = source.stat(), str(source.relative_to(folder))
-    place = str(source.absolute())
-    known = repr((_EDITION, place, name, stat.st_size, stat.st_mtime_ns, asdict(config)))
-    name_of_tiles = digest(known)
-    path = cache / f"{name_of_tiles}.npy"
+    file = (str(source.absolute()), name, stat.st_size, stat.st_mtime_ns)
+    path = cache / f"{digest(repr((_EDITION, *file, asdict(config))))}.npy"
     if _qualities_file(path).exists():
         return path
-    # name and seed alone, so that a copy of the folder gives the same tiles
+    # seeded only by name and seed, so that a copy of the folder gives the same tiles
     rng = np.random.default_rng([config.seed, zlib.crc32(name.encode("utf-8", "replace"))])
-    frames = [_tiles(clean, config, rng) for clean in _squares(source, config, rng)]
+    frames = [_distorted_tiles(clean, config, rng) for clean in _crop_squares(source, config, rng)]
     side = config.tile_px
     _save(np.stack([t for t, _ in frames]) if frames else np.empty((0, 1, 1, 3, side, side)), path)
-    # the qualities come last: if they are there, so are the tiles
+    # qualities are written last: if their file exists, so does that of the tiles
     _save(
         np.stack([q for _, q in frames]) if frames else np.empty((0, 1, 1)), _qualities_file(path)
     )
     return path
 
 
-def _squares(source: Path, config: SyntheticConfig, rng: np.random.Generator) -> Iterator[Pixels]:
-    """A square at a random place of each clean frame that is large enough."""
+def _crop_squares(
+    source: Path, config: SyntheticConfig, rng: np.random.Generator
+) -> Iterator[Pixels]:
+    """A square at a random position of each clean frame that is large enough."""
     side = _GRID * config.tile_px
     for clean in _clean_frames(source):
         height, width = clean.shape[:2]
@@ -222,11 +223,11 @@ def _clean_frames(source: Path) -> Iterator[Pixels]:
         raise TrainingDataError(f"{error}: move it out of the folder") from error
 
 
-def _tiles(
+def _distorted_tiles(
     clean: Pixels, config: SyntheticConfig, rng: np.random.Generator
 ) -> tuple[Pixels, np.ndarray]:
     """Tiles (V, N, 3, side, side) of all versions of a square, and their qualities (V, N)."""
-    distortions = draw_distortions(config.versions, rng)
+    distortions = sample_distortions(config.versions, rng)
     versions = [clean, *(distort(clean, distortion, rng) for distortion in distortions)]
     pixels_VCHW = torch.from_numpy(np.stack(versions)).permute(0, 3, 1, 2).contiguous()
     luma_VHW = luma(pixels_VCHW)

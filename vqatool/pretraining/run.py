@@ -46,10 +46,10 @@ TILE_PX = 128
 _NUM_CROPS = 4  # their scores are averaged where a picture is larger than one view
 
 
-_PICTURES_AT_ONCE = 64  # read into memory
+_PICTURES_AT_ONCE = 64  # in memory
 
 
-_VALIDATION_PICTURES = 200  # of each set, while it trains: enough to see whether it learns
+_VALIDATION_PICTURES = 200  # of each set, for validations during training
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +57,7 @@ class PretrainConfig(OptimizerConfig):
     """Settings of a pre-training; stored in the model file.
 
     A batch holds `batch` pictures in equal shares of the sets, at most `versions` of one content.
-    `plcc` and `rank` are weights of loss terms.
+    `plcc` and `rank` are the weights of loss terms.
     """
 
     steps: int = 3000
@@ -79,17 +79,17 @@ def pretrain(
     device: str = "auto",
     on_progress: OnProgress = lambda progress: None,
 ) -> Checkpoint:
-    """Train on the `train` side of all sets; the card has the agreement on their `test` sides.
+    """Train on the `train` side of all sets; the model card has the agreement on the `test` sides.
 
     Args:
         sets: at least one, with names that differ.
         config: settings.
-        init: weights to start from; None: random ones.
+        init: weights to start from; None for random weights.
         device: `auto` or a torch device.
         on_progress: called after every step; its `metrics` are the SRCC of each set by name.
 
     Returns:
-        The averaged weights after the last step; the test sides do not select any.
+        The averaged weights after the last step; the test sides select nothing.
 
     Raises:
         TrainingDataError: no sets, a batch of fewer than two pictures of each set, or two sets of
@@ -100,7 +100,7 @@ def pretrain(
             f"{len(sets)} set(s) cannot share a batch of {config.batch}: it must hold at least two "
             "pictures of each, so raise --batch"
         )
-    names = [each.name for each in sets]
+    names = [pictures.name for pictures in sets]
     if len(set(names)) < len(names):
         raise TrainingDataError(f"two sets have the same name in {', '.join(names)}: rename one")
     return _Pretraining(sets, config, init, device).run(on_progress)
@@ -136,7 +136,7 @@ class _Pretraining:
             seed=config.seed,
         )
         self._srcc: dict[str, float] = {}
-        self._anchors = torch.tensor([each.is_vmaf_scale for each in sets])
+        self._anchors = torch.tensor([pictures.is_vmaf_scale for pictures in sets])
         if not self._anchors.any():
             self._anchors[0] = True
 
@@ -146,10 +146,10 @@ class _Pretraining:
         steps, step = self._config.steps, 0
         with contextlib.closing(self._batches.batches(steps)) as batches:
             for batch in batches:
-                # where the time ends before the steps do, the schedule follows the time
+                # if the time limit comes before the last step, the schedule follows the time
                 share = max(step / steps, (time.monotonic() - started_s) / limit_s)
-                if share >= 1 and step:  # one step at least: a model is written
-                    _log.info("the time is over after %d of %d steps", step, steps)
+                if share >= 1 and step:  # at least one step, so that there is a model
+                    _log.info("the time limit ended the training after %d of %d steps", step, steps)
                     break
                 loss = partial(self._terms, batch)
                 terms = self._train_step.step(batch.views, loss, share=share)
@@ -161,9 +161,9 @@ class _Pretraining:
         return self._checkpoint(step)
 
     def _terms(self, batch: PictureBatch, output: TrainingOutput) -> dict[str, Tensor]:
-        """Mean of the loss terms of the score and of each branch score that it is fused from.
+        """Mean of the loss terms over the fused score and the score of each branch.
 
-        The fused score alone would leave the branch scores undetermined: one could grow without
+        A loss of only the fused score does not determine the branch scores: one could grow without
         limit while another falls.
         """
         quality = output.quality
@@ -191,8 +191,10 @@ class _Pretraining:
         """Agreement on the test side of each set, by its name."""
         model, device = self._train_step.ema_model, self._accelerator.device
         return {
-            each.name: evaluate_set(model, self._recipe, each, device, max_pictures=max_pictures)
-            for each in self._sets
+            pictures.name: evaluate_set(
+                model, self._recipe, pictures, device, max_pictures=max_pictures
+            )
+            for pictures in self._sets
         }
 
     def _checkpoint(self, step: int) -> Checkpoint:
@@ -226,7 +228,7 @@ def evaluate_set(
 ) -> Agreement:
     """Agreement of scores with the qualities, times 100, of a set's test side.
 
-    Of a larger side, at most `max_pictures` pictures at even distances are used.
+    If the side is larger than `max_pictures`, every n-th picture is used.
     """
     indices = pictures.side(TEST)
     indices = indices[:: -(-len(indices) // (max_pictures or len(indices)))]
@@ -243,7 +245,7 @@ def evaluate_set(
 
 
 def _crops(recipe: Recipe, picture_CHW: Tensor) -> list[list[Tensor]]:
-    """The views of each crop of a picture, at fixed places; one crop if it shows all of it."""
+    """The views of each crop of a picture, at fixed positions; one if it covers all."""
     count = 1 if max(picture_CHW.shape[-2:]) <= TILE_PX else _NUM_CROPS
     views = preprocess(recipe.views, Clip(picture_CHW.expand(count, -1, -1, -1)))
     return [

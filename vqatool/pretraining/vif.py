@@ -1,18 +1,19 @@
-"""Full-reference quality where both pictures are at hand: visual information fidelity, by place.
+"""Visual information fidelity (VIF) of pictures: a full-reference quality for each tile.
 
 Pixel-domain multi-scale VIF: "Image Information and Visual Quality" (Sheikh and Bovik, IEEE TIP
-2006) in the four-scale form VMAF is built on. It asks how much of the information that an eye could
-take from the reference is left in the distorted picture. Kept as maps instead of two sums, it
-labels every part of a picture.
+2006), with the four scales that VMAF uses. VIF is the share of the information that an eye could
+get from the reference which the distorted picture still holds. This module keeps it as maps instead
+of two sums, so that each tile of a picture has a label.
 
-VMAF itself adds detail loss and motion and needs far longer; `tile_quality` maps VIF to its scale.
+VMAF also measures detail loss and motion, and takes far longer. `tile_quality` maps VIF to VMAF's
+scale.
 The constants are a least-squares fit of VMAF v0.6.1 on 104,556 frames of 1188 encodes of 99 sources
-(540p; x264, x265, VP9, SVT-AV1; CRF and bitrate rungs) with the figures of libvmaf's own log:
+(540p; x264, x265, VP9, SVT-AV1; CRF and bitrate rungs) with the VIF values in libvmaf's log:
 `scipy.optimize.least_squares(lambda t: (vif @ softmax(t[:4])) ** exp(t[4]) - vmaf / 100, 0)`. On
-sources left out of the fit (5 folds): PLCC 0.939, SRCC 0.937, RMSE 8.6 VMAF points. The finest and
-the coarsest scale got no weight, so they need not be looked at.
+sources held out of the fit (5 folds): PLCC 0.939, SRCC 0.937, RMSE 8.6 VMAF points. The finest and
+the coarsest scale got weight 0, so they are not computed.
 
-Shapes: H height, W width, S scale. Luma is on the scale of 0 to 255.
+Shapes: H height, W width, S scale. Luma is 0 to 255.
 """
 
 from collections.abc import Iterator, Sequence
@@ -30,7 +31,7 @@ _TAPS = (17, 9, 5, 3)  # of the Gaussian window, by scale; its deviation is a fi
 _NOISE = 2.0  # variance of the eye's own noise
 
 
-_GAIN_LIMIT = 100.0  # as VMAF v0.6.1 has it: enhancement counts
+_GAIN_LIMIT = 100.0  # as in VMAF v0.6.1: contrast enhancement may raise VIF
 
 
 _EPS = 1e-10
@@ -42,11 +43,11 @@ _WEIGHTS = (0.0, 0.641, 0.359, 0.0)
 _EXPONENT = 1.716
 
 
-_SMALLEST_PX = 16
+_MIN_PX = 16
 
 
 def luma(pixels_CHW: Tensor) -> Tensor:
-    """(..., 3, H, W) RGB, 0 to 255 -> (..., H, W) luma in limited range, as video holds it."""
+    """(..., 3, H, W) RGB, 0 to 255 -> (..., H, W) luma in the limited range of video, 16 to 235."""
     red, green, blue = pixels_CHW.float().unbind(-3)
     return 16 + (219 / 255) * (0.2126 * red + 0.7152 * green + 0.0722 * blue)  # ITU-R BT.709
 
@@ -54,7 +55,7 @@ def luma(pixels_CHW: Tensor) -> Tensor:
 def vif(reference_HW: Tensor, distorted_HW: Tensor) -> list[Tensor]:
     """VIF of the whole picture at each of the four scales, as libvmaf's `vif_scale0` to 3.
 
-    1 for identical pictures, towards 0 as information is lost, above 1 for enhanced contrast.
+    1 for identical pictures, near 0 if most information is lost, above 1 for enhanced contrast.
 
     Args:
         reference_HW: luma, any dtype; sides of at least 16 px; leading dimensions are a batch.
@@ -64,7 +65,7 @@ def vif(reference_HW: Tensor, distorted_HW: Tensor) -> list[Tensor]:
         ValueError: shapes differ or are too small.
     """
     maps = _scales(reference_HW, distorted_HW, range(SCALES))
-    return [kept.sum((-2, -1)) / there.sum((-2, -1)) for kept, there in maps]
+    return [kept.sum((-2, -1)) / total.sum((-2, -1)) for kept, total in maps]
 
 
 def tile_quality(reference_HW: Tensor, distorted_HW: Tensor, tile_px: int) -> Tensor:
@@ -73,8 +74,8 @@ def tile_quality(reference_HW: Tensor, distorted_HW: Tensor, tile_px: int) -> Te
     Args:
         reference_HW: luma, 0 to 255, any dtype; leading dimensions are a batch.
         distorted_HW: luma of the same shape.
-        tile_px: side of a tile, a multiple of 8. Tiles start at the upper left; what is left over
-            at the other sides belongs to none.
+        tile_px: side of a tile, a multiple of 8. Tiles start at the upper left; the rest at
+            the right and at the bottom belongs to no tile.
 
     Returns:
         (..., H // tile_px, W // tile_px), 0 (worst) to 1 (identical).
@@ -86,48 +87,46 @@ def tile_quality(reference_HW: Tensor, distorted_HW: Tensor, tile_px: int) -> Te
     if tile_px % 8 or not 0 < tile_px <= min(height, width):
         raise ValueError(f"tile_px must be a multiple of 8 within {width}x{height}, got {tile_px}")
     used = [scale for scale in range(SCALES) if _WEIGHTS[scale]]
-    mixed = torch.zeros(())
-    for scale, (kept, there) in zip(used, _scales(reference_HW, distorted_HW, used), strict=True):
+    tile_vif = torch.zeros(())
+    for scale, (kept, total) in zip(used, _scales(reference_HW, distorted_HW, used), strict=True):
         side = tile_px >> scale
-        share = _tile_mean(kept, side) / _tile_mean(there, side)
-        mixed = mixed + _WEIGHTS[scale] * share.clamp(0, 1)
+        share = _tile_mean(kept, side) / _tile_mean(total, side)
+        tile_vif = tile_vif + _WEIGHTS[scale] * share.clamp(0, 1)
     rows, columns = height // tile_px, width // tile_px
-    quality = mixed[..., :rows, :columns] ** _EXPONENT
+    quality = tile_vif[..., :rows, :columns] ** _EXPONENT
     return quality.view(*reference_HW.shape[:-2], rows, columns)
 
 
 def _scales(
-    reference_HW: Tensor, distorted_HW: Tensor, wanted: Sequence[int]
+    reference_HW: Tensor, distorted_HW: Tensor, scales: Sequence[int]
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Information kept and information there at every place, by scale, finest first.
+    """Maps of kept and of total information for each of `scales`, finest first.
 
-    The sum of the first over the sum of the second, over any region, is that region's VIF.
+    VIF of a region is the sum of kept over the sum of total information in it.
     """
     shape = reference_HW.shape
-    if shape != distorted_HW.shape or min(shape[-2:]) < _SMALLEST_PX:
+    if shape != distorted_HW.shape or min(shape[-2:]) < _MIN_PX:
         raise ValueError(
-            f"two pictures of one size, at least {_SMALLEST_PX} px, are needed, not "
+            f"two pictures of one size, at least {_MIN_PX} px, are needed, not "
             f"{tuple(shape)} and {tuple(distorted_HW.shape)}"
         )
-    # float32 keeps the variances better around zero
+    # float32 variances are more precise for values around zero
     pair = torch.stack([reference_HW, distorted_HW]).float().reshape(2, -1, *shape[-2:]) - 128
-    for scale in range(max(wanted) + 1):
+    for scale in range(max(scales) + 1):
         if scale:
             height, width = pair.shape[-2:]
-            halved = _blurred(pair, _TAPS[scale], stride=2)
+            halved = _blur(pair, _TAPS[scale], stride=2)
             pair = halved[..., : height // 2, : width // 2]
-        if scale in wanted:
-            kept, there = _information(*pair, taps=_TAPS[scale])
+        if scale in scales:
+            kept, total = _information(*pair, taps=_TAPS[scale])
             size = kept.shape[-2:]
-            yield kept.view(*shape[:-2], *size), there.view(*shape[:-2], *size)
+            yield kept.view(*shape[:-2], *size), total.view(*shape[:-2], *size)
 
 
 def _information(reference: Tensor, distorted: Tensor, *, taps: int) -> tuple[Tensor, Tensor]:
-    """(N, H, W) of both -> bits kept and bits there at every place."""
+    """Luma of both, (N, H, W) -> bits kept and bits in total at every pixel."""
     products = [reference.square(), distorted.square(), reference * distorted]
-    mean, mean_of_distorted, *moments = _blurred(
-        torch.stack([reference, distorted, *products]), taps
-    )
+    mean, mean_of_distorted, *moments = _blur(torch.stack([reference, distorted, *products]), taps)
     variance = (moments[0] - mean.square()).clamp_min(0)
     distorted_variance = (moments[1] - mean_of_distorted.square()).clamp_min(0)
     covariance = moments[2] - mean * mean_of_distorted
@@ -136,17 +135,17 @@ def _information(reference: Tensor, distorted: Tensor, *, taps: int) -> tuple[Te
     noise = (distorted_variance - gain * covariance).clamp_min(_EPS)
     gain = gain.clamp_max(_GAIN_LIMIT)
     kept = torch.log2(1 + gain.square() * variance / (noise + _NOISE))
-    there = torch.log2(1 + variance / _NOISE)
-    # where the reference is flat there is nothing to keep: only what was added counts
+    total = torch.log2(1 + variance / _NOISE)
+    # a flat reference has no information to keep: only what the distortion added counts
     is_flat = variance < _NOISE
     added = 1 - distorted_variance * (_NOISE / 255) ** 2
-    return torch.where(is_flat, added, kept), torch.where(is_flat, 1.0, there)
+    return torch.where(is_flat, added, kept), torch.where(is_flat, 1.0, total)
 
 
-def _blurred(images_KNHW: Tensor, taps: int, *, stride: int = 1) -> Tensor:
-    """Gaussian window over (K, N, H, W), mirrored at the borders; every `stride`-th pixel."""
-    places = torch.arange(taps, device=images_KNHW.device) - taps // 2
-    window = torch.exp(-0.5 * (places / (taps / 5)) ** 2)
+def _blur(images_KNHW: Tensor, taps: int, *, stride: int = 1) -> Tensor:
+    """Blur (K, N, H, W) by a Gaussian, mirrored at the borders, and keep each `stride`-th pixel."""
+    offsets = torch.arange(taps, device=images_KNHW.device) - taps // 2
+    window = torch.exp(-0.5 * (offsets / (taps / 5)) ** 2)
     window = window / window.sum()
     batch, count = images_KNHW.shape[:2]
     images = F.pad(images_KNHW.flatten(0, 1), [taps // 2] * 4, mode="reflect")[None]

@@ -41,26 +41,28 @@ def test_videos_are_decoded_once(work_folder: Path) -> None:
     assert list(clips.decode_missing()) == []
 
 
-def when_three_met(clip: Clip, *, generator: torch.Generator | None, place: Path) -> torch.Tensor:
-    """A view that waits until three processes have left their mark in a folder."""
-    (place / str(os.getpid())).touch()
-    while len(list(place.iterdir())) < 3:
+def wait_for_three_processes(
+    clip: Clip, *, generator: torch.Generator | None, folder: Path
+) -> torch.Tensor:
+    """A view that waits until three processes have each written a file to `folder`."""
+    (folder / str(os.getpid())).touch()
+    while len(list(folder.iterdir())) < 3:
         time.sleep(0.01)
     return clip.pixels_TCHW[:, :, :4, :4]
 
 
-def test_as_many_encodes_are_decoded_at_once_as_there_are_cores(
+def test_as_many_encodes_are_decoded_in_parallel_as_there_are_cores(
     work_folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda process: {0, 1, 2}, raising=False)
-    place = tmp_path / "met"
-    place.mkdir()
-    clips = with_views(work_folder, (partial(when_three_met, place=place),))
+    folder = tmp_path / "processes"
+    folder.mkdir()
+    clips = with_views(work_folder, (partial(wait_for_three_processes, folder=folder),))
     assert len(list(clips.decode_missing(timeout_s=60))) == 12
-    assert len(list(place.iterdir())) == 3
+    assert len(list(folder.iterdir())) == 3
 
 
-def test_encodes_that_cannot_be_decoded_are_named_after_the_others_are_done(
+def test_encodes_with_decode_failures_are_named_after_the_others_are_decoded(
     work_folder: Path, make_video: MakeVideo
 ) -> None:
     views = with_faults(tuple(each.view for each in RECIPE.inputs))
@@ -87,8 +89,8 @@ def test_a_changed_encode_is_decoded_again(work_folder: Path) -> None:
 def test_a_batch_has_labels_and_groups_of_its_encodes(work_folder: Path) -> None:
     clips = cached(work_folder)
     batch = clips.batch([0, 1, 4], seed=0, num_frame_groups=2)
-    facts = len(BitstreamFeatures._fields)
-    shapes = [(3, 2, 3, 64, 64), (3, 2, NUM_MOTION_FEATURES), (3, facts)]
+    num_features = len(BitstreamFeatures._fields)
+    shapes = [(3, 2, 3, 64, 64), (3, 2, NUM_MOTION_FEATURES), (3, num_features)]
     assert [view.shape for view in batch.views] == shapes
     assert batch.views[0].min() >= 0
     assert batch.views[0].max() <= 1
@@ -98,8 +100,8 @@ def test_a_batch_has_labels_and_groups_of_its_encodes(work_folder: Path) -> None
     assert (batch.group_B[:, None] == batch.group_B[None, :]).tolist() == same_rung
 
 
-def test_encodes_of_one_source_have_views_of_the_same_places(work_folder: Path) -> None:
-    """Only the distortion may differ, or the model learns the picture."""
+def test_encodes_of_one_source_have_views_at_the_same_positions(work_folder: Path) -> None:
+    """Only the distortion may differ, or the model learns the content."""
     clips = cached(work_folder)
     source = clips.encodes[0].source
     members = [i for i, e in enumerate(clips.encodes) if e.source == source and "90p" in e.rung]
@@ -109,10 +111,10 @@ def test_encodes_of_one_source_have_views_of_the_same_places(work_folder: Path) 
         assert torch.corrcoef(torch.stack([first, other]))[0, 1] > 0.9
 
 
-def test_a_seed_repeats_its_views_and_another_seed_gives_others(work_folder: Path) -> None:
+def test_views_depend_on_the_seed(work_folder: Path) -> None:
     clips = cached(work_folder)
-    one, same, other = (
+    first, same, other = (
         clips.batch([0, 5], seed=seed, num_frame_groups=2).views[0] for seed in (7, 7, 8)
     )
-    assert (one == same).all()
-    assert (one != other).any()
+    assert (first == same).all()
+    assert (first != other).any()

@@ -40,30 +40,30 @@ def test_a_split_has_both_sides_and_every_source_on_one(tmp_path: Path) -> None:
     assert sum(side == VAL for side in split.values()) == 3
 
 
-def test_a_split_depends_on_its_seed_alone(tmp_path: Path) -> None:
+def test_a_split_depends_only_on_its_seed(tmp_path: Path) -> None:
     folders = [tmp_path / name for name in "abc"]
     for folder in folders:
         folder.mkdir()
-    one, same, other = (
+    first, same, other = (
         split_by_source(folder, SOURCES, val_share=0.5, seed=seed)
         for folder, seed in zip(folders, (1, 1, 2), strict=True)
     )
-    assert one == same != other
+    assert first == same != other
 
 
-def test_a_source_once_held_out_stays_held_out(tmp_path: Path) -> None:
+def test_a_source_keeps_its_side_in_later_splits(tmp_path: Path) -> None:
     first = split_by_source(tmp_path, SOURCES[:6], val_share=0.5, seed=0)
     later = split_by_source(tmp_path, SOURCES, val_share=0.25, seed=9)
     assert {name: later[name] for name in SOURCES[:6]} == first
 
 
-def test_a_split_written_by_hand_is_followed(tmp_path: Path) -> None:
+def test_a_split_written_by_hand_is_used(tmp_path: Path) -> None:
     (tmp_path / "splits.csv").write_text("source,split\na,train\nb,val\n")
     split = split_by_source(tmp_path, ["a", "b", "a"], val_share=0.5, seed=0)
     assert split == {"a": TRAIN, "b": VAL}
 
 
-def test_a_source_kept_for_the_test_neither_trains_nor_validates(tmp_path: Path) -> None:
+def test_a_test_source_is_not_used_for_training_or_validation(tmp_path: Path) -> None:
     (tmp_path / "splits.csv").write_text("source,split\na,test\nb,test\nc,test\n")
     split = split_by_source(tmp_path, list("abcdefgh"), val_share=0.4, seed=0)
     assert [split[name] for name in "abc"] == [TEST] * 3
@@ -72,18 +72,18 @@ def test_a_source_kept_for_the_test_neither_trains_nor_validates(tmp_path: Path)
         split_by_source(tmp_path, list("abcd"), val_share=0.4, seed=0)
 
 
-def test_the_side_that_is_judged_is_the_furthest_from_training(work_folder: Path) -> None:
+def test_the_default_side_to_evaluate_is_test_then_val_then_all(work_folder: Path) -> None:
     names = sorted({encode.source for encode in read_labelled_encodes(work_folder)})
     splits = work_folder / "splits.csv"
-    for sides, judged in (((TEST, VAL, TRAIN), names[:1]), ((VAL, VAL, TRAIN), names[:2])):
+    for sides, evaluated in (((TEST, VAL, TRAIN), names[:1]), ((VAL, VAL, TRAIN), names[:2])):
         lines = [f"{name},{side}" for name, side in zip(names, sides, strict=True)]
         splits.write_text("\n".join(["source,split", *lines]))
-        assert {encode.source for encode in encodes_of_split(work_folder, None)} == set(judged)
+        assert {encode.source for encode in encodes_of_split(work_folder, None)} == set(evaluated)
     splits.unlink()
     assert {encode.source for encode in encodes_of_split(work_folder, None)} == set(names)
 
 
-def test_a_split_with_a_word_it_does_not_know_is_refused_by_name(tmp_path: Path) -> None:
+def test_a_split_with_an_unknown_side_is_refused(tmp_path: Path) -> None:
     (tmp_path / "splits.csv").write_text("source,split\na,training\n")
     with pytest.raises(TrainingDataError, match=r"splits\.csv has the row a,training"):
         split_by_source(tmp_path, ["a", "b"], val_share=0.5, seed=0)
@@ -96,14 +96,12 @@ def test_one_source_cannot_be_split(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("count", [2, 3, 5])
-def test_however_many_are_held_out_one_source_is_left_to_train_on(
-    count: int, tmp_path: Path
-) -> None:
+def test_at_least_one_source_is_left_to_train_on(count: int, tmp_path: Path) -> None:
     split = split_by_source(tmp_path, SOURCES[:count], val_share=0.99, seed=0)
     assert sorted(split.values()) == [TRAIN] + [VAL] * (count - 1)
 
 
-def test_a_split_keeps_names_that_are_no_text(tmp_path: Path) -> None:
+def test_a_split_keeps_names_that_are_not_valid_text(tmp_path: Path) -> None:
     sources = ["a", os.fsdecode(b"caf\xe9"), "b"]
     split = split_by_source(tmp_path, sources, val_share=0.5, seed=0)
     assert split_by_source(tmp_path, sources, val_share=0.5, seed=1) == split
@@ -115,19 +113,19 @@ def test_many_encodes_of_few_sources_still_leave_a_source_to_train_on(tmp_path: 
     assert set(split.values()) == {TRAIN, VAL}
 
 
-def bisected(sources: int, points: int, seed: int = 0) -> list[LabelledEncode]:
-    """As of `--rungs training`: even in VMAF, hardly a rung that two sources share."""
+def adaptive_ladder(sources: int, num_rungs: int, seed: int = 0) -> list[LabelledEncode]:
+    """Encodes as from `--rungs training`: even in VMAF, few rungs shared by sources."""
     random = np.random.default_rng(seed)
     return [
         replace(
             encode,
             rung=f"{encode.source}-{encode.rung}",
-            vmaf=15 + 80 * r / points,
-            bitrate_kbps=float(100 * 2 ** (6 * r / points + random.uniform(-0.8, 0.8))),
+            vmaf=15 + 80 * r / num_rungs,
+            bitrate_kbps=float(100 * 2 ** (6 * r / num_rungs + random.uniform(-0.8, 0.8))),
             display=Size(960, 540),
         )
         for s in range(sources)
-        for r, encode in enumerate(encodes(sources, points)[s * points : (s + 1) * points])
+        for r, encode in enumerate(encodes(sources, num_rungs)[s * num_rungs : (s + 1) * num_rungs])
     ]
 
 
@@ -153,15 +151,15 @@ def test_other_encodes_are_grouped_by_half_octaves_of_bitrate_for_each_pixel() -
     ]  # fmt: skip
 
 
-def test_a_rung_of_twenty_sources_is_a_group_however_many_others_there_are() -> None:
+def test_a_rung_of_twenty_sources_is_a_group_among_any_number_of_sources() -> None:
     for number, is_group in ((20, True), (19, False)):
         common = {f"s{source}" for source in range(number)}
         kept = [e for e in encodes(60, 2) if e.rung == "r1" or e.source in common]
         assert ("r0" in bitrate_groups(kept)) is is_group
 
 
-def test_rungs_that_collapse_count_as_one_group_for_that_source() -> None:
-    """The caps of the upper rungs are never reached on easy content: their encodes are equal."""
+def test_equal_encodes_of_several_rungs_are_one_group_of_their_source() -> None:
+    """On easy content the encodes of the upper rungs do not reach their caps, so they are equal."""
     members = encodes(3, 5)
     easy = {1: 96.0, 2: 96.7, 3: 97.5}  # each less than a point from the next
     members = [
@@ -170,34 +168,34 @@ def test_rungs_that_collapse_count_as_one_group_for_that_source() -> None:
     ]
     groups = loss_groups(members)
     assert groups[:5] == ["r0", "r1", "r1", "r1", "r4"]
-    assert groups[5:] == [e.rung for e in members[5:]]  # others keep theirs
+    assert groups[5:] == [e.rung for e in members[5:]]  # the other sources keep their groups
 
 
-def test_no_two_alike_encodes_of_a_source_are_in_different_groups() -> None:
+def test_similar_encodes_of_a_source_are_in_the_same_group() -> None:
     random = np.random.default_rng(0)
     members = [replace(e, vmaf=float(random.uniform(20, 60))) for e in encodes(5, 30)]
     groups = loss_groups(members)
-    alike = [
+    similar = [
         (i, j)
         for i, a in enumerate(members)
         for j, b in enumerate(members)
         if i < j and a.source == b.source and abs(a.vmaf - b.vmaf) < 1
     ]
-    assert len(alike) > 50
-    assert all(groups[i] == groups[j] for i, j in alike)
+    assert len(similar) > 50
+    assert all(groups[i] == groups[j] for i, j in similar)
     assert len(set(groups)) > 5
 
 
 def test_groups_do_not_depend_on_the_order_of_encodes() -> None:
-    members = [*encodes(4, 4), *bisected(3, 8)]
+    members = [*encodes(4, 4), *adaptive_ladder(3, 8)]
     order = np.random.default_rng(1).permutation(len(members))
     groups = loss_groups(members)
     assert loss_groups([members[i] for i in order]) == [groups[i] for i in order]
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_batches_of_a_folder_without_common_rungs_are_spread_and_meet(seed: int) -> None:
-    members = bisected(8, 16, seed)
+def test_batches_without_common_rungs_cover_each_ladder_and_share_groups(seed: int) -> None:
+    members = adaptive_ladder(8, 16, seed)
     groups = loss_groups(members)
     batches = balanced_batches(members, sources=4, rungs=4, seed=seed)
     assert sorted(i for batch in batches for i in batch) == list(range(len(members)))
@@ -207,20 +205,20 @@ def test_batches_of_a_folder_without_common_rungs_are_spread_and_meet(seed: int)
         assert set(of_source.values()) == {4}
         assert len(of_source) == 4
         for source in of_source:  # one of each quarter of the source's ladder
-            points = {members[i].rung.rpartition("-r")[2] for i in batch
+            rungs = {members[i].rung.rpartition("-r")[2] for i in batch
                       if members[i].source == source}  # fmt: skip
-            assert {int(point) // 4 for point in points} == {0, 1, 2, 3}
+            assert {int(rung) // 4 for rung in rungs} == {0, 1, 2, 3}
         sizes = Counter(groups[i] for i in batch)
         shared.append(sum(size for size in sizes.values() if size >= 2) / len(batch))
-    assert sum(shared) / len(shared) > 0.72  # dealt by chance: 0.6 to 0.7
+    assert sum(shared) / len(shared) > 0.72  # random batches: 0.6 to 0.7
 
 
-def test_a_common_ladder_is_crossed_exactly() -> None:
+def test_a_batch_of_a_common_ladder_has_every_source_at_every_chosen_rung() -> None:
     members = encodes(8, 12)
     for batch in balanced_batches(members, sources=4, rungs=4, seed=2):
-        met = Counter(members[i].rung for i in batch)
-        assert set(met.values()) == {4}
-        assert len(met) == 4
+        by_rung = Counter(members[i].rung for i in batch)
+        assert set(by_rung.values()) == {4}
+        assert len(by_rung) == 4
 
 
 @pytest.mark.parametrize(("sources", "rungs"), [(8, 6), (7, 5), (3, 9), (2, 2), (5, 1)])
@@ -232,7 +230,7 @@ def test_an_epoch_holds_every_encode_once(sources: int, rungs: int) -> None:
 
 @pytest.mark.parametrize("seed", range(5))
 def test_every_batch_has_several_sources_at_several_rungs(seed: int) -> None:
-    members = encodes(9, 5)  # both leave a rest of one
+    members = encodes(9, 5)  # 4 divides neither: each leaves a remainder of one
     for batch in balanced_batches(members, sources=4, rungs=4, seed=seed):
         chosen = [members[i] for i in batch]
         assert len({e.source for e in chosen}) >= 2
@@ -241,13 +239,13 @@ def test_every_batch_has_several_sources_at_several_rungs(seed: int) -> None:
 
 def test_epochs_differ_and_repeat_by_seed() -> None:
     members = encodes(8, 8)
-    one, same, other = (
+    first, same, other = (
         balanced_batches(members, sources=4, rungs=4, seed=seed) for seed in (0, 0, 1)
     )
-    assert one == same != other
+    assert first == same != other
 
 
-def test_a_folder_without_labels_says_what_to_run(tmp_path: Path) -> None:
+def test_the_error_of_a_folder_without_labels_names_the_command(tmp_path: Path) -> None:
     with pytest.raises(TrainingDataError, match="vqatool label"):
         read_labelled_encodes(tmp_path)
     with pytest.raises(TrainingDataError, match="vqatool ladder"):

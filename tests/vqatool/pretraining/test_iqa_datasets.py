@@ -1,4 +1,4 @@
-"""Tiny folders in exactly the published layouts."""
+"""Readers of rated pictures, on small folders with the published layouts."""
 
 import csv
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ LIVE_COUNTS = {"jp2k": 227, "jpeg": 233, "wn": 174, "gblur": 174, "fastfading": 
 
 
 def cells(texts: Sequence[str], *, is_row: bool) -> np.ndarray:
-    """What MATLAB writes of a cell array of strings."""
+    """A cell array of strings as MATLAB writes it."""
     array = np.empty(len(texts), dtype=object)
     array[:] = texts
     return array.reshape((1, -1) if is_row else (-1, 1))
@@ -36,8 +36,8 @@ def table(path: Path, rows: list[dict[str, Any]]) -> None:
 
 @pytest.fixture
 def clive(tmp_path: Path) -> Path:
-    shown_first = [f"t{number}.bmp" for number in range(1, 8)]
-    names, scores = [*shown_first, "3.bmp", "4.bmp"], [50.0] * 7 + [20.0, 80.0]
+    training_pictures = [f"t{number}.bmp" for number in range(1, 8)]
+    names, scores = [*training_pictures, "3.bmp", "4.bmp"], [50.0] * 7 + [20.0, 80.0]
     (tmp_path / "Data").mkdir()
     for file, values in {
         "AllImages_release": cells(names, is_row=False),
@@ -45,7 +45,7 @@ def clive(tmp_path: Path) -> Path:
     }.items():
         savemat(tmp_path / "Data" / f"{file}.mat", {file: values})
     for name in names:
-        folder = "Images/trainingImages" if name in shown_first else "Images"
+        folder = "Images/trainingImages" if name in training_pictures else "Images"
         touch(tmp_path / folder / name)
     return tmp_path
 
@@ -92,43 +92,43 @@ def kadid(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_clive_without_the_pictures_that_trained_its_raters(clive: Path) -> None:
+def test_clive_leaves_out_the_pictures_that_trained_the_raters(clive: Path) -> None:
     assert read_rated("clive", clive) == [
         RatedPicture(clive / "Images" / "3.bmp", 0.2, "3.bmp"),
         RatedPicture(clive / "Images" / "4.bmp", 0.8, "4.bmp"),
     ]
 
 
-def test_live_is_turned_round_in_the_order_of_its_folders(live: Path) -> None:
+def test_live_dmos_is_inverted_and_follows_the_order_of_the_folders(live: Path) -> None:
     rated = read_rated("live", live)
     assert len(rated) == 982 - 1  # one copy of a reference
-    found = {picture.path.relative_to(live).as_posix(): picture for picture in rated}
-    assert found["jp2k/img1.bmp"].quality == 0.75
-    assert found["jpeg/img1.bmp"].quality == 0  # the few beyond 100 count as 100
-    assert found["fastfading/img174.bmp"].quality == 0.9
-    assert found["fastfading/img174.bmp"].reference == "sailing1.bmp"
-    assert found["gblur/img7.bmp"].reference == "bikes.bmp"
-    assert "jp2k/img6.bmp" not in found
+    by_path = {picture.path.relative_to(live).as_posix(): picture for picture in rated}
+    assert by_path["jp2k/img1.bmp"].quality == 0.75
+    assert by_path["jpeg/img1.bmp"].quality == 0  # 110 is clipped to 100
+    assert by_path["fastfading/img174.bmp"].quality == 0.9
+    assert by_path["fastfading/img174.bmp"].reference == "sailing1.bmp"
+    assert by_path["gblur/img7.bmp"].reference == "bikes.bmp"
+    assert "jp2k/img6.bmp" not in by_path
 
 
-def test_koniq_on_its_scale_of_five(koniq: Path) -> None:
+def test_koniq_scores_are_on_a_scale_of_1_to_5(koniq: Path) -> None:
     assert [picture.quality for picture in read_rated("koniq", koniq)] == [0.75, 0.25]
     assert {picture.path.parent.name for picture in read_rated("koniq", koniq)} == {"512x384"}
 
 
-def test_koniq_takes_the_larger_pictures_if_both_are_there(koniq: Path) -> None:
+def test_koniq_uses_the_larger_pictures_if_both_sizes_exist(koniq: Path) -> None:
     for path in list((koniq / "512x384").iterdir()):
         touch(koniq / "1024x768" / path.name)
     assert {picture.path.parent.name for picture in read_rated("koniq", koniq)} == {"1024x768"}
 
 
-def test_kadid_whose_dmos_is_better_when_higher(kadid: Path) -> None:
+def test_a_higher_dmos_of_kadid_is_better(kadid: Path) -> None:
     rated = read_rated("kadid", kadid)
     assert [picture.quality for picture in rated] == pytest.approx([0.8925, 0.0, 0.5])
     assert [picture.reference for picture in rated] == ["I01.png", "I01.png", "I02.png"]
 
 
-def test_any_csv_by_its_file_or_its_folder(tmp_path: Path) -> None:
+def test_a_csv_is_read_by_its_file_or_its_folder(tmp_path: Path) -> None:
     rows = [
         {"path": "a/one.jpg", "mos": 12, "split": "train"},
         {"path": "a/two.jpg", "mos": 15, "split": "test"},
@@ -171,7 +171,7 @@ def test_one_content_cannot_be_split() -> None:
         ("mine", "file,mos", "10.jpg,3", "no column path"),
     ],
 )
-def test_a_value_that_cannot_be_is_told_with_its_file(
+def test_the_error_of_an_invalid_value_names_the_file(
     tmp_path: Path, name: str, header: str, line: str, message: str
 ) -> None:
     file = "koniq10k_scores_and_distributions.csv"
@@ -184,19 +184,19 @@ def test_a_value_that_cannot_be_is_told_with_its_file(
 
 
 @pytest.mark.parametrize(
-    ("name", "broken", "message"),
+    ("name", "missing", "message"),
     [
-        ("clive", "Data/AllMOS_release.mat", "AllMOS_release.mat is not there"),
+        ("clive", "Data/AllMOS_release.mat", "AllMOS_release.mat does not exist"),
         ("clive", "Images/4.bmp", "4.bmp is listed"),
     ],
 )
-def test_what_is_missing_is_named(clive: Path, name: str, broken: str, message: str) -> None:
-    (clive / broken).unlink()
+def test_the_error_names_a_missing_file(clive: Path, name: str, missing: str, message: str) -> None:
+    (clive / missing).unlink()
     with pytest.raises(TrainingDataError, match=message):
         read_rated(name, clive)
 
 
-def test_matlab_files_of_something_else_are_refused(clive: Path, live: Path) -> None:
+def test_other_matlab_files_are_refused(clive: Path, live: Path) -> None:
     savemat(live / "dmos.mat", {"dmos_new": np.zeros((1, 982))})
     with pytest.raises(TrainingDataError, match=r"no variable dmos, only dmos_new"):
         read_rated("live", live)
@@ -208,7 +208,7 @@ def test_matlab_files_of_something_else_are_refused(clive: Path, live: Path) -> 
         read_rated("clive", clive)
 
 
-def test_a_folder_of_two_csv_needs_a_name(tmp_path: Path) -> None:
+def test_a_folder_with_two_csv_files_is_refused(tmp_path: Path) -> None:
     for name in ("a.csv", "b.csv"):
         (tmp_path / name).write_text("path,mos\n")
     with pytest.raises(TrainingDataError, match="2 CSV files"):

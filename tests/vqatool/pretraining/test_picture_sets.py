@@ -48,43 +48,48 @@ def folder(tmp_path: Path, stills: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
     return Path(shutil.copytree(stills, tmp_path / "stills"))
 
 
-def test_every_tile_of_every_version_has_a_label_of_its_own(folder: Path) -> None:
-    told: list[tuple[int, int]] = []
-    made = synthetic_set(
-        folder, CONFIG, test_share=0.25, on_distorted=lambda *now: told.append(now)
+def test_every_tile_of_every_version_has_its_own_label(folder: Path) -> None:
+    progress: list[tuple[int, int]] = []
+    synthetic = synthetic_set(
+        folder, CONFIG, test_share=0.25, on_distorted=lambda *counts: progress.append(counts)
     )
     frames = 3 + 4  # pictures, and four frames of the video
-    assert len(made.qualities) == frames * (1 + 5) * 4
-    assert told[-1] == (5, 5)
-    assert made.is_vmaf_scale
-    assert len(set(made.contents)) == frames * 4
-    assert made.pixels(0).shape == (3, 64, 64)
-    assert made.pixels(0).dtype == torch.uint8
-    by_version = np.array(made.qualities).reshape(frames, 6, 4)
+    assert len(synthetic.qualities) == frames * (1 + 5) * 4
+    assert progress[-1] == (5, 5)
+    assert synthetic.is_vmaf_scale
+    assert len(set(synthetic.contents)) == frames * 4
+    assert synthetic.pixels(0).shape == (3, 64, 64)
+    assert synthetic.pixels(0).dtype == torch.uint8
+    by_version = np.array(synthetic.qualities).reshape(frames, 6, 4)
     assert by_version[:, 0] == pytest.approx(1, abs=1e-3)  # the clean ones
     assert by_version[:, 1:].max() <= 1
-    assert np.mean(by_version[:, 1:] < 0.99) > 0.8  # slight damage hardly shows in flat tiles
+    assert np.mean(by_version[:, 1:] < 0.99) > 0.8  # slight distortions hardly show in flat tiles
     assert (np.ptp(by_version[:, 1:], axis=2) > 0).all()
 
 
 def test_labels_follow_the_error_of_the_tile(folder: Path) -> None:
-    made = synthetic_set(folder, CONFIG, test_share=0.25)
+    synthetic = synthetic_set(folder, CONFIG, test_share=0.25)
     errors = []
-    for index, content in enumerate(made.contents):
-        clean = made.pixels(made.contents.index(content)).float()
-        errors.append(float((made.pixels(index).float() - clean).square().mean()))
-    assert srcc(errors, made.qualities) < -0.6
+    for index, content in enumerate(synthetic.contents):
+        clean = synthetic.pixels(synthetic.contents.index(content)).float()
+        errors.append(float((synthetic.pixels(index).float() - clean).square().mean()))
+    assert srcc(errors, synthetic.qualities) < -0.6
 
 
 def test_held_out_pictures_are_in_no_training_tile(folder: Path) -> None:
-    made = synthetic_set(folder, CONFIG, test_share=0.5)
-    sources = {side: {made.contents[i].split("/stills/")[1].split("/")[0] for i in made.side(side)}
-               for side in ("train", "test")}  # fmt: skip
+    synthetic = synthetic_set(folder, CONFIG, test_share=0.5)
+    sources = {
+        side: {
+            synthetic.contents[index].split("/stills/")[1].split("/")[0]
+            for index in synthetic.side(side)
+        }
+        for side in ("train", "test")
+    }
     assert sources["train"] | sources["test"] == {f"bunny{n}.png" for n in (0, 2, 4)} | {"clip.mp4"}
     assert not sources["train"] & sources["test"]
 
 
-def test_what_is_made_is_kept_and_depends_on_the_seed_alone(folder: Path, stills: Path) -> None:
+def test_tiles_are_cached_and_depend_only_on_the_seed(folder: Path, stills: Path) -> None:
     first = synthetic_set(folder, CONFIG, test_share=0.25)
     assert not {path.name for path in folder.iterdir()} ^ {path.name for path in stills.iterdir()}
     cache = cache_folder() / "synthetic"
@@ -92,9 +97,11 @@ def test_what_is_made_is_kept_and_depends_on_the_seed_alone(folder: Path, stills
     assert synthetic_set(folder, CONFIG, test_share=0.25) == first
     assert {path: path.stat().st_mtime_ns for path in cache.iterdir()} == files
     copy = folder.parent / "copy"
-    again = synthetic_set(Path(shutil.copytree(stills, copy)), CONFIG, test_share=0.25)
-    assert again.qualities == first.qualities
-    assert all(torch.equal(first.pixels(i), again.pixels(i)) for i in range(len(first.qualities)))
+    from_copy = synthetic_set(Path(shutil.copytree(stills, copy)), CONFIG, test_share=0.25)
+    assert from_copy.qualities == first.qualities
+    assert all(
+        torch.equal(first.pixels(i), from_copy.pixels(i)) for i in range(len(first.qualities))
+    )
     other = synthetic_set(folder, SyntheticConfig(tile_px=64, versions=5, seed=1), test_share=0.25)
     assert other.qualities != first.qualities
 
@@ -109,13 +116,13 @@ def test_a_folder_without_clean_pictures_is_refused(
         synthetic_set(tmp_path / "nowhere", CONFIG, test_share=0.25)
 
 
-def test_a_broken_video_among_them_is_named(folder: Path, make_video: MakeVideo) -> None:
+def test_the_error_names_a_broken_video(folder: Path, make_video: MakeVideo) -> None:
     (folder / "broken.mp4").write_bytes(b"\0" * 2000)
     with pytest.raises(TrainingDataError, match=r"broken\.mp4.*move it out"):
         synthetic_set(folder, CONFIG, test_share=0.25)
 
 
-def test_pictures_of_a_csv_are_read_whole(folder: Path) -> None:
+def test_pictures_of_a_csv_are_read_at_full_size(folder: Path) -> None:
     (folder / "scores.csv").write_text("path,mos\nbunny0.png,1\nbunny2.png,2\nsmall.png,4\n")
     rated = rated_set("mine", folder, test_share=0.4, seed=0)
     assert rated.qualities == pytest.approx((0, 1 / 3, 1))
@@ -142,9 +149,9 @@ def flat_set(name: str, contents: int, versions: int, *, is_vmaf_scale: bool = F
 def test_a_batch_holds_versions_of_few_contents_of_every_set() -> None:
     sets = [flat_set("a", 6, 5, is_vmaf_scale=True), flat_set("b", 12, 1)]
     batches = PictureBatches(sets, VIEWS, count=16, versions=4, seed=0)
-    made = list(batches.batches(6))
-    assert len(made) == 6
-    for batch in made:
+    all_batches = list(batches.batches(6))
+    assert len(all_batches) == 6
+    for batch in all_batches:
         assert batch.set_B.tolist() == [0] * 8 + [1] * 8
         assert batch.views[0].shape == (16, 1, 3, 8, 8)
         values = (batch.views[0][:, 0, 0, 0, 0] * 255).round().long()
@@ -155,11 +162,11 @@ def test_a_batch_holds_versions_of_few_contents_of_every_set() -> None:
         assert [numbers[content] for content in contents] == batch.content_B.tolist()
         assert len(set(numbers.values())) == len(numbers)
         assert torch.allclose(batch.quality_B, 1 - (values % 10) / 10)
-    assert torch.equal(made[3].views[0], batches.batch(3).views[0])
-    assert not torch.equal(made[3].views[0], made[4].views[0])
+    assert torch.equal(all_batches[3].views[0], batches.batch(3).views[0])
+    assert not torch.equal(all_batches[3].views[0], all_batches[4].views[0])
 
 
-def test_versions_of_one_content_are_seen_at_one_place() -> None:
+def test_versions_of_one_content_have_views_at_the_same_position() -> None:
     def noisy(clip: Clip, *, generator: torch.Generator | None) -> torch.Tensor:
         return torch.rand(clip.pixels_TCHW.shape, generator=generator)
 

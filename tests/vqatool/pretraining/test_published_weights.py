@@ -191,9 +191,9 @@ def test_a_weight_that_is_missing_unknown_or_of_another_shape_is_named(tmp_path:
     weights["cls_token"] = torch.zeros(1, 1, 5)
     model = small()
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    with pytest.raises(CheckpointError) as found:
+    with pytest.raises(CheckpointError) as caught:
         load(model, save(tmp_path, weights))
-    message = str(found.value)
+    message = str(caught.value)
     assert "net.pth" in message
     assert "missing: blocks.1.ls1.gamma" in message
     assert "unknown: blocks.1.ls3.gamma" in message
@@ -276,13 +276,13 @@ def test_import_makes_an_intern_vqa_model_file_to_start_from_and_to_distill(tmp_
     file, out = save(tmp_path, {"module": internvideo_file()}), tmp_path / "pico.safetensors"
     done = vqatool("import", file, "-o", out, "--licence", "Apache-2.0")
     assert done.exit_code == 0, done.output
-    found = load_checkpoint(out)
-    assert found.card.licence == "Apache-2.0"
-    assert found.card.shape == asdict(published_config("pico"))
-    kept = found.model().state_dict()["blocks.1.mlp.fc1.weight"]
+    checkpoint = load_checkpoint(out)
+    assert checkpoint.card.licence == "Apache-2.0"
+    assert checkpoint.card.shape == asdict(published_config("pico"))
+    kept = checkpoint.model().state_dict()["blocks.1.mlp.fc1.weight"]
     assert torch.equal(kept, internvideo_file()["blocks.1.mlp.fc1.weight"].half().float())
     config = OptimizerConfig(method="intern-vqa", tune="head")
-    trainer = Initialization(init=found, teacher=found).model(config)
+    trainer = Initialization(init=checkpoint, teacher=checkpoint).model(config)
     assert isinstance(trainer, StudentWithTeacher)
     # an untrained model would give every video the same middling score
     (tmp_path / "x.mp4").touch()
@@ -368,9 +368,9 @@ def test_every_vmamba_weight_is_loaded(tmp_path: Path) -> None:
     backbone = {name: value for name, value in own.items() if name.startswith("_backbone.")}
     names = [name for name in weights if not name.startswith("classifier.")]
     assert len(backbone) == len(names)
-    # every one once, whatever its name: none is left as it was or load_vmamba for another
-    there = {tuple(value.flatten().tolist()) for value in backbone.values()}
-    assert there == {tuple(weights[name].flatten().tolist()) for name in names}
+    # every weight of the file is in the model once: none is missing or loaded twice
+    loaded = {tuple(value.flatten().tolist()) for value in backbone.values()}
+    assert loaded == {tuple(weights[name].flatten().tolist()) for name in names}
     places = {
         "patch_embed.5.weight": "_stem.2._conv.weight",
         "layers.1.downsample.1.weight": "_stages.2.0._conv.weight",
@@ -392,8 +392,8 @@ def test_a_loaded_block_computes_what_the_paper_does(tmp_path: Path) -> None:
     model = load_vmamba(tmp_path, weights).eval()
     block = {n.removeprefix("layers.0.blocks.0."): v for n, v in weights.items()}
     map_BHWC = torch.randn(2, 3, 5, VMAMBA_WIDTH, generator=torch.Generator().manual_seed(1))
-    found = model.get_submodule("_backbone._stages.0.1")(map_BHWC)
-    torch.testing.assert_close(found, by_the_paper(map_BHWC, block), atol=1e-5, rtol=1e-5)
+    output = model.get_submodule("_backbone._stages.0.1")(map_BHWC)
+    torch.testing.assert_close(output, by_the_paper(map_BHWC, block), atol=1e-5, rtol=1e-5)
 
 
 def by_the_paper(map_BHWC: Tensor, block: dict[str, Tensor]) -> Tensor:
@@ -474,9 +474,9 @@ def test_a_vmamba_block_of_another_kind_is_refused(tmp_path: Path) -> None:
     del weights["layers.0.blocks.0.op.Ds"]
     weights["layers.0.blocks.0.op.conv2d.bias"] = torch.zeros(2 * VMAMBA_WIDTH)
     weights["layers.1.blocks.0.op.A_logs"] = torch.zeros(4 * 64, 16)
-    with pytest.raises(CheckpointError) as found:
+    with pytest.raises(CheckpointError) as caught:
         load_vmamba(tmp_path, weights)
-    message = str(found.value)
+    message = str(caught.value)
     assert "missing: _backbone._stages.0.1._scan.1._skip" in message
     assert "unknown: _backbone._stages.0.1._scan.1._conv.bias" in message
     assert "_backbone._stages.1.1._scan.1._log_rate (4096,) for (256,)" in message
@@ -516,10 +516,10 @@ def test_import_makes_a_q_mamba_model_file_to_start_from(tmp_path: Path) -> None
     done = vqatool("import", file, "-o", out, "--licence", "MIT")
     assert done.exit_code == 0, done.output
     assert "vqatool train --method q-mamba --init" in done.output
-    found = load_checkpoint(out)
-    assert found.card.licence == "MIT"
-    assert found.card.shape == asdict(published_q_mamba_config("pico"))
-    trainer = Initialization(init=found).model(OptimizerConfig(method="q-mamba", tune="head"))
+    checkpoint = load_checkpoint(out)
+    assert checkpoint.card.licence == "MIT"
+    assert checkpoint.card.shape == asdict(published_q_mamba_config("pico"))
+    trainer = Initialization(init=checkpoint).model(OptimizerConfig(method="q-mamba", tune="head"))
     tuned = {name for name, value in trainer.named_parameters() if value.requires_grad}
     assert tuned
     assert all("_head" in name for name in tuned)

@@ -47,17 +47,19 @@ SMALL = PretrainConfig(
 
 
 @pytest.mark.slow
-def test_it_learns_damage_on_contents_it_never_saw(tmp_path: Path) -> None:
-    told: list[Progress] = []
-    sets = [noisy_set("made", is_vmaf_scale=True)]
-    checkpoint = pretrain(sets, SMALL, device="cpu", on_progress=told.append)
+def test_pretraining_learns_distortions_of_unseen_contents(tmp_path: Path) -> None:
+    history: list[Progress] = []
+    sets = [noisy_set("synthetic", is_vmaf_scale=True)]
+    checkpoint = pretrain(sets, SMALL, device="cpu", on_progress=history.append)
     assert checkpoint.card.validation["srcc"] > 0.9
     assert checkpoint.card.validation["count"] == 3 * 4
-    assert checkpoint.card.training["test_srcc"] == {"made": checkpoint.card.validation["srcc"]}
-    assert [now.step for now in told] == list(range(1, 31))
-    assert not told[4].metrics
-    assert set(told[-1].metrics) == {"made"}
-    assert set(told[0].terms) == {"quality", "plcc", "rank in set", "rank in content"}
+    assert checkpoint.card.training["test_srcc"] == {
+        "synthetic": checkpoint.card.validation["srcc"]
+    }
+    assert [progress.step for progress in history] == list(range(1, 31))
+    assert not history[4].metrics
+    assert set(history[-1].metrics) == {"synthetic"}
+    assert set(history[0].terms) == {"quality", "plcc", "rank in set", "rank in content"}
     save_checkpoint(checkpoint, tmp_path / "spatial.safetensors")
     stored = Predictor(load_checkpoint(tmp_path / "spatial.safetensors"), "cpu")
     pictures = [sets[0].pixels(index)[None] for index in range(4)]
@@ -67,76 +69,79 @@ def test_it_learns_damage_on_contents_it_never_saw(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_the_same_seed_gives_the_same_weights_and_init_goes_on_from_them() -> None:
-    sets = [noisy_set("made", is_vmaf_scale=True), noisy_set("b", is_vmaf_scale=False)]
+def test_a_seed_reproduces_the_weights_and_init_starts_from_them() -> None:
+    sets = [noisy_set("synthetic", is_vmaf_scale=True), noisy_set("b", is_vmaf_scale=False)]
     short = dataclasses.replace(SMALL, steps=3)
     first, again = (pretrain(sets, short, device="cpu") for _ in range(2))
     other = pretrain(sets, dataclasses.replace(short, seed=1), device="cpu")
     assert all(torch.equal(first.weights[key], again.weights[key]) for key in first.weights)
     assert any(not torch.equal(first.weights[key], other.weights[key]) for key in first.weights)
     still = dataclasses.replace(short, steps=1, lr=1e-12)
-    gone_on = pretrain(sets, still, init=first, device="cpu")
+    continued = pretrain(sets, still, init=first, device="cpu")
     assert all(
-        torch.allclose(first.weights[k], gone_on.weights[k], atol=1e-3) for k in first.weights
+        torch.allclose(first.weights[k], continued.weights[k], atol=1e-3) for k in first.weights
     )
 
 
 @pytest.mark.slow
-def test_where_scores_lie_is_said_by_vmaf_alone() -> None:
-    made, opinions = noisy_set("made", is_vmaf_scale=True), noisy_set("b", is_vmaf_scale=False)
+def test_only_vmaf_sets_the_level_of_the_scores() -> None:
+    synthetic, opinions = (
+        noisy_set("synthetic", is_vmaf_scale=True),
+        noisy_set("b", is_vmaf_scale=False),
+    )
     high = dataclasses.replace(opinions, qualities=tuple(0.9 + q / 10 for q in opinions.qualities))
-    checkpoint = pretrain([high, made], SMALL, device="cpu")
+    checkpoint = pretrain([high, synthetic], SMALL, device="cpu")
     predictor = Predictor(checkpoint, "cpu")
-    pictures = [made.pixels(index)[None] for index in range(12)]
+    pictures = [synthetic.pixels(index)[None] for index in range(12)]
     clips = [predictor.preprocessor.preprocess(Clip(picture)) for picture in pictures]
-    assert (
-        100 * float(predictor.predict(clips).score_B.mean()) < 80
-    )  # of the opinions the mean is 96, of the made ones 62
-    assert set(checkpoint.card.training["test_srcc"]) == {"b", "made"}
+    # the mean label of the opinions is 96, that of the synthetic set 62
+    assert 100 * float(predictor.predict(clips).score_B.mean()) < 80
+    assert set(checkpoint.card.training["test_srcc"]) == {"b", "synthetic"}
 
 
-def test_time_that_is_up_ends_it_early() -> None:
-    sets = [noisy_set("made", is_vmaf_scale=True)]
+def test_a_time_limit_ends_the_training_early() -> None:
+    sets = [noisy_set("synthetic", is_vmaf_scale=True)]
     checkpoint = pretrain(sets, dataclasses.replace(SMALL, max_hours=1e-4), device="cpu")
     assert 0 < checkpoint.card.training["steps_done"] < 30
 
 
 def test_sets_that_cannot_share_a_batch_are_refused() -> None:
-    made = noisy_set("made", is_vmaf_scale=True)
+    synthetic = noisy_set("synthetic", is_vmaf_scale=True)
     with pytest.raises(TrainingDataError, match="cannot share a batch of 3"):
-        pretrain([made, made], dataclasses.replace(SMALL, batch=3))
-    with pytest.raises(TrainingDataError, match="the same name in made, made"):
-        pretrain([made, made], SMALL)
+        pretrain([synthetic, synthetic], dataclasses.replace(SMALL, batch=3))
+    with pytest.raises(TrainingDataError, match="the same name in synthetic, synthetic"):
+        pretrain([synthetic, synthetic], SMALL)
 
 
 @pytest.mark.parametrize("method", Method)
 def test_any_method_learns_from_pictures(method: Method) -> None:
     config = PretrainConfig(method=method.value, shape=SHAPES[method], steps=2, batch=4)
-    done = pretrain([noisy_set("made", is_vmaf_scale=True)], config, device="cpu")
+    done = pretrain([noisy_set("synthetic", is_vmaf_scale=True)], config, device="cpu")
     assert done.card.method == method.value
-    assert set(done.card.training["test_srcc"]) == {"made"}
+    assert set(done.card.training["test_srcc"]) == {"synthetic"}
 
 
 @pytest.mark.slow
-def test_every_branch_of_a_model_learns_where_scores_lie() -> None:
-    # by their sum alone one ran away to 72 and the other to -71.5
-    made = noisy_set("made", is_vmaf_scale=True)
+def test_every_branch_of_a_model_learns_the_level_of_the_scores() -> None:
+    # with a loss of only their sum, the branch scores went to 72 and -71.5
+    synthetic = noisy_set("synthetic", is_vmaf_scale=True)
     config = dataclasses.replace(
         SMALL, method=Method.ZOOM_VQA.value, shape=SHAPES[Method.ZOOM_VQA], steps=40
     )
-    done = Predictor(pretrain([made], config, device="cpu"), "cpu")
+    predictor = Predictor(pretrain([synthetic], config, device="cpu"), "cpu")
     pictures = range(24)
-    said = [
-        done.predict([done.preprocessor.preprocess(Clip(made.pixels(i)[None]))]) for i in pictures
+    qualities = [
+        predictor.predict([predictor.preprocessor.preprocess(Clip(synthetic.pixels(i)[None]))])
+        for i in pictures
     ]
-    labels = np.array([made.qualities[i] for i in pictures])
+    labels = np.array([synthetic.qualities[i] for i in pictures])
     for branch in (0, 1):
-        scores = [float(quality.branches[branch].score_B[0]) for quality in said]
+        scores = [float(quality.branches[branch].score_B[0]) for quality in qualities]
         assert abs(np.mean(scores - labels)) < 0.25
 
 
 @pytest.mark.slow
-def test_the_command_from_folders_to_a_model_to_train_from(
+def test_the_command_makes_a_model_that_train_can_start_from(
     tmp_path: Path,
     stills: Path,  # noqa: F811 - pytest's way of asking for it
     work_folder: Path,
@@ -150,7 +155,7 @@ def test_the_command_from_folders_to_a_model_to_train_from(
     assert read_picture(rated / "0.png").shape == (136, 240, 3)
     out = tmp_path / "spatial.safetensors"
     data = ["--data", f"opinions={rated}", "--data", f"again={rated / 'scores.csv'}"]
-    asked = [
+    arguments = [
         "--size",
         "pico",
         "--shape",
@@ -162,7 +167,7 @@ def test_the_command_from_folders_to_a_model_to_train_from(
         "--device",
         "cpu",
     ]
-    done = vqatool("pretrain", *data, *asked, "-o", out)
+    done = vqatool("pretrain", *data, *arguments, "-o", out)
     assert done.exit_code == 0, done.output
     assert "SRCC on held-out pictures: opinions" in done.stderr
     card = load_checkpoint(out).card
@@ -175,7 +180,7 @@ def test_the_command_from_folders_to_a_model_to_train_from(
 
 
 @pytest.mark.parametrize(
-    ("args", "told"),
+    ("args", "message"),
     [
         (["--data", "koniq"], "NAME=FOLDER"),
         (["--data", "koniq=nowhere"], "nowhere does not exist"),
@@ -183,16 +188,16 @@ def test_the_command_from_folders_to_a_model_to_train_from(
         (["--data", "koniq=."], "no folder 1024x768"),
     ],
 )
-def test_wrong_use_is_told(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, args: list[str], told: str
+def test_wrong_use_exits_2_with_a_message(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, args: list[str], message: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
     done = vqatool("pretrain", *args)
     assert done.exit_code == 2
-    assert told in done.stderr
+    assert message in done.stderr
 
 
-def test_a_size_and_weights_to_start_from_contradict(tmp_path: Path, small_model: Path) -> None:
+def test_a_size_with_initial_weights_is_refused(tmp_path: Path, small_model: Path) -> None:
     done = vqatool("pretrain", "--data", f"x={tmp_path}", "--init", small_model, "--size", "nano")
     assert done.exit_code == 2
     assert "leave out --init" in done.stderr

@@ -29,24 +29,24 @@ def blurred(still_HW: Tensor, times: int) -> Tensor:
     return still_HW
 
 
-def test_a_picture_against_itself_loses_nothing(still: Tensor) -> None:
+def test_identical_pictures_have_quality_1(still: Tensor) -> None:
     assert [float(value) for value in vif(still, still)] == pytest.approx([1] * 4)
     quality = tile_quality(still, still, 64)
     assert quality.shape == (3, 5)
-    # what float32 leaves of a variance, beside a noise of 2
+    # rounding of float32 variances, relative to a noise of 2
     assert torch.allclose(quality, torch.ones(3, 5), atol=1e-4)
 
 
 def test_flat_pictures_have_a_quality() -> None:
     flat = torch.full((64, 64), 128, dtype=torch.uint8)
     assert [float(value) for value in vif(flat, flat)] == [1] * 4
-    assert (tile_quality(flat, flat + 40, 32) == 1).all()  # a shift of brightness is not seen
+    assert (tile_quality(flat, flat + 40, 32) == 1).all()  # VIF ignores a shift of brightness
     noise = torch.randn(64, 64, generator=torch.Generator().manual_seed(0))
     assert tile_quality(flat.float(), 128 + 30 * noise, 64).item() < 1
 
 
 @pytest.mark.parametrize("kind", ["noise", "blur"])
-def test_more_damage_is_less_quality_everywhere(still: Tensor, kind: str) -> None:
+def test_stronger_distortions_have_lower_quality_in_every_tile(still: Tensor, kind: str) -> None:
     noise = torch.randn(still.shape, generator=torch.Generator().manual_seed(0))
     steps = {
         "noise": [still + deviation * noise for deviation in (1, 3, 9, 27)],
@@ -58,10 +58,10 @@ def test_more_damage_is_less_quality_everywhere(still: Tensor, kind: str) -> Non
     assert worse.max() < 1
 
 
-def test_damage_to_one_tile_is_told_of_that_tile(still: Tensor) -> None:
-    distort = still.clone()
-    distort[64:128, 128:192] = blurred(still, 4)[64:128, 128:192]
-    lost = 1 - tile_quality(still, distort, 64)
+def test_a_distorted_tile_lowers_only_its_own_quality(still: Tensor) -> None:
+    distorted = still.clone()
+    distorted[64:128, 128:192] = blurred(still, 4)[64:128, 128:192]
+    lost = 1 - tile_quality(still, distorted, 64)
     assert lost.argmax() == 1 * 5 + 2
     assert lost[1, 2] > 0.3
     far = torch.ones(3, 5, dtype=torch.bool)
@@ -69,21 +69,23 @@ def test_damage_to_one_tile_is_told_of_that_tile(still: Tensor) -> None:
     assert (lost[far] < 1e-4).all()
 
 
-def test_a_batch_is_as_good_as_one_by_one(still: Tensor) -> None:
+def test_a_batch_gives_the_same_qualities_as_single_pictures(still: Tensor) -> None:
     others = torch.stack([blurred(still, 1), blurred(still, 5)])
-    together = tile_quality(still.expand_as(others), others, 32)
-    alone = torch.stack([tile_quality(still, other, 32) for other in others])
-    assert together.shape == (2, 6, 10)
-    assert torch.allclose(together, alone, atol=1e-5)
+    batched = tile_quality(still.expand_as(others), others, 32)
+    single = torch.stack([tile_quality(still, other, 32) for other in others])
+    assert batched.shape == (2, 6, 10)
+    assert torch.allclose(batched, single, atol=1e-5)
 
 
-def test_odd_sizes_leave_whole_tiles_alone() -> None:
+def test_odd_sizes_have_only_whole_tiles() -> None:
     odd = torch.rand(75, 101) * 255
     assert tile_quality(odd, odd, 24).shape == (3, 4)
 
 
 @pytest.mark.parametrize(("size", "tile_px"), [((64, 64), 12), ((64, 64), 72), ((12, 64), 8)])
-def test_tiles_that_cannot_be_judged_are_refused(size: tuple[int, int], tile_px: int) -> None:
+def test_invalid_tile_sizes_and_small_pictures_are_refused(
+    size: tuple[int, int], tile_px: int
+) -> None:
     picture = torch.rand(size)
     with pytest.raises(ValueError, match=r"multiple of 8|at least 16"):
         tile_quality(picture, picture, tile_px)
@@ -105,8 +107,8 @@ def test_each_scale_agrees_with_libvmaf(
 ) -> None:
     picture = frames_at(probe(demo_clip()), [2.0], (640, 360))[0]
     planes = [
-        luma(torch.from_numpy(each).permute(2, 0, 1)).round().byte()
-        for each in (picture, encode_decode(picture, codec, quality))
+        luma(torch.from_numpy(pixels).permute(2, 0, 1)).round().byte()
+        for pixels in (picture, encode_decode(picture, codec, quality))
     ]
     inputs = []
     for name, plane in zip(("reference", "encode"), planes, strict=True):
@@ -116,8 +118,10 @@ def test_each_scale_agrees_with_libvmaf(
     graph = "libvmaf=log_fmt=json:log_path=log.json"
     run(ffmpeg, [*inputs[1], *inputs[0], "-lavfi", graph, "-f", "null", "-"], cwd=tmp_path)
     metrics = json.loads((tmp_path / "log.json").read_text())["frames"][0]["metrics"]
-    theirs = [metrics[f"integer_vif_scale{scale}"] for scale in range(4)]
-    # they differ by libvmaf's whole-number arithmetic
-    assert [float(value) for value in vif(planes[0], planes[1])] == pytest.approx(theirs, abs=2e-3)
+    of_libvmaf = [metrics[f"integer_vif_scale{scale}"] for scale in range(4)]
+    # libvmaf uses integer arithmetic
+    assert [float(value) for value in vif(planes[0], planes[1])] == pytest.approx(
+        of_libvmaf, abs=2e-3
+    )
     quality_of_all = tile_quality(planes[0], planes[1], 360)[0, 0]
-    assert 100 * quality_of_all == pytest.approx(metrics["vmaf"], abs=25)  # RMSE 8.6, told there
+    assert 100 * quality_of_all == pytest.approx(metrics["vmaf"], abs=25)  # RMSE of the fit: 8.6
