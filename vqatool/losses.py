@@ -53,6 +53,17 @@ def frame_quality_loss(
     )
 
 
+def spread_loss(score_B: Tensor, spread_B: Tensor, label_B: Tensor) -> Tensor:
+    """Mean of |error| / spread + log(spread): the Laplace likelihood of the errors.
+
+    Its minimum is where the spread is the error to be expected ("What Uncertainties Do We Need in
+    Bayesian Deep Learning for Computer Vision?", arXiv 1703.04977, section 2.2, with the absolute
+    error). The score gets no gradient, so a hard encode does not learn less.
+    """
+    error_B = (score_B.detach() - label_B).abs()
+    return (error_B / spread_B + spread_B.log()).mean()
+
+
 def plcc_loss(score_B: Tensor, label_B: Tensor) -> Tensor:
     """((1 - r) / 2 + (1 - r^2) / 4) / 2, r the linear correlation of scores and labels.
 

@@ -13,6 +13,7 @@ from vqatool.losses import (
     plcc_loss,
     quality_loss,
     rank_loss,
+    spread_loss,
     squared_loss,
 )
 
@@ -275,3 +276,16 @@ def test_taught_feature_loss_is_computed_in_full_precision() -> None:
     found = feature_distillation_loss(features, taught)
     assert found.dtype == torch.float32
     assert found.item() == feature_distillation_loss(features.float(), taught.float()).item()
+
+
+def test_the_spread_that_costs_least_is_the_mean_error() -> None:
+    score_B, label_B = torch.tensor([0.5, 0.5], requires_grad=True), torch.tensor([0.4, 0.7])
+    costs = {
+        spread: float(spread_loss(score_B, torch.full((2,), spread), label_B))
+        for spread in (0.05, 0.1, 0.15, 0.2, 0.3)
+    }
+    assert min(costs, key=costs.__getitem__) == 0.15
+    spread_B = torch.full((2,), 0.1, requires_grad=True)
+    spread_loss(score_B, spread_B, label_B).backward()
+    assert score_B.grad is None
+    assert spread_B.grad is not None

@@ -75,7 +75,7 @@ def evaluate(
     with work_lock(folder) if os.access(folder, os.W_OK) else nullcontext():
         predictions, reasons = _run_predict(encodes_of_split(folder, split), predictor)
         training = training_encodes(folder)
-        evaluation = evaluate_predictions(predictions, training, band=predictor.card.band)
+        evaluation = evaluate_predictions(predictions, training)
         _print_tables(evaluation, training)
         paths = write_evaluation(evaluation, stem)
     for reason in reasons:

@@ -126,13 +126,18 @@ class Evaluator:
             rows += self._mean_rows(name, groups)
         return rows
 
-    def coverage(self, band: float) -> MetricRow:
-        """The share of labels within `band` label points of the model's score."""
-        is_inside_N = (np.abs(self._predicted[MODEL] - self._label_N) <= band).astype(np.float64)
+    def coverage(self, bands: Sequence[float]) -> MetricRow:
+        """The share of labels no further from the model's score than its band, in label points.
+
+        Args:
+            bands: one for each encode; their mean is the name of the row.
+        """
+        error_N = np.abs(self._predicted[MODEL] - self._label_N)
+        is_inside_N = (error_N <= np.asarray(bands)).astype(np.float64)
         span = interval(resampled_mean(is_inside_N, self._weight_RN))
         return MetricRow(
             set="band",
-            name=f"{band:.1f}",
+            name=f"{np.mean(bands):.1f}",
             predictor=MODEL,
             **self._size(range(len(self._encodes))),
             value=float(is_inside_N.mean()),

@@ -33,11 +33,13 @@ _ENDINGS = (".csv", "-figures.csv", ".png", "-features.png")
 class Prediction(NamedTuple):
     """A model's output for one encode: its score, 0 to 100, and features (D,).
 
-    `branches` are the scores, 0 to 100, that the score was fused from.
+    `band` is half the width of the model's 90 % interval around the score. `branches` are the
+    scores, 0 to 100, that the score was fused from.
     """
 
     encode: LabelledEncode
     score: float
+    band: float
     feature_D: Values
     branches: Mapping[str, float] = MappingProxyType({})
 
@@ -108,14 +110,14 @@ def _prediction(encode: LabelledEncode, views: list[Tensor], predictor: Predicto
     quality = predictor.predict([views])
     (score,) = to_label_scale(quality.score_B)
     branches = {branch.name: to_label_scale(branch.score_B)[0] for branch in quality.branches}
-    return Prediction(encode, score, quality.features_BD[0].double().numpy(), branches)
+    (band,) = predictor.bands(quality)
+    return Prediction(encode, score, band, quality.features_BD[0].double().numpy(), branches)
 
 
 def evaluate(
     predictions: Sequence[Prediction],
     training: Sequence[LabelledEncode],
     *,
-    band: float,
     seed: int = 0,
 ) -> Evaluation:
     """All metrics of a model's predictions, of its branches, and of the baselines.
@@ -123,7 +125,6 @@ def evaluate(
     Args:
         predictions: at least one.
         training: encodes to fit the regression baseline to; may be empty: `baseline_predictions`.
-        band: the model's own 90 % band, label points to either side.
         seed: of the bootstrap over sources.
     """
     encodes = [prediction.encode for prediction in predictions]
@@ -140,7 +141,7 @@ def evaluate(
     )
     metric_rows = [
         *evaluator.metric_rows(),
-        evaluator.coverage(band),
+        evaluator.coverage([prediction.band for prediction in predictions]),
         *evaluator.similarity_rows(feature_similarity),
     ]
     return Evaluation(predictions, baselines, metric_rows, feature_similarity)

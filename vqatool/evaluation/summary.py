@@ -54,8 +54,9 @@ def remarks(rows: Sequence[MetricRow]) -> list[str]:
     sentences = [f"bitrate groups of {MIN_SOURCES} sources or more: {group_count} of {len(groups)}"]
     if band.name != "0.0":
         sentences.append(
-            f"the model's band, {band.name} to either side, holds {100 * band.value:.0f} % of the "
-            f"labels (95 % interval {100 * band.value_low:.0f} to {100 * band.value_high:.0f}); "
+            f"the model's band, {band.name} to either side in the mean, holds "
+            f"{100 * band.value:.0f} % of the labels (95 % interval {100 * band.value_low:.0f} to "
+            f"{100 * band.value_high:.0f}); "
             "it was made to hold 90 %"
         )
     sentences += [

@@ -44,7 +44,9 @@ class ModelCard:
     """The description of the weights in a model file, as JSON.
 
     `band` is half the width of the interval that held 90 % of the errors on held-out sources, in
-    label points. `fingerprint` identifies the data and settings of a finished training.
+    label points; `band_per_spread` is the same in units of the spread that the model gives for each
+    video, 0 for a model that gives none. `fingerprint` identifies the data and settings of a
+    finished training.
     """
 
     method: str
@@ -56,6 +58,7 @@ class ModelCard:
     data: Mapping[str, Any] = field(default_factory=dict)  # of each side of the split
     validation: Mapping[str, float] = field(default_factory=dict)
     band: float = 0.0
+    band_per_spread: float = 0.0
     training: Mapping[str, Any] = field(default_factory=dict)
     licence: str = ""  # of the weights
     fingerprint: str = ""

@@ -74,6 +74,13 @@ class Predictor:
         """The model's output for clips; arguments and result are those of `predict`."""
         return predict(self._model, clips, self._device, self.batch)
 
+    def bands(self, quality: Quality) -> list[float]:
+        """Half the width of the 90 % interval around each score of an output, label points."""
+        if quality.spread_B is None or not self.card.band_per_spread:
+            return [self.card.band] * len(quality.score_B)
+        points: list[float] = (100 * self.card.band_per_spread * quality.spread_B).tolist()
+        return points
+
     def is_out_of_distribution(self, features_ND: Tensor) -> bool:
         """Whether most of N clips with these features are unlike the training data."""
         return self._ood is not None and not self._ood.contains(features_ND)

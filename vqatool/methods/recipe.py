@@ -19,6 +19,7 @@ from vqatool.losses import (
     frame_quality_loss,
     group_contrast_loss,
     plcc_loss,
+    spread_loss,
 )
 from vqatool.models.quality import QualityModel, TrainingOutput
 
@@ -56,6 +57,8 @@ DistanceTerm = Callable[[Tensor, Tensor], Tensor]
 
 RankTerm = Callable[[Tensor, Tensor, Tensor], Tensor]
 """(scores, labels, bitrate groups) -> the distance of the scores from the order of the labels."""
+
+_SPREAD_WEIGHT = 0.05
 
 Config = TypeVar("Config", bound="DataclassInstance")
 
@@ -144,6 +147,8 @@ def weighted_terms(
 ) -> dict[str, Tensor]:
     """The terms `quality` (`distance`), `plcc`, `group`, `rank` and `frame`, times their weights.
 
+    `spread` is there for a model that has one. It trains nothing but the layers of the spread, so
+    its weight matters little.
     `pixels` is their sum for `output.pixels_only`, where there is one. Arguments are those of
     `Loss`; the weights of `weights` are not None.
     """
@@ -162,6 +167,9 @@ def weighted_terms(
     }
     terms = {"quality": distance(quality.score_B, label_B)}
     terms |= {name: getattr(weights, name) * value for name, value in values.items()}
+    if quality.spread_B is not None:
+        loss = spread_loss(quality.score_B, quality.spread_B, label_B)
+        terms["spread"] = _SPREAD_WEIGHT * loss
     if output.pixels_only is not None:
         pixels_output = TrainingOutput(output.pixels_only)
         pixels_terms = weighted_terms(

@@ -13,6 +13,7 @@ Shapes: B videos, T frames, N frames of all videos, C channels, H height, W widt
 F bitstream features, K motion features, P probing features.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, cast
@@ -96,6 +97,9 @@ def transformer(features: int, layers: int) -> nn.Module:
     return nn.TransformerEncoder(layer, layers, enable_nested_tensor=False)
 
 
+_LOG_SPREAD = (math.log(0.003), math.log(0.5))  # of an expected error of 0.3 to 50 points
+
+
 _POSITIONS = 8  # frames that positions are learned for; they are interpolated for others
 
 
@@ -137,6 +141,7 @@ class CoarseToFineConfig:
     has_motion: bool = True
     has_stream: bool = True
     has_probing: bool = False
+    has_spread: bool = False
     fusion_layers: int = 2
     temporal_layers: int = 1
 
@@ -177,7 +182,7 @@ class CoarseToFine(QualityModel):
         if self._bands:
             self._contrast = _two_layers(self._bands.width, width)
         self._has_stream, self._has_motion = config.has_stream, config.has_motion
-        self._has_probing = config.has_probing
+        self._has_probing, self._has_spread = config.has_probing, config.has_spread
         if config.has_motion:
             self._motion = _two_layers(motion, width)
         figures = stream.width * config.has_stream + probing * config.has_probing
@@ -189,6 +194,10 @@ class CoarseToFine(QualityModel):
             nn.LayerNorm(2 * width), nn.Linear(2 * width, width), nn.GELU(), nn.Linear(width, 1)
         )
         nn.init.constant_(cast(nn.Linear, self._head[-1]).bias, 0.6)  # a typical label
+        if config.has_spread:
+            self._spread = nn.Sequential(nn.LayerNorm(2 * width), *_two_layers(2 * width, width))
+            self._spread.append(nn.Linear(width, 1))
+            nn.init.constant_(cast(nn.Linear, self._spread[-1]).bias, math.log(0.05))
 
     def forward(self, *views: Tensor) -> Quality:
         """The Quality of pixels, then motion, probing and bitstream, those that the config has."""
@@ -206,11 +215,11 @@ class CoarseToFine(QualityModel):
 
     def head_layers(self) -> Sequence[nn.Module]:
         """The head alone."""
-        return [self._head]
+        return [self._head, *([self._spread] if self._has_spread else [])]
 
     def last_layers(self) -> Sequence[nn.Module]:
         """The temporal transformer and the head."""
-        return [self._temporal, self._head]
+        return [self._temporal, *self.head_layers()]
 
     def load_weights(self, weights: Mapping[str, Tensor]) -> None:
         """Load weights; those for bitstream features are skipped by a model without them.
@@ -246,7 +255,13 @@ class CoarseToFine(QualityModel):
             score_B=in_float32(self._head, features_BD).squeeze(-1),
             features_BD=features_BD,
             frame_score_BT=in_float32(self._head, each_BTD).squeeze(-1),
+            spread_B=self._spread_of(features_BD) if self._has_spread else None,
         )
+
+    def _spread_of(self, features_BD: Tensor) -> Tensor:
+        # detached: what makes a score uncertain must not change what the score is made from
+        log_spread_B = in_float32(self._spread, features_BD.detach()).squeeze(-1)
+        return log_spread_B.clamp(*_LOG_SPREAD).exp()
 
     def _frame_features(
         self, view_BTCHW: Tensor, fused_ND: Tensor, stream_BF: Tensor | None

@@ -35,13 +35,15 @@ class Quality(NamedTuple):
     `score_B` is on the label's scale divided by 100: about 0 (worst) to 1 (best), not clipped.
     `features_BD` is the representation that the score was computed from. `frame_score_BT` is the
     score of each frame. `branches` are the parts that `score_B` was fused from; empty where a model
-    has one score.
+    has one score. `spread_B` is the error that the model expects of `score_B`, above 0 and on its
+    scale; None for a model that does not know it.
     """
 
     score_B: Tensor
     features_BD: Tensor
     frame_score_BT: Tensor
     branches: tuple[Branch, ...] = ()
+    spread_B: Tensor | None = None
 
 
 class TeacherOutput(NamedTuple):

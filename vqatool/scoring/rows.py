@@ -48,11 +48,15 @@ class FileStamp(NamedTuple):
 
 @dataclass(frozen=True)
 class ScoredSegment:
-    """One segment of a video and its score, 0 (worst) to 100 (best)."""
+    """One segment of a video and its score, 0 (worst) to 100 (best).
+
+    `band` is half the width of the model's 90 % interval around the score.
+    """
 
     start_s: float
     end_s: float
     score: float
+    band: float
     warnings: tuple[WarningCode, ...] = ()
 
 
@@ -60,8 +64,7 @@ class ScoredSegment:
 class ScoredVideo:
     """A video with scores, 0 (worst) to 100 (best), of at least one segment.
 
-    `band` is half the width of the model's 90 % interval, `spent_s` the seconds that decoding and
-    the model took.
+    `spent_s` are the seconds that decoding and the model took.
     """
 
     path: Path
@@ -69,7 +72,6 @@ class ScoredVideo:
     info: VideoInfo
     segments: tuple[ScoredSegment, ...]
     warnings: tuple[WarningCode, ...]
-    band: float
     frames_scored: int
     spent_s: float
 
@@ -82,6 +84,11 @@ class ScoredVideo:
     def score(self) -> float:
         """The mean of the segments' scores."""
         return float(np.mean(self.scores))
+
+    @property
+    def band(self) -> float:
+        """Half the width of the 90 % interval: the mean of the segments, whose errors are alike."""
+        return float(np.mean([segment.band for segment in self.segments]))
 
     @property
     def worst(self) -> ScoredSegment:
@@ -201,7 +208,7 @@ def segment_rows(result: ScoreResult) -> Iterator[SegmentRow]:
     if isinstance(result, FailedVideo):
         return
     for segment in result.segments:
-        low, high = _interval(segment.score, result.band)
+        low, high = _interval(segment.score, segment.band)
         yield SegmentRow(
             path=str(result.path),
             start_s=segment.start_s,

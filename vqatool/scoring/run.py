@@ -35,6 +35,7 @@ class _Video:
     spent_s: float = 0.0
     segments: list[Segment] = field(default_factory=list)
     scores: list[float] = field(default_factory=list)
+    bands: list[float] = field(default_factory=list)
     features: list[Tensor] = field(default_factory=list)
 
 
@@ -111,12 +112,13 @@ def _add_scores(items: Sequence[_Item], predictor: Predictor) -> None:
     with _reserve_cores_for_decoding():
         quality = predictor.predict(clips)
     share_s = (time.monotonic() - started) / len(chosen)
-    scores = to_label_scale(quality.score_B)
-    for (video, segment), score, features_D in zip(
-        chosen, scores, quality.features_BD, strict=True
+    scores, bands = to_label_scale(quality.score_B), predictor.bands(quality)
+    for (video, segment), score, band, features_D in zip(
+        chosen, scores, bands, quality.features_BD, strict=True
     ):
         video.segments.append(segment._replace(views=[]))
         video.scores.append(score)
+        video.bands.append(band)
         video.features.append(features_D)
         video.spent_s += share_s
 
@@ -139,14 +141,14 @@ def _result(video: _Video, predictor: Predictor) -> ScoreResult:
                 segment.start_s,
                 segment.end_s,
                 score,
+                band,
                 _warnings(segment.is_damaged, predictor.is_out_of_distribution(features_D[None])),
             )
-            for segment, score, features_D in zip(
-                video.segments, video.scores, video.features, strict=True
+            for segment, score, band, features_D in zip(
+                video.segments, video.scores, video.bands, video.features, strict=True
             )
         ),
         warnings=(*video_warnings(latest.info), *_warnings(is_damaged, is_unlike)),
-        band=predictor.card.band,
         frames_scored=predictor.card.clip_frames * len(video.scores),
         spent_s=video.spent_s,
     )

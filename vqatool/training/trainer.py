@@ -182,6 +182,11 @@ class Trainer:
             data={TRAIN: self._inputs.summary(), VAL: self._val_inputs.summary()},
             validation=asdict(validation),
             band=band(predictions.scores, predictions.labels, sources),
+            band_per_spread=(
+                band(predictions.scores, predictions.labels, sources, predictions.spreads)
+                if predictions.spreads
+                else 0.0
+            ),
             training={
                 **config,
                 "steps": self._state.step,

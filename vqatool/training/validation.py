@@ -41,11 +41,15 @@ class Validation(Agreement):
 
 
 class Predictions(NamedTuple):
-    """Scores and labels of N clips, both 0 to 100, and the features (N, D) of the model."""
+    """Scores and labels of N clips, both 0 to 100, and the features (N, D) of the model.
+
+    `spreads` are the errors that the model expects, in label points; None if it gives none.
+    """
 
     scores: list[float]
     labels: list[float]
     features_ND: Tensor
+    spreads: list[float] | None = None
 
 
 def predict_all(
@@ -64,7 +68,8 @@ def predict_all(
     )
     quality = predict(model, [inputs.evaluation_views(index) for index in chosen], device)
     labels = [inputs.encodes[index].vmaf for index in chosen]
-    return Predictions(to_label_scale(quality.score_B), labels, quality.features_BD)
+    spreads = None if quality.spread_B is None else (100 * quality.spread_B).tolist()
+    return Predictions(to_label_scale(quality.score_B), labels, quality.features_BD, spreads)
 
 
 def validate(
@@ -84,7 +89,12 @@ def validate(
     )
 
 
-def band(scores: Sequence[float], labels: Sequence[float], sources: Sequence[str]) -> float:
+def band(
+    scores: Sequence[float],
+    labels: Sequence[float],
+    sources: Sequence[str],
+    spreads: Sequence[float] | None = None,
+) -> float:
     """Half the width of a 90 % interval around the score of an encode of an unseen source.
 
     Split-conformal prediction over sources, because errors of one source are alike: each of n
@@ -96,8 +106,13 @@ def band(scores: Sequence[float], labels: Sequence[float], sources: Sequence[str
         scores: 0 to 100, one for each encode.
         labels: 0 to 100, one for each encode.
         sources: the source of each encode.
+        spreads: the error that the model expects of each score; the result is in units of it then
+            ("Distribution-Free Predictive Inference for Regression", arXiv 1604.04173, section
+            5.2). None: the result is in label points.
     """
     errors = np.abs(np.subtract(scores, labels))
+    if spreads is not None:
+        errors = errors / np.asarray(spreads)
     _, source_N, count_S = np.unique(sources, return_inverse=True, return_counts=True)
     weights = 1 / ((len(count_S) + 1) * count_S[source_N])
     order = np.argsort(errors)

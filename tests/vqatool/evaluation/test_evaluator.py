@@ -45,7 +45,7 @@ def metric_rows(scores: Values, encodes: list[LabelledEncode] | None = None) -> 
     evaluator = Evaluator(chosen, predicted)
     return [
         *evaluator.metric_rows(),
-        evaluator.coverage(5.0),
+        evaluator.coverage([5.0] * len(chosen)),
         *evaluator.similarity_rows(Similarity(0.8, 0.3)),
     ]
 

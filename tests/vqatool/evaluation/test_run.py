@@ -18,13 +18,13 @@ from vqatool.inference.predictor import Predictor
 
 FEATURES = np.random.default_rng(0).normal(size=(len(ENCODES), 8))
 PREDICTIONS = [
-    Prediction(encode, encode.vmaf + 1, feature)
+    Prediction(encode, encode.vmaf + 1, 2.0, feature)
     for encode, feature in zip(ENCODES, FEATURES, strict=True)
 ]
 
 
 def test_an_evaluation_writes_predictions_metrics_and_plots(tmp_path: Path) -> None:
-    evaluation = evaluate(PREDICTIONS, ENCODES, band=2.0)
+    evaluation = evaluate(PREDICTIONS, ENCODES)
     predictions, metric_rows, *plots = write_evaluation(evaluation, tmp_path / "sub" / "e")
     table, rows = pd.read_csv(predictions), pd.read_csv(metric_rows)
     assert list(table)[-2:] == ["baseline_bitrate", "baseline_regression"]
@@ -48,7 +48,7 @@ def test_the_branches_of_a_model_have_metrics_of_their_own() -> None:
         )
         for prediction in PREDICTIONS
     ]
-    rows = evaluate(fused, [], band=2.0).metric_rows
+    rows = evaluate(fused, []).metric_rows
     over_all = {row.predictor: row.srcc for row in rows if row.set == "all"}
     assert over_all["branch runs"] == 1
     assert over_all["model minus branch stills"] == pytest.approx(1 - over_all["branch stills"])
@@ -70,7 +70,7 @@ def test_a_branch_without_a_defined_srcc_gets_no_remark(case: str) -> None:
         )
         for prediction in (single_source if case == "one source" else PREDICTIONS)
     ]
-    rows = evaluate(fused, [], band=2.0).metric_rows
+    rows = evaluate(fused, []).metric_rows
     assert not [line for line in remarks(rows) if "stills" in line]
     assert not [line for line in remarks(rows) + summary_sentences(rows) if "nan" in line]
 
@@ -81,16 +81,17 @@ def test_an_evaluation_keeps_names_that_are_not_valid_text(tmp_path: Path) -> No
         Prediction(
             replace(prediction.encode, source=name, rung=name),
             prediction.score,
+            prediction.band,
             prediction.feature_D,
         )
         for prediction in PREDICTIONS[:9]
     ]
-    predictions, *_ = write_evaluation(evaluate(odd, [], band=2.0), tmp_path / "e")
+    predictions, *_ = write_evaluation(evaluate(odd, []), tmp_path / "e")
     assert b",caf\xe9," in predictions.read_bytes()
 
 
 def test_one_encode_is_evaluated_without_an_srcc(tmp_path: Path) -> None:
-    evaluation = evaluate(PREDICTIONS[:1], [], band=2.0)
+    evaluation = evaluate(PREDICTIONS[:1], [])
     table, metric_rows, *_ = write_evaluation(evaluation, tmp_path / "e.csv")
     assert (table.name, metric_rows.name) == ("e.csv", "e-figures.csv")
     assert pd.read_csv(metric_rows)["srcc"].isna().all()

@@ -1,5 +1,6 @@
 """Predictions: the inputs of a model, and its output for several clips."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from ladder.media.probe import probe
 from vqatool.inference.model_file import load_checkpoint
 from vqatool.inference.predictor import Predictor, to_label_scale
 from vqatool.inputs.bitstream import UNKNOWN_BITSTREAM
+from vqatool.models.quality import Quality
 
 
 @pytest.fixture
@@ -56,3 +58,14 @@ def test_the_output_of_several_batches_is_one_output(
     assert quality.score_B.tolist() == pytest.approx(expected, abs=1e-4)
     assert torch.allclose(quality.features_BD[1], alone[1].features_BD[0], atol=1e-4)
     assert to_label_scale(torch.tensor([-1.0, 0.5, 2.0])) == [0, 50, 100]
+
+
+def test_a_band_follows_the_spread_of_each_video(small_model: Path) -> None:
+    checkpoint = load_checkpoint(small_model)
+    unit = torch.ones(2)
+    quality = Quality(unit, unit[:, None], unit[:, None], spread_B=torch.tensor([0.01, 0.2]))
+    assert Predictor(checkpoint, "cpu").bands(quality) == [7.0, 7.0]  # of the card
+    card = replace(checkpoint.card, band_per_spread=2.0)
+    predictor = Predictor(replace(checkpoint, card=card), "cpu")
+    assert predictor.bands(quality) == pytest.approx([2.0, 40.0])
+    assert predictor.bands(quality._replace(spread_B=None)) == [7.0, 7.0]

@@ -24,6 +24,7 @@ SHAPES = {
     "pixels alone": {"size": "pico", "features": 32, "has_stream": False},
     "no bands": {"size": "pico", "features": 32, "has_bands": False},
     "no motion": {"size": "pico", "features": 32, "has_motion": False},
+    "spread": {"size": "pico", "features": 32, "has_spread": True},
     "probing": {"size": "pico", "features": 32, "has_probing": True},
     "probing, no stream": {
         "size": "pico",
@@ -93,6 +94,16 @@ def test_the_output_by_pixels_only_still_depends_on_probing() -> None:
     assert not torch.equal(*scores)
 
 
+def test_the_spread_trains_no_other_layer() -> None:
+    model = built(recipe_for(Method.COARSE_TO_FINE, SHAPES["spread"]))
+    quality = model(*views(recipe_for(Method.COARSE_TO_FINE, SHAPES["spread"]), 2))
+    assert quality.spread_B is not None
+    assert (quality.spread_B > 0).all()
+    quality.spread_B.sum().backward()
+    moved = {name.split(".")[0] for name, p in model.named_parameters() if p.grad is not None}
+    assert moved == {"_spread"}
+
+
 @torch.no_grad()
 def test_a_model_without_bitstream_features_has_one_output() -> None:
     recipe = recipe_for(Method.COARSE_TO_FINE, SHAPES["pixels alone"])
@@ -137,7 +148,8 @@ def test_every_parameter_learns(recipe: Recipe) -> None:
             # SwinV2's blocks start as identities, which hides them from the gradient
             parameter.add_(0.1 * torch.randn_like(parameter))
     quality = model(*views(recipe, 2))
-    (quality.score_B.sum() + quality.features_BD.square().sum()).backward()
+    spread = 0.0 if quality.spread_B is None else quality.spread_B.sum()
+    (quality.score_B.sum() + quality.features_BD.square().sum() + spread).backward()
     still = [n for n, p in model.named_parameters() if p.grad is None or not p.grad.any()]
     assert not still
 

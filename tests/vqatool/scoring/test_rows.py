@@ -27,12 +27,12 @@ INFO = VideoInfo(
 )  # fmt: skip
 STAMP = FileStamp(2_500_000, "2026-01-01T00:00:00.000000+00:00")
 SEGMENTS = (
-    ScoredSegment(0.0, 10.0, 97.0),
-    ScoredSegment(10.0, 20.0, 3.0, (WarningCode.DAMAGED, WarningCode.OUT_OF_DOMAIN)),
+    ScoredSegment(0.0, 10.0, 97.0, 5.0),
+    ScoredSegment(10.0, 20.0, 3.0, 9.0, (WarningCode.DAMAGED, WarningCode.OUT_OF_DOMAIN)),
 )
 SCORED = ScoredVideo(
     path=Path("a.mp4"), stamp=STAMP, info=INFO, segments=SEGMENTS,
-    warnings=(WarningCode.HDR, WarningCode.DAMAGED), band=7.0, frames_scored=16, spent_s=1.5,
+    warnings=(WarningCode.HDR, WarningCode.DAMAGED), frames_scored=16, spent_s=1.5,
 )  # fmt: skip
 FACTS: dict[str, Any] = {
     "duration_s": 20.0, "width_px": 1920, "height_px": 1080, "display": "1920x1080",
@@ -54,8 +54,8 @@ def test_a_scored_video_is_a_row_with_all_columns() -> None:
 def test_segments_are_rows_with_intervals_inside_the_scale() -> None:
     first, second = segment_rows(SCORED)
     assert (first.start_s, first.end_s, first.score) == (0.0, 10.0, 97.0)
-    assert (first.score_low, first.score_high, first.warnings) == (90.0, 100.0, "")
-    assert (second.score_low, second.score_high) == (0.0, 10.0)
+    assert (first.score_low, first.score_high, first.warnings) == (92.0, 100.0, "")
+    assert (second.score_low, second.score_high) == (0.0, 12.0)
     assert second.warnings == "damaged;out_of_domain"
 
 

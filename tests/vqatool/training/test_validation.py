@@ -57,3 +57,16 @@ def test_the_band_covers_unseen_sources_nine_times_in_ten() -> None:
         half = band(errors[:30].ravel().tolist(), [0.0] * 360, sources)
         covered.append((np.abs(errors[30]) <= half).mean())
     assert 0.88 < np.mean(covered) < 0.95
+
+
+def test_a_band_in_units_of_the_spread_is_narrow_where_the_model_is_sure() -> None:
+    random = np.random.default_rng(0)
+    spreads = np.tile([0.5, 8.0], 200)
+    errors = random.laplace(scale=spreads)
+    sources = [f"source {number // 4}" for number in range(400)]
+    labels = [0.0] * 400
+    factor = band(errors.tolist(), labels, sources, spreads.tolist())
+    for spread in (0.5, 8.0):
+        chosen = spreads == spread
+        assert 0.8 < (np.abs(errors[chosen]) <= factor * spread).mean() < 0.98
+    assert factor * 0.5 < band(errors.tolist(), labels, sources) / 4
