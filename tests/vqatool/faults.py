@@ -1,4 +1,4 @@
-"""Views that harm the process that decodes: by the shade of the picture, as a bad file would."""
+"""Views that crash, hang or exhaust the decoding process, chosen by the shade of the picture."""
 
 import os
 import signal
@@ -17,7 +17,7 @@ WORDS = ("SIGSEGV", "took over", "memory")  # of the reasons, in this order
 
 
 def faulty_view(clip: Clip, *, generator: torch.Generator | None, view: View) -> Tensor:
-    """What `view` gives, but black crashes, white hangs, and one grey asks for all memory."""
+    """The view, except that black crashes, white hangs, and one grey uses all memory."""
     channels = clip.pixels_TCHW.float().mean((0, 2, 3))
     if channels.max() < 10:
         os.kill(os.getpid(), signal.SIGSEGV)

@@ -8,8 +8,8 @@ from tests.vqatool.program import vqatool
 def test_the_doctor_finds_every_part_here() -> None:
     done = vqatool("doctor")
     assert done.exit_code == 0
-    for found in ("ffmpeg", "encoder libsvtav1", "VMAF v0", "device", "default model"):
-        assert found in done.stdout
+    for part in ("ffmpeg", "encoder libsvtav1", "VMAF v0", "device", "default model"):
+        assert part in done.stdout
 
 
 def test_the_doctor_names_the_remedy_for_a_missing_part(tmp_path: Path) -> None:

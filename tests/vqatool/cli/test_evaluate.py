@@ -11,8 +11,8 @@ def test_an_evaluation_leaves_out_files_it_cannot_decode_and_exits_4(
     broken, gone, *_, good = sorted(work_folder.rglob("*.mp4"))
     broken.write_text("no video\n" * 100)
     gone.unlink()
-    asked = ["evaluate", work_folder, "-m", small_model, "--split", "all", "--device", "cpu"]
-    done = vqatool(*asked)
+    arguments = ["evaluate", work_folder, "-m", small_model, "--split", "all", "--device", "cpu"]
+    done = vqatool(*arguments)
     assert done.exit_code == 4
     for path in (broken, gone):
         assert f"left out: {path}" in done.stderr

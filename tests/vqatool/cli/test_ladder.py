@@ -33,7 +33,7 @@ def test_a_dry_run_names_a_source_it_cannot_encode(
 
 
 @pytest.mark.slow
-def test_a_ladder_with_points_is_labelled_while_it_is_made(
+def test_an_adaptive_ladder_is_labelled_while_it_is_encoded(
     tmp_path: Path, real_clips: list[Path]
 ) -> None:
     rungs, folder = tmp_path / "spread.toml", tmp_path / "w"
@@ -57,13 +57,13 @@ def test_a_ladder_with_points_is_labelled_while_it_is_made(
     before = (folder / "labels.csv").read_bytes()
     assert vqatool("label", folder, "--vmaf").exit_code == 0
     assert vqatool(*command).exit_code == 0
-    assert (folder / "labels.csv").read_bytes() == before  # nothing is measured twice
+    assert (folder / "labels.csv").read_bytes() == before  # no encode is measured again
 
 
 @pytest.mark.parametrize(
     ("option", "frames"), [(["--clip", "0.08+0.16"], 4), (["--segments", "2x0.12"], 6)]
 )
-def test_pieces_of_a_source_are_encoded_and_labelled(
+def test_segments_of_a_source_are_encoded_and_labelled(
     tmp_path: Path, real_clips: list[Path], two_rungs: Path, option: list[str], frames: int
 ) -> None:
     folder = tmp_path / "w"

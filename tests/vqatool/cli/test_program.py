@@ -53,8 +53,8 @@ def test_the_pipeline_runs_with_no_argument_but_its_sources(
 def test_stages_with_options_and_a_ladder_file(tmp_path: Path, real_clips: list[Path]) -> None:
     rungs, folder, model = tmp_path / "two.toml", tmp_path / "work", tmp_path / "m.safetensors"
     rungs.write_text(RUNGS)
-    asked = ["ladder", *real_clips, "-o", folder, "--rungs", rungs, "--jobs", 1]
-    assert vqatool(*asked, "--codec", "libx265").exit_code == 0
+    arguments = ["ladder", *real_clips, "-o", folder, "--rungs", rungs, "--jobs", 1]
+    assert vqatool(*arguments, "--codec", "libx265").exit_code == 0
     assert {row["codec"] for row in read_rows(folder / "encodes.csv")} == {"libx265"}
     assert vqatool("label", folder, "--vmaf", "--vmaf-model", "v0,neg").exit_code == 0
     assert all(row["vmaf_neg"] for row in read_rows(folder / "labels.csv"))
@@ -65,8 +65,8 @@ def test_stages_with_options_and_a_ladder_file(tmp_path: Path, real_clips: list[
     weights = load_checkpoint(model).card.training["weights"]
     assert (weights["contrast"], weights["margin"], weights["frame"]) == ("tta", "label", 0)
     assert load_checkpoint(model).card.shape["has_conv_stem"] is False
-    judged = vqatool("evaluate", folder, "-m", model, "--split", "all", "-o", tmp_path / "e")
-    assert judged.exit_code == 0
+    evaluated = vqatool("evaluate", folder, "-m", model, "--split", "all", "-o", tmp_path / "e")
+    assert evaluated.exit_code == 0
     assert (tmp_path / "e.csv").exists()
 
 
@@ -233,7 +233,7 @@ def test_every_command_takes_verbosity(name: str) -> None:
     assert {"-v", "--verbose", "-q", "--quiet"} <= options
 
 
-def test_verbosity_may_stand_before_and_after_the_command(
+def test_verbosity_is_accepted_before_and_after_the_command(
     tmp_path: Path, real_clips: list[Path], two_rungs: Path
 ) -> None:
     ask = ["ladder", real_clips[0], "-o", tmp_path / "w", "--rungs", two_rungs, "--dry-run"]
@@ -261,7 +261,7 @@ def test_each_verbosity_of_an_encode(
 
 
 def run_failing(error: BaseException, *args: str) -> Result:
-    """What the program makes of an error inside a command."""
+    """The result of the program if a command raises this error."""
 
     @click.command()
     def failing() -> None:
@@ -317,7 +317,7 @@ def test_an_output_that_cannot_be_written_is_named(
 
 
 def test_a_full_disk_is_an_error_without_a_traceback(tmp_path: Path) -> None:
-    """A limit on the size of files stands for the disk."""
+    """A limit on the size of files simulates a full disk."""
     part = tmp_path / "part.csv"
     Table(part, ReportRow).rewrite([ReportRow(path="a.mp4", status="error", shard="1/1")])
     program = f"{shlex.quote(sys.executable)} -m vqatool"
@@ -331,7 +331,7 @@ def test_a_full_disk_is_an_error_without_a_traceback(tmp_path: Path) -> None:
     assert "Traceback" not in run.stderr
 
 
-def test_a_reader_that_leaves_ends_the_program_in_silence(
+def test_a_closed_output_pipe_ends_the_program_silently(
     tmp_path: Path, real_clips: list[Path], two_rungs: Path
 ) -> None:
     program = [sys.executable, "-m", "vqatool", "ladder", str(real_clips[0]), "--dry-run"]

@@ -31,7 +31,7 @@ def videos(labelled: Path) -> list[Path]:
 
 
 def scored(paths: list[object], out: Path, model: Path, *more: object) -> list[dict[str, str]]:
-    """Rows of a run that has to end well, timings left out."""
+    """Rows of a run that must succeed, without timings."""
     done = vqatool("score", *paths, "-o", out, "-m", model, "--device", "cpu", *more)
     assert done.exit_code == 0, done.stderr
     return [row | {"score_s": ""} for row in read_rows(out)]
@@ -92,8 +92,8 @@ def test_the_gate_decides_the_exit_code(
     gate: str, exit_code: int, tmp_path: Path, labelled: Path, small_model: Path
 ) -> None:
     video = sorted(labelled.rglob("*.mp4"))[0]
-    asked = ["score", video, "-o", tmp_path / "r.csv", "-m", small_model, "--device", "cpu"]
-    done = vqatool(*asked, "--fail-under", gate)
+    arguments = ["score", video, "-o", tmp_path / "r.csv", "-m", small_model, "--device", "cpu"]
+    done = vqatool(*arguments, "--fail-under", gate)
     assert done.exit_code == exit_code
     assert ("is below 100" in done.stderr) == (exit_code == 3)
 
@@ -107,8 +107,8 @@ def test_a_missed_gate_also_names_the_failures_and_exits_3(
     for path in bad:
         path.write_text("no video\n" * 100)
     out = tmp_path / "r.csv"
-    asked = ["score", video, *bad, "-o", out, "-m", small_model, "--device", "cpu"]
-    done = vqatool(*asked, "--fail-under", 100)
+    arguments = ["score", video, *bad, "-o", out, "-m", small_model, "--device", "cpu"]
+    done = vqatool(*arguments, "--fail-under", 100)
     assert done.exit_code == 3
     score = float(next(row["score"] for row in read_rows(out) if row["score"]))
     assert f"{video}: score {score:.2f} is below 100\n" in done.stderr
@@ -130,8 +130,8 @@ def test_inputs_are_files_folders_globs_and_lists(
     folder = videos[0].parent
     globbed = scored([f"{folder}/*.mp4"], tmp_path / "glob.csv", small_model)
     assert globbed == scored([folder], tmp_path / "folder.csv", small_model, "--exclude", "*.webm")
-    asked = ["score", "-", "-o", str(tmp_path / "in.csv"), "-m", str(small_model)]
-    done = CliRunner().invoke(cli, asked, input="\0".join(map(str, videos[:3])))
+    arguments = ["score", "-", "-o", str(tmp_path / "in.csv"), "-m", str(small_model)]
+    done = CliRunner().invoke(cli, arguments, input="\0".join(map(str, videos[:3])))
     assert done.exit_code == 0, done.stderr
     assert [row["score"] for row in read_rows(tmp_path / "in.csv")] == [r["score"] for r in plain]
 
@@ -207,8 +207,8 @@ def test_a_shard_that_was_killed_is_not_merged(
 def test_a_gate_leaves_a_junit_file(videos: list[Path], small_model: Path, tmp_path: Path) -> None:
     bad, junit = tmp_path / "bad.mp4", tmp_path / "ci" / "junit.xml"
     bad.touch()
-    asked = ["score", videos[0], bad, "-o", tmp_path / "r.csv", "-m", small_model]
-    done = vqatool(*asked, "--fail-under", 100, "--gate-on", "score_low", "--junit", junit)
+    arguments = ["score", videos[0], bad, "-o", tmp_path / "r.csv", "-m", small_model]
+    done = vqatool(*arguments, "--fail-under", 100, "--gate-on", "score_low", "--junit", junit)
     assert done.exit_code == 3
     assert "score_low" in done.stderr
     (suite,) = ElementTree.parse(junit).getroot()
@@ -217,8 +217,8 @@ def test_a_gate_leaves_a_junit_file(videos: list[Path], small_model: Path, tmp_p
 
 def test_json_and_the_timeline(videos: list[Path], small_model: Path, tmp_path: Path) -> None:
     out, timeline = tmp_path / "r.json", tmp_path / "timeline.csv"
-    asked = ["score", *videos[:2], "-o", out, "-m", small_model, "--segment", 0.5]
-    assert vqatool(*asked, "--per-segment", timeline).exit_code == 0
+    arguments = ["score", *videos[:2], "-o", out, "-m", small_model, "--segment", 0.5]
+    assert vqatool(*arguments, "--per-segment", timeline).exit_code == 0
     rows = json.loads(out.read_text())
     assert [row["path"] for row in rows] == list(map(str, videos[:2]))
     assert {row["path"] for row in read_rows(timeline)} == set(map(str, videos[:2]))
@@ -333,31 +333,31 @@ def test_three_hundred_hostile_files_are_a_row_each(
 
 
 def test_the_command_and_the_function_have_the_same_timeout() -> None:
-    (asked,) = [param for param in cli.commands["score"].params if param.name == "timeout_s"]
-    assert asked.default == TIMEOUT_S
+    (option,) = [param for param in cli.commands["score"].params if param.name == "timeout_s"]
+    assert option.default == TIMEOUT_S
     assert inspect.signature(package.score).parameters["timeout_s"].default == TIMEOUT_S
-    assert isinstance(asked, click.Option)
-    assert f"{SEGMENTS_PER_TASK} segments" in (asked.help or "")
+    assert isinstance(option, click.Option)
+    assert f"{SEGMENTS_PER_TASK} segments" in (option.help or "")
 
 
 @pytest.mark.slow
 def test_a_killed_run_continues_and_ends_like_a_whole_one(
     tmp_path: Path, labelled: Path, small_model: Path
 ) -> None:
-    def asked(out: Path) -> list[str]:
+    def arguments(out: Path) -> list[str]:
         options = ["-m", str(small_model), "--device", "cpu", "--jobs", "1"]
         return ["score", str(labelled), "-o", str(out), *options]
 
     whole, broken = tmp_path / "whole.csv", tmp_path / "broken.csv"
-    assert vqatool(*asked(whole)).exit_code == 0
-    command = [sys.executable, "-m", "vqatool", *asked(broken)]
+    assert vqatool(*arguments(whole)).exit_code == 0
+    command = [sys.executable, "-m", "vqatool", *arguments(broken)]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     while process.poll() is None and not (broken.exists() and len(broken.read_bytes()) > 500):
         time.sleep(0.01)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     assert len(read_rows(broken)) < len(read_rows(whole))
-    assert vqatool(*asked(broken)).exit_code == 0
+    assert vqatool(*arguments(broken)).exit_code == 0
 
     def timeless(path: Path) -> list[dict[str, str]]:
         return [row | {"score_s": ""} for row in read_rows(path)]

@@ -31,25 +31,25 @@ def test_the_summary_has_the_lowest_scores_first_and_then_the_failures() -> None
     assert "at all" not in output
 
 
-def test_the_summary_is_short_however_many_rows_there_are() -> None:
+def test_the_summary_has_at_most_the_given_number_of_rows() -> None:
     rows = [scored(f"{i}.mp4", float(i)) for i in range(90)]
     assert score_summary(rows, Gate(), most=10).row_count == 10
 
 
-def test_a_remark_shows_what_the_mean_hides() -> None:
+def test_remarks_name_the_gate_the_warnings_and_the_worst_segment() -> None:
     row = scored("uneven.mp4", 80.0, score_min=40.0, worst_at_s=20.0, warnings="vfr;hdr")
     output = text_of(score_summary([row], Gate(85.0)))
     for part in ("score 80.00 is below 85", "vfr, hdr", "40 at 20 s"):
         assert part in output
 
 
-def test_a_name_with_brackets_is_shown_as_it_is() -> None:
+def test_a_name_with_brackets_is_not_markup() -> None:
     assert "[bold]x[/nope].mp4" in text_of(
         score_summary([scored("[bold]x[/nope].mp4", 50.0)], Gate())
     )
 
 
-def test_labels_are_summed_up_by_rung_from_the_worst_to_the_best() -> None:
+def test_labels_are_summarised_by_rung_in_rising_order() -> None:
     def label(rung: str, vmaf: float | None) -> LabelRow:
         return LabelRow(encode_path=f"{rung}-{vmaf}", source="s", rung=rung, vmaf=vmaf)
 

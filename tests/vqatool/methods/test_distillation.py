@@ -70,15 +70,15 @@ def terms(output: TrainingOutput, *, is_detached: bool = False) -> dict[str, Ten
     }
 
 
-def learn(model: StudentWithTeacher, kept: Collection[str] = TERMS, steps: int = 3) -> list[float]:
-    """Take steps by some of the terms; their sum at each."""
-    tuned = [p for p in model.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(tuned, 2e-3)
+def learn(model: StudentWithTeacher, names: Collection[str] = TERMS, steps: int = 3) -> list[float]:
+    """Train on the sum of some of the terms; return the loss at each step."""
+    trainable = [p for p in model.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(trainable, 2e-3)
     losses = []
     for step in range(steps):
         torch.manual_seed(step)
-        found = terms(model.train().training_output(view()))
-        loss = torch.stack([found[name] for name in kept]).sum()
+        terms_of_step = terms(model.train().training_output(view()))
+        loss = torch.stack([terms_of_step[name] for name in names]).sum()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -109,11 +109,11 @@ def test_a_teacher_is_frozen_except_for_its_last_layers(name: str) -> None:
 def test_frozen_blocks_keep_no_gradient_graph() -> None:
     torch.manual_seed(0)
     teacher = InternVideo(InternVideoConfig(size="pico", grid=1, patch=28))
-    needs: list[bool] = []
+    requires_grad: list[bool] = []
     for block in teacher.blocks:
-        block.register_forward_hook(lambda _, given, out: needs.append(out.requires_grad))
+        block.register_forward_hook(lambda _, inputs, out: requires_grad.append(out.requires_grad))
     StudentWithTeacher(internvideo(), teacher).training_output(view())
-    assert needs == [False, False, True]
+    assert requires_grad == [False, False, True]
 
 
 def test_frozen_layers_have_no_dropout() -> None:
@@ -158,16 +158,16 @@ def test_the_teacher_is_used_in_training_only() -> None:
 def test_student_and_teacher_read_the_same_views_or_their_own() -> None:
     torch.manual_seed(0)
     student, teacher = internvideo(), coarse_to_fine()
-    seen: dict[str, list[tuple[int, ...]]] = {"student": [], "teacher": []}
-    student.register_forward_pre_hook(lambda _, v: seen["student"].append(tuple(v[0].shape)))
-    teacher.register_forward_pre_hook(lambda _, v: seen["teacher"].append(tuple(v[0].shape)))
+    shapes: dict[str, list[tuple[int, ...]]] = {"student": [], "teacher": []}
+    student.register_forward_pre_hook(lambda _, v: shapes["student"].append(tuple(v[0].shape)))
+    teacher.register_forward_pre_hook(lambda _, v: shapes["teacher"].append(tuple(v[0].shape)))
     StudentWithTeacher(student, teacher).training_output(view())
-    assert seen["student"] == seen["teacher"] == [(4, 2, 3, 28, 28)]
-    apart = StudentWithTeacher(student, teacher, student_views=1)
-    apart.training_output(view(), view(56))
-    assert seen["student"][1:] == [(4, 2, 3, 28, 28)]
-    assert seen["teacher"][1:] == [(4, 2, 3, 56, 56)]
-    assert apart.eval()(view()).score_B.shape == (4,)  # without the teacher's views
+    assert shapes["student"] == shapes["teacher"] == [(4, 2, 3, 28, 28)]
+    own_views = StudentWithTeacher(student, teacher, student_views=1)
+    own_views.training_output(view(), view(56))
+    assert shapes["student"][1:] == [(4, 2, 3, 28, 28)]
+    assert shapes["teacher"][1:] == [(4, 2, 3, 56, 56)]
+    assert own_views.eval()(view()).score_B.shape == (4,)  # without the teacher's views
 
 
 def test_a_homologous_student_needs_no_projector() -> None:
@@ -223,26 +223,26 @@ def test_the_published_student_is_ten_times_smaller_than_its_teacher() -> None:
 
 
 def test_only_the_feature_term_brings_features_closer_to_the_teacher() -> None:
-    def closeness(kept: Collection[str]) -> list[float]:
+    def closeness(names: Collection[str]) -> list[float]:
         torch.manual_seed(0)
-        model, found = StudentWithTeacher(internvideo(), internvideo()), []
+        model, cosines = StudentWithTeacher(internvideo(), internvideo()), []
         for steps in (0, 20):
-            learn(model, kept, steps=steps)
+            learn(model, names, steps=steps)
             with torch.no_grad():
                 output = teacher_output(model.train())
             target = F.layer_norm(output.quality.features_BD, (64,))
-            found.append(F.cosine_similarity(output.projected_BD, target).mean().item())
-        return found
+            cosines.append(F.cosine_similarity(output.projected_BD, target).mean().item())
+        return cosines
 
     before, after = closeness(TERMS)
-    unmoved, without = closeness(("score", "teacher"))
-    assert unmoved == before
+    before_without, after_without = closeness(("score", "teacher"))
+    assert before_without == before
     assert after > before + 0.4
-    assert without < before + 0.15
+    assert after_without < before + 0.15
 
 
 @pytest.mark.parametrize("term", TERMS)
-def test_each_term_alone_falls(term: str) -> None:
+def test_training_on_one_term_lowers_it(term: str) -> None:
     torch.manual_seed(0)
     losses = learn(StudentWithTeacher(internvideo(), internvideo()), (term,), steps=12)
     assert min(losses[-3:]) < 0.7 * losses[0]

@@ -1,4 +1,4 @@
-"""Every method through the whole pipeline, by the commands a user types."""
+"""Every method through the whole pipeline, with the commands of the program."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,15 +26,15 @@ from vqatool.training.trainer import TrainConfig
 BRIEF = ["--epochs", 1, "--rungs", 2, "--clip-frames", 2, "--device", "cpu"]
 
 
-def shaped(method: Method) -> list[str]:
+def shape_options(method: Method) -> list[str]:
     pairs = (f"{name}={value}" for name, value in SMALL[method].items())
     return [part for pair in pairs for part in ("--shape", pair)]
 
 
 def trained(folder: Path, method: Method, *more: object) -> Path:
     out = folder / f"{method.value}.safetensors"
-    asked = ["--method", method.value, "--init", "scratch", *shaped(method), *BRIEF]
-    done = vqatool("train", folder, *asked, "-o", out, *more)
+    arguments = ["--method", method.value, "--init", "scratch", *shape_options(method), *BRIEF]
+    done = vqatool("train", folder, *arguments, "-o", out, *more)
     assert done.exit_code == 0, done.output
     return out
 
@@ -43,8 +43,8 @@ def trained(folder: Path, method: Method, *more: object) -> Path:
 @pytest.mark.parametrize("method", Method)
 def test_a_method_trains_evaluates_and_scores(work_folder: Path, method: Method) -> None:
     model = trained(work_folder, method)
-    judged = vqatool("evaluate", work_folder, "-m", model, "--split", "all", "--device", "cpu")
-    assert judged.exit_code == 0, judged.output
+    evaluated = vqatool("evaluate", work_folder, "-m", model, "--split", "all", "--device", "cpu")
+    assert evaluated.exit_code == 0, evaluated.output
     assert all(row["score"] for row in read_rows(work_folder / "evaluation.csv"))
     videos, report = sorted(work_folder.rglob("*.mp4"))[:3], work_folder / "report.csv"
     done = vqatool("score", *videos, "-m", model, "-o", report, "--display", "native")
@@ -56,16 +56,16 @@ def test_a_method_trains_evaluates_and_scores(work_folder: Path, method: Method)
 
 
 @pytest.mark.parametrize("method", Method)
-def test_a_score_of_a_video_alone_is_that_in_a_batch(labelled: Path, method: Method) -> None:
+def test_a_score_does_not_depend_on_the_batch(labelled: Path, method: Method) -> None:
     predictor = _untrained(method).predictor
     videos = sorted(labelled.rglob("*.mp4"))[:3]
     clips = [predictor.preprocessor.load_views(probe(video), None) for video in videos]
-    alone = [float(predictor.predict([clip]).score_B) for clip in clips]
-    assert predictor.predict(clips).score_B.tolist() == pytest.approx(alone, abs=1e-4)
+    single = [float(predictor.predict([clip]).score_B) for clip in clips]
+    assert predictor.predict(clips).score_B.tolist() == pytest.approx(single, abs=1e-4)
 
 
 @pytest.mark.parametrize("method", Method)
-def test_scores_keep_fine_steps_where_a_model_computes_in_bfloat16(
+def test_scores_are_float32_even_if_a_model_computes_in_bfloat16(
     labelled: Path, method: Method, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("vqatool.inference.device.fast_precision", lambda device: "bf16")
@@ -73,7 +73,9 @@ def test_scores_keep_fine_steps_where_a_model_computes_in_bfloat16(
     video = sorted(labelled.rglob("*.mp4"))[0]
     quality = predictor.predict([predictor.preprocessor.load_views(probe(video), None)])
     scores = [quality.score_B, quality.frame_score_BT]
-    scores += [score for each in quality.branches for score in (each.score_B, each.frame_score_BT)]
+    scores += [
+        score for branch in quality.branches for score in (branch.score_B, branch.frame_score_BT)
+    ]
     for score in scores:
         assert not torch.equal(score, score.bfloat16().float())
 
@@ -81,8 +83,10 @@ def test_scores_keep_fine_steps_where_a_model_computes_in_bfloat16(
 @pytest.mark.parametrize("method", Method)
 def test_a_method_takes_a_clip_of_one_frame(method: Method, labelled: Path) -> None:
     predictor = _untrained(method).predictor
-    info = probe(sorted(labelled.rglob("*.mp4"))[0])
-    views = predictor.preprocessor.load_views(info, None, start_s=0.0, length_s=float(1 / info.fps))
+    video = probe(sorted(labelled.rglob("*.mp4"))[0])
+    views = predictor.preprocessor.load_views(
+        video, None, start_s=0.0, length_s=float(1 / video.fps)
+    )
     assert predictor.predict([views]).score_B.isfinite().all()
 
 
@@ -90,20 +94,20 @@ def test_a_method_takes_a_clip_of_one_frame(method: Method, labelled: Path) -> N
 def test_one_decoding_serves_all_views(
     method: Method, labelled: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked: list[int] = []
+    frame_counts: list[int] = []
 
-    def counted(info: VideoInfo, times_s: Sequence[float], *rest: Any) -> Pixels:
-        asked.append(len(times_s))
+    def frames_and_count(info: VideoInfo, times_s: Sequence[float], *rest: Any) -> Pixels:
+        frame_counts.append(len(times_s))
         return frames_at(info, times_s, *rest)
 
-    monkeypatch.setattr("vqatool.inputs.preprocessor.frames_at", counted)
+    monkeypatch.setattr("vqatool.inputs.preprocessor.frames_at", frames_and_count)
     preprocessor = _untrained(method).predictor.preprocessor
     preprocessor.load_views(probe(sorted(labelled.rglob("*.mp4"))[0]), None)
-    assert asked == [preprocessor.num_frame_groups * preprocessor.frame_group.num_frames]
+    assert frame_counts == [preprocessor.num_frame_groups * preprocessor.frame_group.num_frames]
 
 
-class Seen(Exception):
-    """Frames in the first view of a step."""
+class FirstStep(Exception):
+    """Ends a training at its first step; its argument is the number of frames of the first view."""
 
 
 @pytest.mark.parametrize(
@@ -116,24 +120,24 @@ class Seen(Exception):
         (Method.INTERN_VQA, 3),
     ],
 )
-def test_a_step_sees_whole_clips_where_their_bursts_belong_together(
+def test_a_step_gets_all_frame_groups_if_the_method_compares_them(
     method: Method, num_frame_groups: int, work_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def stop(train_step: TrainStep, views: Sequence[Tensor], *rest: Any, **more: Any) -> None:
-        raise Seen(views[0].shape[1])
+        raise FirstStep(views[0].shape[1])
 
     monkeypatch.setattr(TrainStep, "step", stop)
     config = TrainConfig(
         method=method.value, shape=_recipe(method).shape, rungs=2, clip_frames=3, step_frames=1
     )
-    # a score looks at 3 bursts, and what those of a step never show would stay unlearned
-    with pytest.raises(Seen) as seen:
+    # a score uses 3 frame groups; weights for frame groups that no step has would stay untrained
+    with pytest.raises(FirstStep) as caught:
         train(work_folder, work_folder / "m.safetensors", config, device="cpu")
     frames = _recipe(method).frame_group.num_frames if method is Method.SAMA else 1
-    assert seen.value.args == (num_frame_groups * frames,)
+    assert caught.value.args == (num_frame_groups * frames,)
 
 
-def test_an_image_model_of_sama_sees_and_learns_as_published() -> None:
+def test_an_image_model_of_sama_has_the_published_view_and_loss() -> None:
     recipe = recipe_for(Method.SAMA, {"kind": "image", "size": "pico"})
     assert recipe.frame_group == FrameGroup(1)
     assert recipe.shape["grid"] == 8
@@ -147,10 +151,10 @@ def test_an_image_model_of_sama_sees_and_learns_as_published() -> None:
 def test_a_student_of_one_method_learns_from_a_teacher_of_another(work_folder: Path) -> None:
     teacher = trained(work_folder, Method.COARSE_TO_FINE)
     student = trained(work_folder, Method.INTERN_VQA, "--teacher", teacher)
-    course = read_rows(work_folder / "intern-vqa-metrics.csv")
-    assert float(course[-1]["teacher"]) > 0
-    assert float(course[-1]["feature"]) > 0
-    # it goes without its teacher: neither its weights nor what it sees are needed
+    history = read_rows(work_folder / "intern-vqa-metrics.csv")
+    assert float(history[-1]["teacher"]) > 0
+    assert float(history[-1]["feature"]) > 0
+    # the student is stored without weights and views of the teacher
     assert len(load_checkpoint(student).recipe.views) == 1
     report = work_folder / "report.csv"
     video = sorted(work_folder.rglob("*.mp4"))[0]
@@ -158,22 +162,22 @@ def test_a_student_of_one_method_learns_from_a_teacher_of_another(work_folder: P
 
 
 @pytest.mark.slow
-def test_prompts_are_tuned_and_the_backbone_stays(work_folder: Path) -> None:
-    bare = trained(work_folder, Method.Q_MAMBA)
+def test_tuning_prompts_leaves_the_backbone_unchanged(work_folder: Path) -> None:
+    base = trained(work_folder, Method.Q_MAMBA)
     tuned = work_folder / "tuned.safetensors"
-    asked = ["--init", bare, "--shape", "prompts=2", "--tune", "prompts", "--lr", 1e-2, *BRIEF]
-    done = vqatool("train", work_folder, "--method", "q-mamba", *asked, "-o", tuned)
+    arguments = ["--init", base, "--shape", "prompts=2", "--tune", "prompts", "--lr", 1e-2, *BRIEF]
+    done = vqatool("train", work_folder, "--method", "q-mamba", *arguments, "-o", tuned)
     assert done.exit_code == 0, done.output
-    before, after = load_checkpoint(bare).weights, load_checkpoint(tuned).weights
-    moved = {name for name in before if not torch.equal(before[name], after[name])}
-    assert moved
-    assert all(name.startswith("_head.") for name in moved)
+    before, after = load_checkpoint(base).weights, load_checkpoint(tuned).weights
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert changed
+    assert all(name.startswith("_head.") for name in changed)
     assert any("_prompts." in name for name in after)
     assert not any("_prompts." in name for name in before)
 
 
-def test_what_a_method_does_not_have_is_a_usage_error(work_folder: Path) -> None:
-    for asked, output in (
+def test_an_option_that_a_method_lacks_is_a_usage_error(work_folder: Path) -> None:
+    for arguments, message in (
         (["--method", "sama", "--shape", "mask=none"], "mask 'none' of kind video is none of"),
         (["--method", "sama", "--shape", "colour=red"], "colour"),
         (["--tune", "prompts"], "has no prompts to tune"),
@@ -182,19 +186,19 @@ def test_what_a_method_does_not_have_is_a_usage_error(work_folder: Path) -> None
         (["--init", "default", "--size", "pico"], "add --init scratch"),
         (["--init", "scratch", "--tune", "head"], "add --init FILE"),
     ):
-        done = vqatool("train", work_folder, *asked, *BRIEF)
+        done = vqatool("train", work_folder, *arguments, *BRIEF)
         assert done.exit_code == 2, done.output
-        assert output in done.output
+        assert message in done.output
 
 
-def test_weights_of_another_method_or_shape_are_told_before_anything_is_decoded(
+def test_weights_of_another_method_or_shape_are_refused_before_decoding(
     work_folder: Path,
 ) -> None:
     model = work_folder / "sama.safetensors"
     save_checkpoint(_untrained(Method.SAMA).checkpoint, model)
     for command in ("train", "pretrain"):
-        asked = ["--data", f"made={work_folder}"] if command == "pretrain" else [work_folder]
-        done = vqatool(command, *asked, "--init", model, "-o", work_folder / "out.safetensors")
+        arguments = ["--data", f"set={work_folder}"] if command == "pretrain" else [work_folder]
+        done = vqatool(command, *arguments, "--init", model, "-o", work_folder / "out.safetensors")
         assert done.exit_code == 2, done.output
         assert "add --method sama" in done.output.replace("\n", " ")
     done = vqatool("train", work_folder, "--shape", "features=64", *BRIEF)

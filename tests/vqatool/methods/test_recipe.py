@@ -90,8 +90,8 @@ def test_each_setting_of_the_loss_changes_its_own_term() -> None:
 
     def terms(**settings: Any) -> dict[str, float]:
         weights = LossWeights(**settings)
-        found = recipe_for(METHOD, None, weights).loss(output, label, group, frames)
-        return {name: term.item() for name, term in found.items()}
+        terms = recipe_for(METHOD, None, weights).loss(output, label, group, frames)
+        return {name: term.item() for name, term in terms.items()}
 
     defaults = terms()
     for settings, changed in (

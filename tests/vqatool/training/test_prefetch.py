@@ -17,11 +17,11 @@ def test_results_are_in_the_order_of_their_items(threads: int) -> None:
 
 
 def test_the_next_results_are_computed_while_the_caller_works() -> None:
-    made: list[int] = []
+    computed: list[int] = []
     third = threading.Event()
 
     def make(item: int) -> int:
-        made.append(item)
+        computed.append(item)
         if item == 2:
             third.set()
         return item
@@ -30,7 +30,7 @@ def test_the_next_results_are_computed_while_the_caller_works() -> None:
     assert next(stream) == 0
     assert third.wait(5)
     stream.close()
-    assert len(made) <= 4, "it computes too far in advance"
+    assert len(computed) <= 4, "it computes too far in advance"
 
 
 def test_a_failure_is_raised_where_its_result_is_due() -> None:
@@ -44,4 +44,4 @@ def test_the_threads_end_with_the_generator() -> None:
     stream = prefetch(str, range(100))
     next(stream)
     stream.close()
-    assert not [one for one in threading.enumerate() if one.name.startswith("prefetch")]
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("prefetch")]

@@ -41,10 +41,10 @@ CONFIG = TrainConfig(shape=SHAPE, epochs=3, rungs=2, clip_frames=2, step_frames=
 
 
 class Interrupted(Exception):
-    """Stands for a kill: nothing after it runs."""
+    """Ends a training as a kill does: no later step runs."""
 
 
-def test_training_leaves_a_model_with_its_figures_and_nothing_else(work_folder: Path) -> None:
+def test_training_writes_a_model_with_its_metrics_and_nothing_else(work_folder: Path) -> None:
     out = work_folder / "model.safetensors"
     before = set(work_folder.iterdir())
     checkpoint = train(work_folder, out, CONFIG, device="cpu")
@@ -61,21 +61,23 @@ def test_training_leaves_a_model_with_its_figures_and_nothing_else(work_folder: 
 
 
 def test_progress_has_every_loss_term_and_the_newest_validation(work_folder: Path) -> None:
-    seen: list[Progress] = []
-    train(work_folder, work_folder / "m.safetensors", CONFIG, device="cpu", on_progress=seen.append)
-    assert [progress.step for progress in seen] == list(range(1, len(seen) + 1))
-    assert seen[-1].step == seen[-1].steps
-    assert set(seen[0].terms) == {"quality", "plcc", "group", "rank", "frame", "pixels"}
-    assert set(seen[-1].metrics) >= {"srcc", "plcc", "rmse", "in_group_srcc"}
+    updates: list[Progress] = []
+    train(
+        work_folder, work_folder / "m.safetensors", CONFIG, device="cpu", on_progress=updates.append
+    )
+    assert [progress.step for progress in updates] == list(range(1, len(updates) + 1))
+    assert updates[-1].step == updates[-1].steps
+    assert set(updates[0].terms) == {"quality", "plcc", "group", "rank", "frame", "pixels"}
+    assert set(updates[-1].metrics) >= {"srcc", "plcc", "rmse", "in_group_srcc"}
 
 
 def test_the_number_of_steps_counts_epochs_of_different_lengths(work_folder: Path) -> None:
-    """Where sources differ in their rungs, an epoch's batches depend on which ones meet."""
+    """With uneven sources, the number of batches depends on which sources are in a batch."""
     encodes = read_labelled_encodes(work_folder)
     uneven = [replace(e, source=name) for e, name in zip(encodes, "abcccccddddd", strict=True)]
     clips = inputs_of(work_folder, uneven)
     config = replace(CONFIG, epochs=6, sources=2, rungs=2)
-    seen: list[Progress] = []
+    updates: list[Progress] = []
     Trainer(
         config,
         clips,
@@ -84,14 +86,14 @@ def test_the_number_of_steps_counts_epochs_of_different_lengths(work_folder: Pat
         make_accelerator("cpu"),
         TrainingFiles(work_folder / "m"),
         "x",
-    ).fit(seen.append)
-    lengths = Counter(progress.epoch for progress in seen)
+    ).fit(updates.append)
+    lengths = Counter(progress.epoch for progress in updates)
     assert len(set(lengths.values())) > 1
-    assert {progress.steps for progress in seen} == {len(seen)}
+    assert {progress.steps for progress in updates} == {len(updates)}
 
 
 def inputs_of(folder: Path, encodes: list[LabelledEncode]) -> CachedInputs:
-    """The inputs that a training of `CONFIG` has of these encodes."""
+    """The inputs of these encodes for a training with `CONFIG`."""
     recipe = recipe_for(Method.COARSE_TO_FINE, CONFIG.shape)
     clips = CachedInputs(encodes, folder / CACHE_FOLDER, recipe, 2, find_ffmpeg())
     list(clips.decode_missing())
@@ -105,7 +107,7 @@ def test_a_training_interrupted_at_any_step_ends_with_the_same_file(
     monkeypatch.setattr(trainer, "SAVE_EVERY_S", 0.0)
     monkeypatch.setattr(trainer, "_MAX_SAVE_SHARE", math.inf)
     monkeypatch.setattr(trainer, "_LOG_EVERY", 3)
-    # drawn with every saved state, it would take half of this test's time
+    # plotting at every saved state would take half of the time of this test
     monkeypatch.setattr(trainer, "plot_history", lambda table, picture: None)
     config = replace(CONFIG, validations=2)
     whole = work_folder / "whole.safetensors"
@@ -131,7 +133,7 @@ def interrupt_at(last_step: int) -> OnProgress:
     return interrupt
 
 
-def test_a_state_that_a_kill_left_half_written_is_gone_at_the_end(work_folder: Path) -> None:
+def test_a_half_written_state_is_removed_at_the_end(work_folder: Path) -> None:
     half = work_folder / "m.safetensors.training.vqatool.part"
     half.write_bytes(b"PK")
     train(work_folder, work_folder / "m.safetensors", CONFIG, device="cpu")
@@ -142,7 +144,7 @@ def test_a_state_that_a_kill_left_half_written_is_gone_at_the_end(work_folder: P
 def test_a_training_killed_at_a_random_step_ends_with_the_same_weights(
     work_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As `kill -9` does it: inside a step, or while the state or the table is written."""
+    """`kill -9` may come inside a step, or while the state or the table is written."""
     monkeypatch.setattr(trainer, "_LOG_EVERY", 3)
     whole, broken = work_folder / "whole.safetensors", work_folder / "broken.safetensors"
     train(work_folder, whole, LONG, device="cpu")
@@ -158,7 +160,7 @@ def test_a_training_killed_at_a_random_step_ends_with_the_same_weights(
     process.stderr.close()
     steps: list[Progress] = []
     train(work_folder, broken, LONG, device="cpu", on_progress=steps.append)
-    assert steps[0].step > 1, "it started anew"
+    assert steps[0].step > 1, "it started from the beginning"
     assert broken.read_bytes() == whole.read_bytes()
     assert history(broken) == history(whole)
     assert not list(work_folder.glob("broken*.part"))
@@ -180,7 +182,7 @@ train(Path(sys.argv[1]), Path(sys.argv[2]), LONG, device="cpu", on_progress=show
 
 
 def history(model: Path) -> list[dict[str, str]]:
-    """The rows of the metrics log beside a model, without what depends on the clock."""
+    """The rows of the metrics log beside a model, without the columns of time."""
     rows = read_rows(model.with_name(f"{model.stem}-metrics.csv"))
     return [{k: v for k, v in row.items() if k not in ("elapsed_s", WAIT)} for row in rows]
 
@@ -189,9 +191,11 @@ def test_the_history_of_a_training_is_in_a_table_and_a_plot(
     work_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(trainer, "_LOG_EVERY", 2)
-    seen: list[Progress] = []
+    updates: list[Progress] = []
     config = replace(CONFIG, validations=1)
-    train(work_folder, work_folder / "m.safetensors", config, device="cpu", on_progress=seen.append)
+    train(
+        work_folder, work_folder / "m.safetensors", config, device="cpu", on_progress=updates.append
+    )
     rows = read_rows(work_folder / "m-metrics.csv")
     terms = ["quality", "plcc", "group", "rank", "frame", "pixels"]
     predictions = ["val_srcc", "val_plcc", "val_rmse", "val_in_group_srcc"]
@@ -199,7 +203,7 @@ def test_the_history_of_a_training_is_in_a_table_and_a_plot(
     assert [row["step"] for row in rows] == ["2", "4", "6"]
     assert [row["epoch"] for row in rows] == ["0", "1", "2"]
     for name in terms:  # each the mean of the steps since the last line
-        mean = (seen[2].terms[name] + seen[3].terms[name]) / 2
+        mean = (updates[2].terms[name] + updates[3].terms[name]) / 2
         assert float(rows[1][name]) == pytest.approx(mean, rel=1e-5)
     assert [bool(row["val_srcc"]) for row in rows] == [False, False, True]
     assert float(rows[-1]["lr"]) < float(rows[0]["lr"])
@@ -208,22 +212,22 @@ def test_the_history_of_a_training_is_in_a_table_and_a_plot(
 
 
 def test_a_training_without_progress_ends_early(work_folder: Path) -> None:
-    seen: list[Progress] = []
+    updates: list[Progress] = []
     out = work_folder / "m.safetensors"
     still = replace(CONFIG, epochs=50, validations=100, patience=3, lr=1e-12)
-    card = train(work_folder, out, still, device="cpu", on_progress=seen.append).card
+    card = train(work_folder, out, still, device="cpu", on_progress=updates.append).card
     # the first validation is the best one, the three after it are not better
-    assert [progress.step for progress in seen] == [1, 2, 3, 4]
+    assert [progress.step for progress in updates] == [1, 2, 3, 4]
     assert card.training["steps"] == 4
 
 
 def test_a_training_ends_in_its_hours_with_a_learning_rate_of_about_zero(work_folder: Path) -> None:
-    seen: list[Progress] = []
+    updates: list[Progress] = []
     out = work_folder / "m.safetensors"
     config = replace(CONFIG, epochs=5000, max_hours=4 / 3600, validations=2)
-    card = train(work_folder, out, config, device="cpu", on_progress=seen.append).card
-    assert 1 < len(seen) < 10_000
-    assert seen[-1].steps == len(seen) == card.training["steps"]
+    card = train(work_folder, out, config, device="cpu", on_progress=updates.append).card
+    assert 1 < len(updates) < 10_000
+    assert updates[-1].steps == len(updates) == card.training["steps"]
     rows = read_rows(work_folder / "m-metrics.csv")
     # a busy machine may get few steps into it, and the last one begins well before the end
     assert float(rows[-1]["lr"]) < 0.3 * max(float(row["lr"]) for row in rows)
@@ -240,8 +244,8 @@ def test_a_model_can_overfit_a_few_clips(work_folder: Path) -> None:
     config = replace(
         CONFIG, epochs=120, rungs=4, validations=12, lr=2e-3, ema_decay=0.9, weights=weights
     )
-    seen: list[Progress] = []
-    one = Trainer(
+    updates: list[Progress] = []
+    trainer_of_clips = Trainer(
         config,
         clips,
         clips,
@@ -250,9 +254,9 @@ def test_a_model_can_overfit_a_few_clips(work_folder: Path) -> None:
         TrainingFiles(work_folder / "m"),
         "x",
     )
-    one.fit(seen.append)
-    checkpoint = one.checkpoint("vmaf")
-    assert max(p.metrics["srcc"] for p in seen if p.metrics) == 1
+    trainer_of_clips.fit(updates.append)
+    checkpoint = trainer_of_clips.checkpoint("vmaf")
+    assert max(p.metrics["srcc"] for p in updates if p.metrics) == 1
     inputs = [
         collate(column)
         for column in zip(*(clips.evaluation_views(i) for i in range(8)), strict=True)
@@ -267,7 +271,7 @@ def test_a_model_can_overfit_a_few_clips(work_folder: Path) -> None:
     assert alike[is_same & off_diagonal].mean() > alike[~is_same].mean() + 0.1
 
 
-def test_a_finished_training_is_not_done_again(work_folder: Path) -> None:
+def test_a_finished_training_is_not_repeated(work_folder: Path) -> None:
     out = work_folder / "model.safetensors"
     first = train(work_folder, out, CONFIG, device="cpu")
 
@@ -280,7 +284,7 @@ def test_a_finished_training_is_not_done_again(work_folder: Path) -> None:
     assert other.name != first.name
 
 
-def test_training_goes_on_from_given_weights(work_folder: Path, small_model: Path) -> None:
+def test_training_starts_from_initial_weights(work_folder: Path, small_model: Path) -> None:
     init = load_checkpoint(small_model)
     config = replace(CONFIG, shape={}, epochs=1, lr=1e-12)
     tuned = train(

@@ -63,7 +63,7 @@ def test_a_state_is_read_as_it_was_written(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["of other data", "damaged", "empty", "of version 0.1", "a list"])
-def test_a_state_that_cannot_be_resumed_starts_the_training_anew(
+def test_a_state_that_cannot_be_resumed_restarts_the_training(
     tmp_path: Path, kind: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = tmp_path / "m.training"

@@ -18,17 +18,17 @@ from vqatool.training.step import (
 )
 
 
-def test_the_learning_rate_rises_to_its_peak_and_comes_down_to_zero() -> None:
-    course = [lr_factor(step, 100, 0.1) for step in range(100)]
-    assert course[0] == pytest.approx(0.1)
-    assert course[:10] == sorted(course[:10])
-    assert course[9] == course[10] == 1
-    assert course[10:] == sorted(course[10:], reverse=True)
-    assert course[55] == pytest.approx(0.5)  # half of the cosine
-    assert course[-1] < 0.001
+def test_the_learning_rate_rises_to_its_peak_and_falls_to_0() -> None:
+    factors = [lr_factor(step, 100, 0.1) for step in range(100)]
+    assert factors[0] == pytest.approx(0.1)
+    assert factors[:10] == sorted(factors[:10])
+    assert factors[9] == factors[10] == 1
+    assert factors[10:] == sorted(factors[10:], reverse=True)
+    assert factors[55] == pytest.approx(0.5)  # half of the cosine
+    assert factors[-1] < 0.001
 
 
-def test_only_matrices_decay() -> None:
+def test_only_matrices_have_weight_decay() -> None:
     model = nn.Sequential(nn.Linear(3, 2), nn.LayerNorm(2))
     decayed, free = parameter_groups(model, 0.1)
     assert [p.shape for p in decayed["params"]] == [(2, 3)]
@@ -49,7 +49,7 @@ def test_the_average_follows_faster_in_the_first_updates() -> None:
     assert not any(p.grad_fn for p in average.parameters())
 
 
-def test_the_average_is_the_recurrence_of_its_docstring_to_the_last_digit() -> None:
+def test_the_average_equals_the_recurrence_in_its_docstring_exactly() -> None:
     model = nn.Sequential(nn.Linear(8, 8), nn.BatchNorm1d(8))
     average = averaged_model(model, 0.998)
     expected = [p.detach().clone() for p in model.parameters()]
@@ -65,7 +65,7 @@ def test_the_average_is_the_recurrence_of_its_docstring_to_the_last_digit() -> N
         assert torch.equal(mean, averaged)
 
 
-def test_running_statistics_are_copied_and_survive_the_file(tmp_path: Path) -> None:
+def test_running_statistics_are_copied_and_stored(tmp_path: Path) -> None:
     recipe = recipe_for(Method.ZOOM_VQA, SMALL[Method.ZOOM_VQA])
     model = recipe.build().train()
     average = averaged_model(model, 0.9)
@@ -73,14 +73,14 @@ def test_running_statistics_are_copied_and_survive_the_file(tmp_path: Path) -> N
     for _ in range(3):
         model(*views)
         average.update_parameters(model)
-    seen, kept = dict(model.named_buffers()), dict(average.module.named_buffers())
-    (mean,) = [name for name in seen if name.endswith("_fusion.mean")]
-    assert seen[mean].abs().max() > 0.01
-    assert torch.equal(seen[mean], kept[mean])
+    of_model, of_average = dict(model.named_buffers()), dict(average.module.named_buffers())
+    (mean,) = [name for name in of_model if name.endswith("_fusion.mean")]
+    assert of_model[mean].abs().max() > 0.01
+    assert torch.equal(of_model[mean], of_average[mean])
     card = ModelCard(method=Method.ZOOM_VQA.value, shape=recipe.shape, clip_frames=2, label="v")
     save_checkpoint(Checkpoint(card, average.module.state_dict()), tmp_path / "zoom.safetensors")
     again = load_checkpoint(tmp_path / "zoom.safetensors").model()
-    torch.testing.assert_close(again.state_dict()[mean], kept[mean], atol=1e-3, rtol=0)
+    torch.testing.assert_close(again.state_dict()[mean], of_average[mean], atol=1e-3, rtol=0)
     with torch.no_grad():
         both, alone = again(*views).score_B, again(*(view[:1] for view in views)).score_B
     torch.testing.assert_close(both[:1], alone, atol=1e-4, rtol=0)
