@@ -33,7 +33,7 @@ from ladder.codecs import CODECS
 from ladder.encode.plan import EncodeRow, encodes_table
 from ladder.encode.rungs import RateMode
 from ladder.encode.transcode import measure_length, verify_encode
-from ladder.errors import LadderError
+from ladder.errors import LadderError, TableError
 from ladder.media.discover import find_videos
 from ladder.media.ffmpeg import Ffmpeg, allocate_workers, file_url, find_ffmpeg, run, run_parallel
 from ladder.media.probe import FILE_FAULTS, Size, VideoInfo, fault_message, probe
@@ -369,6 +369,26 @@ def make_treated(
                 notes.write(json.dumps(line) + "\n")
                 notes.flush()
                 yield table.append(row)
+
+
+def read_treatments(folder: Path) -> dict[str, Treatment]:
+    """The treatment of each encode of a work folder by its `encode_path`; empty for a ladder's.
+
+    Raises:
+        TableError: the file is not one of this program.
+    """
+    path = folder / TREATMENTS_FILE
+    if not path.exists():
+        return {}
+    found = {}
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        try:
+            fields = json.loads(line)
+            generations = tuple(Generation(**each) for each in fields["generations"])
+            found[fields["encode_path"]] = Treatment(Kind(fields["kind"]), generations)
+        except (ValueError, KeyError, TypeError) as error:
+            raise TableError(f"{path}, line {number}: not a treatment: {error!r}") from error
+    return found
 
 
 class _Job:

@@ -9,6 +9,7 @@ import pytest
 
 from ladder import EncodeRow, Ffmpeg, encodes_table, make_labels, plan_labels, probe
 from ladder.encode.rungs import RateMode
+from ladder.errors import TableError
 from ladder.media.probe import Size
 from ladder.storage import Status
 from ladder.treatments import (
@@ -21,6 +22,7 @@ from ladder.treatments import (
     draw_treatment,
     main,
     make_treated,
+    read_treatments,
 )
 from tests.conftest import MakeVideo
 
@@ -144,12 +146,30 @@ def test_encodes_are_labelled_like_those_of_a_ladder(
     lines = [json.loads(line) for line in (tmp_path / TREATMENTS_FILE).read_text().splitlines()]
     assert {line["encode_path"] for line in lines} == {row.key for row in rows}
     assert {line["kind"] for line in lines} == {"clean", "single", "legacy", "double"}
+    read = read_treatments(tmp_path)
+    assert read == {
+        row.key: draw_treatment("source", number)
+        for number, row in enumerate(sorted(rows, key=_number))
+    }
     labels = list(make_labels(plan_labels(tmp_path), tmp_path, ffmpeg))
     assert [label.status for label in labels] == [Status.OK] * 6
     assert {label.frames_compared for label in labels} == {24}
     (clean,) = [label for label in labels if label.rung.startswith("clean")]
     assert clean.vmaf is not None
     assert clean.vmaf > 90
+
+
+def _number(row: EncodeRow) -> str:
+    return row.rung.partition("-")[0][-3:]
+
+
+@pytest.mark.parametrize("line", ["{", '{"encode_path": "a"}', "[]", '{"kind": "x"}'])
+def test_a_file_of_treatments_that_cannot_be_read_is_named(line: str, tmp_path: Path) -> None:
+    (tmp_path / TREATMENTS_FILE).write_text(f"{line}\n")
+    with pytest.raises(TableError, match=r"treatments.jsonl, line 1"):
+        read_treatments(tmp_path)
+    (tmp_path / TREATMENTS_FILE).unlink()
+    assert read_treatments(tmp_path) == {}
 
 
 def test_a_second_run_makes_only_what_is_missing(

@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from vqatool.metrics import agreement, logistic_fit, srcc
+from vqatool.metrics import agreement, logistic_fit, raw_errors, srcc
 
 LABELS = np.linspace(10, 95, 40)
 
@@ -59,3 +59,27 @@ def test_the_fit_is_never_worse_than_a_line() -> None:
         x, y = random.normal(size=12), random.uniform(0, 100, 12)
         line = np.polyval(np.polyfit(x, y, 1), x)
         assert np.square(logistic_fit(x, y) - y).sum() <= np.square(line - y).sum() + 1e-6
+
+
+def test_raw_errors_are_those_counted_by_hand() -> None:
+    labels = np.array([98.0, 92.0, 80.0, 99.0, 60.0, 97.0])
+    scores = np.array([85.0, 91.0, 82.0, 99.0, 61.0, 95.0])
+    sources = ["a", "a", "a", "b", "b", "c"]
+    # pairs 5 apart: a 98-92 wrong, a 98-80 right, a 92-80 right, b right
+    # pairs 10 apart: a 98-80, a 92-80, b
+    found = raw_errors(scores, labels, sources)
+    assert found.order == 3 / 4
+    assert found.flips == 0
+    assert found.good_lowest == 85
+    assert 85 < found.good_p5 < 95
+    assert found.bias == pytest.approx((-13 - 1 + 2 + 0 + 1 - 2) / 6)
+    assert found.rmse == pytest.approx(math.sqrt((169 + 1 + 4 + 0 + 1 + 4) / 6))
+    flipped = raw_errors(np.array([70.0, 91.0, 82.0, 99.0, 61.0, 95.0]), labels, sources)
+    assert flipped.flips == 1 / 3  # 98-80 by 12 points
+    assert raw_errors(scores + 9, labels, sources).bias == pytest.approx(found.bias + 9)
+
+
+def test_raw_errors_that_cannot_be_counted_are_nan() -> None:
+    found = raw_errors(np.array([50.0]), np.array([60.0]), ["a"])
+    assert (found.rmse, found.bias) == (10, -10)
+    assert all(map(math.isnan, (found.order, found.flips, found.good_lowest, found.good_p5)))

@@ -118,10 +118,12 @@ def _run_predict(
 
 
 def _print_tables(evaluation: "Evaluation", training: "list[LabelledEncode]") -> None:
-    from vqatool.cli.tables import agreement_table, baseline_table
+    from vqatool.cli.tables import agreement_table, baseline_table, raw_error_table
     from vqatool.evaluation.summary import remarks, summary_sentences
     from vqatool.terminal import console, print_message
 
+    console().print(raw_error_table(evaluation.metric_rows))
+    print_message("")
     console().print(agreement_table(evaluation.metric_rows))
     console().print()
     console().print(baseline_table(evaluation.metric_rows))

@@ -49,15 +49,32 @@ def label_summary(labels: Sequence[LabelRow]) -> Table:
     return table
 
 
-def agreement_table(rows: "Sequence[MetricRow]") -> Table:
-    """The model's metrics on every set that has enough sources, with 95 % intervals.
-
-    It fits into 80 columns: the intervals of PLCC are only in the CSV of metrics.
-    """
+def raw_error_table(rows: "Sequence[MetricRow]") -> Table:
+    """The model's errors as a user meets them, on every set that has enough sources."""
     from vqatool.evaluation.evaluator import MODEL, find_row
 
     overall = find_row(rows, "all", "all", MODEL)
-    table = _metrics_table(f"agreement with VMAF, 95 % intervals over {overall.sources} sources")
+    table = _metrics_table(f"scores as they are, 95 % intervals over {overall.sources} sources")
+    for heading in ("count", "RMSE", "95 %", "bias", "order", "flips", "lowest of 97+"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    listed = [row for row in rows if _is_listed(row) and math.isfinite(row.raw_rmse)]
+    for previous, row in zip([None, *listed], listed, strict=False):
+        if previous and previous.set != row.set:
+            table.add_section()
+        table.add_row(
+            _set_name(row), str(row.count), _value(row.raw_rmse, 1),
+            _range(row.raw_rmse_low, row.raw_rmse_high, 1), _value(row.bias, 1),
+            _value(100 * row.order, 1), _value(100 * row.flips, 1), _value(row.good_lowest, 1),
+        )  # fmt: skip
+    return table
+
+
+def agreement_table(rows: "Sequence[MetricRow]") -> Table:
+    """The model's correlations on every set that has enough sources, with 95 % intervals.
+
+    It fits into 80 columns: the intervals of PLCC are only in the CSV of metrics.
+    """
+    table = _metrics_table("rank correlation; PLCC and RMSE after a fitted logistic")
     for heading in ("count", "SRCC", "95 %", "KRCC", "PLCC", "RMSE", "95 %"):
         table.add_column(heading, justify="right", no_wrap=True)
     listed = [row for row in rows if _is_listed(row)]
@@ -160,7 +177,7 @@ def _first_line(text: str) -> str:
 def _is_listed(row: "MetricRow") -> bool:
     from vqatool.evaluation.evaluator import MEAN, MIN_SOURCES, MODEL
 
-    is_known = row.set in ("all", "codec", "height", MEAN)
+    is_known = row.set in ("all", "codec", "height", "display", "kind", MEAN)
     is_known |= row.set == "group" and row.sources >= MIN_SOURCES
     return is_known and row.predictor == MODEL and row.groups != 0
 

@@ -8,6 +8,7 @@ from ladder.label.libvmaf import log_path
 from ladder.label.metrics import log_metric_name
 from ladder.label.rows import LabelRow, labels_table
 from ladder.media.probe import Size
+from ladder.treatments import Treatment, read_treatments
 from vqatool.errors import TrainingDataError
 
 
@@ -16,6 +17,8 @@ class LabelledEncode:
     """One encode with its label (VMAF, 0 to 100) and its source's size, which it is judged at.
 
     `height_px` is the coded picture's short side, as a rung has it; `rate_mode` is the rung's.
+    `preset` (codec and preset) and `kind` (`coded once` or `coded twice`) are "" where the folder
+    does not hold them: they are known of the encodes of `ladder.treatments` alone.
     """
 
     path: Path
@@ -30,6 +33,8 @@ class LabelledEncode:
     fps: float
     log: Path = Path()  # libvmaf's figures of every frame
     metric: str = ""  # the name of the label among them
+    preset: str = ""
+    kind: str = ""
 
 
 def read_labelled_encodes(folder: Path) -> list[LabelledEncode]:
@@ -40,8 +45,9 @@ def read_labelled_encodes(folder: Path) -> list[LabelledEncode]:
     """
     encodes = {row.key: row for row in encodes_table(folder).rows() if row.status == "ok"}
     labels = [row for row in labels_table(folder).rows() if row.status == "ok"]
+    treatments = read_treatments(folder)
     labelled = [
-        _labelled(folder, encodes[row.key], row, row.vmaf)
+        _labelled(folder, encodes[row.key], row, row.vmaf, treatments.get(row.key))
         for row in labels
         if row.key in encodes and row.vmaf is not None
     ]
@@ -53,7 +59,11 @@ def read_labelled_encodes(folder: Path) -> list[LabelledEncode]:
     return sorted(labelled, key=lambda encode: encode.path)
 
 
-def _labelled(folder: Path, row: EncodeRow, label: LabelRow, vmaf: float) -> LabelledEncode:
+def _labelled(
+    folder: Path, row: EncodeRow, label: LabelRow, vmaf: float, treatment: Treatment | None
+) -> LabelledEncode:
+    last = treatment.generations[-1] if treatment else None
+    kind = ("coded once" if len(treatment.generations) == 1 else "coded twice") if treatment else ""
     return LabelledEncode(
         path=folder / row.encode_path,
         source=row.source,
@@ -67,4 +77,6 @@ def _labelled(folder: Path, row: EncodeRow, label: LabelRow, vmaf: float) -> Lab
         fps=float(row.fps or 0),
         log=log_path(folder, row.encode_path),
         metric=log_metric_name(label.vmaf_model),
+        preset=f"{last.codec} {last.preset}" if last and last.preset else "",
+        kind=kind,
     )

@@ -1,8 +1,8 @@
 """Predictions and labels -> metrics of every set with intervals, for the model and baselines.
 
-A set is all encodes, a bitrate group, a codec or a coded height. The metrics inside a group matter
-most: over a whole ladder the bitrate alone ranks well. Intervals come from one bootstrap over
-sources (bootstrap.py), so that differences of two predictors are paired. No torch.
+A set is all encodes, a bitrate group, or all of one codec, size, preset or kind. The metrics inside
+a group matter most: over a whole ladder the bitrate alone ranks well. Intervals come from one
+bootstrap over sources (bootstrap.py), so that differences of two predictors are paired. No torch.
 
 Shapes: N encodes, R resamples.
 """
@@ -12,7 +12,7 @@ import re
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -27,7 +27,7 @@ from vqatool.evaluation.bootstrap import (
     source_weights,
 )
 from vqatool.evaluation.features import Similarity
-from vqatool.metrics import Values, agreement_and_fit, srcc
+from vqatool.metrics import Values, agreement_and_fit, raw_errors, srcc
 
 MODEL, BRANCH = "model", "branch "
 
@@ -42,6 +42,9 @@ MIN_SOURCES = 5
 MEAN = "mean inside groups"
 
 
+_ONLY_IF_SEVERAL = ("display", "preset", "kind")  # one of them is the set of all encodes
+
+
 _EVERY, _BITRATE, _CRF = "all", "bitrate", "crf"
 
 
@@ -49,7 +52,8 @@ _EVERY, _BITRATE, _CRF = "all", "bitrate", "crf"
 class MetricRow:
     """Metrics of one predictor on one set, a row of `*-figures.csv`; NaN if undefined.
 
-    `set` is `all`, `group`, `codec`, `height`; `mean inside groups` (of SRCC, over `groups` groups
+    `set` is `all`, `group`, `codec`, `height` (coded), `display` (its short side), `preset`, `kind`
+    (`coded once`, `coded twice`); `mean inside groups` (of SRCC, over `groups` groups
     that have enough sources: all, those of a bitrate, those of a CRF); `band` (`value` is the share
     of labels inside the model's band) or `similarity` (`value` is a mean cosine). A predictor
     named `model minus X` is the difference of two SRCCs, paired by resample.
@@ -74,6 +78,14 @@ class MetricRow:
     value: float = math.nan
     value_low: float = math.nan
     value_high: float = math.nan
+    raw_rmse: float = math.nan
+    raw_rmse_low: float = math.nan
+    raw_rmse_high: float = math.nan
+    bias: float = math.nan
+    order: float = math.nan
+    flips: float = math.nan
+    good_lowest: float = math.nan
+    good_p5: float = math.nan
 
     @property
     def key(self) -> str:
@@ -177,11 +189,25 @@ class Evaluator:
         plcc = interval(resampled_plcc(fitted_N, labels, weight_RN))
         rmse = interval(resampled_rmse(fitted_N, labels, weight_RN))
         low, high = interval(ranking.resampled_R)
-        return MetricRow(
+        row = MetricRow(
             set=subset.kind, name=subset.name, predictor=predictor, count=metrics.count,
             sources=subset.sources, srcc=metrics.srcc, srcc_low=low, srcc_high=high,
             krcc=metrics.krcc, plcc=metrics.plcc, plcc_low=plcc.low, plcc_high=plcc.high,
             rmse=metrics.rmse, rmse_low=rmse.low, rmse_high=rmse.high,
+        )  # fmt: skip
+        is_on_scale = predictor == MODEL or predictor.startswith(BRANCH)  # the bitrate is not
+        return self._with_raw_errors(row, predicted, subset.members) if is_on_scale else row
+
+    def _with_raw_errors(
+        self, row: MetricRow, predicted_N: Values, members: Sequence[int]
+    ) -> MetricRow:
+        label_N, weight_RN = self._label_N[members], self._weight_RN[:, members]
+        errors = raw_errors(predicted_N, label_N, [self._encodes[i].source for i in members])
+        low, high = interval(resampled_rmse(predicted_N, label_N, weight_RN))
+        return replace(
+            row, raw_rmse=errors.rmse, raw_rmse_low=low, raw_rmse_high=high, bias=errors.bias,
+            order=errors.order, flips=errors.flips, good_lowest=errors.good_lowest,
+            good_p5=errors.good_p5,
         )  # fmt: skip
 
     def _ranking(self, predictor: str, subset: _EncodeSet) -> _Ranking:
@@ -232,9 +258,14 @@ def _sets(encodes: Sequence[LabelledEncode]) -> Iterator[_EncodeSet]:
         "group": bitrate_groups(encodes),
         "codec": [encode.codec for encode in encodes],
         "height": [f"{encode.height_px}p" for encode in encodes],
+        "display": [f"{min(encode.display)} lines" for encode in encodes],
+        "preset": [encode.preset for encode in encodes],
+        "kind": [encode.kind for encode in encodes],
     }
     for kind, names in names_by_kind.items():
-        for name in sorted(set(names), key=_by_number):
+        if kind in _ONLY_IF_SEVERAL and len(set(names)) < 2:
+            continue
+        for name in sorted({*names} - {""}, key=_by_number):
             members = [i for i, own in enumerate(names) if own == name]
             yield _EncodeSet(kind, name, members, len({encodes[i].source for i in members}))
 

@@ -199,3 +199,36 @@ def test_the_tables_have_a_row_for_each_set_with_enough_sources() -> None:
     assert agreement_table(rows).row_count == 1 + 6 + 2 + 6 + 3
     assert baseline_table(rows).row_count == 1 + 2 + 3
     assert remarks(rows)[2].endswith("0.800 inside a bitrate group and 0.300 between groups")
+
+
+def test_scores_as_they_are_have_errors_and_baselines_have_none() -> None:
+    labels = np.array([encode.vmaf for encode in ENCODES])
+    rows = metric_rows(labels - 4)
+    by_predictor = {row.predictor: row for row in rows if row.set == "all"}
+    model = by_predictor[MODEL]
+    assert model.raw_rmse == pytest.approx(4)
+    assert (model.raw_rmse_low, model.raw_rmse_high) == pytest.approx((4, 4))
+    assert model.rmse == pytest.approx(0, abs=0.1)  # the logistic hides the bias
+    assert model.bias == pytest.approx(-4)
+    assert (model.order, model.flips) == (1, 0)
+    assert math.isnan(by_predictor[BITRATE].raw_rmse)
+
+
+def test_random_treatments_are_sets_by_preset_and_kind() -> None:
+    presets = ("libx264 fast", "libsvtav1 8")
+    kinds = ("coded once", "coded twice")
+    encodes = [
+        replace(
+            encode,
+            preset=presets[i % 2],
+            kind=kinds[i // 2 % 2],
+            display=Size(64, 36) if i % 3 else Size(720, 1280),
+        )
+        for i, encode in enumerate(ENCODES)
+    ]
+    rows = metric_rows(np.array([encode.vmaf for encode in encodes]), encodes)
+    for kind, names in (("preset", presets), ("kind", kinds)):
+        assert {row.name for row in rows if row.set == kind} == set(names)
+    plain = metric_rows(np.array([encode.vmaf for encode in ENCODES]))
+    assert {row.name for row in rows if row.set == "display"} == {"36 lines", "720 lines"}
+    assert not {row.set for row in plain} & {"preset", "kind", "display"}
