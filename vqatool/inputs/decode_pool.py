@@ -24,10 +24,12 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import islice
+from logging.handlers import QueueHandler
 from multiprocessing import forkserver
 from pathlib import Path
+from queue import SimpleQueue
 from types import TracebackType
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from pebble import ProcessExpired, ProcessPool
 
@@ -50,6 +52,8 @@ _MAX_KEPT_BYTES = 2**31 - 1
 _MIN_WORKER_BYTES = 4 * 2**30  # 8K frames and the reference frames of their decoder take 3 GB
 _MEMORY_SHARE = 0.8  # of the machine's memory, for all workers together
 _CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
+
+_LOGGERS = ("ladder", "vqatool")  # whose records come back from the workers
 
 _log = logging.getLogger(__name__)
 
@@ -100,14 +104,14 @@ class PendingDecode(Generic[R_co]):
     """A task that was given to a `DecodePool` and may still be running."""
 
     def __init__(
-        self, path: Path, future: "Future[R_co | DecodeFailure]", timeout_s: float
+        self, path: Path, future: "Future[_Answer[R_co | DecodeFailure]]", timeout_s: float
     ) -> None:
         self._path, self.future, self._timeout_s = path, future, timeout_s
 
     def result(self) -> R_co | DecodeFailure:
         """Wait for the result, or for the reason why there is none."""
         try:
-            return self.future.result()
+            answer = self.future.result()
         except TimeoutError:
             reason = f"{self._path} took over {self._timeout_s:g} s"
             failure = DecodeFailure(self._path, FailureCode.TIMEOUT, reason)
@@ -116,6 +120,10 @@ class PendingDecode(Generic[R_co]):
             failure = DecodeFailure(self._path, FailureCode.CRASHED, reason)
         except Exception as error:  # noqa: BLE001 - a fault of vqatool must not cost other files
             failure = failure_of(self._path, error)
+        else:
+            for record in answer.records:
+                logging.getLogger(record.name).handle(record)
+            return answer.value
         _log.info("%s: %s", failure.code, failure.reason)
         return failure
 
@@ -163,7 +171,8 @@ class DecodePool(AbstractContextManager["DecodePool"]):
 
     def submit(self, path: Path, function: Callable[..., R], *args: Any) -> PendingDecode[R]:
         """Run `function(path, *args)` in a worker. Function, arguments and result are pickled."""
-        call = (function, path, *args)
+        level = logging.getLogger(_LOGGERS[0]).getEffectiveLevel()
+        call = (level, function, path, *args)
         future = self._pool.schedule(_call, call, timeout=self._timeout_s)
         return PendingDecode(path, future, self._timeout_s)
 
@@ -217,12 +226,40 @@ def _move_completed_first(started: deque[tuple[T, PendingDecode[R]]]) -> None:
     started.rotate(-index)
 
 
-def _call(function: Callable[..., R], path: Path, *args: Any) -> R | DecodeFailure:
+class _Answer(NamedTuple, Generic[R_co]):
+    """What a worker sends back: the result, and what it logged on the way."""
+
+    value: R_co
+    records: list[logging.LogRecord]
+
+
+class _RecordList(QueueHandler):
+    """Collects records in a form that can be pickled.
+
+    A queue to the program would do, but a worker that is killed while it writes would block it.
+    """
+
+    def __init__(self) -> None:
+        self.records = SimpleQueue[logging.LogRecord]()  # of this process alone
+        super().__init__(self.records)
+
+    def collected(self) -> list[logging.LogRecord]:
+        return [self.records.get() for _ in range(self.records.qsize())]
+
+
+def _call(
+    level: int, function: Callable[..., R], path: Path, *args: Any
+) -> _Answer[R | DecodeFailure]:
     """What a worker runs: errors become failures here, since not every exception can be pickled."""
+    handler = _RecordList()
+    for name in _LOGGERS:
+        logger = logging.getLogger(name)
+        logger.setLevel(level)
+        logger.handlers = [handler]
     try:
-        return function(path, *args)
+        return _Answer(function(path, *args), handler.collected())
     except Exception as error:  # noqa: BLE001 - a fault of vqatool must not cost other files
-        return failure_of(path, error)
+        return _Answer(failure_of(path, error), handler.collected())
 
 
 @functools.cache  # what keeps processes from starting, the main script, stays the same

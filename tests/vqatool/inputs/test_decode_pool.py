@@ -2,6 +2,7 @@
 
 import contextlib
 import ctypes
+import logging
 import os
 import resource
 import signal
@@ -65,7 +66,7 @@ def test_each_fault_is_the_failure_of_its_file(in_order: bool) -> None:
     assert all(failure.path.name in failure.reason for failure in failures)
     assert "SIGSEGV" in failures[0].reason
     assert "exit status" in failures[1].reason
-    assert "took over 2 s" in failures[2].reason
+    assert "took over 4 s" in failures[2].reason
     assert "AttributeError('a fault')" in failures[5].reason
     assert "lack of memory" in failures[7].reason
 
@@ -141,3 +142,21 @@ def test_memory_of_one_task_is_there_for_the_next() -> None:
     done = subprocess.run([sys.executable, "-c", PAGE_FAULTS], capture_output=True, check=True)
     first, second = map(int, done.stdout.split())
     assert second < first / 10
+
+
+def log_and_add(path: Path, a: int, b: int) -> int:
+    logging.getLogger("ladder.media.x").info("adding %s", {"a": a})
+    logging.getLogger("vqatool.x").debug("a detail")
+    return a + b
+
+
+def test_what_workers_log_is_logged_by_the_program(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, "ladder"), DecodePool(jobs=1, timeout_s=60) as pool:
+        assert pool.submit(Path("x"), log_and_add, 1, 2).result() == 3
+    assert [(record.name, record.getMessage()) for record in caplog.records] == [
+        ("ladder.media.x", "adding {'a': 1}")
+    ]
+    caplog.clear()
+    with DecodePool(jobs=1, timeout_s=60) as pool:
+        assert pool.submit(Path("x"), log_and_add, 1, 2).result() == 3
+    assert not caplog.records
