@@ -30,14 +30,20 @@ from time import monotonic
 import numpy as np
 
 from ladder.codecs import CODECS
-from ladder.encode.plan import EncodeRow, encodes_table
+from ladder.encode.plan import (
+    EncodeRow,
+    encodes_table,
+    failed_source,
+    is_done,
+    time_of_change,
+)
 from ladder.encode.rungs import RateMode
 from ladder.encode.transcode import measure_length, verify_encode
 from ladder.errors import LadderError, TableError
 from ladder.media.discover import find_videos
 from ladder.media.ffmpeg import Ffmpeg, allocate_workers, file_url, find_ffmpeg, run, run_parallel
 from ladder.media.probe import FILE_FAULTS, Size, VideoInfo, fault_message, probe
-from ladder.storage import Status, part_of, work_lock
+from ladder.storage import Status, part_of, remove_parts, work_lock
 
 TREATMENTS_FILE = "treatments.jsonl"
 """One JSON object for each encode: `encode_path` and the fields of its `Treatment`."""
@@ -349,16 +355,20 @@ def make_treated(
     with work_lock(folder):
         table = encodes_table(folder)
         table.repair()
-        known = {row.key for row in table.rows()}
+        remove_parts(folder)
         named, failed = _named_sources(sources)
         for row in failed:
-            if row.key not in known:
-                yield table.append(row)
-        new_jobs = [
-            job
+            yield table.append(row)
+        known = {row.key: row for row in table.rows()}
+        wanted = (
+            _Job(name, info, number, folder)
             for number in range(per_source)
             for name, info in named.items()
-            if (job := _Job(name, info, number, folder)).row.key not in known
+        )
+        new_jobs = [
+            job
+            for job in wanted
+            if not ((before := known.get(job.row.key)) and is_done(before, job.row, folder))
         ]
         num_processes, _ = allocate_workers(jobs)
         with (folder / TREATMENTS_FILE).open("a", encoding="utf-8") as notes:
@@ -414,6 +424,7 @@ class _Job:
             display_height_px=info.display_size.height_px,
             fps=Fraction(info.fps),
             source_size_bytes=info.size_bytes,
+            source_modified=time_of_change(info.path),
         )
 
     @property
@@ -429,18 +440,7 @@ def _named_sources(paths: Iterable[Path]) -> tuple[dict[str, VideoInfo], list[En
         try:
             infos.append(probe(path))
         except FILE_FAULTS as error:
-            failed.append(
-                EncodeRow(
-                    source=path.stem,
-                    source_path=str(path.resolve()),
-                    encode_path="",
-                    rung="",
-                    codec="",
-                    rate_mode=None,
-                    status=Status.ERROR,
-                    error=fault_message(path, error),
-                )
-            )
+            failed.append(failed_source(path.stem, path, error))
     named: dict[str, VideoInfo] = {}
     for info in sorted(infos, key=lambda info: (info.path.stem, min(info.display_size))):
         stem = info.path.stem

@@ -169,14 +169,24 @@ def read_sources(
     for path in paths:
         name = _source_name(path, names)
         try:
-            modified = datetime.fromtimestamp(path.stat().st_mtime, UTC) if path.is_file() else None
+            modified = time_of_change(path)
             info = probe(path)
             _refuse_too_small(info, ladder)
-            text = modified.isoformat(timespec="microseconds") if modified else ""
-            found.append(Source(name, info, trim.ranges_of(info), text))
+            found.append(Source(name, info, trim.ranges_of(info), modified))
         except FILE_FAULTS as error:
-            failed.append(_failed_source(name, path, error))
+            failed.append(failed_source(name, path, error))
     return found, failed
+
+
+def time_of_change(path: Path) -> str:
+    """When a file was changed last, UTC, ISO 8601; "" for what is no file.
+
+    Raises:
+        OSError: it cannot be told.
+    """
+    if not path.is_file():
+        return ""
+    return datetime.fromtimestamp(path.stat().st_mtime, UTC).isoformat(timespec="microseconds")
 
 
 def plan_encodes(wanted: Iterable[tuple[Source, Sequence[Rung]]], folder: Path) -> LadderPlan:
@@ -192,7 +202,7 @@ def plan_encodes(wanted: Iterable[tuple[Source, Sequence[Rung]]], folder: Path) 
                 planned = replace(planned, encode_path=former_path, rung=rung.former_name)
             job = EncodeJob(planned, source, rung, folder)
             before = known.get(planned.key)
-            if before and _is_done(before, planned, folder):
+            if before and is_done(before, planned, folder):
                 done.append(before)
             else:
                 jobs.append(job)
@@ -233,7 +243,8 @@ def _planned_row(source: Source, rung: Rung) -> EncodeRow:
     )
 
 
-def _failed_source(name: str, path: Path, error: Exception) -> EncodeRow:
+def failed_source(name: str, path: Path, error: Exception) -> EncodeRow:
+    """The error row of a source that cannot be read."""
     return EncodeRow(
         source=name,
         source_path=str(path.resolve()),
@@ -262,7 +273,7 @@ def _source_name(path: Path, names: dict[str, str]) -> str:
     return name
 
 
-def _is_done(before: EncodeRow, planned: EncodeRow, folder: Path) -> bool:
+def is_done(before: EncodeRow, planned: EncodeRow, folder: Path) -> bool:
     """Whether the encode of an earlier run is there and is the one that is planned now."""
     if before.status != Status.OK or before.pieces != planned.pieces:
         return False

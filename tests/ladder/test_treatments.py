@@ -1,5 +1,6 @@
 import contextlib
 import json
+import os
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -98,7 +99,9 @@ MODES = [
 @pytest.fixture(scope="module")
 def small_source(make_video: MakeVideo) -> Path:
     scene = "mandelbrot=size=256x144:rate=25:start_scale=0.6:end_pts=60"  # DNxHR's smallest size
-    return make_video("small.mp4", scene, ("-frames:v", "6", "-c:v", "libx264", "-crf", "4"))
+    return make_video(
+        "treated-small.mp4", scene, ("-frames:v", "6", "-c:v", "libx264", "-crf", "4")
+    )
 
 
 @pytest.mark.parametrize(("codec", "mode"), MODES)
@@ -185,10 +188,32 @@ def test_a_second_run_makes_only_what_is_missing(
     assert len({row.key for row in table}) == len(table) == 4
 
 
+def test_an_encode_is_made_again_where_it_failed_or_its_source_was_replaced(
+    source_video: Path, tmp_path: Path, ffmpeg: Ffmpeg
+) -> None:
+    source, folder = tmp_path / "src" / "a.mp4", tmp_path / "w"
+    source.parent.mkdir()
+    source.write_bytes(source_video.read_bytes())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("ladder.treatments.encoder_args", lambda *args: ["-c:v", "no-encoder"])
+        (failed,) = make_treated([source], folder, ffmpeg, 1)
+    assert failed.status is Status.ERROR
+    assert "no-encoder" in failed.error
+    assert not list(folder.rglob("*.part"))
+    (made,) = make_treated([source], folder, ffmpeg, 1)
+    assert made.status is Status.OK
+    assert list(make_treated([source], folder, ffmpeg, 1)) == []
+    os.utime(source, (1, 1))
+    (again,) = make_treated([source], folder, ffmpeg, 1)
+    assert again.source_modified != made.source_modified
+    (folder / again.encode_path).unlink()
+    assert len(list(make_treated([source], folder, ffmpeg, 1))) == 1
+
+
 def test_two_sizes_of_a_content_are_one_source(
     source_video: Path, make_video: MakeVideo, tmp_path: Path, ffmpeg: Ffmpeg
 ) -> None:
-    small = make_video("half.mp4", source_video, ("-vf", "scale=96:54", "-crf", "4"))
+    small = make_video("park-half.mp4", source_video, ("-vf", "scale=96:54", "-crf", "4"))
     sizes = []
     for folder, video in (("a", source_video), ("b", small)):
         copy = tmp_path / folder / "park.mp4"

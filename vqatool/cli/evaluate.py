@@ -123,7 +123,7 @@ def _print_tables(evaluation: "Evaluation", training: "list[LabelledEncode]") ->
     from vqatool.terminal import console, print_message
 
     console().print(raw_error_table(evaluation.metric_rows))
-    print_message("")
+    console().print()
     console().print(agreement_table(evaluation.metric_rows))
     console().print()
     console().print(baseline_table(evaluation.metric_rows))
