@@ -190,7 +190,7 @@ class CachedInputs:
 
     def _task(self, encode: LabelledEncode, threads: int) -> "_CacheTask":
         return _CacheTask(
-            views=tuple(each.view for each in self._inputs),
+            inputs=tuple((each.view, each.is_random) for each in self._inputs),
             paths=tuple(self._cache(encode, number) for number in range(len(self._inputs))),
             num_frame_groups=self._num_frame_groups,
             frame_group=self._frame_group,
@@ -218,7 +218,7 @@ class CachedInputs:
 class _CacheTask(NamedTuple):
     """What a worker needs to write the views of one encode; one path for each view."""
 
-    views: tuple[View, ...]
+    inputs: tuple[tuple[View, bool], ...]  # and whether it is random
     paths: tuple[Path, ...]
     num_frame_groups: int
     frame_group: FrameGroup
@@ -242,10 +242,11 @@ def _cache_views(path: Path, task: _CacheTask) -> None:
         torch.Generator().manual_seed(hash((number, task.source_seed)))
         for number in range(NUM_AUGMENTATIONS)
     ]
-    for view, out in zip(task.views, task.paths, strict=True):
-        variants = [view(clip, generator=generator) for generator in (None, *generators)]
+    for (view, is_random), out in zip(task.inputs, task.paths, strict=True):
+        plain = view(clip, generator=None)
+        variants = [view(clip, generator=each) if is_random else plain for each in generators]
         with atomic_write(out) as file:
-            np.save(file, torch.stack(variants).numpy())
+            np.save(file, torch.stack([plain, *variants]).numpy())
 
 
 def _cannot_decode(failures: Sequence[DecodeFailure]) -> str:

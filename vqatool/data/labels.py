@@ -1,6 +1,8 @@
 """Labelled encodes: the rows of `encodes.csv` and `labels.csv` joined. No torch."""
 
-from dataclasses import dataclass
+import csv
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ladder.encode.plan import EncodeRow, encodes_table
@@ -11,6 +13,8 @@ from ladder.media.probe import Size
 from ladder.treatments import Treatment, read_treatments
 from vqatool.errors import TrainingDataError
 
+ORIGINS_FILE = "origins.csv"
+
 
 @dataclass(frozen=True, kw_only=True)
 class LabelledEncode:
@@ -18,7 +22,8 @@ class LabelledEncode:
 
     `height_px` is the coded picture's short side, as a rung has it; `rate_mode` is the rung's.
     `preset` (codec and preset) and `kind` (`coded once` or `coded twice`) are "" where the folder
-    does not hold them: they are known of the encodes of `ladder.treatments` alone.
+    does not hold them: they are known of the encodes of `ladder.treatments` alone. Sources of one
+    `origin` (one film, one photographer) look alike, so they are never on two sides of a split.
     """
 
     path: Path
@@ -35,6 +40,40 @@ class LabelledEncode:
     metric: str = ""  # the name of the label among them
     preset: str = ""
     kind: str = ""
+    origin: str = ""  # "": the source is an origin of its own
+
+
+def origins_of(encodes: Iterable[LabelledEncode]) -> list[str]:
+    """The origin of each encode: what is drawn, split and left out as one."""
+    return [encode.origin or encode.source for encode in encodes]
+
+
+def read_origins(folder: Path) -> dict[str, str]:
+    """Source -> origin, from the folder's `origins.csv`; empty if there is none.
+
+    Raises:
+        TrainingDataError: a row lacks a name, or gives a source a second origin.
+    """
+    path = folder / ORIGINS_FILE
+    if not path.exists():
+        return {}
+    # source names are file names, which need not be valid UTF-8
+    with path.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
+        rows = list(csv.DictReader(file))
+    origins: dict[str, str] = {}
+    for row in rows:
+        source, origin = row.get("source"), row.get("origin")
+        if not source or not origin:
+            raise TrainingDataError(
+                f"{path} has the row {','.join(map(str, row.values()))}: write the columns "
+                "source,origin with a name in each"
+            )
+        if origins.setdefault(source, origin) != origin:
+            raise TrainingDataError(
+                f"{path} gives the source {source} two origins, {origins[source]} and {origin}: "
+                "delete one of the rows"
+            )
+    return origins
 
 
 def read_labelled_encodes(folder: Path) -> list[LabelledEncode]:
@@ -45,9 +84,12 @@ def read_labelled_encodes(folder: Path) -> list[LabelledEncode]:
     """
     encodes = {row.key: row for row in encodes_table(folder).rows() if row.status == "ok"}
     labels = [row for row in labels_table(folder).rows() if row.status == "ok"]
-    treatments = read_treatments(folder)
+    treatments, origins = read_treatments(folder), read_origins(folder)
     labelled = [
-        _labelled(folder, encodes[row.key], row, row.vmaf, treatments.get(row.key))
+        replace(
+            _labelled(folder, encodes[row.key], row, row.vmaf, treatments.get(row.key)),
+            origin=origins.get(row.source, ""),
+        )
         for row in labels
         if row.key in encodes and row.vmaf is not None
     ]

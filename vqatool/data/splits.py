@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from ladder.storage import atomic_write, csv_line
-from vqatool.data.labels import LabelledEncode, read_labelled_encodes
+from vqatool.data.labels import LabelledEncode, read_labelled_encodes, read_origins
 from vqatool.errors import TrainingDataError
 
 SPLITS_FILE = "splits.csv"
@@ -21,22 +21,37 @@ def split_by_source(
 ) -> dict[str, str]:
     """Source -> its side in the folder's `splits.csv`; new sources are added to the file.
 
-    The file can be written by hand, to keep similar sources on one side. Its rows never change, so
-    a source that was held out stays held out. A source becomes `test` by hand only: it neither
+    Sources of one origin (`origins.csv`) are added to one side, that of those already there. The
+    file can be written by hand, to keep similar sources on one side. Its rows never change, so a
+    source that was held out stays held out. A source becomes `test` by hand only: it neither
     trains a model nor chooses between its weights.
 
     Raises:
-        TrainingDataError: fewer than two sources, one side empty, or a word that is no side.
+        TrainingDataError: fewer than two sources, one side empty, a word that is no side, or an
+            origin with sources on two sides.
     """
     path, names = folder / SPLITS_FILE, sorted(set(sources))
     split = _read_split(path)
+    origins = read_origins(folder)
     fresh = [name for name in names if name not in split]
-    order = [str(name) for name in np.random.default_rng(seed).permutation(fresh)]
+    side_of_origin = _sides_of_origins(path, split, origins)
+    split |= {
+        name: side_of_origin[origins[name]] for name in fresh if origins.get(name) in side_of_origin
+    }
+    by_origin: dict[str, list[str]] = {}
+    for name in fresh:
+        if name not in split:
+            by_origin.setdefault(origins.get(name, name), []).append(name)
+    order = [str(name) for name in np.random.default_rng(seed).permutation(sorted(by_origin))]
     open_names = [name for name in names if split.get(name) != TEST]
     wanted = min(len(open_names) - 1, max(1, round(val_share * len(open_names))))
     held_out = sum(split.get(name) == VAL for name in names)
-    more = max(0, wanted - held_out)
-    split |= dict.fromkeys(order[:more], VAL) | dict.fromkeys(order[more:], TRAIN)
+    for number, origin in enumerate(order, 1):
+        # an origin of many sources may take all that were to be held out, and more
+        is_needed = number == len(order) and TRAIN not in {split.get(name) for name in names}
+        side = VAL if held_out < wanted and not is_needed else TRAIN
+        split |= dict.fromkeys(by_origin[origin], side)
+        held_out += len(by_origin[origin]) * (side == VAL)
     chosen = {name: split[name] for name in names}
     if not {TRAIN, VAL} <= set(chosen.values()):
         raise TrainingDataError(
@@ -76,6 +91,18 @@ def training_encodes(folder: Path) -> list[LabelledEncode]:
     """The labelled encodes that the split puts on the training side; none without a split."""
     split = _read_split(folder / SPLITS_FILE)
     return [encode for encode in read_labelled_encodes(folder) if split.get(encode.source) == TRAIN]
+
+
+def _sides_of_origins(path: Path, split: dict[str, str], origins: dict[str, str]) -> dict[str, str]:
+    sides: dict[str, str] = {}
+    for source, side in split.items():
+        origin = origins.get(source)
+        if origin and sides.setdefault(origin, side) != side:
+            raise TrainingDataError(
+                f"{path} puts sources of the origin {origin} on two sides, {sides[origin]} and "
+                f"{side}: sources of one origin look alike, so put them on one side"
+            )
+    return sides
 
 
 def _read_split(path: Path) -> dict[str, str]:

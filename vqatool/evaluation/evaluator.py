@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from vqatool.data.groups import bitrate_groups
-from vqatool.data.labels import LabelledEncode
+from vqatool.data.labels import LabelledEncode, origins_of
 from vqatool.evaluation.bootstrap import (
     interval,
     resampled_mean,
@@ -129,7 +129,7 @@ class Evaluator:
         self._encodes = encodes
         self._predicted = predicted
         self._label_N = np.array([encode.vmaf for encode in encodes])
-        self._weight_RN = source_weights([encode.source for encode in encodes], seed=seed)
+        self._weight_RN = source_weights(origins_of(encodes), seed=seed)
 
     def metric_rows(self) -> list[MetricRow]:
         """Every predictor on every set, then the means inside groups; the model comes first."""

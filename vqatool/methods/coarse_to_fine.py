@@ -54,9 +54,9 @@ def coarse_to_fine(shape: Mapping[str, Any], weights: LossWeights) -> Recipe:
 def _inputs(config: CoarseToFineConfig) -> tuple[Input, ...]:
     view = partial(fragments, grid=config.grid, patch=config.patch)
     pixels = Input(view, partial(rearranged, patch=config.patch))
-    motion = (Input(motion_vector),) if config.has_motion else ()
-    probing = (Input(probing_vector),) if config.has_probing else ()
-    stream = (Input(bitstream_vector),) if config.has_stream else ()
+    motion = (Input(motion_vector, is_random=False),) if config.has_motion else ()
+    probing = (Input(probing_vector, is_random=False),) if config.has_probing else ()
+    stream = (Input(bitstream_vector, is_random=False),) if config.has_stream else ()
     return (pixels, *motion, *probing, *stream)
 
 

@@ -34,10 +34,15 @@ class Augmentation(Protocol):
 
 
 class Input(NamedTuple):
-    """One input of a model: the view of a clip, and its augmentation in training (None: none)."""
+    """One input of a model: the view of a clip, and its augmentation in training (None: none).
+
+    `is_random` is false of a view that ignores its generator: it is computed once then, not once
+    for each random variant.
+    """
 
     view: View
     augment: Augmentation | None = None
+    is_random: bool = True
 
 
 class Loss(Protocol):

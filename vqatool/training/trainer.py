@@ -13,6 +13,7 @@ from accelerate.utils import broadcast_object_list
 from torch import Tensor
 
 from vqatool.data.cached_inputs import Batch, CachedInputs
+from vqatool.data.labels import origins_of
 from vqatool.data.splits import TRAIN, VAL
 from vqatool.inference.model_file import LABEL_SCALE, Checkpoint, ModelCard
 from vqatool.inference.ood import fit_ood_detector
@@ -166,7 +167,7 @@ class Trainer:
         """
         model = self._train_step.ema_model
         weights = round_to_half(model, self._best_weights)
-        predictions, sources = self._predict(), [e.source for e in self._val_inputs.encodes]
+        predictions, origins = self._predict(), origins_of(self._val_inputs.encodes)
         learned = predict_all(
             model, self._inputs, self._accelerator.device, max_clips=_MAX_OOD_CLIPS
         )
@@ -181,9 +182,9 @@ class Trainer:
             preprocessing=self._recipe.preprocessing,
             data={TRAIN: self._inputs.summary(), VAL: self._val_inputs.summary()},
             validation=asdict(validation),
-            band=band(predictions.scores, predictions.labels, sources),
+            band=band(predictions.scores, predictions.labels, origins),
             band_per_spread=(
-                band(predictions.scores, predictions.labels, sources, predictions.spreads)
+                band(predictions.scores, predictions.labels, origins, predictions.spreads)
                 if predictions.spreads
                 else 0.0
             ),

@@ -8,7 +8,7 @@ import pytest
 
 from ladder.media.probe import Size
 from vqatool.data.groups import balanced_batches, bitrate_groups, loss_groups
-from vqatool.data.labels import LabelledEncode, read_labelled_encodes
+from vqatool.data.labels import LabelledEncode, origins_of, read_labelled_encodes
 from vqatool.data.splits import TEST, TRAIN, VAL, encodes_of_split, split_by_source
 from vqatool.errors import TrainingDataError
 
@@ -70,6 +70,60 @@ def test_a_test_source_is_not_used_for_training_or_validation(tmp_path: Path) ->
     assert sorted(split[name] for name in "defgh") == [TRAIN] * 3 + [VAL] * 2
     with pytest.raises(TrainingDataError, match=r"1 labelled source\(s\) to learn from"):
         split_by_source(tmp_path, list("abcd"), val_share=0.4, seed=0)
+
+
+def write_origins(folder: Path, *rows: str) -> None:
+    (folder / "origins.csv").write_text("\n".join(["source,origin", *rows]))
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_sources_of_one_origin_are_split_as_one(seed: int, tmp_path: Path) -> None:
+    write_origins(tmp_path, *(f"source{i},film{i // 3}" for i in range(12)))
+    split = split_by_source(tmp_path, SOURCES, val_share=0.25, seed=seed)
+    for film in range(4):
+        assert len({split[f"source{i}"] for i in range(3 * film, 3 * film + 3)}) == 1
+    assert Counter(split.values()) == {TRAIN: 9, VAL: 3}
+
+
+def test_a_new_source_goes_to_the_side_of_its_origin(tmp_path: Path) -> None:
+    (tmp_path / "splits.csv").write_text("source,split\na,test\nb,val\nc,train\n")
+    write_origins(tmp_path, "a,film", "d,film", "b,other", "e,other")
+    split = split_by_source(tmp_path, list("abcdefg"), val_share=0.2, seed=0)
+    assert (split["d"], split["e"]) == (TEST, VAL)
+    assert (split["f"], split["g"]) == (TRAIN, TRAIN)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_large_origin_leaves_something_to_train_on(seed: int, tmp_path: Path) -> None:
+    write_origins(tmp_path, *(f"{name},film" for name in "abcde"))
+    split = split_by_source(tmp_path, list("abcdef"), val_share=0.4, seed=seed)
+    assert set(split.values()) == {TRAIN, VAL}
+
+
+@pytest.mark.parametrize(
+    ("origins", "split", "message"),
+    [
+        ("a,film\nb,film", "a,train\nb,val", "origin film on two sides, train and val"),
+        ("a,film\na,other", "", "gives the source a two origins, film and other"),
+        ("a,", "", "has the row a,"),
+    ],
+)
+def test_origins_that_contradict_are_refused(
+    origins: str, split: str, message: str, tmp_path: Path
+) -> None:
+    write_origins(tmp_path, origins)
+    (tmp_path / "splits.csv").write_text(f"source,split\n{split}\n")
+    with pytest.raises(TrainingDataError, match=message):
+        split_by_source(tmp_path, list("abcd"), val_share=0.4, seed=0)
+
+
+def test_the_origin_of_an_encode_is_read(work_folder: Path) -> None:
+    encodes = read_labelled_encodes(work_folder)
+    assert origins_of(encodes) == [encode.source for encode in encodes]
+    write_origins(work_folder, f"{encodes[0].source},film")
+    encodes = read_labelled_encodes(work_folder)
+    assert origins_of(encodes)[0] == "film"
+    assert "film" not in origins_of(encodes[-1:])
 
 
 def test_the_default_side_to_evaluate_is_test_then_val_then_all(work_folder: Path) -> None:

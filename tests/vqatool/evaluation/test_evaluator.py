@@ -232,3 +232,14 @@ def test_random_treatments_are_sets_by_preset_and_kind() -> None:
     plain = metric_rows(np.array([encode.vmaf for encode in ENCODES]))
     assert {row.name for row in rows if row.set == "display"} == {"36 lines", "720 lines"}
     assert not {row.set for row in plain} & {"preset", "kind", "display"}
+
+
+def test_intervals_draw_whole_origins() -> None:
+    scores = LABELS + np.random.default_rng(0).normal(scale=8, size=len(LABELS))
+    few = [replace(each, origin=f"o{int(each.source[1:]) // 4}") for each in ENCODES]
+    widths = []
+    for encodes in (ENCODES, few):
+        row = only_row(metric_rows(scores, encodes), "all", "all")
+        widths.append(row.srcc_high - row.srcc_low)
+        assert row.sources == SOURCES
+    assert widths[0] != widths[1]
