@@ -22,7 +22,11 @@ _FPS = Fraction(25)  # the quantiser is fixed, so the frame rate changes nothing
 
 @dataclass(frozen=True)
 class Reencoded:
-    """Frames after coding: the bytes of each, the first of which is a key frame, and their luma."""
+    """Frames after coding: the bytes of each, the first of which is a key frame, and their luma.
+
+    The bytes are those of the slices. Headers, and the text in which x264 names its version and
+    settings, would be most of a flat picture and differ between builds.
+    """
 
     sizes_bytes: tuple[int, ...]
     luma_THW: Luma
@@ -65,7 +69,7 @@ def _reencoded(frames: Sequence[VideoFrame], quantiser: int) -> Reencoded:
     packets += encoder.encode(None)
     decoded = [frame for packet in packets for frame in decoder.decode(packet)]
     decoded += decoder.decode(None)
-    return Reencoded(tuple(packet.size for packet in packets), _luma(decoded))
+    return Reencoded(tuple(_slice_bytes(bytes(packet)) for packet in packets), _luma(decoded))
 
 
 def _context(codec: str, mode: str) -> VideoCodecContext:
@@ -79,6 +83,12 @@ def _context(codec: str, mode: str) -> VideoCodecContext:
     assert isinstance(context, VideoCodecContext)
     context.thread_count = 1  # with several threads, the output may differ between runs
     return context
+
+
+def _slice_bytes(packet: bytes) -> int:
+    """Bytes of the slices (NAL unit types 1 and 5) of an H.264 packet with start codes."""
+    units = packet.split(b"\x00\x00\x01")[1:]
+    return sum(len(unit) for unit in units if unit[0] & 31 in (1, 5))
 
 
 def _luma(frames: Sequence[VideoFrame]) -> Luma:

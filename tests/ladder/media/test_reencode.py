@@ -36,3 +36,9 @@ def test_two_runs_give_the_same_bits(count: int) -> None:
     (first,), (second,) = (reencode(frames(count), [30])[1] for _ in range(2))
     assert first.sizes_bytes == second.sizes_bytes
     assert np.array_equal(first.luma_THW, second.luma_THW)
+
+
+def test_headers_are_not_counted() -> None:
+    flat = [np.full((64, 64, 3), 128, np.uint8)] * 2
+    _, (encode,) = reencode(flat, [44])
+    assert sum(encode.sizes_bytes) < 60  # x264's version and settings alone take 600
