@@ -36,7 +36,9 @@ def split_by_source(
     fresh = [name for name in names if name not in split]
     side_of_origin = _sides_of_origins(path, split, origins)
     split |= {
-        name: side_of_origin[origins[name]] for name in fresh if origins.get(name) in side_of_origin
+        name: side_of_origin[origin]
+        for name in fresh
+        if (origin := origins.get(name, name)) in side_of_origin
     }
     by_origin: dict[str, list[str]] = {}
     for name in fresh:
@@ -96,8 +98,8 @@ def training_encodes(folder: Path) -> list[LabelledEncode]:
 def _sides_of_origins(path: Path, split: dict[str, str], origins: dict[str, str]) -> dict[str, str]:
     sides: dict[str, str] = {}
     for source, side in split.items():
-        origin = origins.get(source)
-        if origin and sides.setdefault(origin, side) != side:
+        origin = origins.get(source, source)
+        if sides.setdefault(origin, side) != side:
             raise TrainingDataError(
                 f"{path} puts sources of the origin {origin} on two sides, {sides[origin]} and "
                 f"{side}: sources of one origin look alike, so put them on one side"

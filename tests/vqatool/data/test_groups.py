@@ -94,6 +94,14 @@ def test_a_new_source_goes_to_the_side_of_its_origin(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("seed", range(5))
+def test_a_source_may_give_its_origin_the_name(seed: int, tmp_path: Path) -> None:
+    (tmp_path / "splits.csv").write_text("source,split\npark,val\n")
+    write_origins(tmp_path, "park_b,park")
+    split = split_by_source(tmp_path, ["park", "park_b", *"abcdef"], val_share=0.3, seed=seed)
+    assert split["park_b"] == VAL
+
+
+@pytest.mark.parametrize("seed", range(5))
 def test_a_large_origin_leaves_something_to_train_on(seed: int, tmp_path: Path) -> None:
     write_origins(tmp_path, *(f"{name},film" for name in "abcde"))
     split = split_by_source(tmp_path, list("abcdef"), val_share=0.4, seed=seed)
