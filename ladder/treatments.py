@@ -34,13 +34,13 @@ from ladder.encode.plan import (
     EncodeRow,
     encodes_table,
     failed_source,
+    find_sources,
     is_done,
     time_of_change,
 )
 from ladder.encode.rungs import RateMode
 from ladder.encode.transcode import measure_length, verify_encode
 from ladder.errors import LadderError, TableError
-from ladder.media.discover import find_videos
 from ladder.media.ffmpeg import Ffmpeg, allocate_workers, file_url, find_ffmpeg, run, run_parallel
 from ladder.media.probe import FILE_FAULTS, Size, VideoInfo, fault_message, probe
 from ladder.storage import Status, part_of, remove_parts, work_lock
@@ -524,7 +524,7 @@ def _pass_args(args: Sequence[str], number: int) -> list[str]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Make the encodes; returns 4 if any failed, as `vqatool ladder` does."""
+    """Make the encodes; returns the exit code that `vqatool ladder` would."""
     parser = argparse.ArgumentParser(
         prog="python -m ladder.treatments", description="Make random encodes of clean sources."
     )
@@ -534,8 +534,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--jobs", type=int, help="encodes at once; default: one for each core")
     options = parser.parse_args(arguments)
     made = num_failed = 0
-    videos = find_videos(options.sources).videos
-    for row in make_treated(videos, options.out, find_ffmpeg(), options.per_source,
+    found = find_sources(options.sources, options.out)
+    for path in found.unreadable:
+        sys.stderr.write(f"{path}: the folder cannot be read\n")
+    if not found.videos:
+        sys.stderr.write(f"no video found in {', '.join(map(str, options.sources))}\n")
+        return 5
+    for row in make_treated(found.videos, options.out, find_ffmpeg(), options.per_source,
                             jobs=options.jobs):  # fmt: skip
         made += row.status is Status.OK
         num_failed += row.status is Status.ERROR
@@ -544,7 +549,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         elif made % 50 == 0:
             sys.stderr.write(f"{made} encodes made, {num_failed} failed\n")
     sys.stderr.write(f"{options.out}: {made} encodes made, {num_failed} failed\n")
-    return 4 if num_failed else 0
+    return 4 if num_failed or found.unreadable else 0
 
 
 if __name__ == "__main__":

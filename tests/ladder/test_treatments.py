@@ -237,3 +237,14 @@ def test_a_bad_source_is_a_row_and_an_exit_code(
     assert "bad.mp4" in capsys.readouterr().err
     statuses = {row.source: row.status for row in encodes_table(tmp_path / "w").rows()}
     assert statuses == {"bad": Status.ERROR, "good": Status.OK}
+
+
+def test_encodes_are_never_sources_and_no_video_is_an_exit_code(
+    tmp_path: Path, source_video: Path
+) -> None:
+    (tmp_path / "a.mp4").write_bytes(source_video.read_bytes())
+    arguments = [str(tmp_path), "-o", str(tmp_path / "w"), "--per-source", "1"]
+    assert [main(arguments), main(arguments)] == [0, 0]
+    assert {row.source for row in encodes_table(tmp_path / "w").rows()} == {"a"}
+    (tmp_path / "empty").mkdir()
+    assert main([str(tmp_path / "empty"), "-o", str(tmp_path / "v")]) == 5
