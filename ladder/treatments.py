@@ -17,6 +17,7 @@ a larger `--per-source` adds to what is there. `encodes.csv` has a row for each 
 import argparse
 import contextlib
 import json
+import os
 import sys
 import tempfile
 import zlib
@@ -33,8 +34,10 @@ from ladder.codecs import CODECS
 from ladder.encode.plan import (
     EncodeRow,
     encodes_table,
+    failed_encode,
     failed_source,
     find_sources,
+    finished_encode,
     is_done,
     time_of_change,
 )
@@ -42,7 +45,7 @@ from ladder.encode.rungs import RateMode
 from ladder.encode.transcode import measure_length, verify_encode
 from ladder.errors import LadderError, TableError
 from ladder.media.ffmpeg import Ffmpeg, allocate_workers, file_url, find_ffmpeg, run, run_parallel
-from ladder.media.probe import FILE_FAULTS, Size, VideoInfo, fault_message, probe
+from ladder.media.probe import FILE_FAULTS, Size, VideoInfo, probe
 from ladder.storage import Status, part_of, remove_parts, work_lock
 
 TREATMENTS_FILE = "treatments.jsonl"
@@ -99,6 +102,8 @@ _PRESETS: Mapping[str, Sequence[str]] = {
     "libsvtav1": tuple(map(str, range(5, 13))),
     "libvpx-vp9": tuple(map(str, range(1, 9))),
 }
+# SVT-AV1's fast presets overflow below: CRF 2 gave 27 dB or no decodable file, CRF 6 49 dB
+_SMALLEST_CRF = {"libsvtav1": 8}
 _CLEAN_CRF = {"libx264": 22, "libx265": 22, "libsvtav1": 28, "libvpx-vp9": 28}  # below these
 _BITS_PER_PIXEL = (0.006, 0.6)  # of x264; the others get their `bitrate_factor` of it
 _CONTAINERS: Mapping[str, Sequence[str]] = {
@@ -176,8 +181,7 @@ def draw_treatment(source: str, number: int) -> Treatment:
     if turn == 0:
         codec = str(_MODERN[(number // _TURNS + own) % len(_MODERN)][0])
         drawn = _modern(random, codec=codec, scale=1.0, is_filtered=False)
-        smallest = 1 if codec == "libsvtav1" else 0
-        crf = int(random.integers(smallest, _CLEAN_CRF[codec]))
+        crf = int(random.integers(_SMALLEST_CRF.get(codec, 0), _CLEAN_CRF[codec]))
         return Treatment(Kind.CLEAN, (replace(drawn, mode=RateMode.CRF, quality=crf),))
     if turn == 2:
         return Treatment(Kind.LEGACY, (_legacy(random),))
@@ -223,10 +227,10 @@ def _modern(
 
 def _crf(random: np.random.Generator, codec: str) -> int:
     """Half of the draws are even over the whole range, the others are where most people are."""
-    smallest, largest = 1 if codec == "libsvtav1" else 0, CODECS[codec].max_crf
+    smallest, largest = _SMALLEST_CRF.get(codec, 0), CODECS[codec].max_crf
     if random.random() < 0.55:
         return round(random.uniform(smallest, largest))
-    return round(float(np.clip(random.normal(0.52, 0.13), 0.02, 1)) * largest)
+    return max(smallest, round(float(np.clip(random.normal(0.52, 0.13), 0.02, 1)) * largest))
 
 
 def _legacy(random: np.random.Generator) -> Generation:
@@ -340,9 +344,9 @@ def make_treated(
     early leaves about as many encodes of each.
 
     Args:
-        sources: clean videos. Files of one stem are one content in several sizes: the smallest has
-            the stem as its folder, the others have their short side added, such as `park-1080p`.
-            All have the stem as their `source`, so that no split separates them.
+        sources: clean videos. Files of one stem are one content in several sizes, which have the
+            stem as their `source`, so that no split separates them, and a folder for each short
+            side, such as `park-1080p`. A second file of one stem and size gets an error row.
         folder: work folder.
         ffmpeg: program to run.
         per_source: treatments of each source.
@@ -355,6 +359,7 @@ def make_treated(
     with work_lock(folder):
         table = encodes_table(folder)
         table.repair()
+        _repair_notes(folder / TREATMENTS_FILE)
         remove_parts(folder)
         named, failed = _named_sources(sources)
         for row in failed:
@@ -378,11 +383,14 @@ def make_treated(
                 line = {"encode_path": row.encode_path, **asdict(job.treatment)}
                 notes.write(json.dumps(line) + "\n")
                 notes.flush()
+                os.fsync(notes.fileno())
                 yield table.append(row)
 
 
 def read_treatments(folder: Path) -> dict[str, Treatment]:
     """The treatment of each encode of a work folder by its `encode_path`; empty for a ladder's.
+
+    A last line without its end, which a run that was killed may leave, is passed over.
 
     Raises:
         TableError: the file is not one of this program.
@@ -391,7 +399,7 @@ def read_treatments(folder: Path) -> dict[str, Treatment]:
     if not path.exists():
         return {}
     found = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+    for number, line in enumerate(_whole_lines(path).split("\n")[:-1], 1):
         try:
             fields = json.loads(line)
             generations = tuple(Generation(**each) for each in fields["generations"])
@@ -399,6 +407,17 @@ def read_treatments(folder: Path) -> dict[str, Treatment]:
         except (ValueError, KeyError, TypeError) as error:
             raise TableError(f"{path}, line {number}: not a treatment: {error!r}") from error
     return found
+
+
+def _whole_lines(path: Path) -> str:
+    text = path.read_text(encoding="utf-8", errors="surrogateescape")
+    return text[: text.rfind("\n") + 1]
+
+
+def _repair_notes(path: Path) -> None:
+    """Drop a last line without its end: the next line would become a part of it."""
+    if path.exists():
+        os.truncate(path, len(_whole_lines(path).encode("utf-8", "surrogateescape")))
 
 
 class _Job:
@@ -434,22 +453,24 @@ class _Job:
 
 
 def _named_sources(paths: Iterable[Path]) -> tuple[dict[str, VideoInfo], list[EncodeRow]]:
-    infos: list[VideoInfo] = []
+    """The readable sources by the name of their folder, and an error row for each of the others.
+
+    A name depends on its own file alone, so that it stays when other files come or go.
+    """
+    named: dict[str, VideoInfo] = {}
     failed: list[EncodeRow] = []
-    for path in paths:
+    for path in sorted(paths):
         try:
-            infos.append(probe(path))
+            info = probe(path)
+            name = f"{path.stem.lstrip('.')}-{min(info.display_size)}p"
+            if name in named:
+                raise LadderError(
+                    f"{path} and {named[name].path} have one name and one size: rename one of them"
+                )
         except FILE_FAULTS as error:
             failed.append(failed_source(path.stem, path, error))
-    named: dict[str, VideoInfo] = {}
-    for info in sorted(infos, key=lambda info: (info.path.stem, min(info.display_size))):
-        stem = info.path.stem
-        name = f"{stem}-{min(info.display_size)}p" if stem in named else stem
-        if name in named:
-            raise LadderError(
-                f"{info.path} and {named[name].path} have one name and one size: rename one of them"
-            )
-        named[name] = info
+        else:
+            named[name] = info
     return named, failed
 
 
@@ -460,24 +481,13 @@ def _make(job: _Job, ffmpeg: Ffmpeg) -> EncodeRow:
         job.out.parent.mkdir(exist_ok=True)
         _run_generations(job, part, ffmpeg)
         info, length = verify_encode(part, job.info, measure_length(job.info))
+        row = finished_encode(job.row, info, length, ffmpeg, monotonic() - started)
         part.replace(job.out)
     except FILE_FAULTS as error:
         with contextlib.suppress(OSError):
             part.unlink()
-        reason = fault_message(job.info.path, error)
-        return replace(job.row, status=Status.ERROR, error=reason, ffmpeg_version=ffmpeg.version)
-    return replace(
-        job.row,
-        bitrate_kbps=info.size_bytes * 8 / 1000 / length.duration_s,
-        width_px=info.width_px,
-        height_px=info.height_px,
-        fps=info.fps,
-        frame_count=length.frame_count,
-        duration_s=length.duration_s,
-        size_bytes=info.size_bytes,
-        ffmpeg_version=ffmpeg.version,
-        encode_s=monotonic() - started,
-    )
+        return failed_encode(job.row, job.info.path, error, ffmpeg)
+    return row
 
 
 def _run_generations(job: _Job, part: Path, ffmpeg: Ffmpeg) -> None:

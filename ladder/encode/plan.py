@@ -10,8 +10,10 @@ from pathlib import Path
 from ladder.codecs import CODECS, X264
 from ladder.encode.ladders import Ladder, fitting
 from ladder.encode.rungs import RateMode, Rung
+from ladder.encode.transcode import VideoLength
 from ladder.errors import LadderError
 from ladder.media.discover import DiscoveredFiles, find_videos
+from ladder.media.ffmpeg import Ffmpeg
 from ladder.media.probe import FILE_FAULTS, VideoInfo, fault_message, probe
 from ladder.media.time_ranges import FULL, TimeRange, TrimSpec, format_time_ranges
 from ladder.storage import Status, Table, digest, part_of
@@ -134,7 +136,9 @@ def find_sources(paths: Sequence[Path], folder: Path) -> DiscoveredFiles:
     rows = encodes_table(folder).rows()
     kept = {path.resolve() for path in paths if not path.is_dir()}
     kept |= {Path(row.source_path) for row in rows}
-    encode_folders = {(folder / row.source).resolve() for row in rows if row.encode_path}
+    encode_folders = {
+        (folder / row.encode_path).parent.resolve() for row in rows if row.encode_path
+    }
     sources = []
     found = find_videos(paths)
     for path in found.videos:
@@ -254,6 +258,30 @@ def failed_source(name: str, path: Path, error: Exception) -> EncodeRow:
         rate_mode=None,
         status=Status.ERROR,
         error=fault_message(path, error),
+    )
+
+
+def failed_encode(row: EncodeRow, source: Path, error: Exception, ffmpeg: Ffmpeg) -> EncodeRow:
+    """The error row of an encode that could not be made from the file `source`."""
+    message = fault_message(source, error)
+    return replace(row, status=Status.ERROR, error=message, ffmpeg_version=ffmpeg.version)
+
+
+def finished_encode(
+    row: EncodeRow, info: VideoInfo, length: VideoLength, ffmpeg: Ffmpeg, encode_s: float
+) -> EncodeRow:
+    """The planned row with what the finished file really is."""
+    return replace(
+        row,
+        bitrate_kbps=info.size_bytes * 8 / 1000 / length.duration_s,
+        width_px=info.width_px,
+        height_px=info.height_px,
+        fps=info.fps,
+        frame_count=length.frame_count,
+        duration_s=length.duration_s,
+        size_bytes=info.size_bytes,
+        ffmpeg_version=ffmpeg.version,
+        encode_s=encode_s,
     )
 
 

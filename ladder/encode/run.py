@@ -6,11 +6,18 @@ import logging
 import shlex
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from math import ceil
 from pathlib import Path
 
-from ladder.encode.plan import EncodeJob, EncodeRow, LadderPlan, encodes_table, has_same_source
+from ladder.encode.plan import (
+    EncodeJob,
+    EncodeRow,
+    LadderPlan,
+    encodes_table,
+    failed_encode,
+    finished_encode,
+    has_same_source,
+)
 from ladder.encode.transcode import (
     VideoLength,
     measure_length,
@@ -25,8 +32,8 @@ from ladder.media.ffmpeg import (
     partition_outputs,
     run_parallel,
 )
-from ladder.media.probe import FILE_FAULTS, fault_message
-from ladder.storage import Status, Table, remove_parts, work_lock
+from ladder.media.probe import FILE_FAULTS
+from ladder.storage import Table, remove_parts, work_lock
 
 logger = logging.getLogger(__name__)
 
@@ -149,18 +156,7 @@ def _finish(job: EncodeJob, expected: VideoLength, ffmpeg: Ffmpeg, encode_s: flo
     """Verify one encode and move it to its place; the row holds what the file really is."""
     try:
         info, length = verify_encode(job.part, job.source.info, expected)
-        row = replace(
-            job.row,
-            bitrate_kbps=info.size_bytes * 8 / 1000 / length.duration_s,
-            width_px=info.width_px,
-            height_px=info.height_px,
-            fps=info.fps,
-            frame_count=length.frame_count,
-            duration_s=length.duration_s,
-            size_bytes=info.size_bytes,
-            ffmpeg_version=ffmpeg.version,
-            encode_s=encode_s,
-        )
+        row = finished_encode(job.row, info, length, ffmpeg, encode_s)
         job.part.replace(job.out)
     except FILE_FAULTS as error:
         return _fail(job, error, ffmpeg)
@@ -170,8 +166,7 @@ def _finish(job: EncodeJob, expected: VideoLength, ffmpeg: Ffmpeg, encode_s: flo
 def _fail(job: EncodeJob, error: Exception, ffmpeg: Ffmpeg) -> EncodeRow:
     """The error row of a job; its unfinished file is removed."""
     _remove_part(job)
-    message = fault_message(job.source.info.path, error)
-    return replace(job.row, status=Status.ERROR, error=message, ffmpeg_version=ffmpeg.version)
+    return failed_encode(job.row, job.source.info.path, error, ffmpeg)
 
 
 def _remove_part(job: EncodeJob) -> None:

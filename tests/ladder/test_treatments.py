@@ -76,6 +76,16 @@ def test_no_fact_of_the_stream_stands_for_a_quality() -> None:
     assert abs(np.corrcoef(np.array(pairs).T)[0, 1]) < 0.2
 
 
+def test_svt_av1_never_gets_a_crf_at_which_its_fast_presets_overflow() -> None:
+    crfs = [
+        generation.quality
+        for treatment in drawn(4000)
+        for generation in treatment.generations
+        if generation.codec == "libsvtav1"
+    ]
+    assert min(crfs) == 8
+
+
 @pytest.mark.parametrize(
     "field", ["codec", "mode", "preset", "tune", "gop_s", "has_b_frames", "bit_depth", "scaler"]
 )
@@ -151,7 +161,7 @@ def test_encodes_are_labelled_like_those_of_a_ladder(
     assert {line["kind"] for line in lines} == {"clean", "single", "legacy", "double"}
     read = read_treatments(tmp_path)
     assert read == {
-        row.key: draw_treatment("source", number)
+        row.key: draw_treatment("source-108p", number)
         for number, row in enumerate(sorted(rows, key=_number))
     }
     labels = list(make_labels(plan_labels(tmp_path), tmp_path, ffmpeg))
@@ -222,8 +232,53 @@ def test_two_sizes_of_a_content_are_one_source(
         sizes.append(copy)
     rows: list[EncodeRow] = list(make_treated(sizes, tmp_path / "w", ffmpeg, 1))
     assert {row.source for row in rows} == {"park"}
-    assert {Path(row.encode_path).parent.name for row in rows} == {"park", "park-108p"}
+    assert {Path(row.encode_path).parent.name for row in rows} == {"park-54p", "park-108p"}
     assert {row.display_height_px for row in rows} == {54, 108}
+
+
+def test_an_encode_keeps_its_name_when_a_smaller_size_of_its_content_comes(
+    source_video: Path, make_video: MakeVideo, tmp_path: Path, ffmpeg: Ffmpeg
+) -> None:
+    large, small = tmp_path / "a" / "park.mp4", tmp_path / "b" / "park.mp4"
+    large.parent.mkdir()
+    large.write_bytes(source_video.read_bytes())
+    (before,) = make_treated([large], tmp_path / "w", ffmpeg, 1)
+    half = make_video("park-half.mp4", source_video, ("-vf", "scale=96:54", "-crf", "4"))
+    small.parent.mkdir()
+    small.write_bytes(half.read_bytes())
+    (new,) = make_treated([large, small], tmp_path / "w", ffmpeg, 1)
+    assert new.display_height_px == 54
+    assert [row.source_path for row in encodes_table(tmp_path / "w").rows()] == [
+        before.source_path,
+        new.source_path,
+    ]
+
+
+def test_a_second_file_of_one_name_and_size_is_an_error_row(
+    source_video: Path, tmp_path: Path, ffmpeg: Ffmpeg
+) -> None:
+    copies = [tmp_path / folder / "park.mp4" for folder in "ab"]
+    for copy in copies:
+        copy.parent.mkdir()
+        copy.write_bytes(source_video.read_bytes())
+    failed, made = make_treated(reversed(copies), tmp_path / "w", ffmpeg, 1)
+    assert [made.status, made.source_path] == [Status.OK, str(copies[0].resolve())]
+    assert failed.status is Status.ERROR
+    assert failed.source_path == str(copies[1].resolve())
+    assert "one name and one size: rename one of them" in failed.error
+
+
+def test_a_torn_last_line_of_treatments_is_dropped(
+    source_video: Path, tmp_path: Path, ffmpeg: Ffmpeg
+) -> None:
+    list(make_treated([source_video], tmp_path, ffmpeg, 2))
+    whole = read_treatments(tmp_path)
+    notes = tmp_path / TREATMENTS_FILE
+    with notes.open("ab") as file:
+        file.write('{"encode_path": "é'.encode()[:-1])  # killed in the middle of a letter
+    assert read_treatments(tmp_path) == whole
+    list(make_treated([source_video], tmp_path, ffmpeg, 3))
+    assert len(read_treatments(tmp_path)) == 3
 
 
 def test_a_bad_source_is_a_row_and_an_exit_code(
