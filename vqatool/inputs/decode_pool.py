@@ -18,7 +18,7 @@ import os
 import resource
 import signal
 from collections import deque
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -171,8 +171,8 @@ class DecodePool(AbstractContextManager["DecodePool"]):
 
     def submit(self, path: Path, function: Callable[..., R], *args: Any) -> PendingDecode[R]:
         """Run `function(path, *args)` in a worker. Function, arguments and result are pickled."""
-        level = logging.getLogger(_LOGGERS[0]).getEffectiveLevel()
-        call = (level, function, path, *args)
+        levels = [logging.getLogger(name).getEffectiveLevel() for name in _LOGGERS]
+        call = (levels, function, path, *args)
         future = self._pool.schedule(_call, call, timeout=self._timeout_s)
         return PendingDecode(path, future, self._timeout_s)
 
@@ -248,11 +248,11 @@ class _RecordList(QueueHandler):
 
 
 def _call(
-    level: int, function: Callable[..., R], path: Path, *args: Any
+    levels: Sequence[int], function: Callable[..., R], path: Path, *args: Any
 ) -> _Answer[R | DecodeFailure]:
     """What a worker runs: errors become failures here, since not every exception can be pickled."""
     handler = _RecordList()
-    for name in _LOGGERS:
+    for name, level in zip(_LOGGERS, levels, strict=True):
         logger = logging.getLogger(name)
         logger.setLevel(level)
         logger.handlers = [handler]

@@ -160,3 +160,22 @@ def test_what_workers_log_is_logged_by_the_program(caplog: pytest.LogCaptureFixt
     with DecodePool(jobs=1, timeout_s=60) as pool:
         assert pool.submit(Path("x"), log_and_add, 1, 2).result() == 3
     assert not caplog.records
+
+
+@pytest.mark.parametrize(
+    ("levels", "logged"),
+    [
+        ({"ladder": logging.INFO, "vqatool": logging.DEBUG}, ["ladder.media.x", "vqatool.x"]),
+        ({"ladder": logging.WARNING, "vqatool": logging.DEBUG}, ["vqatool.x"]),
+        ({"ladder": logging.DEBUG, "vqatool": logging.WARNING}, ["ladder.media.x"]),
+    ],
+)
+def test_each_logger_of_a_worker_has_its_own_level(
+    caplog: pytest.LogCaptureFixture, levels: dict[str, int], logged: list[str]
+) -> None:
+    for name, level in levels.items():
+        caplog.set_level(level, name)
+    caplog.handler.setLevel(logging.DEBUG)
+    with DecodePool(jobs=1, timeout_s=60) as pool:
+        assert pool.submit(Path("x"), log_and_add, 1, 2).result() == 3
+    assert [record.name for record in caplog.records] == logged
