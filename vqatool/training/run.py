@@ -208,13 +208,15 @@ def _fingerprint(
     initialization: Initialization,
 ) -> str:
     """Digest of data and settings: the same for the same training."""
+    origins = {e.source: e.origin for e in encodes if e.origin}
     facts = {
         "config": asdict(config),
         "start": initialization.name,
         "split": split,
         "encodes": [(e.path.name, e.source, e.path.stat().st_size, e.vmaf) for e in encodes],
     }
-    text = json.dumps(facts, sort_keys=True)
+    # without origins.csv, the fingerprint stays that of models from before there was one
+    text = json.dumps(facts | ({"origins": origins} if origins else {}), sort_keys=True)
     return digest(text, size=16)
 
 

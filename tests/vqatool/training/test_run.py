@@ -284,6 +284,18 @@ def test_a_finished_training_is_not_repeated(work_folder: Path) -> None:
     assert other.name != first.name
 
 
+def test_origins_make_it_another_training(work_folder: Path) -> None:
+    out = work_folder / "model.safetensors"
+    first = train(work_folder, out, CONFIG, device="cpu")
+    source = read_labelled_encodes(work_folder)[0].source
+    (work_folder / "origins.csv").write_text(f"source,origin\n{source},film\n")
+    other = train(work_folder, out, CONFIG, device="cpu")
+    assert other.card.fingerprint != first.card.fingerprint
+    (work_folder / "origins.csv").unlink()
+    again = train(work_folder, out, CONFIG, device="cpu")
+    assert again.card.fingerprint == first.card.fingerprint
+
+
 def test_training_starts_from_initial_weights(work_folder: Path, small_model: Path) -> None:
     init = load_checkpoint(small_model)
     config = replace(CONFIG, shape={}, epochs=1, lr=1e-12)
