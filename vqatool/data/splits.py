@@ -21,9 +21,13 @@ def split_by_source(
 ) -> dict[str, str]:
     """Source -> its side in the folder's `splits.csv`; new sources are added to the file.
 
-    Sources of one origin (`origins.csv`) are added to one side, that of those already there. The
-    file can be written by hand, to keep similar sources on one side. Its rows never change, so a
-    source that was held out stays held out. A source becomes `test` by hand only: it neither
+    Sources of one origin (`origins.csv`) are added to one side, that of those already there. New
+    origins are drawn at random for validation until `val_share` of the sources is held out. An
+    origin with more sources than are still wanted goes to training, unless no other origin fits;
+    then the smallest is held out if that comes closer to `val_share` or nothing else is held out.
+
+    The file can be written by hand, to keep similar sources on one side. Its rows never change, so
+    a source that was held out stays held out. A source becomes `test` by hand only: it neither
     trains a model nor chooses between its weights.
 
     Raises:
@@ -48,12 +52,11 @@ def split_by_source(
     open_names = [name for name in names if split.get(name) != TEST]
     wanted = min(len(open_names) - 1, max(1, round(val_share * len(open_names))))
     held_out = sum(split.get(name) == VAL for name in names)
-    for number, origin in enumerate(order, 1):
-        # an origin of many sources may take all that were to be held out, and more
-        is_needed = number == len(order) and TRAIN not in {split.get(name) for name in names}
-        side = VAL if held_out < wanted and not is_needed else TRAIN
-        split |= dict.fromkeys(by_origin[origin], side)
-        held_out += len(by_origin[origin]) * (side == VAL)
+    sizes = {origin: len(by_origin[origin]) for origin in order}
+    num_needed = 0 if TRAIN in {split.get(name) for name in names} else 1
+    for_validation = _choose_for_validation(sizes, held_out, wanted, num_needed)
+    for origin, members in by_origin.items():
+        split |= dict.fromkeys(members, VAL if origin in for_validation else TRAIN)
     chosen = {name: split[name] for name in names}
     if not {TRAIN, VAL} <= set(chosen.values()):
         raise TrainingDataError(
@@ -93,6 +96,31 @@ def training_encodes(folder: Path) -> list[LabelledEncode]:
     """The labelled encodes that the split puts on the training side; none without a split."""
     split = _read_split(folder / SPLITS_FILE)
     return [encode for encode in read_labelled_encodes(folder) if split.get(encode.source) == TRAIN]
+
+
+def _choose_for_validation(
+    sizes: dict[str, int], held_out: int, wanted: int, num_needed: int
+) -> set[str]:
+    """The new origins to hold out, with about `wanted - held_out` sources together.
+
+    Args:
+        sizes: origin -> its number of sources, in the order in which the origins are drawn.
+        held_out: sources that are held out already.
+        wanted: sources to hold out in all.
+        num_needed: new origins that training needs.
+    """
+    chosen: set[str] = set()
+    for origin, size in sizes.items():
+        if held_out + size <= wanted:
+            chosen.add(origin)
+            held_out += size
+    skipped = [origin for origin in sizes if origin not in chosen]
+    if held_out < wanted and len(skipped) > num_needed:
+        smallest = min(skipped, key=lambda origin: sizes[origin])
+        is_closer = held_out + sizes[smallest] - wanted < wanted - held_out
+        if is_closer or not held_out:
+            chosen.add(smallest)
+    return chosen
 
 
 def _sides_of_origins(path: Path, split: dict[str, str], origins: dict[str, str]) -> dict[str, str]:

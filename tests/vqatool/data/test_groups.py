@@ -108,6 +108,25 @@ def test_a_large_origin_leaves_something_to_train_on(seed: int, tmp_path: Path) 
     assert set(split.values()) == {TRAIN, VAL}
 
 
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize(
+    ("sizes", "num_held_out"),
+    [
+        ((30, *[1] * 20), 5),  # there are enough small ones
+        ((30, 8, 12), 8),  # none fits: the smallest
+        ((30, 17, 3), 3),  # one fits, and any other would be further from five
+        ((20, 4, 26), 4),
+    ],
+)
+def test_a_large_origin_is_not_held_out_where_a_smaller_one_will_do(
+    sizes: tuple[int, ...], num_held_out: int, seed: int, tmp_path: Path
+) -> None:
+    origins = {f"o{i}-{k}": f"o{i}" for i, size in enumerate(sizes) for k in range(size)}
+    write_origins(tmp_path, *(f"{source},{origin}" for source, origin in origins.items()))
+    split = split_by_source(tmp_path, list(origins), val_share=0.1, seed=seed)
+    assert Counter(split.values())[VAL] == num_held_out
+
+
 @pytest.mark.parametrize(
     ("origins", "split", "message"),
     [
