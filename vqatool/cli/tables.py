@@ -50,11 +50,12 @@ def label_summary(labels: Sequence[LabelRow]) -> Table:
 
 
 def raw_error_table(rows: "Sequence[MetricRow]") -> Table:
-    """The model's errors as a user meets them, on every set that has enough sources."""
+    """The model's errors as a user meets them, on every set that has enough origins."""
     from vqatool.evaluation.evaluator import MODEL, find_row
 
     overall = find_row(rows, "all", "all", MODEL)
-    table = _metrics_table(f"scores as they are, 95 % intervals over {overall.sources} sources")
+    drawn = f"{overall.origins} {overall.drawn}s"
+    table = _metrics_table(f"scores as they are, 95 % intervals over {drawn}")
     for heading in ("count", "RMSE", "95 %", "bias", "order", "flips", "lowest of 97+"):
         table.add_column(heading, justify="right", no_wrap=True)
     listed = [row for row in rows if _is_listed(row) and math.isfinite(row.raw_rmse)]
@@ -70,7 +71,7 @@ def raw_error_table(rows: "Sequence[MetricRow]") -> Table:
 
 
 def agreement_table(rows: "Sequence[MetricRow]") -> Table:
-    """The model's correlations on every set that has enough sources, with 95 % intervals.
+    """The model's correlations on every set that has enough origins, with 95 % intervals.
 
     It fits into 80 columns: the intervals of PLCC are only in the CSV of metrics.
     """
@@ -175,10 +176,10 @@ def _first_line(text: str) -> str:
 
 
 def _is_listed(row: "MetricRow") -> bool:
-    from vqatool.evaluation.evaluator import MEAN, MIN_SOURCES, MODEL
+    from vqatool.evaluation.evaluator import MEAN, MIN_ORIGINS, MODEL
 
     is_known = row.set in ("all", "codec", "height", "display", "kind", MEAN)
-    is_known |= row.set == "group" and row.sources >= MIN_SOURCES
+    is_known |= row.set == "group" and row.origins >= MIN_ORIGINS
     return is_known and row.predictor == MODEL and row.groups != 0
 
 

@@ -1,12 +1,13 @@
-"""Confidence intervals by a bootstrap over sources; numpy only.
+"""Confidence intervals by a bootstrap over origins; numpy only.
 
-Encodes of one source share its content and have similar errors. So whole sources are drawn with
-replacement, never single encodes: 300 encodes of 25 sources are 25 independent samples. A resample
-is one weight for each encode: how often its source was drawn. Every metric is computed with these
-weights, for all resamples in one array. The intervals are percentile intervals (Efron, "Bootstrap
-Methods: Another Look at the Jackknife", Annals of Statistics 1979).
+Encodes of one origin (a source, or several that look alike) share its content and have similar
+errors. So whole origins are drawn with replacement, never single encodes: 300 encodes of 25 origins
+are 25 independent samples. A resample is one weight for each encode: how often its origin was
+drawn. Every metric is computed with these weights, for all resamples in one array. The intervals
+are percentile intervals (Efron, "Bootstrap Methods: Another Look at the Jackknife", Annals of
+Statistics 1979).
 
-Shapes: R resamples, N encodes, S sources, U distinct values.
+Shapes: R resamples, N encodes, O origins, U distinct values.
 """
 
 import math
@@ -28,12 +29,12 @@ class Interval(NamedTuple):
     high: float
 
 
-def source_weights(sources: Sequence[str], *, resamples: int = RESAMPLES, seed: int = 0) -> Values:
-    """How often each resample holds each encode, (R, N); `sources` gives the encodes' sources."""
-    index = {name: number for number, name in enumerate(sorted(set(sources)))}
+def source_weights(origins: Sequence[str], *, resamples: int = RESAMPLES, seed: int = 0) -> Values:
+    """How often each resample holds each encode, (R, N); `origins` gives the encodes' origins."""
+    index = {name: number for number, name in enumerate(sorted(set(origins)))}
     probabilities = np.full(len(index), 1 / len(index))
-    drawn_RS = np.random.default_rng(seed).multinomial(len(index), probabilities, size=resamples)
-    return drawn_RS[:, [index[name] for name in sources]].astype(np.float64)
+    drawn_RO = np.random.default_rng(seed).multinomial(len(index), probabilities, size=resamples)
+    return drawn_RO[:, [index[name] for name in origins]].astype(np.float64)
 
 
 def interval(values_R: Values) -> Interval:

@@ -2,7 +2,7 @@
 
 A set is all encodes, a bitrate group, or all of one codec, size, preset or kind. The metrics inside
 a group matter most: over a whole ladder the bitrate alone ranks well. Intervals come from one
-bootstrap over sources (bootstrap.py), so that differences of two predictors are paired. No torch.
+bootstrap over origins (bootstrap.py), so that differences of two predictors are paired. No torch.
 
 Shapes: N encodes, R resamples.
 """
@@ -35,8 +35,8 @@ MODEL, BRANCH = "model", "branch "
 MINUS = "model minus "
 
 
-MIN_SOURCES = 5
-"""A group with fewer sources is left out: so few ranks say little."""
+MIN_ORIGINS = 5
+"""A group with fewer origins is left out: an interval of so few draws means little."""
 
 
 MEAN = "mean inside groups"
@@ -54,9 +54,10 @@ class MetricRow:
 
     `set` is `all`, `group`, `codec`, `height` (coded), `display` (its short side), `preset`, `kind`
     (`coded once`, `coded twice`); `mean inside groups` (of SRCC, over `groups` groups
-    that have enough sources: all, those of a bitrate, those of a CRF); `band` (`value` is the share
+    that have enough origins: all, those of a bitrate, those of a CRF); `band` (`value` is the share
     of labels inside the model's band) or `similarity` (`value` is a mean cosine). A predictor
-    named `model minus X` is the difference of two SRCCs, paired by resample.
+    named `model minus X` is the difference of two SRCCs, paired by resample. `origins` are what the
+    bootstrap draws: the sources, or fewer where `origins.csv` joins some.
     """
 
     set: str
@@ -86,11 +87,17 @@ class MetricRow:
     flips: float = math.nan
     good_lowest: float = math.nan
     good_p5: float = math.nan
+    origins: int = 0
 
     @property
     def key(self) -> str:
         """Unique among the rows."""
         return f"{self.set}/{self.name}/{self.predictor}"
+
+    @property
+    def drawn(self) -> str:
+        """The word for what the bootstrap draws: `origin` where several sources are one."""
+        return "origin" if self.origins < self.sources else "source"
 
 
 def find_row(rows: Sequence[MetricRow], set_kind: str, name: str, predictor: str) -> MetricRow:
@@ -104,7 +111,7 @@ class _EncodeSet:
     kind: str
     name: str
     members: list[int]
-    sources: int
+    origins: int
 
 
 @dataclass(frozen=True)
@@ -129,12 +136,13 @@ class Evaluator:
         self._encodes = encodes
         self._predicted = predicted
         self._label_N = np.array([encode.vmaf for encode in encodes])
-        self._weight_RN = source_weights(origins_of(encodes), seed=seed)
+        self._origins = origins_of(encodes)
+        self._weight_RN = source_weights(self._origins, seed=seed)
 
     def metric_rows(self) -> list[MetricRow]:
         """Every predictor on every set, then the means inside groups; the model comes first."""
         rows = [row for subset in _sets(self._encodes) for row in self._rows(subset)]
-        for name, groups in self._groups_with_enough_sources().items():
+        for name, groups in self._groups_with_enough_origins().items():
             rows += self._mean_rows(name, groups)
         return rows
 
@@ -168,7 +176,8 @@ class Evaluator:
 
     def _size(self, members: Sequence[int]) -> dict[str, int]:
         sources = {self._encodes[number].source for number in members}
-        return {"count": len(members), "sources": len(sources)}
+        origins = {self._origins[number] for number in members}
+        return {"count": len(members), "sources": len(sources), "origins": len(origins)}
 
     def _rows(self, subset: _EncodeSet) -> list[MetricRow]:
         rankings = {name: self._ranking(name, subset) for name in self._predicted}
@@ -190,8 +199,8 @@ class Evaluator:
         rmse = interval(resampled_rmse(fitted_N, labels, weight_RN))
         low, high = interval(ranking.resampled_R)
         row = MetricRow(
-            set=subset.kind, name=subset.name, predictor=predictor, count=metrics.count,
-            sources=subset.sources, srcc=metrics.srcc, srcc_low=low, srcc_high=high,
+            set=subset.kind, name=subset.name, predictor=predictor, **self._size(subset.members),
+            srcc=metrics.srcc, srcc_low=low, srcc_high=high,
             krcc=metrics.krcc, plcc=metrics.plcc, plcc_low=plcc.low, plcc_high=plcc.high,
             rmse=metrics.rmse, rmse_low=rmse.low, rmse_high=rmse.high,
         )  # fmt: skip
@@ -220,13 +229,13 @@ class Evaluator:
             return _Ranking(overall, np.full(len(weight_RN), math.nan))
         return _Ranking(overall, resampled_srcc(predicted, labels, weight_RN))
 
-    def _groups_with_enough_sources(self) -> dict[str, list[_EncodeSet]]:
-        """The groups with enough sources: all of them, those of a bitrate, those of a CRF."""
+    def _groups_with_enough_origins(self) -> dict[str, list[_EncodeSet]]:
+        """The groups with enough origins: all of them, those of a bitrate, those of a CRF."""
         groups = [
             subset
             for subset in _sets(self._encodes)
             if subset.kind == "group"
-            and subset.sources >= MIN_SOURCES
+            and subset.origins >= MIN_ORIGINS
             and np.ptp(self._label_N[subset.members]) > 0
         ]
         is_crf = {subset.name: self._is_crf(subset) for subset in groups}
@@ -253,6 +262,7 @@ class Evaluator:
 
 
 def _sets(encodes: Sequence[LabelledEncode]) -> Iterator[_EncodeSet]:
+    origins = origins_of(encodes)
     names_by_kind = {
         "all": ["all"] * len(encodes),
         "group": bitrate_groups(encodes),
@@ -267,7 +277,7 @@ def _sets(encodes: Sequence[LabelledEncode]) -> Iterator[_EncodeSet]:
             continue
         for name in sorted({*names} - {""}, key=_by_number):
             members = [i for i, own in enumerate(names) if own == name]
-            yield _EncodeSet(kind, name, members, len({encodes[i].source for i in members}))
+            yield _EncodeSet(kind, name, members, len({origins[i] for i in members}))
 
 
 def _by_number(name: str) -> tuple[int, str]:
@@ -285,7 +295,7 @@ def _mean(rankings: Sequence[_Ranking]) -> _Ranking:
         for ranking in rankings
     ]
     with warnings.catch_warnings():
-        # a resample in which no group has two sources gives no mean
+        # a resample in which no group has two origins gives no mean
         warnings.simplefilter("ignore", RuntimeWarning)
         mean_R = np.nanmean(resampled, axis=0)
     return _Ranking(float(np.mean(np.nan_to_num([ranking.srcc for ranking in rankings]))), mean_R)

@@ -125,7 +125,7 @@ def evaluate(
     Args:
         predictions: at least one.
         training: encodes to fit the regression baseline to; may be empty: `baseline_predictions`.
-        seed: of the bootstrap over sources.
+        seed: of the bootstrap over origins.
     """
     encodes = [prediction.encode for prediction in predictions]
     baselines = baseline_predictions(encodes, training)

@@ -7,7 +7,7 @@ from vqatool.evaluation.baselines import BASELINES, BITRATE, REGRESSION
 from vqatool.evaluation.evaluator import (
     BRANCH,
     MEAN,
-    MIN_SOURCES,
+    MIN_ORIGINS,
     MINUS,
     MODEL,
     MetricRow,
@@ -22,13 +22,13 @@ def summary_sentences(rows: Sequence[MetricRow]) -> list[str]:
 
     The model is ahead of a baseline if the 95 % interval of the difference of their SRCCs over all
     encodes is above 0, and its mean SRCC inside groups is higher (where any group has enough
-    sources).
+    origins).
     """
     overall = find_row(rows, "all", "all", MODEL)
-    if overall.sources < MIN_SOURCES:
+    if overall.origins < MIN_ORIGINS:
         return [
-            f"{overall.sources} source(s) are too few to tell whether the model beats the bitrate: "
-            f"at least {MIN_SOURCES} are needed"
+            f"{overall.origins} {overall.drawn}(s) are too few to tell whether the model beats the "
+            f"bitrate: at least {MIN_ORIGINS} are needed"
         ]
     if not math.isfinite(overall.srcc):
         return ["The model gives every encode the same score: it has learned nothing."]
@@ -41,7 +41,7 @@ def summary_sentences(rows: Sequence[MetricRow]) -> list[str]:
     )
     sentences = [conclusion, *(_comparison(rows, baseline) for baseline in BASELINES)]
     if not find_row(rows, MEAN, "all", MODEL).groups:
-        sentences.append(f"no bitrate group has {MIN_SOURCES} sources: none was evaluated")
+        sentences.append(f"no bitrate group has {MIN_ORIGINS} {overall.drawn}s: none was evaluated")
     return sentences
 
 
@@ -51,7 +51,10 @@ def remarks(rows: Sequence[MetricRow]) -> list[str]:
     inside, between = [row.value for row in rows if row.set == "similarity"]
     groups = {row.name for row in rows if row.set == "group"}
     group_count = find_row(rows, MEAN, "all", MODEL).groups or 0
-    sentences = [f"bitrate groups of {MIN_SOURCES} sources or more: {group_count} of {len(groups)}"]
+    drawn = find_row(rows, "all", "all", MODEL).drawn
+    sentences = [
+        f"bitrate groups of {MIN_ORIGINS} {drawn}s or more: {group_count} of {len(groups)}"
+    ]
     if band.name != "0.0":
         sentences.append(
             f"the model's band, {band.name} to either side in the mean, holds "
@@ -91,5 +94,5 @@ def _lead(gap: MetricRow) -> str:
 
 
 def _has_interval(gap: MetricRow) -> bool:
-    """Whether there are enough sources for an interval, and the scores of both predictors vary."""
-    return gap.sources >= MIN_SOURCES and math.isfinite(gap.srcc)
+    """Whether there are enough origins for an interval, and the scores of both predictors vary."""
+    return gap.origins >= MIN_ORIGINS and math.isfinite(gap.srcc)

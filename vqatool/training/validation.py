@@ -92,20 +92,20 @@ def validate(
 def band(
     scores: Sequence[float],
     labels: Sequence[float],
-    sources: Sequence[str],
+    origins: Sequence[str],
     spreads: Sequence[float] | None = None,
 ) -> float:
-    """Half the width of a 90 % interval around the score of an encode of an unseen source.
+    """Half the width of a 90 % interval around the score of an encode of an unseen origin.
 
-    Split-conformal prediction over sources, because errors of one source are alike: each of n
-    sources has the weight 1 / (n + 1), and the rest belongs to the unseen source
+    Split-conformal prediction over origins, because errors of one origin are alike: each of n
+    origins has the weight 1 / (n + 1), and the rest belongs to the unseen origin
     ("Distribution-Free Prediction Sets for Two-Layer Hierarchical Models", arXiv 1809.07441, pooled
-    CDFs). Fewer than nine sources cannot guarantee 90 %: then it is the largest error.
+    CDFs). Fewer than nine origins cannot guarantee 90 %: then it is the largest error.
 
     Args:
         scores: 0 to 100, one for each encode.
         labels: 0 to 100, one for each encode.
-        sources: the source of each encode.
+        origins: the origin of each encode (`origins_of`).
         spreads: the error that the model expects of each score; the result is in units of it then
             ("Distribution-Free Predictive Inference for Regression", arXiv 1604.04173, section
             5.2). None: the result is in label points.
@@ -113,8 +113,8 @@ def band(
     errors = np.abs(np.subtract(scores, labels))
     if spreads is not None:
         errors = errors / np.asarray(spreads)
-    _, source_N, count_S = np.unique(sources, return_inverse=True, return_counts=True)
-    weights = 1 / ((len(count_S) + 1) * count_S[source_N])
+    _, origin_N, count_O = np.unique(origins, return_inverse=True, return_counts=True)
+    weights = 1 / ((len(count_O) + 1) * count_O[origin_N])
     order = np.argsort(errors)
     is_covered = np.cumsum(weights[order]) >= _BAND_SHARE - 1e-9
     return float(errors[order][is_covered.argmax() if is_covered.any() else -1])

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ladder.media.probe import Size
-from vqatool.cli.tables import agreement_table, baseline_table
+from vqatool.cli.tables import agreement_table, baseline_table, raw_error_table
 from vqatool.data.labels import LabelledEncode
 from vqatool.evaluation.baselines import BITRATE, REGRESSION
 from vqatool.evaluation.evaluator import MEAN, MINUS, MODEL, Evaluator, MetricRow
@@ -111,6 +111,37 @@ def test_a_group_needs_five_sources() -> None:
     assert remarks(rows)[0].endswith("5 of 6")
     none = ENCODES[: 4 * RUNGS]
     assert only_row(metric_rows(LABELS[: 4 * RUNGS], none), MEAN, "all").groups == 0
+
+
+def of_few_origins(sources_an_origin: int, encodes: list[LabelledEncode]) -> list[LabelledEncode]:
+    return [
+        replace(each, origin=f"o{int(each.source[1:]) // sources_an_origin}") for each in encodes
+    ]
+
+
+def test_sources_of_one_origin_count_once_for_a_group() -> None:
+    joined = [
+        replace(each, origin="film") if int(each.source[1:]) < 6 else each for each in ENCODES
+    ]
+    chosen = [each for each in joined if each.origin or each.rung != "90p-300k"]
+    rows = metric_rows(np.array([encode.vmaf for encode in chosen]), chosen)
+    group = only_row(rows, "group", "90p-300k")
+    assert (group.sources, group.origins) == (6, 1)
+    assert only_row(rows, MEAN, "all").groups == 5
+    assert remarks(rows)[0] == "bitrate groups of 5 origins or more: 5 of 6"
+    assert agreement_table(rows).row_count == agreement_table(metric_rows(LABELS)).row_count - 1
+
+
+def test_texts_count_origins_where_several_sources_are_one() -> None:
+    few = of_few_origins(3, ENCODES)
+    rows = metric_rows(LABELS, few)
+    assert summary(rows).startswith("4 origin(s) are too few to tell")
+    assert raw_error_table(rows).title == "scores as they are, 95 % intervals over 4 origins"
+    assert only_row(rows, "all", "all").sources == SOURCES
+    assert "is ahead of both baselines" in summary(metric_rows(LABELS, of_few_origins(2, ENCODES)))
+    plain = metric_rows(LABELS)
+    assert raw_error_table(plain).title == "scores as they are, 95 % intervals over 12 sources"
+    assert remarks(plain)[0] == "bitrate groups of 5 sources or more: 6 of 6"
 
 
 def test_equal_scores_in_a_whole_group_count_as_srcc_0() -> None:
@@ -236,7 +267,7 @@ def test_random_treatments_are_sets_by_preset_and_kind() -> None:
 
 def test_intervals_draw_whole_origins() -> None:
     scores = LABELS + np.random.default_rng(0).normal(scale=8, size=len(LABELS))
-    few = [replace(each, origin=f"o{int(each.source[1:]) // 4}") for each in ENCODES]
+    few = of_few_origins(4, ENCODES)
     widths = []
     for encodes in (ENCODES, few):
         row = only_row(metric_rows(scores, encodes), "all", "all")
