@@ -1,6 +1,5 @@
 """Labelled encodes: the rows of `encodes.csv` and `labels.csv` joined. No torch."""
 
-import csv
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,6 +10,7 @@ from ladder.label.metrics import log_metric_name
 from ladder.label.rows import LabelRow, labels_table
 from ladder.media.probe import Size
 from ladder.treatments import Treatment, read_treatments
+from vqatool.data.source_columns import read_source_column
 from vqatool.errors import TrainingDataError
 
 ORIGINS_FILE = "origins.csv"
@@ -54,26 +54,12 @@ def read_origins(folder: Path) -> dict[str, str]:
     Raises:
         TrainingDataError: a row lacks a name, or gives a source a second origin.
     """
-    path = folder / ORIGINS_FILE
-    if not path.exists():
-        return {}
-    # source names are file names, which need not be valid UTF-8
-    with path.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
-        rows = list(csv.DictReader(file))
-    origins: dict[str, str] = {}
-    for row in rows:
-        source, origin = row.get("source"), row.get("origin")
-        if not source or not origin:
-            raise TrainingDataError(
-                f"{path} has the row {','.join(map(str, row.values()))}: write the columns "
-                "source,origin with a name in each"
-            )
-        if origins.setdefault(source, origin) != origin:
-            raise TrainingDataError(
-                f"{path} gives the source {source} two origins, {origins[source]} and {origin}: "
-                "delete one of the rows"
-            )
-    return origins
+    return read_source_column(
+        folder / ORIGINS_FILE,
+        "origin",
+        expected="a name in each",
+        conflict="gives the source {} two origins",
+    )
 
 
 def read_labelled_encodes(folder: Path) -> list[LabelledEncode]:

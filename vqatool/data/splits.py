@@ -1,6 +1,5 @@
 """Splits: which source is for training, validation or test, kept in `splits.csv`. No torch."""
 
-import csv
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -8,6 +7,7 @@ import numpy as np
 
 from ladder.storage import atomic_write, csv_line
 from vqatool.data.labels import LabelledEncode, read_labelled_encodes, read_origins
+from vqatool.data.source_columns import read_source_column
 from vqatool.errors import TrainingDataError
 
 SPLITS_FILE = "splits.csv"
@@ -136,25 +136,13 @@ def _sides_of_origins(path: Path, split: dict[str, str], origins: dict[str, str]
 
 
 def _read_split(path: Path) -> dict[str, str]:
-    if not path.exists():
-        return {}
-    # source names are file names, which need not be valid UTF-8
-    with path.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
-        rows = list(csv.DictReader(file))
-    split: dict[str, str] = {}
-    for row in rows:
-        source, side = row.get("source"), row.get("split")
-        if not source or side not in (TRAIN, VAL, TEST):
-            raise TrainingDataError(
-                f"{path} has the row {','.join(map(str, row.values()))}: write the columns "
-                f"source,split with {TRAIN}, {VAL} or {TEST}"
-            )
-        if split.setdefault(source, side) != side:
-            raise TrainingDataError(
-                f"{path} puts the source {source} on two sides, {split[source]} and {side}: delete "
-                "one of the rows"
-            )
-    return split
+    return read_source_column(
+        path,
+        "split",
+        expected=f"{TRAIN}, {VAL} or {TEST}",
+        conflict="puts the source {} on two sides",
+        allowed=(TRAIN, VAL, TEST),
+    )
 
 
 def _write_split(path: Path, split: dict[str, str]) -> None:
