@@ -4,13 +4,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
-import av
 import numpy as np
 import numpy.typing as npt
-from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 
-from ladder.errors import CapabilityError
+from ladder.media.codec_context import codec_context
 from ladder.media.decode import Pixels
 
 Luma = npt.NDArray[np.int16]
@@ -57,7 +55,7 @@ def reencode(
 
 
 def _reencoded(frames: Sequence[VideoFrame], quantiser: int) -> Reencoded:
-    encoder, decoder = _context("libx264", "w"), _context("h264", "r")
+    encoder, decoder = codec_context("libx264", "w"), codec_context("h264", "r")
     encoder.width, encoder.height = frames[0].width, frames[0].height
     encoder.pix_fmt = "yuv420p"
     encoder.time_base, encoder.framerate = 1 / _FPS, _FPS
@@ -70,19 +68,6 @@ def _reencoded(frames: Sequence[VideoFrame], quantiser: int) -> Reencoded:
     decoded = [frame for packet in packets for frame in decoder.decode(packet)]
     decoded += decoder.decode(None)
     return Reencoded(tuple(_slice_bytes(bytes(packet)) for packet in packets), _luma(decoded))
-
-
-def _context(codec: str, mode: str) -> VideoCodecContext:
-    try:
-        context = av.CodecContext.create(codec, mode)  # type: ignore[call-overload]
-    except (ValueError, av.FFmpegError) as error:
-        raise CapabilityError(
-            f"PyAV has no codec {codec}: install its wheel (pip install --force-reinstall "
-            "--only-binary av av)"
-        ) from error
-    assert isinstance(context, VideoCodecContext)
-    context.thread_count = 1  # with several threads, the output may differ between runs
-    return context
 
 
 def _slice_bytes(packet: bytes) -> int:

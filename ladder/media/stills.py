@@ -4,13 +4,13 @@ import os
 from fractions import Fraction
 from pathlib import Path
 
-import av
 import numpy as np
 from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 
 from ladder.codecs import StillCoding, still_codings
-from ladder.errors import CapabilityError, VideoError
+from ladder.errors import VideoError
+from ladder.media.codec_context import codec_context
 from ladder.media.decode import Pixels
 from ladder.media.probe import open_video
 
@@ -52,16 +52,14 @@ def encode_decode(picture_HWC: Pixels, codec: str, quality: int) -> Pixels:
         (H, W, 3) uint8, RGB.
 
     Raises:
-        CapabilityError: this build of PyAV lacks the encoder.
+        CapabilityError: this build of PyAV lacks the encoder or the decoder.
     """
     frame = VideoFrame.from_ndarray(picture_HWC, format="rgb24")
     coding = still_codings()[codec]
     encoder = _encoder(codec, coding, quality, (frame.width, frame.height))
     frame = frame.reformat(format=encoder.pix_fmt)
     frame.pts = 0
-    decoder = av.CodecContext.create(coding.decoder, "r")
-    assert isinstance(decoder, VideoCodecContext)
-    decoder.thread_count = 1
+    decoder = codec_context(coding.decoder, "r")
     packets = [*encoder.encode(frame), *encoder.encode(None)]
     shown = [picture for packet in packets for picture in decoder.decode(packet)]
     return _rgb((shown or decoder.decode(None))[0])
@@ -70,18 +68,10 @@ def encode_decode(picture_HWC: Pixels, codec: str, quality: int) -> Pixels:
 def _encoder(
     codec: str, coding: StillCoding, quality: int, size: tuple[int, int]
 ) -> VideoCodecContext:
-    try:
-        encoder = av.CodecContext.create(codec, "w")
-    except (ValueError, av.FFmpegError) as error:
-        raise CapabilityError(
-            f"PyAV has no encoder {codec}: install its wheel (pip install --force-reinstall "
-            "--only-binary av av)"
-        ) from error
-    assert isinstance(encoder, VideoCodecContext)
+    encoder = codec_context(codec, "w")
     encoder.width, encoder.height = size
     encoder.pix_fmt = coding.pix_fmt
     encoder.framerate = Fraction(25)
-    encoder.thread_count = 1  # with several threads, the output may differ between runs
     encoder.options = {name: str(value) for name, value in coding.settings(quality).items()}
     return encoder
 
