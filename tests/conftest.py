@@ -1,6 +1,7 @@
 """Small videos that ffmpeg makes up, one of each kind for the whole run: no media lies in git."""
 
 import os
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -14,6 +15,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 MakeVideo = Callable[..., Path]
 """`make_video(name, source, args)`: see the fixture."""
+
+CloseFolder = Callable[..., None]
+"""`close_folder(parent, video)`: see the fixture."""
 
 EXACT = ("-c:v", "libx264", "-preset", "ultrafast", "-crf", "0", "-pix_fmt", "yuv420p")
 """Encoder settings that keep every pixel of an 8-bit picture."""
@@ -57,3 +61,27 @@ def source_video(make_video: MakeVideo) -> Path:
     scene = "mandelbrot=size=192x108:rate=25:start_scale=0.6:end_pts=60,noise=alls=6:all_seed=1"
     args = ("-frames:v", "24", "-c:v", "libx264", "-preset", "fast", "-crf", "4")
     return make_video("source.mp4", scene, (*args, "-pix_fmt", "yuv420p"))
+
+
+@pytest.fixture
+def close_folder(monkeypatch: pytest.MonkeyPatch) -> CloseFolder:
+    """`close_folder(parent, video)`: `parent/closed/closed.mp4` and `parent/open/open.mp4`.
+
+    Both are copies of the video. `closed` has no access: `fault`, a method of `Path`, raises a
+    PermissionError for it.
+    """
+
+    def close(parent: Path, video: Path, fault: str = "iterdir") -> None:
+        for name in ("closed", "open"):
+            (parent / name).mkdir(parents=True)
+            shutil.copy(video, parent / name / f"{name}.mp4")
+        real = getattr(Path, fault)
+
+        def refuse(path: Path) -> object:  # chmod would not do: root may read any folder
+            if path.name == "closed":
+                raise PermissionError(13, "Permission denied", str(path))
+            return real(path)
+
+        monkeypatch.setattr(Path, fault, refuse)
+
+    return close

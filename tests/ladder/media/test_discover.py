@@ -9,7 +9,7 @@ import pytest
 
 from ladder.errors import ListError
 from ladder.media.discover import FileFilter, expand_arguments, find_videos
-from tests.conftest import MakeVideo
+from tests.conftest import CloseFolder, MakeVideo
 
 
 @pytest.fixture
@@ -156,19 +156,9 @@ def test_globs_give_sorted_files_and_existing_names_with_brackets_are_not_globs(
 
 @pytest.mark.parametrize("fault", ["iterdir", "resolve"])
 def test_a_folder_without_access_is_named_and_the_others_are_searched(
-    tmp_path: Path, source_video: Path, monkeypatch: pytest.MonkeyPatch, fault: str
+    tmp_path: Path, source_video: Path, close_folder: CloseFolder, fault: str
 ) -> None:
-    for name in ("closed", "open"):
-        (tmp_path / name).mkdir()
-        shutil.copy(source_video, tmp_path / name / "v.mp4")
-    real = getattr(Path, fault)
-
-    def refuse(path: Path) -> object:
-        if path.name == "closed":
-            raise PermissionError(13, "Permission denied", str(path))
-        return real(path)
-
-    monkeypatch.setattr(Path, fault, refuse)
+    close_folder(tmp_path, source_video, fault)
     found = find_videos([tmp_path])
-    assert found.videos == (tmp_path / "open" / "v.mp4",)
+    assert found.videos == (tmp_path / "open" / "open.mp4",)
     assert found.unreadable == (tmp_path / "closed",)

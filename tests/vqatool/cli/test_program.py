@@ -17,6 +17,7 @@ from ladder import Ffmpeg
 from ladder.codecs import CODECS
 from ladder.media.ffmpeg import run
 from ladder.storage import Table
+from tests.conftest import CloseFolder
 from tests.vqatool.program import RUNGS, read_rows, vqatool
 from vqatool.cli import cli
 from vqatool.inference.model_file import load_checkpoint
@@ -77,19 +78,9 @@ def test_a_folder_without_video_exits_5(tmp_path: Path, small_model: Path) -> No
 
 
 def test_a_ladder_names_a_folder_without_access_and_exits_4(
-    tmp_path: Path, source_video: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, source_video: Path, close_folder: CloseFolder
 ) -> None:
-    for name in ("closed", "open"):
-        (tmp_path / "src" / name).mkdir(parents=True)
-        (tmp_path / "src" / name / f"{name}.mp4").write_bytes(source_video.read_bytes())
-    list_folder = Path.iterdir
-
-    def refuse(path: Path) -> object:  # root may read any folder
-        if path.name == "closed":
-            raise PermissionError(13, "Permission denied", str(path))
-        return list_folder(path)
-
-    monkeypatch.setattr(Path, "iterdir", refuse)
+    close_folder(tmp_path / "src", source_video)
     rungs, folder = tmp_path / "two.toml", tmp_path / "w"
     rungs.write_text(RUNGS)
     arguments = ["ladder", tmp_path / "src", "-o", folder, "--rungs", rungs]

@@ -18,6 +18,7 @@ from click.testing import CliRunner
 import vqatool as package
 from ladder import Ffmpeg
 from ladder.media.ffmpeg import file_url, run
+from tests.conftest import CloseFolder
 from tests.vqatool.program import read_rows, vqatool
 from vqatool.cli import cli
 from vqatool.inputs.decode_pool import TIMEOUT_S
@@ -148,19 +149,9 @@ def test_skipped_files_are_counted(videos: list[Path], small_model: Path, tmp_pa
 
 
 def test_a_folder_without_access_is_named_and_exits_4(
-    videos: list[Path], small_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    videos: list[Path], small_model: Path, tmp_path: Path, close_folder: CloseFolder
 ) -> None:
-    for name in ("closed", "open"):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "v.mp4").write_bytes(videos[0].read_bytes())
-    list_folder = Path.iterdir
-
-    def refuse(path: Path) -> object:  # root may read any folder
-        if path.name == "closed":
-            raise PermissionError(13, "Permission denied", str(path))
-        return list_folder(path)
-
-    monkeypatch.setattr(Path, "iterdir", refuse)
+    close_folder(tmp_path, videos[0])
     out = tmp_path / "r.csv"
     done = vqatool("score", tmp_path, "-o", out, "-m", small_model, "--device", "cpu")
     assert done.exit_code == 4
