@@ -14,7 +14,7 @@ from ladder.media.decode import Pixels
 Luma = npt.NDArray[np.int16]
 """(T, H, W), 16 to 235: 16 bits, so that differences need no conversion."""
 
-_SETTINGS = {"preset": "veryfast", "tune": "zerolatency", "x264-params": "scenecut=0:log-level=-1"}
+_SETTINGS = {"preset": "ultrafast", "tune": "zerolatency", "x264-params": "scenecut=0:log-level=-1"}
 _FPS = Fraction(25)  # the quantiser is fixed, so the frame rate changes nothing
 
 

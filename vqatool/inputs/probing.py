@@ -27,7 +27,7 @@ QUANTISERS = (20, 26, 32, 38, 44)
 FIGURES_PER_QUANTISER = 4
 NUM_PROBING_FEATURES = FIGURES_PER_QUANTISER * len(QUANTISERS)
 
-_WIDTH_PX, _HEIGHT_PX = 768, 432  # of the part in the middle that is encoded
+_WIDTH_PX, _HEIGHT_PX = 512, 288  # of the part in the middle that is encoded
 _PLACES = (0.25, 0.75)  # of the clip: the frame groups that are encoded
 _MIN_BITS = 1e-5  # per pixel, added before the logarithm
 _MIN_ERROR = 0.02  # squares of 8 bit samples, so that equal pictures have a finite PSNR

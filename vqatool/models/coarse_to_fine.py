@@ -100,6 +100,12 @@ def transformer(features: int, layers: int) -> nn.Module:
 _LOG_SPREAD = (math.log(0.003), math.log(0.5))  # of an expected error of 0.3 to 50 points
 
 
+_FIGURE_DROPOUT, _HEAD_DROPOUT = 0.4, 0.2
+_SLOWEST_STEP = 1000.0  # the means of figures follow by a thousandth in each later step
+_MIN_VARIANCE = 1e-4  # of a figure: one that never varied stays finite
+_LARGEST_UNIT = 4.0  # deviations from the mean; what lies further out counts as that
+
+
 _POSITIONS = 8  # frames that positions are learned for; they are interpolated for others
 
 
@@ -124,7 +130,9 @@ class CoarseToFineConfig:
     """The model's shape and its inputs, as stored in a model file.
 
     The pixels are a mosaic of `grid` x `grid` patches of `patch` px. `features` is the width of the
-    frame features, `window` the side of SwinV2's attention windows.
+    frame features, `window` the side of SwinV2's attention windows. `figure_noise` is the noise in
+    training on whatever is no pixel, in standard deviations (`FigureLayers`); 0: none, and no
+    standardisation or dropout either.
 
     Raises:
         ValueError: `size` is unknown.
@@ -142,12 +150,15 @@ class CoarseToFineConfig:
     has_stream: bool = True
     has_probing: bool = False
     has_spread: bool = False
+    figure_noise: float = 0.0
     fusion_layers: int = 2
     temporal_layers: int = 1
 
     def __post_init__(self) -> None:
         if self.size not in SWIN_SIZES:
             raise ValueError(f"size {self.size!r} is none of {', '.join(SWIN_SIZES)}")
+        if not 0 <= self.figure_noise < math.inf:
+            raise ValueError(f"figure_noise is {self.figure_noise}: choose 0 or more, such as 0.3")
 
 
 class CoarseToFine(QualityModel):
@@ -180,19 +191,20 @@ class CoarseToFine(QualityModel):
         self._fusion = StageFusion(self._frames.channels, width, layers=config.fusion_layers)
         self._bands = BandContrast() if config.has_bands else None
         if self._bands:
-            self._contrast = _two_layers(self._bands.width, width)
+            self._contrast = _figure_layers(self._bands.width, width, config.figure_noise)
         self._has_stream, self._has_motion = config.has_stream, config.has_motion
         self._has_probing, self._has_spread = config.has_probing, config.has_spread
         if config.has_motion:
-            self._motion = _two_layers(motion, width)
+            self._motion = _figure_layers(motion, width, config.figure_noise)
         figures = stream.width * config.has_stream + probing * config.has_probing
         if figures:  # what is known of the clip as a whole
-            self._stream = _two_layers(figures, width)
+            self._stream = _figure_layers(figures, width, config.figure_noise)
         self._position = nn.Parameter(0.02 * torch.randn(1, width, _POSITIONS))
         self._temporal = transformer(width, config.temporal_layers)
         self._head = nn.Sequential(
             nn.LayerNorm(2 * width), nn.Linear(2 * width, width), nn.GELU(), nn.Linear(width, 1)
         )
+        self._dropout = nn.Dropout(_HEAD_DROPOUT if config.figure_noise else 0.0)
         nn.init.constant_(cast(nn.Linear, self._head[-1]).bias, 0.6)  # a typical label
         if config.has_spread:
             self._spread = nn.Sequential(nn.LayerNorm(2 * width), *_two_layers(2 * width, width))
@@ -249,6 +261,7 @@ class CoarseToFine(QualityModel):
         token_BD = self._stream(torch.cat(figures, dim=1)) if figures else frames_BTD.mean(1)
         mixed_BTD = self._temporal(torch.cat([token_BD[:, None], frames_BTD], dim=1)).float()
         token_BD, frames_BTD = mixed_BTD[:, 0], mixed_BTD[:, 1:]
+        token_BD, frames_BTD = self._dropout(token_BD), self._dropout(frames_BTD)
         features_BD = torch.cat([token_BD, frames_BTD.mean(1)], dim=1)
         each_BTD = torch.cat([token_BD[:, None].expand_as(frames_BTD), frames_BTD], dim=2)
         return Quality(
@@ -291,6 +304,53 @@ class CoarseToFine(QualityModel):
             return self._position.transpose(1, 2)
         position = F.interpolate(self._position, frames, mode="linear", align_corners=False)
         return position.transpose(1, 2)
+
+
+class FigureLayers(nn.Module):
+    """Two layers on figures (B, width_in), which they standardise, with noise and dropout.
+
+    Figures say so much of one content that a network knows each content of a training set by them.
+    Noise and dropout keep it from that. The means and deviations are those of the training: each
+    step updates them, the first ones fastest, and they are fixed in evaluation.
+
+    Args:
+        width_in: figures.
+        width: of the result.
+        noise: deviation of the noise in training, in deviations of each figure.
+    """
+
+    def __init__(self, width_in: int, width: int, noise: float) -> None:
+        super().__init__()
+        self._noise = noise
+        self.register_buffer("_mean", torch.zeros(width_in))
+        self.register_buffer("_variance", torch.ones(width_in))
+        self.register_buffer("_steps", torch.zeros(()))
+        self._layers = nn.Sequential(
+            nn.Linear(width_in, width),
+            nn.GELU(),
+            nn.Dropout(_FIGURE_DROPOUT),
+            nn.Linear(width, width),
+        )
+
+    def forward(self, figures_BF: Tensor) -> Tensor:
+        """(B, width_in) -> (B, width)."""
+        figures_BF = figures_BF.float()
+        mean, variance, steps = map(self.get_buffer, ("_mean", "_variance", "_steps"))
+        if self.training:
+            with torch.no_grad():
+                steps.add_(1).clamp_(max=_SLOWEST_STEP)
+                mean.lerp_(figures_BF.mean(0), 1 / steps)
+                variance.lerp_((figures_BF - mean).square().mean(0), 1 / steps)
+        unit_BF = ((figures_BF - mean) / (variance + _MIN_VARIANCE).sqrt()).clamp(
+            -_LARGEST_UNIT, _LARGEST_UNIT
+        )
+        if self.training:
+            unit_BF = unit_BF + self._noise * torch.randn_like(unit_BF)
+        return cast(Tensor, self._layers(unit_BF))
+
+
+def _figure_layers(width_in: int, width: int, noise: float) -> nn.Module:
+    return FigureLayers(width_in, width, noise) if noise else _two_layers(width_in, width)
 
 
 def _two_layers(width_in: int, width: int) -> nn.Sequential:

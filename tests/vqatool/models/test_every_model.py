@@ -25,6 +25,7 @@ SHAPES = {
     "no bands": {"size": "pico", "features": 32, "has_bands": False},
     "no motion": {"size": "pico", "features": 32, "has_motion": False},
     "spread": {"size": "pico", "features": 32, "has_spread": True},
+    "figure noise": {"size": "pico", "features": 32, "figure_noise": 0.3},
     "probing": {"size": "pico", "features": 32, "has_probing": True},
     "probing, no stream": {
         "size": "pico",
