@@ -37,9 +37,9 @@ from ladder.storage import work_lock
 from vqatool.data.labels import LabelledEncode, origins_of, read_labelled_encodes
 from vqatool.evaluation.bootstrap import (
     interval,
+    origin_weights,
     resampled_rmse,
     resampled_srcc,
-    source_weights,
 )
 from vqatool.inputs.bitstream import STEP_ORIGIN, bitstream_vector
 from vqatool.inputs.clip import DEFAULT_FRAME_GROUPS, Clip, as_float
@@ -155,7 +155,7 @@ def row_of(
     kept = [i for i, each in enumerate(encodes) if not once or each.kind != "coded twice"]
     chosen = [encodes[i] for i in kept]
     label_N = np.array([each.vmaf for each in chosen])
-    weight_RN = source_weights(origins_of(chosen))
+    weight_RN = origin_weights(origins_of(chosen))
     scores = predicted_RN[:, kept]
     errors = [raw_errors(each, label_N, [e.source for e in chosen]) for each in scores]
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from vqatool.data.labels import LabelledEncode
+from vqatool.data.labels import LabelledEncode, origins_of
 from vqatool.metrics import Values
 
 BITRATE, REGRESSION = "bitrate", "regression"
@@ -22,26 +22,27 @@ def baseline_predictions(
     Args:
         encodes: the encodes to predict.
         training: the encodes that the regression is fitted to. If there are none, the predictions
-            for each source come from a fit to all other sources of `encodes`; the regression then
+            for each origin come from a fit to all other origins of `encodes`; the regression then
             has labels that the model never had.
 
     Returns:
         `bitrate`: the logarithm of the bitrate in kbit/s. `regression`: VMAF by least squares from
         the logarithm of bits per displayed pixel, coded height over displayed height, and codec;
-        not clipped; NaN where there is no other source to fit to.
+        not clipped; NaN where there is no other origin to fit to.
     """
     bitrate_N = np.log([max(encode.bitrate_kbps, 1e-3) for encode in encodes])
     regression_N = (
-        _fit_and_predict(training, encodes) if training else _predict_from_other_sources(encodes)
+        _fit_and_predict(training, encodes) if training else _predict_from_other_origins(encodes)
     )
     return {BITRATE: bitrate_N, REGRESSION: regression_N}
 
 
-def _predict_from_other_sources(encodes: Sequence[LabelledEncode]) -> Values:
+def _predict_from_other_origins(encodes: Sequence[LabelledEncode]) -> Values:
     predicted_N = np.full(len(encodes), np.nan)
-    for source in {encode.source for encode in encodes}:
-        own = [number for number, encode in enumerate(encodes) if encode.source == source]
-        others = [encode for encode in encodes if encode.source != source]
+    origins = origins_of(encodes)
+    for origin in set(origins):
+        own = [number for number, each in enumerate(origins) if each == origin]
+        others = [e for e, each in zip(encodes, origins, strict=True) if each != origin]
         if others:
             predicted_N[own] = _fit_and_predict(others, [encodes[number] for number in own])
     return predicted_N

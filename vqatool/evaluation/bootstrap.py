@@ -29,7 +29,7 @@ class Interval(NamedTuple):
     high: float
 
 
-def source_weights(origins: Sequence[str], *, resamples: int = RESAMPLES, seed: int = 0) -> Values:
+def origin_weights(origins: Sequence[str], *, resamples: int = RESAMPLES, seed: int = 0) -> Values:
     """How often each resample holds each encode, (R, N); `origins` gives the encodes' origins."""
     index = {name: number for number, name in enumerate(sorted(set(origins)))}
     probabilities = np.full(len(index), 1 / len(index))

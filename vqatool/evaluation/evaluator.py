@@ -20,11 +20,11 @@ from vqatool.data.groups import bitrate_groups
 from vqatool.data.labels import LabelledEncode, origins_of
 from vqatool.evaluation.bootstrap import (
     interval,
+    origin_weights,
     resampled_mean,
     resampled_plcc,
     resampled_rmse,
     resampled_srcc,
-    source_weights,
 )
 from vqatool.evaluation.features import Similarity
 from vqatool.metrics import Values, agreement_and_fit, raw_errors, srcc
@@ -137,7 +137,7 @@ class Evaluator:
         self._predicted = predicted
         self._label_N = np.array([encode.vmaf for encode in encodes])
         self._origins = origins_of(encodes)
-        self._weight_RN = source_weights(self._origins, seed=seed)
+        self._weight_RN = origin_weights(self._origins, seed=seed)
 
     def metric_rows(self) -> list[MetricRow]:
         """Every predictor on every set, then the means inside groups; the model comes first."""

@@ -66,6 +66,16 @@ def test_without_training_encodes_each_source_is_predicted_from_the_others() -> 
     assert predicted[own] == pytest.approx(LABELS[own])
 
 
+def test_without_training_encodes_sources_of_one_origin_are_predicted_from_others_alone() -> None:
+    odd = [
+        replace(encode, vmaf=encode.vmaf - 50, origin="film") if encode.source != "s6" else encode
+        for encode in EVALUATED
+    ]
+    own = [number for number, encode in enumerate(odd) if encode.origin]
+    predicted = baseline_predictions(odd, [])[REGRESSION]
+    assert predicted[own] == pytest.approx(LABELS[own])
+
+
 def test_a_single_source_has_no_regression() -> None:
     alone = encodes_of(range(1))
     assert np.isnan(baseline_predictions(alone, [])[REGRESSION]).all()
