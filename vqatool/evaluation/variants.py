@@ -66,7 +66,7 @@ _SMALL_SAMA = {**_SMALL_MOSAIC, "burst_frames": 2}
 _SWIN_EXTENSIONS = {"has_local_luma": True, "has_conv_stem": True}
 
 
-_SWIN_ONLY = {"has_stream": False, "has_motion": False, "has_bands": False}
+_SWIN_ONLY = dict.fromkeys(("has_stream", "has_probing", "has_motion", "has_bands"), False)
 
 
 STUDIES: dict[str, tuple[Variant, ...]] = {
@@ -81,8 +81,8 @@ STUDIES: dict[str, tuple[Variant, ...]] = {
     ),
     "weights": _grid(),
     "temporal": (
-        Variant(name="transformer", shape={"temporal_layers": 1}),
         Variant(name="mean", shape={"temporal_layers": 0}),
+        Variant(name="transformer", shape={"temporal_layers": 1}),
     ),
     "window": tuple(
         Variant(name=f"window {window}", shape={"window": window}) for window in (4, 8, 16)
@@ -94,8 +94,8 @@ STUDIES: dict[str, tuple[Variant, ...]] = {
     ),
     "input": (
         Variant(name="all", shape={**dict.fromkeys(_SWIN_ONLY, True), **_SWIN_EXTENSIONS}),
-        Variant(name="with probing", shape={"has_probing": True}),
-        Variant(name="without stream facts", shape={"has_stream": False}),
+        Variant(name="without probing", shape={"has_probing": False}),
+        Variant(name="without bitstream features", shape={"has_stream": False}),
         Variant(name="without motion", shape={"has_motion": False}),
         Variant(name="without band contrast", shape={"has_bands": False}),
         Variant(name="SwinV2 alone", shape=_SWIN_ONLY),

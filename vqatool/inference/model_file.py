@@ -9,7 +9,7 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from importlib import resources
 from pathlib import Path
@@ -36,6 +36,11 @@ UNTRAINED = "none: it has not learned any"
 LABEL_SCALE = "0 (worst) to 100 (best), mean of all frames, at the source's size"
 
 _MAX_LINES = 3  # of torch's message about weights of another shape
+_FORMER_SHAPE: Mapping[str, Mapping[str, Any]] = {
+    "coarse-to-fine": {"has_probing": False, "has_spread": False, "figure_noise": 0.0},
+}
+"""By method: the arguments that a shape from before they existed does not have."""
+
 _OOD_PREFIX = "domain."  # of the names of the out-of-distribution detector's tensors
 
 
@@ -178,6 +183,9 @@ def _checkpoint(card: ModelCard, tensors: Mapping[str, Tensor], path: Path) -> C
         if key.startswith(_OOD_PREFIX)
     }
     weights = {key: value for key, value in tensors.items() if not key.startswith(_OOD_PREFIX)}
+    # a shape from before an argument existed is that of a model without it
+    shape = {**_FORMER_SHAPE.get(card.method, {}), **card.shape} if card.shape else card.shape
+    card = replace(card, shape=shape)
     return Checkpoint(card, weights, OodDetector(**ood) if ood else None, path)
 
 

@@ -1,4 +1,4 @@
-"""Coarse-to-fine: SwinV2 frames, fused stages, a temporal transformer; the default model.
+"""Coarse-to-fine: SwinV2 frames, fused stages, features of the clip; the default model.
 
 "Video Quality Assessment Based on Swin TransformerV2 and Coarse to Fine Strategy" (arXiv
 2401.08522). As published: SwinV2 gives four stages of local features of each frame, transformer
@@ -6,8 +6,9 @@ layers fuse them to a global feature, a linear layer joins both to a quality-awa
 and a temporal transformer mixes the frames. The paper does not give sizes, the number of frames or
 the positions: these are ours. Ours too, each with a switch: the locally normalised luma channel and
 the convolutional stem, without which the network learns next to nothing from scratch; band contrast
-and motion beside the frame features; and bitstream and probing features as one more token of the
-temporal transformer.
+and motion beside the frame features; bitstream and probing features as one more token; and noise on
+all that is no pixel. The temporal transformer is off by default: the mean of the frames and the
+token was as good with every seed (docs/experiments.md).
 
 Shapes: B videos, T frames, N frames of all videos, C channels, H height, W width, D features,
 F bitstream features, K motion features, P probing features.
@@ -148,11 +149,11 @@ class CoarseToFineConfig:
     has_bands: bool = True
     has_motion: bool = True
     has_stream: bool = True
-    has_probing: bool = False
-    has_spread: bool = False
-    figure_noise: float = 0.0
+    has_probing: bool = True
+    has_spread: bool = True
+    figure_noise: float = 0.3
     fusion_layers: int = 2
-    temporal_layers: int = 1
+    temporal_layers: int = 0
 
     def __post_init__(self) -> None:
         if self.size not in SWIN_SIZES:
@@ -230,8 +231,9 @@ class CoarseToFine(QualityModel):
         return [self._head, *([self._spread] if self._has_spread else [])]
 
     def last_layers(self) -> Sequence[nn.Module]:
-        """The temporal transformer and the head."""
-        return [self._temporal, *self.head_layers()]
+        """The temporal transformer, or the fusion where there is none, and the head."""
+        has_transformer = any(True for _ in self._temporal.parameters())
+        return [self._temporal if has_transformer else self._fusion, *self.head_layers()]
 
     def load_weights(self, weights: Mapping[str, Tensor]) -> None:
         """Load weights; those for bitstream features are skipped by a model without them.
@@ -239,8 +241,14 @@ class CoarseToFine(QualityModel):
         Raises:
             RuntimeError: other names or shapes differ.
         """
-        if not (self._has_stream or self._has_probing):
-            weights = {name: w for name, w in weights.items() if not name.startswith("_stream.")}
+        if not self._has_stream:
+            # of layers that also read bitstream features, none fits; those of probing stay as new
+            own, known = (
+                {name: w for name, w in state.items() if name.startswith("_stream.")}
+                for state in (self.state_dict(), weights)
+            )
+            if {n: w.shape for n, w in own.items()} != {n: w.shape for n, w in known.items()}:
+                weights = {name: w for name, w in weights.items() if name not in known} | own
         super().load_weights(weights)
 
     def _fused(self, views: Sequence[Tensor]) -> tuple[Tensor, Tensor, "_ClipFeatures"]:

@@ -16,6 +16,7 @@ from vqatool.errors import TrainingDataError
 from vqatool.inputs.bitstream import BitstreamFeatures
 from vqatool.inputs.clip import Clip, View
 from vqatool.inputs.motion import NUM_MOTION_FEATURES
+from vqatool.inputs.probing import NUM_PROBING_FEATURES
 from vqatool.methods import Method, recipe_for
 from vqatool.methods.recipe import Input
 
@@ -89,8 +90,8 @@ def test_a_changed_encode_is_decoded_again(work_folder: Path) -> None:
 def test_a_batch_has_labels_and_groups_of_its_encodes(work_folder: Path) -> None:
     clips = cached(work_folder)
     batch = clips.batch([0, 1, 4], seed=0, num_frame_groups=2)
-    num_features = len(BitstreamFeatures._fields)
-    shapes = [(3, 2, 3, 64, 64), (3, 2, NUM_MOTION_FEATURES), (3, num_features)]
+    figures = [(3, NUM_PROBING_FEATURES), (3, len(BitstreamFeatures._fields))]
+    shapes = [(3, 2, 3, 64, 64), (3, 2, NUM_MOTION_FEATURES), *figures]
     assert [view.shape for view in batch.views] == shapes
     assert batch.views[0].min() >= 0
     assert batch.views[0].max() <= 1

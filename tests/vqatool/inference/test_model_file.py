@@ -15,6 +15,7 @@ from vqatool.inference.model_file import (
     save_checkpoint,
 )
 from vqatool.inference.ood import fit_ood_detector
+from vqatool.methods import Method, recipe_for
 
 
 def test_a_checkpoint_comes_back_as_it_was(small_model: Path, tmp_path: Path) -> None:
@@ -37,6 +38,22 @@ def test_the_ood_detector_is_stored_in_full_precision(small_model: Path, tmp_pat
     assert again.ood
     assert torch.equal(again.ood.distances(features), known.ood.distances(features))
     assert again.name == first.name
+
+
+def test_a_model_from_before_an_argument_existed_is_one_without_it(
+    small_model: Path, tmp_path: Path
+) -> None:
+    new = {"has_probing": False, "has_spread": False, "figure_noise": 0.0}
+    shape = {"size": "pico", "features": 32, "temporal_layers": 1}
+    first = load_checkpoint(small_model)
+    weights = recipe_for(Method.COARSE_TO_FINE, {**shape, **new}).build().state_dict()
+    save_checkpoint(
+        replace(first, card=replace(first.card, shape=shape), weights=weights),
+        tmp_path / "former.safetensors",
+    )
+    again = load_checkpoint(tmp_path / "former.safetensors")
+    assert again.card.shape == {**shape, **new}
+    assert again.model().training is False
 
 
 def test_other_weights_have_another_name(small_model: Path) -> None:

@@ -29,6 +29,8 @@ def coarse_to_fine() -> QualityModel:
         features=16,
         has_bands=False,
         has_motion=False,
+        has_probing=False,
+        has_spread=False,
         has_stream=False,
     )
     layout = BitstreamLayout(width=0, log2_step=0, has_step=0, step_origin=0.0)
@@ -45,7 +47,7 @@ def perturbed(model: QualityModel) -> QualityModel:
 
 TEACHERS: dict[str, tuple[Callable[[], QualityModel], Collection[str]]] = {
     "internvideo": (internvideo, ("blocks.2.", "clip_projector.", "fc_norm.", "head.")),
-    "coarse to fine": (coarse_to_fine, ("_temporal.", "_head.")),
+    "coarse to fine": (coarse_to_fine, ("_fusion.", "_head.")),
 }
 
 

@@ -78,9 +78,8 @@ def test_a_seed_reproduces_the_weights_and_init_starts_from_them() -> None:
     assert any(not torch.equal(first.weights[key], other.weights[key]) for key in first.weights)
     still = dataclasses.replace(short, steps=1, lr=1e-12)
     continued = pretrain(sets, still, init=first, device="cpu")
-    assert all(
-        torch.allclose(first.weights[k], continued.weights[k], atol=1e-3) for k in first.weights
-    )
+    trained = dict(first.model().named_parameters())  # the means of figures are of the new data
+    assert all(torch.allclose(first.weights[k], continued.weights[k], atol=1e-3) for k in trained)
 
 
 @pytest.mark.slow

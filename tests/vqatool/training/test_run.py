@@ -67,7 +67,15 @@ def test_progress_has_every_loss_term_and_the_newest_validation(work_folder: Pat
     )
     assert [progress.step for progress in updates] == list(range(1, len(updates) + 1))
     assert updates[-1].step == updates[-1].steps
-    assert set(updates[0].terms) == {"quality", "plcc", "group", "rank", "frame", "pixels"}
+    assert set(updates[0].terms) == {
+        "quality",
+        "plcc",
+        "group",
+        "rank",
+        "frame",
+        "spread",
+        "pixels",
+    }
     assert set(updates[-1].metrics) >= {"srcc", "plcc", "rmse", "in_group_srcc"}
 
 
@@ -197,7 +205,7 @@ def test_the_history_of_a_training_is_in_a_table_and_a_plot(
         work_folder, work_folder / "m.safetensors", config, device="cpu", on_progress=updates.append
     )
     rows = read_rows(work_folder / "m-metrics.csv")
-    terms = ["quality", "plcc", "group", "rank", "frame", "pixels"]
+    terms = ["quality", "plcc", "group", "rank", "frame", "spread", "pixels"]
     predictions = ["val_srcc", "val_plcc", "val_rmse", "val_in_group_srcc"]
     assert list(rows[0]) == ["step", "epoch", "lr", *terms, *predictions, "elapsed_s", WAIT]
     assert [row["step"] for row in rows] == ["2", "4", "6"]
@@ -214,7 +222,8 @@ def test_the_history_of_a_training_is_in_a_table_and_a_plot(
 def test_a_training_without_progress_ends_early(work_folder: Path) -> None:
     updates: list[Progress] = []
     out = work_folder / "m.safetensors"
-    still = replace(CONFIG, epochs=50, validations=100, patience=3, lr=1e-12)
+    shape = {**CONFIG.shape, "figure_noise": 0.0}  # means of figures move without the weights
+    still = replace(CONFIG, shape=shape, epochs=50, validations=100, patience=3, lr=1e-12)
     card = train(work_folder, out, still, device="cpu", on_progress=updates.append).card
     # the first validation is the best one, the three after it are not better
     assert [progress.step for progress in updates] == [1, 2, 3, 4]
@@ -306,8 +315,8 @@ def test_training_starts_from_initial_weights(work_folder: Path, small_model: Pa
         initialization=Initialization(init=init),
         device="cpu",
     )
-    for name, value in init.weights.items():
-        assert torch.allclose(tuned.weights[name].float(), value.float(), atol=1e-3)
+    for name, _ in init.model().named_parameters():  # the means of figures are of the new data
+        assert torch.allclose(tuned.weights[name].float(), init.weights[name].float(), atol=1e-3)
 
 
 def test_weights_of_another_method_are_refused(work_folder: Path, small_model: Path) -> None:
