@@ -38,7 +38,8 @@ Made from the card inside `{MODEL.relative_to(ROOT)}` by `python docs/make_model
 
 ## Intended use
 
-To find the worst encodes in directories of SDR video, and to compare encodes of one source. It is no substitute for VMAF where the source is at hand, and no measure of what people see.
+To find the worst encodes in directories of SDR video, and to compare encodes of one source. It is no substitute for VMAF where
+the source is at hand, and no measure of what people see.
 
 ## Training data
 
@@ -51,7 +52,7 @@ photographer) is on two sides. The labels are VMAF against the clean clip. The c
 ## Training
 
 {training["steps"]} steps of {training["sources"]} x {training["rungs"]} encodes ({training["epochs"]} epochs) on a CPU, seed {training["seed"]}; the best weights are of step {training["best_step"]}.
-Loss weights, where they are not the method's own: {_pairs(training["weights"])}.
+Settings of the loss (weights that are not named are the method's own): {_pairs(training["weights"])}.
 
 ## Validation
 

@@ -136,7 +136,7 @@ class CoarseToFineConfig:
     standardisation or dropout either.
 
     Raises:
-        ValueError: `size` is unknown.
+        ValueError: `size` is unknown, or `figure_noise` negative or not finite.
     """
 
     size: str = "nano"
