@@ -15,7 +15,7 @@ F bitstream features, K motion features, P probing features.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, cast
 
@@ -235,21 +235,21 @@ class CoarseToFine(QualityModel):
         has_transformer = any(True for _ in self._temporal.parameters())
         return [self._temporal if has_transformer else self._fusion, *self.head_layers()]
 
-    def load_weights(self, weights: Mapping[str, Tensor]) -> None:
-        """Load weights; those for bitstream features are skipped by a model without them.
+    def init_from(self, known: QualityModel) -> None:
+        """Load the weights of another model as a start for training.
+
+        A model without bitstream features takes all but the layers that read them in `known`; its
+        layers for probing stay as new then, because those of `known` read both in one vector.
 
         Raises:
             RuntimeError: other names or shapes differ.
         """
-        if not self._has_stream:
-            # of layers that also read bitstream features, none fits; those of probing stay as new
-            own, known = (
-                {name: w for name, w in state.items() if name.startswith("_stream.")}
-                for state in (self.state_dict(), weights)
-            )
-            if {n: w.shape for n, w in own.items()} != {n: w.shape for n, w in known.items()}:
-                weights = {name: w for name, w in weights.items() if name not in known} | own
-        super().load_weights(weights)
+        weights = known.state_dict()
+        if not self._has_stream and isinstance(known, CoarseToFine) and known._has_stream:
+            own = self.state_dict()
+            weights = {n: w for n, w in weights.items() if not n.startswith("_stream.")}
+            weights |= {n: w for n, w in own.items() if n.startswith("_stream.")}
+        self.load_weights(weights)
 
     def _fused(self, views: Sequence[Tensor]) -> tuple[Tensor, Tensor, "_ClipFeatures"]:
         """The pixels, the features (B * T, D) of each frame, and the features of the clip."""
