@@ -70,7 +70,6 @@ ONE_CONCEPT_A_FILE = ("vqatool.cli.", "vqatool.inputs.", "vqatool.methods.", "vq
 
 ONE_IMPORTER = {
     "ladder.adaptive": "the stage of adaptive ladders, which needs encode and label",
-    "ladder.treatments": "the training set of random encodes, a program of its own",
     "ladder.media.reencode": "encoding of frames in process, of the library of `ladder.media`",
     "ladder.label.alignment": "how frames are paired, pure and tested without ffmpeg",
     "vqatool.scoring.formats": "the file formats of reports",
@@ -83,6 +82,8 @@ ONE_IMPORTER = {
     "vqatool.pretraining.vif": "VIF (Sheikh and Bovik 2006), the label of synthetic distortions",
     "vqatool.pretraining.published_weights": "the stage of `vqatool import`",
     "vqatool.reporting.explanation": "the stage of `vqatool explain`",
+    "ladder.synthetic": "the synthetic videos that models shall warn of, a program of its own",
+    "vqatool.training.outliers": "outlier exposure, also a program of its own",
     "vqatool.training.batch_loader": "which encodes and frames are in a batch",
 }
 """Modules with a single importer, and why each is a file of its own."""

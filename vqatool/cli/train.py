@@ -109,6 +109,9 @@ class Margin(click.ParamType[float | str]):
     show_default=True,
     help="Share of sources held out for validation.",
 )
+@click.option("--outliers", type=click.Path(exists=True, file_okay=False, path_type=Path),
+              help="Folder of videos that the model shall warn of (out_of_domain), such as those "
+                   "of `python -m ladder.synthetic`.")  # fmt: skip
 @click.option("--validations", type=click.IntRange(1), default=20, show_default=True,
               help="Number of validations over the whole training.")  # fmt: skip
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
@@ -125,6 +128,7 @@ def train(
     size: str | None,
     shape: dict[str, Any],
     stream_features: bool | None,
+    outliers: Path | None,
     device: str,
     **settings: Any,
 ) -> None:
@@ -157,7 +161,9 @@ def train(
     weights = LossWeights(**_loss_settings(settings))
     config = TrainConfig(method=method, shape=shape, weights=weights, **settings)
     target = out or folder / MODEL_NAME
-    checkpoint = _run_training(folder, target, config, initialization, device_or_usage(device))
+    checkpoint = _run_training(
+        folder, target, config, initialization, outliers, device_or_usage(device)
+    )
     found = checkpoint.card.validation
     if PartialState().is_main_process:
         print_message(
@@ -168,7 +174,12 @@ def train(
 
 
 def _run_training(
-    folder: Path, out: Path, config: "TrainConfig", initialization: "Initialization", device: str
+    folder: Path,
+    out: Path,
+    config: "TrainConfig",
+    initialization: "Initialization",
+    outliers: Path | None,
+    device: str,
 ) -> "Checkpoint":
     """Train and show progress; returns the model that `out` holds."""
     from vqatool.cli.progress import Progress
@@ -184,6 +195,7 @@ def _run_training(
             out,
             config,
             initialization=initialization,
+            outliers=outliers,
             device=device,
             on_progress=show,
             on_decoded=lambda done, total: progress.show("decoding", done, total),

@@ -133,7 +133,7 @@ def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
         if not value.isfinite().all():
             _refuse_weights(path, key, checkpoint.weights[key])
     if checkpoint.ood:
-        named = checkpoint.ood._asdict().items()
+        named = checkpoint.ood.tensors().items()
         tensors |= {_OOD_PREFIX + name: value.contiguous() for name, value in named}
     card = json.dumps(asdict(checkpoint.card), sort_keys=True)
     with atomic_write(path) as file:
@@ -186,7 +186,7 @@ def _checkpoint(card: ModelCard, tensors: Mapping[str, Tensor], path: Path) -> C
     # a shape from before an argument existed is that of a model without it
     shape = {**_FORMER_SHAPE.get(card.method, {}), **card.shape} if card.shape else card.shape
     card = replace(card, shape=shape)
-    return Checkpoint(card, weights, OodDetector(**ood) if ood else None, path)
+    return Checkpoint(card, weights, OodDetector.from_tensors(ood) if ood else None, path)
 
 
 def default_checkpoint() -> Checkpoint:

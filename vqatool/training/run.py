@@ -21,6 +21,7 @@ from vqatool.files import require_own_files
 from vqatool.inference.model_file import Checkpoint, load_checkpoint, save_checkpoint
 from vqatool.methods.recipe import Recipe
 from vqatool.training.initialization import Initialization
+from vqatool.training.outliers import find_outliers, with_outliers
 from vqatool.training.state import FIRST_COLUMNS, delete_state
 from vqatool.training.step import OnProgress, make_accelerator
 from vqatool.training.trainer import TrainConfig, Trainer, TrainingFiles
@@ -53,6 +54,7 @@ def train(
     config: TrainConfig,
     *,
     initialization: Initialization = FROM_SCRATCH,
+    outliers: Path | None = None,
     device: str = "auto",
     on_progress: OnProgress = lambda progress: None,
     on_decoded: OnDecoded = lambda done, total: None,
@@ -72,12 +74,16 @@ def train(
         out: model file to write; `out` + `.training` holds the state meanwhile.
         config: settings.
         initialization: weights to start from, and a teacher.
+        outliers: folder of videos that the out-of-distribution detector learns from after the
+            training (`training/outliers.py`).
         device: `auto` or a torch device.
         on_progress: called after every step, in the first process.
-        on_decoded: called with (done, total) while encodes are decoded, which happens once.
+        on_decoded: called with (done, total) while encodes are decoded, which happens once, and
+            while outliers are.
 
     Raises:
-        TrainingDataError: no labels, missing encodes, or too few sources to hold any out.
+        TrainingDataError: no labels, missing encodes, too few sources to hold any out, or too few
+            outliers.
         CheckpointError: the weights to start from are of another method or shape.
         OutputNameError: a file to write exists and is of another program.
         LockedError: another run uses the folder.
@@ -87,7 +93,7 @@ def train(
     # processes of one training share the lock that the first one holds
     with work_lock(folder) if _holds_lock(folder, accelerator) else nullcontext():
         return train_in_locked_folder(
-            folder, out, config, initialization, accelerator, on_progress, on_decoded
+            folder, out, config, initialization, accelerator, on_progress, on_decoded, outliers
         )
 
 
@@ -104,12 +110,14 @@ def train_in_locked_folder(
     accelerator: Accelerator,
     on_progress: OnProgress,
     on_decoded: OnDecoded = lambda done, total: None,
+    outliers: Path | None = None,
 ) -> Checkpoint:
     """As `train`, for a caller that holds the lock of the folder."""
     files = TrainingFiles(out)
     _require_outputs(files)
     # refuse what cannot be built before anything is decoded; the teacher was built when loaded
     replace(initialization, teacher=None).model(config)
+    odd_videos = find_outliers(outliers) if outliers else ()
     out.parent.mkdir(parents=True, exist_ok=True)
     encodes = read_labelled_encodes(folder)
     label = _label_name(folder)
@@ -118,7 +126,7 @@ def train_in_locked_folder(
         split = split_by_source(
             folder, [e.source for e in encodes], val_share=config.val_share, seed=config.seed
         )
-    fingerprint = _fingerprint(config, encodes, split, initialization)
+    fingerprint = _fingerprint(config, encodes, split, initialization, odd_videos)
     finished = _finished_checkpoint(out, fingerprint)
     if finished:
         return finished
@@ -134,8 +142,15 @@ def train_in_locked_folder(
     trainer.fit(on_progress if accelerator.is_main_process else lambda progress: None)
     checkpoint = trainer.checkpoint(label)
     if accelerator.is_main_process:
+        if odd_videos:
+            checkpoint = with_outliers(
+                checkpoint, odd_videos, inputs.encodes, val_inputs.encodes,
+                device=str(accelerator.device), on_done=on_decoded,
+            )  # fmt: skip
         save_checkpoint(checkpoint, out)
         delete_state(files.state)
+    while odd_videos and _finished_checkpoint(out, fingerprint) is None:
+        time.sleep(_POLL_S)  # not in a collective operation: see `_decode`
     accelerator.wait_for_everyone()
     return load_checkpoint(out)
 
@@ -206,18 +221,22 @@ def _fingerprint(
     encodes: Sequence[LabelledEncode],
     split: dict[str, str],
     initialization: Initialization,
+    outliers: Sequence[Path],
 ) -> str:
     """Digest of data and settings: the same for the same training."""
     origins = {e.source: e.origin for e in encodes if e.origin}
-    facts = {
+    facts: dict[str, object] = {
         "config": asdict(config),
         "start": initialization.name,
         "split": split,
         "encodes": [(e.path.name, e.source, e.path.stat().st_size, e.vmaf) for e in encodes],
     }
-    # without origins.csv, the fingerprint stays that of models from before there was one
-    text = json.dumps(facts | ({"origins": origins} if origins else {}), sort_keys=True)
-    return digest(text, size=16)
+    # without origins.csv and outliers, the fingerprint is that of models from before them
+    if origins:
+        facts["origins"] = origins
+    if outliers:
+        facts["outliers"] = [(path.name, path.stat().st_size) for path in outliers]
+    return digest(json.dumps(facts, sort_keys=True), size=16)
 
 
 def _finished_checkpoint(out: Path, fingerprint: str) -> Checkpoint | None:

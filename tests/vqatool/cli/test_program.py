@@ -178,7 +178,7 @@ def test_option_names_do_not_change() -> None:
             "--patience", "--sources", "--rungs", "--lr", "--plcc-weight", "--group-weight",
             "--rank-weight", "--frame-weight", "--pixels-weight", "--contrast", "--temperature",
             "--margin",
-            "--val-share", "--validations", "--seed", "--licence", "--device",
+            "--val-share", "--outliers", "--validations", "--seed", "--licence", "--device",
         },
         "import": {"--out", "--licence"},
         "study": {

@@ -14,7 +14,7 @@ from vqatool.inference.model_file import (
     load_checkpoint,
     save_checkpoint,
 )
-from vqatool.inference.ood import fit_ood_detector
+from vqatool.inference.ood import expose_to_outliers, fit_ood_detector
 from vqatool.methods import Method, recipe_for
 
 
@@ -27,16 +27,25 @@ def test_a_checkpoint_comes_back_as_it_was(small_model: Path, tmp_path: Path) ->
     assert (tmp_path / "again.safetensors").read_bytes() == small_model.read_bytes()
 
 
-def test_the_ood_detector_is_stored_in_full_precision(small_model: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("has_learned", [False, True])
+def test_the_ood_detector_is_stored_in_full_precision(
+    has_learned: bool, small_model: Path, tmp_path: Path
+) -> None:
     first = load_checkpoint(small_model)
     assert first.ood is None
     features = torch.randn(9, 4)
-    known = replace(first, ood=fit_ood_detector(features, features))
+    ood = fit_ood_detector(features, features)
+    if has_learned:
+        ood = expose_to_outliers(ood, features, features, features + 9)
+    known = replace(first, ood=ood)
     save_checkpoint(known, tmp_path / "known.safetensors")
     again = load_checkpoint(tmp_path / "known.safetensors")
     assert known.ood
     assert again.ood
     assert torch.equal(again.ood.distances(features), known.ood.distances(features))
+    stored, given = again.ood.tensors(), ood.tensors()
+    assert stored.keys() == given.keys()
+    assert all(torch.equal(stored[name], given[name]) for name in given)
     assert again.name == first.name
 
 

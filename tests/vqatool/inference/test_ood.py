@@ -1,6 +1,8 @@
+import pytest
 import torch
+from torch.nn import functional
 
-from vqatool.inference.ood import fit_ood_detector
+from vqatool.inference.ood import OodDetector, expose_to_outliers, fit_ood_detector
 
 GENERATOR = torch.Generator().manual_seed(0)
 STRETCH = torch.tensor([10.0, 1.0, 0.1])
@@ -37,3 +39,51 @@ def test_fewer_clips_than_features_still_give_a_detector() -> None:
     ood = fit_ood_detector(few, few)
     assert ood.contains(few)
     assert not ood.contains(few + 100)
+
+
+def ring(count: int) -> torch.Tensor:
+    """Clips at about one distance from the middle, where there are none."""
+    points = torch.randn(count, 3, generator=GENERATOR)
+    return 5 + STRETCH * (3 * functional.normalize(points) + 0.1 * points)
+
+
+def outliers(count: int) -> torch.Tensor:
+    """Clips in the middle of the ring, at no Mahalanobis distance."""
+    return 5 + STRETCH * 0.5 * torch.randn(count, 3, generator=GENERATOR)
+
+
+def test_outliers_near_the_mean_are_found_where_the_detector_has_learned_from_some() -> None:
+    blind = fit_ood_detector(ring(1000), ring(300))
+    ood = expose_to_outliers(blind, ring(500), ring(300), outliers(50))
+    assert all(blind.contains(clip[None]) for clip in outliers(50))
+    assert not any(ood.contains(clip[None]) for clip in outliers(50))
+    inside = [ood.contains(clip[None]) for clip in ring(300)]
+    assert sum(inside) >= 0.95 * len(inside)
+    assert not ood.contains(torch.tensor([[5.0, 25.0, 5.0]]))  # far from both
+
+
+def test_the_same_features_give_the_same_detector() -> None:
+    train, held_out, odd = ring(100), ring(50), outliers(20)
+    blind = fit_ood_detector(train, held_out)
+    first, second = (expose_to_outliers(blind, train, held_out, odd) for _ in range(2))
+    pairs = zip(first.tensors().values(), second.tensors().values(), strict=True)
+    assert all(torch.equal(a, b) for a, b in pairs)
+
+
+def test_the_tensors_of_a_detector_give_it_back() -> None:
+    blind = fit_ood_detector(ring(100), ring(50))
+    ood = expose_to_outliers(blind, ring(100), ring(50), outliers(20))
+    for each in (ood, blind):
+        again = OodDetector.from_tensors(each.tensors())
+        assert (again.classifier is None) == (each.classifier is None)
+        assert again.tensors().keys() == each.tensors().keys()
+    with pytest.raises(TypeError, match="colour"):
+        OodDetector.from_tensors({**ood.tensors(), "colour": torch.zeros(1)})
+
+
+def test_a_detector_of_wide_features_is_small() -> None:
+    train = torch.randn(50, 256, generator=GENERATOR)
+    blind = fit_ood_detector(train, train)
+    ood = expose_to_outliers(blind, train, train, train[:20] + 9)
+    learned = ood.tensors().keys() - blind.tensors().keys()
+    assert sum(ood.tensors()[name].nbytes for name in learned) < 100_000
