@@ -1,6 +1,6 @@
 """Synthetic videos that no camera took: noise, test pictures, fractals, enlarged tiny pictures.
 
-    python -m ladder.synthetic -o synthetic --count 150
+    python -m ladder.synthetic -o synthetic --count 400
     vqatool train encodes --outliers synthetic
 
 A model is trained on videos that people watch, and its score of anything else means little. The
@@ -395,7 +395,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         prog="python -m ladder.synthetic", description="Make videos that no camera took."
     )
     parser.add_argument("-o", "--out", type=Path, default=Path("synthetic"), help="folder")
-    parser.add_argument("--count", type=int, default=150, help="number of videos")
+    parser.add_argument("--count", type=int, default=300, help="number of videos")
     parser.add_argument("--jobs", type=int, help="videos at once; default: one for each core")
     options = parser.parse_args(arguments)
     made = num_failed = 0

@@ -23,11 +23,11 @@ _RIDGE = 1e-3  # of the mean variance, added to all: directions without variance
 _QUANTILE = 0.98  # of the held-out clips' distances
 _MARGIN = 1.5  # on that distance, because held-out sources are few
 
-_MEMBERS, _UNITS = 4, 12  # networks, and hidden units of each
+_MEMBERS, _UNITS = 8, 8  # networks, and hidden units of each
 _STEPS, _LR, _WEIGHT_DECAY = 400, 0.01, 0.05
 _NOISE = 0.3  # standard deviations, added to the features in each step
 _MAX_DEVIATION = 8.0  # of a standardised feature: far outliers do not decide alone
-_CLASSIFIER_QUANTILE = 0.99  # of the held-out clips' logits
+_CLASSIFIER_QUANTILE = 0.98  # of the held-out clips' logits
 _CLASSIFIER_PREFIX = "outliers."  # of the names of its tensors
 
 
@@ -121,7 +121,7 @@ def expose_to_outliers(
     Args:
         ood: its Gaussian and limit stay.
         train_ND: features of training data, at all displays that videos are judged at.
-        held_out_ND: those of held-out sources; the classifier finds one of a hundred outside.
+        held_out_ND: those of held-out sources; the classifier finds one of fifty outside.
         outlier_ND: features of videos unlike any that the model was made for.
         seed: of the networks' first weights.
     """
