@@ -79,7 +79,6 @@ ONE_IMPORTER = {
     "vqatool.evaluation.summary": "the metrics as sentences",
     "vqatool.pretraining.batches": "batches over several sets of pictures",
     "vqatool.pretraining.distortions": "the synthetic distortions",
-    "vqatool.pretraining.vif": "VIF (Sheikh and Bovik 2006), the label of synthetic distortions",
     "vqatool.pretraining.published_weights": "the stage of `vqatool import`",
     "vqatool.reporting.explanation": "the stage of `vqatool explain`",
     "ladder.synthetic": "the synthetic videos that models shall warn of, a program of its own",

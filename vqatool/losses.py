@@ -53,6 +53,14 @@ def frame_quality_loss(
     )
 
 
+def tile_quality_loss(score_NP: Tensor, label_NP: Tensor, *, beta: float = 0.1) -> Tensor:
+    """`quality_loss` of the tiles with a label, 0 if there are none; NaN is no label."""
+    is_labelled_NP = ~label_NP.isnan()
+    if not is_labelled_NP.any():
+        return score_NP.sum() * 0.0  # still a graph, so backward() works
+    return F.smooth_l1_loss(score_NP[is_labelled_NP], label_NP[is_labelled_NP], beta=beta)
+
+
 def spread_loss(score_B: Tensor, spread_B: Tensor, label_B: Tensor) -> Tensor:
     """Mean of |error| / spread + log(spread): the Laplace likelihood of the errors.
 

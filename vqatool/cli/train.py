@@ -92,6 +92,9 @@ class Margin(click.ParamType[float | str]):
     type=click.FloatRange(0),
     help="Weight of the loss on labels of single frames.  [default: the method's]",
 )
+@click.option("--tile-weight", type=click.FloatRange(0),
+              help="Weight of the loss on the quality of single patches against the source.  "
+                   "[default: the method's]")  # fmt: skip
 @click.option("--pixels-weight", type=click.FloatRange(0),
               help="Weight of the same losses with bitstream features hidden.  "
                    "[default: the method's]")  # fmt: skip
@@ -217,7 +220,7 @@ def _loss_settings(settings: dict[str, Any]) -> dict[str, Any]:
     """Remove the loss settings from `settings` and return them."""
     weights = {
         name: settings.pop(f"{name}_weight")
-        for name in ("plcc", "group", "rank", "frame", "pixels")
+        for name in ("plcc", "group", "rank", "frame", "tile", "pixels")
     }
     return weights | {name: settings.pop(name) for name in ("contrast", "temperature", "margin")}
 

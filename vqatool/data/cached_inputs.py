@@ -19,21 +19,23 @@ from torch import Tensor
 
 from ladder.errors import VmafError
 from ladder.label.libvmaf import parse_log
+from ladder.media.decode import frames_at
 from ladder.media.ffmpeg import Ffmpeg
-from ladder.media.probe import Decoding, probe
+from ladder.media.probe import FILE_FAULTS, Decoding, Size, probe
 from ladder.storage import atomic_write, digest
 from vqatool.data.groups import loss_groups
 from vqatool.data.labels import LabelledEncode
 from vqatool.errors import TrainingDataError
-from vqatool.inputs.clip import FrameGroup, View, collate
+from vqatool.inputs.clip import Clip, FrameGroup, View, collate, is_pixels
 from vqatool.inputs.decode_pool import (
     WHOLE_VIDEO_TIMEOUT_S,
     DecodeFailure,
     DecodePool,
     PendingDecode,
 )
-from vqatool.inputs.preprocessor import read_clip
-from vqatool.methods.recipe import Augmentation, Recipe
+from vqatool.inputs.preprocessor import read_clip, sample_times
+from vqatool.methods.recipe import Augmentation, Input, Recipe
+from vqatool.vif import luma, quality_channel
 
 NUM_AUGMENTATIONS = 3
 """Random variants of each view that training chooses from."""
@@ -55,7 +57,10 @@ class Batch(NamedTuple):
 
 
 class CachedInputs:
-    """Views of labelled encodes, `num_frame_groups` of each, decoded once into `folder`."""
+    """Views of labelled encodes, `num_frame_groups` of each, decoded once into `folder`.
+
+    `has_tiles` is for training: the views that take it get the quality of tiles against the source.
+    """
 
     def __init__(
         self,
@@ -64,8 +69,10 @@ class CachedInputs:
         recipe: Recipe,
         num_frame_groups: int,
         ffmpeg: Ffmpeg | None,
+        *,
+        has_tiles: bool = False,
     ) -> None:
-        self.encodes = list(encodes)
+        self.encodes, self._has_tiles = list(encodes), has_tiles
         self._inputs, self._frame_group = (
             (*recipe.inputs, *recipe.teacher_inputs),
             recipe.frame_group,
@@ -122,7 +129,8 @@ class CachedInputs:
     def evaluation_views(self, index: int) -> list[Tensor]:
         """The views of one encode without randomness, with all its frame groups."""
         arrays = self._arrays(index)[: self._num_model_inputs]
-        return [torch.from_numpy(array[_UNAUGMENTED]) for array in arrays]
+        views = [torch.from_numpy(array[_UNAUGMENTED]) for array in arrays]
+        return [view[:, :3] if is_pixels(view) else view for view in views]  # without tiles
 
     def batch(self, indices: Sequence[int], *, seed: int, num_frame_groups: int) -> Batch:
         """Views, labels and groups of the encodes at `indices`.
@@ -190,7 +198,7 @@ class CachedInputs:
 
     def _task(self, encode: LabelledEncode, threads: int) -> "_CacheTask":
         return _CacheTask(
-            inputs=tuple((each.view, each.is_random) for each in self._inputs),
+            inputs=self._inputs,
             paths=tuple(self._cache(encode, number) for number in range(len(self._inputs))),
             num_frame_groups=self._num_frame_groups,
             frame_group=self._frame_group,
@@ -198,6 +206,7 @@ class CachedInputs:
             ffmpeg=self._ffmpeg,
             threads=threads,
             source_seed=_source_seed(encode.source),
+            source=encode.source_path if self._has_tiles else None,
         )
 
     def _cache(self, encode: LabelledEncode, number: int) -> Path:
@@ -212,13 +221,15 @@ class CachedInputs:
             *self._frame_group,
         )
         ways = [_view_key(each.view) for each in self._inputs]
+        if self._has_tiles and any(each.has_tiles for each in self._inputs):
+            ways.append(f"tiles of {encode.source_path}")
         return self._folder / f"{digest(known, ways, NUM_AUGMENTATIONS)}-{number}.npy"
 
 
 class _CacheTask(NamedTuple):
     """What a worker needs to write the views of one encode; one path for each view."""
 
-    inputs: tuple[tuple[View, bool], ...]  # and whether it is random
+    inputs: tuple[Input, ...]
     paths: tuple[Path, ...]
     num_frame_groups: int
     frame_group: FrameGroup
@@ -226,6 +237,7 @@ class _CacheTask(NamedTuple):
     ffmpeg: Ffmpeg | None
     threads: int
     source_seed: int
+    source: Path | None  # to compare with
 
 
 def _cache_views(path: Path, task: _CacheTask) -> None:
@@ -242,11 +254,42 @@ def _cache_views(path: Path, task: _CacheTask) -> None:
         torch.Generator().manual_seed(hash((number, task.source_seed)))
         for number in range(NUM_AUGMENTATIONS)
     ]
-    for (view, is_random), out in zip(task.inputs, task.paths, strict=True):
-        plain = view(clip, generator=None)
-        variants = [view(clip, generator=each) if is_random else plain for each in generators]
+    tiled = clip
+    if task.source and any(each.has_tiles for each in task.inputs):
+        tiled = _with_quality(clip, _reference(clip, task.source, task))
+    for each, out in zip(task.inputs, task.paths, strict=True):
+        shown = tiled if each.has_tiles else clip
+        plain = each.view(shown, generator=None)
+        variants = [
+            each.view(shown, generator=generator) if each.is_random else plain
+            for generator in generators
+        ]
         with atomic_write(out) as file:
             np.save(file, torch.stack([plain, *variants]).numpy())
+
+
+def _with_quality(clip: Clip, reference_TCHW: Tensor | None) -> Clip:
+    """The first frame of each group, with its quality against the reference as fourth channel."""
+    pixels_TCHW = clip.first_TCHW
+    quality_THW = torch.zeros_like(pixels_TCHW[:, 0])  # unknown
+    if reference_TCHW is not None:
+        quality_THW = quality_channel(luma(reference_TCHW), luma(pixels_TCHW))
+    both_TCHW = torch.cat([pixels_TCHW, quality_THW[:, None]], dim=1)
+    return clip._replace(pixels_TCHW=both_TCHW, group_size=1)
+
+
+def _reference(clip: Clip, source: Path, task: _CacheTask) -> Tensor | None:
+    """The first frames of the groups in the source, in the clip's size; None if it is gone."""
+    height, width = clip.pixels_TCHW.shape[-2:]
+    try:
+        info = probe(source)
+        length_s, fps = info.duration_s, float(info.fps)
+        times_s = sample_times(0.0, length_s, task.num_frame_groups, task.frame_group, fps)
+        first_s = times_s[:: task.frame_group.num_frames]
+        pixels_THWC = frames_at(info, first_s, Size(width, height), Decoding(task.threads))
+    except FILE_FAULTS:
+        return None
+    return torch.from_numpy(pixels_THWC).permute(0, 3, 1, 2)
 
 
 def _cannot_decode(failures: Sequence[DecodeFailure]) -> str:

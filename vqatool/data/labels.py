@@ -38,6 +38,7 @@ class LabelledEncode:
     fps: float
     log: Path = Path()  # libvmaf's figures of every frame
     metric: str = ""  # the name of the label among them
+    source_path: Path = Path()  # the file of the source
     preset: str = ""
     kind: str = ""
     origin: str = ""  # "": the source is an origin of its own
@@ -105,6 +106,7 @@ def _labelled(
         fps=float(row.fps or 0),
         log=log_path(folder, row.encode_path),
         metric=log_metric_name(label.vmaf_model),
+        source_path=Path(row.source_path),
         preset=f"{last.codec} {last.preset}" if last and last.preset else "",
         kind=kind,
     )

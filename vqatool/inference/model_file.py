@@ -37,7 +37,12 @@ LABEL_SCALE = "0 (worst) to 100 (best), mean of all frames, at the source's size
 
 _MAX_LINES = 3  # of torch's message about weights of another shape
 _FORMER_SHAPE: Mapping[str, Mapping[str, Any]] = {
-    "coarse-to-fine": {"has_probing": False, "has_spread": False, "figure_noise": 0.0},
+    "coarse-to-fine": {
+        "has_probing": False,
+        "has_spread": False,
+        "figure_noise": 0.0,
+        "has_tiles": False,
+    },
 }
 """By method: the arguments that a shape from before they existed does not have."""
 

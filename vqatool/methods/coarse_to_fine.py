@@ -31,7 +31,7 @@ BITSTREAM_LAYOUT = BitstreamLayout(
     step_origin=STEP_ORIGIN,
 )
 
-DEFAULT_WEIGHTS = {"plcc": 0.3, "group": 0.1, "rank": 1.0, "frame": 0.3, "pixels": 0.5}
+DEFAULT_WEIGHTS = {"plcc": 0.3, "group": 0.1, "rank": 1.0, "frame": 0.3, "tile": 1.0, "pixels": 0.5}
 
 
 def coarse_to_fine(shape: Mapping[str, Any], weights: LossWeights) -> Recipe:
@@ -53,7 +53,7 @@ def coarse_to_fine(shape: Mapping[str, Any], weights: LossWeights) -> Recipe:
 
 def _inputs(config: CoarseToFineConfig) -> tuple[Input, ...]:
     view = partial(fragments, grid=config.grid, patch=config.patch)
-    pixels = Input(view, partial(rearranged, patch=config.patch))
+    pixels = Input(view, partial(rearranged, patch=config.patch), has_tiles=config.has_tiles)
     motion = (Input(motion_vector, is_random=False),) if config.has_motion else ()
     probing = (Input(probing_vector, is_random=False),) if config.has_probing else ()
     stream = (Input(bitstream_vector, is_random=False),) if config.has_stream else ()

@@ -20,6 +20,7 @@ from vqatool.losses import (
     group_contrast_loss,
     plcc_loss,
     spread_loss,
+    tile_quality_loss,
 )
 from vqatool.models.quality import QualityModel, TrainingOutput
 
@@ -37,12 +38,14 @@ class Input(NamedTuple):
     """One input of a model: the view of a clip, and its augmentation in training (None: none).
 
     `is_random` is false of a view that ignores its generator: it is computed once then, not once
-    for each random variant.
+    for each random variant. With `has_tiles` the pixels of a training step have a fourth channel:
+    the quality of each place against the source (`vqatool.vif.quality_channel`).
     """
 
     view: View
     augment: Augmentation | None = None
     is_random: bool = True
+    has_tiles: bool = False
 
 
 class Loss(Protocol):
@@ -81,6 +84,7 @@ class LossWeights:
     group: float | None = None
     rank: float | None = None
     frame: float | None = None
+    tile: float | None = None
     pixels: float | None = None
     temperature: float = 0.1
     contrast: Contrast = "ours"
@@ -154,8 +158,9 @@ def weighted_terms(
 
     `spread` is there for a model that has one. It trains nothing but the layers of the spread, so
     its weight matters little.
-    `pixels` is their sum for `output.pixels_only`, where there is one. Arguments are those of
-    `Loss`; the weights of `weights` are not None.
+    `tile` is there where the quality of parts of the frames is known.
+    `pixels` is the sum of the terms for `output.pixels_only`, where there is one; tiles have none.
+    Arguments are those of `Loss`; the weights of `weights` are not None.
     """
     quality = output.quality
     group = group_contrast_loss(
@@ -175,6 +180,8 @@ def weighted_terms(
     if quality.spread_B is not None:
         loss = spread_loss(quality.score_B, quality.spread_B, label_B)
         terms["spread"] = _SPREAD_WEIGHT * loss
+    if output.tiles is not None:
+        terms["tile"] = (weights.tile or 0.0) * tile_quality_loss(*output.tiles)
     if output.pixels_only is not None:
         pixels_output = TrainingOutput(output.pixels_only)
         pixels_terms = weighted_terms(

@@ -5,10 +5,11 @@
 layers fuse them to a global feature, a linear layer joins both to a quality-aware frame feature,
 and a temporal transformer mixes the frames. The paper does not give sizes, the number of frames or
 the positions: these are ours. Ours too, each with a switch: the locally normalised luma channel and
-the convolutional stem, without which the network learns next to nothing from scratch; band contrast
-and motion beside the frame features; bitstream and probing features as one more token; and noise on
-all that is no pixel. The temporal transformer is off by default: the mean of the frames and the
-token was as good with every seed (docs/experiments.md).
+the convolutional stem, without which the network learns next to nothing from scratch; the quality
+of each patch, which training compares with the source; band contrast and motion beside the frame
+features; bitstream and probing features as one more token; and noise on all that is no pixel. The
+temporal transformer is off by default: the mean of the frames and the token was as good with every
+seed (docs/experiments.md).
 
 Shapes: B videos, T frames, N frames of all videos, C channels, H height, W width, D features,
 F bitstream features, K motion features, P probing features.
@@ -25,7 +26,15 @@ from torch import Tensor, nn
 
 from vqatool.models.backbones import SWIN_SIZES, SwinPyramid
 from vqatool.models.bands import BandContrast
-from vqatool.models.quality import PixelInput, Quality, QualityModel, TrainingOutput, in_float32
+from vqatool.models.quality import (
+    PixelInput,
+    Quality,
+    QualityModel,
+    TileOutput,
+    TrainingOutput,
+    in_float32,
+)
+from vqatool.vif import patch_quality
 
 
 class StageFusion(nn.Module):
@@ -72,6 +81,39 @@ class StageFusion(nn.Module):
         return cast(Tensor, self._join(torch.cat([local_BD, global_BD], dim=1)))
 
 
+class TileQuality(nn.Module):
+    """Maps of several stages -> the quality of each patch of a mosaic; ours.
+
+    A patch has a label of its own in training, its VIF against the source, so one encode teaches
+    hundreds of qualities where its VMAF teaches one.
+
+    Args:
+        channels: of each stage.
+        features: width between the two layers.
+        grid: patches a side.
+    """
+
+    num_figures = 3
+
+    def __init__(self, channels: Sequence[int], features: int, grid: int) -> None:
+        super().__init__()
+        self._grid = grid
+        width = 2 * sum(channels)
+        self._layers = nn.Sequential(nn.LayerNorm(width), *_two_layers(width, features))
+        self._layers.extend([nn.GELU(), nn.Linear(features, 1)])
+        nn.init.constant_(cast(nn.Linear, self._layers[-1]).bias, 0.6)  # a typical label
+
+    def forward(self, maps: Sequence[Tensor]) -> Tensor:
+        """Maps (B, C_s, H_s, W_s) -> (B, grid * grid) float32, about 0 to 1."""
+        cells = torch.cat([mean_and_deviation(map_BCHW, self._grid) for map_BCHW in maps], dim=2)
+        return in_float32(self._layers, cells).squeeze(-1)
+
+    def figures(self, quality_BP: Tensor) -> Tensor:
+        """Mean, deviation and minimum of the patches, (B, num_figures)."""
+        deviation_B = (quality_BP.var(1, unbiased=False) + 1e-5).sqrt()
+        return torch.stack([quality_BP.mean(1), deviation_B, quality_BP.amin(1)], dim=1)
+
+
 def mean_and_deviation(map_BCHW: Tensor, grid: int) -> Tensor:
     """(B, C, H, W) -> (B, grid * grid, 2 C): mean and deviation of each cell, float32."""
     map_BCHW = map_BCHW.float()
@@ -107,6 +149,7 @@ _MIN_VARIANCE = 1e-4  # of a figure: one that never varied stays finite
 _LARGEST_UNIT = 4.0  # deviations from the mean; what lies further out counts as that
 
 
+_NUM_COLOURS = 3
 _POSITIONS = 8  # frames that positions are learned for; they are interpolated for others
 
 
@@ -151,6 +194,7 @@ class CoarseToFineConfig:
     has_stream: bool = True
     has_probing: bool = True
     has_spread: bool = True
+    has_tiles: bool = True
     figure_noise: float = 0.3
     fusion_layers: int = 2
     temporal_layers: int = 0
@@ -190,6 +234,10 @@ class CoarseToFine(QualityModel):
             has_conv_stem=config.has_conv_stem,
         )
         self._fusion = StageFusion(self._frames.channels, width, layers=config.fusion_layers)
+        self._grid, self._has_tiles = config.grid, config.has_tiles
+        if config.has_tiles:
+            self._tiles = TileQuality(self._frames.channels, width, config.grid)
+            self._tile_figures = _two_layers(TileQuality.num_figures, width)
         self._bands = BandContrast() if config.has_bands else None
         if self._bands:
             self._contrast = _figure_layers(self._bands.width, width, config.figure_noise)
@@ -214,17 +262,29 @@ class CoarseToFine(QualityModel):
 
     def forward(self, *views: Tensor) -> Quality:
         """The Quality of pixels, then motion, probing and bitstream, those that the config has."""
-        view_BTCHW, fused_ND, clip = self._fused(views)
+        view_BTCHW, fused_ND, clip, _ = self._fused(views)
         return self._predict(view_BTCHW, fused_ND, clip)
 
     def training_output(self, *views: Tensor) -> TrainingOutput:
-        """The output with and without bitstream features; the SwinV2 part is computed once."""
-        view_BTCHW, fused_ND, clip = self._fused(views)
-        quality = self._predict(view_BTCHW, fused_ND, clip)
+        """The output with and without bitstream features; the SwinV2 part is computed once.
+
+        The pixels may have the quality of each place against the source as a fourth channel.
+        """
+        view_BTCHW, *others = views
+        pixels_BTCHW = view_BTCHW[:, :, :_NUM_COLOURS]
+        pixels_BTCHW, fused_ND, clip, quality_NP = self._fused([pixels_BTCHW, *others])
+        quality = self._predict(pixels_BTCHW, fused_ND, clip)
+        tiles = self._tile_output(view_BTCHW, quality_NP)
         if clip.stream_BF is None:
-            return TrainingOutput(quality)
+            return TrainingOutput(quality, tiles=tiles)
         unknown = clip._replace(stream_BF=torch.zeros_like(clip.stream_BF))
-        return TrainingOutput(quality, self._predict(view_BTCHW, fused_ND, unknown))
+        return TrainingOutput(quality, self._predict(pixels_BTCHW, fused_ND, unknown), tiles=tiles)
+
+    def _tile_output(self, view_BTCHW: Tensor, quality_NP: Tensor | None) -> TileOutput | None:
+        if quality_NP is None or view_BTCHW.shape[2] == _NUM_COLOURS:
+            return None
+        channel_NHW = view_BTCHW[:, :, _NUM_COLOURS].flatten(0, 1)
+        return TileOutput(quality_NP, patch_quality(channel_NHW, self._grid))
 
     def head_layers(self) -> Sequence[nn.Module]:
         """The head alone."""
@@ -251,15 +311,24 @@ class CoarseToFine(QualityModel):
             weights |= {n: w for n, w in own.items() if n.startswith("_stream.")}
         self.load_weights(weights)
 
-    def _fused(self, views: Sequence[Tensor]) -> tuple[Tensor, Tensor, "_ClipFeatures"]:
-        """The pixels, the features (B * T, D) of each frame, and the features of the clip."""
+    def _fused(
+        self, views: Sequence[Tensor]
+    ) -> tuple[Tensor, Tensor, "_ClipFeatures", Tensor | None]:
+        """The pixels, the features (B * T, D) of each frame, those of the clip, and the patches'.
+
+        The last is the quality (B * T, P) of P patches, None without `has_tiles`.
+        """
         view_BTCHW, *others = views
         stream_BF = others.pop() if self._has_stream else None
         probing_BP = others.pop() if self._has_probing else None
-        fused_ND = self._fusion(self._frames(self._pixels(view_BTCHW.flatten(0, 1))))
+        maps = self._frames(self._pixels(view_BTCHW.flatten(0, 1)))
+        fused_ND, quality_NP = self._fusion(maps), None
+        if self._has_tiles:
+            quality_NP = self._tiles(maps)
+            fused_ND = fused_ND + self._tile_figures(self._tiles.figures(quality_NP))
         if self._has_motion:
             fused_ND = fused_ND + self._motion(others.pop().flatten(0, 1))
-        return view_BTCHW, fused_ND, _ClipFeatures(stream_BF, probing_BP)
+        return view_BTCHW, fused_ND, _ClipFeatures(stream_BF, probing_BP), quality_NP
 
     def _predict(self, view_BTCHW: Tensor, fused_ND: Tensor, clip: "_ClipFeatures") -> Quality:
         """The Quality of frames and clip; bitstream features of 0 are unknown."""

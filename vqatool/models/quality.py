@@ -53,16 +53,24 @@ class TeacherOutput(NamedTuple):
     projected_BD: Tensor
 
 
+class TileOutput(NamedTuple):
+    """Predicted and measured quality (N, P), 0 to 1, of P tiles of N frames; NaN: not known."""
+
+    score_NP: Tensor
+    label_NP: Tensor
+
+
 class TrainingOutput(NamedTuple):
     """The output of a model in a training step: its Quality, and what only a loss needs.
 
     `pixels_only` is the model's output without bitstream features, of a model that reads them.
-    `teacher` is there in distillation.
+    `teacher` is there in distillation, `tiles` where the quality of parts of frames is known.
     """
 
     quality: Quality
     pixels_only: Quality | None = None
     teacher: TeacherOutput | None = None
+    tiles: TileOutput | None = None
 
 
 class QualityModel(nn.Module):

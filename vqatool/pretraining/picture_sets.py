@@ -20,7 +20,7 @@ from vqatool.errors import TrainingDataError
 from vqatool.files import cache_folder
 from vqatool.pretraining.distortions import distort, sample_distortions
 from vqatool.pretraining.iqa_datasets import RatedPicture, read_rated, with_sides
-from vqatool.pretraining.vif import luma, tile_quality
+from vqatool.vif import luma, tile_quality
 
 SYNTHETIC = "synthetic"
 

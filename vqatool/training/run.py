@@ -133,7 +133,11 @@ def train_in_locked_folder(
     recipes = {TRAIN: initialization.recipe(config), VAL: initialization.student_recipe(config)}
     inputs, val_inputs = (
         cached_inputs(
-            folder, [e for e in encodes if split[e.source] == side], recipe, config.clip_frames
+            folder,
+            [e for e in encodes if split[e.source] == side],
+            recipe,
+            config.clip_frames,
+            has_tiles=side == TRAIN,
         )
         for side, recipe in recipes.items()
     )
@@ -156,14 +160,19 @@ def train_in_locked_folder(
 
 
 def cached_inputs(
-    folder: Path, encodes: Sequence[LabelledEncode], recipe: Recipe, num_frame_groups: int
+    folder: Path,
+    encodes: Sequence[LabelledEncode],
+    recipe: Recipe,
+    num_frame_groups: int,
+    *,
+    has_tiles: bool = False,
 ) -> CachedInputs:
     """Inputs of a recipe for encodes of a work folder; call `decode_missing` before using them."""
     old, cache = folder / _OLD_CACHE_FOLDER, folder / CACHE_FOLDER
     if old.is_dir() and not cache.exists():
         old.rename(cache)
     ffmpeg = find_ffmpeg() if recipe.reads_stream else None
-    return CachedInputs(encodes, cache, recipe, num_frame_groups, ffmpeg)
+    return CachedInputs(encodes, cache, recipe, num_frame_groups, ffmpeg, has_tiles=has_tiles)
 
 
 def _require_outputs(files: TrainingFiles) -> None:

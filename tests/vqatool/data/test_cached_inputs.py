@@ -19,6 +19,7 @@ from vqatool.inputs.motion import NUM_MOTION_FEATURES
 from vqatool.inputs.probing import NUM_PROBING_FEATURES
 from vqatool.methods import Method, recipe_for
 from vqatool.methods.recipe import Input
+from vqatool.vif import patch_quality
 
 RECIPE = recipe_for(Method.COARSE_TO_FINE, {"grid": 2, "patch": 32})
 
@@ -27,6 +28,13 @@ def cached(folder: Path, frames: int = 4) -> CachedInputs:
     clips = CachedInputs(
         read_labelled_encodes(folder), folder / ".views", RECIPE, frames, find_ffmpeg()
     )
+    list(clips.decode_missing())
+    return clips
+
+
+def with_tiles(folder: Path) -> CachedInputs:
+    encodes = read_labelled_encodes(folder)
+    clips = CachedInputs(encodes, folder / ".views", RECIPE, 4, find_ffmpeg(), has_tiles=True)
     list(clips.decode_missing())
     return clips
 
@@ -119,3 +127,25 @@ def test_views_depend_on_the_seed(work_folder: Path) -> None:
     )
     assert (first == same).all()
     assert (first != other).any()
+
+
+def test_a_training_batch_has_the_quality_of_each_patch_against_the_source(
+    work_folder: Path,
+) -> None:
+    clips = with_tiles(work_folder)
+    pixels, *_ = clips.batch(list(range(12)), seed=0, num_frame_groups=2).views
+    assert pixels.shape == (12, 2, 4, 64, 64)
+    quality = patch_quality(pixels[:, :, 3].flatten(0, 1), 2).view(12, -1).mean(1)
+    vmaf = torch.tensor([encode.vmaf for encode in clips.encodes])
+    assert torch.corrcoef(torch.stack([quality, vmaf]))[0, 1] > 0.8
+    plain = cached(work_folder)
+    for index in (0, 7):
+        assert torch.equal(clips.evaluation_views(index)[0], plain.evaluation_views(index)[0])
+
+
+def test_the_quality_of_patches_is_unknown_without_the_source(work_folder: Path) -> None:
+    for encode in read_labelled_encodes(work_folder):
+        encode.source_path.unlink(missing_ok=True)
+    pixels, *_ = with_tiles(work_folder).batch([0, 5], seed=0, num_frame_groups=2).views
+    assert (pixels[:, :, 3] == 0).all()
+    assert (pixels[:, :, :3] > 0).any()

@@ -13,7 +13,7 @@ from vqatool.inputs.probing import NUM_PROBING_FEATURES
 from vqatool.methods import Method, recipe_for
 from vqatool.methods.recipe import LossWeights
 from vqatool.metrics import srcc
-from vqatool.models.quality import Quality, TrainingOutput
+from vqatool.models.quality import Quality, TileOutput, TrainingOutput
 
 METHOD = Method.COARSE_TO_FINE
 SHAPE: dict[Method, dict[str, Any]] = {
@@ -69,17 +69,17 @@ def test_a_term_without_weight_is_zero() -> None:
     recipe = recipe_for(
         Method.COARSE_TO_FINE,
         SHAPE[Method.COARSE_TO_FINE],
-        LossWeights(plcc=0, group=0, rank=0, frame=0, pixels=0),
+        LossWeights(plcc=0, group=0, rank=0, frame=0, tile=0, pixels=0),
     )
     shapes = ((4, 2, NUM_MOTION_FEATURES), (4, NUM_PROBING_FEATURES), (4, len(UNKNOWN_BITSTREAM)))
-    views = [torch.rand(4, 2, 3, 128, 128), *map(torch.zeros, shapes)]
+    views = [torch.rand(4, 2, 4, 128, 128), *map(torch.zeros, shapes)]
     labels, groups = torch.tensor([0.1, 0.9, 0.2, 0.7]), torch.tensor([0, 0, 1, 1])
     terms = recipe.loss(recipe.build().training_output(*views), labels, groups, torch.rand(4, 2))
     quality = terms.pop("quality")
     del terms["spread"]  # it trains layers of its own, whatever the weights of the others are
     assert quality > 0
     assert {name: term.item() for name, term in terms.items()} == {
-        "plcc": 0, "group": 0, "rank": 0, "frame": 0, "pixels": 0
+        "plcc": 0, "group": 0, "rank": 0, "frame": 0, "tile": 0, "pixels": 0
     }  # fmt: skip
 
 
@@ -88,7 +88,8 @@ def test_each_setting_of_the_loss_changes_its_own_term() -> None:
     features, score = torch.rand(6, 8), torch.tensor([0.1, 0.2, 0.5, 0.4, 0.6, 0.3])
     label = torch.tensor([0.1, 0.9, 0.2, 0.7, 0.4, 0.6])
     group, frames = torch.tensor([0, 0, 0, 1, 1, 1]), label[:, None].expand(6, 2)
-    output = TrainingOutput(Quality(score, features, score[:, None].expand(6, 2)))
+    tiles = TileOutput(torch.rand(12, 16), torch.rand(12, 16))
+    output = TrainingOutput(Quality(score, features, score[:, None].expand(6, 2)), tiles=tiles)
 
     def terms(**settings: Any) -> dict[str, float]:
         weights = LossWeights(**settings)
@@ -102,6 +103,7 @@ def test_each_setting_of_the_loss_changes_its_own_term() -> None:
         ({"temperature": 0.5}, "group"),
         ({"margin": 0.2}, "rank"),
         ({"frame": 0.6}, "frame"),
+        ({"tile": 0.6}, "tile"),
     ):
         now = terms(**settings)
         assert {name for name in now if now[name] != defaults[name]} == {changed}

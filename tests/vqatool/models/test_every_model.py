@@ -105,6 +105,23 @@ def test_the_spread_trains_no_other_layer() -> None:
     assert moved == {"_spread"}
 
 
+def test_a_model_learns_the_quality_of_patches_from_a_fourth_channel() -> None:
+    recipe = recipe_for(Method.COARSE_TO_FINE, SHAPES["spread"])
+    model = built(recipe)
+    pixels, *others = views(recipe, 2)
+    assert model.training_output(pixels, *others).tiles is None
+    channel = torch.rand(pixels[:, :, :1].shape).clamp_min(1 / 255)
+    output = model.training_output(torch.cat([pixels, channel], dim=2), *others)
+    assert output.tiles is not None
+    assert output.tiles.score_NP.shape == output.tiles.label_NP.shape
+    first = channel[0, 0, 0, :32, :32].mean()
+    assert output.tiles.label_NP[0, 0] == pytest.approx(float(255 * first - 1) / 254, abs=1e-5)
+    assert torch.equal(output.quality.score_B, model(pixels, *others).score_B)
+    output.tiles.score_NP.sum().backward()
+    moved = {name.split(".")[0] for name, p in model.named_parameters() if p.grad is not None}
+    assert moved == {"_frames", "_tiles"}
+
+
 @torch.no_grad()
 def test_a_model_without_bitstream_features_has_one_output() -> None:
     recipe = recipe_for(Method.COARSE_TO_FINE, SHAPES["pixels alone"])

@@ -74,6 +74,7 @@ def test_progress_has_every_loss_term_and_the_newest_validation(work_folder: Pat
         "rank",
         "frame",
         "spread",
+        "tile",
         "pixels",
     }
     assert set(updates[-1].metrics) >= {"srcc", "plcc", "rmse", "in_group_srcc"}
@@ -205,7 +206,7 @@ def test_the_history_of_a_training_is_in_a_table_and_a_plot(
         work_folder, work_folder / "m.safetensors", config, device="cpu", on_progress=updates.append
     )
     rows = read_rows(work_folder / "m-metrics.csv")
-    terms = ["quality", "plcc", "group", "rank", "frame", "spread", "pixels"]
+    terms = ["quality", "plcc", "group", "rank", "frame", "spread", "tile", "pixels"]
     predictions = ["val_srcc", "val_plcc", "val_rmse", "val_in_group_srcc"]
     assert list(rows[0]) == ["step", "epoch", "lr", *terms, *predictions, "elapsed_s", WAIT]
     assert [row["step"] for row in rows] == ["2", "4", "6"]

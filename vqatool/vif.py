@@ -46,6 +46,10 @@ _EXPONENT = 1.716
 _MIN_PX = 16
 
 
+_CHANNEL_TILE_PX = 16
+_CHANNEL_STEPS = 254  # of a quality in eight bits; 0 is unknown
+
+
 def luma(pixels_CHW: Tensor) -> Tensor:
     """(..., 3, H, W) RGB, 0 to 255 -> (..., H, W) luma in the limited range of video, 16 to 235."""
     red, green, blue = pixels_CHW.float().unbind(-3)
@@ -95,6 +99,37 @@ def tile_quality(reference_HW: Tensor, distorted_HW: Tensor, tile_px: int) -> Te
     rows, columns = height // tile_px, width // tile_px
     quality = tile_vif[..., :rows, :columns] ** _EXPONENT
     return quality.view(*reference_HW.shape[:-2], rows, columns)
+
+
+def quality_channel(reference_THW: Tensor, distorted_THW: Tensor) -> Tensor:
+    """`tile_quality` of tiles of 16 px at every pixel, to travel with the pixels as a channel.
+
+    Args:
+        reference_THW: luma, 0 to 255, any dtype.
+        distorted_THW: luma of the same shape.
+
+    Returns:
+        (T, H, W) uint8: 1 (worst) to 255 (identical); 0 stands for unknown.
+    """
+    height, width = distorted_THW.shape[-2:]
+    tiles = tile_quality(reference_THW, distorted_THW, _CHANNEL_TILE_PX)[:, None]
+    channel = (1 + (_CHANNEL_STEPS * tiles.clamp(0, 1)).round()).repeat_interleave(
+        _CHANNEL_TILE_PX, -1
+    )
+    channel = channel.repeat_interleave(_CHANNEL_TILE_PX, -2)
+    rest = (0, width - channel.shape[-1], 0, height - channel.shape[-2])
+    return F.pad(channel, rest, mode="replicate")[:, 0].to(torch.uint8)
+
+
+def patch_quality(channel_NHW: Tensor, grid: int) -> Tensor:
+    """Mean quality (N, grid * grid), 0 to 1, of the cells of a `quality_channel` over 255.
+
+    NaN for a cell with an unknown pixel.
+    """
+    channel_N1HW = channel_NHW[:, None]
+    is_unknown = F.adaptive_max_pool2d((channel_N1HW == 0).float(), grid) > 0
+    quality = (255 * F.adaptive_avg_pool2d(channel_N1HW, grid) - 1) / _CHANNEL_STEPS
+    return quality.masked_fill(is_unknown, torch.nan).flatten(1)
 
 
 def _scales(

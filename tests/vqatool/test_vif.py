@@ -12,7 +12,7 @@ from ladder.media.ffmpeg import run
 from ladder.media.probe import probe
 from ladder.media.stills import encode_decode
 from vqatool.cli.demo import demo_clip
-from vqatool.pretraining.vif import luma, tile_quality, vif
+from vqatool.vif import luma, patch_quality, quality_channel, tile_quality, vif
 
 
 @pytest.fixture(scope="module")
@@ -125,3 +125,24 @@ def test_each_scale_agrees_with_libvmaf(
     )
     quality_of_all = tile_quality(planes[0], planes[1], 360)[0, 0]
     assert 100 * quality_of_all == pytest.approx(metrics["vmaf"], abs=25)  # RMSE of the fit: 8.6
+
+
+def test_the_quality_channel_is_full_where_nothing_changed_and_low_where_detail_is_lost() -> None:
+    torch.manual_seed(0)
+    reference = 255 * torch.rand(2, 72, 90)
+    distorted = reference.clone()
+    distorted[:, :, 48:] = reference[:, :, 48:].mean()
+    channel = quality_channel(reference, distorted)
+    assert (channel.shape, channel.dtype) == (reference.shape, torch.uint8)
+    assert (channel[:, :, :32] == 255).all()
+    assert (channel[:, :, 64:] < 60).all()
+    assert torch.equal(channel[:, 71], channel[:, 63])  # the rest belongs to the last tile
+
+
+def test_the_quality_of_patches_is_read_back_from_the_channel() -> None:
+    channel = torch.ones(1, 64, 64)
+    channel[:, :32, :32], channel[:, 32:, 32:] = 1 / 255, 128 / 255
+    channel[:, 40, 3] = 0
+    quality = patch_quality(channel, 2)
+    assert quality[0, [0, 1, 3]].tolist() == pytest.approx([0, 1, 0.5], abs=1e-5)
+    assert quality[0, 2].isnan()
