@@ -73,6 +73,7 @@ ONE_IMPORTER = {
     "ladder.media.reencode": "encoding of frames in process, of the library of `ladder.media`",
     "ladder.label.alignment": "how frames are paired, pure and tested without ffmpeg",
     "vqatool.scoring.formats": "the file formats of reports",
+    "vqatool.training.figures": "the fit of the figure network, after the training",
     "vqatool.evaluation.bootstrap": "confidence intervals of correlations",
     "vqatool.evaluation.cost": "parameters, operations, time and memory of a model",
     "vqatool.evaluation.plots": "the plots, which load matplotlib",

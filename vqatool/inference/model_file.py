@@ -42,6 +42,7 @@ _FORMER_SHAPE: Mapping[str, Mapping[str, Any]] = {
         "has_spread": False,
         "figure_noise": 0.0,
         "has_tiles": False,
+        "has_figure_score": False,
     },
 }
 """By method: the arguments that a shape from before they existed does not have."""

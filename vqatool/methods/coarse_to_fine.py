@@ -28,6 +28,7 @@ BITSTREAM_LAYOUT = BitstreamLayout(
     width=len(BitstreamFeatures._fields),
     log2_step=BitstreamFeatures._fields.index("step_inter"),
     has_step=BitstreamFeatures._fields.index("has_step"),
+    is_known=BitstreamFeatures._fields.index("is_known"),
     step_origin=STEP_ORIGIN,
 )
 

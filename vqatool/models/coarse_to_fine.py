@@ -7,7 +7,8 @@ and a temporal transformer mixes the frames. The paper does not give sizes, the 
 the positions: these are ours. Ours too, each with a switch: the locally normalised luma channel and
 the convolutional stem, without which the network learns next to nothing from scratch; the quality
 of each patch, which training compares with the source; band contrast and motion beside the frame
-features; bitstream and probing features as one more token; and noise on all that is no pixel. The
+features; bitstream and probing features as one more token; noise on all that is no pixel; and the
+mean with the score of a network on these figures alone. The
 temporal transformer is off by default: the mean of the frames and the token was as good with every
 seed (docs/experiments.md).
 
@@ -26,6 +27,7 @@ from torch import Tensor, nn
 
 from vqatool.models.backbones import SWIN_SIZES, SwinPyramid
 from vqatool.models.bands import BandContrast
+from vqatool.models.figures import FigureNetwork
 from vqatool.models.quality import (
     PixelInput,
     Quality,
@@ -159,6 +161,7 @@ class BitstreamLayout(NamedTuple):
     width: int
     log2_step: int  # index of log2 of the quantiser step
     has_step: int  # index of the flag: 1 where the step is known
+    is_known: int  # index of the flag: 1 where the stream was read
     step_origin: float  # log2 of the step that the vector has as 0
 
 
@@ -167,6 +170,7 @@ class _ClipFeatures(NamedTuple):
 
     stream_BF: Tensor | None
     probing_BP: Tensor | None
+    motion_BTK: Tensor | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -195,6 +199,7 @@ class CoarseToFineConfig:
     has_probing: bool = True
     has_spread: bool = True
     has_tiles: bool = True
+    has_figure_score: bool = True
     figure_noise: float = 0.3
     fusion_layers: int = 2
     temporal_layers: int = 0
@@ -242,12 +247,17 @@ class CoarseToFine(QualityModel):
         if self._bands:
             self._contrast = _figure_layers(self._bands.width, width, config.figure_noise)
         self._has_stream, self._has_motion = config.has_stream, config.has_motion
+        self._has_figure_score = config.has_figure_score and config.has_stream
         self._has_probing, self._has_spread = config.has_probing, config.has_spread
         if config.has_motion:
             self._motion = _figure_layers(motion, width, config.figure_noise)
         figures = stream.width * config.has_stream + probing * config.has_probing
         if figures:  # what is known of the clip as a whole
             self._stream = _figure_layers(figures, width, config.figure_noise)
+        self._figures = None
+        if self._has_figure_score:
+            pooled = 2 * motion * config.has_motion  # mean and deviation over the frames
+            self._figures = FigureNetwork(figures + pooled)
         self._position = nn.Parameter(0.02 * torch.randn(1, width, _POSITIONS))
         self._temporal = transformer(width, config.temporal_layers)
         self._head = nn.Sequential(
@@ -304,11 +314,12 @@ class CoarseToFine(QualityModel):
         Raises:
             RuntimeError: other names or shapes differ.
         """
-        weights = known.state_dict()
+        fitted_anew = ["_figures."]
         if not self._has_stream and isinstance(known, CoarseToFine) and known._has_stream:
-            own = self.state_dict()
-            weights = {n: w for n, w in weights.items() if not n.startswith("_stream.")}
-            weights |= {n: w for n, w in own.items() if n.startswith("_stream.")}
+            fitted_anew.append("_stream.")
+        prefixes = tuple(fitted_anew)
+        weights = {n: w for n, w in known.state_dict().items() if not n.startswith(prefixes)}
+        weights |= {n: w for n, w in self.state_dict().items() if n.startswith(prefixes)}
         self.load_weights(weights)
 
     def _fused(
@@ -326,27 +337,50 @@ class CoarseToFine(QualityModel):
         if self._has_tiles:
             quality_NP = self._tiles(maps)
             fused_ND = fused_ND + self._tile_figures(self._tiles.figures(quality_NP))
-        if self._has_motion:
-            fused_ND = fused_ND + self._motion(others.pop().flatten(0, 1))
-        return view_BTCHW, fused_ND, _ClipFeatures(stream_BF, probing_BP), quality_NP
+        motion_BTK = others.pop() if self._has_motion else None
+        if motion_BTK is not None:
+            fused_ND = fused_ND + self._motion(motion_BTK.flatten(0, 1))
+        return view_BTCHW, fused_ND, _ClipFeatures(stream_BF, probing_BP, motion_BTK), quality_NP
 
     def _predict(self, view_BTCHW: Tensor, fused_ND: Tensor, clip: "_ClipFeatures") -> Quality:
         """The Quality of frames and clip; bitstream features of 0 are unknown."""
         frames_BTD = self._frame_features(view_BTCHW, fused_ND, clip.stream_BF)
         frames_BTD = frames_BTD + self._positions(frames_BTD.shape[1])
-        figures = [each for each in clip if each is not None]
+        figures = [each for each in (clip.stream_BF, clip.probing_BP) if each is not None]
         token_BD = self._stream(torch.cat(figures, dim=1)) if figures else frames_BTD.mean(1)
         mixed_BTD = self._temporal(torch.cat([token_BD[:, None], frames_BTD], dim=1)).float()
         token_BD, frames_BTD = mixed_BTD[:, 0], mixed_BTD[:, 1:]
         token_BD, frames_BTD = self._dropout(token_BD), self._dropout(frames_BTD)
         features_BD = torch.cat([token_BD, frames_BTD.mean(1)], dim=1)
         each_BTD = torch.cat([token_BD[:, None].expand_as(frames_BTD), frames_BTD], dim=2)
+        score_B = in_float32(self._head, features_BD).squeeze(-1)
+        correction_B = self._correction(clip, score_B)
         return Quality(
-            score_B=in_float32(self._head, features_BD).squeeze(-1),
+            score_B=score_B + correction_B,
             features_BD=features_BD,
-            frame_score_BT=in_float32(self._head, each_BTD).squeeze(-1),
+            frame_score_BT=in_float32(self._head, each_BTD).squeeze(-1) + correction_B[:, None],
             spread_B=self._spread_of(features_BD) if self._has_spread else None,
         )
+
+    @property
+    def figure_network(self) -> FigureNetwork | None:
+        """The network on bitstream, motion and probing figures."""
+        return self._figures
+
+    def clip_figures(self, views: Sequence[Tensor]) -> Tensor:
+        """Bitstream, probing, and mean and deviation of motion over the frames, (F,)."""
+        *others, stream_F = views[1:]
+        probing_P = others.pop() if self._has_probing else None
+        motion_TK = others.pop() if self._has_motion else None
+        return _all_figures(stream_F, probing_P, motion_TK)
+
+    def _correction(self, clip: "_ClipFeatures", score_B: Tensor) -> Tensor:
+        """What the figure network adds to each score."""
+        if self._figures is None or clip.stream_BF is None:
+            return torch.zeros_like(score_B)
+        figures_BF = _all_figures(clip.stream_BF, clip.probing_BP, clip.motion_BTK)
+        is_known_B = clip.stream_BF[:, self._layout.is_known]
+        return self._figures.correction(figures_BF, is_known_B, score_B)
 
     def _spread_of(self, features_BD: Tensor) -> Tensor:
         # detached: what makes a score uncertain must not change what the score is made from
@@ -424,6 +458,14 @@ class FigureLayers(nn.Module):
         if self.training:
             unit_BF = unit_BF + self._noise * torch.randn_like(unit_BF)
         return cast(Tensor, self._layers(unit_BF))
+
+
+def _all_figures(stream: Tensor, probing: Tensor | None, motion: Tensor | None) -> Tensor:
+    """(..., F), (..., P) and (..., T, K) -> figures of a clip, (..., F + P + 2 K)."""
+    figures = [stream] if probing is None else [stream, probing]
+    if motion is not None:
+        figures += [motion.mean(-2), motion.std(-2, unbiased=False)]
+    return torch.cat(figures, dim=-1)
 
 
 def _figure_layers(width_in: int, width: int, noise: float) -> nn.Module:

@@ -6,11 +6,14 @@ Shapes: B videos, T frames, C channels, H height, W width, D features.
 import contextlib
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple, Self, cast
+from typing import TYPE_CHECKING, NamedTuple, Self, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+if TYPE_CHECKING:  # it is made of the functions below
+    from vqatool.models.figures import FigureNetwork
 
 
 class Branch(NamedTuple):
@@ -81,6 +84,19 @@ class QualityModel(nn.Module):
 
     feature_width: int
     _trainable: tuple[nn.Module, ...] | None = None  # None: every layer
+
+    @property
+    def figure_network(self) -> "FigureNetwork | None":
+        """The network on figures of whole clips that is fitted after the training, if any."""
+        return None
+
+    def clip_figures(self, views: Sequence[Tensor]) -> Tensor:
+        """Figures (F,) of one clip for the figure network, from its views.
+
+        Raises:
+            NotImplementedError: the model has no such network.
+        """
+        raise NotImplementedError
 
     @abstractmethod
     def forward(self, *views: Tensor) -> Quality:

@@ -38,10 +38,10 @@ from vqatool.inputs.decode_pool import (
 from vqatool.inputs.preprocessor import decode_views
 
 _MIN_OUTLIERS = 8  # fewer examples are no set to learn from
-_MAX_NATIVE, _MAX_AT_DISPLAY = 300, 120  # encodes of each side
+_MAX_NATIVE, _MAX_AT_DISPLAY = 150, 40  # encodes of each side
 _DISPLAYS = (Size(640, 360), Size(1280, 720), Size(1920, 1080), Size(3840, 2160))
 _SHOW_EVERY = 50  # clips
-_OUTLIER_DISPLAYS = (None, Size(960, 540), Size(1920, 1080))
+_OUTLIER_DISPLAYS = (None, Size(1920, 1080))
 
 _Clip = tuple[Path, tuple[int, int] | None]
 """A video and its display; None: the video's own size."""
@@ -81,8 +81,8 @@ def with_outliers(
     Args:
         checkpoint: a trained model.
         outliers: videos unlike any that the model was made for; each at its own size, and on
-            displays of 540 and 1080 lines.
-        train: encodes of the training side; at most 300 at their sources' sizes and 120 of them at
+            a display of 1080 lines.
+        train: encodes of the training side; at most 150 at their sources' sizes and 40 of them at
             each of the displays 360, 720, 1080 and 2160.
         held_out: encodes of the validation side, as many, for the limits.
         device: `auto` or a torch device.

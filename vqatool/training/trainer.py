@@ -21,6 +21,7 @@ from vqatool.inputs.clip import DEFAULT_FRAME_GROUPS
 from vqatool.methods.recipe import LossWeights
 from vqatool.models.quality import TrainingOutput
 from vqatool.training.batch_loader import BatchIndex, BatchLoader
+from vqatool.training.figures import fit_figure_network
 from vqatool.training.initialization import Initialization
 from vqatool.training.state import (
     MetricsLog,
@@ -166,7 +167,9 @@ class Trainer:
             label: name of the VMAF model that the score predicts.
         """
         model = self._train_step.ema_model
-        weights = round_to_half(model, self._best_weights)
+        model.load_state_dict(self._best_weights)
+        fit_figure_network(model, self._inputs, seed=self._config.seed)
+        weights = round_to_half(model, model.state_dict())
         predictions, origins = self._predict(), origins_of(self._val_inputs.encodes)
         learned = predict_all(
             model, self._inputs, self._accelerator.device, max_clips=_MAX_OOD_CLIPS

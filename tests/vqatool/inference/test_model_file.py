@@ -52,7 +52,13 @@ def test_the_ood_detector_is_stored_in_full_precision(
 def test_a_model_from_before_an_argument_existed_is_one_without_it(
     small_model: Path, tmp_path: Path
 ) -> None:
-    new = {"has_probing": False, "has_spread": False, "figure_noise": 0.0, "has_tiles": False}
+    new = {
+        "has_probing": False,
+        "has_spread": False,
+        "figure_noise": 0.0,
+        "has_tiles": False,
+        "has_figure_score": False,
+    }
     shape = {"size": "pico", "features": 32, "temporal_layers": 1}
     first = load_checkpoint(small_model)
     weights = recipe_for(Method.COARSE_TO_FINE, {**shape, **new}).build().state_dict()

@@ -305,9 +305,17 @@ def test_batches_of_several_videos_give_every_video_its_own_scores(
 
 
 @pytest.mark.parametrize(
-    "picture", ["nullsrc=s=640x360:r=25,geq=random(1)*255:128:128", "color=black:s=640x360"]
+    "picture",
+    [
+        "nullsrc=s=640x360:r=25,geq=random(1)*255:128:128",
+        "color=black:s=640x360",
+        "smptebars=s=640x360",
+        "testsrc2=s=640x360",
+        "mandelbrot=s=640x360",
+        "nullsrc=s=8x8,geq=random(1)*255:128:128,scale=640:360:flags=neighbor",
+    ],
 )
-def test_noise_and_black_are_out_of_distribution_for_the_packaged_model(
+def test_synthetic_pictures_are_out_of_distribution_for_the_packaged_model(
     ffmpeg: Ffmpeg, tmp_path: Path, picture: str
 ) -> None:
     path = tmp_path / "odd.mp4"

@@ -1,0 +1,59 @@
+"""What the model inside the package says of encodes of the demo's clip."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from ladder.media.ffmpeg import Ffmpeg, run
+from ladder.media.probe import probe
+from vqatool.cli.demo import demo_clip
+from vqatool.inference.model_file import default_checkpoint
+from vqatool.inference.predictor import Predictor
+from vqatool.inputs.bitstream import BitstreamFeatures
+
+CRFS = (8, 18, 28, 38, 48)
+DISPLAY = (1280, 720)
+STEPS = [i for i, name in enumerate(BitstreamFeatures._fields) if name.startswith("step_")]
+
+
+@pytest.fixture(scope="module")
+def predictor() -> Predictor:
+    return Predictor(default_checkpoint(), "cpu")
+
+
+@pytest.fixture(scope="module")
+def encodes(tmp_path_factory: pytest.TempPathFactory, ffmpeg: Ffmpeg) -> list[Path]:
+    folder = tmp_path_factory.mktemp("encodes")
+    source = ["-ss", "2", "-t", "1.5", "-i", str(demo_clip()), "-an", "-c:v", "libx264"]
+    for crf in CRFS:
+        run(ffmpeg, [*source, "-preset", "fast", "-crf", str(crf), str(folder / f"{crf}.mp4")])
+    return [folder / f"{crf}.mp4" for crf in CRFS]
+
+
+def scores(predictor: Predictor, paths: list[Path]) -> list[float]:
+    views = [predictor.preprocessor.load_views(probe(path), DISPLAY) for path in paths]
+    return [100 * float(score) for score in predictor.predict(views).score_B]
+
+
+def test_near_lossless_encodes_are_near_the_top_and_the_others_in_order(
+    predictor: Predictor, encodes: list[Path]
+) -> None:
+    found = scores(predictor, encodes)
+    assert found[0] > 90
+    assert found == sorted(found, reverse=True)
+    assert found[-1] < 60
+
+
+@pytest.mark.parametrize("octaves", [0.5, 1.0, 2.0])
+def test_a_coarser_quantiser_never_scores_higher_for_the_same_pixels(
+    predictor: Predictor, encodes: list[Path], octaves: float
+) -> None:
+    views = [predictor.preprocessor.load_views(probe(path), DISPLAY) for path in encodes]
+    steps = torch.zeros(len(BitstreamFeatures._fields))
+    steps[STEPS] = octaves
+    coarser = [[*others, stream + steps] for *others, stream in views]
+    before, after = (predictor.predict(each).score_B for each in (views, coarser))
+    # near-lossless scores lie above 1 before they are clipped
+    assert (after.clamp(0, 1) < before.clamp(0, 1) + 0.01).all()
+    assert (after < before)[2:].all()
