@@ -62,7 +62,7 @@ On {validation["count"]} encodes of held-out sources that chose the weights: SRC
 
 ## Limits
 
-Scores are off by 9 points (RMSE) on sources that the model never saw, and by 24 where a video was coded twice with unrelated
+Scores are off by 8 points (RMSE) on sources that the model never saw, and by 25 where a video was coded twice with unrelated
 qualities. [All limits](docs/limits.md).
 """
 
