@@ -280,9 +280,8 @@ class CoarseToFine(QualityModel):
 
         The pixels may have the quality of each place against the source as a fourth channel.
         """
-        view_BTCHW, *others = views
-        pixels_BTCHW = view_BTCHW[:, :, :_NUM_COLOURS]
-        pixels_BTCHW, fused_ND, clip, quality_NP = self._fused([pixels_BTCHW, *others])
+        view_BTCHW = views[0]
+        pixels_BTCHW, fused_ND, clip, quality_NP = self._fused(views)
         quality = self._predict(pixels_BTCHW, fused_ND, clip)
         tiles = self._tile_output(view_BTCHW, quality_NP)
         if clip.stream_BF is None:
@@ -330,6 +329,7 @@ class CoarseToFine(QualityModel):
         The last is the quality (B * T, P) of P patches, None without `has_tiles`.
         """
         view_BTCHW, *others = views
+        view_BTCHW = view_BTCHW[:, :, :_NUM_COLOURS]  # a teacher gets its student's views
         stream_BF = others.pop() if self._has_stream else None
         probing_BP = others.pop() if self._has_probing else None
         maps = self._frames(self._pixels(view_BTCHW.flatten(0, 1)))
