@@ -8,9 +8,8 @@ the positions: these are ours. Ours too, each with a switch: the locally normali
 the convolutional stem, without which the network learns next to nothing from scratch; the quality
 of each patch, which training compares with the source; band contrast and motion beside the frame
 features; bitstream and probing features as one more token; noise on all that is no pixel; and the
-mean with the score of a network on these figures alone. The
-temporal transformer is off by default: the mean of the frames and the token was as good with every
-seed (docs/experiments.md).
+mean with the score of a network on these figures alone. The temporal transformer is off by default:
+the mean of the frames and the token was as good with every seed (docs/experiments.md).
 
 Shapes: B videos, T frames, N frames of all videos, C channels, H height, W width, D features,
 F bitstream features, K motion features, P probing features.
@@ -247,7 +246,6 @@ class CoarseToFine(QualityModel):
         if self._bands:
             self._contrast = _figure_layers(self._bands.width, width, config.figure_noise)
         self._has_stream, self._has_motion = config.has_stream, config.has_motion
-        self._has_figure_score = config.has_figure_score and config.has_stream
         self._has_probing, self._has_spread = config.has_probing, config.has_spread
         if config.has_motion:
             self._motion = _figure_layers(motion, width, config.figure_noise)
@@ -255,7 +253,7 @@ class CoarseToFine(QualityModel):
         if figures:  # what is known of the clip as a whole
             self._stream = _figure_layers(figures, width, config.figure_noise)
         self._figures = None
-        if self._has_figure_score:
+        if config.has_figure_score and config.has_stream:
             pooled = 2 * motion * config.has_motion  # mean and deviation over the frames
             self._figures = FigureNetwork(figures + pooled)
         self._position = nn.Parameter(0.02 * torch.randn(1, width, _POSITIONS))
