@@ -84,6 +84,7 @@ ONE_IMPORTER = {
     "vqatool.reporting.explanation": "the stage of `vqatool explain`",
     "ladder.synthetic": "the synthetic videos that models shall warn of, a program of its own",
     "vqatool.training.outliers": "outlier exposure, also a program of its own",
+    "vqatool.inputs.deep_features": "a view, as probing and motion are",
     "vqatool.training.batch_loader": "which encodes and frames are in a batch",
 }
 """Modules with a single importer, and why each is a file of its own."""

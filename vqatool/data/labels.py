@@ -15,6 +15,8 @@ from vqatool.errors import TrainingDataError
 
 ORIGINS_FILE = "origins.csv"
 
+_CODED_ONCE, _CODED_TWICE = "coded once", "coded twice"
+
 
 @dataclass(frozen=True, kw_only=True)
 class LabelledEncode:
@@ -42,6 +44,11 @@ class LabelledEncode:
     preset: str = ""
     kind: str = ""
     origin: str = ""  # "": the source is an origin of its own
+
+    @property
+    def is_coded_twice(self) -> bool:
+        """Whether it is known to be an encode of an encode."""
+        return self.kind == _CODED_TWICE
 
 
 def origins_of(encodes: Iterable[LabelledEncode]) -> list[str]:
@@ -92,7 +99,7 @@ def _labelled(
     folder: Path, row: EncodeRow, label: LabelRow, vmaf: float, treatment: Treatment | None
 ) -> LabelledEncode:
     last = treatment.generations[-1] if treatment else None
-    kind = ("coded once" if len(treatment.generations) == 1 else "coded twice") if treatment else ""
+    kind = (_CODED_ONCE if len(treatment.generations) == 1 else _CODED_TWICE) if treatment else ""
     return LabelledEncode(
         path=folder / row.encode_path,
         source=row.source,

@@ -95,6 +95,7 @@ STUDIES: dict[str, tuple[Variant, ...]] = {
     "input": (
         Variant(name="all", shape={**dict.fromkeys(_SWIN_ONLY, True), **_SWIN_EXTENSIONS}),
         Variant(name="without probing", shape={"has_probing": False}),
+        Variant(name="without deep features", shape={"has_deep": False}),
         Variant(name="without bitstream features", shape={"has_stream": False}),
         Variant(name="without motion", shape={"has_motion": False}),
         Variant(name="without band contrast", shape={"has_bands": False}),

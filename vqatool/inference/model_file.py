@@ -43,6 +43,7 @@ _FORMER_SHAPE: Mapping[str, Mapping[str, Any]] = {
         "figure_noise": 0.0,
         "has_tiles": False,
         "has_figure_score": False,
+        "has_deep": False,
     },
 }
 """By method: the arguments that a shape from before they existed does not have."""

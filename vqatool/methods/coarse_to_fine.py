@@ -5,9 +5,9 @@ SwinV2 network with a temporal transformer (`models.coarse_to_fine`), a group co
 between bitrate groups (coarse), a rank loss inside each group (fine), and labels from VMAF. The
 paper gives neither the losses' formulas nor their weights: `losses` names the sources of the
 formulas, the weights are ours. Different: the pixels are fragments of the frames, because resizing
-would remove what compression did; motion, probing and bitstream features are inputs too; PLCC and
-frame terms are added; and every step also trains the output without bitstream features, for files
-whose headers cannot be read.
+would remove what compression did; motion, probing, deep and bitstream features are inputs too; PLCC
+and frame terms are added; and every step also trains the output without bitstream features, for
+files whose headers cannot be read.
 """
 
 from collections.abc import Mapping
@@ -17,6 +17,7 @@ from typing import Any
 
 from vqatool.inputs.bitstream import STEP_ORIGIN, BitstreamFeatures, bitstream_vector
 from vqatool.inputs.clip import FrameGroup
+from vqatool.inputs.deep_features import NUM_DEEP_FEATURES, deep_features
 from vqatool.inputs.fragments import fragments, rearranged
 from vqatool.inputs.motion import NUM_MOTION_FEATURES, motion_vector
 from vqatool.inputs.probing import NUM_PROBING_FEATURES, probing_vector
@@ -43,7 +44,7 @@ def coarse_to_fine(shape: Mapping[str, Any], weights: LossWeights) -> Recipe:
         inputs=_inputs(config),
         frame_group=FrameGroup(2 if config.has_motion else 1),
         build=lambda: CoarseToFine(
-            config, NUM_MOTION_FEATURES, BITSTREAM_LAYOUT, NUM_PROBING_FEATURES
+            config, NUM_MOTION_FEATURES, BITSTREAM_LAYOUT, NUM_PROBING_FEATURES, NUM_DEEP_FEATURES
         ),
         loss=partial(weighted_terms, weights.with_defaults(DEFAULT_WEIGHTS), quality_loss, rank),
         shape=asdict(config),
@@ -57,13 +58,17 @@ def _inputs(config: CoarseToFineConfig) -> tuple[Input, ...]:
     pixels = Input(view, partial(rearranged, patch=config.patch), has_tiles=config.has_tiles)
     motion = (Input(motion_vector, is_random=False),) if config.has_motion else ()
     probing = (Input(probing_vector, is_random=False),) if config.has_probing else ()
+    deep = (Input(deep_features, is_random=False),) if config.takes_deep else ()
     stream = (Input(bitstream_vector, is_random=False),) if config.has_stream else ()
-    return (pixels, *motion, *probing, *stream)
+    return (pixels, *motion, *probing, *deep, *stream)
 
 
 def _preprocessing(config: CoarseToFineConfig) -> str:
     patches = f"{config.grid} x {config.grid} patches of {config.patch} px of RGB, not resized"
     motion = ", and its difference from the next frame" if config.has_motion else ""
     probing = "; bits and losses of encoding it again" if config.has_probing else ""
+    deep = "; deep features of larger patches" if config.takes_deep else ""
     stream = "; features of the bitstream's headers" if config.has_stream else ""
-    return f"{patches}, of each frame scaled (bicubic) to its display{motion}{probing}{stream}"
+    return (
+        f"{patches}, of each frame scaled (bicubic) to its display{motion}{probing}{deep}{stream}"
+    )

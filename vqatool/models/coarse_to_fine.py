@@ -7,12 +7,13 @@ and a temporal transformer mixes the frames. The paper does not give sizes, the 
 the positions: these are ours. Ours too, each with a switch: the locally normalised luma channel and
 the convolutional stem, without which the network learns next to nothing from scratch; the quality
 of each patch, which training compares with the source; band contrast and motion beside the frame
-features; bitstream and probing features as one more token; noise on all that is no pixel; and the
-mean with the score of a network on these figures alone. The temporal transformer is off by default:
-the mean of the frames and the token was as good with every seed (docs/experiments.md).
+features; bitstream and probing features as one more token; noise on all that is no pixel; and a
+mean with the score of small networks on these figures and on deep features of the pixels. The
+temporal transformer is off by default: the mean of the frames and the token was as good with every
+seed (docs/experiments.md).
 
 Shapes: B videos, T frames, N frames of all videos, C channels, H height, W width, D features,
-F bitstream features, K motion features, P probing features.
+F bitstream features, K motion features, P probing features, E deep features.
 """
 
 import math
@@ -169,6 +170,7 @@ class _ClipFeatures(NamedTuple):
 
     stream_BF: Tensor | None
     probing_BP: Tensor | None
+    deep_BE: Tensor | None
     motion_BTK: Tensor | None
 
 
@@ -179,7 +181,9 @@ class CoarseToFineConfig:
     The pixels are a mosaic of `grid` x `grid` patches of `patch` px. `features` is the width of the
     frame features, `window` the side of SwinV2's attention windows. `figure_noise` is the noise in
     training on whatever is no pixel, in standard deviations (`FigureLayers`); 0: none, and no
-    standardisation or dropout either.
+    standardisation or dropout either. `has_tiles`: training compares each patch with the source.
+    `has_figure_score`: a mean with the score of a `FigureNetwork`, which needs `has_stream`.
+    `has_deep`: that network takes deep features (`vqatool.inputs.deep_features`) as well.
 
     Raises:
         ValueError: `size` is unknown, or `figure_noise` negative or not finite.
@@ -199,9 +203,15 @@ class CoarseToFineConfig:
     has_spread: bool = True
     has_tiles: bool = True
     has_figure_score: bool = True
+    has_deep: bool = True
     figure_noise: float = 0.3
     fusion_layers: int = 2
     temporal_layers: int = 0
+
+    @property
+    def takes_deep(self) -> bool:
+        """Whether deep features are a view: there is a network that takes them."""
+        return self.has_deep and self.has_figure_score and self.has_stream
 
     def __post_init__(self) -> None:
         if self.size not in SWIN_SIZES:
@@ -211,7 +221,9 @@ class CoarseToFineConfig:
 
 
 class CoarseToFine(QualityModel):
-    """Pixels (B, T, 3, side, side), motion (B, T, K), probing (B, P), bitstream (B, F) -> Quality.
+    """Pixels (B, T, 3, side, side) and figures -> Quality.
+
+    The figures are motion (B, T, K), probing (B, P), deep features (B, E) and bitstream (B, F).
 
     Any side is accepted: timm pads maps that windows do not divide.
 
@@ -220,10 +232,16 @@ class CoarseToFine(QualityModel):
         motion: K.
         stream: the layout of the bitstream features.
         probing: P.
+        deep: E.
     """
 
     def __init__(
-        self, config: CoarseToFineConfig, motion: int, stream: BitstreamLayout, probing: int
+        self,
+        config: CoarseToFineConfig,
+        motion: int,
+        stream: BitstreamLayout,
+        probing: int,
+        deep: int,
     ) -> None:
         super().__init__()
         width = config.features
@@ -255,7 +273,8 @@ class CoarseToFine(QualityModel):
         self._figures = None
         if config.has_figure_score and config.has_stream:
             pooled = 2 * motion * config.has_motion  # mean and deviation over the frames
-            self._figures = FigureNetwork(figures + pooled)
+            self._figures = FigureNetwork(figures + pooled, stream.width, deep * config.has_deep)
+        self._has_deep = config.takes_deep
         self._position = nn.Parameter(0.02 * torch.randn(1, width, _POSITIONS))
         self._temporal = transformer(width, config.temporal_layers)
         self._head = nn.Sequential(
@@ -269,7 +288,10 @@ class CoarseToFine(QualityModel):
             nn.init.constant_(cast(nn.Linear, self._spread[-1]).bias, math.log(0.05))
 
     def forward(self, *views: Tensor) -> Quality:
-        """The Quality of pixels, then motion, probing and bitstream, those that the config has."""
+        """The Quality of pixels, then motion, probing, deep features and bitstream.
+
+        Those that the config has.
+        """
         view_BTCHW, fused_ND, clip, _ = self._fused(views)
         return self._predict(view_BTCHW, fused_ND, clip)
 
@@ -329,6 +351,7 @@ class CoarseToFine(QualityModel):
         view_BTCHW, *others = views
         view_BTCHW = view_BTCHW[:, :, :_NUM_COLOURS]  # a teacher gets its student's views
         stream_BF = others.pop() if self._has_stream else None
+        deep_BE = others.pop() if self._has_deep else None
         probing_BP = others.pop() if self._has_probing else None
         maps = self._frames(self._pixels(view_BTCHW.flatten(0, 1)))
         fused_ND, quality_NP = self._fusion(maps), None
@@ -338,7 +361,8 @@ class CoarseToFine(QualityModel):
         motion_BTK = others.pop() if self._has_motion else None
         if motion_BTK is not None:
             fused_ND = fused_ND + self._motion(motion_BTK.flatten(0, 1))
-        return view_BTCHW, fused_ND, _ClipFeatures(stream_BF, probing_BP, motion_BTK), quality_NP
+        clip = _ClipFeatures(stream_BF, probing_BP, deep_BE, motion_BTK)
+        return view_BTCHW, fused_ND, clip, quality_NP
 
     def _predict(self, view_BTCHW: Tensor, fused_ND: Tensor, clip: "_ClipFeatures") -> Quality:
         """The Quality of frames and clip; bitstream features of 0 are unknown."""
@@ -362,23 +386,25 @@ class CoarseToFine(QualityModel):
 
     @property
     def figure_network(self) -> FigureNetwork | None:
-        """The network on bitstream, motion and probing figures."""
+        """The network on bitstream, motion and probing figures and deep features."""
         return self._figures
 
-    def clip_figures(self, views: Sequence[Tensor]) -> Tensor:
-        """Bitstream, probing, and mean and deviation of motion over the frames, (F,)."""
+    def clip_figures(self, views: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """Bitstream, probing, and mean and deviation of motion over the frames, (F,); deep (E,)."""
         *others, stream_F = views[1:]
+        deep_E = others.pop() if self._has_deep else stream_F[:0]
         probing_P = others.pop() if self._has_probing else None
         motion_TK = others.pop() if self._has_motion else None
-        return _all_figures(stream_F, probing_P, motion_TK)
+        return _all_figures(stream_F, probing_P, motion_TK), deep_E
 
     def _correction(self, clip: "_ClipFeatures", score_B: Tensor) -> Tensor:
         """What the figure network adds to each score."""
         if self._figures is None or clip.stream_BF is None:
             return torch.zeros_like(score_B)
         figures_BF = _all_figures(clip.stream_BF, clip.probing_BP, clip.motion_BTK)
+        deep_BE = clip.stream_BF[:, :0] if clip.deep_BE is None else clip.deep_BE
         is_known_B = clip.stream_BF[:, self._layout.is_known]
-        return self._figures.correction(figures_BF, is_known_B, score_B)
+        return self._figures.correction(figures_BF, deep_BE, is_known_B, score_B)
 
     def _spread_of(self, features_BD: Tensor) -> Tensor:
         # detached: what makes a score uncertain must not change what the score is made from

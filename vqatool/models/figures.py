@@ -1,60 +1,138 @@
-"""A small network on figures of a whole clip, whose score joins that of the pixels; ours.
+"""Small networks on figures of a whole clip, whose score joins that of the frames; ours.
 
 Figures of the bitstream, of motion and of probing tell more of an encode that was coded once than
-a network learns from the pixels of a few hundred contents. This one has its own layers and its own
-fit after the training (`vqatool.training.figures`), because it needs hundreds of epochs, and pixels
-are learned by heart in as many. ITU-T P.1204.3 puts a forest on such figures in the same way.
+a network learns from the pixels of a few hundred contents; ITU-T P.1204.3 puts a forest on such
+figures in the same way. They lie where a coarse encode was coded finely again, and are missing
+where headers cannot be read: there deep features of the pixels tell more. So there are three
+networks, and one that says which to believe. They have their own fit after the training
+(`vqatool.training.figures`), because they need a hundred epochs, and pixels are learned by heart in
+as many.
 
-Shapes: B clips, F figures.
+Shapes: B clips, F figures, of which the first S are the bitstream's; E deep features; K components.
 """
 
-from typing import cast
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
 
 from vqatool.models.quality import in_float32
 
-_WIDTH, _DROPOUT = 128, 0.4
+_WIDTH, _GATE_WIDTH, _DROPOUT = 128, 64, 0.4
+_NUM_COMPONENTS = 80
+_MIN_DEVIATION = 1e-3  # of a component; fewer clips than components leave some empty
 _LARGEST_UNIT = 4.0  # deviations from the mean; what lies further out counts as that
+_TYPICAL_SCORE, _TYPICAL_LOGIT = 0.7, -1.0  # where a fit starts
+
+
+class FigureScores(NamedTuple):
+    """Scores (B,), about 0 to 1, and the logit of the chance that a clip was coded twice."""
+
+    figures_B: Tensor  # by figures alone
+    both_B: Tensor  # by figures and deep features
+    hidden_B: Tensor  # by both, without the bitstream
+    twice_B: Tensor
+
+    @property
+    def known_B(self) -> Tensor:
+        """The score where the bitstream is known."""
+        return torch.lerp(self.figures_B, self.both_B, self.twice_B.sigmoid())
 
 
 class FigureNetwork(nn.Module):
-    """Figures (B, F) -> a score of each clip; no part of the training of the other layers.
+    """Figures (B, F) and deep features (B, E) -> a score of each clip; fitted by itself.
 
-    `share` is the weight of its score, 0 until it is fitted.
+    `share` is the weight of its score where the bitstream is known and where it is not; 0 until it
+    is fitted. Deep features are reduced to their K first principal components.
 
     Args:
-        width_in: F.
+        figures: F.
+        stream: S.
+        deep: E; 0: there are none.
     """
 
-    def __init__(self, width_in: int) -> None:
+    def __init__(self, figures: int, stream: int, deep: int) -> None:
         super().__init__()
-        self.register_buffer("mean", torch.zeros(width_in))
-        self.register_buffer("deviation", torch.ones(width_in))
-        self.register_buffer("share", torch.zeros(()))
-        self._layers = nn.Sequential(
-            nn.Linear(width_in, _WIDTH),
-            nn.GELU(),
-            nn.Dropout(_DROPOUT),
-            nn.Linear(_WIDTH, _WIDTH),
-            nn.GELU(),
-            nn.Dropout(_DROPOUT),
-            nn.Linear(_WIDTH, 1),
-        )
-        nn.init.constant_(cast(nn.Linear, self._layers[-1]).bias, 0.7)  # a typical label
+        self._stream, self._has_deep = stream, deep > 0
+        components = min(deep, _NUM_COMPONENTS)
+        self.register_buffer("mean", torch.zeros(figures))
+        self.register_buffer("deviation", torch.ones(figures))
+        self.register_buffer("deep_mean", torch.zeros(deep))
+        self.register_buffer("basis", torch.zeros(deep, components))
+        self.register_buffer("share", torch.zeros(2))
+        self._by_figures = _layers(figures, _WIDTH, _TYPICAL_SCORE)
+        self._by_both = _layers(figures + components, _WIDTH, _TYPICAL_SCORE)
+        self._without_stream = _layers(figures - stream + components, _WIDTH, _TYPICAL_SCORE)
+        self._is_twice = _layers(figures + components, _GATE_WIDTH, _TYPICAL_LOGIT)
         self.requires_grad_(False)
 
-    def standardised(self, figures_BF: Tensor) -> Tensor:
-        """Figures in deviations from the mean of those that it was fitted on, float32."""
-        unit_BF = (figures_BF.float() - self.get_buffer("mean")) / self.get_buffer("deviation")
-        return unit_BF.clamp(-_LARGEST_UNIT, _LARGEST_UNIT)
+    def standardise(self, figures_NF: Tensor, deep_NE: Tensor) -> None:
+        """Take means, deviations and components from the clips of a training."""
+        self.get_buffer("mean").copy_(figures_NF.mean(0))
+        # a figure that never varied stays finite
+        self.get_buffer("deviation").copy_(figures_NF.std(0, unbiased=False) + 1e-3)
+        if not self._has_deep:
+            return
+        mean_E, deviation_E = deep_NE.mean(0), deep_NE.std(0, unbiased=False) + 1e-3
+        unit_NE = ((deep_NE - mean_E) / deviation_E).double()
+        basis_EK = torch.linalg.svd(unit_NE, full_matrices=False).Vh.T
+        basis_EK = basis_EK[:, : self.get_buffer("basis").shape[1]]
+        deviation_K = (unit_NE @ basis_EK).std(0, unbiased=False)
+        scale_K = torch.where(deviation_K > _MIN_DEVIATION, 1 / deviation_K, 0)
+        self.get_buffer("deep_mean").copy_(mean_E)
+        basis_EK = basis_EK * scale_K / deviation_E[:, None]
+        self.get_buffer("basis")[:, : basis_EK.shape[1]] = basis_EK.float()
 
-    def score(self, unit_BF: Tensor) -> Tensor:
-        """Standardised figures -> (B,) scores, about 0 to 1."""
-        return in_float32(self._layers, unit_BF).squeeze(-1)
+    def units(self, figures_BF: Tensor, deep_BE: Tensor) -> Tensor:
+        """Figures and components in deviations from their means, (B, F + K) float32."""
+        figures_BF = (figures_BF.float() - self.get_buffer("mean")) / self.get_buffer("deviation")
+        components_BK = (deep_BE.float() - self.get_buffer("deep_mean")) @ self.get_buffer("basis")
+        both = torch.cat([figures_BF, components_BK], dim=1)
+        return both.clamp(-_LARGEST_UNIT, _LARGEST_UNIT)
 
-    def correction(self, figures_BF: Tensor, is_known_B: Tensor, score_B: Tensor) -> Tensor:
-        """(B,) what is to be added to the scores of pixels; 0 where the bitstream is unknown."""
-        share_B = self.get_buffer("share") * is_known_B
-        return share_B * (self.score(self.standardised(figures_BF)) - score_B)
+    def scores(self, unit_BU: Tensor) -> FigureScores:
+        """The scores of what `units` gives."""
+        figures = len(self.get_buffer("mean"))
+        return FigureScores(
+            _one_value(self._by_figures, unit_BU[:, :figures]),
+            _one_value(self._by_both, unit_BU),
+            _one_value(self._without_stream, unit_BU[:, self._stream :]),
+            _one_value(self._is_twice, unit_BU),
+        )
+
+    def correction(
+        self, figures_BF: Tensor, deep_BE: Tensor, is_known_B: Tensor, score_B: Tensor
+    ) -> Tensor:
+        """(B,) what is to be added to the scores of the frames.
+
+        Args:
+            figures_BF: those of the bitstream are 0 where it is unknown.
+            deep_BE: deep features.
+            is_known_B: 1 where the bitstream is known, else 0.
+            score_B: the scores of the frames.
+        """
+        scores = self.scores(self.units(figures_BF, deep_BE))
+        share_known, share_hidden = self.get_buffer("share")
+        return torch.where(
+            is_known_B > 0,
+            share_known * (scores.known_B - score_B),
+            share_hidden * (scores.hidden_B - score_B),
+        )
+
+
+def _layers(width_in: int, width: int, typical: float) -> nn.Sequential:
+    layers = nn.Sequential(
+        nn.Linear(width_in, width),
+        nn.GELU(),
+        nn.Dropout(_DROPOUT),
+        nn.Linear(width, width),
+        nn.GELU(),
+        nn.Dropout(_DROPOUT),
+        nn.Linear(width, 1),
+    )
+    nn.init.constant_(cast(nn.Linear, layers[-1]).bias, typical)
+    return layers
+
+
+def _one_value(layers: nn.Module, unit_BU: Tensor) -> Tensor:
+    return in_float32(layers, unit_BU).squeeze(-1)

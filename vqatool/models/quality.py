@@ -90,8 +90,8 @@ class QualityModel(nn.Module):
         """The network on figures of whole clips that is fitted after the training, if any."""
         return None
 
-    def clip_figures(self, views: Sequence[Tensor]) -> Tensor:
-        """Figures (F,) of one clip for the figure network, from its views.
+    def clip_figures(self, views: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """Figures (F,) and deep features (E,) of one clip for the figure network, from its views.
 
         Raises:
             NotImplementedError: the model has no such network.

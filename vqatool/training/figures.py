@@ -2,52 +2,87 @@
 
 Without pixels an epoch takes a fraction of a second, so it gets a hundred of them.
 
-Shapes: N clips, B of them in a step, F figures.
+Shapes: N clips, B of them in a step, F figures, E deep features.
 """
 
 import torch
+import torch.nn.functional as F
+from torch import Tensor
 
 from vqatool.data.cached_inputs import CachedInputs
 from vqatool.losses import quality_loss, rank_loss
+from vqatool.models.figures import FigureScores
 from vqatool.models.quality import QualityModel
 from vqatool.training.step import lr_factor
 
-_SHARE = 0.5  # the mean of both scores
-_EPOCHS, _BATCH, _LR, _WEIGHT_DECAY, _WARMUP_SHARE = 100, 48, 2e-3, 1e-3, 0.1
-_NOISE = 0.3  # standard deviations of each figure
-_RANK_WEIGHT = 0.3
+_SHARE_KNOWN, _SHARE_HIDDEN = 0.8, 0.8  # of the figure network in the score
+_EPOCHS, _BATCH, _LR, _WEIGHT_DECAY, _WARMUP_SHARE = 120, 64, 2e-3, 1e-3, 0.1
+_FIGURE_NOISE, _DEEP_NOISE = 0.3, 0.6  # standard deviations
+_RANK_WEIGHT, _TWICE_WEIGHT = 0.3, 0.1
+_DRAWN_TWICE = 2.0  # what was coded twice is the smaller part: it is drawn so much more often
 
 
 def fit_figure_network(model: QualityModel, inputs: CachedInputs, *, seed: int) -> None:
-    """Fit the figure network of a model that has one to the figures of the training side."""
+    """Fit the figure network of a model that has one to the clips of the training side."""
     network = model.figure_network
     if network is None:
         return
     # one clip after the other: thousands of files mapped at once may be too many
-    clips = map(inputs.evaluation_views, range(len(inputs.encodes)))
-    figures_NF = torch.stack([model.clip_figures(clip) for clip in clips])
-    label_N = torch.tensor([encode.vmaf / 100 for encode in inputs.encodes])
+    clips = [model.clip_figures(inputs.evaluation_views(i)) for i in range(len(inputs.encodes))]
     device = network.get_buffer("share").device
-    figures_NF, label_N = figures_NF.to(device), label_N.to(device)
-    network.get_buffer("mean").copy_(figures_NF.mean(0))
-    # a figure that never varied stays finite
-    network.get_buffer("deviation").copy_(figures_NF.std(0, unbiased=False) + 1e-3)
+    figures_NF, deep_NE = (
+        torch.stack(column).float().to(device) for column in zip(*clips, strict=True)
+    )
+    label_N = torch.tensor([encode.vmaf / 100 for encode in inputs.encodes], device=device)
+    twice_N = torch.tensor([float(encode.is_coded_twice) for encode in inputs.encodes])
+    weight_N, twice_N = 1 + (_DRAWN_TWICE - 1) * twice_N, twice_N.to(device)
+    network.standardise(figures_NF, deep_NE)
     with torch.random.fork_rng(), torch.enable_grad():
         torch.manual_seed(seed)
-        unit_NF = network.standardised(figures_NF)
+        unit_NU = network.units(figures_NF, deep_NE)
+        noise_U = unit_NU.new_full((unit_NU.shape[1],), _DEEP_NOISE)
+        noise_U[: figures_NF.shape[1]] = _FIGURE_NOISE
         network.requires_grad_(True).train()
         optimizer = torch.optim.AdamW(network.parameters(), _LR, weight_decay=_WEIGHT_DECAY)
         steps = _EPOCHS * (len(label_N) // _BATCH + 1)
-        one_group = torch.zeros(_BATCH, dtype=torch.long, device=device)
         for step in range(steps):
-            chosen = torch.randint(len(label_N), (_BATCH,), device=device)
-            unit_BF = unit_NF[chosen] + _NOISE * torch.randn_like(unit_NF[chosen])
-            score_B, label_B = network.score(unit_BF), label_N[chosen]
-            rank = rank_loss(score_B, label_B, one_group, margin="label", tolerance=0.02)
+            chosen = torch.multinomial(weight_N, _BATCH, replacement=True).to(device)
+            unit_BU = unit_NU[chosen] + noise_U * torch.randn_like(unit_NU[chosen])
             for group in optimizer.param_groups:
                 group["lr"] = _LR * lr_factor(step, steps, _WARMUP_SHARE)
             optimizer.zero_grad()
-            torch.autograd.backward(quality_loss(score_B, label_B) + _RANK_WEIGHT * rank)
+            loss = figure_loss(network.scores(unit_BU), label_N[chosen], twice_N[chosen])
+            torch.autograd.backward(loss)
             optimizer.step()
     network.requires_grad_(False).eval()
-    network.get_buffer("share").fill_(_SHARE)
+    network.get_buffer("share").copy_(torch.tensor([_SHARE_KNOWN, _SHARE_HIDDEN]))
+
+
+def figure_loss(scores: FigureScores, label_B: Tensor, twice_B: Tensor) -> Tensor:
+    """The loss of all scores; those by figures alone learn from what was coded once.
+
+    Args:
+        scores: of the clips.
+        label_B: labels, 0 to 1.
+        twice_B: 1 where a clip was coded twice, else 0.
+    """
+
+    def distance(score_B: Tensor, is_in_B: Tensor) -> Tensor:
+        if not bool(is_in_B.any()):
+            return score_B.new_zeros(())
+        score, label = score_B[is_in_B], label_B[is_in_B]
+        one_group = torch.zeros(len(label), dtype=torch.long, device=label.device)
+        rank = rank_loss(score, label, one_group, margin="label", tolerance=0.02)
+        return quality_loss(score, label) + _RANK_WEIGHT * rank
+
+    is_twice_B = twice_B > 0
+    all_B = torch.ones_like(is_twice_B)
+    gate = F.binary_cross_entropy_with_logits(scores.twice_B, twice_B)
+    return (
+        distance(scores.known_B, all_B)
+        + distance(scores.figures_B, ~is_twice_B)
+        + distance(scores.hidden_B, all_B)
+        + 0.5 * distance(scores.both_B, is_twice_B)
+        + 0.25 * distance(scores.both_B, all_B)
+        + _TWICE_WEIGHT * gate
+    )

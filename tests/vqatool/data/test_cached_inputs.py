@@ -15,6 +15,7 @@ from vqatool.data.labels import LabelledEncode, read_labelled_encodes
 from vqatool.errors import TrainingDataError
 from vqatool.inputs.bitstream import BitstreamFeatures
 from vqatool.inputs.clip import Clip, View
+from vqatool.inputs.deep_features import NUM_DEEP_FEATURES
 from vqatool.inputs.motion import NUM_MOTION_FEATURES
 from vqatool.inputs.probing import NUM_PROBING_FEATURES
 from vqatool.methods import Method, recipe_for
@@ -101,7 +102,8 @@ def test_a_changed_encode_is_decoded_again(work_folder: Path) -> None:
 def test_a_batch_has_labels_and_groups_of_its_encodes(work_folder: Path) -> None:
     clips = cached(work_folder)
     batch = clips.batch([0, 1, 4], seed=0, num_frame_groups=2)
-    figures = [(3, NUM_PROBING_FEATURES), (3, len(BitstreamFeatures._fields))]
+    widths = (NUM_PROBING_FEATURES, NUM_DEEP_FEATURES, len(BitstreamFeatures._fields))
+    figures = [(3, width) for width in widths]
     shapes = [(3, 2, 3, 64, 64), (3, 2, NUM_MOTION_FEATURES), *figures]
     assert [view.shape for view in batch.views] == shapes
     assert batch.views[0].min() >= 0

@@ -11,6 +11,7 @@ from tests.conftest import MakeVideo
 from vqatool.evaluation.cost import CLIP_S, SCREEN, cost_of, macs_of, make_clip
 from vqatool.inference.model_file import Checkpoint, ModelCard, save_checkpoint
 from vqatool.inputs.bitstream import UNKNOWN_BITSTREAM
+from vqatool.inputs.deep_features import NUM_DEEP_FEATURES
 from vqatool.inputs.motion import NUM_MOTION_FEATURES
 from vqatool.inputs.probing import NUM_PROBING_FEATURES
 from vqatool.methods import Method, recipe_for
@@ -30,7 +31,8 @@ def test_fused_layers_are_counted() -> None:
     # torch has one fused operation for a transformer layer on a CPU
     shape = {"size": "pico", "features": 32, "temporal_layers": 1}
     recipe = recipe_for(Method.COARSE_TO_FINE, shape)
-    figures = ((1, 2, NUM_MOTION_FEATURES), (1, NUM_PROBING_FEATURES), (1, len(UNKNOWN_BITSTREAM)))
+    widths = (NUM_PROBING_FEATURES, NUM_DEEP_FEATURES, len(UNKNOWN_BITSTREAM))
+    figures = ((1, 2, NUM_MOTION_FEATURES), *((1, width) for width in widths))
     shapes = ((1, 2, 3, 128, 128), *figures)
     macs = macs_of(recipe.build().eval(), [torch.zeros(shape) for shape in shapes])
     with torch.device("meta"):

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 
 from vqatool.inputs.bitstream import UNKNOWN_BITSTREAM
 from vqatool.inputs.clip import Clip, collate
+from vqatool.inputs.deep_features import NUM_DEEP_FEATURES
 from vqatool.inputs.motion import NUM_MOTION_FEATURES
 from vqatool.inputs.probing import NUM_PROBING_FEATURES
 from vqatool.methods import Method, recipe_for
@@ -71,7 +72,8 @@ def test_a_term_without_weight_is_zero() -> None:
         SHAPE[Method.COARSE_TO_FINE],
         LossWeights(plcc=0, group=0, rank=0, frame=0, tile=0, pixels=0),
     )
-    shapes = ((4, 2, NUM_MOTION_FEATURES), (4, NUM_PROBING_FEATURES), (4, len(UNKNOWN_BITSTREAM)))
+    widths = (NUM_PROBING_FEATURES, NUM_DEEP_FEATURES, len(UNKNOWN_BITSTREAM))
+    shapes = ((4, 2, NUM_MOTION_FEATURES), *((4, width) for width in widths))
     views = [torch.rand(4, 2, 4, 128, 128), *map(torch.zeros, shapes)]
     labels, groups = torch.tensor([0.1, 0.9, 0.2, 0.7]), torch.tensor([0, 0, 1, 1])
     terms = recipe.loss(recipe.build().training_output(*views), labels, groups, torch.rand(4, 2))

@@ -1,24 +1,71 @@
-"""The network on figures of whole clips."""
+"""The small networks on figures of whole clips."""
 
+import pytest
 import torch
 
 from tests.vqatool.models.test_every_model import views
 from vqatool.methods import Method, recipe_for
-from vqatool.models.figures import FigureNetwork
+from vqatool.models.figures import FigureNetwork, FigureScores
 
 RECIPE = recipe_for(Method.COARSE_TO_FINE, {"size": "pico", "features": 32})
 
 
+def network(share: float = 0.0) -> FigureNetwork:
+    torch.manual_seed(2)
+    made = FigureNetwork(figures=6, stream=2, deep=10).eval()
+    made.standardise(torch.randn(30, 6), torch.randn(30, 10))
+    made.get_buffer("share").fill_(share)
+    return made
+
+
 @torch.no_grad()
-def test_the_score_of_the_figures_counts_once_it_is_fitted_and_where_the_stream_is_known() -> None:
-    network = FigureNetwork(6).eval()
-    figures, score, is_known = torch.rand(3, 6), torch.tensor([0.2, 0.5, 0.9]), torch.ones(3)
-    assert (network.correction(figures, is_known, score) == 0).all()
-    network.get_buffer("share").fill_(0.5)
-    is_known[1] = 0
-    own = network.score(network.standardised(figures))
-    expected = torch.stack([(own[0] - 0.2) / 2, torch.tensor(0.0), (own[2] - 0.9) / 2])
-    assert torch.allclose(network.correction(figures, is_known, score), expected)
+def test_its_scores_count_once_it_is_fitted() -> None:
+    figures, deep = torch.rand(3, 6), torch.rand(3, 10)
+    score, is_known = torch.tensor([0.2, 0.5, 0.9]), torch.tensor([1.0, 0.0, 1.0])
+    assert (network().correction(figures, deep, is_known, score) == 0).all()
+    half = network(0.5)
+    own = half.scores(half.units(figures, deep))
+    expected = torch.stack([own.known_B[0], own.hidden_B[1], own.known_B[2]])
+    found = half.correction(figures, deep, is_known, score)
+    assert torch.allclose(found, (expected - score) / 2)
+
+
+@torch.no_grad()
+def test_the_score_of_an_unknown_stream_does_not_depend_on_its_figures() -> None:
+    figures, deep, one = torch.rand(1, 6), torch.rand(1, 10), torch.ones(1)
+    other = figures.clone()
+    other[:, :2] += 1
+    full = network(1.0)
+    hidden = [full.correction(each, deep, 0 * one, one) for each in (figures, other)]
+    known = [full.correction(each, deep, one, one) for each in (figures, other)]
+    assert torch.equal(*hidden)
+    assert not torch.equal(*known)
+
+
+def test_the_score_moves_from_figures_to_both_with_the_chance_of_a_second_encode() -> None:
+    one = torch.ones(1)
+    scores = [FigureScores(0.9 * one, 0.3 * one, 0 * one, logit * one) for logit in (-20, 0, 20)]
+    assert [float(each.known_B) for each in scores] == pytest.approx([0.9, 0.6, 0.3])
+
+
+@torch.no_grad()
+def test_components_of_deep_features_have_unit_deviation() -> None:
+    torch.manual_seed(0)
+    mixed = torch.randn(200, 4) @ torch.randn(4, 10) * 50 + 7  # four components, not ten
+    made = FigureNetwork(figures=1, stream=0, deep=10)
+    made.standardise(torch.rand(200, 1), mixed)
+    components = ((mixed - made.get_buffer("deep_mean")) @ made.get_buffer("basis")).std(
+        0, unbiased=False
+    )
+    assert torch.allclose(components[:4], torch.ones(4), atol=1e-3)
+    assert (components[4:] < 0.01).all()
+
+
+@torch.no_grad()
+def test_a_network_without_deep_features_takes_figures_alone() -> None:
+    made = FigureNetwork(figures=6, stream=2, deep=0).eval()
+    made.standardise(torch.randn(30, 6), torch.zeros(30, 0))
+    assert made.scores(made.units(torch.rand(3, 6), torch.zeros(3, 0))).known_B.shape == (3,)
 
 
 @torch.no_grad()
@@ -37,13 +84,13 @@ def test_scores_of_frames_move_with_the_score() -> None:
 
 def test_the_figures_are_those_of_the_views_and_not_learned_with_the_other_layers() -> None:
     model = RECIPE.build()
-    network = model.figure_network
-    assert network is not None
-    pixels, motion, probing, stream = (view[0] for view in views(RECIPE, 1))
-    found = model.clip_figures([pixels, motion, probing, stream])
+    assert model.figure_network is not None
+    pixels, motion, probing, deep, stream = (view[0] for view in views(RECIPE, 1))
+    figures, taken = model.clip_figures([pixels, motion, probing, deep, stream])
     parts = [stream, probing, motion.mean(0), motion.std(0, unbiased=False)]
-    assert torch.equal(found, torch.cat(parts))
-    assert not any(weight.requires_grad for weight in network.parameters())
+    assert torch.equal(figures, torch.cat(parts))
+    assert torch.equal(taken, deep)
+    assert not any(weight.requires_grad for weight in model.figure_network.parameters())
 
 
 def test_a_training_that_starts_from_a_model_fits_the_network_anew() -> None:
@@ -52,5 +99,5 @@ def test_a_training_that_starts_from_a_model_fits_the_network_anew() -> None:
     assert model.figure_network is not None
     known.figure_network.get_buffer("share").fill_(0.5)
     model.init_from(known)
-    assert model.figure_network.get_buffer("share") == 0
+    assert (model.figure_network.get_buffer("share") == 0).all()
     assert torch.equal(model.state_dict()["_position"], known.state_dict()["_position"])

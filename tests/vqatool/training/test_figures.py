@@ -8,6 +8,7 @@ from torch import Tensor
 
 from vqatool.data.cached_inputs import CachedInputs
 from vqatool.inputs.bitstream import BitstreamFeatures
+from vqatool.inputs.deep_features import NUM_DEEP_FEATURES
 from vqatool.inputs.motion import NUM_MOTION_FEATURES
 from vqatool.inputs.probing import NUM_PROBING_FEATURES
 from vqatool.methods import Method, recipe_for
@@ -18,11 +19,16 @@ from vqatool.training.figures import fit_figure_network
 @dataclass
 class Encode:
     vmaf: float
+    is_coded_twice: bool
 
 
 @dataclass
 class MadeUpInputs:
-    """Clips whose label is 50 and 40 times the tanh of one of their bitstream features."""
+    """Clips whose label is 50 and 40 times the tanh of one of their figures.
+
+    It is a bitstream feature, but hidden in the deep features where they were coded twice, which
+    deep features tell as well: every third one.
+    """
 
     count: int
     seed: int
@@ -30,36 +36,55 @@ class MadeUpInputs:
 
     def __post_init__(self) -> None:
         generator = torch.Generator().manual_seed(self.seed)
-        widths = (NUM_PROBING_FEATURES, len(BitstreamFeatures._fields))
+        widths = (NUM_PROBING_FEATURES, NUM_DEEP_FEATURES, len(BitstreamFeatures._fields))
         self._motion = torch.randn(self.count, 2, NUM_MOTION_FEATURES, generator=generator)
         self._flat = [torch.randn(self.count, width, generator=generator) for width in widths]
-        for _, stream in [self._flat]:
-            stream[:, 0] = 1
-            self.encodes = [Encode(50 + 40 * float(each.tanh())) for each in stream[:, 5]]
+        _, deep, stream = self._flat
+        stream[:, 0] = 1
+        is_twice = torch.arange(self.count) % 3 == 0
+        quality, sign = torch.randn(2, self.count, generator=generator)
+        known = torch.stack([quality, sign.abs() * torch.where(is_twice, 1, -1)], dim=1)
+        way = torch.randn(2, deep.shape[1], generator=torch.Generator().manual_seed(9))
+        deep.copy_(known @ way)
+        reasons = torch.where(is_twice, quality, stream[:, 5])
+        self.encodes = [
+            Encode(50 + 40 * float(reason.tanh()), bool(twice))
+            for reason, twice in zip(reasons, is_twice, strict=True)
+        ]
 
     def evaluation_views(self, index: int) -> list[Tensor]:
         pixels = torch.zeros(2, 3, 8, 8, dtype=torch.uint8)
         return [pixels, self._motion[index], *(values[index] for values in self._flat)]
 
 
-def fitted(**shape: Any) -> QualityModel:
+def fitted(count: int = 200, **shape: Any) -> QualityModel:
     torch.manual_seed(1)
     given = {"size": "pico", "features": 32, **shape}
     model = recipe_for(Method.COARSE_TO_FINE, given).build().eval()
-    fit_figure_network(model, cast(CachedInputs, MadeUpInputs(200, 0)), seed=3)
+    fit_figure_network(model, cast(CachedInputs, MadeUpInputs(count, 0)), seed=3)
     return model
 
 
 @torch.no_grad()
 def test_the_network_learns_the_labels_of_clips_from_their_figures() -> None:
-    model, others = fitted(), MadeUpInputs(100, 1)
+    model, others = fitted(count=600), MadeUpInputs(150, 1)
     network = model.figure_network
     assert network is not None
-    assert network.get_buffer("share") == 0.5
-    figures = torch.stack([model.clip_figures(others.evaluation_views(i)) for i in range(100)])
-    scores = network.score(network.standardised(figures))
+    assert (network.get_buffer("share") > 0).all()
+    clips = [model.clip_figures(others.evaluation_views(i)) for i in range(150)]
+    figures, deep = (torch.stack(column) for column in zip(*clips, strict=True))
+    scores = network.scores(network.units(figures, deep))
     labels = torch.tensor([encode.vmaf for encode in others.encodes])
-    assert torch.corrcoef(torch.stack([scores, labels]))[0, 1] > 0.9
+    is_twice = torch.tensor([encode.is_coded_twice for encode in others.encodes])
+
+    def correlation(score: Tensor, chosen: Tensor) -> float:
+        return float(torch.corrcoef(torch.stack([score[chosen], labels[chosen]]))[0, 1])
+
+    assert correlation(scores.known_B, ~is_twice) > 0.85
+    assert correlation(scores.known_B, is_twice) > 0.6
+    assert correlation(scores.hidden_B, is_twice) > 0.5
+    assert abs(correlation(scores.figures_B, is_twice)) < 0.4  # figures do not tell it
+    assert scores.twice_B[is_twice].mean() > 1 + scores.twice_B[~is_twice].mean()
     assert not any(weight.requires_grad for weight in network.parameters())
 
 
