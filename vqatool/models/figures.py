@@ -5,8 +5,8 @@ a network learns from the pixels of a few hundred contents; ITU-T P.1204.3 puts 
 figures in the same way. They lie where a coarse encode was coded finely again, and are missing
 where headers cannot be read: there deep features of the pixels tell more. So there are three
 networks, and one that says which to believe. They have their own fit after the training
-(`vqatool.training.figures`), because they need a hundred epochs, and pixels are learned by heart in
-as many.
+(`vqatool.training.figures`), because they need many epochs, and pixels are learned by heart in as
+many.
 
 Shapes: B clips, F figures, of which the first S are the bitstream's; E deep features; K components.
 """
@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from vqatool.models.quality import in_float32
 
 _WIDTH, _GATE_WIDTH, _DROPOUT = 128, 64, 0.4
-_NUM_COMPONENTS = 80
+_NUM_COMPONENTS = 40
 _MIN_DEVIATION = 1e-3  # of a component; fewer clips than components leave some empty
 _LARGEST_UNIT = 4.0  # deviations from the mean; what lies further out counts as that
 _TYPICAL_SCORE, _TYPICAL_LOGIT = 0.7, -1.0  # where a fit starts
@@ -42,8 +42,8 @@ class FigureScores(NamedTuple):
 class FigureNetwork(nn.Module):
     """Figures (B, F) and deep features (B, E) -> a score of each clip; fitted by itself.
 
-    `share` is the weight of its score where the bitstream is known and where it is not; 0 until it
-    is fitted. Deep features are reduced to their K first principal components.
+    `share` are the weights of its three scores in means with the score of the frames; 0 until they
+    are fitted. Deep features are reduced to their K first principal components.
 
     Args:
         figures: F.
@@ -59,7 +59,7 @@ class FigureNetwork(nn.Module):
         self.register_buffer("deviation", torch.ones(figures))
         self.register_buffer("deep_mean", torch.zeros(deep))
         self.register_buffer("basis", torch.zeros(deep, components))
-        self.register_buffer("share", torch.zeros(2))
+        self.register_buffer("share", torch.zeros(3))
         self._by_figures = _layers(figures, _WIDTH, _TYPICAL_SCORE)
         self._by_both = _layers(figures + components, _WIDTH, _TYPICAL_SCORE)
         self._without_stream = _layers(figures - stream + components, _WIDTH, _TYPICAL_SCORE)
@@ -112,12 +112,12 @@ class FigureNetwork(nn.Module):
             score_B: the scores of the frames.
         """
         scores = self.scores(self.units(figures_BF, deep_BE))
-        share_known, share_hidden = self.get_buffer("share")
-        return torch.where(
-            is_known_B > 0,
-            share_known * (scores.known_B - score_B),
-            share_hidden * (scores.hidden_B - score_B),
+        figures_B, both_B, hidden_B = (
+            share * (own_B - score_B)
+            for share, own_B in zip(self.get_buffer("share"), scores[:3], strict=True)
         )
+        known_B = torch.lerp(figures_B, both_B, scores.twice_B.sigmoid())
+        return torch.where(is_known_B > 0, known_B, hidden_B)
 
 
 def _layers(width_in: int, width: int, typical: float) -> nn.Sequential:
