@@ -55,7 +55,11 @@ DOORS = {
     "ffmpeg": ("ladder/media", "ladder/label"),
     "av": ("ladder/media", "vqatool/cli/doctor.py"),
     "pebble": ("vqatool/inputs/decode_pool.py",),
-    "safetensors": ("vqatool/inference", "vqatool/pretraining"),
+    "safetensors": (
+        "vqatool/inference",
+        "vqatool/pretraining",
+        "vqatool/inputs/deep_features.py",
+    ),
     "accelerate": ("vqatool/training", "vqatool/cli/train.py"),
     "pandas": ("vqatool/scoring/formats.py", "vqatool/training"),
     "pyarrow": ("vqatool/scoring/formats.py",),
@@ -80,11 +84,11 @@ ONE_IMPORTER = {
     "vqatool.evaluation.summary": "the metrics as sentences",
     "vqatool.pretraining.batches": "batches over several sets of pictures",
     "vqatool.pretraining.distortions": "the synthetic distortions",
+    "vqatool.pretraining.fdim": "makes the weights of deep features, a program of its own",
     "vqatool.pretraining.published_weights": "the stage of `vqatool import`",
     "vqatool.reporting.explanation": "the stage of `vqatool explain`",
     "ladder.synthetic": "the synthetic videos that models shall warn of, a program of its own",
     "vqatool.training.outliers": "outlier exposure, also a program of its own",
-    "vqatool.inputs.deep_features": "a view, as probing and motion are",
     "vqatool.training.batch_loader": "which encodes and frames are in a batch",
 }
 """Modules with a single importer, and why each is a file of its own."""

@@ -66,7 +66,9 @@ _SMALL_SAMA = {**_SMALL_MOSAIC, "burst_frames": 2}
 _SWIN_EXTENSIONS = {"has_local_luma": True, "has_conv_stem": True}
 
 
-_SWIN_ONLY = dict.fromkeys(("has_stream", "has_probing", "has_motion", "has_bands"), False)
+_SWIN_ONLY = dict.fromkeys(
+    ("has_stream", "has_probing", "has_deep", "has_figure_score", "has_motion", "has_bands"), False
+)
 
 
 STUDIES: dict[str, tuple[Variant, ...]] = {

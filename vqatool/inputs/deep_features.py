@@ -25,13 +25,16 @@ from vqatool.inputs.fragments import fragments
 CHANNELS = (64, 128)
 """Of each stage."""
 
+BLOCKS = 2
+"""Of each stage."""
+
 NUM_DEEP_FEATURES = 4 * sum(CHANNELS)
 
 WEIGHTS = "resnet18-fdim.safetensors"
 """In `vqatool.weights`: convolutions with their batch normalisation folded in, half precision."""
 
 _GRID, _PATCH_PX = 2, 128
-_BLOCKS = 2  # of each stage
+_MAX_ASPECT = 4
 
 
 def deep_features(clip: Clip, *, generator: torch.Generator | None = None) -> Tensor:
@@ -41,10 +44,11 @@ def deep_features(clip: Clip, *, generator: torch.Generator | None = None) -> Te
     deviation, inside a patch. A patch of 128 px from each quarter of the first frame of each group.
 
     Args:
-        clip: frames of any size, uint8; smaller ones than 256 px are enlarged.
+        clip: frames of any size, uint8. They are enlarged if the short side has less than 256 px; of
+            a side of more than four times that only the middle is taken then.
         generator: not used; a view has it.
     """
-    mosaic_TCHW = fragments(clip, grid=_GRID, patch=_PATCH_PX)
+    mosaic_TCHW = fragments(_compact(clip), grid=_GRID, patch=_PATCH_PX)
     frames, channels = mosaic_TCHW.shape[:2]
     cells = mosaic_TCHW.reshape(frames, channels, _GRID, _PATCH_PX, _GRID, _PATCH_PX)
     patches_NCHW = as_float(cells.permute(0, 2, 4, 1, 3, 5).flatten(0, 2))
@@ -57,6 +61,17 @@ def deep_features(clip: Clip, *, generator: torch.Generator | None = None) -> Te
             for pool in (each_NC.mean(0), each_NC.std(0, unbiased=False))
         ]
         return torch.cat(pooled)
+
+
+def _compact(clip: Clip) -> Clip:
+    """The clip, or the middle of it where enlarging all of a thin frame would take gigabytes."""
+    height, width = clip.pixels_TCHW.shape[2:]
+    longest = _MAX_ASPECT * min(height, width)
+    if min(height, width) >= _GRID * _PATCH_PX or max(height, width) <= longest:
+        return clip
+    high, wide = min(height, longest), min(width, longest)
+    top, left = (height - high) // 2, (width - wide) // 2
+    return clip._replace(pixels_TCHW=clip.pixels_TCHW[..., top : top + high, left : left + wide])
 
 
 def stages(pixels_NCHW: Tensor, weights: Mapping[str, Tensor]) -> list[Tensor]:
@@ -76,7 +91,7 @@ def stages(pixels_NCHW: Tensor, weights: Mapping[str, Tensor]) -> list[Tensor]:
     map_NCHW = F.max_pool2d(convolve(pixels_NCHW, "stem", 2).relu(), 3, 2, 1)
     maps = []
     for stage in range(len(CHANNELS)):
-        for block in range(_BLOCKS):
+        for block in range(BLOCKS):
             name = f"{stage}.{block}"
             stride = 2 if stage and not block else 1
             shortcut = convolve(map_NCHW, f"{name}.shortcut", stride) if stride > 1 else map_NCHW

@@ -392,14 +392,16 @@ class CoarseToFine(QualityModel):
     def clip_figures(self, views: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """Bitstream, probing, and mean and deviation of motion over the frames, (F,); deep (E,)."""
         *others, stream_F = views[1:]
-        deep_E = others.pop() if self._has_deep else stream_F[:0]
+        # a copy: a view may be mapped from a file, which would stay open
+        deep_E = others.pop().clone() if self._has_deep else stream_F.new_zeros(0)
         probing_P = others.pop() if self._has_probing else None
         motion_TK = others.pop() if self._has_motion else None
         return _all_figures(stream_F, probing_P, motion_TK), deep_E
 
     def _correction(self, clip: "_ClipFeatures", score_B: Tensor) -> Tensor:
         """What the figure network adds to each score."""
-        if self._figures is None or clip.stream_BF is None:
+        # in training it is not fitted yet
+        if self._figures is None or clip.stream_BF is None or self.training:
             return torch.zeros_like(score_B)
         figures_BF = _all_figures(clip.stream_BF, clip.probing_BP, clip.motion_BTK)
         deep_BE = clip.stream_BF[:, :0] if clip.deep_BE is None else clip.deep_BE

@@ -20,9 +20,11 @@ from vqatool.models.quality import in_float32
 
 _WIDTH, _GATE_WIDTH, _DROPOUT = 128, 64, 0.4
 _NUM_COMPONENTS = 40
-_MIN_DEVIATION = 1e-3  # of a component; fewer clips than components leave some empty
+# of a component: smaller ones are noise, and the basis stays in the range of half precision
+_MIN_DEVIATION = 0.05
 _LARGEST_UNIT = 4.0  # deviations from the mean; what lies further out counts as that
 _TYPICAL_SCORE, _TYPICAL_LOGIT = 0.7, -1.0  # where a fit starts
+_NEVER = -20.0  # logit of no chance
 
 
 class FigureScores(NamedTuple):
@@ -43,7 +45,8 @@ class FigureNetwork(nn.Module):
     """Figures (B, F) and deep features (B, E) -> a score of each clip; fitted by itself.
 
     `share` are the weights of its three scores in means with the score of the frames; 0 until they
-    are fitted. Deep features are reduced to their K first principal components.
+    are fitted, and for the last without deep features. Those are reduced to their K first
+    principal components.
 
     Args:
         figures: F.
@@ -60,7 +63,9 @@ class FigureNetwork(nn.Module):
         self.register_buffer("deep_mean", torch.zeros(deep))
         self.register_buffer("basis", torch.zeros(deep, components))
         self.register_buffer("share", torch.zeros(3))
-        self._by_figures = _layers(figures, _WIDTH, _TYPICAL_SCORE)
+        self._by_figures = _layers(figures, _WIDTH, _TYPICAL_SCORE).requires_grad_(False)
+        if not self._has_deep:
+            return
         self._by_both = _layers(figures + components, _WIDTH, _TYPICAL_SCORE)
         self._without_stream = _layers(figures - stream + components, _WIDTH, _TYPICAL_SCORE)
         self._is_twice = _layers(figures + components, _GATE_WIDTH, _TYPICAL_LOGIT)
@@ -74,27 +79,34 @@ class FigureNetwork(nn.Module):
         if not self._has_deep:
             return
         mean_E, deviation_E = deep_NE.mean(0), deep_NE.std(0, unbiased=False) + 1e-3
-        unit_NE = ((deep_NE - mean_E) / deviation_E).double()
+        # on the CPU: not every device has double precision
+        unit_NE = ((deep_NE - mean_E) / deviation_E).double().cpu()
         basis_EK = torch.linalg.svd(unit_NE, full_matrices=False).Vh.T
         basis_EK = basis_EK[:, : self.get_buffer("basis").shape[1]]
         deviation_K = (unit_NE @ basis_EK).std(0, unbiased=False)
         scale_K = torch.where(deviation_K > _MIN_DEVIATION, 1 / deviation_K, 0)
         self.get_buffer("deep_mean").copy_(mean_E)
-        basis_EK = basis_EK * scale_K / deviation_E[:, None]
-        self.get_buffer("basis")[:, : basis_EK.shape[1]] = basis_EK.float()
+        basis_EK = basis_EK * scale_K / deviation_E[:, None].cpu()
+        self.get_buffer("basis").zero_()[:, : basis_EK.shape[1]] = basis_EK.float()
 
     def units(self, figures_BF: Tensor, deep_BE: Tensor) -> Tensor:
         """Figures and components in deviations from their means, (B, F + K) float32."""
         figures_BF = (figures_BF.float() - self.get_buffer("mean")) / self.get_buffer("deviation")
-        components_BK = (deep_BE.float() - self.get_buffer("deep_mean")) @ self.get_buffer("basis")
+        components_BK = in_float32(self._components, deep_BE)
         both = torch.cat([figures_BF, components_BK], dim=1)
         return both.clamp(-_LARGEST_UNIT, _LARGEST_UNIT)
 
+    def _components(self, deep_BE: Tensor) -> Tensor:
+        return (deep_BE - self.get_buffer("deep_mean")) @ self.get_buffer("basis")
+
     def scores(self, unit_BU: Tensor) -> FigureScores:
-        """The scores of what `units` gives."""
-        figures = len(self.get_buffer("mean"))
+        """The scores of what `units` gives; without deep features there is one for all."""
+        figures_B = _one_value(self._by_figures, unit_BU[:, : len(self.get_buffer("mean"))])
+        if not self._has_deep:
+            never_B = torch.full_like(figures_B, _NEVER)
+            return FigureScores(figures_B, figures_B, figures_B, never_B)
         return FigureScores(
-            _one_value(self._by_figures, unit_BU[:, :figures]),
+            figures_B,
             _one_value(self._by_both, unit_BU),
             _one_value(self._without_stream, unit_BU[:, self._stream :]),
             _one_value(self._is_twice, unit_BU),
@@ -112,12 +124,9 @@ class FigureNetwork(nn.Module):
             score_B: the scores of the frames.
         """
         scores = self.scores(self.units(figures_BF, deep_BE))
-        figures_B, both_B, hidden_B = (
-            share * (own_B - score_B)
-            for share, own_B in zip(self.get_buffer("share"), scores[:3], strict=True)
-        )
-        known_B = torch.lerp(figures_B, both_B, scores.twice_B.sigmoid())
-        return torch.where(is_known_B > 0, known_B, hidden_B)
+        differences = self.get_buffer("share")[:, None] * (torch.stack(scores[:3]) - score_B)
+        weighted = FigureScores(differences[0], differences[1], differences[2], scores.twice_B)
+        return torch.where(is_known_B > 0, weighted.known_B, weighted.hidden_B)
 
 
 def _layers(width_in: int, width: int, typical: float) -> nn.Sequential:

@@ -5,8 +5,8 @@ Shapes: B videos, T frames, C channels, H height, W width, D features.
 
 import contextlib
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, NamedTuple, Self, cast
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, Self, cast
 
 import torch
 import torch.nn.functional as F
@@ -179,7 +179,7 @@ class QualityModel(nn.Module):
         return self
 
 
-def in_float32(layers: nn.Module, features: Tensor) -> Tensor:
+def in_float32(layers: Callable[[Tensor], Any], features: Tensor) -> Tensor:
     """The output of layers computed in float32, also under autocast.
 
     Heads need it: bfloat16 has eight bits, so between 50 and 100 its steps are 0.4.

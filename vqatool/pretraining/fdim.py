@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from vqatool.inputs.deep_features import CHANNELS
+from vqatool.inputs.deep_features import BLOCKS, CHANNELS
 
 _EPSILON = 1e-5  # of torch's batch normalisation
 
@@ -35,7 +35,7 @@ def folded_weights(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     prefix = stems[0].removesuffix("conv1.weight")
     pairs = {"stem": ("conv1", "bn1")}
     for stage in range(len(CHANNELS)):
-        for block in range(2):
+        for block in range(BLOCKS):
             theirs, ours = f"layer{stage + 1}.{block}", f"{stage}.{block}"
             pairs[f"{ours}.first"] = (f"{theirs}.conv1", f"{theirs}.bn1")
             pairs[f"{ours}.second"] = (f"{theirs}.conv2", f"{theirs}.bn2")

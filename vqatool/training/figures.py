@@ -57,10 +57,12 @@ def fit_figure_network(model: QualityModel, inputs: CachedInputs, *, seed: int) 
             optimizer.step()
     network.requires_grad_(False).eval()
     network.get_buffer("share").copy_(torch.tensor(_SHARES))
+    if not deep_NE.shape[1]:
+        network.get_buffer("share")[2] = 0  # motion and probing alone are worse than the pixels
 
 
 def figure_loss(scores: FigureScores, label_B: Tensor, twice_B: Tensor) -> Tensor:
-    """The loss of all scores; those by figures alone learn from what was coded once.
+    """The loss of all scores; those by figures alone learn mostly from what was coded once.
 
     Args:
         scores: of the clips.

@@ -240,9 +240,12 @@ def _fingerprint(
         "split": split,
         "encodes": [(e.path.name, e.source, e.path.stat().st_size, e.vmaf) for e in encodes],
     }
-    # without origins.csv and outliers, the fingerprint is that of models from before them
+    # without these, the fingerprint is that of models from before them
     if origins:
         facts["origins"] = origins
+    twice = [e.path.name for e in encodes if e.is_coded_twice]
+    if twice:
+        facts["coded twice"] = twice
     if outliers:
         facts["outliers"] = [(path.name, path.stat().st_size) for path in outliers]
     return digest(json.dumps(facts, sort_keys=True), size=16)

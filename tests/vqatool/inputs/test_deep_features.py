@@ -5,6 +5,22 @@ import torch.nn.functional as F
 from vqatool.inputs.clip import Clip
 from vqatool.inputs.deep_features import NUM_DEEP_FEATURES, deep_features
 
+# means of the twelve parts of 64 features, of a ramp from black to white
+EXPECTED = [
+    0.35647,
+    0.05034,
+    0.26132,
+    0.05523,
+    0.14893,
+    0.1669,
+    0.02675,
+    0.0267,
+    0.20981,
+    0.22473,
+    0.03079,
+    0.03825,
+]
+
 
 def picture(height: int, width: int, frames: int = 2) -> torch.Tensor:
     chance = torch.Generator().manual_seed(3)
@@ -52,3 +68,17 @@ def test_blur_and_blocks_change_the_features_more_than_a_mirror_does() -> None:
         deep_features(Clip(each.to(torch.uint8))) for each in (shown, shown.flip(-1), blocks)
     )
     assert (destroyed - first).norm() > 3 * (mirrored - first).norm()
+
+
+@pytest.mark.parametrize("size", [(16, 400), (400, 16)])
+def test_of_a_thin_frame_the_middle_counts(size: tuple[int, int]) -> None:
+    shown = picture(*size)
+    middle = shown[..., 168:232] if size[0] < size[1] else shown[:, :, 168:232]
+    assert torch.equal(deep_features(Clip(shown)), deep_features(Clip(middle)))
+
+
+def test_the_packaged_weights_are_those_that_were_measured() -> None:
+    ramp = torch.arange(256, dtype=torch.uint8)
+    features = deep_features(Clip(ramp.expand(1, 3, 256, 256)))
+    found = [float(part.mean()) for part in features.chunk(12)]
+    assert found == pytest.approx(EXPECTED, rel=1e-3)

@@ -86,10 +86,10 @@ def test_the_output_by_pixels_only_does_not_depend_on_bitstream_features() -> No
 def test_the_output_by_pixels_only_still_depends_on_probing() -> None:
     recipe = recipe_for(Method.COARSE_TO_FINE, SHAPES["probing"])
     model = built(recipe)
-    pixels, motion, probing, stream = views(recipe, 2)
+    pixels, motion, probing, deep, stream = views(recipe, 2)
     scores = []
     for figures in (probing, probing + 1):
-        output = model.training_output(pixels, motion, figures, stream)
+        output = model.training_output(pixels, motion, figures, deep, stream)
         assert output.pixels_only is not None
         scores.append(output.pixels_only.score_B)
     assert not torch.equal(*scores)

@@ -65,7 +65,27 @@ def test_components_of_deep_features_have_unit_deviation() -> None:
 def test_a_network_without_deep_features_takes_figures_alone() -> None:
     made = FigureNetwork(figures=6, stream=2, deep=0).eval()
     made.standardise(torch.randn(30, 6), torch.zeros(30, 0))
-    assert made.scores(made.units(torch.rand(3, 6), torch.zeros(3, 0))).known_B.shape == (3,)
+    scores = made.scores(made.units(torch.rand(3, 6), torch.zeros(3, 0)))
+    assert scores.known_B.shape == (3,)
+    assert torch.allclose(scores.known_B, scores.figures_B)
+
+
+@torch.no_grad()
+def test_components_are_computed_in_full_precision() -> None:
+    made, figures, deep = network(), torch.rand(3, 6), 50 * torch.rand(3, 10)
+    expected = made.units(figures, deep)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(made.units(figures, deep), expected)
+
+
+@torch.no_grad()
+def test_a_second_fit_keeps_nothing_of_the_first() -> None:
+    made, fresh = network(), FigureNetwork(figures=6, stream=2, deep=10)
+    figures, deep = torch.randn(4, 6), torch.randn(4, 10)
+    for each in (made, fresh):
+        each.standardise(figures, deep)
+    assert torch.equal(made.get_buffer("basis"), fresh.get_buffer("basis"))
+    assert (fresh.get_buffer("basis")[:, 4:] == 0).all()
 
 
 @torch.no_grad()
@@ -90,6 +110,9 @@ def test_the_figures_are_those_of_the_views_and_not_learned_with_the_other_layer
     parts = [stream, probing, motion.mean(0), motion.std(0, unbiased=False)]
     assert torch.equal(figures, torch.cat(parts))
     assert torch.equal(taken, deep)
+    # the views of a training are mapped from files, and thousands of them cannot be open
+    assert taken.data_ptr() != deep.data_ptr()
+    assert figures.data_ptr() != stream.data_ptr()
     assert not any(weight.requires_grad for weight in model.figure_network.parameters())
 
 

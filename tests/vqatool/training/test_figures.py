@@ -32,6 +32,7 @@ class MadeUpInputs:
 
     count: int
     seed: int
+    has_deep: bool = True
     encodes: list[Encode] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -54,14 +55,16 @@ class MadeUpInputs:
 
     def evaluation_views(self, index: int) -> list[Tensor]:
         pixels = torch.zeros(2, 3, 8, 8, dtype=torch.uint8)
-        return [pixels, self._motion[index], *(values[index] for values in self._flat)]
+        probing, deep, stream = (values[index] for values in self._flat)
+        return [pixels, self._motion[index], probing, *([deep] * self.has_deep), stream]
 
 
 def fitted(count: int = 200, **shape: Any) -> QualityModel:
     torch.manual_seed(1)
     given = {"size": "pico", "features": 32, **shape}
     model = recipe_for(Method.COARSE_TO_FINE, given).build().eval()
-    fit_figure_network(model, cast(CachedInputs, MadeUpInputs(count, 0)), seed=3)
+    made = MadeUpInputs(count, 0, has_deep=shape.get("has_deep", True))
+    fit_figure_network(model, cast(CachedInputs, made), seed=3)
     return model
 
 
@@ -104,3 +107,14 @@ def test_the_fit_is_the_same_each_time_and_leaves_the_other_layers_and_random_nu
 def test_a_model_without_the_network_stays_as_it_is() -> None:
     assert fitted(has_figure_score=False).figure_network is None
     assert fitted(has_stream=False).figure_network is None
+
+
+@torch.no_grad()
+def test_without_deep_features_an_unknown_stream_leaves_the_score_to_the_frames() -> None:
+    network = fitted(has_deep=False).figure_network
+    assert network is not None
+    figures = torch.rand(2, len(network.get_buffer("mean")))
+    known = torch.tensor([1.0, 0.0])
+    moved = network.correction(figures, figures[:, :0], known, torch.tensor([0.1, 0.1]))
+    assert moved[0] != 0
+    assert moved[1] == 0
