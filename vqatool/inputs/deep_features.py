@@ -44,8 +44,8 @@ def deep_features(clip: Clip, *, generator: torch.Generator | None = None) -> Te
     deviation, inside a patch. A patch of 128 px from each quarter of the first frame of each group.
 
     Args:
-        clip: frames of any size, uint8; they are enlarged if the short side has less than 256 px. Of
-            a thin frame, one side four times the other, only the middle is enlarged.
+        clip: frames of any size, uint8; enlarged if the short side has less than 256 px. Of a thin
+            frame, one side more than four times the other, only the middle is enlarged.
         generator: not used; a view has it.
     """
     mosaic_TCHW = fragments(_compact(clip), grid=_GRID, patch=_PATCH_PX)
