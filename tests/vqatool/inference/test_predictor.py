@@ -24,7 +24,7 @@ def test_bitstream_features_are_hidden_with_pixels_only(small_model: Path, encod
     *same_pixels, hidden = Predictor(checkpoint, "cpu", pixels_only=True).preprocessor.load_views(
         info, None
     )
-    assert len(pixels) == 3  # and motion and probing
+    assert len(pixels) == 4  # and motion, probing and deep features
     assert all(map(torch.equal, pixels, same_pixels))
     assert features.abs().sum() > 0
     assert torch.equal(hidden, torch.tensor(UNKNOWN_BITSTREAM))
