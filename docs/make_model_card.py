@@ -62,7 +62,7 @@ Settings of the loss (weights that are not named are the method's own): {_pairs(
 
 ## Validation
 
-On {validation["count"]} encodes of held-out sources that chose the weights: SRCC {validation["srcc"]:.3f}, KRCC {validation["krcc"]:.3f}, PLCC {validation["plcc"]:.3f}, RMSE
+On {validation["count"]} encodes of held-out sources, the validation side: SRCC {validation["srcc"]:.3f}, KRCC {validation["krcc"]:.3f}, PLCC {validation["plcc"]:.3f}, RMSE
 {validation["rmse"]:.1f} VMAF points, mean SRCC inside bitrate groups {validation["in_group_srcc"]:.3f}. The test on further sources is in
 [experiments](docs/experiments.md#the-packaged-model).
 

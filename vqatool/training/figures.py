@@ -58,7 +58,7 @@ def fit_figure_network(model: QualityModel, inputs: CachedInputs, *, seed: int) 
     network.requires_grad_(False).eval()
     network.get_buffer("share").copy_(torch.tensor(_SHARES))
     if not deep_NE.shape[1]:
-        network.get_buffer("share")[2] = 0  # motion and probing alone are worse than the pixels
+        network.get_buffer("share")[2] = 0  # motion and probing alone were never tried
 
 
 def figure_loss(scores: FigureScores, label_B: Tensor, twice_B: Tensor) -> Tensor:
