@@ -46,23 +46,24 @@ def score(
     Args:
         paths: a file or a folder, or several of them.
         out: report to keep: rows that it holds already come first and are not scored again.
-        model: model file; None: the packaged one.
+        model: model file, .onnx or .safetensors; None: the packaged one.
         display: (width, height) of the screen in px; None scores pixel for pixel.
         segment_s: length in seconds of the segments that get a score of their own.
-        device: `auto` or a torch device.
+        device: `cpu`, `auto` (a GPU where there is one and torch is installed), or another device
+            of torch.
         jobs: worker processes that decode; None: one for each core, at most four.
         timeout_s: seconds that a worker has for two segments of a file.
 
     Raises:
         CheckpointError: the model file is missing or broken.
+        CapabilityError: the model file or the device needs torch, which is not installed.
         RuntimeError: workers cannot start, because the main script does its work on import.
         ReportError: `out` holds something else, cannot be written, or another run writes it.
         ValueError: torch has no such device.
     """
     from ladder.media.discover import find_videos
     from ladder.media.probe import Size
-    from vqatool.inference.model_file import default_checkpoint, load_checkpoint
-    from vqatool.inference.predictor import Predictor
+    from vqatool.inference.loading import load_predictor
     from vqatool.scoring.report_file import write_report
     from vqatool.scoring.rows import as_stored, report_row
     from vqatool.scoring.run import score_videos
@@ -70,8 +71,7 @@ def score(
 
     several = [paths] if isinstance(paths, str | Path) else paths
     videos = find_videos(map(Path, several)).videos
-    checkpoint = load_checkpoint(Path(model)) if model else default_checkpoint()
-    predictor = Predictor(checkpoint, device)
+    predictor = load_predictor(Path(model) if model else None, device)
     config = ScoreConfig(Size(*display) if display else None, segment_s, jobs, timeout_s)
     if out:
         return write_report(videos, Path(out), predictor, config)

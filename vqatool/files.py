@@ -13,6 +13,9 @@ PNG_METADATA = {"Software": "vqatool"}
 """The text chunk by which a picture of ours is known; give it to matplotlib's `savefig`."""
 
 
+_EXPORTED_MARK = b"vqatool.engine"  # a name in the metadata of an exported model
+
+
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 
@@ -67,9 +70,11 @@ def _has_header(path: Path, columns: Sequence[str]) -> bool:
 
 
 def _is_own_model(path: Path) -> bool:
-    """Whether a safetensors file has a model card of ours in its header, which is JSON."""
+    """Whether the header of a safetensors file, or an exported file, has a model card of ours."""
     if not path.is_file():
         return False
+    if path.suffix.lower() == ".onnx":
+        return _EXPORTED_MARK in path.read_bytes()
     with path.open("rb") as file:
         (length,) = struct.unpack("<Q", file.read(8).ljust(8, b"\0"))
         if length > path.stat().st_size:

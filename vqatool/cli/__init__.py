@@ -14,6 +14,7 @@ from vqatool.cli.demo import demo
 from vqatool.cli.doctor import doctor
 from vqatool.cli.evaluate import evaluate
 from vqatool.cli.explain import explain
+from vqatool.cli.export import export
 from vqatool.cli.import_weights import import_weights
 from vqatool.cli.label import label
 from vqatool.cli.ladder import ladder
@@ -26,6 +27,17 @@ from vqatool.cli.train import train
 from vqatool.errors import ExitCode, VqatoolError
 
 _log = logging.getLogger(__name__)
+
+_EXTRAS = {
+    "torch": "train",
+    "timm": "train",
+    "accelerate": "train",
+    "safetensors": "train",
+    "scipy": "train",
+    "matplotlib": "train",
+    "pandas": "parquet",
+}
+"""The extra that installs a package which the light install lacks."""
 
 _DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
 
@@ -45,6 +57,14 @@ class _Program(click.Group):
             raise  # click ends in silence: nobody reads the output any more
         except KeyboardInterrupt:
             fail("interrupted: run the same command again to continue", ExitCode.INTERRUPTED)
+        except ModuleNotFoundError as error:
+            extra = _EXTRAS.get((error.name or "").partition(".")[0])
+            if extra is None:
+                raise
+            fail(
+                f"{ctx.invoked_subcommand} needs {error.name}: pip install 'vqatool[{extra}]'",
+                ExitCode.NO_CAPABILITY,
+            )
         except Exception as error:  # noqa: BLE001 - what is caught nowhere else ends here
             code = _exit_code(error)
             if code is ExitCode.BUG:
@@ -109,6 +129,7 @@ for command in (
     study,
     pretrain,
     import_weights,
+    export,
     doctor,
     demo,
 ):

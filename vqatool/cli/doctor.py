@@ -123,17 +123,39 @@ def _decoder_checks() -> Iterator[Check]:
 
 
 def _model_checks() -> Iterator[Check]:
+    from vqatool.errors import CheckpointError
+    from vqatool.inference.loading import has_torch, load_predictor
+
+    yield Check(name="ONNX Runtime", works=True, details=importlib.metadata.version("onnxruntime"))
+    try:
+        name = load_predictor(device="cpu").name
+    except CheckpointError as error:
+        remedy = "pip install --force-reinstall vqatool"
+        yield Check(name="default model", works=False, details=str(error), remedy=remedy)
+    else:
+        yield Check(name="default model", works=True, details=name)
+    if has_torch():
+        yield from _torch_checks()
+    else:
+        yield Check(
+            name="torch",
+            works=False,
+            details="not installed: train, evaluate, pretrain, study and GPUs need it",
+            remedy="pip install 'vqatool[train]'",
+            is_required=False,
+        )
+
+
+def _torch_checks() -> Iterator[Check]:
     import torch
 
-    from vqatool.errors import CheckpointError
     from vqatool.inference.device import device_named, fast_precision
-    from vqatool.inference.model_file import default_checkpoint
     from vqatool.models.scan import fast_kernel
 
     device = device_named("auto")
     precision = "bfloat16" if fast_precision(device) == "bf16" else "float32"
     details = f"{device} in {precision} (torch {torch.__version__})"
-    yield Check(name="device", works=True, details=details)
+    yield Check(name="device of torch", works=True, details=details)
     if device.type == "cuda":
         works = fast_kernel(device) is not None
         yield Check(
@@ -143,10 +165,3 @@ def _model_checks() -> Iterator[Check]:
             remedy="pip install mamba-ssm, built for this torch and CUDA",
             is_required=False,
         )
-    try:
-        checkpoint = default_checkpoint()
-    except CheckpointError as error:
-        remedy = "pip install --force-reinstall vqatool"
-        yield Check(name="default model", works=False, details=str(error), remedy=remedy)
-        return
-    yield Check(name="default model", works=True, details=checkpoint.name)

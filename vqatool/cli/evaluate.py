@@ -58,7 +58,7 @@ def evaluate(
     """
     from vqatool.inputs.decode_pool import start_server
 
-    start_server()  # the server loads torch while this process does
+    start_server()  # the server loads what workers need while this process loads the model
 
     from ladder.storage import work_lock
     from vqatool.data.splits import encodes_of_split, training_encodes

@@ -50,7 +50,7 @@ def explain(
     """
     from vqatool.inputs.decode_pool import start_server
 
-    start_server()  # the server loads torch while this process does
+    start_server()  # the server loads what the worker needs while this process loads the model
 
     from ladder.media.time_ranges import TrimSpec
     from vqatool.reporting.explanation import ALL, write_explanation

@@ -67,7 +67,7 @@ def _log_versions() -> None:
     import importlib.metadata
 
     versions = [f"python {platform.python_version()}", platform.platform()]
-    for name in ("vqatool", "av", "torch", "timm", "accelerate"):
+    for name in ("vqatool", "av", "onnxruntime", "torch", "timm", "accelerate"):
         try:
             versions.append(f"{name} {importlib.metadata.version(name)}")
         except importlib.metadata.PackageNotFoundError:
@@ -108,7 +108,7 @@ def model_option(command: C) -> C:
         "-m",
         "--model",
         type=click.Path(exists=True, dir_okay=False, path_type=Path),
-        help="Model file to use.",
+        help="Model file to use, .onnx or .safetensors.",
     )(command)
 
 
@@ -168,7 +168,8 @@ def device_option(command: C) -> C:
         "--device",
         default="auto",
         show_default=True,
-        help="auto, cpu, cuda, mps or another device of torch.",
+        help="cpu, cuda, mps or another device of torch; auto: a GPU where there is one and torch "
+        "is installed, else cpu.",
     )(command)
 
 
@@ -221,17 +222,23 @@ class ParsedType(click.ParamType[Any]):
 def predictor_for(
     model: Path | None, device: str, *, pixels_only: bool = False, batch: int | None = None
 ) -> "Predictor":
-    """The model of a file (None: the packaged one) on a device; untrained is a usage error."""
-    from vqatool.inference.model_file import UNTRAINED, default_checkpoint, load_checkpoint
-    from vqatool.inference.predictor import Predictor
+    """The model of a file (None: the packaged one) on a device.
 
-    checkpoint = load_checkpoint(model) if model else default_checkpoint()
-    if checkpoint.card.label == UNTRAINED:
-        method = checkpoint.card.method
+    An untrained model and an unknown device are usage errors.
+    """
+    from vqatool.inference.card import UNTRAINED
+    from vqatool.inference.loading import load_predictor
+
+    try:
+        predictor = load_predictor(model, device, pixels_only=pixels_only, batch=batch)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
+    if predictor.card.label == UNTRAINED:
+        method = predictor.card.method
         raise click.UsageError(
             f"{model} is not trained on scores yet: vqatool train --method {method} --init {model}"
         )
-    return Predictor(checkpoint, device_or_usage(device), pixels_only=pixels_only, batch=batch)
+    return predictor
 
 
 def device_or_usage(name: str) -> str:

@@ -117,7 +117,7 @@ def score(
     """
     from vqatool.inputs.decode_pool import start_server
 
-    start_server()  # the server loads torch while this process does
+    start_server()  # the server loads what workers need while this process loads the model
 
     from vqatool.scoring.gates import Gate, junit_xml
     from vqatool.scoring.segments import ScoreConfig

@@ -26,7 +26,7 @@ from ladder.storage import atomic_write, digest
 from vqatool.data.groups import loss_groups
 from vqatool.data.labels import LabelledEncode
 from vqatool.errors import TrainingDataError
-from vqatool.inputs.clip import Clip, FrameGroup, View, collate, is_pixels
+from vqatool.inputs.clip import Array, Clip, FrameGroup, View, collate, is_pixels
 from vqatool.inputs.decode_pool import (
     WHOLE_VIDEO_TIMEOUT_S,
     DecodeFailure,
@@ -42,6 +42,8 @@ NUM_AUGMENTATIONS = 3
 
 _UNAUGMENTED = 0  # position of the variant without randomness
 _MAX_NAMED = 5  # encodes in an error message
+
+_PRELOADED = (__name__,)  # by the server of the workers: torch, which comparing with a source needs
 
 
 class Batch(NamedTuple):
@@ -103,7 +105,7 @@ class CachedInputs:
         if not missing:
             return
         failures: list[DecodeFailure] = []
-        with DecodePool(timeout_s=timeout_s) as pool:
+        with DecodePool(timeout_s=timeout_s, preloaded=_PRELOADED) as pool:
 
             def submit(encode: LabelledEncode) -> PendingDecode[None]:
                 return pool.submit(encode.path, _cache_views, self._task(encode, pool.num_threads))
@@ -126,10 +128,10 @@ class CachedInputs:
             "encode_heights_px": sorted({encode.height_px for encode in self.encodes}),
         }
 
-    def evaluation_views(self, index: int) -> list[Tensor]:
+    def evaluation_views(self, index: int) -> list[Array]:
         """The views of one encode without randomness, with all its frame groups."""
         arrays = self._arrays(index)[: self._num_model_inputs]
-        views = [torch.from_numpy(array[_UNAUGMENTED]) for array in arrays]
+        views = [array[_UNAUGMENTED] for array in arrays]
         return [view[:, :3] if is_pixels(view) else view for view in views]  # without tiles
 
     def batch(self, indices: Sequence[int], *, seed: int, num_frame_groups: int) -> Batch:
@@ -144,38 +146,40 @@ class CachedInputs:
         drawn = [self._random_views(index, seed, num_frame_groups) for index in indices]
         chosen = [self.encodes[index] for index in indices]
         return Batch(
-            views=tuple(collate(column) for column in zip(*(v for v, _ in drawn), strict=True)),
+            views=tuple(
+                torch.from_numpy(collate(column))
+                for column in zip(*(views for views, _ in drawn), strict=True)
+            ),
             label_B=torch.tensor([encode.vmaf / 100 for encode in chosen]),
             group_B=torch.tensor([self._group[index] for index in indices]),
-            frame_label_BT=torch.stack([labels for _, labels in drawn]) / 100,
+            frame_label_BT=torch.from_numpy(np.stack([labels for _, labels in drawn])) / 100,
         )
 
     def _random_views(
         self, index: int, seed: int, num_frame_groups: int
-    ) -> tuple[list[Tensor], Tensor]:
+    ) -> tuple[list[Array], Array]:
         """Randomly drawn views of one encode for a training step, and its frame group labels."""
-        generator = torch.Generator().manual_seed(
-            hash((seed, _source_seed(self.encodes[index].source)))
-        )
-        draw = 1 + int(torch.randint(NUM_AUGMENTATIONS, (), generator=generator))
-        chosen = (
-            torch.randperm(self._num_frame_groups, generator=generator)[:num_frame_groups]
-            .sort()
-            .values
-        )
+        generator = np.random.default_rng([seed, _source_seed(self.encodes[index].source)])
+        draw = 1 + int(generator.integers(NUM_AUGMENTATIONS))
+        chosen = np.sort(generator.permutation(self._num_frame_groups)[:num_frame_groups])
         views = [
-            self._augmented(torch.from_numpy(array[draw]), each.augment, chosen, generator)
+            self._augmented(array[draw], each.augment, chosen, generator)
             for array, each in zip(self._arrays(index), self._inputs, strict=True)
         ]
-        return views, torch.from_numpy(self._frame_group_labels(index))[chosen]
+        return views, self._frame_group_labels(index)[chosen]
 
     def _augmented(
-        self, view: Tensor, augment: Augmentation | None, chosen: Tensor, generator: torch.Generator
-    ) -> Tensor:
+        self,
+        view: Array,
+        augment: Augmentation | None,
+        chosen: Array,
+        generator: np.random.Generator,
+    ) -> Array:
         if view.ndim == 1:  # of the whole clip
             return view
         # a view may keep several frames of each frame group
-        frames = view.reshape(self._num_frame_groups, -1, *view.shape[1:])[chosen].flatten(0, 1)
+        groups = view.reshape(self._num_frame_groups, -1, *view.shape[1:])[chosen]
+        frames = groups.reshape(-1, *view.shape[1:])
         return augment(frames, generator=generator) if augment else frames
 
     def _arrays(self, index: int) -> list[npt.NDArray[np.generic]]:
@@ -251,8 +255,7 @@ def _cache_views(path: Path, task: _CacheTask) -> None:
         decoding=Decoding(task.threads),
     )
     generators = [
-        torch.Generator().manual_seed(hash((number, task.source_seed)))
-        for number in range(NUM_AUGMENTATIONS)
+        np.random.default_rng([number, task.source_seed]) for number in range(NUM_AUGMENTATIONS)
     ]
     tiled = clip
     if task.source and any(each.has_tiles for each in task.inputs):
@@ -265,20 +268,21 @@ def _cache_views(path: Path, task: _CacheTask) -> None:
             for generator in generators
         ]
         with atomic_write(out) as file:
-            np.save(file, torch.stack([plain, *variants]).numpy())
+            np.save(file, np.stack([plain, *variants]))
 
 
-def _with_quality(clip: Clip, reference_TCHW: Tensor | None) -> Clip:
+def _with_quality(clip: Clip, reference_TCHW: Array | None) -> Clip:
     """The first frame of each group, with its quality against the reference as fourth channel."""
     pixels_TCHW = clip.first_TCHW
-    quality_THW = torch.zeros_like(pixels_TCHW[:, 0])  # unknown
+    quality_THW = np.zeros_like(pixels_TCHW[:, 0])  # unknown
     if reference_TCHW is not None:
-        quality_THW = quality_channel(luma(reference_TCHW), luma(pixels_TCHW))
-    both_TCHW = torch.cat([pixels_TCHW, quality_THW[:, None]], dim=1)
+        lumas = (luma(torch.from_numpy(each)) for each in (reference_TCHW, pixels_TCHW))
+        quality_THW = quality_channel(*lumas).numpy()
+    both_TCHW = np.concatenate([pixels_TCHW, quality_THW[:, None]], axis=1)
     return clip._replace(pixels_TCHW=both_TCHW, group_size=1)
 
 
-def _reference(clip: Clip, source: Path, task: _CacheTask) -> Tensor | None:
+def _reference(clip: Clip, source: Path, task: _CacheTask) -> Array | None:
     """The first frames of the groups in the source, in the clip's size; None if it is gone."""
     height, width = clip.pixels_TCHW.shape[-2:]
     try:
@@ -289,7 +293,7 @@ def _reference(clip: Clip, source: Path, task: _CacheTask) -> Tensor | None:
         pixels_THWC = frames_at(info, first_s, Size(width, height), Decoding(task.threads))
     except FILE_FAULTS:
         return None
-    return torch.from_numpy(pixels_THWC).permute(0, 3, 1, 2)
+    return pixels_THWC.transpose(0, 3, 1, 2)
 
 
 def _cannot_decode(failures: Sequence[DecodeFailure]) -> str:

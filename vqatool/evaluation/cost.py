@@ -17,6 +17,7 @@ from ladder.media.ffmpeg import Ffmpeg, file_url, run
 from ladder.media.probe import probe
 from vqatool.inference.model_file import load_checkpoint
 from vqatool.inference.predictor import Predictor
+from vqatool.inference.torch_engine import TorchEngine
 from vqatool.inputs.clip import collate
 from vqatool.models.quality import QualityModel
 
@@ -93,7 +94,8 @@ def _peak_mb() -> float:
 
 
 def _measure(path: Path, clip: Path) -> Cost:
-    predictor, video = Predictor(load_checkpoint(path), "cpu"), probe(clip)
+    checkpoint, video = load_checkpoint(path), probe(clip)
+    predictor = Predictor(TorchEngine(checkpoint, "cpu"))
 
     def time_prediction() -> float:
         started = time.monotonic()
@@ -103,8 +105,9 @@ def _measure(path: Path, clip: Path) -> Cost:
     time_prediction()  # the first run also loads libraries and allocates memory
     clip_s = statistics.median(time_prediction() for _ in range(_TIMES))
     peak_mb = _peak_mb()  # before the operations are counted: that needs memory, too
-    model = load_checkpoint(path).model()
-    views = [collate([view]) for view in predictor.preprocessor.load_views(video, SCREEN)]
+    model = checkpoint.model()
+    loaded = predictor.preprocessor.load_views(video, SCREEN)
+    views = [torch.from_numpy(collate([view])) for view in loaded]
     return Cost(
         parameters_m=sum(parameter.numel() for parameter in model.parameters()) / 1e6,
         macs_g=macs_of(model, views) / 1e9,

@@ -8,8 +8,6 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from ladder.storage import Table
 from vqatool.data.groups import bitrate_groups
@@ -20,6 +18,7 @@ from vqatool.evaluation.features import Similarity, similarity
 from vqatool.evaluation.plots import draw_features, draw_scatter
 from vqatool.files import require_own_files
 from vqatool.inference.predictor import Predictor, to_label_scale
+from vqatool.inputs.clip import Array
 from vqatool.inputs.decode_pool import WHOLE_VIDEO_TIMEOUT_S, DecodeFailure, DecodePool
 from vqatool.inputs.preprocessor import decode_views
 from vqatool.metrics import Values
@@ -98,7 +97,7 @@ def predict_labelled(
             if isinstance(views, DecodeFailure):
                 on_failed(encode, views.reason)
                 continue
-            prediction = _prediction(encode, [torch.from_numpy(view) for view in views], predictor)
+            prediction = _prediction(encode, views, predictor)
             if math.isfinite(prediction.score):
                 yield prediction
             else:
@@ -106,12 +105,12 @@ def predict_labelled(
                 on_failed(encode, f"{encode.path}: model {name} gives a score that is not finite")
 
 
-def _prediction(encode: LabelledEncode, views: list[Tensor], predictor: Predictor) -> Prediction:
-    quality = predictor.predict([views])
-    (score,) = to_label_scale(quality.score_B)
-    branches = {branch.name: to_label_scale(branch.score_B)[0] for branch in quality.branches}
-    (band,) = predictor.bands(quality)
-    return Prediction(encode, score, band, quality.features_BD[0].double().numpy(), branches)
+def _prediction(encode: LabelledEncode, views: list[Array], predictor: Predictor) -> Prediction:
+    output = predictor.predict([views])
+    (score,) = to_label_scale(output.score_B)
+    branches = {branch.name: to_label_scale(branch.score_B)[0] for branch in output.branches}
+    (band,) = predictor.bands(output)
+    return Prediction(encode, score, band, output.features_BD[0].astype(np.float64), branches)
 
 
 def evaluate(

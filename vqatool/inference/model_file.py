@@ -1,19 +1,16 @@
-"""Model files: safetensors, which cannot run code, with a card in JSON inside.
+"""Model files of torch: safetensors, which cannot run code, with a card in JSON inside.
 
-The card holds everything that is needed to use the weights as they were trained: the method and the
-model's shape, the number of frame groups in a clip, the label's name, and how accurate the model
-was on sources outside the training data.
+They can be trained further, and exported (`inference/export.py`).
 """
 
 import hashlib
-import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass
 from functools import cached_property
 from importlib import resources
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -22,59 +19,14 @@ from torch import Tensor
 
 from ladder.storage import atomic_write
 from vqatool.errors import CheckpointError
+from vqatool.inference.card import CARD_KEY, ModelCard
 from vqatool.inference.ood import OodDetector
-from vqatool.methods import Method, recipe_for
 from vqatool.methods.recipe import Recipe
 from vqatool.models.quality import QualityModel
 
-_FORMAT = "1"
-_CARD_KEY = "vqatool"
-
-UNTRAINED = "none: it has not learned any"
-"""The label of a model that was pretrained on pictures or videos, but not on scores."""
-
-LABEL_SCALE = "0 (worst) to 100 (best), mean of all frames, at the source's size"
-
 _MAX_LINES = 3  # of torch's message about weights of another shape
-_FORMER_SHAPE: Mapping[str, Mapping[str, Any]] = {
-    "coarse-to-fine": {
-        "has_probing": False,
-        "has_spread": False,
-        "figure_noise": 0.0,
-        "has_tiles": False,
-        "has_figure_score": False,
-        "has_deep": False,
-    },
-}
-"""By method: the arguments that a shape from before they existed does not have."""
 
 _OOD_PREFIX = "domain."  # of the names of the out-of-distribution detector's tensors
-
-
-@dataclass(frozen=True, kw_only=True)
-class ModelCard:
-    """The description of the weights in a model file, as JSON.
-
-    `band` is half the width of the interval that held 90 % of the errors on held-out sources, in
-    label points; `band_per_spread` is the same in units of the spread that the model gives for each
-    video, 0 for a model that gives none. `fingerprint` identifies the data and settings of a
-    finished training.
-    """
-
-    method: str
-    shape: Mapping[str, Any]
-    clip_frames: int
-    label: str  # the VMAF model whose mean the score predicts
-    label_scale: str = ""
-    preprocessing: str = ""
-    data: Mapping[str, Any] = field(default_factory=dict)  # of each side of the split
-    validation: Mapping[str, float] = field(default_factory=dict)
-    band: float = 0.0
-    band_per_spread: float = 0.0
-    training: Mapping[str, Any] = field(default_factory=dict)
-    licence: str = ""  # of the weights
-    fingerprint: str = ""
-    format: str = _FORMAT
 
 
 @dataclass(frozen=True)
@@ -89,7 +41,7 @@ class Checkpoint:
     @property
     def recipe(self) -> Recipe:
         """The recipe of the card's method, in the card's shape."""
-        return recipe_for(Method(self.card.method), self.card.shape)
+        return self.card.recipe
 
     @cached_property
     def name(self) -> str:
@@ -142,9 +94,8 @@ def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
     if checkpoint.ood:
         named = checkpoint.ood.tensors().items()
         tensors |= {_OOD_PREFIX + name: value.contiguous() for name, value in named}
-    card = json.dumps(asdict(checkpoint.card), sort_keys=True)
     with atomic_write(path) as file:
-        file.write(save(tensors, {_CARD_KEY: card}))
+        file.write(save(tensors, {CARD_KEY: checkpoint.card.text()}))
 
 
 def _refuse_weights(path: Path, name: str, value: Tensor) -> NoReturn:
@@ -167,20 +118,16 @@ def load_checkpoint(path: Path) -> Checkpoint:
     """
     try:
         with safe_open(path, framework="pt") as file:
-            text = (file.metadata() or {}).get(_CARD_KEY)
+            text = (file.metadata() or {}).get(CARD_KEY)
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - no dict
     except (OSError, SafetensorError) as error:
         raise CheckpointError(f"{path} cannot be read as a model file: {error}") from error
     if text is None:
         raise CheckpointError(f"{path} has no card of vqatool: make the file with `vqatool train`")
     try:
-        checkpoint = _checkpoint(ModelCard(**json.loads(text)), tensors, path)
-        if checkpoint.card.format != _FORMAT:
-            raise ValueError(f"format {checkpoint.card.format!r}, this one reads {_FORMAT!r}")
-        _ = checkpoint.recipe  # raises for an unknown method or shape
+        return _checkpoint(ModelCard.parse(text), tensors, path)
     except (TypeError, ValueError, KeyError) as error:
         raise CheckpointError(f"{path} was made by another version of vqatool: {error}") from error
-    return checkpoint
 
 
 def _checkpoint(card: ModelCard, tensors: Mapping[str, Tensor], path: Path) -> Checkpoint:
@@ -190,9 +137,6 @@ def _checkpoint(card: ModelCard, tensors: Mapping[str, Tensor], path: Path) -> C
         if key.startswith(_OOD_PREFIX)
     }
     weights = {key: value for key, value in tensors.items() if not key.startswith(_OOD_PREFIX)}
-    # a shape from before an argument existed is that of a model without it
-    shape = {**_FORMER_SHAPE.get(card.method, {}), **card.shape} if card.shape else card.shape
-    card = replace(card, shape=shape)
     return Checkpoint(card, weights, OodDetector.from_tensors(ood) if ood else None, path)
 
 

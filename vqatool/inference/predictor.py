@@ -1,141 +1,85 @@
-"""Views of clips -> what a model predicts for them: the one way to ask a model."""
+"""Views of clips -> what a model predicts for them: the one way to ask a model. No torch."""
 
-import logging
-from collections.abc import Sequence
-from functools import cached_property
-from typing import Any, cast
+from collections.abc import Mapping, Sequence
 
-import torch
-from torch import Tensor
+import numpy as np
 
 from ladder.media.ffmpeg import find_ffmpeg
-from vqatool.inference.device import autocast, device_named, fast_precision
-from vqatool.inference.model_file import Checkpoint
-from vqatool.inputs.clip import collate
+from vqatool.inference.engine import Engine, Floats, Output, output_of
+from vqatool.inputs.clip import Array, collate
 from vqatool.inputs.preprocessor import ClipPreprocessor
-from vqatool.models.quality import Quality, QualityModel
-
-_GPU_BATCH = 16
-
-_log = logging.getLogger(__name__)
 
 
 class Predictor:
-    """A model file on a device, ready to predict.
+    """A model, ready to predict.
+
+    Attributes:
+        card: of the model file.
+        name: method and digest of the weights.
+        preprocessor: what makes the model's views of a video.
+        batch: clips that the model takes at once.
 
     Args:
-        checkpoint: the model file's content.
-        device: `auto` or a torch device.
+        engine: what runs it.
         pixels_only: hide the bitstream features from the model.
-        batch: clips that the model takes at once. None: 16 on a GPU; 1 on a CPU, which is as fast
-            with one, and the last digits of a score then do not depend on other clips.
+        batch: None: as the engine likes best.
     """
 
     def __init__(
-        self,
-        checkpoint: Checkpoint,
-        device: str = "auto",
-        *,
-        pixels_only: bool = False,
-        batch: int | None = None,
+        self, engine: Engine, *, pixels_only: bool = False, batch: int | None = None
     ) -> None:
-        self.card = checkpoint.card
-        self.name = checkpoint.name
-        recipe = checkpoint.recipe
-        reads_stream = recipe.reads_stream and not pixels_only
-        ffmpeg = find_ffmpeg() if reads_stream else None
+        self.card, self.name = engine.model.card, engine.model.name
+        recipe = self.card.recipe
+        ffmpeg = find_ffmpeg() if recipe.reads_stream and not pixels_only else None
         self.preprocessor = ClipPreprocessor(
-            recipe.views, checkpoint.card.clip_frames, recipe.frame_group, ffmpeg
+            recipe.views, self.card.clip_frames, recipe.frame_group, ffmpeg
         )
-        self._device, self._ood = device_named(device), checkpoint.ood
-        self._checkpoint = checkpoint
-        self.batch = batch or (1 if self._device.type == "cpu" else _GPU_BATCH)
-
-    @cached_property
-    def _model(self) -> QualityModel:
-        _log.info(
-            "model %s on %s, bfloat16 %s, %d torch threads",
-            self._checkpoint.display_name,
-            self._device,
-            "on" if fast_precision(self._device) == "bf16" else "off",
-            torch.get_num_threads(),
-        )
-        return self._checkpoint.model().to(self._device)
+        self._engine, self.batch = engine, batch or engine.batch
 
     def load_model(self) -> None:
-        """Build the model, which takes a while, before the first prediction.
+        """Load what takes a while, before the first prediction.
 
         Raises:
             CheckpointError: the weights do not fit the shape their card gives.
         """
-        _ = self._model
+        self._engine.load()
 
-    def predict(self, clips: Sequence[Sequence[Tensor]]) -> Quality:
-        """The model's output for clips; arguments and result are those of `predict`."""
-        return predict(self._model, clips, self._device, self.batch)
+    def predict(self, clips: Sequence[Sequence[Array]]) -> Output:
+        """The model's output for N clips, at least one, each as the views that the model takes."""
+        outputs: list[Mapping[str, Floats]] = []
+        for start in range(0, len(clips), self.batch):
+            columns = zip(*clips[start : start + self.batch], strict=True)
+            outputs.append(self._engine.run([collate(column) for column in columns]))
+        return output_of(
+            {name: np.concatenate([each[name] for each in outputs]) for name in outputs[0]}
+        )
 
-    def bands(self, quality: Quality) -> list[float]:
+    def bands(self, output: Output) -> list[float]:
         """Half the width of the 90 % interval around each score of an output, label points."""
-        if quality.spread_B is None or not self.card.band_per_spread:
-            return [self.card.band] * len(quality.score_B)
-        points: list[float] = (100 * self.card.band_per_spread * quality.spread_B).tolist()
+        if output.spread_B is None or not self.card.band_per_spread:
+            return [self.card.band] * len(output.score_B)
+        points: list[float] = (100 * self.card.band_per_spread * output.spread_B).tolist()
         return points
 
-    def is_out_of_distribution(self, features_ND: Tensor) -> bool:
-        """Whether most of N clips with these features are unlike the training data."""
-        return self._ood is not None and not self._ood.contains(features_ND)
+    def is_out_of_distribution(self, clips: Sequence[Output]) -> bool:
+        """Whether most of these clips, of an output each, are unlike the training data."""
+        limits = self._engine.model.limits
+        if limits is None:
+            return False
+        pairs = ((limits.distance, "distance_B"), (limits.outlier, "outlier_B"))
+        for limit, name in pairs:
+            values = [getattr(clip, name) for clip in clips if getattr(clip, name) is not None]
+            if values and not lower_median(np.concatenate(values)) <= limit:
+                return True
+        return False
 
 
-@torch.inference_mode()
-def predict(
-    model: QualityModel, clips: Sequence[Sequence[Tensor]], device: torch.device, batch: int = 8
-) -> Quality:
-    """The model's output for clips.
-
-    Args:
-        model: of any method, on `device`; its training mode is left as it was.
-        clips: N of them, at least one, each as the views that the model takes.
-        device: where the model is.
-        batch: clips that the model takes at once.
-
-    Returns:
-        The output for B = N clips: float32, on the CPU.
-    """
-    was_training = model.training
-    model.eval()
-    outputs: list[Quality] = []
-    for start in range(0, len(clips), batch):
-        columns = zip(*clips[start : start + batch], strict=True)
-        views = [collate(column).to(device) for column in columns]
-        with autocast(device):
-            outputs.append(_to_cpu(model(*views)))
-    model.train(was_training)
-    return cast(Quality, _concatenate(outputs))
+def lower_median(values_N: Array) -> float:
+    """The median, of an even number of values the lower of the two in the middle."""
+    return float(np.sort(values_N)[(len(values_N) - 1) // 2])
 
 
-def to_label_scale(score: Tensor) -> list[float]:
+def to_label_scale(score: Array) -> list[float]:
     """Scores of a model, (N,), on the label's scale: 0 (worst) to 100 (best); NaN stays NaN."""
-    output: list[float] = (100 * score.float()).clamp(0, 100).tolist()
+    output: list[float] = (100 * np.asarray(score, np.float32)).clip(0, 100).tolist()
     return output
-
-
-def _to_cpu(output: Any) -> Any:
-    """All tensors of a nested tuple as float32 on the CPU."""
-    if isinstance(output, Tensor):
-        return output.float().cpu()
-    return _rebuilt(output, map(_to_cpu, output)) if isinstance(output, tuple) else output
-
-
-def _concatenate(outputs: Sequence[Any]) -> Any:
-    """Nested tuples of the same form as one, their tensors joined along the first dimension."""
-    first = outputs[0]
-    if isinstance(first, Tensor):
-        return torch.cat(list(outputs))
-    if isinstance(first, tuple):
-        return _rebuilt(first, map(_concatenate, zip(*outputs, strict=True)))
-    return first  # a name, or None
-
-
-def _rebuilt(pattern: tuple[Any, ...], values: Any) -> tuple[Any, ...]:
-    """A tuple, or a named tuple, of the pattern's type."""
-    return type(pattern)(*values) if hasattr(pattern, "_fields") else tuple(values)

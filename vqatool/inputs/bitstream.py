@@ -10,8 +10,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-import torch
-from torch import Tensor
+import numpy.typing as npt
 
 from ladder.codecs import coded_formats
 from ladder.media.headers import CodedPicture
@@ -117,6 +116,8 @@ def _log2(value: float) -> float:
     return math.log2(max(value, 1e-5))
 
 
-def bitstream_vector(clip: "Clip", *, generator: torch.Generator | None = None) -> Tensor:
+def bitstream_vector(
+    clip: "Clip", *, generator: np.random.Generator | None = None
+) -> npt.NDArray[np.float32]:
     """The clip's `BitstreamFeatures` as (F,) float32; the generator is not used."""
-    return torch.tensor(clip.bitstream, dtype=torch.float32)
+    return np.array(clip.bitstream, np.float32)

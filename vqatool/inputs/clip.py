@@ -1,17 +1,19 @@
 """Clips: the sampled frames of a video and its bitstream features, from which views are made.
 
 The pixel convention relied on everywhere: RGB, uint8 in files, arrays and caches; float32 in [0, 1]
-from `as_float` onward; the model subtracts mean and deviation itself. Pixels are (T, C, H, W) at
+from `collate` onward; the model subtracts mean and deviation itself. Pixels are (T, C, H, W) at
 display size; an image is a clip with T = 1.
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
-import torch
-from torch import Tensor
+import numpy as np
+import numpy.typing as npt
 
 from vqatool.inputs.bitstream import UNKNOWN_BITSTREAM, BitstreamFeatures
+
+Array = npt.NDArray[Any]
 
 
 class FrameGroup(NamedTuple):
@@ -31,12 +33,12 @@ class Clip(NamedTuple):
     The frames are frame groups of `group_size` frames, one group after another.
     """
 
-    pixels_TCHW: Tensor
+    pixels_TCHW: Array
     group_size: int = 1
     bitstream: BitstreamFeatures = UNKNOWN_BITSTREAM
 
     @property
-    def first_TCHW(self) -> Tensor:
+    def first_TCHW(self) -> Array:
         """The first frame of each group."""
         return self.pixels_TCHW[:: self.group_size]
 
@@ -44,10 +46,11 @@ class Clip(NamedTuple):
         """The clip with `num_frames` frames of each group, every `every`-th of them."""
         groups = self.pixels_TCHW.reshape(-1, self.group_size, *self.pixels_TCHW.shape[1:])
         chosen = groups[:, : num_frames * every : every]
-        return self._replace(pixels_TCHW=chosen.flatten(0, 1), group_size=num_frames)
+        pixels_TCHW = chosen.reshape(-1, *self.pixels_TCHW.shape[1:])
+        return self._replace(pixels_TCHW=pixels_TCHW, group_size=num_frames)
 
     @property
-    def second_TCHW(self) -> Tensor | None:
+    def second_TCHW(self) -> Array | None:
         """The second frame of each group; None where a group is one frame."""
         return self.pixels_TCHW[1 :: self.group_size] if self.group_size > 1 else None
 
@@ -58,20 +61,17 @@ class View(Protocol):
     Pixels come out as uint8 (T, C, h, w), figures as float: of each frame (T, K), of all (F,).
     """
 
-    def __call__(self, clip: Clip, *, generator: torch.Generator | None) -> Tensor: ...
+    def __call__(self, clip: Clip, *, generator: np.random.Generator | None) -> Array: ...
 
 
-def is_pixels(view: Tensor) -> bool:
+def is_pixels(view: Array) -> bool:
     """Whether a view of one clip is pixels (T, C, h, w), not figures (T, K) or (F,)."""
     return view.ndim == 4
 
 
-def collate(views: Sequence[Tensor]) -> Tensor:
+def collate(views: Sequence[Array]) -> npt.NDArray[np.float32]:
     """The same view of several clips as one batch: pixels become float32 in [0, 1]."""
-    batch = torch.stack(list(views))
-    return as_float(batch) if batch.dtype == torch.uint8 else batch
-
-
-def as_float(clip: Tensor) -> Tensor:
-    """uint8 of any shape -> float32 in [0, 1]."""
-    return clip.float() / 255
+    batch = np.stack(list(views))
+    if batch.dtype == np.uint8:
+        return batch.astype(np.float32) / np.float32(255)
+    return batch.astype(np.float32, copy=False)

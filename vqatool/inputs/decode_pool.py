@@ -3,9 +3,8 @@
 A decoder that crashes, hangs or asks for too much memory ends its worker, not the program. The
 program receives a `DecodeFailure` instead of the result, and a new worker takes the next file.
 
-Workers are forked from a server process that has loaded torch once. They are never forked from the
-program itself, because its threads would not survive a fork. This module does not import torch, so
-that the server can start before the program spends seconds on that import.
+Workers are forked from a server process that has loaded what they need once. They are never forked
+from the program itself, because its threads would not survive a fork. They need no torch.
 """
 
 import contextlib
@@ -95,9 +94,10 @@ def failure_of(path: Path, error: Exception) -> DecodeFailure:
 
 
 def _is_out_of_memory(error: Exception) -> bool:
-    # torch raises a RuntimeError where its allocator fails
-    is_known = isinstance(error, MemoryError) or "can't allocate memory" in str(error)
-    return is_known or (isinstance(error, OSError) and error.errno == errno.ENOMEM)
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
+    # onnxruntime has an exception of its own where its allocator fails
+    return isinstance(error, MemoryError) or "Failed to allocate memory" in str(error)
 
 
 class PendingDecode(Generic[R_co]):
@@ -142,15 +142,23 @@ class DecodePool(AbstractContextManager["DecodePool"]):
     Args:
         jobs: worker processes; None: one for each core, at most four.
         timeout_s: seconds that a worker has for one task.
+        preloaded: modules that the tasks need beside the usual ones, if the server of the workers
+            is not started yet.
 
     Raises:
         RuntimeError: workers cannot start, because the main script does its work on import.
     """
 
-    def __init__(self, *, jobs: int | None = None, timeout_s: float = TIMEOUT_S) -> None:
+    def __init__(
+        self,
+        *,
+        jobs: int | None = None,
+        timeout_s: float = TIMEOUT_S,
+        preloaded: Sequence[str] = (),
+    ) -> None:
         self.num_workers, self.num_threads = allocate_workers(jobs)
         self._timeout_s = timeout_s
-        start_server()
+        start_server(preloaded)
         _require_start()
         context = multiprocessing.get_context("forkserver")
         self._pool = ProcessPool(
@@ -210,13 +218,17 @@ def decode_one(
         return pool.submit(path, function, *args).result()
 
 
-def start_server() -> None:
+def start_server(preloaded: Sequence[str] = ()) -> None:
     """Start the server process that forks the workers, unless there is one.
 
-    The server loads torch, which takes seconds: a command calls this first and loads torch itself
-    in the meantime.
+    Args:
+        preloaded: modules that it loads beside the usual ones.
+
+    The server loads PyAV and numpy, which takes a while: a command calls this first and loads its
+    model in the meantime.
     """
-    multiprocessing.get_context("forkserver").set_forkserver_preload(list(_PRELOADED))
+    names = [*_PRELOADED, *preloaded]
+    multiprocessing.get_context("forkserver").set_forkserver_preload(names)
     forkserver.ensure_running()
 
 
@@ -276,9 +288,6 @@ def _require_start() -> None:
 
 
 def _prepare_worker(max_bytes: int) -> None:
-    import torch  # the server has loaded it already
-
-    torch.set_num_threads(1)  # there are as many workers as cores
     _keep_freed_memory()
     _limit_memory(max_bytes)
     # Ctrl-C is for the program, which ends the workers
@@ -300,8 +309,8 @@ def _keep_freed_memory() -> None:
 def _limit_memory(max_bytes: int) -> None:
     """Bound what this process can allocate, and let the system end it before the program.
 
-    RLIMIT_DATA counts what a process allocates. RLIMIT_AS would also count what torch and CUDA map
-    or reserve without using it, which is far more than a decoder takes. Where the limit is not
+    RLIMIT_DATA counts what a process allocates. RLIMIT_AS would also count what is mapped
+    or reserved without being used, which is far more than a decoder takes. Where the limit is not
     enforced, or memory runs out below it, Linux ends the process with the highest score first.
     """
     with contextlib.suppress(ValueError, OSError):  # the hard limit is lower already

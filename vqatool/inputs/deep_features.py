@@ -7,38 +7,42 @@ compressed videos (Zhejiang University, MIT licence; `weights/FDIM-LICENSE.txt`)
 first two stages, as they are, without training. Further stages added nothing. Pooling by mean and
 deviation as in many no-reference metrics; patches, and deviations between them, are ours.
 
-Shapes: N patches, C channels, H height, W width, E features.
+Shapes: N patches, C channels, E features.
 """
 
 import functools
-from collections.abc import Mapping
 from importlib import resources
+from typing import TYPE_CHECKING, Any
 
-import torch
-import torch.nn.functional as F
-from safetensors.torch import load
-from torch import Tensor
+import numpy as np
+import numpy.typing as npt
 
-from vqatool.inputs.clip import Clip, as_float
+from vqatool.inputs.clip import Clip
 from vqatool.inputs.fragments import fragments
+
+if TYPE_CHECKING:  # it loads when the first features are asked for
+    from onnxruntime import InferenceSession
 
 CHANNELS = (64, 128)
 """Of each stage."""
 
-BLOCKS = 2
-"""Of each stage."""
-
 NUM_DEEP_FEATURES = 4 * sum(CHANNELS)
 
-WEIGHTS = "resnet18-fdim.safetensors"
-"""In `vqatool.weights`: convolutions with their batch normalisation folded in, half precision."""
+NETWORK = "resnet18-fdim.onnx"
+"""In `vqatool.weights`, made by `vqatool.pretraining.fdim`: uint8 patches (N, 3, 128, 128) -> mean
+and deviation of each channel of the first stage, then of the second, (N, 2 * 64 + 2 * 128)."""
 
-_GRID, _PATCH_PX = 2, 128
+PATCH_PX = 128
+
+_GRID = 2
 _MAX_ASPECT = 4
+_AT_ONCE = 4  # patches, whose maps fit the processor's cache
 
 
-def deep_features(clip: Clip, *, generator: torch.Generator | None = None) -> Tensor:
-    """Features (E,) of a clip, float32, E = NUM_DEEP_FEATURES.
+def deep_features(
+    clip: Clip, *, generator: np.random.Generator | None = None
+) -> npt.NDArray[np.float32]:
+    """Features (E,) of a clip, E = NUM_DEEP_FEATURES.
 
     Of each channel of each stage: mean and deviation over the patches of its mean, then of its
     deviation, inside a patch. A patch of 128 px from each quarter of the first frame of each group.
@@ -48,65 +52,42 @@ def deep_features(clip: Clip, *, generator: torch.Generator | None = None) -> Te
             frame, one side more than four times the other, only the middle is enlarged.
         generator: not used; a view has it.
     """
-    mosaic_TCHW = fragments(_compact(clip), grid=_GRID, patch=_PATCH_PX)
+    mosaic_TCHW = fragments(_compact(clip), grid=_GRID, patch=PATCH_PX)
     frames, channels = mosaic_TCHW.shape[:2]
-    cells = mosaic_TCHW.reshape(frames, channels, _GRID, _PATCH_PX, _GRID, _PATCH_PX)
-    patches_NCHW = as_float(cells.permute(0, 2, 4, 1, 3, 5).flatten(0, 2))
-    with torch.no_grad():
-        maps = stages(patches_NCHW.contiguous(memory_format=torch.channels_last), _weights())
-        pooled = [
-            pool
-            for map_NCHW in maps
-            for each_NC in (map_NCHW.mean((2, 3)), map_NCHW.std((2, 3)))
-            for pool in (each_NC.mean(0), each_NC.std(0, unbiased=False))
-        ]
-        return torch.cat(pooled)
+    cells = mosaic_TCHW.reshape(frames, channels, _GRID, PATCH_PX, _GRID, PATCH_PX)
+    patches_NCHW = cells.transpose(0, 2, 4, 1, 3, 5).reshape(-1, channels, PATCH_PX, PATCH_PX)
+    session = _session()
+    parts = [
+        session.run(None, {"patches": patches_NCHW[start : start + _AT_ONCE]})[0]
+        for start in range(0, len(patches_NCHW), _AT_ONCE)
+    ]
+    figures_NC = np.concatenate(parts)
+    ends = np.cumsum([count for count in CHANNELS for _ in range(2)])[:-1]
+    pooled = [
+        pool
+        for each_NC in np.split(figures_NC, ends, axis=1)
+        for pool in (each_NC.mean(0), each_NC.std(0))
+    ]
+    return np.concatenate(pooled).astype(np.float32)
 
 
 def _compact(clip: Clip) -> Clip:
     """The clip, or the middle of it where enlarging all of a thin frame would take gigabytes."""
     height, width = clip.pixels_TCHW.shape[2:]
     longest = _MAX_ASPECT * min(height, width)
-    if min(height, width) >= _GRID * _PATCH_PX or max(height, width) <= longest:
+    if min(height, width) >= _GRID * PATCH_PX or max(height, width) <= longest:
         return clip
     high, wide = min(height, longest), min(width, longest)
     top, left = (height - high) // 2, (width - wide) // 2
     return clip._replace(pixels_TCHW=clip.pixels_TCHW[..., top : top + high, left : left + wide])
 
 
-def stages(pixels_NCHW: Tensor, weights: Mapping[str, Tensor]) -> list[Tensor]:
-    """RGB in [0, 1] -> maps (N, 64, H / 4, W / 4) and (N, 128, H / 8, W / 8).
+@functools.cache  # of a worker, which has one thread
+def _session() -> "InferenceSession":
+    import onnxruntime
 
-    Args:
-        pixels_NCHW: sides are multiples of 8.
-        weights: `NAME.weight` and `NAME.bias` of `stem`, and of `STAGE.BLOCK.first` and `.second`,
-            and of `1.0.shortcut`.
-    """
-
-    def convolve(map_NCHW: Tensor, name: str, stride: int = 1) -> Tensor:
-        weight = weights[f"{name}.weight"]
-        padding = weight.shape[-1] // 2
-        return F.conv2d(map_NCHW, weight, weights[f"{name}.bias"], stride, padding)
-
-    map_NCHW = F.max_pool2d(convolve(pixels_NCHW, "stem", 2).relu(), 3, 2, 1)
-    maps = []
-    for stage in range(len(CHANNELS)):
-        for block in range(BLOCKS):
-            name = f"{stage}.{block}"
-            stride = 2 if stage and not block else 1
-            shortcut = convolve(map_NCHW, f"{name}.shortcut", stride) if stride > 1 else map_NCHW
-            inner_NCHW = convolve(map_NCHW, f"{name}.first", stride).relu()
-            map_NCHW = (convolve(inner_NCHW, f"{name}.second") + shortcut).relu()
-        maps.append(map_NCHW)
-    return maps
-
-
-@functools.cache
-def _weights() -> Mapping[str, Tensor]:
-    data = resources.files("vqatool").joinpath("weights", WEIGHTS).read_bytes()
-    return {
-        name: value.float().contiguous(memory_format=torch.channels_last)
-        if value.ndim > 1
-        else value.float()
-        for name, value in load(data).items()
-    }
+    options: Any = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.log_severity_level = 4  # errors are raised as well
+    data = resources.files("vqatool").joinpath("weights", NETWORK).read_bytes()
+    return onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])

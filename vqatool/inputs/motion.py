@@ -7,11 +7,12 @@ another place in each frame, so a network cannot compute it from them. The featu
 Shapes: T frame groups, C channels, H height, W width, K features.
 """
 
-import torch
-import torch.nn.functional as F
-from torch import Tensor
+import numpy as np
+import numpy.typing as npt
 
-from vqatool.inputs.clip import Clip
+from vqatool.inputs.clip import Array, Clip
+
+_Floats = npt.NDArray[np.float32]
 
 NUM_MOTION_FEATURES = 5
 _EVERY = 2  # stride of the pixels along both axes, which is enough for means
@@ -22,7 +23,7 @@ _LUMA = (0.2126, 0.7152, 0.0722)  # ITU-R BT.709
 _BUSY_QUANTILE = 0.9  # of the changes of the large squares
 
 
-def motion_vector(clip: Clip, *, generator: torch.Generator | None = None) -> Tensor:
+def motion_vector(clip: Clip, *, generator: np.random.Generator | None = None) -> _Floats:
     """Motion features (T, K) of each frame group, float32, about unit deviation.
 
     log2 of the mean absolute luma difference of squares of 1, 4 and 16 samples a side; log2 of the
@@ -34,25 +35,39 @@ def motion_vector(clip: Clip, *, generator: torch.Generator | None = None) -> Te
         generator: not used; a view has it.
     """
     if clip.second_TCHW is None:
-        return torch.zeros(len(clip.first_TCHW), NUM_MOTION_FEATURES)
+        return np.zeros((len(clip.first_TCHW), NUM_MOTION_FEATURES), np.float32)
     pairs = zip(clip.first_TCHW, clip.second_TCHW, strict=True)
-    return torch.stack([_features(_change(before, after)) for before, after in pairs])
+    return np.stack([_features(_change(before, after)) for before, after in pairs])
 
 
-def _features(change_HW: Tensor) -> Tensor:
-    small_HW = F.avg_pool2d(change_HW[None], _SQUARE, ceil_mode=True)
-    large_HW = F.avg_pool2d(small_HW, _SQUARE, ceil_mode=True)
-    moves = [changes.abs() for changes in (change_HW, small_HW, large_HW)]
-    parts = [move.mean() for move in moves] + [moves[-1].flatten().quantile(_BUSY_QUANTILE)]
-    equal = (moves[0] < _MAX_EQUAL).float().mean()
-    return torch.stack([*(torch.log2(part + _MIN_CHANGE) / 2 for part in parts), 2 * equal - 1])
+def _features(change_HW: _Floats) -> _Floats:
+    small_HW = _means_of_squares(change_HW)
+    large_HW = _means_of_squares(small_HW)
+    moves = [np.abs(changes) for changes in (change_HW, small_HW, large_HW)]
+    parts = [move.mean() for move in moves] + [np.quantile(moves[-1], _BUSY_QUANTILE)]
+    equal = (moves[0] < _MAX_EQUAL).mean()
+    logarithms = np.log2(np.array(parts) + _MIN_CHANGE) / 2
+    return np.array([*logarithms, 2 * equal - 1], np.float32)
 
 
-def _change(before_CHW: Tensor, after_CHW: Tensor) -> Tensor:
+def _means_of_squares(values_HW: _Floats) -> _Floats:
+    """Means of squares of `_SQUARE` samples a side; those at the end may have fewer."""
+    for axis in (0, 1):
+        length = values_HW.shape[axis]
+        starts = np.arange(0, length, _SQUARE)
+        counts = np.diff(np.append(starts, length)).astype(np.float32)
+        shape = (-1, 1) if axis == 0 else (1, -1)
+        sums: _Floats = np.add.reduceat(values_HW, starts, axis=axis)
+        values_HW = sums / counts.reshape(shape)
+    return values_HW
+
+
+def _change(before_CHW: Array, after_CHW: Array) -> _Floats:
     """(H, W) luma difference, 8 bit samples."""
     # channels last as decoded, and 16 bits: both save memory traffic
     before_HWC, after_HWC = (
-        picture_CHW.permute(1, 2, 0)[::_EVERY, ::_EVERY].to(torch.int16)
+        picture_CHW.transpose(1, 2, 0)[::_EVERY, ::_EVERY].astype(np.int16)
         for picture_CHW in (before_CHW, after_CHW)
     )
-    return (after_HWC - before_HWC).float() @ torch.tensor(_LUMA)
+    change_HW: _Floats = (after_HWC - before_HWC).astype(np.float32) @ np.array(_LUMA, np.float32)
+    return change_HW

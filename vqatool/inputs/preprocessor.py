@@ -3,18 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import numpy.typing as npt
-import torch
-from torch import Tensor
 
 from ladder.media.decode import display_size, frames_at, uniform_times
 from ladder.media.ffmpeg import Ffmpeg
 from ladder.media.headers import coded_pictures
 from ladder.media.probe import LENIENT, Decoding, VideoInfo, probe
 from vqatool.inputs.bitstream import UNKNOWN_BITSTREAM, bitstream_features
-from vqatool.inputs.clip import Clip, FrameGroup, View
+from vqatool.inputs.clip import Array, Clip, FrameGroup, View
 
 
 @dataclass(frozen=True)
@@ -43,7 +38,7 @@ class ClipPreprocessor:
         start_s: float = 0.0,
         length_s: float | None = None,
         is_strict: bool = False,
-    ) -> list[Tensor]:
+    ) -> list[Array]:
         """The model's views of a part of a video; arguments and errors are those of `read_clip`."""
         clip = read_clip(
             info,
@@ -57,25 +52,25 @@ class ClipPreprocessor:
         )
         return self.preprocess(clip)
 
-    def preprocess(self, clip: Clip) -> list[Tensor]:
+    def preprocess(self, clip: Clip) -> list[Array]:
         """The model's views of one clip, without augmentation."""
         return preprocess(self.views, clip)
 
 
-def preprocess(views: Sequence[View], clip: Clip) -> list[Tensor]:
+def preprocess(views: Sequence[View], clip: Clip) -> list[Array]:
     """Every view of one clip, without augmentation."""
     return [view(clip, generator=None) for view in views]
 
 
 def decode_views(
     path: Path, preprocessor: ClipPreprocessor, display: tuple[int, int] | None
-) -> list[npt.NDArray[Any]]:
-    """The views of a whole video as arrays: a task for a worker of a `DecodePool`.
+) -> list[Array]:
+    """The views of a whole video: a task for a worker of a `DecodePool`.
 
     Raises:
         VideoError: the file cannot be decoded.
     """
-    return [view.numpy() for view in preprocessor.load_views(probe(path), display)]
+    return preprocessor.load_views(probe(path), display)
 
 
 def read_clip(
@@ -112,7 +107,7 @@ def read_clip(
     if ffmpeg:
         pictures = coded_pictures(info, ffmpeg, start_s=start_s, length_s=length_s)
         features = bitstream_features(info, pictures, size)
-    pixels_TCHW = torch.from_numpy(pixels_THWC).permute(0, 3, 1, 2)
+    pixels_TCHW = pixels_THWC.transpose(0, 3, 1, 2)
     return Clip(pixels_TCHW, frame_group.num_frames, features)
 
 

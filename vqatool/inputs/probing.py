@@ -14,12 +14,10 @@ from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import Tensor
 
 from ladder.media.decode import Pixels
 from ladder.media.reencode import Luma, reencode
-from vqatool.inputs.clip import Clip
+from vqatool.inputs.clip import Array, Clip
 
 QUANTISERS = (20, 26, 32, 38, 44)
 """QP of the probes, from hardly visible to poor."""
@@ -34,7 +32,7 @@ _MIN_ERROR = 0.02  # squares of 8 bit samples, so that equal pictures have a fin
 _MIN_GRADIENT = 1e-3
 
 
-def probing_vector(clip: Clip, *, generator: torch.Generator | None = None) -> Tensor:
+def probing_vector(clip: Clip, *, generator: np.random.Generator | None = None) -> Array:
     """Figures (P,) of a clip, float32, about unit deviation; for each of `QUANTISERS` in turn.
 
     log2 of the bits per pixel of a key frame and of the frame after it (0 for groups of one frame,
@@ -48,7 +46,8 @@ def probing_vector(clip: Clip, *, generator: torch.Generator | None = None) -> T
     groups = len(clip.first_TCHW)
     chosen = sorted({min(groups - 1, int(place * groups)) for place in _PLACES})
     figures = [_probe(_middles(clip, index)) for index in chosen]
-    return torch.from_numpy(np.mean(figures, axis=0, dtype=np.float32))
+    mean: Array = np.stack(figures).mean(axis=0)
+    return mean
 
 
 def _middles(clip: Clip, index: int) -> list[Pixels]:
@@ -59,7 +58,7 @@ def _middles(clip: Clip, index: int) -> list[Pixels]:
     high, wide = min(height // 2 * 2, _HEIGHT_PX), min(width // 2 * 2, _WIDTH_PX)
     top, left = (height - high) // 2, (width - wide) // 2
     middle_TCHW = frames_TCHW[:, :, top : top + high, left : left + wide]
-    return list(middle_TCHW.permute(0, 2, 3, 1).numpy())
+    return list(middle_TCHW.transpose(0, 2, 3, 1))
 
 
 def _probe(frames: Sequence[Pixels]) -> npt.NDArray[np.float32]:

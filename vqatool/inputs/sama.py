@@ -14,11 +14,10 @@ Shapes: T frames, C channels, H height, W width, G cells a side of the grid, P p
 from collections.abc import Sequence
 from typing import Literal
 
-import torch
-import torch.nn.functional as F
-from torch import Tensor
+import numpy as np
 
-from vqatool.inputs.clip import Clip
+from vqatool.inputs.clip import Array, Clip
+from vqatool.inputs.resize import resized
 
 VideoMask = Literal["sama", "sama-c", "sama-mix", "sama-swm", "sama-spm", "fragments"]
 ImageMask = Literal["sama", "sama-spm", "fragments"]
@@ -35,8 +34,8 @@ def sama(
     patch: int = 32,
     levels: int = 16,
     is_antialiased: bool = False,
-    generator: torch.Generator | None = None,
-) -> Tensor:
+    generator: np.random.Generator | None = None,
+) -> Array:
     """A mosaic of patches for each frame, from the levels that `mask` selects.
 
     - `sama`: a level for each two frames, from the finest to the coarsest and again;
@@ -58,7 +57,7 @@ def sama(
         generator: for random places of the patches in their cells; None: the middle.
 
     Returns:
-        (T, C, grid * patch, grid * patch), dtype and device of the clip.
+        (T, C, grid * patch, grid * patch), dtype of the clip.
     """
     depths = _depths(mask, len(clip.pixels_TCHW), levels)
     square = {"sama-swm": patch, "sama-spm": _TOKEN_PX}.get(mask)
@@ -73,8 +72,8 @@ def sama_image(
     grid: int = 8,
     patch: int = 32,
     is_antialiased: bool = False,
-    generator: torch.Generator | None = None,
-) -> Tensor:
+    generator: np.random.Generator | None = None,
+) -> Array:
     """A mosaic of patches for each frame, of the finest and the coarsest level.
 
     - `sama`: in a checkerboard of whole patches;
@@ -113,46 +112,44 @@ def _depths(mask: VideoMask, frames: int, levels: int) -> list[float]:
     return [(t // _TUBELET) % count / max(1, count - 1) for t in range(frames)]
 
 
-def _places(grid: int, generator: torch.Generator | None) -> Tensor:
+def _places(grid: int, generator: np.random.Generator | None) -> Array:
     """(G, G, 2) in [0, 1): place of each patch in its cell; rows first."""
     if generator is None:
-        return torch.full((grid, grid, 2), 0.5)
-    return torch.rand(grid, grid, 2, generator=generator)
+        return np.full((grid, grid, 2), 0.5)
+    return generator.random((grid, grid, 2))
 
 
 def _masked(
-    pixels_TCHW: Tensor,
+    pixels_TCHW: Array,
     depths: Sequence[float],
     square: int | None,
-    places_GG2: Tensor,
+    places_GG2: Array,
     patch: int,
     is_antialiased: bool,
-) -> Tensor:
+) -> Array:
     """Patches of each frame's depth; with `square`, every second square px has depth 0."""
     canvas_TCHW = _mosaic(pixels_TCHW, depths, places_GG2, patch, is_antialiased)
     if square is None:
         return canvas_TCHW
     finest_TCHW = _mosaic(pixels_TCHW, [0.0] * len(depths), places_GG2, patch, is_antialiased)
-    side = torch.arange(canvas_TCHW.shape[-1], device=canvas_TCHW.device) // square
+    side = np.arange(canvas_TCHW.shape[-1]) // square
     is_finest_HW = (side[:, None] + side[None, :]) % 2 == 0
-    return torch.where(is_finest_HW, finest_TCHW, canvas_TCHW)
+    return np.where(is_finest_HW, finest_TCHW, canvas_TCHW)
 
 
 def _mosaic(
-    pixels_TCHW: Tensor,
+    pixels_TCHW: Array,
     depths: Sequence[float],
-    places_GG2: Tensor,
+    places_GG2: Array,
     patch: int,
     is_antialiased: bool,
-) -> Tensor:
+) -> Array:
     frames, channels, height, width = pixels_TCHW.shape
     side = len(places_GG2) * patch
-    canvas_TCHW = pixels_TCHW.new_empty(frames, channels, side, side)
+    canvas_TCHW = np.empty((frames, channels, side, side), pixels_TCHW.dtype)
     for depth in set(depths):
         size = level_size(height, width, side, depth)
-        y_HW, x_HW = (
-            axis.to(pixels_TCHW.device) for axis in _canvas_pixels(size, places_GG2, patch)
-        )
+        y_HW, x_HW = _canvas_pixels(size, places_GG2, patch)
         for t in range(frames):
             if depths[t] == depth:
                 canvas_TCHW[t] = _sampled(pixels_TCHW[t], size, y_HW, x_HW, is_antialiased)
@@ -160,43 +157,47 @@ def _mosaic(
 
 
 def _sampled(
-    frame_CHW: Tensor, size: tuple[int, int], y_HW: Tensor, x_HW: Tensor, is_antialiased: bool
-) -> Tensor:
+    frame_CHW: Array, size: tuple[int, int], y_HW: Array, x_HW: Array, is_antialiased: bool
+) -> Array:
     """The pixels (y, x) of the frame scaled (bilinear) to `size`; (C, H, W) of the canvas."""
     if frame_CHW.shape[1:] == size:
         return frame_CHW[:, y_HW, x_HW]
     if is_antialiased:
-        level_1CHW = F.interpolate(
-            frame_CHW[None], size, mode="bilinear", align_corners=False, antialias=True
-        )
-        return level_1CHW[0, :, y_HW, x_HW]
+        level_1CHW = resized(frame_CHW[None], size, is_antialiased=True)
+        return level_1CHW[0][:, y_HW, x_HW]
     # only the sampled pixels of a level are computed
     above, below, down = _interpolation(y_HW, size[0], frame_CHW.shape[1])
     left, right, across = _interpolation(x_HW, size[1], frame_CHW.shape[2])
     upper, lower = (
-        torch.lerp(frame_CHW[:, y, left].float(), frame_CHW[:, y, right].float(), across)
-        for y in (above, below)
+        _between(frame_CHW[:, y, left], frame_CHW[:, y, right], across) for y in (above, below)
     )
-    sampled_CHW = torch.lerp(upper, lower, down)
-    is_integer = not frame_CHW.is_floating_point()
-    return (sampled_CHW.round() if is_integer else sampled_CHW).to(frame_CHW.dtype)
+    sampled_CHW = _between(upper, lower, down)
+    if np.issubdtype(frame_CHW.dtype, np.integer):
+        sampled_CHW = sampled_CHW.round()
+    return sampled_CHW.astype(frame_CHW.dtype)
 
 
-def _interpolation(position_HW: Tensor, scaled: int, length: int) -> tuple[Tensor, Tensor, Tensor]:
+def _between(start: Array, end: Array, share: Array) -> Array:
+    between: Array = start.astype(np.float32) * (1 - share) + end.astype(np.float32) * share
+    return between
+
+
+def _interpolation(position_HW: Array, scaled: int, length: int) -> tuple[Array, Array, Array]:
     """The two source pixels around each position of a scaled axis, and the second one's weight."""
-    source_HW = ((position_HW + 0.5) * (length / scaled) - 0.5).clamp(0, length - 1)
-    before_HW = source_HW.long()
-    return before_HW, (before_HW + 1).clamp_max(length - 1), source_HW - before_HW
+    source_HW = ((position_HW + 0.5) * (length / scaled) - 0.5).clip(0, length - 1)
+    before_HW = source_HW.astype(int)
+    weight_HW = (source_HW - before_HW).astype(np.float32)
+    return before_HW, np.minimum(before_HW + 1, length - 1), weight_HW
 
 
-def _canvas_pixels(size: tuple[int, int], places_GG2: Tensor, patch: int) -> tuple[Tensor, Tensor]:
+def _canvas_pixels(size: tuple[int, int], places_GG2: Array, patch: int) -> tuple[Array, Array]:
     """Row and column on a level, each (H, W), of each pixel of the canvas."""
-    grid, px = len(places_GG2), torch.arange(patch)
-    cells = torch.tensor([length // grid for length in size])
-    cell_GG2 = torch.cartesian_prod(torch.arange(grid), torch.arange(grid)).view(grid, grid, 2)
-    start_GG2 = cell_GG2 * cells + (places_GG2 * (cells - patch)).long()
+    grid, px = len(places_GG2), np.arange(patch)
+    cells = np.array([length // grid for length in size])
+    cell_GG2 = np.moveaxis(np.indices((grid, grid)), 0, -1)
+    start_GG2 = cell_GG2 * cells + (places_GG2 * (cells - patch)).astype(int)
     y_GPG = start_GG2[:, None, :, 0] + px[:, None]
     x_GGP = start_GG2[:, :, None, 1] + px
-    y_HW = y_GPG.flatten(0, 1).repeat_interleave(patch, 1)
-    x_HW = x_GGP.flatten(1, 2).repeat_interleave(patch, 0)
+    y_HW = y_GPG.reshape(-1, grid).repeat(patch, axis=1)
+    x_HW = x_GGP.reshape(grid, -1).repeat(patch, axis=0)
     return y_HW, x_HW

@@ -12,12 +12,11 @@ Shapes: T frames, C channels, H height, W width.
 
 from functools import partial
 
-import torch
-import torch.nn.functional as F
-from torch import Tensor
+import numpy as np
 
-from vqatool.inputs.clip import Clip
+from vqatool.inputs.clip import Array, Clip
 from vqatool.inputs.fragments import fragments
+from vqatool.inputs.resize import resized
 
 
 def still_crops(
@@ -26,8 +25,8 @@ def still_crops(
     short_px: int = 512,
     crop_px: int = 320,
     antialias: bool = True,
-    generator: torch.Generator | None = None,
-) -> Tensor:
+    generator: np.random.Generator | None = None,
+) -> Array:
     """A crop of the first frame of each frame group, from the middle or a random place.
 
     Args:
@@ -38,12 +37,12 @@ def still_crops(
         generator: for a random place in each still; None: the middle.
 
     Returns:
-        (T, C, crop_px, crop_px), T the number of frame groups, dtype and device of the clip.
+        (T, C, crop_px, crop_px), T the number of frame groups, dtype of the clip.
     """
     if crop_px > short_px:
         raise ValueError(f"a crop of {crop_px} px does not fit a short side of {short_px} px")
     scaled_TCHW = _scaled(clip.first_TCHW, short_px, antialias=antialias)
-    return torch.stack([_cropped(frame_CHW, crop_px, generator) for frame_CHW in scaled_TCHW])
+    return np.stack([_cropped(frame_CHW, crop_px, generator) for frame_CHW in scaled_TCHW])
 
 
 def run_fragments(
@@ -53,8 +52,8 @@ def run_fragments(
     grid: int = 7,
     patch: int = 48,
     antialias: bool = True,
-    generator: torch.Generator | None = None,
-) -> Tensor:
+    generator: np.random.Generator | None = None,
+) -> Array:
     """A mosaic of raw patches for each frame; the frames of a group have the same places.
 
     Args:
@@ -66,25 +65,24 @@ def run_fragments(
         generator: for random places; None: the middle of each cell.
 
     Returns:
-        (T, C, grid * patch, grid * patch), dtype and device of the clip.
+        (T, C, grid * patch, grid * patch), dtype of the clip.
     """
     mosaic = partial(fragments, grid=grid, patch=patch, is_aligned=True, generator=generator)
-    runs = torch.split(clip.pixels_TCHW, clip.group_size)
-    return torch.cat([mosaic(Clip(_scaled(run, short_px, antialias=antialias))) for run in runs])
+    starts = range(0, len(clip.pixels_TCHW), clip.group_size)
+    runs = [clip.pixels_TCHW[start : start + clip.group_size] for start in starts]
+    scaled = [_scaled(run, short_px, antialias=antialias) for run in runs]
+    return np.concatenate([mosaic(Clip(run_TCHW)) for run_TCHW in scaled])
 
 
-def _scaled(frames_TCHW: Tensor, short_px: int, *, antialias: bool) -> Tensor:
+def _scaled(frames_TCHW: Array, short_px: int, *, antialias: bool) -> Array:
     height, width = frames_TCHW.shape[-2:]
     factor = short_px / min(height, width)
     size = (max(short_px, round(height * factor)), max(short_px, round(width * factor)))
-    # uint8 is scaled directly: converting to float takes seven times as long
-    return F.interpolate(
-        frames_TCHW, size, mode="bilinear", align_corners=False, antialias=antialias
-    )
+    return resized(frames_TCHW, size, is_antialiased=antialias)
 
 
-def _cropped(frame_CHW: Tensor, side: int, generator: torch.Generator | None) -> Tensor:
-    place = torch.full((2,), 0.5) if generator is None else torch.rand(2, generator=generator)
-    slack = torch.tensor(frame_CHW.shape[1:]) - side
-    top, left = (place * (slack + 1)).long().tolist()
+def _cropped(frame_CHW: Array, side: int, generator: np.random.Generator | None) -> Array:
+    place = np.full(2, 0.5) if generator is None else generator.random(2)
+    slack = np.array(frame_CHW.shape[1:]) - side
+    top, left = (place * (slack + 1)).astype(int)
     return frame_CHW[:, top : top + side, left : left + side]

@@ -13,7 +13,7 @@ files whose headers cannot be read.
 from collections.abc import Mapping
 from dataclasses import asdict
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from vqatool.inputs.bitstream import STEP_ORIGIN, BitstreamFeatures, bitstream_vector
 from vqatool.inputs.clip import FrameGroup
@@ -21,9 +21,11 @@ from vqatool.inputs.deep_features import NUM_DEEP_FEATURES, deep_features
 from vqatool.inputs.fragments import fragments, rearranged
 from vqatool.inputs.motion import NUM_MOTION_FEATURES, motion_vector
 from vqatool.inputs.probing import NUM_PROBING_FEATURES, probing_vector
-from vqatool.losses import quality_loss, rank_loss
-from vqatool.methods.recipe import Input, LossWeights, Recipe, build_config, weighted_terms
-from vqatool.models.coarse_to_fine import BitstreamLayout, CoarseToFine, CoarseToFineConfig
+from vqatool.methods.recipe import Input, Loss, LossWeights, Recipe, build_config
+from vqatool.models.shapes import BitstreamLayout, CoarseToFineConfig
+
+if TYPE_CHECKING:  # for annotations alone: it needs torch
+    from vqatool.models.quality import QualityModel
 
 BITSTREAM_LAYOUT = BitstreamLayout(
     width=len(BitstreamFeatures._fields),
@@ -39,14 +41,26 @@ DEFAULT_WEIGHTS = {"plcc": 0.3, "group": 0.1, "rank": 1.0, "frame": 0.3, "tile":
 def coarse_to_fine(shape: Mapping[str, Any], weights: LossWeights) -> Recipe:
     """The recipe; `shape` has arguments of `CoarseToFineConfig`."""
     config = build_config(CoarseToFineConfig, shape)
-    rank = partial(rank_loss, margin=weights.margin)
+
+    def build() -> "QualityModel":
+        from vqatool.models.coarse_to_fine import CoarseToFine
+
+        return CoarseToFine(
+            config, NUM_MOTION_FEATURES, BITSTREAM_LAYOUT, NUM_PROBING_FEATURES, NUM_DEEP_FEATURES
+        )
+
+    def make_loss() -> Loss:
+        from vqatool.losses import quality_loss, rank_loss
+        from vqatool.methods.terms import weighted_terms
+
+        rank = partial(rank_loss, margin=weights.margin)
+        return partial(weighted_terms, weights.with_defaults(DEFAULT_WEIGHTS), quality_loss, rank)
+
     return Recipe(
         inputs=_inputs(config),
         frame_group=FrameGroup(2 if config.has_motion else 1),
-        build=lambda: CoarseToFine(
-            config, NUM_MOTION_FEATURES, BITSTREAM_LAYOUT, NUM_PROBING_FEATURES, NUM_DEEP_FEATURES
-        ),
-        loss=partial(weighted_terms, weights.with_defaults(DEFAULT_WEIGHTS), quality_loss, rank),
+        build=build,
+        make_loss=make_loss,
         shape=asdict(config),
         preprocessing=_preprocessing(config),
         reads_stream=config.has_stream,

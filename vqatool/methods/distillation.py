@@ -15,9 +15,10 @@ from functools import partial
 from math import gcd
 from typing import Self
 
-from torch import Generator, Tensor, nn
+import numpy as np
+from torch import Tensor, nn
 
-from vqatool.inputs.clip import Clip, FrameGroup, View
+from vqatool.inputs.clip import Array, Clip, FrameGroup, View
 from vqatool.losses import feature_distillation_loss, squared_loss
 from vqatool.methods.recipe import Input, Loss, Recipe
 from vqatool.models.quality import Quality, QualityModel, TeacherOutput, TrainingOutput
@@ -89,7 +90,7 @@ def distilled(student: Recipe, teacher: Recipe, *, is_detached: bool = False) ->
         frame_group=frame_group,
         reads_stream=student.reads_stream or teacher.reads_stream,
         needs_all_frames=student.needs_all_frames or teacher.needs_all_frames,
-        loss=partial(distilled_terms, student.loss, is_detached),
+        make_loss=lambda: partial(distilled_terms, student.loss, is_detached),
     )
 
 
@@ -132,8 +133,8 @@ def distilled_terms(
 
 
 def subsampled_view(
-    clip: Clip, *, view: View, frames: int, every: int, generator: Generator | None = None
-) -> Tensor:
+    clip: Clip, *, view: View, frames: int, every: int, generator: np.random.Generator | None = None
+) -> Array:
     """`view` of a clip with `frames` frames of each frame group, every `every`-th of them."""
     return view(clip.subsample_groups(frames, every), generator=generator)
 

@@ -9,24 +9,38 @@ the paper uses is not known to us: ours is smooth L1.
 from collections.abc import Mapping
 from dataclasses import asdict
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from vqatool.inputs.clip import FrameGroup
 from vqatool.inputs.fragments import fragments, mirrored
-from vqatool.losses import quality_loss, rank_loss
-from vqatool.methods.recipe import Input, LossWeights, Recipe, build_config, weighted_terms
-from vqatool.models.q_mamba import QMamba, QMambaConfig
+from vqatool.methods.recipe import Input, Loss, LossWeights, Recipe, build_config
+from vqatool.models.shapes import QMambaConfig
+
+if TYPE_CHECKING:  # for annotations alone: it needs torch
+    from vqatool.models.quality import QualityModel
 
 
 def q_mamba(shape: Mapping[str, Any], weights: LossWeights) -> Recipe:
     """The recipe; `shape` has arguments of `QMambaConfig`."""
     config = build_config(QMambaConfig, shape)
-    rank = partial(rank_loss, margin=weights.margin)
+
+    def build() -> "QualityModel":
+        from vqatool.models.q_mamba import QMamba
+
+        return QMamba(config)
+
+    def make_loss() -> Loss:
+        from vqatool.losses import quality_loss, rank_loss
+        from vqatool.methods.terms import weighted_terms
+
+        rank = partial(rank_loss, margin=weights.margin)
+        return partial(weighted_terms, weights.with_defaults({}), quality_loss, rank)
+
     return Recipe(
         inputs=(Input(partial(fragments, grid=config.grid, patch=config.patch), mirrored),),
         frame_group=FrameGroup(),
-        build=lambda: QMamba(config),
-        loss=partial(weighted_terms, weights.with_defaults({}), quality_loss, rank),
+        build=build,
+        make_loss=make_loss,
         shape=asdict(config),
         preprocessing=f"{config.grid} x {config.grid} patches of {config.patch} px of RGB, "
         "not resized, of each frame scaled (bicubic) to its display",

@@ -1,4 +1,4 @@
-"""The type of a recipe, and the loss terms that the methods share.
+"""The type of a recipe. No torch: who only asks a model needs no more than its inputs.
 
 Shapes: B videos, T frame groups or frames, C channels, h height and w width of a view.
 """
@@ -6,32 +6,25 @@ Shapes: B videos, T frame groups or frames, C channels, h height and w width of 
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self, TypeVar
 
-import torch
-from torch import Tensor
+import numpy as np
 
-from vqatool.inputs.clip import FrameGroup, View
-from vqatool.losses import (
-    ByLabel,
-    Contrast,
-    batch_rank_loss,
-    frame_quality_loss,
-    group_contrast_loss,
-    plcc_loss,
-    spread_loss,
-    tile_quality_loss,
-)
-from vqatool.models.quality import QualityModel, TrainingOutput
+from vqatool.inputs.clip import Array, FrameGroup, View
 
-if TYPE_CHECKING:  # the module exists for type checkers only
+if TYPE_CHECKING:  # for annotations alone: these need torch, or exist for type checkers only
     from _typeshed import DataclassInstance
+    from torch import Tensor
+
+    from vqatool.losses import ByLabel, Contrast
+    from vqatool.models.quality import QualityModel, TrainingOutput
 
 
 class Augmentation(Protocol):
     """Pixels of a view (T, C, h, w) -> random other pixels of the same quality and shape."""
 
-    def __call__(self, pixels_TCHW: Tensor, *, generator: torch.Generator) -> Tensor: ...
+    def __call__(self, pixels_TCHW: Array, *, generator: np.random.Generator) -> Array: ...
 
 
 class Input(NamedTuple):
@@ -56,17 +49,13 @@ class Loss(Protocol):
     """
 
     def __call__(
-        self, output: TrainingOutput, label_B: Tensor, group_B: Tensor, frame_label_BT: Tensor
-    ) -> dict[str, Tensor]: ...
+        self,
+        output: "TrainingOutput",
+        label_B: "Tensor",
+        group_B: "Tensor",
+        frame_label_BT: "Tensor",
+    ) -> "dict[str, Tensor]": ...
 
-
-DistanceTerm = Callable[[Tensor, Tensor], Tensor]
-"""(scores, labels) -> their distance."""
-
-RankTerm = Callable[[Tensor, Tensor, Tensor], Tensor]
-"""(scores, labels, bitrate groups) -> the distance of the scores from the order of the labels."""
-
-_SPREAD_WEIGHT = 0.05
 
 Config = TypeVar("Config", bound="DataclassInstance")
 
@@ -87,8 +76,8 @@ class LossWeights:
     tile: float | None = None
     pixels: float | None = None
     temperature: float = 0.1
-    contrast: Contrast = "ours"
-    margin: float | ByLabel = 0.0
+    contrast: "Contrast" = "ours"
+    margin: "float | ByLabel" = 0.0
 
     def with_defaults(self, defaults: Mapping[str, float]) -> Self:
         """The same with `defaults`, by name, in place of None; 0 where there is no default."""
@@ -105,18 +94,23 @@ class Recipe:
     `build()` makes, in the order that `forward` takes them. In distillation `teacher_inputs`
     follow them. `shape` is stored beside the weights: it is needed to build the model again.
     `needs_all_frames` is for models that relate the frame groups of a clip to each other: a
-    training step gets all groups then.
+    training step gets all groups then. `build` and `make_loss` load torch.
     """
 
     inputs: tuple[Input, ...]
     teacher_inputs: tuple[Input, ...] = ()
     frame_group: FrameGroup
-    build: Callable[[], QualityModel]
-    loss: Loss
+    build: "Callable[[], QualityModel]"
+    make_loss: Callable[[], Loss]
     shape: Mapping[str, Any]
     preprocessing: str  # of a clip, in words, for the model card
     reads_stream: bool = False  # bitstream features, which need ffmpeg
     needs_all_frames: bool = False
+
+    @cached_property
+    def loss(self) -> Loss:
+        """The loss of a training step."""
+        return self.make_loss()
 
     @property
     def views(self) -> tuple[View, ...]:
@@ -138,54 +132,3 @@ def build_config(kind: type[Config], shape: Mapping[str, Any]) -> Config:
         if type(value) is not type(like) and not is_number:
             raise ValueError(f"{name} is like {json.dumps(like)}, not {json.dumps(value)}")
     return kind(**shape)
-
-
-def whole_batch_rank(score_B: Tensor, label_B: Tensor, group_B: Tensor) -> Tensor:
-    """The rank loss of FAST-VQA over all pairs of a batch, as a `RankTerm`."""
-    return batch_rank_loss(score_B, label_B)
-
-
-def weighted_terms(
-    weights: LossWeights,
-    distance: DistanceTerm,
-    rank: RankTerm,
-    output: TrainingOutput,
-    label_B: Tensor,
-    group_B: Tensor,
-    frame_label_BT: Tensor,
-) -> dict[str, Tensor]:
-    """The terms `quality` (`distance`), `plcc`, `group`, `rank` and `frame`, times their weights.
-
-    `spread` is there for a model that has one. It trains nothing but the layers of the spread, so
-    its weight matters little.
-    `tile` is there where the quality of parts of the frames is known.
-    `pixels` is the sum of the terms for `output.pixels_only`, where there is one; tiles have none.
-    Arguments are those of `Loss`; the weights of `weights` are not None.
-    """
-    quality = output.quality
-    group = group_contrast_loss(
-        quality.features_BD,
-        group_B,
-        temperature=weights.temperature,
-        contrast=weights.contrast,
-    )
-    values = {
-        "plcc": plcc_loss(quality.score_B, label_B),
-        "group": group,
-        "rank": rank(quality.score_B, label_B, group_B),
-        "frame": frame_quality_loss(quality.frame_score_BT, frame_label_BT),
-    }
-    terms = {"quality": distance(quality.score_B, label_B)}
-    terms |= {name: getattr(weights, name) * value for name, value in values.items()}
-    if quality.spread_B is not None:
-        loss = spread_loss(quality.score_B, quality.spread_B, label_B)
-        terms["spread"] = _SPREAD_WEIGHT * loss
-    if output.tiles is not None:
-        terms["tile"] = (weights.tile or 0.0) * tile_quality_loss(*output.tiles)
-    if output.pixels_only is not None:
-        pixels_output = TrainingOutput(output.pixels_only)
-        pixels_terms = weighted_terms(
-            weights, distance, rank, pixels_output, label_B, group_B, frame_label_BT
-        )
-        terms["pixels"] = (weights.pixels or 0.0) * torch.stack(list(pixels_terms.values())).sum()
-    return terms

@@ -10,21 +10,16 @@ scores; it is the published loss of images.
 from collections.abc import Mapping
 from dataclasses import asdict
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from vqatool.inputs import sama as sampler
 from vqatool.inputs.clip import FrameGroup, View
 from vqatool.inputs.fragments import mirrored
-from vqatool.losses import quality_loss
-from vqatool.methods.recipe import (
-    Input,
-    LossWeights,
-    Recipe,
-    build_config,
-    weighted_terms,
-    whole_batch_rank,
-)
-from vqatool.models.sama import SamaConfig, sama_model
+from vqatool.methods.recipe import Input, Loss, LossWeights, Recipe, build_config
+from vqatool.models.shapes import SamaConfig
+
+if TYPE_CHECKING:  # for annotations alone: it needs torch
+    from vqatool.models.quality import QualityModel
 
 DEFAULT_WEIGHTS = {"plcc": 1.0, "rank": 0.3}
 
@@ -34,12 +29,24 @@ def sama(shape: Mapping[str, Any], weights: LossWeights) -> Recipe:
     config = build_config(SamaConfig, shape)
     is_video = config.kind == "video"
     defaults = weights.with_defaults(DEFAULT_WEIGHTS if is_video else {})
+
+    def build() -> "QualityModel":
+        from vqatool.models.sama import sama_model
+
+        return sama_model(config)
+
+    def make_loss() -> Loss:
+        from vqatool.losses import quality_loss
+        from vqatool.methods.terms import weighted_terms, whole_batch_rank
+
+        return partial(weighted_terms, defaults, quality_loss, whole_batch_rank)
+
     return Recipe(
         inputs=(Input(_view(config), mirrored),),
         frame_group=FrameGroup(config.burst_frames, config.stride) if is_video else FrameGroup(),
         needs_all_frames=is_video,
-        build=lambda: sama_model(config),
-        loss=partial(weighted_terms, defaults, quality_loss, whole_batch_rank),
+        build=build,
+        make_loss=make_loss,
         shape=asdict(config),
         preprocessing=f"{config.grid} x {config.grid} patches of {config.patch} px of RGB, at "
         f"the scales of the mask {config.mask}, of frames scaled (bicubic) to their display",

@@ -10,26 +10,16 @@ published loss does not depend on the scale of the scores.
 from collections.abc import Mapping
 from dataclasses import asdict
 from functools import partial
-from typing import Any
-
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from vqatool.inputs.clip import FrameGroup
 from vqatool.inputs.fragments import mirrored
 from vqatool.inputs.zoom import run_fragments, still_crops
-from vqatool.losses import plcc_loss, quality_loss
-from vqatool.methods.recipe import (
-    Input,
-    LossWeights,
-    Recipe,
-    build_config,
-    weighted_terms,
-    whole_batch_rank,
-)
-from vqatool.models.quality import TrainingOutput
-from vqatool.models.zoom import Zoom, ZoomConfig
+from vqatool.methods.recipe import Input, Loss, LossWeights, Recipe, build_config
+from vqatool.models.shapes import ZoomConfig
 
-_RUNS_RANK_WEIGHT = 0.3  # as published
+if TYPE_CHECKING:  # for annotations alone: it needs torch
+    from vqatool.models.quality import QualityModel
 
 
 def zoom_vqa(shape: Mapping[str, Any], weights: LossWeights) -> Recipe:
@@ -39,35 +29,24 @@ def zoom_vqa(shape: Mapping[str, Any], weights: LossWeights) -> Recipe:
     runs = partial(
         run_fragments, short_px=config.run_short_px, grid=config.grid, patch=config.patch
     )
+
+    def build() -> "QualityModel":
+        from vqatool.models.zoom import Zoom
+
+        return Zoom(config)
+
+    def make_loss() -> Loss:
+        from vqatool.methods.terms import branch_terms
+
+        return partial(branch_terms, weights.with_defaults({}))
+
     return Recipe(
         inputs=(Input(stills, mirrored), Input(runs, mirrored)),
         frame_group=FrameGroup(config.burst_frames, config.stride),
-        build=lambda: Zoom(config),
-        loss=partial(zoom_terms, weights.with_defaults({})),
+        build=build,
+        make_loss=make_loss,
         shape=asdict(config),
         preprocessing=f"of frames scaled (bicubic) to their display, a crop of {config.crop_px} px "
         f"at {config.still_short_px} px high, and {config.grid} x {config.grid} patches of "
         f"{config.patch} px at {config.run_short_px} px",
     )
-
-
-def zoom_terms(
-    weights: LossWeights,
-    output: TrainingOutput,
-    label_B: Tensor,
-    group_B: Tensor,
-    frame_label_BT: Tensor,
-) -> dict[str, Tensor]:
-    """The terms of the fused score, and `stills` and `runs`, those of each branch alone.
-
-    Without its own term a branch would not learn where the other one is right already. Arguments
-    are those of `Loss`.
-    """
-    terms = weighted_terms(
-        weights, quality_loss, whole_batch_rank, output, label_B, group_B, frame_label_BT
-    )
-    stills, runs = (branch.score_B for branch in output.quality.branches)
-    terms["stills"] = quality_loss(stills, label_B)
-    rank = _RUNS_RANK_WEIGHT * whole_batch_rank(runs, label_B, group_B)
-    terms["runs"] = quality_loss(runs, label_B) + plcc_loss(runs, label_B) + rank
-    return terms

@@ -11,30 +11,11 @@ processes can already decode videos.
 Shapes: B frames, C channels, H height, W width.
 """
 
-from dataclasses import dataclass
 from typing import cast
 
 from torch import Tensor, nn
 
-
-@dataclass(frozen=True, kw_only=True)
-class SwinSize:
-    """Width of the first stage, which doubles at each next one; blocks and heads of each stage."""
-
-    embed_dim: int
-    depths: tuple[int, int, int, int]
-    heads: tuple[int, int, int, int]
-
-
-SWIN_SIZES = {
-    "nano": SwinSize(embed_dim=48, depths=(2, 2, 2, 2), heads=(3, 6, 12, 24)),
-    "tiny": SwinSize(embed_dim=96, depths=(2, 2, 6, 2), heads=(3, 6, 12, 24)),
-    "small": SwinSize(embed_dim=96, depths=(2, 2, 18, 2), heads=(3, 6, 12, 24)),
-    "base": SwinSize(embed_dim=128, depths=(2, 2, 18, 2), heads=(4, 8, 16, 32)),
-    "micro": SwinSize(embed_dim=32, depths=(1, 1, 2, 1), heads=(2, 4, 8, 16)),
-    "pico": SwinSize(embed_dim=16, depths=(1, 1, 1, 1), heads=(1, 2, 4, 8)),
-}
-"""Sizes by name: tiny, small and base are published; nano and micro are ours; pico is for tests."""
+from vqatool.models.shapes import ConvNeXtSize, SwinSize
 
 
 class SwinPyramid(nn.Module):
@@ -90,24 +71,6 @@ class SwinPyramid(nn.Module):
             pixels_BCHW, indices=4, output_fmt="NCHW", intermediates_only=True
         )
         return cast("list[Tensor]", maps)
-
-
-@dataclass(frozen=True, kw_only=True)
-class ConvNeXtSize:
-    """Width of the first stage, which doubles at each next one; blocks of each stage."""
-
-    embed_dim: int
-    depths: tuple[int, int, int, int]
-
-
-CONVNEXT_SIZES = {
-    "pico": ConvNeXtSize(embed_dim=16, depths=(1, 1, 1, 1)),
-    "nano": ConvNeXtSize(embed_dim=48, depths=(2, 2, 6, 2)),
-    "tiny": ConvNeXtSize(embed_dim=96, depths=(3, 3, 9, 3)),
-    "small": ConvNeXtSize(embed_dim=96, depths=(3, 3, 27, 3)),
-    "base": ConvNeXtSize(embed_dim=128, depths=(3, 3, 27, 3)),
-}
-"""Sizes by name: tiny, small and base are published; nano is timm's femto; pico is for tests."""
 
 
 class ConvNeXtPyramid(nn.Module):

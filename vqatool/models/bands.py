@@ -89,7 +89,7 @@ def detail_fall(energies: list[Tensor]) -> list[Tensor]:
     zero mean and unit deviation: a network learns next to nothing from inputs that hardly vary.
     """
     finest = [torch.log2(energy_BN + _MIN_ENERGY) for energy_BN in energies[:3]]
-    cells = min(level_BN.shape[1] for level_BN in finest)
+    cells = min(int(level_BN.shape[1]) for level_BN in finest)
     sharpest_BK = finest[2].topk(max(2, round(_SHARPEST_SHARE * cells)), dim=1).indices
     first, second, third = (level_BN.gather(1, sharpest_BK) for level_BN in finest)
     falls = (first - second, second - third)
@@ -109,7 +109,10 @@ def quietness(luma_B1HW: Tensor, cell_px: int) -> list[Tensor]:
     # Immerkaer's mask is the second difference along both axes
     response = cells_BNHW.diff(n=2, dim=-1).diff(n=2, dim=-2) / 6
     noise_BN = response.abs().mean((2, 3))
-    parts = (noise_BN.amin(1), noise_BN.median(1).values, noise_BN.amax(1))
+    # by sorting: ONNX has no median
+    ordered_BN = noise_BN.sort(dim=1).values
+    middle = (ordered_BN.shape[1] - 1) // 2
+    parts = (ordered_BN[:, 0], ordered_BN[:, middle], ordered_BN[:, -1])
     is_equal = (cells_BNHW.diff(dim=-1).abs() < _MAX_EQUAL).float()
     return [
         *(torch.log2(part_B + _MIN_NOISE) + 2 for part_B in parts),

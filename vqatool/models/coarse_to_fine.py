@@ -18,14 +18,13 @@ F bitstream features, K motion features, P probing features, E deep features.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vqatool.models.backbones import SWIN_SIZES, SwinPyramid
+from vqatool.models.backbones import SwinPyramid
 from vqatool.models.bands import BandContrast
 from vqatool.models.figures import FigureNetwork
 from vqatool.models.quality import (
@@ -36,6 +35,7 @@ from vqatool.models.quality import (
     TrainingOutput,
     in_float32,
 )
+from vqatool.models.shapes import SWIN_SIZES, BitstreamLayout, CoarseToFineConfig
 from vqatool.vif import patch_quality
 
 
@@ -155,16 +155,6 @@ _NUM_COLOURS = 3
 _POSITIONS = 8  # frames that positions are learned for; they are interpolated for others
 
 
-class BitstreamLayout(NamedTuple):
-    """Where the quantiser step stands in the vector of bitstream features."""
-
-    width: int
-    log2_step: int  # index of log2 of the quantiser step
-    has_step: int  # index of the flag: 1 where the step is known
-    is_known: int  # index of the flag: 1 where the stream was read
-    step_origin: float  # log2 of the step that the vector has as 0
-
-
 class _ClipFeatures(NamedTuple):
     """Features of whole clips; None for those that the model does not take."""
 
@@ -172,52 +162,6 @@ class _ClipFeatures(NamedTuple):
     probing_BP: Tensor | None
     deep_BE: Tensor | None
     motion_BTK: Tensor | None
-
-
-@dataclass(frozen=True, kw_only=True)
-class CoarseToFineConfig:
-    """The model's shape and its inputs, as stored in a model file.
-
-    The pixels are a mosaic of `grid` x `grid` patches of `patch` px. `features` is the width of the
-    frame features, `window` the side of SwinV2's attention windows. `figure_noise` is the noise in
-    training on whatever is no pixel, in standard deviations (`FigureLayers`); 0: none, and no
-    standardisation or dropout either. `has_tiles`: training compares each patch with the source.
-    `has_figure_score`: a mean with the score of a `FigureNetwork`, which needs `has_stream`.
-    `has_deep`: that network takes deep features (`vqatool.inputs.deep_features`) as well.
-
-    Raises:
-        ValueError: `size` is unknown, or `figure_noise` negative or not finite.
-    """
-
-    size: str = "nano"
-    grid: int = 4
-    patch: int = 32
-    features: int = 128
-    window: int = 8
-    has_conv_stem: bool = True
-    has_local_luma: bool = True
-    has_bands: bool = True
-    has_motion: bool = True
-    has_stream: bool = True
-    has_probing: bool = True
-    has_spread: bool = True
-    has_tiles: bool = True
-    has_figure_score: bool = True
-    has_deep: bool = True
-    figure_noise: float = 0.3
-    fusion_layers: int = 2
-    temporal_layers: int = 0
-
-    @property
-    def takes_deep(self) -> bool:
-        """Whether deep features are a view: there is a network that takes them."""
-        return self.has_deep and self.has_figure_score and self.has_stream
-
-    def __post_init__(self) -> None:
-        if self.size not in SWIN_SIZES:
-            raise ValueError(f"size {self.size!r} is none of {', '.join(SWIN_SIZES)}")
-        if not 0 <= self.figure_noise < math.inf:
-            raise ValueError(f"figure_noise is {self.figure_noise}: choose 0 or more, such as 0.3")
 
 
 class CoarseToFine(QualityModel):
@@ -437,8 +381,7 @@ class CoarseToFine(QualityModel):
         return stream_BF[:, layout.log2_step] + layout.step_origin, stream_BF[:, layout.has_step]
 
     def _positions(self, frames: int) -> Tensor:
-        if frames == _POSITIONS:
-            return self._position.transpose(1, 2)
+        # without a special case: an exported graph would keep it for all numbers of frames
         position = F.interpolate(self._position, frames, mode="linear", align_corners=False)
         return position.transpose(1, 2)
 

@@ -16,7 +16,6 @@ Shapes: B videos, T frames, C channels, H height, W width, N tokens, D width or 
 
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import cast
 
 import torch
@@ -25,73 +24,14 @@ from torch import Tensor, nn
 
 from vqatool.models.backbones import drop_path, layer_scale
 from vqatool.models.quality import PixelInput, Quality, QualityModel, in_float32
+from vqatool.models.shapes import INTERNVIDEO_SIZES, TOKEN_PX, InternVideoConfig
 
-TOKEN_PX = 14
 _HEAD_SCALE = 1e-3  # of the head's initial weights
 _LAYER_SCALE = 1e-5  # initial
 _INITIAL_SCORE = 0.6  # a typical label
 
 Grid = tuple[int, int, int]
 """Frames, rows and columns of tokens."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class InternVideoSize:
-    """Tokens' width, blocks, heads, hidden width of a block; heads and features of the pooling."""
-
-    width: int
-    depth: int
-    heads: int
-    hidden: int
-    pool_heads: int = 16
-    features: int = 768
-
-
-INTERNVIDEO_SIZES = {
-    "1b": InternVideoSize(width=1408, depth=40, heads=16, hidden=6144),
-    "large": InternVideoSize(width=1024, depth=24, heads=16, hidden=4096),
-    "base": InternVideoSize(width=768, depth=12, heads=12, hidden=3072),
-    "small": InternVideoSize(width=384, depth=12, heads=6, hidden=1536),
-    "nano": InternVideoSize(width=192, depth=10, heads=6, hidden=768, pool_heads=6),
-    "pico": InternVideoSize(width=64, depth=3, heads=2, hidden=256, pool_heads=2, features=64),
-}
-"""Sizes by name: 1b to small are published; nano is ours; pico is for tests."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class InternVideoConfig:
-    """The model's shape and its input, as stored in a model file.
-
-    The input is a mosaic of `grid` x `grid` patches of `patch` px; the sides are a multiple of 14.
-    Positions are learned for `frames` frames of that side, and interpolated for other inputs.
-    `drop_path` is the chance that a training step skips the last block's branches (0 for the
-    first), `dropout` is the chance that it drops a feature in front of the head.
-
-    Raises:
-        ValueError: a value is out of range.
-    """
-
-    size: str = "nano"
-    grid: int = 4
-    patch: int = 42
-    frames: int = 8
-    has_conv_stem: bool = True
-    has_local_luma: bool = True
-    drop_path: float = 0.1
-    dropout: float = 0.0
-
-    def __post_init__(self) -> None:
-        if self.size not in INTERNVIDEO_SIZES:
-            raise ValueError(f"size {self.size!r} is none of {', '.join(INTERNVIDEO_SIZES)}")
-        if self.side % TOKEN_PX:
-            raise ValueError(f"{self.grid} patches of {self.patch} px do not divide by {TOKEN_PX}")
-        if self.frames < 1:
-            raise ValueError(f"frames must be 1 or more, got {self.frames}")
-
-    @property
-    def side(self) -> int:
-        """Side of the view, px."""
-        return self.grid * self.patch
 
 
 def published_config(size: str) -> InternVideoConfig:

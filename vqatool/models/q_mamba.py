@@ -13,13 +13,13 @@ In StylePrompt B pictures, N prompts, D inner width.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from vqatool.models.quality import PixelInput, Quality, QualityModel, in_float32
-from vqatool.models.vmamba import LOCAL_WINDOWS, VMAMBA_SIZES, WHOLE_MAPS, VMamba
+from vqatool.models.shapes import VMAMBA_SIZES, QMambaConfig
+from vqatool.models.vmamba import LOCAL_WINDOWS, WHOLE_MAPS, VMamba
 
 PROMPTS = 4
 """Prompts of a stage: with these, at most 5 % of the backbone at every size."""
@@ -62,33 +62,6 @@ def _zero_linear(width_in: int, width: int) -> nn.Linear:
     nn.init.zeros_(layer.weight)
     nn.init.zeros_(layer.bias)
     return layer
-
-
-@dataclass(frozen=True, kw_only=True)
-class QMambaConfig:
-    """The model's shape and its input, as stored in a model file.
-
-    The input is a mosaic of `grid` x `grid` patches of `patch` px; one patch is the paper's crop.
-    With local scan and gate the model is LQMamba, without both QMamba. `prompts` is the number of
-    prompts of each stage's StylePrompt; 0: none.
-
-    Raises:
-        ValueError: a value is out of range.
-    """
-
-    size: str = "nano"
-    grid: int = 1
-    patch: int = 224
-    has_local_luma: bool = True
-    has_local_scan: bool = True
-    has_gate: bool = True
-    prompts: int = 0
-
-    def __post_init__(self) -> None:
-        if self.size not in VMAMBA_SIZES:
-            raise ValueError(f"size {self.size!r} is none of {', '.join(VMAMBA_SIZES)}")
-        if self.prompts < 0:
-            raise ValueError(f"prompts must be 0 or more, got {self.prompts}")
 
 
 class QMamba(QualityModel):

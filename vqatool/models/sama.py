@@ -13,71 +13,16 @@ tokens.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import cast
 
 from torch import Tensor, nn
 
-from vqatool.models.backbones import SWIN_SIZES, SwinPyramid
+from vqatool.models.backbones import SwinPyramid
 from vqatool.models.quality import PixelInput, Quality, QualityModel, in_float32
+from vqatool.models.shapes import SWIN_SIZES, TUBELET, SamaConfig
 from vqatool.models.swin3d import ScoreMap, Swin3D, scores_of_frames
 
-MASKS = {
-    "video": ("sama", "sama-c", "sama-mix", "sama-swm", "sama-spm", "fragments"),
-    "image": ("sama", "sama-spm", "fragments"),
-}
-"""The masks of the sampler for each kind of model."""
-
-_PUBLISHED_GRID = {"video": 7, "image": 8}
-_TUBELET, _PATCH_PX = 2, 4  # of one token
-
-
-@dataclass(frozen=True, kw_only=True)
-class SamaConfig:
-    """The model's shape and its input, as stored in a model file.
-
-    `kind` is `video` or `image`. The canvas has `grid` x `grid` patches of `patch` px; grid 0 is
-    the published one: 7 for videos, 8 for images. `mask`, `levels` and `is_antialiased` are the
-    sampler's. `has_gate` and `has_scale_weights` are for videos, `window` is for images. A frame
-    group has `burst_frames` frames, every `stride`-th of the video; for videos that is an even
-    number, as two frames make a token. All groups of a clip form one canvas in time, as in
-    FasterVQA, whose 8 groups of 4 frames cost a quarter of 4 clips of 32. Image models read the
-    first frame of a group only.
-
-    Raises:
-        ValueError: a value is out of range.
-    """
-
-    kind: str = "video"
-    size: str = "nano"
-    grid: int = 0
-    patch: int = 32
-    mask: str = "sama"
-    levels: int = 16
-    is_antialiased: bool = False
-    has_gate: bool = True
-    has_scale_weights: bool = False
-    window: int = 8
-    has_conv_stem: bool = True
-    has_local_luma: bool = True
-    dropout: float = 0.5
-    burst_frames: int = 4
-    stride: int = 2
-
-    def __post_init__(self) -> None:
-        if not self.grid:  # a file stores the real number
-            object.__setattr__(self, "grid", _PUBLISHED_GRID.get(self.kind, 7))
-        if self.kind == "video" and self.burst_frames % _TUBELET:
-            raise ValueError(
-                f"burst_frames is even, as two frames make a token, not {self.burst_frames}"
-            )
-        if self.size not in SWIN_SIZES:
-            raise ValueError(f"size {self.size!r} is none of {', '.join(SWIN_SIZES)}")
-        if self.kind not in MASKS:
-            raise ValueError(f"kind {self.kind!r} is none of {', '.join(MASKS)}")
-        if self.mask not in MASKS[self.kind]:
-            known = ", ".join(MASKS[self.kind])
-            raise ValueError(f"mask {self.mask!r} of kind {self.kind} is none of {known}")
+_PATCH_PX = 4  # of one token
 
 
 def sama_model(config: SamaConfig) -> QualityModel:
@@ -94,7 +39,7 @@ class SamaVideo(QualityModel):
         self._swin = Swin3D(
             SWIN_SIZES[config.size],
             in_channels=self._pixels.channels,
-            patch=(_TUBELET, _PATCH_PX, _PATCH_PX),
+            patch=(TUBELET, _PATCH_PX, _PATCH_PX),
             grid=config.grid,
             has_gate=config.has_gate,
             has_conv_stem=config.has_conv_stem,
@@ -118,7 +63,7 @@ class SamaVideo(QualityModel):
         return Quality(
             score_B=score_B,
             features_BD=features_BD,
-            frame_score_BT=scores_of_frames(score_BT, _TUBELET, view_BTCHW.shape[1]),
+            frame_score_BT=scores_of_frames(score_BT, TUBELET, view_BTCHW.shape[1]),
         )
 
     def head_layers(self) -> Sequence[nn.Module]:

@@ -21,8 +21,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vqatool.models.backbones import SwinSize, drop_path
+from vqatool.models.backbones import drop_path
 from vqatool.models.quality import in_float32
+from vqatool.models.shapes import SwinSize
 
 Size3 = tuple[int, int, int]
 """Tokens, frames or pixels along time, height and width."""

@@ -14,7 +14,6 @@ N states, R rank of the step's projection.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import cast
 
 import torch
@@ -23,6 +22,7 @@ from torch import Tensor, nn
 
 from vqatool.models.backbones import drop_path
 from vqatool.models.scan import ScanInputs, fast_kernel, selective_scan
+from vqatool.models.shapes import VMambaSize
 
 PATHS = 4
 """Orders in which a map is scanned: rows, columns, and both from the end."""
@@ -83,25 +83,6 @@ LOCAL_WINDOWS = (8, 4, 4, 2)
 
 _STATES = 1
 _MIN_STEP, _MAX_STEP = 1e-3, 0.1  # initial
-
-
-@dataclass(frozen=True, kw_only=True)
-class VMambaSize:
-    """Width of the first stage, blocks of each stage, drop path rate of the last block."""
-
-    embed_dim: int
-    depths: tuple[int, int, int, int]
-    drop_path: float
-
-
-VMAMBA_SIZES = {
-    "nano": VMambaSize(embed_dim=48, depths=(1, 1, 2, 1), drop_path=0.1),
-    "tiny": VMambaSize(embed_dim=96, depths=(2, 2, 4, 2), drop_path=0.2),
-    "small": VMambaSize(embed_dim=96, depths=(2, 2, 15, 2), drop_path=0.3),
-    "base": VMambaSize(embed_dim=128, depths=(2, 2, 15, 2), drop_path=0.6),
-    "pico": VMambaSize(embed_dim=16, depths=(1, 1, 1, 1), drop_path=0.0),
-}
-"""Sizes by name: tiny, small and base are published; nano is ours; pico is for tests."""
 
 
 class VMamba(nn.Module):

@@ -24,21 +24,20 @@ maps T, H and W count tokens or patches.
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal, NamedTuple, cast
+from typing import NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vqatool.models.backbones import CONVNEXT_SIZES, SWIN_SIZES, ConvNeXtPyramid
+from vqatool.models.backbones import ConvNeXtPyramid
 from vqatool.models.quality import Branch, PixelInput, Quality, QualityModel, in_float32
+from vqatool.models.shapes import CONVNEXT_SIZES, SWIN_SIZES, TUBELET, Activation, ZoomConfig
 from vqatool.models.swin3d import ScoreMap, Swin3D, scores_of_frames
 
 PATCH_PX = 32
 """Side of the patch that one hyper-column describes."""
 
-Activation = Literal["softplus", "relu"]
 
 _INITIAL_SCORE = 0.6  # a typical label
 _SHARPNESS = 10.0  # beta of the softplus: nearly linear for scores above 0.3
@@ -144,57 +143,7 @@ class ScoreFusion(nn.Module):
         self.batches.add_(1).clamp_max_(1 / _MIN_WEIGHT)
 
 
-_TUBELET = 2  # frames of one token
 _LAYER_SCALE = 0.1  # initial
-
-
-@dataclass(frozen=True, kw_only=True)
-class ZoomConfig:
-    """The model's shape and its inputs, as stored in a model file.
-
-    A run is a frame group of `burst_frames` frames, every `stride`-th of the video; its first frame
-    is the still. Stills are scaled to a short side of `still_short_px` and cropped to `crop_px`.
-    Runs are scaled to a short side of `run_short_px` and cut into `grid` x `grid` patches of
-    `patch` px, with tokens of `token_px`. The defaults suit a CPU; `PUBLISHED` has
-    the paper's sizes.
-
-    Raises:
-        ValueError: a value is out of range.
-    """
-
-    size: str = "nano"
-    still_short_px: int = 512
-    crop_px: int = 224
-    hidden: int = 384
-    activation: Activation = "softplus"
-    run_short_px: int = 480
-    grid: int = 4
-    patch: int = 48
-    token_px: int = 6
-    burst_frames: int = 4
-    stride: int = 2
-    has_conv_stem: bool = True
-    has_local_luma: bool = True
-
-    def __post_init__(self) -> None:
-        known = [size for size in CONVNEXT_SIZES if size in SWIN_SIZES]
-        if self.size not in known:
-            raise ValueError(f"size {self.size!r} is none of {', '.join(known)}")
-        if self.crop_px > self.still_short_px:
-            raise ValueError(f"a crop of {self.crop_px} px of stills {self.still_short_px} px high")
-        if self.has_conv_stem and self.token_px % 2:
-            raise ValueError(f"token_px is even with has_conv_stem, not {self.token_px}")
-
-
-PUBLISHED = ZoomConfig(
-    size="tiny",
-    crop_px=320,
-    grid=7,
-    burst_frames=32,
-    has_conv_stem=False,
-    has_local_luma=False,
-)
-"""The paper's sizes; it uses four runs of a video."""
 
 
 class BranchOutput(NamedTuple):
@@ -305,7 +254,7 @@ class RunBranch(nn.Module):
         self.swin = Swin3D(
             SWIN_SIZES[config.size],
             in_channels=self._pixels.channels,
-            patch=(_TUBELET, config.token_px, config.token_px),
+            patch=(TUBELET, config.token_px, config.token_px),
             grid=config.grid,
             has_conv_stem=config.has_conv_stem,
         )
@@ -321,7 +270,7 @@ class RunBranch(nn.Module):
         pixels_NCHW = self._pixels(runs_BTCHW.flatten(0, 1))
         map_RDTHW = self.swin(pixels_NCHW.unflatten(0, (-1, run)))
         score_RTHW = self.head(map_RDTHW)
-        frame_score_RT = scores_of_frames(score_RTHW.mean((2, 3)), _TUBELET, run)
+        frame_score_RT = scores_of_frames(score_RTHW.mean((2, 3)), TUBELET, run)
         branch = Branch(
             name="runs",
             score_B=score_RTHW.mean((1, 2, 3)).unflatten(0, (videos, -1)).mean(1),

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vqatool.inputs.clip import Clip, View, collate, is_pixels
+from vqatool.inputs.clip import Array, Clip, View, collate, is_pixels
 from vqatool.pretraining.iqa_datasets import TRAIN
 from vqatool.pretraining.picture_sets import PictureSet
 from vqatool.training.prefetch import prefetch
@@ -70,19 +70,19 @@ class PictureBatches:
             for (number, index), content in zip(chosen, contents, strict=True)
         ]
         return PictureBatch(
-            tuple(collate(column) for column in zip(*views, strict=True)),
+            tuple(torch.from_numpy(collate(column)) for column in zip(*views, strict=True)),
             torch.tensor([self._sets[number].qualities[index] for number, index in chosen]),
             torch.tensor([number for number, _ in chosen]),
             torch.tensor([order[content] for content in contents]),
         )
 
-    def _views(self, picture_CHW: Tensor, seed: int) -> list[Tensor]:
+    def _views(self, picture_CHW: Array, seed: int) -> list[Array]:
         """Views at the same places for all pictures of a content: only their distortion differs."""
-        generator = torch.Generator().manual_seed(seed)
-        is_mirrored = bool(torch.rand((), generator=generator) < 0.5)
+        generator = np.random.default_rng(seed)
+        is_mirrored = generator.random() < 0.5
         clip = Clip(picture_CHW[None])
         views = [view(clip, generator=generator) for view in self._recipe_views]
-        return [view.flip(-1) if is_mirrored and is_pixels(view) else view for view in views]
+        return [view[..., ::-1] if is_mirrored and is_pixels(view) else view for view in views]
 
 
 def _by_content(pictures: PictureSet) -> list[list[int]]:

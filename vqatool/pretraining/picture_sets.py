@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from ladder.errors import VideoError
 from ladder.media.decode import Pixels, frames_at, uniform_times
@@ -56,7 +55,7 @@ class PictureSet:
     qualities: tuple[float, ...]
     contents: tuple[str, ...]
     sides: tuple[str, ...]
-    pixels: Callable[[int], Tensor] = field(compare=False)
+    pixels: Callable[[int], Pixels] = field(compare=False)
 
     def side(self, name: str) -> list[int]:
         """Indices of the pictures on that side."""
@@ -84,8 +83,8 @@ def rated_set(name: str, folder: Path, *, test_share: float, seed: int) -> Pictu
     """
     rated: Sequence[RatedPicture] = read_rated(name, folder)
 
-    def pixels(index: int) -> Tensor:
-        return torch.from_numpy(read_picture(rated[index].path)).permute(2, 0, 1)
+    def pixels(index: int) -> Pixels:
+        return read_picture(rated[index].path).transpose(2, 0, 1)
 
     return PictureSet(
         name=name,
@@ -154,9 +153,10 @@ def _tile_set(
             f"{_GRID * config.tile_px} px: add larger ones, hundreds are better than two"
         )
 
-    def pixels(index: int) -> Tensor:
+    def pixels(index: int) -> Pixels:
         path, position = positions[index]
-        return torch.from_numpy(np.load(path, mmap_mode="c")[position])
+        tile: Pixels = np.load(path, mmap_mode="c")[position]
+        return tile
 
     return PictureSet(
         name=SYNTHETIC,

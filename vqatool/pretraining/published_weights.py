@@ -33,18 +33,18 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from vqatool.errors import CheckpointError
-from vqatool.inference.model_file import UNTRAINED, Checkpoint, ModelCard
+from vqatool.inference.card import UNTRAINED, ModelCard
+from vqatool.inference.model_file import Checkpoint
 from vqatool.inputs.clip import DEFAULT_FRAME_GROUPS
 from vqatool.methods import Method, recipe_for
 from vqatool.models.internvideo import (
-    INTERNVIDEO_SIZES,
     Grid,
     InternVideo,
     interpolate_pos_embed,
     published_config,
 )
-from vqatool.models.q_mamba import QMamba, QMambaConfig
-from vqatool.models.vmamba import VMAMBA_SIZES, VMambaSize
+from vqatool.models.q_mamba import QMamba
+from vqatool.models.shapes import INTERNVIDEO_SIZES, VMAMBA_SIZES, QMambaConfig, VMambaSize
 
 
 def published_checkpoint(path: Path, *, licence: str = "") -> Checkpoint:

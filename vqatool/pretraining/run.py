@@ -18,9 +18,11 @@ import torch
 from torch import Tensor
 
 from vqatool.errors import TrainingDataError
-from vqatool.inference.model_file import Checkpoint, ModelCard
-from vqatool.inference.predictor import predict, to_label_scale
-from vqatool.inputs.clip import Clip
+from vqatool.inference.card import ModelCard
+from vqatool.inference.model_file import Checkpoint
+from vqatool.inference.predictor import to_label_scale
+from vqatool.inference.torch_engine import predict
+from vqatool.inputs.clip import Array, Clip
 from vqatool.inputs.preprocessor import preprocess
 from vqatool.losses import plcc_loss, quality_loss, rank_loss
 from vqatool.methods.recipe import Recipe
@@ -238,16 +240,18 @@ def evaluate_set(
             _crops(recipe, pictures.pixels(i)) for i in indices[start : start + _PICTURES_AT_ONCE]
         ]
         all_crops = [views for each in crops for views in each]
-        crop_scores = to_label_scale(predict(model, all_crops, device, batch=32).score_B)
+        quality = predict(model, all_crops, device, batch=32)
+        crop_scores = to_label_scale(quality.score_B.numpy())
         ends = np.cumsum([len(each) for each in crops])[:-1]
         scores += [float(np.mean(part)) for part in np.split(np.array(crop_scores), ends)]
     return agreement(scores, [100 * pictures.qualities[index] for index in indices])
 
 
-def _crops(recipe: Recipe, picture_CHW: Tensor) -> list[list[Tensor]]:
+def _crops(recipe: Recipe, picture_CHW: Array) -> list[list[Array]]:
     """The views of each crop of a picture, at fixed positions; one if it covers all."""
     count = 1 if max(picture_CHW.shape[-2:]) <= TILE_PX else _NUM_CROPS
-    views = preprocess(recipe.views, Clip(picture_CHW.expand(count, -1, -1, -1)))
+    same = np.broadcast_to(picture_CHW, (count, *picture_CHW.shape))
+    views = preprocess(recipe.views, Clip(same))
     return [
         [view[crop : crop + 1] if view.ndim > 1 else view for view in views]
         for crop in range(count)

@@ -8,12 +8,10 @@ import csv
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import Tensor
 
 from ladder.errors import VideoError
 from ladder.media.decode import Pixels
@@ -21,10 +19,11 @@ from ladder.media.probe import probe
 from ladder.media.time_ranges import FULL, TrimSpec
 from vqatool.errors import CheckpointError
 from vqatool.files import PNG_METADATA, require_own_files
+from vqatool.inference.engine import Branch, Output
 from vqatool.inference.predictor import Predictor, to_label_scale
+from vqatool.inputs.clip import Array
 from vqatool.inputs.decode_pool import WHOLE_VIDEO_TIMEOUT_S, DecodeFailure, decode_one
 from vqatool.inputs.preprocessor import ClipPreprocessor, sample_times
-from vqatool.models.quality import Branch, Quality
 
 ALL = "all"
 """The name of the score that all branches are fused into."""
@@ -85,25 +84,24 @@ def explain(
     )
     if isinstance(decoded, DecodeFailure):
         raise VideoError(decoded.code, decoded.reason)
-    views = [torch.from_numpy(view) for view in decoded.views]
-    quality = predictor.predict([views])
-    if not quality.score_B.isfinite().all():
+    output = predictor.predict([decoded.views])
+    if not np.isfinite(output.score_B).all():
         raise CheckpointError(
             f"{path}: model {predictor.name} gives a score that is not a finite number: its "
             "weights are broken, so train it again or name another model"
         )
-    parts: list[tuple[str, Quality | Branch]] = [(ALL, quality)]
-    parts += [(branch.name, branch) for branch in quality.branches]
+    parts: list[tuple[str, Output | Branch]] = [(ALL, output)]
+    parts += [(branch.name, branch) for branch in output.branches]
     return Explanation(
-        scores={name: to_label_scale(output.score_B)[0] for name, output in parts},
+        scores={name: to_label_scale(part.score_B)[0] for name, part in parts},
         frame_scores=[
             FrameScore(part=name, at_s=at_s, score=score)
-            for name, output in parts
-            for at_s, score in _curve(decoded.times_s, to_label_scale(output.frame_score_BT[0]))
+            for name, part in parts
+            for at_s, score in _curve(decoded.times_s, to_label_scale(part.frame_score_BT[0]))
         ],
         attention_maps=[
             attention_map
-            for branch, view_TCHW in zip(quality.branches, views, strict=False)
+            for branch, view_TCHW in zip(output.branches, decoded.views, strict=False)
             for attention_map in _attention_maps(branch, view_TCHW, decoded.times_s)
         ],
     )
@@ -112,7 +110,7 @@ def explain(
 class _DecodedClip(NamedTuple):
     """The views of a clip, and the times of its frames in seconds."""
 
-    views: list[npt.NDArray[Any]]
+    views: list[Array]
     times_s: list[float]
 
 
@@ -129,7 +127,7 @@ def _decode_clip(
     times_s = sample_times(
         start_s, length_s, preprocessor.num_frame_groups, preprocessor.frame_group, float(info.fps)
     )
-    return _DecodedClip([view.numpy() for view in views], times_s)
+    return _DecodedClip(views, times_s)
 
 
 def write_explanation(found: Explanation, folder: Path) -> list[Path]:
@@ -157,15 +155,15 @@ def _curve(times_s: list[float], scores: list[float]) -> Iterator[tuple[float, f
 
 
 def _attention_maps(
-    branch: Branch, view_TCHW: Tensor, times_s: list[float]
+    branch: Branch, view_TCHW: Array, times_s: list[float]
 ) -> Iterator[AttentionMap]:
     """A picture for each frame of the branch's view, if it weighs the frame's patches."""
     if branch.weight_map_BTHW is None:
         return
-    weights_THW = branch.weight_map_BTHW[0].float().cpu().numpy()
+    weights_THW = branch.weight_map_BTHW[0]
     step = len(times_s) // len(weights_THW)
     for at_s, frame_CHW, weight_HW in zip(times_s[::step], view_TCHW, weights_THW, strict=True):
-        frame_HWC = frame_CHW.permute(1, 2, 0).numpy()
+        frame_HWC = frame_CHW.transpose(1, 2, 0)
         yield AttentionMap(branch.name, at_s, draw_attention_map(frame_HWC, weight_HW))
 
 

@@ -1,6 +1,5 @@
 """Videos -> scores: workers decode, and the model scores what they have decoded."""
 
-import contextlib
 import logging
 import math
 import time
@@ -9,9 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
-import torch
-from torch import Tensor
-
+from vqatool.inference.engine import Output
 from vqatool.inference.predictor import Predictor, to_label_scale
 from vqatool.inputs.decode_pool import DecodeFailure, DecodePool, FailureCode
 from vqatool.scoring.rows import (
@@ -36,7 +33,7 @@ class _Video:
     segments: list[Segment] = field(default_factory=list)
     scores: list[float] = field(default_factory=list)
     bands: list[float] = field(default_factory=list)
-    features: list[Tensor] = field(default_factory=list)
+    outputs: list[Output] = field(default_factory=list)
 
 
 class _Item(NamedTuple):
@@ -62,17 +59,6 @@ def score_videos(
             for video, segment in items:
                 if segment is None:
                     yield _result(video, predictor)
-
-
-@contextlib.contextmanager
-def _reserve_cores_for_decoding() -> Iterator[None]:
-    """Leave some cores to the workers, which torch's threads would crowd out."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(max(1, before // 2))
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _items(videos: Iterable[Iterator[DecodedSegments]]) -> Iterator[_Item]:
@@ -107,19 +93,16 @@ def _add_scores(items: Sequence[_Item], predictor: Predictor) -> None:
     if not chosen:
         return
     started = time.monotonic()
-    clips = [[torch.from_numpy(view) for view in segment.views] for _, segment in chosen]
-    # around the call alone: a caller that stops asking must find torch as it was
-    with _reserve_cores_for_decoding():
-        quality = predictor.predict(clips)
+    output = predictor.predict([segment.views for _, segment in chosen])
     share_s = (time.monotonic() - started) / len(chosen)
-    scores, bands = to_label_scale(quality.score_B), predictor.bands(quality)
-    for (video, segment), score, band, features_D in zip(
-        chosen, scores, bands, quality.features_BD, strict=True
+    scores, bands = to_label_scale(output.score_B), predictor.bands(output)
+    for number, ((video, segment), score, band) in enumerate(
+        zip(chosen, scores, bands, strict=True)
     ):
         video.segments.append(segment._replace(views=[]))
         video.scores.append(score)
         video.bands.append(band)
-        video.features.append(features_D)
+        video.outputs.append(output.clip(number))
         video.spent_s += share_s
 
 
@@ -131,7 +114,7 @@ def _result(video: _Video, predictor: Predictor) -> ScoreResult:
         _log.info("%s: %s", failure.code, failure.reason)
         return FailedVideo(failure, latest.stamp, latest.info)
     is_damaged = any(segment.is_damaged for segment in video.segments)
-    is_unlike = predictor.is_out_of_distribution(torch.stack(video.features))
+    is_unlike = predictor.is_out_of_distribution(video.outputs)
     return ScoredVideo(
         path=latest.path,
         stamp=latest.stamp,
@@ -142,10 +125,10 @@ def _result(video: _Video, predictor: Predictor) -> ScoreResult:
                 segment.end_s,
                 score,
                 band,
-                _warnings(segment.is_damaged, predictor.is_out_of_distribution(features_D[None])),
+                _warnings(segment.is_damaged, predictor.is_out_of_distribution([output])),
             )
-            for segment, score, band, features_D in zip(
-                video.segments, video.scores, video.bands, video.features, strict=True
+            for segment, score, band, output in zip(
+                video.segments, video.scores, video.bands, video.outputs, strict=True
             )
         ),
         warnings=(*video_warnings(latest.info), *_warnings(is_damaged, is_unlike)),

@@ -14,13 +14,12 @@ from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple
-
-import numpy.typing as npt
+from typing import NamedTuple
 
 from ladder.errors import LadderError, VideoError
 from ladder.media.decode import require_complete
 from ladder.media.probe import Size, VideoInfo, probe
+from vqatool.inputs.clip import Array
 from vqatool.inputs.decode_pool import (
     TIMEOUT_S,
     DecodeFailure,
@@ -73,14 +72,14 @@ class ScoreConfig:
 
 
 class Segment(NamedTuple):
-    """A segment of a video as views of the model. Workers send arrays: tensors cost more to send.
+    """A segment of a video as views of the model.
 
     `is_damaged` if the decoder had to conceal errors.
     """
 
     start_s: float
     end_s: float
-    views: list[npt.NDArray[Any]]
+    views: list[Array]
     is_damaged: bool
 
 
@@ -219,4 +218,4 @@ def _decode_segment(
             raise
         _log.info("%s, %.1f s: decoding again and concealing errors", info.path, start_s)
         is_damaged, views = True, load_views()
-    return Segment(start_s, start_s + length_s, [view.numpy() for view in views], is_damaged)
+    return Segment(start_s, start_s + length_s, views, is_damaged)

@@ -77,7 +77,8 @@ class BatchLoader:
         return batches[self._process : whole : self._num_processes] or batches
 
     def _load(self, index: BatchIndex) -> tuple[BatchIndex, Batch]:
-        seed = hash((self._seed, index.epoch, index.number))
+        # not negative: numpy takes no other seeds
+        seed = hash((self._seed, index.epoch, index.number)) % 2**63
         return index, self._inputs.batch(
             index.indices, seed=seed, num_frame_groups=self._num_frame_groups
         )

@@ -29,7 +29,10 @@ def fit_figure_network(model: QualityModel, inputs: CachedInputs, *, seed: int) 
     if network is None:
         return
     # one clip after the other: thousands of files mapped at once may be too many
-    clips = [model.clip_figures(inputs.evaluation_views(i)) for i in range(len(inputs.encodes))]
+    clips = [
+        model.clip_figures([torch.from_numpy(view) for view in inputs.evaluation_views(index)])
+        for index in range(len(inputs.encodes))
+    ]
     device = network.get_buffer("share").device
     figures_NF, deep_NE = (
         torch.stack(column).float().to(device) for column in zip(*clips, strict=True)

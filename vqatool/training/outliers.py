@@ -13,9 +13,8 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -29,6 +28,8 @@ from vqatool.files import require_own_files
 from vqatool.inference.model_file import Checkpoint, load_checkpoint, save_checkpoint
 from vqatool.inference.ood import expose_to_outliers, fit_ood_detector
 from vqatool.inference.predictor import Predictor
+from vqatool.inference.torch_engine import TorchEngine
+from vqatool.inputs.clip import Array
 from vqatool.inputs.decode_pool import (
     WHOLE_VIDEO_TIMEOUT_S,
     DecodeFailure,
@@ -98,7 +99,7 @@ def with_outliers(
         _at_displays(held_out),
     ]
     outlier_ND, train_ND, held_out_ND = _features(
-        Predictor(checkpoint, device), parts, jobs, on_done
+        Predictor(TorchEngine(checkpoint, device)), parts, jobs, on_done
     )
     _require_enough(len(outlier_ND), f"{len(outlier_ND)} clips of outliers can be decoded")
     for side, features_ND in ((TRAIN, train_ND), (VAL, held_out_ND)):
@@ -178,7 +179,7 @@ def _features(
     with DecodePool(jobs=jobs, timeout_s=WHOLE_VIDEO_TIMEOUT_S) as pool:
         preprocessor = replace(predictor.preprocessor, threads=pool.num_threads)
 
-        def submit(task: tuple[int, _Clip]) -> PendingDecode[list[npt.NDArray[Any]]]:
+        def submit(task: tuple[int, _Clip]) -> PendingDecode[list[Array]]:
             _, (path, display) = task
             return pool.submit(path, decode_views, preprocessor, display)
 
@@ -186,8 +187,7 @@ def _features(
             if isinstance(views, DecodeFailure):
                 _log.warning("left out: %s", views.reason)
             else:
-                quality = predictor.predict([[torch.from_numpy(view) for view in views]])
-                found[part].append(quality.features_BD)
+                found[part].append(torch.from_numpy(predictor.predict([views]).features_BD))
             on_done(done, len(clips))
     return [torch.cat(each) if each else torch.empty(0) for each in found]
 

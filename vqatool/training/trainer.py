@@ -15,7 +15,8 @@ from torch import Tensor
 from vqatool.data.cached_inputs import Batch, CachedInputs
 from vqatool.data.labels import origins_of
 from vqatool.data.splits import TRAIN, VAL
-from vqatool.inference.model_file import LABEL_SCALE, Checkpoint, ModelCard
+from vqatool.inference.card import LABEL_SCALE, ModelCard
+from vqatool.inference.model_file import Checkpoint
 from vqatool.inference.ood import fit_ood_detector
 from vqatool.inputs.clip import DEFAULT_FRAME_GROUPS
 from vqatool.methods.recipe import LossWeights

@@ -12,7 +12,8 @@ from torch import Tensor
 from vqatool.data.cached_inputs import CachedInputs
 from vqatool.data.groups import bitrate_groups
 from vqatool.data.labels import LabelledEncode
-from vqatool.inference.predictor import predict, to_label_scale
+from vqatool.inference.predictor import to_label_scale
+from vqatool.inference.torch_engine import predict
 from vqatool.metrics import Agreement, agreement
 from vqatool.models.quality import QualityModel
 
@@ -69,7 +70,8 @@ def predict_all(
     quality = predict(model, [inputs.evaluation_views(index) for index in chosen], device)
     labels = [inputs.encodes[index].vmaf for index in chosen]
     spreads = None if quality.spread_B is None else (100 * quality.spread_B).tolist()
-    return Predictions(to_label_scale(quality.score_B), labels, quality.features_BD, spreads)
+    scores = to_label_scale(quality.score_B.numpy())
+    return Predictions(scores, labels, quality.features_BD, spreads)
 
 
 def validate(

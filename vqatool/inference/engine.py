@@ -1,0 +1,141 @@
+"""What runs a model: the interface of the engines, and what they give. No torch.
+
+Shapes: B clips, T frames of a clip, D features, H and W parts of a frame.
+"""
+
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from vqatool.inference.card import ModelCard
+from vqatool.inputs.clip import Array
+
+Floats = npt.NDArray[np.float32]
+
+BRANCH_PREFIX = "branch."
+"""Of the names of a branch's arrays: `branch.NAME.score` and so on."""
+
+
+class Branch(NamedTuple):
+    """What one branch of a model gives: `vqatool.models.quality.Branch` as arrays."""
+
+    name: str
+    score_B: Floats
+    frame_score_BT: Floats
+    score_map_BTHW: Floats
+    weight_map_BTHW: Floats | None = None
+
+
+class Output(NamedTuple):
+    """What a model gives for B clips: its Quality, and how far they are from its training data.
+
+    `distance_B` and `outlier_B` are compared with the `Limits` of the model file; None for a model
+    without a detector, or without examples of outliers. The rest is as in
+    `vqatool.models.quality.Quality`.
+    """
+
+    score_B: Floats
+    features_BD: Floats
+    frame_score_BT: Floats
+    spread_B: Floats | None = None
+    distance_B: Floats | None = None
+    outlier_B: Floats | None = None
+    branches: tuple[Branch, ...] = ()
+
+    def clip(self, index: int) -> "Output":
+        """What the model gives for one clip alone, without branches."""
+        arrays = (None if each is None else each[index : index + 1] for each in self[:-1])
+        return Output(*arrays)  # type: ignore[arg-type]  # the first three are arrays
+
+
+class Limits(NamedTuple):
+    """The largest `distance_B` and `outlier_B` of a clip like the training data."""
+
+    distance: float
+    outlier: float
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """The description of a model that an engine runs.
+
+    Attributes:
+        card: of the model file.
+        name: method and digest of the weights.
+        limits: None for a model that cannot tell what is unlike its training data.
+        file: for messages.
+    """
+
+    card: ModelCard
+    name: str
+    limits: Limits | None
+    file: str
+
+
+class Engine(Protocol):
+    """A model that is ready to run, or will be once `load` was called."""
+
+    @property
+    def model(self) -> Loaded:
+        """What runs."""
+        ...
+
+    @property
+    def batch(self) -> int:
+        """Clips that are best run at once."""
+        ...
+
+    @abstractmethod
+    def load(self) -> None:
+        """Do what takes a while before the first run.
+
+        Raises:
+            CheckpointError: the file is broken.
+        """
+
+    @abstractmethod
+    def run(self, views: Sequence[Floats]) -> Mapping[str, Floats]:
+        """The model's arrays for B clips, by name (`output_of`).
+
+        Args:
+            views: (B, ...) in the order of the recipe's inputs; pixels in [0, 1].
+        """
+
+
+FIELDS = ("score", "features", "frame_scores", "spread", "distance", "outlier")
+"""The names of the arrays of an `Output`, in its order; the last three may be missing."""
+
+BRANCH_FIELDS = ("score", "frame_scores", "score_map", "weight_map")
+"""The names of the arrays of a `Branch`, in its order; the last may be missing."""
+
+
+def output_of(named: Mapping[str, Array]) -> Output:
+    """The output whose arrays these are.
+
+    Raises:
+        KeyError: one is missing.
+    """
+    paths = [name.removeprefix(BRANCH_PREFIX) for name in named if name.startswith(BRANCH_PREFIX)]
+    branches = tuple(
+        Branch(
+            name,
+            named[f"{BRANCH_PREFIX}{name}.score"],
+            named[f"{BRANCH_PREFIX}{name}.frame_scores"],
+            named[f"{BRANCH_PREFIX}{name}.score_map"],
+            named.get(f"{BRANCH_PREFIX}{name}.weight_map"),
+        )
+        for name in dict.fromkeys(path.rpartition(".")[0] for path in paths)
+    )
+    return Output(
+        score_B=named["score"],
+        features_BD=named["features"],
+        frame_score_BT=named["frame_scores"],
+        spread_B=named.get("spread"),
+        distance_B=named.get("distance"),
+        outlier_B=named.get("outlier"),
+        branches=branches,
+    )

@@ -1,0 +1,103 @@
+"""Export a model for ONNX Runtime: the graph, its weights, the card and the detector in one file.
+
+Loads torch. Any number of clips and, where the method allows it, of frames can be given to the
+exported model.
+"""
+
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ladder.errors import CapabilityError
+from ladder.storage import atomic_write
+from vqatool.inference.card import CARD_KEY
+from vqatool.inference.model_file import Checkpoint
+from vqatool.inference.onnx_engine import ENGINE_KEY, engine_facts
+from vqatool.inference.torch_engine import NamedOutput, limits_of
+from vqatool.inputs.clip import Clip, collate
+from vqatool.inputs.preprocessor import preprocess
+from vqatool.methods.recipe import Recipe
+
+_OPSET = 20
+_CLIPS = 2  # that the graph is traced with: of one, torch would take the number for fixed
+_EXAMPLE_PX = (288, 512)
+
+
+def export(checkpoint: Checkpoint, path: Path) -> None:
+    """Write an exported model file; it appears whole or not at all.
+
+    Raises:
+        CapabilityError: a package that exports models is missing.
+        CheckpointError: the weights do not fit the shape their card gives.
+        OutputError: the file cannot be written.
+    """
+    _require_packages()
+    network = NamedOutput(checkpoint.model(), checkpoint.ood).eval()
+    program = traced(network, example_views(checkpoint.recipe, checkpoint.card.clip_frames))
+    limits = limits_of(checkpoint.ood) if checkpoint.ood else None
+    program.model.metadata_props[CARD_KEY] = checkpoint.card.text()
+    program.model.metadata_props[ENGINE_KEY] = engine_facts(checkpoint.name, limits)
+    data = program.model_proto.SerializeToString()
+    with atomic_write(path) as file:
+        file.write(data)
+
+
+def example_views(recipe: Recipe, num_frame_groups: int) -> list[Tensor]:
+    """The views of `_CLIPS` clips of noise, as the model takes them."""
+    frames = num_frame_groups * recipe.frame_group.num_frames
+    noise = np.random.default_rng(0).integers(256, size=(frames, 3, *_EXAMPLE_PX), dtype=np.uint8)
+    views = preprocess(recipe.views, Clip(noise, recipe.frame_group.num_frames))
+    return [torch.from_numpy(collate([view] * _CLIPS)) for view in views]
+
+
+def traced(
+    network: nn.Module,
+    views: Sequence[Tensor],
+    *,
+    input_names: Sequence[str] | None = None,
+    is_of_frames: bool = True,
+) -> Any:
+    """The graph of a network for any number of clips and frames, as torch's `ONNXProgram`.
+
+    Args:
+        network: gives tensors by name.
+        views: an example of its inputs, (B, ...) of whole clips, or (B, T, ...) of frames.
+        input_names: of the graph; None: `input_view_0` and so on.
+        is_of_frames: whether views of more than two dimensions have any T.
+    """
+    import onnx_ir.passes.common  # of onnxscript, which not every install has
+
+    with torch.no_grad():
+        names = list(network(*views))
+    free = torch.export.Dim.DYNAMIC  # an error, where AUTO would fix a number without a word
+    dims = [2 if is_of_frames and view.ndim > 2 else 1 for view in views]
+    shapes = tuple(dict.fromkeys(range(count), free) for count in dims)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about torch's own inside, and names of equal dimensions
+        graph = torch.export.export(network, tuple(views), dynamic_shapes=(shapes,), strict=False)
+        program = torch.onnx.export(
+            graph,
+            dynamo=True,
+            input_names=input_names or [f"input_view_{number}" for number in range(len(views))],
+            output_names=names,
+            opset_version=_OPSET,
+            verbose=False,
+        )
+    assert program is not None  # it is where a file is named
+    # the names of the files and lines that each operator came from
+    onnx_ir.passes.common.ClearMetadataAndDocStringPass()(program.model)
+    return program
+
+
+def _require_packages() -> None:
+    try:
+        import onnxscript  # noqa: F401
+    except ImportError as error:
+        raise CapabilityError(
+            "exporting needs onnx and onnxscript: pip install 'vqatool[train]'"
+        ) from error
