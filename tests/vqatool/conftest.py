@@ -19,7 +19,8 @@ from ladder import (
 from ladder.encode.rungs import Rung
 from ladder.media.ffmpeg import run
 from vqatool.cli.demo import demo_clip
-from vqatool.inference.model_file import Checkpoint, ModelCard, save_checkpoint
+from vqatool.inference.card import ModelCard
+from vqatool.inference.model_file import Checkpoint, save_checkpoint
 from vqatool.methods import Method, recipe_for
 
 SHAPE = {"size": "pico", "features": 32}

@@ -121,6 +121,9 @@ class Margin(click.ParamType[float | str]):
 @click.option(
     "--licence", default="", help="Licence of the weights, for the model's card, such as MIT."
 )
+@click.option("--export/--no-export", "is_exported", default=True, show_default=True,
+              help="Also write the model with the ending .onnx, which needs no torch to score; "
+              "takes a minute.")  # fmt: skip
 @device_option
 def train(
     folder: Path,
@@ -132,6 +135,7 @@ def train(
     shape: dict[str, Any],
     stream_features: bool | None,
     outliers: Path | None,
+    is_exported: bool,
     device: str,
     **settings: Any,
 ) -> None:
@@ -147,6 +151,9 @@ def train(
     """
     from accelerate import PartialState
 
+    from vqatool.files import require_own_files
+    from vqatool.inference.export import export_once
+    from vqatool.inference.loading import EXPORTED_SUFFIX
     from vqatool.methods.recipe import LossWeights
     from vqatool.terminal import print_message
     from vqatool.training.trainer import TrainConfig
@@ -164,11 +171,17 @@ def train(
     weights = LossWeights(**_loss_settings(settings))
     config = TrainConfig(method=method, shape=shape, weights=weights, **settings)
     target = out or folder / MODEL_NAME
+    exported = target.with_suffix(EXPORTED_SUFFIX)
+    if is_exported:  # before the work
+        require_own_files(models=[exported])
     checkpoint = _run_training(
         folder, target, config, initialization, outliers, device_or_usage(device)
     )
     found = checkpoint.card.validation
     if PartialState().is_main_process:
+        if is_exported:
+            print_message(f"exporting {exported}")
+            export_once(checkpoint, exported)
         print_message(
             f"{target}: SRCC {found['srcc']:.3f}, PLCC {found['plcc']:.3f}, "
             f"RMSE {found['rmse']:.1f} on {found['count']:.0f} encodes of held-out sources; "

@@ -58,6 +58,20 @@ class Limits(NamedTuple):
     distance: float
     outlier: float
 
+    def contains(self, clips: Sequence[Output]) -> bool:
+        """Whether the median clip, such as of the segments of a video, is inside."""
+        distances = [each.distance_B for each in clips if each.distance_B is not None]
+        outliers = [each.outlier_B for each in clips if each.outlier_B is not None]
+        return _is_below(distances, self.distance) and _is_below(outliers, self.outlier)
+
+
+def _is_below(values: Sequence[Floats], limit: float) -> bool:
+    """Whether the lower of the two medians is at most the limit; of NaN it is not."""
+    if not values:
+        return True
+    ordered_N = np.sort(np.concatenate(values))
+    return bool(ordered_N[(len(ordered_N) - 1) // 2] <= limit)
+
 
 @dataclass(frozen=True)
 class Loaded:

@@ -15,9 +15,10 @@ from torch import Tensor, nn
 
 from ladder.errors import CapabilityError
 from ladder.storage import atomic_write
+from vqatool.errors import CheckpointError
 from vqatool.inference.card import CARD_KEY
 from vqatool.inference.model_file import Checkpoint
-from vqatool.inference.onnx_engine import ENGINE_KEY, engine_facts
+from vqatool.inference.onnx_engine import ENGINE_KEY, OnnxEngine, engine_facts
 from vqatool.inference.torch_engine import NamedOutput, limits_of
 from vqatool.inputs.clip import Clip, collate
 from vqatool.inputs.preprocessor import preprocess
@@ -37,14 +38,26 @@ def export(checkpoint: Checkpoint, path: Path) -> None:
         OutputError: the file cannot be written.
     """
     _require_packages()
+    recipe, groups = checkpoint.recipe, checkpoint.card.clip_frames
     network = NamedOutput(checkpoint.model(), checkpoint.ood).eval()
-    program = traced(network, example_views(checkpoint.recipe, checkpoint.card.clip_frames))
+    views = example_views(recipe, groups)
+    program = traced(network, views, None if recipe.needs_all_frames else groups)
     limits = limits_of(checkpoint.ood) if checkpoint.ood else None
     program.model.metadata_props[CARD_KEY] = checkpoint.card.text()
     program.model.metadata_props[ENGINE_KEY] = engine_facts(checkpoint.name, limits)
     data = program.model_proto.SerializeToString()
     with atomic_write(path) as file:
         file.write(data)
+
+
+def export_once(checkpoint: Checkpoint, path: Path) -> None:
+    """As `export`, unless the file holds this model already."""
+    try:
+        if OnnxEngine(path).model.name == checkpoint.name:
+            return
+    except CheckpointError:
+        pass  # there is none yet, or an older one
+    export(checkpoint, path)
 
 
 def example_views(recipe: Recipe, num_frame_groups: int) -> list[Tensor]:
@@ -58,28 +71,37 @@ def example_views(recipe: Recipe, num_frame_groups: int) -> list[Tensor]:
 def traced(
     network: nn.Module,
     views: Sequence[Tensor],
-    *,
+    num_frame_groups: int | None,
     input_names: Sequence[str] | None = None,
-    is_of_frames: bool = True,
 ) -> Any:
-    """The graph of a network for any number of clips and frames, as torch's `ONNXProgram`.
+    """The graph of a network for any number of clips and frame groups, as torch's `ONNXProgram`.
 
     Args:
         network: gives tensors by name.
         views: an example of its inputs, (B, ...) of whole clips, or (B, T, ...) of frames.
+        num_frame_groups: of the example, T or a part of it. None: the graph is for this T alone,
+            as of networks whose windows reach over time: torch would take hours to reason about
+            the padding of any number.
         input_names: of the graph; None: `input_view_0` and so on.
-        is_of_frames: whether views of more than two dimensions have any T.
     """
     import onnx_ir.passes.common  # of onnxscript, which not every install has
 
     with torch.no_grad():
         names = list(network(*views))
-    free = torch.export.Dim.DYNAMIC  # an error, where AUTO would fix a number without a word
-    dims = [2 if is_of_frames and view.ndim > 2 else 1 for view in views]
-    shapes = tuple(dict.fromkeys(range(count), free) for count in dims)
+    # named dimensions: it is an error, not a fixed number without a word, if one is not free
+    clips, groups = torch.export.Dim("clips"), torch.export.Dim("groups")
+    shapes = []
+    for view in views:
+        free: dict[int, Any] = {0: clips}
+        if num_frame_groups and view.ndim > 2:
+            ratio = view.shape[1] // num_frame_groups
+            free[1] = groups if ratio == 1 else ratio * groups
+        shapes.append(free)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about torch's own inside, and names of equal dimensions
-        graph = torch.export.export(network, tuple(views), dynamic_shapes=(shapes,), strict=False)
+        graph = torch.export.export(
+            network, tuple(views), dynamic_shapes=(tuple(shapes),), strict=False
+        )
         program = torch.onnx.export(
             graph,
             dynamo=True,

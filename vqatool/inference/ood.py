@@ -1,4 +1,4 @@
-"""Out-of-distribution detection: is a video unlike the model's training data?
+"""Out-of-distribution detection: is a video unlike the model's training data? Loads torch.
 
 "A Simple Unified Framework for Detecting Out-of-Distribution Samples and Adversarial Attacks"
 (arXiv 1807.03888, section 2.1): the Mahalanobis distance of the features that a score is computed
@@ -89,15 +89,6 @@ class OodDetector(NamedTuple):
         """(N,) Mahalanobis distance of each clip's features."""
         offset_ND = features_ND - self.mean
         return torch.einsum("nd,de,ne->n", offset_ND, self.precision, offset_ND).clamp_min(0).sqrt()
-
-    def contains(self, features_ND: Tensor) -> bool:
-        """Whether the median clip, such as of the segments of a video, is inside."""
-        is_near = self.distances(features_ND).median() <= self.limit
-        if self.classifier is None:
-            return bool(is_near)
-        return bool(
-            is_near and self.classifier.logits(features_ND).median() <= self.classifier.limit
-        )
 
 
 def fit_ood_detector(train_ND: Tensor, held_out_ND: Tensor) -> OodDetector:

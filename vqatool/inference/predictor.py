@@ -64,19 +64,7 @@ class Predictor:
     def is_out_of_distribution(self, clips: Sequence[Output]) -> bool:
         """Whether most of these clips, of an output each, are unlike the training data."""
         limits = self._engine.model.limits
-        if limits is None:
-            return False
-        pairs = ((limits.distance, "distance_B"), (limits.outlier, "outlier_B"))
-        for limit, name in pairs:
-            values = [getattr(clip, name) for clip in clips if getattr(clip, name) is not None]
-            if values and not lower_median(np.concatenate(values)) <= limit:
-                return True
-        return False
-
-
-def lower_median(values_N: Array) -> float:
-    """The median, of an even number of values the lower of the two in the middle."""
-    return float(np.sort(values_N)[(len(values_N) - 1) // 2])
+        return limits is not None and not limits.contains(clips)
 
 
 def to_label_scale(score: Array) -> list[float]:

@@ -54,6 +54,9 @@ _CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
 
 _LOGGERS = ("ladder", "vqatool")  # whose records come back from the workers
 
+# of exceptions that onnxruntime and torch have of their own where their allocators fail
+_NO_MEMORY = ("Failed to allocate memory", "std::bad_alloc", "can't allocate memory")
+
 _log = logging.getLogger(__name__)
 
 
@@ -96,8 +99,7 @@ def failure_of(path: Path, error: Exception) -> DecodeFailure:
 def _is_out_of_memory(error: Exception) -> bool:
     if isinstance(error, OSError):
         return error.errno == errno.ENOMEM
-    # onnxruntime has an exception of its own where its allocator fails
-    return isinstance(error, MemoryError) or "Failed to allocate memory" in str(error)
+    return isinstance(error, MemoryError) or any(words in str(error) for words in _NO_MEMORY)
 
 
 class PendingDecode(Generic[R_co]):

@@ -364,11 +364,11 @@ class CoarseToFine(QualityModel):
         features_ND = fused_ND
         if self._bands:
             step_B, has_step_B = self._step(stream_BF, view_BTCHW)
-            statistics_NS = self._bands(
-                view_BTCHW.flatten(0, 1),
-                step_B.repeat_interleave(frames),
-                has_step_B.repeat_interleave(frames),
+            # not by repeat_interleave, which torch exports for the example's number of clips alone
+            step_N, has_step_N = (
+                each_B[:, None].expand(videos, frames).flatten() for each_B in (step_B, has_step_B)
             )
+            statistics_NS = self._bands(view_BTCHW.flatten(0, 1), step_N, has_step_N)
             features_ND = features_ND + self._contrast(statistics_NS)
         return features_ND.reshape(videos, frames, -1)
 

@@ -243,10 +243,10 @@ def interpolate_pos_embed(pos_embed_1ND: Tensor, grid: Grid, new_grid: Grid) -> 
 
 def interpolate_grid(positions_ND: Tensor, grid: Grid, new_grid: Grid) -> Tensor:
     """Positions (N, D) of `grid` for `new_grid`: linear in time, bicubic in space."""
-    if grid == new_grid:
-        return positions_ND
     maps_TDHW = positions_ND.view(*grid, -1).permute(0, 3, 1, 2)
-    maps_TDHW = F.interpolate(maps_TDHW, new_grid[1:], mode="bicubic", align_corners=False)
+    if grid[1:] != new_grid[1:]:
+        maps_TDHW = F.interpolate(maps_TDHW, new_grid[1:], mode="bicubic", align_corners=False)
+    # any number of frames in the same way: an exported graph would keep a special case for all
     lines_DNT = maps_TDHW.flatten(2).permute(1, 2, 0)
     lines_DNT = F.interpolate(lines_DNT, new_grid[0], mode="linear", align_corners=False)
     return lines_DNT.permute(2, 1, 0).flatten(0, 1)
@@ -276,5 +276,6 @@ def _patch_embed(in_channels: int, width: int, has_conv_stem: bool) -> nn.Module
 def _split_frames(tokens_BND: Tensor, frames: int) -> Tensor:
     """(B * T, 1 + rows * columns, D): the class token and each frame's own tokens."""
     own_MND = tokens_BND[:, 1:].reshape(len(tokens_BND) * frames, -1, tokens_BND.shape[2])
-    class_M1D = tokens_BND[:, :1].repeat_interleave(frames, dim=0)
+    # not by repeat_interleave, which torch exports for the example's number of clips alone
+    class_M1D = tokens_BND[:, :1].expand(-1, frames, -1).flatten(0, 1)[:, None]
     return torch.cat([class_M1D, own_MND], dim=1)

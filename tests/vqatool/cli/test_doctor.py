@@ -8,7 +8,14 @@ from tests.vqatool.program import vqatool
 def test_the_doctor_finds_every_part_here() -> None:
     done = vqatool("doctor")
     assert done.exit_code == 0
-    for part in ("ffmpeg", "encoder libsvtav1", "VMAF v0", "device", "default model"):
+    for part in (
+        "ffmpeg",
+        "encoder libsvtav1",
+        "VMAF v0",
+        "ONNX Runtime",
+        "default model",
+        "device",
+    ):
         assert part in done.stdout
 
 

@@ -9,7 +9,8 @@ from ladder import Ffmpeg
 from ladder.media.probe import probe
 from tests.conftest import MakeVideo
 from vqatool.evaluation.cost import CLIP_S, SCREEN, cost_of, macs_of, make_clip
-from vqatool.inference.model_file import Checkpoint, ModelCard, save_checkpoint
+from vqatool.inference.card import ModelCard
+from vqatool.inference.model_file import Checkpoint, save_checkpoint
 from vqatool.inputs.bitstream import UNKNOWN_BITSTREAM
 from vqatool.inputs.deep_features import NUM_DEEP_FEATURES
 from vqatool.inputs.motion import NUM_MOTION_FEATURES

@@ -15,6 +15,7 @@ from vqatool.evaluation.run import Prediction, evaluate, predict_labelled, write
 from vqatool.evaluation.summary import remarks, summary_sentences
 from vqatool.inference.model_file import load_checkpoint
 from vqatool.inference.predictor import Predictor
+from vqatool.inference.torch_engine import TorchEngine
 
 FEATURES = np.random.default_rng(0).normal(size=(len(ENCODES), 8))
 PREDICTIONS = [
@@ -104,7 +105,7 @@ def refuse(encode: LabelledEncode, reason: str) -> None:
 def test_predictions_do_not_depend_on_the_cache_of_training(
     labelled: Path, small_model: Path
 ) -> None:
-    predictor = Predictor(load_checkpoint(small_model), "cpu")
+    predictor = Predictor(TorchEngine(load_checkpoint(small_model), "cpu"))
     encodes = read_labelled_encodes(labelled)[:3]
     first = list(predict_labelled(encodes, predictor, refuse))
     again = list(predict_labelled(encodes, predictor, refuse))
@@ -117,7 +118,7 @@ def test_predictions_do_not_depend_on_the_cache_of_training(
 def test_a_decode_failure_leaves_out_only_its_encode(
     labelled: Path, small_model: Path, make_video: MakeVideo
 ) -> None:
-    predictor = Predictor(load_checkpoint(small_model), "cpu")
+    predictor = Predictor(TorchEngine(load_checkpoint(small_model), "cpu"))
     views = with_faults(predictor.preprocessor.views)
     predictor.preprocessor = replace(predictor.preprocessor, views=views)
     first, *others = read_labelled_encodes(labelled)[:4]

@@ -15,7 +15,8 @@ from vqatool.errors import OutputNameError
 from vqatool.evaluation.cost import Cost
 from vqatool.evaluation.study import StudyRow, mean_over_seeds, paired_difference, run_study
 from vqatool.evaluation.variants import STUDIES, trials
-from vqatool.inference.model_file import Checkpoint, ModelCard, load_checkpoint
+from vqatool.inference.card import ModelCard
+from vqatool.inference.model_file import Checkpoint, load_checkpoint
 from vqatool.methods import Method, recipe_for
 from vqatool.training.trainer import TrainConfig
 

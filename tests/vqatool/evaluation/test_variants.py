@@ -12,7 +12,8 @@ from tests.vqatool.program import vqatool
 from vqatool.errors import CheckpointError
 from vqatool.evaluation.study import run_study
 from vqatool.evaluation.variants import FROM_SCRATCH, STUDIES, trials
-from vqatool.inference.model_file import Checkpoint, ModelCard, load_checkpoint, save_checkpoint
+from vqatool.inference.card import ModelCard
+from vqatool.inference.model_file import Checkpoint, load_checkpoint, save_checkpoint
 from vqatool.methods import Method, recipe_for
 from vqatool.training.initialization import Initialization
 from vqatool.training.trainer import TrainConfig

@@ -9,13 +9,20 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
-import torch
 
 from ladder.errors import VideoError
-from vqatool.inputs.decode_pool import DecodeFailure, DecodePool, PendingDecode, decode_one
+from vqatool.inputs.decode_pool import (
+    DecodeFailure,
+    DecodePool,
+    PendingDecode,
+    decode_one,
+    failure_of,
+)
 
 FAULTS = ("crash", "exit", "hang", "memory", "allocator", "fault", "damaged", "kill")
 CODES = (
@@ -25,6 +32,31 @@ CODES = (
 
 
 SIGNALS = {"crash": signal.SIGSEGV, "kill": signal.SIGKILL}
+
+
+def too_much_for_onnxruntime() -> None:
+    """Ask ONNX Runtime, whose allocator is its own, for an array of 4 PiB."""
+    import onnxruntime
+    from onnx import TensorProto, helper
+
+    sides = helper.make_tensor_value_info("sides", TensorProto.INT64, [1])
+    zeros = helper.make_tensor_value_info("zeros", TensorProto.FLOAT, [None])
+    node = helper.make_node("ConstantOfShape", ["sides"], ["zeros"])
+    graph = helper.make_graph([node], "zeros", [sides], [zeros])
+    opset = helper.make_opsetid("", 20)
+    model = helper.make_model(graph, opset_imports=[opset], ir_version=10).SerializeToString()
+    session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+    session.run(None, {"sides": np.array([1 << 50])})
+
+
+def too_much_for_torch() -> None:
+    import torch
+
+    torch.empty(1 << 50)
+
+
+def too_much_for_numpy() -> None:
+    np.empty(1 << 50)
 
 
 def faulty(path: Path, *more: int) -> tuple[str, int]:
@@ -39,7 +71,7 @@ def faulty(path: Path, *more: int) -> tuple[str, int]:
         case "memory":
             bytearray(1 << 60)
         case "allocator":
-            torch.empty(1 << 50)
+            too_much_for_onnxruntime()
         case "fault":
             raise AttributeError("a fault")
         case "damaged":
@@ -69,6 +101,23 @@ def test_each_fault_is_the_failure_of_its_file(in_order: bool) -> None:
     assert "took over 4 s" in failures[2].reason
     assert "AttributeError('a fault')" in failures[5].reason
     assert "lack of memory" in failures[7].reason
+
+
+@pytest.mark.parametrize(
+    "ask", [too_much_for_numpy, too_much_for_onnxruntime, too_much_for_torch]
+)
+def test_every_allocator_that_fails_is_out_of_memory(ask: Callable[[], None]) -> None:
+    with pytest.raises(Exception, match=r"(?i)allocate") as caught:
+        ask()
+    assert isinstance(caught.value, Exception)
+    failure = failure_of(Path("large.mp4"), caught.value)
+    assert failure.code == "out_of_memory"
+    assert "large.mp4" in failure.reason
+
+
+def test_a_network_that_does_not_fit_into_memory_is_out_of_memory() -> None:
+    message = "[ONNXRuntimeError] : 6 : Exception during initialization: std::bad_alloc"
+    assert failure_of(Path("any"), RuntimeError(message)).code == "out_of_memory"
 
 
 def data_limit(path: Path) -> int:
@@ -142,6 +191,28 @@ def test_memory_of_one_task_is_there_for_the_next() -> None:
     done = subprocess.run([sys.executable, "-c", PAGE_FAULTS], capture_output=True, check=True)
     first, second = map(int, done.stdout.split())
     assert second < first / 10
+
+
+LOADED = """
+import sys
+from pathlib import Path
+from vqatool.inputs.decode_pool import DecodePool
+
+def loaded(path, *names):
+    return [name for name in names if name in sys.modules]
+
+if __name__ == "__main__":
+    with DecodePool(jobs=1, timeout_s=60, preloaded=["colorsys"]) as pool:
+        names = "torch", "numpy", "av", "vqatool.inputs.preprocessor", "colorsys"
+        print(*pool.submit(Path("any"), loaded, *names).result())
+"""
+
+
+def test_workers_have_what_they_need_and_what_is_preloaded_but_no_torch(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(LOADED, encoding="utf-8")
+    done = subprocess.run([sys.executable, script], capture_output=True, check=True)
+    assert done.stdout.split() == [b"numpy", b"av", b"vqatool.inputs.preprocessor", b"colorsys"]
 
 
 def log_and_add(path: Path, a: int, b: int) -> int:

@@ -1,14 +1,21 @@
 """Frame groups are sampled evenly over a video."""
 
+import numpy as np
 import pytest
 
 from ladder.media.probe import probe
 from tests.conftest import EXACT, MakeVideo
-from vqatool.inputs.clip import FrameGroup
+from vqatool.inputs.clip import Array, FrameGroup
 from vqatool.inputs.preprocessor import read_clip, sample_times
 
 STEP = 4  # levels of luma from one frame to the next
 COUNTER = f"color=black:size=64x48:rate=10,format=yuv420p,geq=lum='16+{STEP}*N':cb=128:cr=128"
+
+
+def brightness(pixels_TCHW: Array) -> Array:
+    """The mean of each frame, 8 bit samples."""
+    mean_T: Array = pixels_TCHW.astype(np.float32).mean((1, 2, 3))
+    return mean_T
 
 
 @pytest.mark.parametrize("frames", [1, 4, 8])
@@ -18,10 +25,10 @@ def test_the_second_frame_of_a_group_is_the_next_one_of_the_video(
     video = make_video("counter-40.mp4", COUNTER, (*EXACT, "-frames:v", "40"))
     clip = read_clip(probe(video), frames, FrameGroup(2), None)
     assert clip.second_TCHW is not None
-    steps = (clip.second_TCHW.float() - clip.first_TCHW.float()).mean((1, 2, 3))
+    steps = brightness(clip.second_TCHW) - brightness(clip.first_TCHW)
     assert (steps * 219 / 255 / STEP).tolist() == pytest.approx([1] * frames, abs=0.2)
     middles = [40 * (index + 0.5) / frames for index in range(frames)]
-    shown = clip.first_TCHW.float().mean((1, 2, 3)) * 219 / 255 / STEP
+    shown = brightness(clip.first_TCHW) * 219 / 255 / STEP
     assert shown.tolist() == pytest.approx([int(middle) for middle in middles], abs=0.6)
 
 
@@ -37,14 +44,14 @@ def test_a_group_at_the_end_repeats_the_last_frame(make_video: MakeVideo, frames
 def test_a_group_with_a_stride_skips_frames(make_video: MakeVideo) -> None:
     video = make_video("counter-40.mp4", COUNTER, (*EXACT, "-frames:v", "40"))
     clip = read_clip(probe(video), 2, FrameGroup(num_frames=3, stride=4), None)
-    shown = clip.pixels_TCHW.float().mean((1, 2, 3)) * 219 / 255 / STEP
+    shown = brightness(clip.pixels_TCHW) * 219 / 255 / STEP
     assert shown.tolist() == pytest.approx([10, 14, 18, 30, 34, 38], abs=0.6)
 
 
 def test_groups_do_not_overlap(make_video: MakeVideo) -> None:
     video = make_video("counter-40.mp4", COUNTER, (*EXACT, "-frames:v", "40"))
     clip = read_clip(probe(video), 8, FrameGroup(num_frames=6, stride=2), None)
-    shown = clip.pixels_TCHW.float().mean((1, 2, 3)).diff()
+    shown = np.diff(brightness(clip.pixels_TCHW))
     assert (shown > -0.5).all()
     assert len(clip.pixels_TCHW) == 48
 
@@ -63,5 +70,5 @@ def test_a_video_with_fewer_frames_than_groups_repeats_them(
     video = make_video(f"counter-{frames}.mp4", COUNTER, (*EXACT, "-frames:v", str(frames)))
     clip = read_clip(probe(video), 20, FrameGroup(num_frames=4, stride=2), None)
     assert len(clip.first_TCHW) == 20
-    shown = clip.first_TCHW.float().mean((1, 2, 3)) * 219 / 255 / STEP
+    shown = brightness(clip.first_TCHW) * 219 / 255 / STEP
     assert {round(value) for value in shown.tolist()} == set(range(frames))

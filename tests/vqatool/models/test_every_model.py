@@ -1,17 +1,20 @@
 """Every model, tiny, through the same promises."""
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from vqatool.inference.model_file import Checkpoint, ModelCard, load_checkpoint, save_checkpoint
+from vqatool.inference.card import ModelCard
+from vqatool.inference.model_file import Checkpoint, load_checkpoint, save_checkpoint
 from vqatool.inputs.bitstream import BitstreamFeatures
-from vqatool.inputs.clip import Clip
+from vqatool.inputs.clip import Clip, collate
 from vqatool.methods import Method, recipe_for
 from vqatool.methods.recipe import Recipe
-from vqatool.models.backbones import SWIN_SIZES, SwinPyramid
+from vqatool.models.backbones import SwinPyramid
 from vqatool.models.coarse_to_fine import StageFusion, mean_and_deviation
 from vqatool.models.quality import PixelInput, QualityModel, local_contrast
+from vqatool.models.shapes import SWIN_SIZES
 
 SHAPES = {
     "conv stem": {"size": "pico", "features": 32},
@@ -47,14 +50,18 @@ def built(recipe: Recipe) -> QualityModel:
 
 
 def views(recipe: Recipe, videos: int, frames: int = 3) -> list[Tensor]:
-    chance = torch.Generator().manual_seed(5)
-    clips = [torch.rand(2 * frames, 3, 140, 180, generator=chance) for _ in range(videos)]
-    facts = [BitstreamFeatures(*torch.rand(len(BitstreamFeatures._fields)).tolist()) for _ in clips]
+    chance = np.random.default_rng(5)
+    shape, facts = (2 * frames, 3, 140, 180), len(BitstreamFeatures._fields)
     seen = [
-        Clip((255 * shown).to(torch.uint8), 2, fact)
-        for shown, fact in zip(clips, facts, strict=True)
+        Clip(
+            chance.integers(256, size=shape, dtype=np.uint8),
+            2,
+            BitstreamFeatures(*chance.random(facts).tolist()),
+        )
+        for _ in range(videos)
     ]
-    return [torch.stack([view(clip, generator=None) for clip in seen]) for view in recipe.views]
+    columns = ([view(clip, generator=None) for clip in seen] for view in recipe.views)
+    return [torch.from_numpy(collate(column)) for column in columns]
 
 
 @torch.no_grad()

@@ -11,12 +11,12 @@ from vqatool.models.internvideo import (
     AttentivePool,
     Block,
     InternVideo,
-    InternVideoConfig,
     RMSNorm,
     interpolate_grid,
     published_config,
     sincos_positions,
 )
+from vqatool.models.shapes import InternVideoConfig
 
 CONFIGS = {
     "ours": InternVideoConfig(size="pico", grid=2, patch=28, frames=3),
@@ -284,7 +284,7 @@ def test_a_model_starts_from_these_positions_and_learns_them() -> None:
 def test_positions_are_stretched_along_each_axis_alone() -> None:
     time, row, column = torch.meshgrid(*(torch.arange(8.0) for _ in range(3)), indexing="ij")
     ramps_ND = torch.stack([time, row, column], dim=-1).flatten(0, 2)
-    assert interpolate_grid(ramps_ND, (8, 8, 8), (8, 8, 8)) is ramps_ND
+    assert torch.equal(interpolate_grid(ramps_ND, (8, 8, 8), (8, 8, 8)), ramps_ND)
     found = interpolate_grid(ramps_ND, (8, 8, 8), (2, 4, 16)).view(2, 4, 16, 3)
     # middles of equal parts: two of eight frames are at 1.5 and 5.5
     assert torch.allclose(found[:, 0, 0, 0], torch.tensor([1.5, 5.5]))

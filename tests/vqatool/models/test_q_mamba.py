@@ -7,14 +7,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from vqatool.models.q_mamba import (
-    PROMPTS,
-    QMamba,
-    QMambaConfig,
-    StylePrompt,
-)
+from vqatool.models.q_mamba import PROMPTS, QMamba, StylePrompt
 from vqatool.models.quality import Quality
-from vqatool.models.vmamba import VMAMBA_SIZES
+from vqatool.models.shapes import VMAMBA_SIZES, QMambaConfig
 
 SHAPES = {
     "LQMamba": QMambaConfig(size="pico"),

@@ -5,15 +5,17 @@ from dataclasses import asdict
 from functools import partial
 from typing import cast, get_args
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from vqatool.inputs.clip import Clip
+from vqatool.inputs.clip import Array, Clip, collate
 from vqatool.inputs.sama import ImageMask, VideoMask, sama, sama_image
 from vqatool.models.quality import QualityModel
-from vqatool.models.sama import MASKS, SamaConfig, ScaleWeights, sama_model
+from vqatool.models.sama import ScaleWeights, sama_model
+from vqatool.models.shapes import MASKS, SamaConfig
 
 # of 24 tokens a side, which windows of 3 do not cut where fragments of 8 end
 SMALL = partial(SamaConfig, size="pico", grid=3)
@@ -43,7 +45,7 @@ def pixels(videos: int, frames: int) -> Tensor:
     return torch.rand(videos, frames, 3, 96, 96, generator=chance)
 
 
-def view(config: SamaConfig, clip: Clip) -> Tensor:
+def view(config: SamaConfig, clip: Clip) -> Array:
     if config.kind == "image":
         return sama_image(clip, mask=cast(ImageMask, config.mask), grid=config.grid)
     return sama(clip, mask=cast(VideoMask, config.mask), grid=config.grid)
@@ -146,13 +148,13 @@ def test_a_weighted_score_lies_between_those_of_the_frames() -> None:
 @pytest.mark.parametrize("kind", MASKS)
 def test_no_mask_costs_more_than_plain_fragments(kind: str) -> None:
     """The same parameters, the same floating point operations."""
-    frames = torch.randint(256, (4, 3, 120, 130), dtype=torch.uint8)
+    frames = np.random.default_rng(0).integers(256, size=(4, 3, 120, 130), dtype=np.uint8)
 
     def cost(mask: str) -> tuple[int, int]:
         config = SMALL(kind=kind, mask=mask)
         model, seen = built(config), view(config, Clip(frames))
         with torch.no_grad(), FlopCounterMode(display=False) as counter:
-            model(seen[None] / 255)
+            model(torch.from_numpy(collate([seen])))
         return parameters(model), counter.get_total_flops()
 
     plain = cost("fragments")

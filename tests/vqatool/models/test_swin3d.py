@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from vqatool.models.backbones import SWIN_SIZES, SwinSize
+from vqatool.models.shapes import SWIN_SIZES, SwinSize
 from vqatool.models.swin3d import (
     Block3D,
     ConvStem3D,

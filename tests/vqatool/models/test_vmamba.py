@@ -7,10 +7,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vqatool.models.shapes import VMAMBA_SIZES
 from vqatool.models.vmamba import (
     LOCAL_WINDOWS,
     PATHS,
-    VMAMBA_SIZES,
     WHOLE_MAPS,
     ChannelGate,
     ScanBlock,

@@ -4,26 +4,31 @@ import json
 from dataclasses import asdict, replace
 from typing import cast, get_args
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
-from vqatool.inputs.clip import Clip
+from vqatool.inputs.clip import Clip, collate
 from vqatool.inputs.zoom import run_fragments, still_crops
 from vqatool.losses import batch_rank_loss, plcc_loss, quality_loss
 from vqatool.metrics import srcc
-from vqatool.models.backbones import CONVNEXT_SIZES, SWIN_SIZES, ConvNeXtPyramid
+from vqatool.models.backbones import ConvNeXtPyramid
 from vqatool.models.quality import Quality
+from vqatool.models.shapes import (
+    CONVNEXT_SIZES,
+    PUBLISHED_ZOOM,
+    SWIN_SIZES,
+    Activation,
+    ZoomConfig,
+)
 from vqatool.models.swin3d import Swin3D
 from vqatool.models.zoom import (
-    PUBLISHED,
-    Activation,
     PatchHeads,
     PatchScores,
     ScoreFusion,
     StillBranch,
     Zoom,
-    ZoomConfig,
     hyper_columns,
 )
 from vqatool.reporting.explanation import draw_attention_map
@@ -75,7 +80,7 @@ def test_the_grid_of_patches_is_a_32nd_of_the_crop(sides: tuple[int, int]) -> No
 
 def test_the_published_frame_branch_has_the_published_parameters() -> None:
     with torch.device("meta"):
-        assert count(StillBranch(PUBLISHED)) == pytest.approx(28.926e6, abs=1e3)
+        assert count(StillBranch(PUBLISHED_ZOOM)) == pytest.approx(28.926e6, abs=1e3)
 
 
 @torch.no_grad()
@@ -92,8 +97,8 @@ def test_patches_of_6_px_make_as_many_tokens_as_those_of_4_do(token_px: int, sid
 
 
 def test_the_published_branch_of_runs_sees_mosaics_of_336_px_as_56_tokens_a_side() -> None:
-    assert PUBLISHED.grid * PUBLISHED.patch == 336
-    assert PUBLISHED.grid * PUBLISHED.patch / PUBLISHED.token_px == 56
+    assert PUBLISHED_ZOOM.grid * PUBLISHED_ZOOM.patch == 336
+    assert PUBLISHED_ZOOM.grid * PUBLISHED_ZOOM.patch / PUBLISHED_ZOOM.token_px == 56
 
 
 @torch.no_grad()
@@ -238,15 +243,17 @@ def test_weights_in_half_precision_score_as_before(config: ZoomConfig) -> None:
 
 @torch.no_grad()
 def test_the_model_accepts_the_output_of_its_views() -> None:
-    clip = Clip(torch.randint(256, (5 * 4, 3, 60, 90), dtype=torch.uint8), group_size=4)
+    frames = np.random.default_rng(0).integers(256, size=(5 * 4, 3, 60, 90), dtype=np.uint8)
+    clip = Clip(frames, group_size=4)
     stills = still_crops(clip, short_px=80, crop_px=PICO.crop_px)
     runs = run_fragments(clip, short_px=60, grid=PICO.grid, patch=PICO.patch)
-    quality: Quality = built(PICO)(stills[None] / 255, runs[None] / 255)
+    seen = [torch.from_numpy(collate([view])) for view in (stills, runs)]
+    quality: Quality = built(PICO)(*seen)
     assert quality.frame_score_BT.shape == (1, 5)
 
 
 def test_a_config_is_the_same_after_a_file() -> None:
-    assert ZoomConfig(**json.loads(json.dumps(asdict(PUBLISHED)))) == PUBLISHED
+    assert ZoomConfig(**json.loads(json.dumps(asdict(PUBLISHED_ZOOM)))) == PUBLISHED_ZOOM
 
 
 @pytest.mark.parametrize("size", ["huge", "micro"])

@@ -1,15 +1,17 @@
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+import onnxruntime
 import pytest
 import timm
 import torch
-from safetensors import safe_open
 from torch import Tensor, nn
 
-from vqatool.inputs.deep_features import WEIGHTS, stages
-from vqatool.pretraining.fdim import folded_weights
+from vqatool.inputs.deep_features import NETWORK
+from vqatool.pretraining.fdim import folded_weights, stages
 
 
 def resnet() -> nn.Module:
@@ -48,11 +50,43 @@ def test_a_checkpoint_without_a_network_is_an_error() -> None:
         folded_weights({"fc.weight": torch.ones(2)})
 
 
-def test_the_program_writes_a_file_of_the_names_that_are_read(tmp_path: Path) -> None:
-    torch.save({"state_dict": prefixed(resnet().state_dict())}, tmp_path / "fdim.ckpt")
+def session_of(path: Path) -> Any:
+    return onnxruntime.InferenceSession(path.read_bytes(), providers=["CPUExecutionProvider"])
+
+
+def interface(session: Any) -> list[tuple[str, str, int]]:
+    return [
+        (each.name, each.type, len(each.shape))
+        for each in (*session.get_inputs(), *session.get_outputs())
+    ]
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """The file that the program makes of a checkpoint of `resnet`, loaded."""
+    folder = tmp_path_factory.mktemp("fdim")
+    torch.save({"state_dict": prefixed(resnet().state_dict())}, folder / "fdim.ckpt")
     command = [sys.executable, "-m", "vqatool.pretraining.fdim", "fdim.ckpt", "-o", "out"]
-    subprocess.run(command, check=True, cwd=tmp_path)
-    packaged = Path(__file__).parents[3] / "vqatool" / "weights" / WEIGHTS
-    with safe_open(tmp_path / "out", "pt") as made, safe_open(packaged, "pt") as known:
-        assert set(made.keys()) == set(known.keys())
-        assert made.metadata() == known.metadata()
+    subprocess.run(command, check=True, cwd=folder)
+    return session_of(folder / "out")
+
+
+def test_the_program_writes_a_file_like_the_packaged_one(written: Any) -> None:
+    known = session_of(Path(__file__).parents[3] / "vqatool" / "weights" / NETWORK)
+    assert interface(written) == interface(known)
+    metadata = written.get_modelmeta().custom_metadata_map
+    assert metadata["origin"].startswith("ResNet-18 of FDIM")
+    assert metadata == known.get_modelmeta().custom_metadata_map
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("count", [1, 3])
+def test_the_written_file_gives_means_and_deviations_of_the_maps(written: Any, count: int) -> None:
+    shape = (count, 3, 128, 128)
+    patches = np.random.default_rng(0).integers(256, size=shape, dtype=np.uint8)
+    (found,) = written.run(None, {"patches": patches})
+    maps = resnet()(torch.from_numpy(patches) / 255)
+    expected = torch.cat([part for m in maps for part in (m.mean((2, 3)), m.std((2, 3)))], 1)
+    assert found.shape == (count, 2 * (64 + 128))
+    error = np.abs(found - expected.numpy()).mean()
+    assert error < 0.005 * expected.abs().mean()  # weights were in half precision

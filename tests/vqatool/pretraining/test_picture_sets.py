@@ -2,6 +2,7 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 import torch
 
@@ -12,7 +13,7 @@ from tests.conftest import MakeVideo
 from vqatool.cli.demo import demo_clip
 from vqatool.errors import TrainingDataError
 from vqatool.files import cache_folder
-from vqatool.inputs.clip import Clip, View
+from vqatool.inputs.clip import Array, Clip, View
 from vqatool.metrics import srcc
 from vqatool.pretraining.batches import PictureBatches
 from vqatool.pretraining.picture_sets import PictureSet, SyntheticConfig, rated_set, synthetic_set
@@ -20,7 +21,7 @@ from vqatool.pretraining.picture_sets import PictureSet, SyntheticConfig, rated_
 CONFIG = SyntheticConfig(tile_px=64, versions=5)
 
 
-def whole(clip: Clip, *, generator: torch.Generator | None) -> torch.Tensor:
+def whole(clip: Clip, *, generator: np.random.Generator | None) -> Array:
     return clip.pixels_TCHW
 
 
@@ -59,7 +60,7 @@ def test_every_tile_of_every_version_has_its_own_label(folder: Path) -> None:
     assert synthetic.is_vmaf_scale
     assert len(set(synthetic.contents)) == frames * 4
     assert synthetic.pixels(0).shape == (3, 64, 64)
-    assert synthetic.pixels(0).dtype == torch.uint8
+    assert synthetic.pixels(0).dtype == np.uint8
     by_version = np.array(synthetic.qualities).reshape(frames, 6, 4)
     assert by_version[:, 0] == pytest.approx(1, abs=1e-3)  # the clean ones
     assert by_version[:, 1:].max() <= 1
@@ -71,8 +72,8 @@ def test_labels_follow_the_error_of_the_tile(folder: Path) -> None:
     synthetic = synthetic_set(folder, CONFIG, test_share=0.25)
     errors = []
     for index, content in enumerate(synthetic.contents):
-        clean = synthetic.pixels(synthetic.contents.index(content)).float()
-        errors.append(float((synthetic.pixels(index).float() - clean).square().mean()))
+        clean = synthetic.pixels(synthetic.contents.index(content)).astype(float)
+        errors.append(float(np.square(synthetic.pixels(index) - clean).mean()))
     assert srcc(errors, synthetic.qualities) < -0.6
 
 
@@ -100,7 +101,7 @@ def test_tiles_are_cached_and_depend_only_on_the_seed(folder: Path, stills: Path
     from_copy = synthetic_set(Path(shutil.copytree(stills, copy)), CONFIG, test_share=0.25)
     assert from_copy.qualities == first.qualities
     assert all(
-        torch.equal(first.pixels(i), from_copy.pixels(i)) for i in range(len(first.qualities))
+        np.array_equal(first.pixels(i), from_copy.pixels(i)) for i in range(len(first.qualities))
     )
     other = synthetic_set(folder, SyntheticConfig(tile_px=64, versions=5, seed=1), test_share=0.25)
     assert other.qualities != first.qualities
@@ -142,7 +143,7 @@ def flat_set(name: str, contents: int, versions: int, *, is_vmaf_scale: bool = F
         qualities=tuple(1 - (value % 10) / 10 for value in values),
         contents=tuple(str(value // 10) for value in values),
         sides=tuple("test" if value // 10 == 0 else "train" for value in values),
-        pixels=lambda index: torch.full((3, 8, 8), values[index], dtype=torch.uint8),
+        pixels=lambda index: np.full((3, 8, 8), values[index], np.uint8),
     )
 
 
@@ -167,8 +168,9 @@ def test_a_batch_holds_versions_of_few_contents_of_every_set() -> None:
 
 
 def test_versions_of_one_content_have_views_at_the_same_position() -> None:
-    def noisy(clip: Clip, *, generator: torch.Generator | None) -> torch.Tensor:
-        return torch.rand(clip.pixels_TCHW.shape, generator=generator)
+    def noisy(clip: Clip, *, generator: np.random.Generator | None) -> npt.NDArray[np.float64]:
+        assert generator is not None
+        return generator.random(clip.pixels_TCHW.shape)
 
     batch = PictureBatches([flat_set("a", 5, 4)], (noisy,), count=8, versions=4, seed=0).batch(0)
     first, second = batch.views[0][:4], batch.views[0][4:]

@@ -17,11 +17,11 @@ from vqatool.inference.model_file import load_checkpoint
 from vqatool.methods.distillation import StudentWithTeacher
 from vqatool.models.internvideo import (
     InternVideo,
-    InternVideoConfig,
     interpolate_grid,
     published_config,
 )
 from vqatool.models.q_mamba import QMamba
+from vqatool.models.shapes import InternVideoConfig
 from vqatool.pretraining.published_weights import (
     internvideo_from_file,
     internvideo_weights,

@@ -13,6 +13,7 @@ from tests.vqatool.shapes import SMALL as SHAPES
 from vqatool.errors import TrainingDataError
 from vqatool.inference.model_file import load_checkpoint, save_checkpoint
 from vqatool.inference.predictor import Predictor
+from vqatool.inference.torch_engine import TorchEngine
 from vqatool.inputs.clip import Clip
 from vqatool.methods import Method
 from vqatool.pretraining.picture_sets import PictureSet
@@ -28,7 +29,7 @@ def noisy_set(name: str, *, is_vmaf_scale: bool) -> PictureSet:
         base = random.integers(60, 200) + 30 * np.sin(np.arange(TILE_PX) / random.uniform(4, 20))
         for level in range(4):
             noise = random.normal(0, 2 + 12 * level, (3, TILE_PX, TILE_PX))
-            pictures.append(torch.from_numpy((base + noise).clip(0, 255).astype(np.uint8)))
+            pictures.append((base + noise).clip(0, 255).astype(np.uint8))
             qualities.append(1 - level / 4)
             contents.append(str(content))
     return PictureSet(
@@ -61,7 +62,7 @@ def test_pretraining_learns_distortions_of_unseen_contents(tmp_path: Path) -> No
     assert set(history[-1].metrics) == {"synthetic"}
     assert set(history[0].terms) == {"quality", "plcc", "rank in set", "rank in content"}
     save_checkpoint(checkpoint, tmp_path / "spatial.safetensors")
-    stored = Predictor(load_checkpoint(tmp_path / "spatial.safetensors"), "cpu")
+    stored = Predictor(TorchEngine(load_checkpoint(tmp_path / "spatial.safetensors"), "cpu"))
     pictures = [sets[0].pixels(index)[None] for index in range(4)]
     clips = [stored.preprocessor.preprocess(Clip(picture)) for picture in pictures]
     scores = stored.predict(clips).score_B.tolist()
@@ -90,7 +91,7 @@ def test_only_vmaf_sets_the_level_of_the_scores() -> None:
     )
     high = dataclasses.replace(opinions, qualities=tuple(0.9 + q / 10 for q in opinions.qualities))
     checkpoint = pretrain([high, synthetic], SMALL, device="cpu")
-    predictor = Predictor(checkpoint, "cpu")
+    predictor = Predictor(TorchEngine(checkpoint, "cpu"))
     pictures = [synthetic.pixels(index)[None] for index in range(12)]
     clips = [predictor.preprocessor.preprocess(Clip(picture)) for picture in pictures]
     # the mean label of the opinions is 96, that of the synthetic set 62
@@ -127,7 +128,7 @@ def test_every_branch_of_a_model_learns_the_level_of_the_scores() -> None:
     config = dataclasses.replace(
         SMALL, method=Method.ZOOM_VQA.value, shape=SHAPES[Method.ZOOM_VQA], steps=40
     )
-    predictor = Predictor(pretrain([synthetic], config, device="cpu"), "cpu")
+    predictor = Predictor(TorchEngine(pretrain([synthetic], config, device="cpu"), "cpu"))
     pictures = range(24)
     qualities = [
         predictor.predict([predictor.preprocessor.preprocess(Clip(synthetic.pixels(i)[None]))])

@@ -13,8 +13,10 @@ from ladder.media.probe import probe
 from tests.conftest import MakeVideo
 from tests.vqatool.faults import CODES, WORDS, faulty_videos, with_faults
 from tests.vqatool.program import read_rows, vqatool
-from vqatool.inference.model_file import Checkpoint, ModelCard, load_checkpoint, save_checkpoint
+from vqatool.inference.card import ModelCard
+from vqatool.inference.model_file import Checkpoint, load_checkpoint, save_checkpoint
 from vqatool.inference.predictor import Predictor
+from vqatool.inference.torch_engine import TorchEngine
 from vqatool.methods import Method, recipe_for
 from vqatool.reporting.explanation import draw_attention_map, explain
 
@@ -64,14 +66,14 @@ def test_an_attention_map_shows_the_weights(
     save_checkpoint(zoom, model)
     stored = load_checkpoint(model)
     assert vqatool("explain", real_clips[0], "-m", model, "-o", out).exit_code == 0
-    predictor = Predictor(stored, "cpu")
+    predictor = Predictor(TorchEngine(stored, "cpu"))
     stills, runs = predictor.preprocessor.load_views(probe(real_clips[0]), (1920, 1080))
     branch = predictor.predict([[stills, runs]]).branches[0]
     assert branch.weight_map_BTHW is not None
     for picture, frame, weights in zip(
-        sorted(out.glob("stills-*.png")), stills, branch.weight_map_BTHW[0].float(), strict=True
+        sorted(out.glob("stills-*.png")), stills, branch.weight_map_BTHW[0], strict=True
     ):
-        expected = draw_attention_map(frame.permute(1, 2, 0).numpy(), weights.numpy())
+        expected = draw_attention_map(frame.transpose(1, 2, 0), weights)
         shown = 255 * imread(picture)[..., :3]
         assert np.abs(shown - expected).max() < 1.01
 
@@ -106,7 +108,7 @@ def test_a_clip_after_the_end_and_a_text_file_are_errors(
 def test_a_decoder_that_fails_is_an_error_that_names_the_file(
     make_video: MakeVideo, zoom: Checkpoint
 ) -> None:
-    predictor = Predictor(zoom, "cpu")
+    predictor = Predictor(TorchEngine(zoom, "cpu"))
     views = with_faults(predictor.preprocessor.views)
     predictor.preprocessor = replace(predictor.preprocessor, views=views)
     for path, code, word in zip(faulty_videos(make_video), CODES.values(), WORDS, strict=True):

@@ -16,8 +16,10 @@ from ladder.media.ffmpeg import run
 from ladder.media.probe import Size
 from vqatool.cli.demo import demo_clip
 from vqatool.errors import ReportError
-from vqatool.inference.model_file import default_checkpoint, load_checkpoint
+from vqatool.inference.loading import load_predictor
+from vqatool.inference.model_file import load_checkpoint
 from vqatool.inference.predictor import Predictor
+from vqatool.inference.torch_engine import TorchEngine
 from vqatool.scoring.gates import Gate
 from vqatool.scoring.report_file import read_report, write_report
 from vqatool.scoring.rows import ReportRow
@@ -44,7 +46,7 @@ def rows_into(
 
 @pytest.fixture(scope="module")
 def predictor(small_model: Path) -> Predictor:
-    return Predictor(load_checkpoint(small_model), "cpu")
+    return Predictor(TorchEngine(load_checkpoint(small_model), "cpu"))
 
 
 @pytest.fixture
@@ -295,7 +297,7 @@ def test_batches_of_several_videos_give_every_video_its_own_scores(
     bad = tmp_path / "empty.mp4"
     bad.touch()
     mixed = [videos[0], bad, *videos[1:3], bad.with_name("gone.mp4"), videos[3]]
-    predictor = Predictor(load_checkpoint(small_model), "cpu", batch=batch)
+    predictor = Predictor(TorchEngine(load_checkpoint(small_model), "cpu"), batch=batch)
     config = ScoreConfig(None, 0.1)
     rows = list(rows_into(tmp_path / "r.csv", mixed, predictor, config))
     assert [row.path for row in rows] == list(map(str, mixed))
@@ -320,14 +322,14 @@ def test_synthetic_pictures_are_out_of_distribution_for_the_packaged_model(
 ) -> None:
     path = tmp_path / "odd.mp4"
     run(ffmpeg, ["-f", "lavfi", "-i", picture, "-frames:v", "30", "-pix_fmt", "yuv420p", str(path)])
-    predictor = Predictor(default_checkpoint(), "cpu")
+    predictor = load_predictor(device="cpu")
     (row,) = rows_into(tmp_path / "report.csv", [path], predictor)
     assert "out_of_domain" in row.warnings.split(";")
 
 
 def test_films_are_in_distribution_for_the_packaged_model(tmp_path: Path) -> None:
     clips = [demo_clip(), demo_clip().with_name("bikes.mp4")]
-    predictor = Predictor(default_checkpoint(), "cpu")
+    predictor = load_predictor(device="cpu")
     rows = list(rows_into(tmp_path / "report.csv", clips, predictor))
     assert ["out_of_domain" in row.warnings for row in rows] == [False, False]
 
@@ -337,7 +339,7 @@ def test_a_model_that_gives_no_number_gives_an_error_row(
 ) -> None:
     checkpoint = load_checkpoint(small_model)
     broken = {key: torch.full_like(value, torch.nan) for key, value in checkpoint.weights.items()}
-    predictor = Predictor(replace(checkpoint, weights=broken), "cpu", batch=2)
+    predictor = Predictor(TorchEngine(replace(checkpoint, weights=broken), "cpu"), batch=2)
     bad = tmp_path / "empty.mp4"
     bad.touch()
     rows = list(rows_into(tmp_path / "r.csv", [videos[0], bad, videos[1]], predictor))

@@ -3,11 +3,13 @@
 from dataclasses import dataclass, field
 from typing import Any, cast
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from vqatool.data.cached_inputs import CachedInputs
 from vqatool.inputs.bitstream import BitstreamFeatures
+from vqatool.inputs.clip import Array
 from vqatool.inputs.deep_features import NUM_DEEP_FEATURES
 from vqatool.inputs.motion import NUM_MOTION_FEATURES
 from vqatool.inputs.probing import NUM_PROBING_FEATURES
@@ -53,10 +55,12 @@ class MadeUpInputs:
             for reason, twice in zip(reasons, is_twice, strict=True)
         ]
 
-    def evaluation_views(self, index: int) -> list[Tensor]:
-        pixels = torch.zeros(2, 3, 8, 8, dtype=torch.uint8)
-        probing, deep, stream = (values[index] for values in self._flat)
-        return [pixels, self._motion[index], probing, *([deep] * self.has_deep), stream]
+    def evaluation_views(self, index: int) -> list[Array]:
+        pixels = np.zeros((2, 3, 8, 8), np.uint8)
+        motion, probing, deep, stream = (
+            values[index].numpy() for values in (self._motion, *self._flat)
+        )
+        return [pixels, motion, probing, *([deep] * self.has_deep), stream]
 
 
 def fitted(count: int = 200, **shape: Any) -> QualityModel:
@@ -74,7 +78,10 @@ def test_the_network_learns_the_labels_of_clips_from_their_figures() -> None:
     network = model.figure_network
     assert network is not None
     assert (network.get_buffer("share") > 0).all()
-    clips = [model.clip_figures(others.evaluation_views(i)) for i in range(150)]
+    clips = [
+        model.clip_figures([torch.from_numpy(view) for view in others.evaluation_views(i)])
+        for i in range(150)
+    ]
     figures, deep = (torch.stack(column) for column in zip(*clips, strict=True))
     scores = network.scores(network.units(figures, deep))
     labels = torch.tensor([encode.vmaf for encode in others.encodes])

@@ -268,7 +268,7 @@ def test_a_model_can_overfit_a_few_clips(work_folder: Path) -> None:
     checkpoint = trainer_of_clips.checkpoint("vmaf")
     assert max(p.metrics["srcc"] for p in updates if p.metrics) == 1
     inputs = [
-        collate(column)
+        torch.from_numpy(collate(column))
         for column in zip(*(clips.evaluation_views(i) for i in range(8)), strict=True)
     ]
     with torch.no_grad():

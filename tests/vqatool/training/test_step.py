@@ -5,7 +5,8 @@ import torch
 from torch import nn
 
 from tests.vqatool.shapes import SMALL
-from vqatool.inference.model_file import Checkpoint, ModelCard, load_checkpoint, save_checkpoint
+from vqatool.inference.card import ModelCard
+from vqatool.inference.model_file import Checkpoint, load_checkpoint, save_checkpoint
 from vqatool.methods import Method, recipe_for
 from vqatool.models.quality import Quality, QualityModel
 from vqatool.training.step import (

@@ -1,0 +1,214 @@
+"""Exported models: the same output as in torch, and files that are broken or of others."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+import torch
+
+from tests.vqatool.program import read_rows, vqatool
+from vqatool.errors import CheckpointError
+from vqatool.inference.card import CARD_KEY, ModelCard
+from vqatool.inference.export import example_views, export_once
+from vqatool.inference.loading import load_predictor
+from vqatool.inference.model_file import Checkpoint, load_checkpoint, save_checkpoint
+from vqatool.inference.onnx_engine import ENGINE_KEY, OnnxEngine
+from vqatool.inference.ood import expose_to_outliers, fit_ood_detector
+from vqatool.inference.predictor import Predictor
+from vqatool.inference.torch_engine import TorchEngine
+from vqatool.methods import Method, recipe_for
+
+GROUPS = 3
+# few operators: torch takes a second for twenty
+SHAPE = {
+    "size": "pico",
+    "features": 16,
+    "has_bands": False,
+    "has_tiles": False,
+    "has_probing": False,
+    "has_deep": False,
+    "fusion_layers": 0,
+}
+
+
+@pytest.fixture(scope="module")
+def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model file of torch with a detector that knows outliers."""
+    torch.manual_seed(3)
+    recipe = recipe_for(Method.COARSE_TO_FINE, SHAPE)
+    model = recipe.build()
+    card = ModelCard(
+        method="coarse-to-fine", shape=recipe.shape, clip_frames=GROUPS, label="vmaf_v0.6.1"
+    )
+    features = torch.randn(40, model.feature_width)
+    ood = expose_to_outliers(fit_ood_detector(features, features), features, features, features + 9)
+    path = tmp_path_factory.mktemp("exported") / "model.safetensors"
+    save_checkpoint(Checkpoint(card, model.state_dict(), ood), path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def exported(original: Path) -> Path:
+    done = vqatool("export", original)
+    assert done.exit_code == 0, done.output
+    return original.with_suffix(".onnx")
+
+
+def with_clips_and_frames(view: np.ndarray, clips: int, groups: int) -> np.ndarray:
+    """Noise like a view of other numbers of clips and frame groups."""
+    rng = np.random.default_rng(clips + 10 * groups)
+    frames = (groups * view.shape[1] // GROUPS,) if view.ndim > 2 else ()
+    shape = (clips, *frames, *view.shape[1 + len(frames) :])
+    return rng.random(shape, dtype=np.float32)
+
+
+@pytest.mark.parametrize(("clips", "groups"), [(1, GROUPS), (4, GROUPS), (1, 8), (3, 2)])
+def test_an_exported_model_gives_what_the_original_gives(
+    clips: int, groups: int, original: Path, exported: Path
+) -> None:
+    trained, engine = TorchEngine(load_checkpoint(original), "cpu"), OnnxEngine(exported)
+    examples = [view.numpy() for view in example_views(engine.model.card.recipe, GROUPS)]
+    views = [with_clips_and_frames(view, clips, groups) for view in examples]
+    expected, found = trained.run(views), engine.run(views)
+    assert found.keys() == expected.keys() >= {"score", "spread", "distance", "outlier"}
+    for name, value in expected.items():
+        assert found[name].shape == value.shape
+        # bfloat16, where the CPU is fast at it, is not as exact
+        assert found[name] == pytest.approx(value, rel=1e-3, abs=1e-4), name
+
+
+def test_an_exported_file_knows_card_name_and_limits(original: Path, exported: Path) -> None:
+    first, engine = TorchEngine(load_checkpoint(original), "cpu"), OnnxEngine(exported)
+    assert engine.model.card == first.model.card
+    assert engine.model.name == first.model.name
+    assert engine.model.limits == pytest.approx(first.model.limits)
+    content = exported.read_bytes()
+    # no file of the machine it was made on
+    assert b".py" not in content
+    assert str(Path.home()).encode() not in content
+
+
+def test_a_report_by_an_exported_model_is_the_same(
+    original: Path, exported: Path, real_clips: list[Path], tmp_path: Path
+) -> None:
+    rows = []
+    for model in (original, exported):
+        out = tmp_path / f"{model.suffix}.csv"
+        assert vqatool("score", *real_clips, "-m", model, "-o", out).exit_code == 0
+        rows.append(read_rows(out))
+    for first, second in zip(*rows, strict=True):
+        assert float(second["score"]) == pytest.approx(float(first["score"]), abs=0.01)
+        same = ("path", "model", "warnings", "display", "frames_scored")
+        assert [second[name] for name in same] == [first[name] for name in same]
+
+
+def test_a_model_is_exported_once(exported: Path, original: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy.onnx"
+    copy.write_bytes(exported.read_bytes())
+    before = copy.stat().st_mtime_ns
+    export_once(load_checkpoint(original), copy)
+    assert copy.stat().st_mtime_ns == before
+
+
+def test_export_overwrites_no_file_of_others_and_asks_for_its_ending(
+    original: Path, tmp_path: Path
+) -> None:
+    other = tmp_path / "thesis.onnx"
+    other.write_bytes(b"three years of work")
+    done = vqatool("export", original, "-o", other)
+    assert done.exit_code == 2
+    assert "thesis.onnx exists and vqatool did not write it" in done.output
+    assert other.read_bytes() == b"three years of work"
+    assert vqatool("export", original, "-o", tmp_path / "x.bin").exit_code == 2
+
+
+def test_broken_and_foreign_files_are_refused_by_name(
+    exported: Path, original: Path, tmp_path: Path
+) -> None:
+    content, path = exported.read_bytes(), tmp_path / "bad.onnx"
+    for data in (b"", b"not a model", bytes(300), content[: len(content) // 2],
+                 original.read_bytes()):  # fmt: skip
+        path.write_bytes(data)
+        with pytest.raises(CheckpointError, match=r"bad\.onnx"):
+            OnnxEngine(path)
+    with pytest.raises(CheckpointError, match=r"gone\.onnx"):
+        OnnxEngine(tmp_path / "gone.onnx")
+    done = vqatool("score", tmp_path, "-m", path)
+    assert done.exit_code in (2, 5)
+
+
+def changed(exported: Path, path: Path, **facts: str | None) -> Path:
+    """The exported file with other facts in its metadata; None: without the fact."""
+    model = onnx.load_from_string(exported.read_bytes())
+    found = {each.key: each.value for each in model.metadata_props} | facts
+    del model.metadata_props[:]
+    onnx.helper.set_model_props(model, {k: v for k, v in found.items() if v is not None})
+    path.write_bytes(model.SerializeToString())
+    return path
+
+
+@pytest.mark.parametrize(
+    ("facts", "words"),
+    [
+        ({CARD_KEY: None}, "no card"),
+        ({ENGINE_KEY: None}, "no card"),
+        ({CARD_KEY: "{}"}, "another version"),
+        ({CARD_KEY: "nonsense"}, "another version"),
+        ({ENGINE_KEY: "[]"}, "another version"),
+        ({ENGINE_KEY: '{"name": "x", "limits": ["a", "b"]}'}, "another version"),
+    ],
+)
+def test_facts_of_another_version_are_refused(
+    facts: dict[str, str | None], words: str, exported: Path, tmp_path: Path
+) -> None:
+    path = changed(exported, tmp_path / "other.onnx", **facts)
+    with pytest.raises(CheckpointError, match=rf"other\.onnx.*{words}"):
+        OnnxEngine(path)
+
+
+def test_a_card_that_does_not_fit_the_graph_is_refused(exported: Path, tmp_path: Path) -> None:
+    metadata = OnnxEngine(exported).model.card
+    card = replace(metadata, shape={**metadata.shape, "has_motion": False})
+    path = changed(exported, tmp_path / "other.onnx", **{CARD_KEY: card.text()})
+    with pytest.raises(CheckpointError, match="takes 3 inputs, and its method has 2"):
+        OnnxEngine(path)
+
+
+def test_a_file_cannot_read_other_files(exported: Path, tmp_path: Path) -> None:
+    """Weights may lie in a file beside a model: such a model could read any file."""
+    model = onnx.load_from_string(exported.read_bytes())
+    secret = tmp_path / "secret.bin"
+    secret.write_bytes(bytes(100_000_000 // 100))
+    tensor: Any = model.graph.initializer[0]
+    tensor.ClearField("raw_data")
+    tensor.ClearField("float_data")
+    tensor.data_location = onnx.TensorProto.EXTERNAL
+    for key, value in {"location": "secret.bin", "offset": "0"}.items():
+        entry = tensor.external_data.add()
+        entry.key, entry.value = key, value
+    path = tmp_path / "reads.onnx"
+    path.write_bytes(model.SerializeToString())
+    with pytest.raises(CheckpointError, match=r"reads\.onnx"):
+        OnnxEngine(path)
+
+
+def test_models_and_devices_that_do_not_fit_are_named(
+    exported: Path, original: Path, monkeypatch: pytest.MonkeyPatch, real_clips: list[Path]
+) -> None:
+    with pytest.raises(CheckpointError, match=r"model\.onnx is exported.*for cuda"):
+        load_predictor(exported, "cuda")
+    monkeypatch.setattr("vqatool.inference.loading.has_torch", lambda: False)
+    done = vqatool("score", real_clips[0], "-m", original)
+    assert done.exit_code == 6
+    assert "pip install 'vqatool[train]'" in done.output.replace("\n", " ")
+    assert isinstance(load_predictor(exported), Predictor)
+
+
+def test_infinite_limits_survive_the_file(exported: Path, tmp_path: Path) -> None:
+    facts = json.dumps({"name": "x", "limits": [1.5, None]})
+    engine = OnnxEngine(changed(exported, tmp_path / "x.onnx", **{ENGINE_KEY: facts}))
+    assert engine.model.limits == (1.5, float("inf"))
