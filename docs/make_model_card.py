@@ -8,6 +8,7 @@ from safetensors import safe_open
 
 ROOT = Path(__file__).parent.parent
 MODEL = ROOT / "vqatool" / "weights" / "default.safetensors"
+EXPORTED = MODEL.with_suffix(".onnx")
 MODEL_CARD = ROOT / "MODEL_CARD.md"
 
 
@@ -30,7 +31,7 @@ Made from the card inside `{MODEL.relative_to(ROOT)}` by `python docs/make_model
 | method | `{card["method"]}` |
 | shape | {_pairs(card["shape"])} |
 | licence of the weights | {card["licence"]} |
-| file | {MODEL.stat().st_size / 1e6:.1f} MB, half precision, safetensors |
+| files | `default.safetensors` ({MODEL.stat().st_size / 1e6:.1f} MB, half precision), to train further and for GPUs; `default.onnx` ({EXPORTED.stat().st_size / 1e6:.1f} MB), the same model exported by `vqatool export`, which `score` runs on CPUs |
 | predicts | the mean of `{card["label"]}`, {card["label_scale"]} |
 | input | {card["preprocessing"]} |
 | clip | {card["clip_frames"]} places in each segment |
@@ -50,7 +51,7 @@ presets, tunes, key frames, sizes, scalers and filters, coded once and twice wit
 photographer) is on two sides. The labels are VMAF against the clean clip. The clips are not part of this project.
 
 Deep features are those of the first two stages of the ResNet-18 of FDIM 0.2.1 (Zhejiang University, MIT licence), which was trained
-on 16,000 compressed videos: `vqatool/weights/resnet18-fdim.safetensors`, made by `python -m vqatool.pretraining.fdim`.
+on 16,000 compressed videos: `vqatool/weights/resnet18-fdim.onnx`, made by `python -m vqatool.pretraining.fdim`.
 
 ## Training
 

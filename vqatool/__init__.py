@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:  # torch takes seconds to load, and most of the package needs none
+if TYPE_CHECKING:  # `import vqatool` loads nothing heavy
     from vqatool.scoring.rows import ReportRow
 
 # torch's threads wait for each other by spinning, which takes the cores from the processes that

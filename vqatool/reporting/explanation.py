@@ -132,8 +132,6 @@ def _decode_clip(
 
 def write_explanation(found: Explanation, folder: Path) -> list[Path]:
     """Write `moments.csv` and a picture for each attention map; return the paths."""
-    from matplotlib.image import imsave  # takes a second, which only this needs
-
     folder.mkdir(parents=True, exist_ok=True)
     table, columns = folder / "moments.csv", [field.name for field in fields(FrameScore)]
     pictures = [folder / f"{one.part}-{one.at_s:09.3f}.png" for one in found.attention_maps]
@@ -144,6 +142,9 @@ def write_explanation(found: Explanation, folder: Path) -> list[Path]:
         for frame_score in found.frame_scores:
             shown = {"at_s": f"{frame_score.at_s:.3f}", "score": f"{frame_score.score:.4g}"}
             writer.writerow(asdict(frame_score) | shown)
+    if pictures:
+        # takes a second, and not every install has it
+        from matplotlib.image import imsave
     for path, attention_map in zip(pictures, found.attention_maps, strict=True):
         imsave(path, attention_map.picture, metadata=PNG_METADATA)
     return [table, *pictures]

@@ -1,0 +1,112 @@
+"""What `pip install vqatool` alone can do: these tests need no more than that install."""
+
+import csv
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import MakeVideo
+
+ROOT = Path(__file__).parent.parent.parent
+EXTRAS = ("torch", "timm", "accelerate", "safetensors", "scipy", "matplotlib", "pandas")
+
+WITHOUT_EXTRAS = f"""
+import sys
+for name in {EXTRAS}:
+    sys.modules[name] = None  # an import of it fails as if it were not installed
+from vqatool.cli import cli
+cli()
+"""
+REMEMBERING = """
+import atexit, sys
+@atexit.register
+def tell():
+    print("LOADED", *(name for name in sys.modules if "." not in name), file=sys.stderr)
+from vqatool.cli import cli
+cli()
+"""
+
+
+def run_script(script: str, *args: object) -> "subprocess.CompletedProcess[str]":
+    here = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", script, *map(str, args)]
+    return subprocess.run(command, capture_output=True, text=True, env=here)
+
+
+def rows_of(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.mark.parametrize(
+    "command", ["train", "evaluate", "study", "pretrain --data x=.", "export {}", "import {}"]
+)
+def test_a_command_that_needs_an_extra_names_the_line_to_install_it(
+    command: str, source_video: Path, tmp_path: Path
+) -> None:
+    words = command.format(source_video).split()
+    options = ["-o", tmp_path / "out.safetensors"] if words[0] in ("import", "pretrain") else []
+    done = run_script(WITHOUT_EXTRAS, *words, *options)
+    assert done.returncode == 6, done.stderr
+    assert "pip install 'vqatool[train]'" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_score_explain_and_doctor_need_no_extra(source_video: Path, tmp_path: Path) -> None:
+    report = tmp_path / "report.csv"
+    done = run_script(WITHOUT_EXTRAS, "score", source_video, "-o", report)
+    assert done.returncode == 0, done.stderr
+    (row,) = rows_of(report)
+    assert 0 <= float(row["score"]) <= 100
+    done = run_script(WITHOUT_EXTRAS, "explain", source_video, "-o", tmp_path / "why")
+    assert done.returncode == 0, done.stderr
+    done = run_script(WITHOUT_EXTRAS, "doctor")
+    assert done.returncode == 0, done.stderr
+    if importlib.util.find_spec("torch") is None:
+        assert "pip install 'vqatool[train]'" in done.stdout.replace("\n", " ")
+
+
+def test_a_parquet_report_names_its_extra(source_video: Path, tmp_path: Path) -> None:
+    done = run_script(WITHOUT_EXTRAS, "score", source_video, "-o", tmp_path / "report.parquet")
+    assert done.returncode == 6
+    assert "vqatool[parquet]" in done.stderr
+
+
+def test_ladder_and_label_need_no_extra(source_video: Path, tmp_path: Path) -> None:
+    rungs, folder = tmp_path / "one.toml", tmp_path / "work"
+    rungs.write_text('[[rung]]\nheight_px = 90\ncrf = 30\ncodec = "libx264"\n')
+    done = run_script(WITHOUT_EXTRAS, "ladder", source_video, "-o", folder, "--rungs", rungs)
+    assert done.returncode == 0, done.stderr
+    done = run_script(WITHOUT_EXTRAS, "label", folder)
+    assert done.returncode == 0, done.stderr
+    (row,) = rows_of(folder / "labels.csv")
+    assert 0 < float(row["vmaf"]) <= 100
+
+
+def test_score_loads_nothing_that_it_does_not_need(make_video: MakeVideo, tmp_path: Path) -> None:
+    video = make_video("half-a-second.mp4", "testsrc2=size=320x180:rate=25:duration=0.5")
+    done = run_script(REMEMBERING, "score", video, "-o", tmp_path / "report.csv")
+    assert done.returncode == 0, done.stderr
+    loaded = set(done.stderr.rpartition("LOADED")[2].split())
+    assert {"onnxruntime", "av", "numpy"} <= loaded
+    assert not loaded & set(EXTRAS)
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec("torch") is not None,
+    reason="tests/vqatool/cli/test_demo.py runs the demo where everything is installed",
+)
+def test_the_demo_runs(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "vqatool", "demo", "-o", str(tmp_path / "demo")],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    rows = rows_of(tmp_path / "demo" / "report.csv")
+    assert len(rows) > 3
+    assert all(row["status"] == "ok" for row in rows)
