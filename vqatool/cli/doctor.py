@@ -1,7 +1,5 @@
 """`vqatool doctor`: what works on this machine, found by trying it, and how to get the rest."""
 
-import importlib.metadata
-import platform
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,6 +57,8 @@ def doctor(ffmpeg_path: Path | None) -> None:
 
 def run_checks(ffmpeg_path: Path | None) -> Iterator[Check]:
     """Every check, in the order of the pipeline; `ffmpeg_path` is the --ffmpeg option."""
+    import platform
+
     from ladder.errors import CapabilityError
     from ladder.media.ffmpeg import find_ffmpeg
 
@@ -101,6 +101,8 @@ def _ffmpeg_checks(ffmpeg: "Ffmpeg") -> Iterator[Check]:
 
 
 def _decoder_checks() -> Iterator[Check]:
+    import importlib.metadata
+
     import av
 
     from ladder.codecs import coded_formats
@@ -123,6 +125,8 @@ def _decoder_checks() -> Iterator[Check]:
 
 
 def _model_checks() -> Iterator[Check]:
+    import importlib.metadata
+
     from vqatool.errors import CheckpointError
     from vqatool.inference.loading import has_torch, load_predictor
 

@@ -116,14 +116,17 @@ def score(
         vqatool score @list.txt --shard 2/8 -o part-2.csv
     """
     from vqatool.inputs.decode_pool import start_server
+    from vqatool.terminal import print_note
 
     start_server()  # the server loads what workers need while this process loads the model
+    videos, unreadable, note = _videos(paths, include, exclude, shard)
+    if videos:  # before what takes longer than a blink
+        print_note(f"scoring {videos[0]}" + f" and {len(videos) - 1} more" * (len(videos) > 1))
+    predictor = predictor_for(model, device, batch=batch)
 
     from vqatool.scoring.gates import Gate, junit_xml
     from vqatool.scoring.segments import ScoreConfig
 
-    videos, unreadable, note = _videos(paths, include, exclude, shard)
-    predictor = predictor_for(model, device, batch=batch)
     config = ScoreConfig(display, segment_s, jobs, timeout_s)
     rows = run_score(
         videos, out, predictor, config, per_segment=per_segment, shard=shard, is_forced=force
