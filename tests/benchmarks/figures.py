@@ -31,7 +31,6 @@ from sklearn.model_selection import GroupKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVR
-from torch import Tensor
 
 from ladder.storage import work_lock
 from vqatool.data.labels import LabelledEncode, origins_of, read_labelled_encodes
@@ -42,7 +41,7 @@ from vqatool.evaluation.bootstrap import (
     resampled_srcc,
 )
 from vqatool.inputs.bitstream import STEP_ORIGIN, bitstream_vector
-from vqatool.inputs.clip import DEFAULT_FRAME_GROUPS, Clip, as_float
+from vqatool.inputs.clip import DEFAULT_FRAME_GROUPS, Array, Clip, View
 from vqatool.inputs.fragments import fragments
 from vqatool.inputs.motion import motion_vector
 from vqatool.inputs.probing import probing_vector
@@ -64,24 +63,27 @@ ABLATIONS: Mapping[str, Sequence[str]] = {
 _CURVE = (25, 50, 100)  # origins to learn from, before all of them
 
 
-def detail_vector(clip: Clip, *, generator: torch.Generator | None = None) -> Tensor:
+def detail_vector(clip: Clip, *, generator: np.random.Generator | None = None) -> Array:
     """Mean and deviation over the frames of the band contrast of fragments, (F,) float32."""
-    mosaic = as_float(fragments(clip, grid=4, patch=64))
+    mosaic = torch.from_numpy(fragments(clip, grid=4, patch=64)).float() / 255
     features = clip.bitstream
     step_T = torch.full((len(mosaic),), features.step_inter + STEP_ORIGIN)
     statistics_TS = BandContrast()(mosaic, step_T, torch.full_like(step_T, features.has_step))
-    return torch.cat([statistics_TS.mean(0), statistics_TS.std(0)])
+    return torch.cat([statistics_TS.mean(0), statistics_TS.std(0)]).numpy()
 
 
-def pooled_motion(clip: Clip, *, generator: torch.Generator | None = None) -> Tensor:
+def pooled_motion(clip: Clip, *, generator: np.random.Generator | None = None) -> Array:
     """Mean and deviation over the frame groups of the motion features, (F,) float32."""
     motion_TK = motion_vector(clip)
-    return torch.cat([motion_TK.mean(0), motion_TK.std(0)])
+    return np.concatenate([motion_TK.mean(0), motion_TK.std(0, ddof=1)])
 
 
-VIEWS = dict(
-    zip(PARTS, (bitstream_vector, pooled_motion, probing_vector, detail_vector), strict=True)
-)
+VIEWS: Mapping[str, View] = {
+    "bitstream": bitstream_vector,
+    "motion": pooled_motion,
+    "probing": probing_vector,
+    "detail": detail_vector,
+}
 
 
 def figures_of(folder: Path, encodes: Sequence[LabelledEncode]) -> dict[str, Values]:
@@ -97,8 +99,8 @@ def figures_of(folder: Path, encodes: Sequence[LabelledEncode]) -> dict[str, Val
             sys.stderr.write(f"{number} of {missing} encodes decoded\n")
     columns = zip(*(inputs.evaluation_views(i) for i in range(len(encodes))), strict=True)
     return {
-        part: torch.stack(list(column)).double().numpy()
-        for part, column in zip(PARTS, columns, strict=True)
+        part: np.stack(column).astype(np.float64)
+        for part, column in zip(VIEWS, columns, strict=True)
     }
 
 

@@ -16,12 +16,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import torch
 from rich.console import Console
 from rich.table import Table
 
 from ladder.media.discover import find_videos
-from vqatool.inference.model_file import default_checkpoint, load_checkpoint
+from vqatool.inference.loading import load_predictor
 from vqatool.inference.predictor import Predictor
 from vqatool.inputs.decode_pool import DecodeFailure, DecodePool
 from vqatool.inputs.preprocessor import decode_views
@@ -47,8 +46,7 @@ def flags(
         if isinstance(views, DecodeFailure):
             sys.stderr.write(f"{views.reason}\n")
             continue
-        quality = predictor.predict([[torch.from_numpy(view) for view in views]])
-        yield path, predictor.is_out_of_distribution(quality.features_BD)
+        yield path, predictor.is_out_of_distribution([predictor.predict([views])])
 
 
 def share(found: Sequence[bool]) -> str:
@@ -64,9 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--displays", nargs="+", choices=DISPLAYS, default=list(DISPLAYS))
     parser.add_argument("--jobs", type=int, help="processes; default: one for each core")
     options = parser.parse_args(arguments)
-    is_default = options.model == "default"
-    checkpoint = default_checkpoint() if is_default else load_checkpoint(Path(options.model))
-    predictor = Predictor(checkpoint)
+    predictor = load_predictor(None if options.model == "default" else Path(options.model))
     signals, clean = find_videos([options.signals]).videos, find_videos(options.clean).videos
     found: dict[str, dict[str, list[bool]]] = defaultdict(lambda: defaultdict(list))
     with DecodePool(jobs=options.jobs) as pool:
@@ -76,7 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                     found[kind][name].append(is_flagged)
             for _, is_flagged in flags(predictor, clean, DISPLAYS[name], pool):
                 found[CLEAN][name].append(is_flagged)
-    table = Table("flagged", *options.displays, title=checkpoint.display_name)
+    table = Table("flagged", *options.displays, title=f"{options.model}: {predictor.name}")
     kinds = sorted(set(found) - {ALL_SIGNALS, CLEAN})
     for kind in (*kinds, ALL_SIGNALS, CLEAN):
         table.add_row(kind, *(share(found[kind][name]) for name in options.displays))

@@ -23,7 +23,6 @@ from functools import partial
 from pathlib import Path
 from unittest import mock
 
-import torch
 from rich.console import Console
 from rich.table import Table
 
@@ -31,8 +30,8 @@ from ladder import find_ffmpeg, probe
 from ladder.media import decode
 from tests.benchmarks.cost import measured
 from vqatool.cli.demo import demo_clip
-from vqatool.inference.model_file import default_checkpoint
-from vqatool.inference.predictor import Predictor, to_label_scale
+from vqatool.inference.loading import load_predictor
+from vqatool.inference.predictor import to_label_scale
 
 _CORES = os.cpu_count() or 1
 _CRFS = range(18, 48, 3)
@@ -116,7 +115,7 @@ def with_ffmpeg(ffmpeg: str, paths: list[Path]) -> None:
 
 def model_frames_per_second(path: Path) -> float:
     """Frames a second of the packaged model alone, with its views in memory."""
-    predictor = Predictor(default_checkpoint())
+    predictor = load_predictor()
     clips = [predictor.preprocessor.load_views(probe(path), _SIZE)] * 8
     predictor.predict(clips)  # warm
     started = time.monotonic()
@@ -128,7 +127,7 @@ def model_frames_per_second(path: Path) -> float:
 
 def largest_difference(paths: list[Path]) -> float:
     """The largest difference of scores if every frame is decoded, not only those needed."""
-    predictor = Predictor(default_checkpoint())
+    predictor = load_predictor()
 
     def scores() -> list[float]:
         clips = [predictor.preprocessor.load_views(probe(path), _SIZE) for path in paths]
@@ -197,8 +196,8 @@ def compare(title: str, ways: Ways) -> None:
 
 def print_figures(clips: list[Path]) -> None:
     """Print the model's speed and the cost of sparse decoding in accuracy."""
-    rate, threads = model_frames_per_second(clips[0]), torch.get_num_threads()
-    Console().print(f"the model alone: {rate:.0f} frames a second with {threads} threads")
+    rate = model_frames_per_second(clips[0])
+    Console().print(f"the model alone: {rate:.0f} frames a second on {_CORES} cores")
     Console().print(
         f"every frame decoded: scores differ by {largest_difference(clips):.4f} at most"
     )

@@ -103,9 +103,7 @@ def test_each_fault_is_the_failure_of_its_file(in_order: bool) -> None:
     assert "lack of memory" in failures[7].reason
 
 
-@pytest.mark.parametrize(
-    "ask", [too_much_for_numpy, too_much_for_onnxruntime, too_much_for_torch]
-)
+@pytest.mark.parametrize("ask", [too_much_for_numpy, too_much_for_onnxruntime, too_much_for_torch])
 def test_every_allocator_that_fails_is_out_of_memory(ask: Callable[[], None]) -> None:
     with pytest.raises(Exception, match=r"(?i)allocate") as caught:
         ask()

@@ -13,9 +13,7 @@ def numbered(frames: int, height: int = 40, width: int = 60) -> Clip:
 
 def ramp(frames: int, height: int, width: int, *, length: float = 200.0) -> Clip:
     """Channel 0 rises from top to bottom, channel 1 from left to right, 0 to `length`."""
-    y, x = np.meshgrid(
-        np.linspace(0, length, height), np.linspace(0, length, width), indexing="ij"
-    )
+    y, x = np.meshgrid(np.linspace(0, length, height), np.linspace(0, length, width), indexing="ij")
     frame = np.stack([y, x, x]).astype(np.float32)
     return Clip(np.broadcast_to(frame, (frames, 3, height, width)))
 

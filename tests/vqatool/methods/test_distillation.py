@@ -8,9 +8,10 @@ from torch import Tensor, nn
 
 from vqatool.losses import feature_distillation_loss, squared_loss
 from vqatool.methods.distillation import StudentWithTeacher
-from vqatool.models.coarse_to_fine import BitstreamLayout, CoarseToFine, CoarseToFineConfig
-from vqatool.models.internvideo import InternVideo, InternVideoConfig, published_config
+from vqatool.models.coarse_to_fine import CoarseToFine
+from vqatool.models.internvideo import InternVideo, published_config
 from vqatool.models.quality import Quality, QualityModel, TeacherOutput, TrainingOutput
+from vqatool.models.shapes import BitstreamLayout, CoarseToFineConfig, InternVideoConfig
 
 TERMS = ("score", "teacher", "feature")
 LABEL = torch.tensor([0.2, 0.4, 0.6, 0.8])

@@ -9,11 +9,8 @@ from torch import Tensor, nn
 
 from vqatool.losses import quality_loss
 from vqatool.metrics import srcc
-from vqatool.models.q_mamba import (
-    PROMPTS,
-    QMamba,
-    QMambaConfig,
-)
+from vqatool.models.q_mamba import PROMPTS, QMamba
+from vqatool.models.shapes import QMambaConfig
 
 SIDE = 32
 Pictures = Callable[[int, int], tuple[Tensor, Tensor]]

@@ -2,12 +2,13 @@
 
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 
 from vqatool.inputs.bitstream import UNKNOWN_BITSTREAM
-from vqatool.inputs.clip import Clip, collate
+from vqatool.inputs.clip import Array, Clip, collate
 from vqatool.inputs.deep_features import NUM_DEEP_FEATURES
 from vqatool.inputs.motion import NUM_MOTION_FEATURES
 from vqatool.inputs.probing import NUM_PROBING_FEATURES
@@ -38,7 +39,7 @@ def test_a_method_learns_to_order_blur(method: Method) -> None:
     levels = torch.arange(4)
     frames = recipe.frame_group.num_frames
     clips = [
-        Clip(_blurred(picture, int(level)).expand(frames, -1, -1, -1), frames)
+        Clip(np.stack([_blurred(picture, int(level))] * frames), frames)
         for level in levels
         for picture in pictures
     ]
@@ -46,7 +47,10 @@ def test_a_method_learns_to_order_blur(method: Method) -> None:
     group = levels.repeat_interleave(2)
     model = recipe.build()
     optimizer = torch.optim.AdamW(model.parameters(), 1e-3)
-    views = [collate([view(c, generator=None) for c in clips]) for view in recipe.views]
+    views = [
+        torch.from_numpy(collate([view(clip, generator=None) for clip in clips]))
+        for view in recipe.views
+    ]
     for _ in range(40):
         terms = recipe.loss(
             model.training_output(*views), label, group, torch.full((8, 1), torch.nan)
@@ -127,7 +131,8 @@ def test_the_output_without_bitstream_features_has_the_same_terms() -> None:
     assert "pixels" not in pixels_terms
 
 
-def _blurred(image: torch.Tensor, level: int) -> torch.Tensor:
+def _blurred(image: torch.Tensor, level: int) -> Array:
     for _ in range(level):
         image = F.avg_pool2d(image, 3, 1, 1, count_include_pad=False)
-    return image.round().byte()
+    pixels: Array = image.round().byte().numpy()
+    return pixels
