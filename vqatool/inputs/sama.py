@@ -163,8 +163,8 @@ def _sampled(
     if frame_CHW.shape[1:] == size:
         return frame_CHW[:, y_HW, x_HW]
     if is_antialiased:
-        level_1CHW = resized(frame_CHW[None], size, is_antialiased=True)
-        return level_1CHW[0][:, y_HW, x_HW]
+        level_CHW: Array = resized(frame_CHW[None], size, is_antialiased=True)[0]
+        return level_CHW[:, y_HW, x_HW]
     # only the sampled pixels of a level are computed
     above, below, down = _interpolation(y_HW, size[0], frame_CHW.shape[1])
     left, right, across = _interpolation(x_HW, size[1], frame_CHW.shape[2])

@@ -74,7 +74,7 @@ def test_integers_are_the_nearest_to_the_scaled_floats(is_antialiased: bool) -> 
 @pytest.mark.parametrize("is_antialiased", [False, True])
 @pytest.mark.parametrize("dtype", [np.uint8, np.float32])
 def test_an_equal_size_has_the_same_pixels(dtype: type, is_antialiased: bool) -> None:
-    pixels = noise((37, 53)).astype(dtype)
+    pixels: np.ndarray = noise((37, 53)).astype(dtype)
     found = resized(pixels, (37, 53), is_antialiased=is_antialiased)
     assert found.dtype == dtype
     assert np.array_equal(found, pixels)
