@@ -95,7 +95,7 @@ def _peak_mb() -> float:
 
 def _measure(path: Path, clip: Path) -> Cost:
     checkpoint, video = load_checkpoint(path), probe(clip)
-    predictor = Predictor(TorchEngine(checkpoint, "cpu"))
+    predictor = Predictor(TorchEngine(checkpoint, "cpu", is_alone=True))
 
     def time_prediction() -> float:
         started = time.monotonic()

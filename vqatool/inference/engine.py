@@ -66,11 +66,11 @@ class Limits(NamedTuple):
 
 
 def _is_below(values: Sequence[Floats], limit: float) -> bool:
-    """Whether the lower of the two medians is at most the limit; of NaN it is not."""
+    """Whether the median, the lower one of an even number, is at most the limit; NaN is not."""
     if not values:
         return True
-    ordered_N = np.sort(np.concatenate(values))
-    return bool(ordered_N[(len(ordered_N) - 1) // 2] <= limit)
+    ordered_N = np.sort(np.concatenate(values))  # NaN comes last
+    return bool(ordered_N[(len(ordered_N) - 1) // 2] <= limit) and not np.isnan(ordered_N[-1])
 
 
 @dataclass(frozen=True)

@@ -67,9 +67,15 @@ def _exported(model: Path | None) -> OnnxEngine:
 
 def _torch_engine(model: Path | None, device: str) -> Engine:
     if not has_torch():
-        what = f"--device {device}" if model is None else f"{model}"
-        or_else = "" if model is None else ", or export it where torch is: vqatool export"
-        raise CapabilityError(f"{what} {_NEEDS_TORCH}{or_else}")
+        if model is None:
+            raise CapabilityError(f"--device {device} {_NEEDS_TORCH}")
+        exported = model.with_suffix(EXPORTED_SUFFIX)
+        or_else = (
+            f"or name {exported}"
+            if exported.exists()
+            else f"or export it where torch is: vqatool export {model}"
+        )
+        raise CapabilityError(f"{model} {_NEEDS_TORCH}, {or_else}")
     from vqatool.inference.device import device_named
     from vqatool.inference.model_file import default_checkpoint, load_checkpoint
     from vqatool.inference.torch_engine import TorchEngine

@@ -34,13 +34,17 @@ class TorchEngine:
     Args:
         checkpoint: the model file's content.
         device: `auto` or a torch device.
+        is_alone: whether no other processes decode meanwhile, which get half of the cores else.
 
     Raises:
         ValueError: torch has no such device.
     """
 
-    def __init__(self, checkpoint: Checkpoint, device: str = "auto") -> None:
+    def __init__(
+        self, checkpoint: Checkpoint, device: str = "auto", *, is_alone: bool = False
+    ) -> None:
         self._checkpoint, self._device = checkpoint, device_named(device)
+        self._is_alone = is_alone
         # one at a time is as fast on a CPU, and the last digits then do not depend on other clips
         self.batch = 1 if self._device.type == "cpu" else _GPU_BATCH
         limits = limits_of(checkpoint.ood) if checkpoint.ood else None
@@ -69,7 +73,8 @@ class TorchEngine:
         """The model's arrays for B clips, by name."""
         network = self._network
         tensors = [torch.from_numpy(view).to(self._device) for view in views]
-        with torch.inference_mode(), autocast(self._device), _cores_left_for_decoding():
+        cores = contextlib.nullcontext() if self._is_alone else _cores_left_for_decoding()
+        with torch.inference_mode(), autocast(self._device), cores:
             outputs = network(*tensors)
         return {name: value.float().cpu().numpy() for name, value in outputs.items()}
 

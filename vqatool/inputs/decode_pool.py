@@ -46,6 +46,7 @@ WHOLE_VIDEO_TIMEOUT_S = 1800.0
 """Seconds for a whole video of any length, whose headers may take minutes to read."""
 
 _PRELOADED = ("vqatool.inputs.decode_pool", "vqatool.inputs.preprocessor")
+_THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 _MMAP_MAX, _TRIM_THRESHOLD = -4, -1  # parameters of glibc's mallopt, from malloc.h
 _MAX_KEPT_BYTES = 2**31 - 1
 _MIN_WORKER_BYTES = 4 * 2**30  # 8K frames and the reference frames of their decoder take 3 GB
@@ -231,7 +232,26 @@ def start_server(preloaded: Sequence[str] = ()) -> None:
     """
     names = [*_PRELOADED, *preloaded]
     multiprocessing.get_context("forkserver").set_forkserver_preload(names)
-    forkserver.ensure_running()
+    with _one_thread_each():
+        forkserver.ensure_running()
+
+
+@contextlib.contextmanager
+def _one_thread_each() -> Generator[None]:
+    """Let the libraries of a process that starts now compute on one thread.
+
+    There are as many workers as cores. The libraries read this when they are loaded.
+    """
+    before = {name: os.environ.get(name) for name in _THREAD_VARIABLES}
+    os.environ.update(dict.fromkeys(_THREAD_VARIABLES, "1"))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 def _move_completed_first(started: deque[tuple[T, PendingDecode[R]]]) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from ladder.media.probe import probe
-from vqatool.inference.engine import Output
+from vqatool.inference.engine import Limits, Output
 from vqatool.inference.model_file import load_checkpoint
 from vqatool.inference.predictor import Predictor, to_label_scale
 from vqatool.inference.torch_engine import TorchEngine
@@ -72,3 +72,19 @@ def test_a_band_follows_the_spread_of_each_video(small_model: Path) -> None:
     predictor = Predictor(TorchEngine(replace(checkpoint, card=card), "cpu"))
     assert predictor.bands(output) == pytest.approx([2.0, 40.0])
     assert predictor.bands(output._replace(spread_B=None)) == [7.0, 7.0]
+
+
+@pytest.mark.parametrize(
+    ("distances", "is_inside"),
+    [([1.0], True), ([3.0], False), ([1.0, 3.0], True), ([1.0, 3.0, 3.0], False),
+     ([1.0, 1.0, float("nan")], False)],
+)  # fmt: skip
+def test_the_median_clip_is_inside_the_limits_and_what_is_no_number_is_not(
+    distances: list[float], is_inside: bool
+) -> None:
+    one = np.ones(1, np.float32)
+    clips = [
+        Output(one, one[:, None], one[:, None], distance_B=np.array([each], np.float32))
+        for each in distances
+    ]
+    assert Limits(2.0, float("inf")).contains(clips) is is_inside

@@ -248,3 +248,20 @@ def test_each_logger_of_a_worker_has_its_own_level(
     with DecodePool(jobs=1, timeout_s=60) as pool:
         assert pool.submit(Path("x"), log_and_add, 1, 2).result() == 3
     assert [record.name for record in caplog.records] == logged
+
+
+def test_libraries_of_workers_have_one_thread_and_those_of_the_program_as_before(
+    tmp_path: Path,
+) -> None:
+    script = tmp_path / "pool.py"
+    script.write_text(
+        "import os\n"
+        "from pathlib import Path\n"
+        "from vqatool.inputs.decode_pool import decode_one\n"
+        "def threads(path): return os.environ.get('OPENBLAS_NUM_THREADS')\n"
+        "if __name__ == '__main__':\n"
+        "    print(decode_one(Path('x'), threads), os.environ.get('OPENBLAS_NUM_THREADS'))\n"
+    )
+    here = {**os.environ, "OPENBLAS_NUM_THREADS": "7", "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, env=here)
+    assert done.stdout.split() == ["1", "7"], done.stderr
