@@ -21,6 +21,7 @@ from ladder.media.ffmpeg import run
 from vqatool.cli.demo import demo_clip
 from vqatool.inference.card import ModelCard
 from vqatool.inference.model_file import Checkpoint, save_checkpoint
+from vqatool.inputs.decode_pool import start_server
 from vqatool.methods import Method, recipe_for
 
 SHAPE = {"size": "pico", "features": 32}
@@ -30,6 +31,12 @@ RUNGS = (
     Rung(height_px=46, bitrate_kbps=60),
     Rung(height_px=90, codec="libvpx-vp9", crf=55),
 )
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _server_with_torch() -> None:
+    """Load torch once for all workers of trainings, which else would load it each."""
+    start_server(("vqatool.data.cached_inputs",))
 
 
 @pytest.fixture(scope="session")

@@ -103,6 +103,11 @@ class Engine(Protocol):
         """Clips that are best run at once."""
         ...
 
+    @property
+    def max_batch(self) -> int | None:
+        """The most clips that can be run at once; None: any number."""
+        ...
+
     @abstractmethod
     def load(self) -> None:
         """Do what takes a while before the first run.

@@ -1,7 +1,7 @@
 """Export a model for ONNX Runtime: the graph, its weights, the card and the detector in one file.
 
-Loads torch. Any number of clips and, where the method allows it, of frames can be given to the
-exported model.
+Loads torch. Which numbers of clips and frames an exported model takes depends on the method
+(`Recipe.free_in_export`).
 """
 
 import warnings
@@ -22,7 +22,7 @@ from vqatool.inference.onnx_engine import ENGINE_KEY, OnnxEngine, engine_facts
 from vqatool.inference.torch_engine import NamedOutput, limits_of
 from vqatool.inputs.clip import Clip, collate
 from vqatool.inputs.preprocessor import preprocess
-from vqatool.methods.recipe import Recipe
+from vqatool.methods.recipe import FreeInExport, Recipe
 
 _OPSET = 20
 _CLIPS = 2  # that the graph is traced with: of one, torch would take the number for fixed
@@ -41,7 +41,9 @@ def export(checkpoint: Checkpoint, path: Path) -> None:
     recipe, groups = checkpoint.recipe, checkpoint.card.clip_frames
     network = NamedOutput(checkpoint.model(), checkpoint.ood).eval()
     views = example_views(recipe, groups)
-    program = traced(network, views, None if recipe.needs_all_frames else groups)
+    if recipe.free_in_export == "none":
+        views = [view[:1] for view in views]
+    program = traced(network, views, groups, recipe.free_in_export)
     limits = limits_of(checkpoint.ood) if checkpoint.ood else None
     program.model.metadata_props[CARD_KEY] = checkpoint.card.text()
     program.model.metadata_props[ENGINE_KEY] = engine_facts(checkpoint.name, limits)
@@ -71,17 +73,17 @@ def example_views(recipe: Recipe, num_frame_groups: int) -> list[Tensor]:
 def traced(
     network: nn.Module,
     views: Sequence[Tensor],
-    num_frame_groups: int | None,
+    num_frame_groups: int,
+    free: FreeInExport,
     input_names: Sequence[str] | None = None,
 ) -> Any:
-    """The graph of a network for any number of clips and frame groups, as torch's `ONNXProgram`.
+    """The graph of a network as torch's `ONNXProgram`.
 
     Args:
         network: gives tensors by name.
         views: an example of its inputs, (B, ...) of whole clips, or (B, T, ...) of frames.
-        num_frame_groups: of the example, T or a part of it. None: the graph is for this T alone,
-            as of networks whose windows reach over time: torch would take hours to reason about
-            the padding of any number.
+        num_frame_groups: of the example, T or a part of it.
+        free: the numbers that may be others than those of the example.
         input_names: of the graph; None: `input_view_0` and so on.
     """
     import onnx_ir.passes.common  # of onnxscript, which not every install has
@@ -92,11 +94,11 @@ def traced(
     clips, groups = torch.export.Dim("clips"), torch.export.Dim("groups")
     shapes = []
     for view in views:
-        free: dict[int, Any] = {0: clips}
-        if num_frame_groups and view.ndim > 2:
+        dims: dict[int, Any] = {} if free == "none" else {0: clips}
+        if free == "clips and groups" and view.ndim > 2:
             ratio = view.shape[1] // num_frame_groups
-            free[1] = groups if ratio == 1 else ratio * groups
-        shapes.append(free)
+            dims[1] = groups if ratio == 1 else ratio * groups
+        shapes.append(dims)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about torch's own inside, and names of equal dimensions
         graph = torch.export.export(

@@ -54,6 +54,8 @@ class OnnxEngine:
             limits = None if facts["limits"] is None else Limits(*map(_number, facts["limits"]))
             self.model = Loaded(card, str(facts["name"]), limits, str(path))
             _require_interface(session, len(card.recipe.inputs))
+            clips = session.get_inputs()[0].shape[0]
+            self.max_batch = clips if isinstance(clips, int) else None
         except (TypeError, ValueError, KeyError) as error:
             raise CheckpointError(
                 f"{path} was made by another version of vqatool: {error!r}"

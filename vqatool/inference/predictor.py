@@ -1,5 +1,6 @@
 """Views of clips -> what a model predicts for them: the one way to ask a model. No torch."""
 
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -22,7 +23,7 @@ class Predictor:
     Args:
         engine: what runs it.
         pixels_only: hide the bitstream features from the model.
-        batch: None: as the engine likes best.
+        batch: None: as the engine likes best; never more than it takes.
     """
 
     def __init__(
@@ -34,7 +35,8 @@ class Predictor:
         self.preprocessor = ClipPreprocessor(
             recipe.views, self.card.clip_frames, recipe.frame_group, ffmpeg
         )
-        self._engine, self.batch = engine, batch or engine.batch
+        most = engine.max_batch or math.inf
+        self._engine, self.batch = engine, int(min(batch or engine.batch, most))
 
     def load_model(self) -> None:
         """Load what takes a while, before the first prediction.

@@ -45,6 +45,7 @@ class TorchEngine:
     ) -> None:
         self._checkpoint, self._device = checkpoint, device_named(device)
         self._is_alone = is_alone
+        self.max_batch = None
         # one at a time is as fast on a CPU, and the last digits then do not depend on other clips
         self.batch = 1 if self._device.type == "cpu" else _GPU_BATCH
         limits = limits_of(checkpoint.ood) if checkpoint.ood else None

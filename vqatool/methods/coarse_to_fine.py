@@ -64,6 +64,7 @@ def coarse_to_fine(shape: Mapping[str, Any], weights: LossWeights) -> Recipe:
         shape=asdict(config),
         preprocessing=_preprocessing(config),
         reads_stream=config.has_stream,
+        free_in_export="clips and groups",
     )
 
 

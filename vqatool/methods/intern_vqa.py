@@ -42,6 +42,7 @@ def intern_vqa(shape: Mapping[str, Any], weights: LossWeights) -> Recipe:
         inputs=(Input(view, partial(rearranged, patch=config.patch)),),
         frame_group=FrameGroup(),
         needs_all_frames=True,
+        free_in_export="clips",
         build=build,
         make_loss=make_loss,
         shape=asdict(config),

@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, Self, TypeVar
 
 import numpy as np
 
@@ -57,6 +57,8 @@ class Loss(Protocol):
     ) -> "dict[str, Tensor]": ...
 
 
+FreeInExport = Literal["clips and groups", "clips", "none"]
+
 Config = TypeVar("Config", bound="DataclassInstance")
 
 
@@ -94,7 +96,9 @@ class Recipe:
     `build()` makes, in the order that `forward` takes them. In distillation `teacher_inputs`
     follow them. `shape` is stored beside the weights: it is needed to build the model again.
     `needs_all_frames` is for models that relate the frame groups of a clip to each other: a
-    training step gets all groups then. `build` and `make_loss` load torch.
+    training step gets all groups then. `build` and `make_loss` load torch. `free_in_export` says
+    which numbers are free in an exported model: those of clips and frame groups, those of clips
+    alone, or none, where torch would take hours to reason about any number.
     """
 
     inputs: tuple[Input, ...]
@@ -106,6 +110,7 @@ class Recipe:
     preprocessing: str  # of a clip, in words, for the model card
     reads_stream: bool = False  # bitstream features, which need ffmpeg
     needs_all_frames: bool = False
+    free_in_export: FreeInExport = "none"
 
     @cached_property
     def loss(self) -> Loss:

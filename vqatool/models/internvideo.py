@@ -275,7 +275,7 @@ def _patch_embed(in_channels: int, width: int, has_conv_stem: bool) -> nn.Module
 
 def _split_frames(tokens_BND: Tensor, frames: int) -> Tensor:
     """(B * T, 1 + rows * columns, D): the class token and each frame's own tokens."""
-    own_MND = tokens_BND[:, 1:].reshape(len(tokens_BND) * frames, -1, tokens_BND.shape[2])
+    own_MND = tokens_BND[:, 1:].reshape(tokens_BND.shape[0] * frames, -1, tokens_BND.shape[2])
     # not by repeat_interleave, which torch exports for the example's number of clips alone
     class_M1D = tokens_BND[:, :1].expand(-1, frames, -1).flatten(0, 1)[:, None]
     return torch.cat([class_M1D, own_MND], dim=1)

@@ -279,6 +279,9 @@ class GatedAttention(nn.Module):
         bias = bias_VHNN.flatten(0, 1)[None].to(query.dtype)
         mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=bias)
         mixed = mixed.reshape(-1, heads, N, mixed.shape[-1]).transpose(1, 2)
+        # in memory as it is read: the attention of an exported graph has another layout than this
+        # one, for which flattening alone would be traced as a view
+        mixed = mixed.clone(memory_format=torch.contiguous_format)
         return cast(Tensor, self._out(mixed.flatten(2)))
 
     def _bias(self, pairs: "Pairs") -> Tensor:

@@ -111,7 +111,7 @@ def stages(pixels_NCHW: Tensor, weights: Mapping[str, Tensor]) -> list[Tensor]:
 def network_file(weights: Mapping[str, Tensor]) -> bytes:
     """The network with these weights, exported for ONNX Runtime."""
     patches = torch.zeros(2, 3, PATCH_PX, PATCH_PX, dtype=torch.uint8)
-    program = traced(PatchFigures(weights), [patches], None, input_names=["patches"])
+    program = traced(PatchFigures(weights), [patches], 1, "clips", ["patches"])
     origin = "ResNet-18 of FDIM 0.2.1, stem and stages 1 and 2; MIT, see FDIM-LICENSE.txt"
     program.model.metadata_props["origin"] = origin
     data: bytes = program.model_proto.SerializeToString()

@@ -10,6 +10,7 @@ import onnx
 import pytest
 import torch
 
+from ladder.media.probe import probe
 from tests.vqatool.program import read_rows, vqatool
 from vqatool.errors import CheckpointError
 from vqatool.inference.card import CARD_KEY, ModelCard
@@ -212,3 +213,26 @@ def test_infinite_limits_survive_the_file(exported: Path, tmp_path: Path) -> Non
     facts = json.dumps({"name": "x", "limits": [1.5, None]})
     engine = OnnxEngine(changed(exported, tmp_path / "x.onnx", **{ENGINE_KEY: facts}))
     assert engine.model.limits == (1.5, float("inf"))
+
+
+def test_a_model_of_branches_keeps_them_and_takes_one_clip_at_a_time(
+    tmp_path: Path, labelled: Path
+) -> None:
+    torch.manual_seed(1)
+    shape = {"size": "pico", "grid": 2, "crop_px": 96, "still_short_px": 96, "run_short_px": 96}
+    recipe = recipe_for(Method.ZOOM_VQA, shape)
+    card = ModelCard(method="zoom-vqa", shape=recipe.shape, clip_frames=GROUPS, label="vmaf_v0.6.1")
+    checkpoint, path = Checkpoint(card, recipe.build().state_dict()), tmp_path / "zoom.onnx"
+    export_once(checkpoint, path)
+    exported = Predictor(OnnxEngine(path), batch=4)
+    assert exported.batch == 1
+    videos = sorted(labelled.rglob("*.mp4"))[:2]
+    clips = [exported.preprocessor.load_views(probe(video), None) for video in videos]
+    found, expected = (
+        predictor.predict(clips) for predictor in (exported, Predictor(TorchEngine(checkpoint)))
+    )
+    assert found.score_B == pytest.approx(expected.score_B, abs=1e-3)
+    assert [branch.name for branch in found.branches] == ["stills", "runs"]
+    for ours, theirs in zip(found.branches, expected.branches, strict=True):
+        assert ours.score_map_BTHW == pytest.approx(theirs.score_map_BTHW, abs=1e-2)
+        assert (ours.weight_map_BTHW is None) == (theirs.weight_map_BTHW is None)
