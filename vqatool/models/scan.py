@@ -76,10 +76,27 @@ def linear_recurrence(a_LM: Tensor, b_LM: Tensor, *, chunk: int | None = None) -
     if a_LM.shape != b_LM.shape:
         raise ValueError(f"factors {tuple(a_LM.shape)} do not fit terms {tuple(b_LM.shape)}")
     a_LM, b_LM = _at_least_float32(a_LM), _at_least_float32(b_LM)
+    if torch.compiler.is_exporting():
+        return recurrence_by_doubling(a_LM, b_LM)
     if chunk is None:
         steps = len(a_LM)
         chunk = steps if a_LM.device.type == "cpu" else math.isqrt(max(0, steps - 1)) + 1
     return cast(Tensor, _Recurrence.apply(a_LM, b_LM, max(1, chunk)))
+
+
+def recurrence_by_doubling(a_LM: Tensor, b_LM: Tensor) -> Tensor:
+    """`linear_recurrence` in a few operations on all steps, of which a graph can be exported.
+
+    After k rounds a state has the terms of the last 2^k steps ("Data Parallel Algorithms", Hillis
+    and Steele, CACM 1986). It computes more than one step after another.
+    """
+    steps, reach = a_LM.shape[0], 1
+    while reach < steps:
+        none_yet = torch.zeros_like(a_LM[:reach])
+        b_LM = b_LM + a_LM * torch.cat([none_yet, b_LM[:-reach]])
+        a_LM = a_LM * torch.cat([none_yet, a_LM[:-reach]])
+        reach *= 2
+    return b_LM
 
 
 class _Recurrence(torch.autograd.Function):

@@ -18,6 +18,7 @@ from vqatool.models.scan import (
     fast_kernel,
     installed_kernel,
     linear_recurrence,
+    recurrence_by_doubling,
     selective_scan,
 )
 
@@ -290,3 +291,12 @@ def test_a_gpu_gives_what_a_cpu_gives() -> None:
     assert (selective_scan(there).cpu() - expected).abs().max() < 1e-3
     if kernel := fast_kernel(there.u_LBKD.device):
         assert (selective_scan(there, kernel=kernel).cpu() - expected).abs().max() < 1e-3
+
+
+@pytest.mark.parametrize("steps", [1, 2, 7, 64, 100])
+def test_doubling_gives_the_states_of_one_step_after_another(steps: int) -> None:
+    generator = torch.Generator().manual_seed(steps)
+    factors = torch.rand(steps, 3, 5, generator=generator)
+    terms = torch.randn(steps, 3, 5, generator=generator)
+    found = recurrence_by_doubling(factors, terms)
+    assert torch.allclose(found, linear_recurrence(factors, terms), atol=1e-5)
