@@ -61,7 +61,6 @@ DOORS = {
         "vqatool/pretraining",
     ),
     "onnxruntime": ("vqatool/inference/onnx_engine.py", "vqatool/inputs/deep_features.py"),
-    "onnxscript": ("vqatool/inference/export.py",),
     "onnx_ir": ("vqatool/inference/export.py",),
     "accelerate": ("vqatool/training", "vqatool/cli/train.py"),
     "pandas": ("vqatool/scoring/formats.py", "vqatool/training"),

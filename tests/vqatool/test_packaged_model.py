@@ -71,3 +71,15 @@ def test_both_packaged_files_are_one_model(predictor: Predictor, encodes: list[P
     assert exported.spread_B == pytest.approx(original.spread_B, abs=1e-5)
     assert exported.distance_B == pytest.approx(original.distance_B, rel=1e-4)
     assert exported.outlier_B == pytest.approx(original.outlier_B, rel=1e-3)
+
+
+@pytest.mark.parametrize("groups", [8, 5])
+def test_the_exported_model_takes_any_number_of_clips_and_frames(
+    predictor: Predictor, encodes: list[Path], groups: int
+) -> None:
+    shown = [predictor.preprocessor.load_views(probe(path), DISPLAY) for path in encodes[:3]]
+    views = [[view[:groups] if view.ndim > 1 else view for view in clip] for clip in shown]
+    together = load_predictor(device="cpu", batch=3).predict(views)
+    apart = Predictor(TorchEngine(default_checkpoint(), "cpu")).predict(views)
+    assert together.score_B == pytest.approx(apart.score_B, abs=5e-6)
+    assert together.frame_score_BT.shape == (3, groups)

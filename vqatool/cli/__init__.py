@@ -35,6 +35,8 @@ _EXTRAS = {
     "safetensors": "train",
     "scipy": "train",
     "matplotlib": "train",
+    "onnx_ir": "train",
+    "onnxscript": "train",
     "pandas": "parquet",
 }
 """The extra that installs a package which the light install lacks."""

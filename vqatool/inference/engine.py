@@ -81,13 +81,11 @@ class Loaded:
         card: of the model file.
         name: method and digest of the weights.
         limits: None for a model that cannot tell what is unlike its training data.
-        file: for messages.
     """
 
     card: ModelCard
     name: str
     limits: Limits | None
-    file: str
 
 
 class Engine(Protocol):

@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 import torch
+from onnx_ir.passes.common import ClearMetadataAndDocStringPass
 from torch import Tensor, nn
 
-from ladder.errors import CapabilityError
 from ladder.storage import atomic_write
 from vqatool.errors import CheckpointError
 from vqatool.inference.card import CARD_KEY
@@ -33,11 +33,9 @@ def export(checkpoint: Checkpoint, path: Path) -> None:
     """Write an exported model file; it appears whole or not at all.
 
     Raises:
-        CapabilityError: a package that exports models is missing.
         CheckpointError: the weights do not fit the shape their card gives.
         OutputError: the file cannot be written.
     """
-    _require_packages()
     recipe, groups = checkpoint.recipe, checkpoint.card.clip_frames
     network = NamedOutput(checkpoint.model(), checkpoint.ood).eval()
     views = example_views(recipe, groups)
@@ -86,8 +84,6 @@ def traced(
         free: the numbers that may be others than those of the example.
         input_names: of the graph; None: `input_view_0` and so on.
     """
-    import onnx_ir.passes.common  # of onnxscript, which not every install has
-
     with torch.no_grad():
         names = list(network(*views))
     # named dimensions: it is an error, not a fixed number without a word, if one is not free
@@ -114,14 +110,5 @@ def traced(
         )
     assert program is not None  # it is where a file is named
     # the names of the files and lines that each operator came from
-    onnx_ir.passes.common.ClearMetadataAndDocStringPass()(program.model)
+    ClearMetadataAndDocStringPass()(program.model)
     return program
-
-
-def _require_packages() -> None:
-    try:
-        import onnxscript  # noqa: F401
-    except ImportError as error:
-        raise CapabilityError(
-            "exporting needs onnx and onnxscript: pip install 'vqatool[train]'"
-        ) from error

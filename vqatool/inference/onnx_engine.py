@@ -9,7 +9,6 @@ import logging
 import math
 import os
 from collections.abc import Mapping, Sequence
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +41,7 @@ class OnnxEngine:
     """As fast as more, and the last digits of a score then do not depend on other clips."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
+        self._path, self._session = path, _open(path)
         session = self._session
         metadata = session.get_modelmeta().custom_metadata_map
         if CARD_KEY not in metadata or ENGINE_KEY not in metadata:
@@ -52,7 +51,7 @@ class OnnxEngine:
         try:
             card, facts = ModelCard.parse(metadata[CARD_KEY]), json.loads(metadata[ENGINE_KEY])
             limits = None if facts["limits"] is None else Limits(*map(_number, facts["limits"]))
-            self.model = Loaded(card, str(facts["name"]), limits, str(path))
+            self.model = Loaded(card, str(facts["name"]), limits)
             _require_interface(session, len(card.recipe.inputs))
             clips = session.get_inputs()[0].shape[0]
             self.max_batch = clips if isinstance(clips, int) else None
@@ -60,37 +59,6 @@ class OnnxEngine:
             raise CheckpointError(
                 f"{path} was made by another version of vqatool: {error!r}"
             ) from error
-
-    @cached_property
-    def _session(self) -> Any:
-        import onnxruntime
-
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = max(1, (os.cpu_count() or 1) // 2)  # others decode
-        options.log_severity_level = 4  # errors are raised as well
-        # threads that spin while they wait take the cores from the processes that decode
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        try:
-            if self._path.stat().st_size > MAX_BYTES:
-                raise CheckpointError(f"{self._path} is too large for an exported model file")
-            session = onnxruntime.InferenceSession(
-                self._path.read_bytes(), options, providers=["CPUExecutionProvider"]
-            )
-        except OSError as error:
-            raise CheckpointError(f"{self._path} cannot be read: {error}") from error
-        except Exception as error:  # its errors have no other base class
-            if type(error).__module__.partition(".")[0] != "onnxruntime":
-                raise
-            raise CheckpointError(
-                f"{self._path} cannot be read as an exported model file: {_first_line(error)}"
-            ) from error
-        _log.info(
-            "model %s by ONNX Runtime %s, %d threads",
-            self._path,
-            onnxruntime.__version__,
-            options.intra_op_num_threads,
-        )
-        return session
 
     def load(self) -> None:
         """Nothing is left to do: the session is ready."""
@@ -107,6 +75,38 @@ class OnnxEngine:
                 raise
             raise CheckpointError(f"{self._path} cannot score: {_first_line(error)}") from error
         return dict(zip(names, values, strict=True))
+
+
+def _open(path: Path) -> Any:
+    """ONNX Runtime's session of a file."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = max(1, (os.cpu_count() or 1) // 2)  # others decode
+    options.log_severity_level = 4  # errors are raised as well
+    # threads that spin while they wait take the cores from the processes that decode
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise CheckpointError(f"{path} is too large for an exported model file")
+        session = onnxruntime.InferenceSession(
+            path.read_bytes(), options, providers=["CPUExecutionProvider"]
+        )
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read: {error}") from error
+    except Exception as error:  # its errors have no other base class
+        if type(error).__module__.partition(".")[0] != "onnxruntime":
+            raise
+        raise CheckpointError(
+            f"{path} cannot be read as an exported model file: {_first_line(error)}"
+        ) from error
+    _log.info(
+        "model %s by ONNX Runtime %s, %d threads",
+        path,
+        onnxruntime.__version__,
+        options.intra_op_num_threads,
+    )
+    return session
 
 
 def _require_interface(session: Any, num_inputs: int) -> None:
