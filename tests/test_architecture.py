@@ -60,7 +60,7 @@ DOORS = {
         "vqatool/inference/model_file.py",
         "vqatool/pretraining",
     ),
-    "onnxruntime": ("vqatool/inference/onnx_engine.py", "vqatool/inputs/deep_features.py"),
+    "onnxruntime": ("vqatool/onnx_session.py",),
     "onnx_ir": ("vqatool/inference/export.py",),
     "accelerate": ("vqatool/training", "vqatool/cli/train.py"),
     "pandas": ("vqatool/scoring/formats.py", "vqatool/training"),

@@ -17,6 +17,7 @@ import numpy.typing as npt
 from av.container import InputContainer
 from av.packet import Packet
 from av.video.frame import VideoFrame
+from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 
 from ladder.errors import VideoError
@@ -105,10 +106,29 @@ def frames_at(
     Raises:
         VideoError: decoding fails, or the file ends well before the duration in its header.
     """
+    shown_THWC = np.empty((len(times_s), size[1], size[0], 3), np.uint8)
+    for index, picture_HWC in enumerate(each_frame_at(info, times_s, size, decoding)):
+        shown_THWC[index] = picture_HWC
+    return shown_THWC
+
+
+def each_frame_at(
+    info: VideoInfo,
+    times_s: Sequence[float],
+    size: tuple[int, int],
+    decoding: Decoding = LENIENT,
+) -> Iterator[Pixels]:
+    """As `frames_at`, one frame (height, width, 3) after another, as they are decoded."""
+    given = 0
     if not info.is_bare:
         with contextlib.suppress(SparseDecodingUnavailable):
-            return _frames_on_screen(info, times_s, size, _decode_sparse(info, times_s, decoding))
-    return _frames_on_screen(info, times_s, size, _decode_sequential(info, times_s, decoding))
+            frames = _decode_sparse(info, times_s, decoding)
+            for picture_HWC in _frames_on_screen(info, times_s, size, frames):
+                yield picture_HWC
+                given += 1
+    if rest_s := times_s[given:]:
+        frames = _decode_sequential(info, rest_s, decoding)
+        yield from _frames_on_screen(info, rest_s, size, frames)
 
 
 def read_luma(info: VideoInfo, count: int, size: tuple[int, int], start_s: float = 0.0) -> Pixels:
@@ -205,11 +225,14 @@ def decode(container: InputContainer, stream: VideoStream, window: Window) -> It
     Raises:
         SparseDecodingUnavailable: the decoder did not give one of the wanted frames.
     """
-    missing = set(window.wanted)
+    missing = deque(sorted(window.wanted))
     for frame in decoded(container, stream, window):
-        if frame.pts in missing:
-            missing.discard(frame.pts)
-            yield frame
+        if frame.pts is None or not missing or frame.pts < missing[0]:
+            continue
+        if frame.pts > missing[0]:  # before a frame is taken for the one that is missing
+            raise SparseDecodingUnavailable
+        missing.popleft()
+        yield frame
     if missing:
         raise SparseDecodingUnavailable
 
@@ -241,10 +264,9 @@ def _frames_on_screen(
     times_s: Sequence[float],
     size: tuple[int, int],
     frames: Iterator[tuple[float, VideoFrame]],
-) -> Pixels:
+) -> Iterator[Pixels]:
     """The frame of `frames` (time in seconds, frame; ascending) shown at each of `times_s`."""
-    shown_THWC = np.empty((len(times_s), size[1], size[0], 3), np.uint8)
-    count = 0
+    upright, count = _Upright(info, size), 0
     last: VideoFrame | None = None
     for time_s, frame in frames:
         # a frame stays on the screen until the next one
@@ -252,15 +274,14 @@ def _frames_on_screen(
         while last and until < len(times_s) and times_s[until] + CLOCK_S < time_s:
             until += 1
         if last and until > count:
-            shown_THWC[count:until] = _upright(last, info.rotation, size)
+            yield from [upright(last)] * (until - count)
             count = until
         if count == len(times_s):
-            return shown_THWC
+            return
         last = frame
     if last is None:
         raise VideoError("damaged", f"{info.path} has no frame that can be decoded")
-    shown_THWC[count:] = _upright(last, info.rotation, size)
-    return shown_THWC
+    yield from [upright(last)] * (len(times_s) - count)
 
 
 def _decode_sparse(
@@ -330,11 +351,21 @@ def _seconds(stream: VideoStream, pts: int) -> float:
     return float((pts - (stream.start_time or 0)) * (stream.time_base or 0))
 
 
-def _upright(frame: VideoFrame, rotation: int, size: tuple[int, int]) -> Pixels:
-    width, height = size[::-1] if rotation % 180 else size
-    rgb = frame.reformat(width, height, "rgb24", interpolation="BICUBIC").to_ndarray()
-    turned = np.rot90(rgb, k=rotation // 90)
-    return np.ascontiguousarray(turned, dtype=np.uint8)
+class _Upright:
+    """Decoded frames -> upright RGB of one size, without copies and with one scaler for all."""
+
+    def __init__(self, info: VideoInfo, size: tuple[int, int]) -> None:
+        self._rotation, self._scaler = info.rotation, VideoReformatter()
+        self._size = size[::-1] if info.rotation % 180 else size
+
+    def __call__(self, frame: VideoFrame) -> Pixels:
+        """(height, width, 3), in memory of its own."""
+        width, height = self._size
+        shown = self._scaler.reformat(frame, width, height, "rgb24", interpolation="BICUBIC")
+        (plane,) = shown.planes
+        rows_HX = np.frombuffer(memoryview(plane), np.uint8).reshape(height, plane.line_size)
+        rgb_HWC = rows_HX[:, : 3 * width].reshape(height, width, 3)
+        return np.rot90(rgb_HWC, k=self._rotation // 90)
 
 
 def _small_luma(frame: VideoFrame, rotation: int, size: tuple[int, int]) -> Pixels:

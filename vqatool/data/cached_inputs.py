@@ -20,13 +20,12 @@ from torch import Tensor
 from ladder.errors import VmafError
 from ladder.label.libvmaf import parse_log
 from ladder.media.decode import frames_at
-from ladder.media.ffmpeg import Ffmpeg
 from ladder.media.probe import FILE_FAULTS, Decoding, Size, probe
 from ladder.storage import atomic_write, digest
 from vqatool.data.groups import loss_groups
 from vqatool.data.labels import LabelledEncode
 from vqatool.errors import TrainingDataError
-from vqatool.inputs.clip import Array, Clip, FrameGroup, View, collate, is_pixels
+from vqatool.inputs.clip import Array, Clip, FrameGroup, GroupedView, View, collate, is_pixels
 from vqatool.inputs.decode_pool import (
     WHOLE_VIDEO_TIMEOUT_S,
     DecodeFailure,
@@ -70,7 +69,6 @@ class CachedInputs:
         folder: Path,
         recipe: Recipe,
         num_frame_groups: int,
-        ffmpeg: Ffmpeg | None,
         *,
         has_tiles: bool = False,
     ) -> None:
@@ -81,7 +79,7 @@ class CachedInputs:
         )
         self._num_model_inputs = len(recipe.inputs)
         self._num_frame_groups, self._folder = num_frame_groups, folder
-        self._ffmpeg = ffmpeg
+        self._reads_stream = recipe.reads_stream
         groups = loss_groups(encodes)
         self._group = [sorted(set(groups)).index(group) for group in groups]
 
@@ -207,7 +205,7 @@ class CachedInputs:
             num_frame_groups=self._num_frame_groups,
             frame_group=self._frame_group,
             display=encode.display,
-            ffmpeg=self._ffmpeg,
+            reads_stream=self._reads_stream,
             threads=threads,
             source_seed=_source_seed(encode.source),
             source=encode.source_path if self._has_tiles else None,
@@ -238,7 +236,7 @@ class _CacheTask(NamedTuple):
     num_frame_groups: int
     frame_group: FrameGroup
     display: tuple[int, int]
-    ffmpeg: Ffmpeg | None
+    reads_stream: bool
     threads: int
     source_seed: int
     source: Path | None  # to compare with
@@ -251,7 +249,7 @@ def _cache_views(path: Path, task: _CacheTask) -> None:
         task.num_frame_groups,
         task.frame_group,
         task.display,
-        ffmpeg=task.ffmpeg,
+        reads_stream=task.reads_stream,
         decoding=Decoding(task.threads),
     )
     generators = [
@@ -308,6 +306,8 @@ def _cannot_decode(failures: Sequence[DecodeFailure]) -> str:
 
 def _view_key(view: View) -> str:
     """The same text for the same view in every process."""
+    if isinstance(view, GroupedView):
+        return _view_key(view.view)
     if isinstance(view, functools.partial):
         inner = view.keywords.items()
         arguments = sorted(

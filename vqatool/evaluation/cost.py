@@ -18,7 +18,7 @@ from ladder.media.probe import probe
 from vqatool.inference.model_file import load_checkpoint
 from vqatool.inference.predictor import Predictor
 from vqatool.inference.torch_engine import TorchEngine
-from vqatool.inputs.clip import collate
+from vqatool.inputs.clip import collate, finished
 from vqatool.models.quality import QualityModel
 
 CLIP_S = 10
@@ -107,7 +107,8 @@ def _measure(path: Path, clip: Path) -> Cost:
     peak_mb = _peak_mb()  # before the operations are counted: that needs memory, too
     model = checkpoint.model()
     loaded = predictor.preprocessor.load_views(video, SCREEN)
-    views = [torch.from_numpy(collate([view])) for view in loaded]
+    ready = finished(predictor.preprocessor.views, loaded)
+    views = [torch.from_numpy(collate([view])) for view in ready]
     return Cost(
         parameters_m=sum(parameter.numel() for parameter in model.parameters()) / 1e6,
         macs_g=macs_of(model, views) / 1e9,

@@ -9,12 +9,14 @@ import logging
 import math
 import os
 from collections.abc import Mapping, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from vqatool.errors import CheckpointError
 from vqatool.inference.card import CARD_KEY, ModelCard
 from vqatool.inference.engine import FIELDS, Floats, Limits, Loaded
+from vqatool.onnx_session import open_session
 
 ENGINE_KEY = "vqatool.engine"
 """The name that an exported file's metadata has `engine_facts` under."""
@@ -79,19 +81,11 @@ class OnnxEngine:
 
 def _open(path: Path) -> Any:
     """ONNX Runtime's session of a file."""
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = max(1, (os.cpu_count() or 1) // 2)  # others decode
-    options.log_severity_level = 4  # errors are raised as well
-    # threads that spin while they wait take the cores from the processes that decode
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    threads = max(1, (os.cpu_count() or 1) // 2)  # others decode
     try:
         if path.stat().st_size > MAX_BYTES:
             raise CheckpointError(f"{path} is too large for an exported model file")
-        session = onnxruntime.InferenceSession(
-            path.read_bytes(), options, providers=["CPUExecutionProvider"]
-        )
+        session = open_session(path.read_bytes(), threads)
     except OSError as error:
         raise CheckpointError(f"{path} cannot be read: {error}") from error
     except Exception as error:  # its errors have no other base class
@@ -100,12 +94,7 @@ def _open(path: Path) -> Any:
         raise CheckpointError(
             f"{path} cannot be read as an exported model file: {_first_line(error)}"
         ) from error
-    _log.info(
-        "model %s by ONNX Runtime %s, %d threads",
-        path,
-        onnxruntime.__version__,
-        options.intra_op_num_threads,
-    )
+    _log.info("model %s by ONNX Runtime %s, %d threads", path, version("onnxruntime"), threads)
     return session
 
 

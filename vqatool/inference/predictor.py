@@ -5,9 +5,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from ladder.media.ffmpeg import find_ffmpeg
 from vqatool.inference.engine import Engine, Floats, Output, output_of
-from vqatool.inputs.clip import Array, collate
+from vqatool.inputs.clip import Array, collate, finished
 from vqatool.inputs.preprocessor import ClipPreprocessor
 
 
@@ -31,9 +30,9 @@ class Predictor:
     ) -> None:
         self.card, self.name = engine.model.card, engine.model.name
         recipe = self.card.recipe
-        ffmpeg = find_ffmpeg() if recipe.reads_stream and not pixels_only else None
+        reads_stream = recipe.reads_stream and not pixels_only
         self.preprocessor = ClipPreprocessor(
-            recipe.views, self.card.clip_frames, recipe.frame_group, ffmpeg
+            recipe.views, self.card.clip_frames, recipe.frame_group, reads_stream
         )
         most = engine.max_batch or math.inf
         self._engine, self.batch = engine, int(min(batch or engine.batch, most))
@@ -47,10 +46,12 @@ class Predictor:
         self._engine.load()
 
     def predict(self, clips: Sequence[Sequence[Array]]) -> Output:
-        """The model's output for N clips, at least one, each as the views that the model takes."""
+        """The model's output for N clips, at least one, each as the preprocessor loads it."""
         outputs: list[Mapping[str, Floats]] = []
         for start in range(0, len(clips), self.batch):
-            columns = zip(*clips[start : start + self.batch], strict=True)
+            taken = clips[start : start + self.batch]
+            views = [finished(self.preprocessor.views, clip) for clip in taken]
+            columns = zip(*views, strict=True)
             outputs.append(self._engine.run([collate(column) for column in columns]))
         return output_of(
             {name: np.concatenate([each[name] for each in outputs]) for name in outputs[0]}

@@ -5,7 +5,8 @@ from `collate` onward; the model subtracts mean and deviation itself. Pixels are
 display size; an image is a clip with T = 1.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -30,12 +31,15 @@ DEFAULT_FRAME_GROUPS = 8
 class Clip(NamedTuple):
     """Frames (T, 3, H, W) uint8 of a part of a video, and that part's bitstream features.
 
-    The frames are frame groups of `group_size` frames, one group after another.
+    The frames are frame groups of `group_size` frames, one group after another. A clip may be some
+    of the groups of a longer one, from its group `first_group` on, which has `groups_in_all`.
     """
 
     pixels_TCHW: Array
     group_size: int = 1
     bitstream: BitstreamFeatures = UNKNOWN_BITSTREAM
+    first_group: int = 0
+    groups_in_all: int | None = None  # None: those that are here
 
     @property
     def first_TCHW(self) -> Array:
@@ -62,6 +66,41 @@ class View(Protocol):
     """
 
     def __call__(self, clip: Clip, *, generator: np.random.Generator | None) -> Array: ...
+
+
+@dataclass(frozen=True)
+class GroupedView:
+    """A view that is made of one frame group after another, so that memory never holds a clip.
+
+    Attributes:
+        view: the part of the view that some of a clip's frame groups give.
+        join: all parts, in order -> the view of the clip.
+        finish: what the program does with the joined parts and no worker, since all workers would
+            load what it needs; None: nothing.
+    """
+
+    view: View
+    join: Callable[[Sequence[Array]], Array] = np.concatenate
+    finish: Callable[[Array], Array] | None = None
+
+    def __call__(self, clip: Clip, *, generator: np.random.Generator | None = None) -> Array:
+        (view,) = finished([self], [self.join([self.view(clip, generator=generator)])])
+        return view
+
+
+def views_of_groups(views: Sequence[GroupedView], groups: Iterator[Clip]) -> list[Array]:
+    """Every view of the clip that `groups` are, without augmentation and not finished."""
+    # copies: the pixels of a group may be those of the next one in a moment
+    parts = [[np.array(each.view(group, generator=None)) for each in views] for group in groups]
+    return [each.join(column) for each, column in zip(views, zip(*parts, strict=True), strict=True)]
+
+
+def finished(views: Sequence[View], joined: Sequence[Array]) -> list[Array]:
+    """The inputs of a model from what the workers made of a clip, in the order of `views`."""
+    return [
+        view.finish(array) if isinstance(view, GroupedView) and view.finish else array
+        for view, array in zip(views, joined, strict=True)
+    ]
 
 
 def is_pixels(view: Array) -> bool:

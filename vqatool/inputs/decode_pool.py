@@ -48,7 +48,7 @@ WHOLE_VIDEO_TIMEOUT_S = 1800.0
 _PRELOADED = ("vqatool.inputs.decode_pool", "vqatool.inputs.preprocessor")
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 _MMAP_MAX, _TRIM_THRESHOLD = -4, -1  # parameters of glibc's mallopt, from malloc.h
-_MAX_KEPT_BYTES = 2**31 - 1
+_KEPT_BYTES = 32 * 2**20
 _MIN_WORKER_BYTES = 4 * 2**30  # 8K frames and the reference frames of their decoder take 3 GB
 _MEMORY_SHARE = 0.8  # of the machine's memory, for all workers together
 _CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
@@ -317,15 +317,15 @@ def _prepare_worker(max_bytes: int) -> None:
 
 
 def _keep_freed_memory() -> None:
-    """Make glibc keep freed memory.
+    """Make glibc keep a little freed memory, enough for the next frames.
 
-    The frames of a segment take 100 MB. glibc would return them to the system after each segment,
-    and getting them back page by page takes a quarter of the decoding time.
+    It would return each frame to the system, and getting it back page by page takes a quarter of
+    the decoding time.
     """
     with contextlib.suppress(AttributeError, OSError):  # other C libraries have no mallopt
         adjust = ctypes.CDLL(None).mallopt
         adjust(_MMAP_MAX, 0)
-        adjust(_TRIM_THRESHOLD, _MAX_KEPT_BYTES)
+        adjust(_TRIM_THRESHOLD, _KEPT_BYTES)
 
 
 def _limit_memory(max_bytes: int) -> None:

@@ -12,16 +12,14 @@ Shapes: N patches, C channels, E features.
 
 import functools
 from importlib import resources
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from vqatool.inputs.clip import Clip
+from vqatool.inputs.clip import Array, Clip
 from vqatool.inputs.fragments import fragments
-
-if TYPE_CHECKING:  # it loads when the first features are asked for
-    from onnxruntime import InferenceSession
+from vqatool.onnx_session import open_session
 
 CHANNELS = (64, 128)
 """Of each stage."""
@@ -36,7 +34,7 @@ PATCH_PX = 128
 
 _GRID = 2
 _MAX_ASPECT = 4
-_AT_ONCE = 4  # patches, whose maps fit the processor's cache
+_AT_ONCE = 2  # patches, whose maps fit the processor's cache
 
 
 def deep_features(
@@ -52,10 +50,19 @@ def deep_features(
             frame, one side more than four times the other, only the middle is enlarged.
         generator: not used; a view has it.
     """
+    return features_of_patches(patches(clip, generator=generator))
+
+
+def patches(clip: Clip, *, generator: np.random.Generator | None = None) -> Array:
+    """The N patches of a clip that the network sees, (N, 3, PATCH_PX, PATCH_PX) uint8."""
     mosaic_TCHW = fragments(_compact(clip), grid=_GRID, patch=PATCH_PX)
     frames, channels = mosaic_TCHW.shape[:2]
     cells = mosaic_TCHW.reshape(frames, channels, _GRID, PATCH_PX, _GRID, PATCH_PX)
-    patches_NCHW = cells.transpose(0, 2, 4, 1, 3, 5).reshape(-1, channels, PATCH_PX, PATCH_PX)
+    return cells.transpose(0, 2, 4, 1, 3, 5).reshape(-1, channels, PATCH_PX, PATCH_PX)
+
+
+def features_of_patches(patches_NCHW: Array) -> npt.NDArray[np.float32]:
+    """Deep features (E,) of a clip from its `patches`."""
     session = _session()
     parts = [
         session.run(None, {"patches": patches_NCHW[start : start + _AT_ONCE]})[0]
@@ -82,12 +89,7 @@ def _compact(clip: Clip) -> Clip:
     return clip._replace(pixels_TCHW=clip.pixels_TCHW[..., top : top + high, left : left + wide])
 
 
-@functools.cache  # of a worker, which has one thread
-def _session() -> "InferenceSession":
-    import onnxruntime
-
-    options: Any = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.log_severity_level = 4  # errors are raised as well
+@functools.cache
+def _session() -> Any:
     data = resources.files("vqatool").joinpath("weights", NETWORK).read_bytes()
-    return onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+    return open_session(data, threads=1)

@@ -41,7 +41,7 @@ def fragments(
     side = grid * patch
     clip_TCHW = _at_least(clip.first_TCHW, side)
     frames, channels, height, width = clip_TCHW.shape
-    places_TGG2 = _places(1 if is_aligned else frames, grid, generator)
+    places_TGG2 = _places(1 if is_aligned else frames, grid, generator, clip.first_group)
     places_TGG2 = np.broadcast_to(places_TGG2, (frames, grid, grid, 2))
     rows_TGG = _starts(height, grid, patch, places_TGG2[..., 0], axis=0)
     columns_TGG = _starts(width, grid, patch, places_TGG2[..., 1], axis=1)
@@ -92,12 +92,12 @@ def _at_least(clip_TCHW: Array, side: int) -> Array:
     return resized(clip_TCHW, size, is_antialiased=False)
 
 
-def _places(frames: int, grid: int, generator: np.random.Generator | None) -> Array:
+def _places(frames: int, grid: int, generator: np.random.Generator | None, first: int) -> Array:
     """(T, G, G, 2) in [0, 1): start of each patch as a share of its cell's slack; rows first."""
     if generator is not None:
         return generator.random((frames, grid, grid, 2))
     step = np.array([1 / _PLASTIC, 1 / _PLASTIC**2])
-    places_T2 = (0.5 + np.arange(frames)[:, None] * step) % 1
+    places_T2 = (0.5 + np.arange(first, first + frames)[:, None] * step) % 1
     return np.broadcast_to(places_T2[:, None, None, :], (frames, grid, grid, 2))
 
 

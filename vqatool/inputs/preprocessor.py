@@ -1,15 +1,25 @@
 """A video file -> the inputs of a model: frames are sampled, scaled and made into views."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
-from ladder.media.decode import display_size, frames_at, uniform_times
-from ladder.media.ffmpeg import Ffmpeg
+import numpy as np
+
+from ladder.media.decode import display_size, each_frame_at, uniform_times
 from ladder.media.headers import coded_pictures
 from ladder.media.probe import LENIENT, Decoding, VideoInfo, probe
 from vqatool.inputs.bitstream import UNKNOWN_BITSTREAM, bitstream_features
-from vqatool.inputs.clip import Array, Clip, FrameGroup, View
+from vqatool.inputs.clip import (
+    Array,
+    Clip,
+    FrameGroup,
+    GroupedView,
+    View,
+    finished,
+    views_of_groups,
+)
 
 
 @dataclass(frozen=True)
@@ -20,14 +30,14 @@ class ClipPreprocessor:
         views: one for each input of the model.
         num_frame_groups: frame groups sampled from a clip.
         frame_group: frames of each.
-        ffmpeg: program that reads the stream's headers; None leaves bitstream features unknown.
+        reads_stream: whether to read the bitstream features; else they are unknown.
         threads: decoder threads; 0: as many as there are cores.
     """
 
     views: tuple[View, ...]
     num_frame_groups: int
     frame_group: FrameGroup
-    ffmpeg: Ffmpeg | None
+    reads_stream: bool
     threads: int = 0
 
     def load_views(
@@ -39,27 +49,42 @@ class ClipPreprocessor:
         length_s: float | None = None,
         is_strict: bool = False,
     ) -> list[Array]:
-        """The model's views of a part of a video; arguments and errors are those of `read_clip`."""
-        clip = read_clip(
+        """What workers make of a part of a video: the model's views, some not `finished` yet.
+
+        Arguments and errors are those of `read_groups`.
+        """
+        groups = read_groups(
             info,
             self.num_frame_groups,
             self.frame_group,
             display,
             start_s=start_s,
             length_s=length_s,
-            ffmpeg=self.ffmpeg,
+            reads_stream=self.reads_stream,
             decoding=Decoding(self.threads, is_strict),
         )
-        return self.preprocess(clip)
+        grouped = [view for view in self.views if isinstance(view, GroupedView)]
+        if len(grouped) == len(self.views):
+            return views_of_groups(grouped, groups)
+        return self.preprocess(joined(groups))
 
     def preprocess(self, clip: Clip) -> list[Array]:
-        """The model's views of one clip, without augmentation."""
-        return preprocess(self.views, clip)
+        """The same of one clip that is in memory."""
+        return _joined_views(self.views, clip)
 
 
 def preprocess(views: Sequence[View], clip: Clip) -> list[Array]:
-    """Every view of one clip, without augmentation."""
-    return [view(clip, generator=None) for view in views]
+    """Every view of one clip, finished, without augmentation."""
+    return finished(views, _joined_views(views, clip))
+
+
+def _joined_views(views: Sequence[View], clip: Clip) -> list[Array]:
+    return [
+        views_of_groups([view], iter([clip]))[0]
+        if isinstance(view, GroupedView)
+        else view(clip, generator=None)
+        for view in views
+    ]
 
 
 def decode_views(
@@ -79,12 +104,37 @@ def read_clip(
     frame_group: FrameGroup,
     display: tuple[int, int] | None,
     *,
-    start_s: float = 0.0,
-    length_s: float | None = None,
-    ffmpeg: Ffmpeg | None = None,
+    reads_stream: bool = False,
     decoding: Decoding = LENIENT,
 ) -> Clip:
-    """Frame groups spread evenly over a part of a video, scaled to the display.
+    """A whole video as one clip; arguments and errors are those of `read_groups`."""
+    groups = read_groups(
+        info, num_frame_groups, frame_group, display, reads_stream=reads_stream, decoding=decoding
+    )
+    return joined(groups)
+
+
+def joined(groups: Iterator[Clip]) -> Clip:
+    """The clip of all groups that `read_groups` gives."""
+    copies = [group._replace(pixels_TCHW=group.pixels_TCHW.copy(order="K")) for group in groups]
+    pixels_TCHW = np.concatenate([each.pixels_TCHW for each in copies])
+    return copies[0]._replace(pixels_TCHW=pixels_TCHW)
+
+
+def read_groups(
+    info: VideoInfo,
+    num_frame_groups: int,
+    frame_group: FrameGroup,
+    display: tuple[int, int] | None,
+    *,
+    start_s: float = 0.0,
+    length_s: float | None = None,
+    reads_stream: bool = False,
+    decoding: Decoding = LENIENT,
+) -> Iterator[Clip]:
+    """Frame groups spread evenly over a part of a video, scaled to the display, one at a time.
+
+    All have the same memory for their pixels: those of a group are gone with the next one.
 
     Args:
         info: the facts of the file, from `probe`.
@@ -93,7 +143,7 @@ def read_clip(
         display: (width, height) of the screen, px; None scores pixel for pixel.
         start_s: where the part begins.
         length_s: length of the part; None: to the end.
-        ffmpeg: program that reads the stream's headers; None leaves bitstream features unknown.
+        reads_stream: whether to read the bitstream features; else they are unknown.
         decoding: threads and strictness.
 
     Raises:
@@ -102,13 +152,17 @@ def read_clip(
     size = display_size(info, display)
     rest_s = info.duration_s - start_s if length_s is None else length_s
     times_s = sample_times(start_s, rest_s, num_frame_groups, frame_group, float(info.fps))
-    pixels_THWC = frames_at(info, times_s, size, decoding)
     features = UNKNOWN_BITSTREAM
-    if ffmpeg:
-        pictures = coded_pictures(info, ffmpeg, start_s=start_s, length_s=length_s)
+    if reads_stream:
+        pictures = coded_pictures(info, start_s=start_s, length_s=length_s)
         features = bitstream_features(info, pictures, size)
-    pixels_TCHW = pixels_THWC.transpose(0, 3, 1, 2)
-    return Clip(pixels_TCHW, frame_group.num_frames, features)
+    pictures_HWC = each_frame_at(info, times_s, size, decoding)
+    pixels_THWC = np.empty((frame_group.num_frames, size[1], size[0], 3), np.uint8)
+    for index in range(num_frame_groups):
+        for number, picture_HWC in enumerate(islice(pictures_HWC, frame_group.num_frames)):
+            pixels_THWC[number] = picture_HWC
+        pixels_TCHW = pixels_THWC.transpose(0, 3, 1, 2)
+        yield Clip(pixels_TCHW, frame_group.num_frames, features, index, num_frame_groups)
 
 
 def sample_times(

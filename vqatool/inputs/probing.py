@@ -43,11 +43,22 @@ def probing_vector(clip: Clip, *, generator: np.random.Generator | None = None) 
         clip: frames of any size of at least 16 px, uint8.
         generator: not used; a view has it.
     """
-    groups = len(clip.first_TCHW)
+    return mean_of_probes([probes(clip, generator=generator)])
+
+
+def probes(clip: Clip, *, generator: np.random.Generator | None = None) -> Array:
+    """Figures (G, P) of those G of the frame groups that are encoded; as `probing_vector`."""
+    here = range(clip.first_group, clip.first_group + len(clip.first_TCHW))
+    groups = clip.groups_in_all or len(here)
     chosen = sorted({min(groups - 1, int(place * groups)) for place in _PLACES})
-    figures = [_probe(_middles(clip, index)) for index in chosen]
-    mean: Array = np.stack(figures).mean(axis=0)
-    return mean
+    figures = [_probe(_middles(clip, here.index(index))) for index in chosen if index in here]
+    return np.stack(figures) if figures else np.empty((0, NUM_PROBING_FEATURES), np.float32)
+
+
+def mean_of_probes(figures_GP: Sequence[Array]) -> Array:
+    """The means of what `probes` gives of all parts of a clip."""
+    mean_P: Array = np.concatenate(figures_GP).mean(axis=0)
+    return mean_P
 
 
 def _middles(clip: Clip, index: int) -> list[Pixels]:

@@ -10,17 +10,17 @@ and frame terms are added; and every step also trains the output without bitstre
 files whose headers cannot be read.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from vqatool.inputs.bitstream import STEP_ORIGIN, BitstreamFeatures, bitstream_vector
-from vqatool.inputs.clip import FrameGroup
-from vqatool.inputs.deep_features import NUM_DEEP_FEATURES, deep_features
+from vqatool.inputs.clip import Array, FrameGroup, GroupedView
+from vqatool.inputs.deep_features import NUM_DEEP_FEATURES, features_of_patches, patches
 from vqatool.inputs.fragments import fragments, rearranged
 from vqatool.inputs.motion import NUM_MOTION_FEATURES, motion_vector
-from vqatool.inputs.probing import NUM_PROBING_FEATURES, probing_vector
+from vqatool.inputs.probing import NUM_PROBING_FEATURES, mean_of_probes, probes
 from vqatool.methods.recipe import Input, Loss, LossWeights, Recipe, build_config
 from vqatool.models.shapes import BitstreamLayout, CoarseToFineConfig
 
@@ -70,12 +70,19 @@ def coarse_to_fine(shape: Mapping[str, Any], weights: LossWeights) -> Recipe:
 
 def _inputs(config: CoarseToFineConfig) -> tuple[Input, ...]:
     view = partial(fragments, grid=config.grid, patch=config.patch)
-    pixels = Input(view, partial(rearranged, patch=config.patch), has_tiles=config.has_tiles)
-    motion = (Input(motion_vector, is_random=False),) if config.has_motion else ()
-    probing = (Input(probing_vector, is_random=False),) if config.has_probing else ()
-    deep = (Input(deep_features, is_random=False),) if config.takes_deep else ()
-    stream = (Input(bitstream_vector, is_random=False),) if config.has_stream else ()
-    return (pixels, *motion, *probing, *deep, *stream)
+    augment = partial(rearranged, patch=config.patch)
+    pixels = Input(GroupedView(view), augment, has_tiles=config.has_tiles)
+    of_clips = (
+        (config.has_motion, GroupedView(motion_vector)),
+        (config.has_probing, GroupedView(probes, mean_of_probes)),
+        (config.takes_deep, GroupedView(patches, finish=features_of_patches)),
+        (config.has_stream, GroupedView(bitstream_vector, _first)),  # each group has the clip's
+    )
+    return (pixels, *(Input(each, is_random=False) for is_there, each in of_clips if is_there))
+
+
+def _first(parts: Sequence[Array]) -> Array:
+    return parts[0]
 
 
 def _preprocessing(config: CoarseToFineConfig) -> str:

@@ -108,7 +108,7 @@ class Recipe:
     make_loss: Callable[[], Loss]
     shape: Mapping[str, Any]
     preprocessing: str  # of a clip, in words, for the model card
-    reads_stream: bool = False  # bitstream features, which need ffmpeg
+    reads_stream: bool = False  # bitstream features
     needs_all_frames: bool = False
     free_in_export: FreeInExport = "none"
 

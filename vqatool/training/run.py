@@ -11,7 +11,6 @@ from pathlib import Path
 from accelerate import Accelerator
 
 from ladder.label.rows import labels_table
-from ladder.media.ffmpeg import find_ffmpeg
 from ladder.storage import digest, work_lock
 from vqatool.data.cached_inputs import CachedInputs
 from vqatool.data.labels import LabelledEncode, read_labelled_encodes
@@ -171,8 +170,7 @@ def cached_inputs(
     old, cache = folder / _OLD_CACHE_FOLDER, folder / CACHE_FOLDER
     if old.is_dir() and not cache.exists():
         old.rename(cache)
-    ffmpeg = find_ffmpeg() if recipe.reads_stream else None
-    return CachedInputs(encodes, cache, recipe, num_frame_groups, ffmpeg, has_tiles=has_tiles)
+    return CachedInputs(encodes, cache, recipe, num_frame_groups, has_tiles=has_tiles)
 
 
 def _require_outputs(files: TrainingFiles) -> None:

@@ -2,12 +2,13 @@
 
 from pathlib import Path
 
+import av.logging
 import pytest
 
 from ladder import Ffmpeg
 from ladder.codecs import coded_formats
 from ladder.media.ffmpeg import run
-from ladder.media.headers import coded_pictures, parse_trace
+from ladder.media.headers import coded_pictures
 from ladder.media.probe import probe
 
 QUIET = "testsrc2=s=96x64:r=10:d=3"
@@ -35,7 +36,7 @@ def test_every_packet_gives_a_picture_with_the_packet_size(
     ffmpeg: Ffmpeg, tmp_path: Path, codec: str
 ) -> None:
     path = coded(ffmpeg, tmp_path, codec)
-    pictures = coded_pictures(probe(path), ffmpeg)
+    pictures = coded_pictures(probe(path))
     assert len(pictures) == 30
     assert sum(picture.is_key for picture in pictures) == 3
     total = sum(picture.size_bytes for picture in pictures)
@@ -50,7 +51,7 @@ def test_the_quantiser_is_the_one_set_in_the_encoder(
     syntax = coded_formats()[codec].quantiser
     assert syntax
     path = coded(ffmpeg, tmp_path, codec, container or codec)
-    inter = [p.log2_step for p in coded_pictures(probe(path), ffmpeg) if not p.is_key]
+    inter = [p.log2_step for p in coded_pictures(probe(path)) if not p.is_key]
     assert inter
     assert set(inter) == {syntax.log2_step(quantiser)}
 
@@ -60,7 +61,7 @@ def test_a_coarser_quantiser_gives_a_larger_step(
     ffmpeg: Ffmpeg, tmp_path: Path, codec: str
 ) -> None:
     fine, coarse = (
-        [p.log2_step for p in coded_pictures(probe(path), ffmpeg) if p.log2_step is not None]
+        [p.log2_step for p in coded_pictures(probe(path)) if p.log2_step is not None]
         for path in (
             coded(ffmpeg, tmp_path, codec, f"{level}.mp4", level) for level in ("20", "50")
         )
@@ -69,7 +70,7 @@ def test_a_coarser_quantiser_gives_a_larger_step(
 
 
 def test_a_codec_without_parsed_headers_gives_only_sizes(ffmpeg: Ffmpeg, tmp_path: Path) -> None:
-    pictures = coded_pictures(probe(coded(ffmpeg, tmp_path, "mpeg4")), ffmpeg)
+    pictures = coded_pictures(probe(coded(ffmpeg, tmp_path, "mpeg4")))
     assert {picture.log2_step for picture in pictures} == {None}
     assert all(picture.size_bytes for picture in pictures)
 
@@ -79,8 +80,8 @@ def test_only_the_given_part_of_a_stream_is_read(
     ffmpeg: Ffmpeg, tmp_path: Path, codec: str
 ) -> None:
     info = probe(coded(ffmpeg, tmp_path, codec))
-    whole = coded_pictures(info, ffmpeg)
-    part = coded_pictures(info, ffmpeg, start_s=1.0, length_s=1.0)
+    whole = coded_pictures(info)
+    part = coded_pictures(info, start_s=1.0, length_s=1.0)
     assert [p.size_bytes for p in part] == [p.size_bytes for p in whole[10:20]]
 
 
@@ -90,8 +91,19 @@ def test_a_broken_stream_gives_the_pictures_before_the_damage(
     path = coded(ffmpeg, tmp_path, "h264", "ts")
     info = probe(path)
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    assert 5 < len(coded_pictures(info, ffmpeg)) < 30
+    assert 5 < len(coded_pictures(info)) < 30
 
 
-def test_a_trace_without_headers_gives_no_pictures() -> None:
-    assert list(parse_trace("moov atom not found", "h264")) == []
+def test_reading_headers_leaves_logging_as_it_was(ffmpeg: Ffmpeg, tmp_path: Path) -> None:
+    before = av.logging.get_level(), av.logging.get_skip_repeated()
+    coded_pictures(probe(coded(ffmpeg, tmp_path, "h264")))
+    assert (av.logging.get_level(), av.logging.get_skip_repeated()) == before
+
+
+def test_headers_are_read_from_a_key_frame_in_the_middle_of_a_transport_stream(
+    ffmpeg: Ffmpeg, tmp_path: Path
+) -> None:
+    info = probe(coded(ffmpeg, tmp_path, "h264", "ts"))
+    part = coded_pictures(info, start_s=1.1, length_s=0.5)
+    assert 4 < len(part) < 30
+    assert any(picture.is_key for picture in part)

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 
-from ladder import find_ffmpeg
 from tests.conftest import MakeVideo
 from tests.vqatool.faults import WORDS, faulty_videos, with_faults
 from vqatool.data.cached_inputs import CachedInputs
@@ -27,9 +26,7 @@ RECIPE = recipe_for(Method.COARSE_TO_FINE, {"grid": 2, "patch": 32})
 
 
 def cached(folder: Path, frames: int = 4) -> CachedInputs:
-    clips = CachedInputs(
-        read_labelled_encodes(folder), folder / ".views", RECIPE, frames, find_ffmpeg()
-    )
+    clips = CachedInputs(read_labelled_encodes(folder), folder / ".views", RECIPE, frames)
     list(clips.decode_missing())
     return clips
 
@@ -39,14 +36,14 @@ def with_tiles(folder: Path, source: Path | None = None) -> CachedInputs:
         replace(encode, source_path=source or encode.source_path)
         for encode in read_labelled_encodes(folder)
     ]
-    clips = CachedInputs(encodes, folder / ".views", RECIPE, 4, find_ffmpeg(), has_tiles=True)
+    clips = CachedInputs(encodes, folder / ".views", RECIPE, 4, has_tiles=True)
     list(clips.decode_missing())
     return clips
 
 
 def with_views(folder: Path, views: tuple[View, ...]) -> CachedInputs:
     recipe = replace(RECIPE, inputs=tuple(map(Input, views)))
-    return CachedInputs(read_labelled_encodes(folder), folder / ".views", recipe, 4, find_ffmpeg())
+    return CachedInputs(read_labelled_encodes(folder), folder / ".views", recipe, 4)
 
 
 def test_videos_are_decoded_once(work_folder: Path) -> None:

@@ -36,7 +36,7 @@ def mean_view(clip: Clip, *, generator: np.random.Generator | None) -> Array:
     return means_T
 
 
-PREPROCESSOR = ClipPreprocessor((mean_view,), 2, FrameGroup(), None)
+PREPROCESSOR = ClipPreprocessor((mean_view,), 2, FrameGroup(), False)
 
 
 def decoded(

@@ -15,7 +15,6 @@ import torch
 import torch.nn.functional as F
 from accelerate import Accelerator
 
-from ladder import find_ffmpeg
 from ladder.errors import LockedError
 from ladder.storage import work_lock
 from tests.vqatool.program import read_rows
@@ -104,7 +103,7 @@ def test_the_number_of_steps_counts_epochs_of_different_lengths(work_folder: Pat
 def inputs_of(folder: Path, encodes: list[LabelledEncode]) -> CachedInputs:
     """The inputs of these encodes for a training with `CONFIG`."""
     recipe = recipe_for(Method.COARSE_TO_FINE, CONFIG.shape)
-    clips = CachedInputs(encodes, folder / CACHE_FOLDER, recipe, 2, find_ffmpeg())
+    clips = CachedInputs(encodes, folder / CACHE_FOLDER, recipe, 2)
     list(clips.decode_missing())
     return clips
 
