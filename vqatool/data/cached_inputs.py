@@ -128,9 +128,12 @@ class CachedInputs:
 
     def evaluation_views(self, index: int) -> list[Array]:
         """The views of one encode without randomness, with all its frame groups."""
-        arrays = self._arrays(index)[: self._num_model_inputs]
-        views = [array[_UNAUGMENTED] for array in arrays]
-        return [view[:, :3] if is_pixels(view) else view for view in views]  # without tiles
+        views = self.unaugmented_views(index)
+        return [view[:, :3] if is_pixels(view) else view for view in views]
+
+    def unaugmented_views(self, index: int) -> list[Array]:
+        """The same with the quality of tiles, where a view has it, as a last channel."""
+        return [array[_UNAUGMENTED] for array in self._arrays(index)[: self._num_model_inputs]]
 
     def batch(self, indices: Sequence[int], *, seed: int, num_frame_groups: int) -> Batch:
         """Views, labels and groups of the encodes at `indices`.
@@ -161,7 +164,7 @@ class CachedInputs:
         draw = 1 + int(generator.integers(NUM_AUGMENTATIONS))
         chosen = np.sort(generator.permutation(self._num_frame_groups)[:num_frame_groups])
         views = [
-            self._augmented(array[draw], each.augment, chosen, generator)
+            self._augmented(array[min(draw, len(array) - 1)], each.augment, chosen, generator)
             for array, each in zip(self._arrays(index), self._inputs, strict=True)
         ]
         return views, self._frame_group_labels(index)[chosen]
@@ -181,7 +184,7 @@ class CachedInputs:
         return augment(frames, generator=generator) if augment else frames
 
     def _arrays(self, index: int) -> list[npt.NDArray[np.generic]]:
-        """(1 + NUM_AUGMENTATIONS, ...) of each view."""
+        """(1 + NUM_AUGMENTATIONS, ...) of each view, or (1, ...) of one that is not random."""
         encode = self.encodes[index]
         numbers = range(len(self._inputs))
         return [np.load(self._cache(encode, number), mmap_mode="c") for number in numbers]
@@ -261,10 +264,8 @@ def _cache_views(path: Path, task: _CacheTask) -> None:
     for each, out in zip(task.inputs, task.paths, strict=True):
         shown = tiled if each.has_tiles else clip
         plain = each.view(shown, generator=None)
-        variants = [
-            each.view(shown, generator=generator) if each.is_random else plain
-            for generator in generators
-        ]
+        drawn = generators if each.is_random else []
+        variants = [each.view(shown, generator=generator) for generator in drawn]
         with atomic_write(out) as file:
             np.save(file, np.stack([plain, *variants]))
 
@@ -307,7 +308,7 @@ def _cannot_decode(failures: Sequence[DecodeFailure]) -> str:
 def _view_key(view: View) -> str:
     """The same text for the same view in every process."""
     if isinstance(view, GroupedView):
-        return _view_key(view.view)
+        return _view_key(view.view) + (f" {view.version()}" if view.version else "")
     if isinstance(view, functools.partial):
         inner = view.keywords.items()
         arguments = sorted(

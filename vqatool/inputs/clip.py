@@ -77,11 +77,13 @@ class GroupedView:
         join: all parts, in order -> the view of the clip.
         finish: what the program does with the joined parts and no worker, since all workers would
             load what it needs; None: nothing.
+        version: of what `finish` loads; another one gives another view.
     """
 
     view: View
     join: Callable[[Sequence[Array]], Array] = np.concatenate
     finish: Callable[[Array], Array] | None = None
+    version: Callable[[], str] | None = None
 
     def __call__(self, clip: Clip, *, generator: np.random.Generator | None = None) -> Array:
         (view,) = finished([self], [self.join([self.view(clip, generator=generator)])])

@@ -4,13 +4,15 @@ A picture that was coded coarsely and then finely again has the headers of a goo
 pixels tell. A few hundred contents are too few to learn that from. The network is the ResNet-18
 (arXiv 1512.03385, table 1) of FDIM 0.2.1, a full-reference metric that was trained on 16,000
 compressed videos (Zhejiang University, MIT licence; `weights/FDIM-LICENSE.txt`): its stem and its
-first two stages, as they are, without training. Further stages added nothing. Pooling by mean and
-deviation as in many no-reference metrics; patches, and deviations between them, are ours.
+first two stages, which `vqatool.pretraining.patches` trained on. It sees luma, as VMAF does.
+Pooling by mean and deviation as in many no-reference metrics; patches, and deviations between them,
+are ours.
 
 Shapes: N patches, C channels, E features.
 """
 
 import functools
+import hashlib
 from importlib import resources
 from typing import Any
 
@@ -26,13 +28,14 @@ CHANNELS = (64, 128)
 
 NUM_DEEP_FEATURES = 4 * sum(CHANNELS)
 
-NETWORK = "resnet18-fdim.onnx"
-"""In `vqatool.weights`, made by `vqatool.pretraining.fdim`: uint8 patches (N, 3, 128, 128) -> mean
+NETWORK = "resnet18-patches.onnx"
+"""In `vqatool.weights`, made by `vqatool.pretraining.patches`: uint8 luma (N, 1, 128, 128) -> mean
 and deviation of each channel of the first stage, then of the second, (N, 2 * 64 + 2 * 128)."""
 
 PATCH_PX = 128
 
 _GRID = 2
+_LUMA = np.array((0.2126, 0.7152, 0.0722), np.float32)  # ITU-R BT.709
 _MAX_ASPECT = 4
 _AT_ONCE = 2  # patches, whose maps fit the processor's cache
 
@@ -54,19 +57,24 @@ def deep_features(
 
 
 def patches(clip: Clip, *, generator: np.random.Generator | None = None) -> Array:
-    """The N patches of a clip that the network sees, (N, 3, PATCH_PX, PATCH_PX) uint8."""
+    """The luma of the N patches that the network sees, (N, 1, PATCH_PX, PATCH_PX) uint8.
+
+    A fourth channel of the clip's pixels stays as a second one.
+    """
     mosaic_TCHW = fragments(_compact(clip), grid=_GRID, patch=PATCH_PX)
     frames, channels = mosaic_TCHW.shape[:2]
     cells = mosaic_TCHW.reshape(frames, channels, _GRID, PATCH_PX, _GRID, PATCH_PX)
-    return cells.transpose(0, 2, 4, 1, 3, 5).reshape(-1, channels, PATCH_PX, PATCH_PX)
+    patches_NCHW = cells.transpose(0, 2, 4, 1, 3, 5).reshape(-1, channels, PATCH_PX, PATCH_PX)
+    luma_NHW = np.tensordot(patches_NCHW[:, :3], _LUMA, axes=(1, 0)).round().astype(np.uint8)
+    return np.concatenate([luma_NHW[:, None], patches_NCHW[:, 3:]], axis=1)
 
 
-def features_of_patches(patches_NCHW: Array) -> npt.NDArray[np.float32]:
+def features_of_patches(patches_N1HW: Array) -> npt.NDArray[np.float32]:
     """Deep features (E,) of a clip from its `patches`."""
     session = _session()
     parts = [
-        session.run(None, {"patches": patches_NCHW[start : start + _AT_ONCE]})[0]
-        for start in range(0, len(patches_NCHW), _AT_ONCE)
+        session.run(None, {"patches": patches_N1HW[start : start + _AT_ONCE]})[0]
+        for start in range(0, len(patches_N1HW), _AT_ONCE)
     ]
     figures_NC = np.concatenate(parts)
     ends = np.cumsum([count for count in CHANNELS for _ in range(2)])[:-1]
@@ -90,6 +98,15 @@ def _compact(clip: Clip) -> Clip:
 
 
 @functools.cache
+def network_digest() -> str:
+    """Tells one network from another."""
+    return hashlib.sha256(_network_file()).hexdigest()[:8]
+
+
+def _network_file() -> bytes:
+    return resources.files("vqatool").joinpath("weights", NETWORK).read_bytes()
+
+
+@functools.cache
 def _session() -> Any:
-    data = resources.files("vqatool").joinpath("weights", NETWORK).read_bytes()
-    return open_session(data, threads=1)
+    return open_session(_network_file(), threads=1)

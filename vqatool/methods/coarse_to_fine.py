@@ -17,7 +17,12 @@ from typing import TYPE_CHECKING, Any
 
 from vqatool.inputs.bitstream import STEP_ORIGIN, BitstreamFeatures, bitstream_vector
 from vqatool.inputs.clip import Array, FrameGroup, GroupedView
-from vqatool.inputs.deep_features import NUM_DEEP_FEATURES, features_of_patches, patches
+from vqatool.inputs.deep_features import (
+    NUM_DEEP_FEATURES,
+    features_of_patches,
+    network_digest,
+    patches,
+)
 from vqatool.inputs.fragments import fragments, rearranged
 from vqatool.inputs.motion import NUM_MOTION_FEATURES, motion_vector
 from vqatool.inputs.probing import NUM_PROBING_FEATURES, mean_of_probes, probes
@@ -71,11 +76,12 @@ def coarse_to_fine(shape: Mapping[str, Any], weights: LossWeights) -> Recipe:
 def _inputs(config: CoarseToFineConfig) -> tuple[Input, ...]:
     view = partial(fragments, grid=config.grid, patch=config.patch)
     augment = partial(rearranged, patch=config.patch)
+    deep = GroupedView(patches, finish=features_of_patches, version=network_digest)
     pixels = Input(GroupedView(view), augment, has_tiles=config.has_tiles)
     of_clips = (
         (config.has_motion, GroupedView(motion_vector)),
         (config.has_probing, GroupedView(probes, mean_of_probes)),
-        (config.takes_deep, GroupedView(patches, finish=features_of_patches)),
+        (config.takes_deep, deep),
         (config.has_stream, GroupedView(bitstream_vector, _first)),  # each group has the clip's
     )
     return (pixels, *(Input(each, is_random=False) for is_there, each in of_clips if is_there))

@@ -17,7 +17,7 @@ F bitstream features, K motion features, P probing features, E deep features.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple, cast
 
 import torch
@@ -268,6 +268,15 @@ class CoarseToFine(QualityModel):
         has_transformer = any(True for _ in self._temporal.parameters())
         return [self._temporal if has_transformer else self._fusion, *self.head_layers()]
 
+    def load_weights(self, weights: Mapping[str, Tensor]) -> None:
+        """Load weights of the same shape; those of version 0.1 have no `spread` of figures.
+
+        Raises:
+            RuntimeError: other names or shapes differ.
+        """
+        unfitted = {n: w for n, w in self.state_dict().items() if n == "_figures.spread"}
+        super().load_weights({**unfitted, **weights})
+
     def init_from(self, known: QualityModel) -> None:
         """Load the weights of another model as a start for training.
 
@@ -320,12 +329,13 @@ class CoarseToFine(QualityModel):
         features_BD = torch.cat([token_BD, frames_BTD.mean(1)], dim=1)
         each_BTD = torch.cat([token_BD[:, None].expand_as(frames_BTD), frames_BTD], dim=2)
         score_B = in_float32(self._head, features_BD).squeeze(-1)
-        correction_B = self._correction(clip, score_B)
+        spread_B = self._spread_of(features_BD) if self._has_spread else None
+        correction_B, spread_B = self._correction(clip, score_B, spread_B)
         return Quality(
             score_B=score_B + correction_B,
             features_BD=features_BD,
             frame_score_BT=in_float32(self._head, each_BTD).squeeze(-1) + correction_B[:, None],
-            spread_B=self._spread_of(features_BD) if self._has_spread else None,
+            spread_B=spread_B,
         )
 
     @property
@@ -342,15 +352,17 @@ class CoarseToFine(QualityModel):
         motion_TK = others.pop() if self._has_motion else None
         return _all_figures(stream_F, probing_P, motion_TK), deep_E
 
-    def _correction(self, clip: "_ClipFeatures", score_B: Tensor) -> Tensor:
-        """What the figure network adds to each score."""
+    def _correction(
+        self, clip: "_ClipFeatures", score_B: Tensor, spread_B: Tensor | None
+    ) -> tuple[Tensor, Tensor | None]:
+        """What the figure network adds to each score, and the expected errors after that."""
         # in training it is not fitted yet
         if self._figures is None or clip.stream_BF is None or self.training:
-            return torch.zeros_like(score_B)
+            return torch.zeros_like(score_B), spread_B
         figures_BF = _all_figures(clip.stream_BF, clip.probing_BP, clip.motion_BTK)
         deep_BE = clip.stream_BF[:, :0] if clip.deep_BE is None else clip.deep_BE
         is_known_B = clip.stream_BF[:, self._layout.is_known]
-        return self._figures.correction(figures_BF, deep_BE, is_known_B, score_B)
+        return self._figures.correction(figures_BF, deep_BE, is_known_B, score_B, spread_B)
 
     def _spread_of(self, features_BD: Tensor) -> Tensor:
         # detached: what makes a score uncertain must not change what the score is made from

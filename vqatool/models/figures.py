@@ -25,6 +25,8 @@ _MIN_DEVIATION = 0.05
 _LARGEST_UNIT = 4.0  # deviations from the mean; what lies further out counts as that
 _TYPICAL_SCORE, _TYPICAL_LOGIT = 0.7, -1.0  # where a fit starts
 _NEVER = -20.0  # logit of no chance
+_LOG_SPREAD = (-5.0, -0.5)  # 0.7 to 60 points
+_SPREAD_FIGURES = 7
 
 
 class FigureScores(NamedTuple):
@@ -46,7 +48,8 @@ class FigureNetwork(nn.Module):
 
     `share` are the weights of its three scores in means with the score of the frames; 0 until they
     are fitted, and for the last without deep features. Those are reduced to their K first
-    principal components.
+    principal components. `spread` are weights of what tells how far a score may be off, with the
+    bitstream and without; 0 until they are fitted.
 
     Args:
         figures: F.
@@ -63,6 +66,7 @@ class FigureNetwork(nn.Module):
         self.register_buffer("deep_mean", torch.zeros(deep))
         self.register_buffer("basis", torch.zeros(deep, components))
         self.register_buffer("share", torch.zeros(3))
+        self.register_buffer("spread", torch.zeros(2, _SPREAD_FIGURES))
         self._by_figures = _layers(figures, _WIDTH, _TYPICAL_SCORE).requires_grad_(False)
         if not self._has_deep:
             return
@@ -113,20 +117,49 @@ class FigureNetwork(nn.Module):
         )
 
     def correction(
-        self, figures_BF: Tensor, deep_BE: Tensor, is_known_B: Tensor, score_B: Tensor
-    ) -> Tensor:
-        """(B,) what is to be added to the scores of the frames.
+        self,
+        figures_BF: Tensor,
+        deep_BE: Tensor,
+        is_known_B: Tensor,
+        score_B: Tensor,
+        spread_B: Tensor | None,
+    ) -> tuple[Tensor, Tensor | None]:
+        """(B,) what is to be added to the scores of the frames; (B,) expected errors of the sums.
 
         Args:
             figures_BF: those of the bitstream are 0 where it is unknown.
             deep_BE: deep features.
             is_known_B: 1 where the bitstream is known, else 0.
             score_B: the scores of the frames.
+            spread_B: their expected errors, which stay until this network is fitted.
         """
         scores = self.scores(self.units(figures_BF, deep_BE))
         differences = self.get_buffer("share")[:, None] * (torch.stack(scores[:3]) - score_B)
         weighted = FigureScores(differences[0], differences[1], differences[2], scores.twice_B)
-        return torch.where(is_known_B > 0, weighted.known_B, weighted.hidden_B)
+        added_B = torch.where(is_known_B > 0, weighted.known_B, weighted.hidden_B)
+        if spread_B is None:
+            return added_B, None
+        share = self.get_buffer("share")
+        is_used_B = torch.where(is_known_B > 0, share[0], share[2]) > 0
+        is_fitted_B = is_used_B & (self.get_buffer("spread").abs().sum() > 0)
+        own_B = self.log_spread(scores, is_known_B).exp()
+        return added_B, torch.where(is_fitted_B, own_B, spread_B)
+
+    def log_spread(self, scores: FigureScores, is_known_B: Tensor) -> Tensor:
+        """Logarithm (B,) of the expected error of the scores: their level and disagreement tell."""
+        hidden_B, known_B = scores.hidden_B.clamp(0, 1), scores.known_B.clamp(0, 1)
+        is_known_B = (is_known_B > 0).to(hidden_B.dtype)
+        level_B = torch.lerp(hidden_B, known_B, is_known_B)
+        chance_B = scores.twice_B.sigmoid()
+        apart = [(each_B - scores.both_B).abs() for each_B in (scores.figures_B, scores.hidden_B)]
+        told = [*apart, chance_B * (1 - chance_B), chance_B]
+        figures_BK = torch.stack(
+            [torch.ones_like(level_B), level_B, level_B**2, *(is_known_B * each for each in told)],
+            dim=1,
+        )
+        hidden_K, known_K = self.get_buffer("spread").unbind(0)
+        weights_BK = torch.lerp(hidden_K, known_K, is_known_B[:, None])
+        return (figures_BK * weights_BK).sum(1).clamp(*_LOG_SPREAD)
 
 
 def _layers(width_in: int, width: int, typical: float) -> nn.Sequential:

@@ -1,7 +1,8 @@
-"""The network of deep features from the checkpoint in FDIM's wheel.
+"""The network that deep features start from, from the checkpoint in FDIM's wheel.
 
     pip download fdim==0.2.1 --no-deps && unzip fdim-0.2.1-*.whl
-    python -m vqatool.pretraining.fdim fdim/dist/checkpoints/dist_5.0.0.ckpt -o FILE
+
+`fdim/dist/checkpoints/dist_5.0.0.ckpt` is what `vqatool.pretraining.patches` takes.
 
 Batch normalisation in evaluation is a factor and an offset of each channel, which the convolution
 before it can have as its own.
@@ -9,21 +10,19 @@ before it can have as its own.
 Shapes: N patches, C channels, H height, W width.
 """
 
-import argparse
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ladder.storage import atomic_write
 from vqatool.inference.export import traced
 from vqatool.inputs.deep_features import CHANNELS, PATCH_PX
 
 BLOCKS = 2
 """Of each stage."""
 
+_MIN_VARIANCE = 1e-6
 _EPSILON = 1e-5  # of torch's batch normalisation
 
 
@@ -55,37 +54,58 @@ def folded_weights(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         )
         factor = weight / (variance + _EPSILON).sqrt()
         kernel = state[f"{prefix}{convolution}.weight"].double() * factor[:, None, None, None]
+        if ours == "stem":  # of luma: all three channels are that
+            kernel = kernel.sum(1, keepdim=True)
         folded[f"{ours}.weight"] = kernel.half()
         folded[f"{ours}.bias"] = (bias - mean * factor).half()
     return folded
 
 
 class PatchFigures(nn.Module):
-    """uint8 patches (N, 3, H, W) -> what `vqatool.inputs.deep_features.NETWORK` gives."""
+    """uint8 luma of patches (N, 1, H, W) -> what `vqatool.inputs.deep_features.NETWORK` gives."""
 
     def __init__(self, weights: Mapping[str, Tensor]) -> None:
         super().__init__()
         self._names = list(weights)
         for name, value in weights.items():
-            self.register_buffer(name.replace(".", "_"), value.float())
+            self.register_parameter(_attribute(name), nn.Parameter(value.float()))
 
     def forward(self, *views: Tensor) -> dict[str, Tensor]:
         """Mean and deviation of each channel of the first stage, then of the second."""
-        (patches_NCHW,) = views
-        weights = {name: self.get_buffer(name.replace(".", "_")) for name in self._names}
-        figures = [
-            each_NC
-            for map_NCHW in stages(patches_NCHW.float() / 255, weights)
-            for each_NC in (map_NCHW.mean((2, 3)), map_NCHW.std((2, 3)))
-        ]
-        return {"figures": torch.cat(figures, dim=1)}
+        (patches_N1HW,) = views
+        return {"figures": self.pooled(self.maps(patches_N1HW.float() / 255))}
+
+    def maps(self, luma_N1HW: Tensor) -> list[Tensor]:
+        """The maps of the stages, of luma in [0, 1]."""
+        weights = {name: self.get_parameter(_attribute(name)) for name in self._names}
+        return stages(luma_N1HW, weights)
+
+    def pooled(self, maps: Sequence[Tensor]) -> Tensor:
+        """Mean and deviation of each channel of maps, (N, C), float32."""
+        figures: list[Tensor] = []
+        for map_NCHW in maps:
+            exact_NCHW = map_NCHW.float()
+            variance_NC = exact_NCHW.var((2, 3), unbiased=False)
+            # a flat patch has no variance, where the root has no slope
+            figures += [exact_NCHW.mean((2, 3)), (variance_NC + _MIN_VARIANCE).sqrt()]
+        return torch.cat(figures, dim=1)
+
+    def weights(self) -> dict[str, Tensor]:
+        """What it was made with, or what training made of it, in half precision."""
+        return {
+            name: self.get_parameter(_attribute(name)).detach().cpu().half() for name in self._names
+        }
 
 
-def stages(pixels_NCHW: Tensor, weights: Mapping[str, Tensor]) -> list[Tensor]:
-    """RGB in [0, 1] -> maps (N, 64, H / 4, W / 4) and (N, 128, H / 8, W / 8).
+def _attribute(name: str) -> str:
+    return name.replace(".", "_")
+
+
+def stages(luma_N1HW: Tensor, weights: Mapping[str, Tensor]) -> list[Tensor]:
+    """Luma in [0, 1], (N, 1, H, W) -> maps (N, 64, H / 4, W / 4) and (N, 128, H / 8, W / 8).
 
     Args:
-        pixels_NCHW: sides are multiples of 8.
+        luma_N1HW: sides are multiples of 8.
         weights: `NAME.weight` and `NAME.bias` of `stem`, and of `STAGE.BLOCK.first` and `.second`,
             and of `1.0.shortcut`.
     """
@@ -95,7 +115,7 @@ def stages(pixels_NCHW: Tensor, weights: Mapping[str, Tensor]) -> list[Tensor]:
         padding = weight.shape[-1] // 2
         return F.conv2d(map_NCHW, weight, weights[f"{name}.bias"], stride, padding)
 
-    map_NCHW = F.max_pool2d(convolve(pixels_NCHW, "stem", 2).relu(), 3, 2, 1)
+    map_NCHW = F.max_pool2d(convolve(luma_N1HW, "stem", 2).relu(), 3, 2, 1)
     maps = []
     for stage in range(len(CHANNELS)):
         for block in range(BLOCKS):
@@ -108,27 +128,10 @@ def stages(pixels_NCHW: Tensor, weights: Mapping[str, Tensor]) -> list[Tensor]:
     return maps
 
 
-def network_file(weights: Mapping[str, Tensor]) -> bytes:
+def network_file(weights: Mapping[str, Tensor], origin: str) -> bytes:
     """The network with these weights, exported for ONNX Runtime."""
-    patches = torch.zeros(2, 3, PATCH_PX, PATCH_PX, dtype=torch.uint8)
+    patches = torch.zeros(2, 1, PATCH_PX, PATCH_PX, dtype=torch.uint8)
     program = traced(PatchFigures(weights), [patches], 1, "clips", ["patches"])
-    origin = "ResNet-18 of FDIM 0.2.1, stem and stages 1 and 2; MIT, see FDIM-LICENSE.txt"
     program.model.metadata_props["origin"] = origin
     data: bytes = program.model_proto.SerializeToString()
     return data
-
-
-def main() -> None:
-    """Write the file."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("checkpoint", type=Path)
-    parser.add_argument("-o", "--output", type=Path, required=True)
-    options = parser.parse_args()
-    checkpoint = torch.load(options.checkpoint, map_location="cpu", weights_only=True)
-    weights = folded_weights(checkpoint.get("state_dict", checkpoint))
-    with atomic_write(options.output) as file:
-        file.write(network_file(weights))
-
-
-if __name__ == "__main__":
-    main()

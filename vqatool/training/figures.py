@@ -10,17 +10,17 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from vqatool.data.cached_inputs import CachedInputs
-from vqatool.losses import quality_loss, rank_loss
-from vqatool.models.figures import FigureScores
+from vqatool.losses import quality_loss, rank_loss, spread_loss
+from vqatool.models.figures import FigureNetwork, FigureScores
 from vqatool.models.quality import QualityModel
 from vqatool.training.step import lr_factor
 
 # of the scores by figures, by both and without the bitstream in the mean with that of the frames
-_SHARES = (0.85, 0.6, 0.85)
+_SHARES = (1.0, 1.0, 1.0)
 _EPOCHS, _BATCH, _LR, _WEIGHT_DECAY, _WARMUP_SHARE = 80, 64, 2e-3, 1e-3, 0.1
-_FIGURE_NOISE, _DEEP_NOISE = 0.3, 0.6  # standard deviations
+_FIGURE_NOISE, _DEEP_NOISE = 0.3, 0.25  # standard deviations
 _RANK_WEIGHT, _TWICE_WEIGHT = 0.3, 0.1
-_DRAWN_TWICE = 2.0  # what was coded twice is the smaller part: it is drawn so much more often
+_SPREAD_STEPS, _SPREAD_DECAY, _TYPICAL_LOG_SPREAD = 1500, 1e-3, -3.0
 
 
 def fit_figure_network(model: QualityModel, inputs: CachedInputs, *, seed: int) -> None:
@@ -38,8 +38,9 @@ def fit_figure_network(model: QualityModel, inputs: CachedInputs, *, seed: int) 
         torch.stack(column).float().to(device) for column in zip(*clips, strict=True)
     )
     label_N = torch.tensor([encode.vmaf / 100 for encode in inputs.encodes], device=device)
-    twice_N = torch.tensor([float(encode.is_coded_twice) for encode in inputs.encodes])
-    weight_N, twice_N = 1 + (_DRAWN_TWICE - 1) * twice_N, twice_N.to(device)
+    twice_N = torch.tensor(
+        [float(encode.is_coded_twice) for encode in inputs.encodes], device=device
+    )
     network.standardise(figures_NF, deep_NE)
     with torch.random.fork_rng(), torch.enable_grad():
         torch.manual_seed(seed)
@@ -50,7 +51,7 @@ def fit_figure_network(model: QualityModel, inputs: CachedInputs, *, seed: int) 
         optimizer = torch.optim.AdamW(network.parameters(), _LR, weight_decay=_WEIGHT_DECAY)
         steps = _EPOCHS * (len(label_N) // _BATCH + 1)
         for step in range(steps):
-            chosen = torch.multinomial(weight_N, _BATCH, replacement=True).to(device)
+            chosen = torch.randint(len(label_N), (_BATCH,)).to(device)
             unit_BU = unit_NU[chosen] + noise_U * torch.randn_like(unit_NU[chosen])
             for group in optimizer.param_groups:
                 group["lr"] = _LR * lr_factor(step, steps, _WARMUP_SHARE)
@@ -59,9 +60,30 @@ def fit_figure_network(model: QualityModel, inputs: CachedInputs, *, seed: int) 
             torch.autograd.backward(loss)
             optimizer.step()
     network.requires_grad_(False).eval()
+    _fit_spread(network, network.scores(unit_NU), label_N)
     network.get_buffer("share").copy_(torch.tensor(_SHARES))
     if not deep_NE.shape[1]:
         network.get_buffer("share")[2] = 0  # motion and probing alone were never tried
+
+
+def _fit_spread(network: FigureNetwork, scores: FigureScores, label_N: Tensor) -> None:
+    """Fit what tells errors to those on the training side; `band` scales it to unseen origins."""
+    spread = network.get_buffer("spread")
+    with torch.enable_grad():
+        weights = torch.zeros_like(spread)
+        weights[:, 0] = _TYPICAL_LOG_SPREAD
+        weights.requires_grad_(True)
+        optimizer = torch.optim.Adam([weights], 0.03)
+        for _ in range(_SPREAD_STEPS):
+            network.spread = weights
+            loss = _SPREAD_DECAY * weights[:, 1:].square().sum()
+            for is_known, score_N in ((0.0, scores.hidden_B), (1.0, scores.known_B)):
+                log_spread_N = network.log_spread(scores, torch.full_like(score_N, is_known))
+                loss = loss + spread_loss(score_N, log_spread_N.exp(), label_N)
+            optimizer.zero_grad()
+            torch.autograd.backward(loss)
+            optimizer.step()
+    network.spread = weights.detach()
 
 
 def figure_loss(scores: FigureScores, label_B: Tensor, twice_B: Tensor) -> Tensor:

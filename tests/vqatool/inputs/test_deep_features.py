@@ -9,23 +9,24 @@ import torch
 
 from vqatool.inputs.clip import Array, Clip
 from vqatool.inputs.deep_features import CHANNELS, NETWORK, NUM_DEEP_FEATURES, deep_features
+from vqatool.inputs.deep_features import patches as patches_of
 from vqatool.inputs.resize import resized
 from vqatool.pretraining.fdim import PatchFigures
 
 # means of the twelve parts of 64 features, of a ramp from black to white
 EXPECTED = [
-    0.35647,
-    0.05034,
-    0.26132,
-    0.05523,
-    0.14893,
-    0.1669,
-    0.02675,
-    0.0267,
-    0.20981,
-    0.22473,
-    0.03079,
-    0.03825,
+    0.11982,
+    0.01431,
+    0.11629,
+    0.02017,
+    0.10194,
+    0.16173,
+    0.00449,
+    0.0066,
+    0.059,
+    0.08305,
+    0.00666,
+    0.00607,
 ]
 
 
@@ -92,7 +93,14 @@ def test_the_packaged_weights_are_those_that_were_measured() -> None:
 
 
 def patches(count: int) -> Array:
-    return np.random.default_rng(5).integers(256, size=(count, 3, 128, 128), dtype=np.uint8)
+    return np.random.default_rng(5).integers(256, size=(count, 1, 128, 128), dtype=np.uint8)
+
+
+def luma_of(pixels_NCHW: Array) -> Array:
+    red, green, blue = np.moveaxis(pixels_NCHW.astype(np.float64), 1, 0)
+    luma_NHW = 0.2126 * red + 0.7152 * green + 0.0722 * blue
+    luma_N1HW: Array = luma_NHW.round().astype(np.uint8)[:, None]
+    return luma_N1HW
 
 
 def by_torch(weights: dict[str, Array], patches_NCHW: Array) -> Array:
@@ -134,7 +142,17 @@ def test_features_are_pooled_over_the_patches_of_all_frames() -> None:
     shown = picture(256, 256, frames=3)
     quarters = [shown[:, :, y : y + 128, x : x + 128] for y in (0, 128) for x in (0, 128)]
     network = resources.files("vqatool").joinpath("weights", NETWORK).read_bytes()
-    figures = by_torch(packaged_weights(network), np.concatenate(quarters))
+    figures = by_torch(packaged_weights(network), luma_of(np.concatenate(quarters)))
     parts = np.split(figures, [64, 128, 256], axis=1)
     wanted = np.concatenate([pool for part in parts for pool in (part.mean(0), part.std(0))])
-    assert deep_features(Clip(shown)) == pytest.approx(wanted, abs=1e-5)
+    assert deep_features(Clip(shown)) == pytest.approx(wanted, abs=1e-4)
+
+
+def test_patches_keep_the_quality_of_their_places() -> None:
+    shown = picture(256, 256)
+    quality = np.kron([[10, 20], [30, 40]], np.ones((128, 128))).astype(np.uint8)
+    with_quality = np.concatenate([shown, np.tile(quality, (2, 1, 1, 1))], axis=1)
+    found = patches_of(Clip(with_quality))
+    assert found.shape == (8, 2, 128, 128)
+    assert np.array_equal(found[:, :1], patches_of(Clip(shown)))
+    assert found[:, 1].mean((1, 2)).tolist() == [10, 20, 30, 40] * 2

@@ -1,5 +1,7 @@
 """The small networks on figures of whole clips."""
 
+import math
+
 import pytest
 import torch
 
@@ -22,11 +24,12 @@ def network(share: float = 0.0) -> FigureNetwork:
 def test_its_scores_count_once_it_is_fitted() -> None:
     figures, deep = torch.rand(3, 6), torch.rand(3, 10)
     score, is_known = torch.tensor([0.2, 0.5, 0.9]), torch.tensor([1.0, 0.0, 1.0])
-    assert (network().correction(figures, deep, is_known, score) == 0).all()
+    assert (network().correction(figures, deep, is_known, score, None)[0] == 0).all()
     half = network(0.5)
     own = half.scores(half.units(figures, deep))
     expected = torch.stack([own.known_B[0], own.hidden_B[1], own.known_B[2]])
-    found = half.correction(figures, deep, is_known, score)
+    found, spread = half.correction(figures, deep, is_known, score, None)
+    assert spread is None
     assert torch.allclose(found, (expected - score) / 2)
 
 
@@ -36,8 +39,8 @@ def test_the_score_of_an_unknown_stream_does_not_depend_on_its_figures() -> None
     other = figures.clone()
     other[:, :2] += 1
     full = network(1.0)
-    hidden = [full.correction(each, deep, 0 * one, one) for each in (figures, other)]
-    known = [full.correction(each, deep, one, one) for each in (figures, other)]
+    hidden = [full.correction(each, deep, 0 * one, one, None)[0] for each in (figures, other)]
+    known = [full.correction(each, deep, one, one, None)[0] for each in (figures, other)]
     assert torch.equal(*hidden)
     assert not torch.equal(*known)
 
@@ -124,3 +127,25 @@ def test_a_training_that_starts_from_a_model_fits_the_network_anew() -> None:
     model.init_from(known)
     assert (model.figure_network.get_buffer("share") == 0).all()
     assert torch.equal(model.state_dict()["_position"], known.state_dict()["_position"])
+
+
+@torch.no_grad()
+def test_expected_errors_stay_those_of_the_frames_until_they_are_fitted() -> None:
+    figures, deep, one = torch.rand(1, 6), torch.rand(1, 10), torch.ones(1)
+    full = network(1.0)
+    assert full.correction(figures, deep, one, one, 0.07 * one)[1] == 0.07 * one
+    full.get_buffer("spread")[:, 0] = -2.0
+    for is_known in (0 * one, one):
+        _, spread = full.correction(figures, deep, is_known, one, 0.07 * one)
+        assert spread == pytest.approx(math.exp(-2))
+
+
+def test_scores_that_disagree_are_expected_to_be_further_off() -> None:
+    one = torch.ones(1)
+    made = network(1.0)
+    made.get_buffer("spread")[:, 0] = -3.0
+    made.get_buffer("spread")[:, 3:5] = 1.0
+    agreed = FigureScores(0.5 * one, 0.5 * one, 0.5 * one, 0 * one)
+    apart = agreed._replace(figures_B=0.9 * one)
+    assert made.log_spread(apart, one) - made.log_spread(agreed, one) == pytest.approx(0.4)
+    assert made.log_spread(apart, 0 * one) == made.log_spread(agreed, 0 * one)

@@ -96,6 +96,10 @@ def test_the_network_learns_the_labels_of_clips_from_their_figures() -> None:
     assert abs(correlation(scores.figures_B, is_twice)) < 0.4  # figures do not tell it
     assert scores.twice_B[is_twice].mean() > 1 + scores.twice_B[~is_twice].mean()
     assert not any(weight.requires_grad for weight in network.parameters())
+    expected = network.log_spread(scores, torch.ones(150))
+    errors = (scores.known_B - labels / 100).abs()
+    likely = expected > expected.median()
+    assert errors[likely].mean() > 1.3 * errors[~likely].mean()
 
 
 def test_the_fit_is_the_same_each_time_and_leaves_the_other_layers_and_random_numbers() -> None:
@@ -122,6 +126,10 @@ def test_without_deep_features_an_unknown_stream_leaves_the_score_to_the_frames(
     assert network is not None
     figures = torch.rand(2, len(network.get_buffer("mean")))
     known = torch.tensor([1.0, 0.0])
-    moved = network.correction(figures, figures[:, :0], known, torch.tensor([0.1, 0.1]))
+    both = torch.tensor([0.1, 0.1])
+    moved, spread = network.correction(figures, figures[:, :0], known, both, both)
     assert moved[0] != 0
     assert moved[1] == 0
+    assert spread is not None
+    assert spread[0] != both[0]
+    assert spread[1] == both[1]
