@@ -50,13 +50,14 @@ Random encodes of clean clips by `python -m ladder.treatments`: CRF from near-lo
 presets, tunes, key frames, sizes, scalers and filters, coded once and twice with unrelated qualities. No origin (one film, one
 photographer) is on two sides. The labels are VMAF against the clean clip. The clips are not part of this project.
 
-Deep features are those of the first two stages of the ResNet-18 of FDIM 0.2.1 (Zhejiang University, MIT licence), which was trained
-on 16,000 compressed videos: `vqatool/weights/resnet18-fdim.onnx`, made by `python -m vqatool.pretraining.fdim`.
+Deep features are those of the first two stages of a ResNet-18, `vqatool/weights/resnet18-patches.onnx`. It is the network of FDIM 0.2.1
+(Zhejiang University, MIT licence), which was trained on 16,000 compressed videos, trained on for 5 minutes on an H200 GPU with patches of
+2,177 of the encodes, by what is now `python -m vqatool.pretraining.patches`.
 
 ## Training
 
 The network with pixels learned from 1613 of the encodes, and 232 on the validation side chose its weights; the figure network was
-fitted to all 1895 afterwards.
+fitted to all {card["data"]["train"]["encodes"]} afterwards.
 
 {training["steps"]} steps of {training["sources"]} x {training["rungs"]} encodes ({training["epochs"]} epochs) on a CPU, seed {training["seed"]}; the best weights are of step {training["best_step"]}.
 Settings of the loss (weights that are not named are the method's own): {_pairs(training["weights"])}.

@@ -4,6 +4,7 @@ The method and the model's shape, the number of frame groups in a clip, the labe
 accurate the model was on sources outside the training data. No torch.
 """
 
+import contextlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
@@ -15,6 +16,8 @@ from vqatool.methods.recipe import Recipe
 _FORMAT = "1"
 CARD_KEY = "vqatool"
 """The name that a model file's metadata has the card under."""
+
+_VIEW_VERSIONS = "view_versions"
 
 UNTRAINED = "none: it has not learned any"
 """The label of a model that was pretrained on pictures or videos, but not on scores."""
@@ -65,8 +68,12 @@ class ModelCard:
         return recipe_for(Method(self.method), self.shape)
 
     def text(self) -> str:
-        """The card as JSON."""
-        return json.dumps(asdict(self), sort_keys=True)
+        """The card as JSON, with the versions of networks that its views need."""
+        versions: list[str] = []
+        # what is no method's card is refused when it is read
+        with contextlib.suppress(TypeError, ValueError):
+            versions = self.recipe.view_versions
+        return json.dumps(asdict(self) | {_VIEW_VERSIONS: versions}, sort_keys=True)
 
     @classmethod
     def parse(cls, text: str) -> Self:
@@ -75,11 +82,15 @@ class ModelCard:
         Raises:
             TypeError, ValueError, KeyError: it was written by another version, or is no card.
         """
-        card = cls(**json.loads(text))
+        written = dict(json.loads(text))
+        versions = written.pop(_VIEW_VERSIONS, [])
+        card = cls(**written)
         if card.format != _FORMAT:
             raise ValueError(f"format {card.format!r}, this one reads {_FORMAT!r}")
         if card.shape:
             # a shape from before an argument existed is that of a model without it
             card = replace(card, shape={**_FORMER_SHAPE.get(card.method, {}), **card.shape})
-        _ = card.recipe  # raises for an unknown method or shape
+        needed = card.recipe.view_versions  # raises for an unknown method or shape
+        if needed and needed != versions:
+            raise ValueError("it learned from deep features of another network")
         return card

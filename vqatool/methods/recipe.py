@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, Self, Type
 
 import numpy as np
 
-from vqatool.inputs.clip import Array, FrameGroup, View
+from vqatool.inputs.clip import Array, FrameGroup, GroupedView, View
 
 if TYPE_CHECKING:  # for annotations alone: these need torch, or exist for type checkers only
     from _typeshed import DataclassInstance
@@ -121,6 +121,12 @@ class Recipe:
     def views(self) -> tuple[View, ...]:
         """The views of the model's inputs."""
         return tuple(each.view for each in self.inputs)
+
+    @property
+    def view_versions(self) -> list[str]:
+        """Of the networks that views are made with: weights fit no other ones."""
+        grouped = (view for view in self.views if isinstance(view, GroupedView))
+        return [view.version() for view in grouped if view.version]
 
 
 def build_config(kind: type[Config], shape: Mapping[str, Any]) -> Config:

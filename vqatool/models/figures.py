@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from vqatool.models.quality import in_float32
 
 _WIDTH, _GATE_WIDTH, _DROPOUT = 128, 64, 0.4
-_NUM_COMPONENTS = 40
+_NUM_COMPONENTS = 20
 # of a component: smaller ones are noise, and the basis stays in the range of half precision
 _MIN_DEVIATION = 0.05
 _LARGEST_UNIT = 4.0  # deviations from the mean; what lies further out counts as that

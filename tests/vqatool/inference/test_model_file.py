@@ -135,6 +135,19 @@ def test_a_card_of_another_version_is_refused_by_file_and_value(
         load_checkpoint(path)
 
 
+def test_weights_that_learned_from_other_deep_features_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = recipe_for(Method.COARSE_TO_FINE, {"size": "pico", "features": 32})
+    card = ModelCard(method="coarse-to-fine", shape=recipe.shape, clip_frames=2, label="vmaf")
+    path = tmp_path / "other.safetensors"
+    with monkeypatch.context() as other:
+        other.setattr("vqatool.methods.coarse_to_fine.network_digest", lambda: "other")
+        save_checkpoint(Checkpoint(card, recipe.build().state_dict()), path)
+    with pytest.raises(CheckpointError, match=r"other\.safetensors.*of another network"):
+        load_checkpoint(path)
+
+
 @pytest.mark.parametrize("card", ["[]", "{}", "no JSON", '{"format": "2", "new": 1}'])
 def test_an_invalid_card_is_refused_by_file(card: str, tmp_path: Path) -> None:
     path = tmp_path / "odd.safetensors"
