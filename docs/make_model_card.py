@@ -70,7 +70,7 @@ On {validation["count"]} encodes of held-out sources, the validation side: SRCC 
 
 ## Limits
 
-Scores are off by 7 points (RMSE) on sources that the model never saw, and by 22 where a video was coded twice with unrelated
+Scores are off by 7 points (RMSE) on sources that the model never saw, and by 13 where a video was coded twice with unrelated
 qualities. [All limits](docs/limits.md).
 """
 

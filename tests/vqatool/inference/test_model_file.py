@@ -8,6 +8,7 @@ import torch
 from safetensors.torch import save_file
 
 from vqatool.errors import CheckpointError
+from vqatool.inference.card import ModelCard
 from vqatool.inference.model_file import (
     Checkpoint,
     default_checkpoint,
