@@ -1,16 +1,17 @@
 """Read packet sizes, key frames and quantisers from a stream's headers, without decoding it.
 
-ffmpeg's bitstream filter trace_headers prints every syntax element of the headers of H.264, HEVC,
+FFmpeg's bitstream filter trace_headers logs every syntax element of the headers of H.264, HEVC,
 VP9 and AV1. It runs in the process that calls, which for files of any origin is a worker.
 """
 
 import contextlib
 import math
 import re
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import chain
+from itertools import islice
 from typing import NamedTuple
 
 import av
@@ -24,9 +25,14 @@ from ladder.codecs import Quantiser, coded_formats
 from ladder.media.decode import CLOCK_S, SEEK_BEYOND_S
 from ladder.media.probe import VideoInfo, open_video
 
-_TIMEOUT_S = 60.0
+_TIMEOUT_S, _PART_TIMEOUT_S = 60.0, 20.0
+
+_FAULTS = (av.FFmpegError, ValueError, LookupError, ArithmeticError)
+"""What reading damaged packets may raise."""
 
 _ELEMENT = re.compile(r"\d+ +(\w+) +[01]+ = (-?\d+)$")
+
+_LOGGING = threading.Lock()  # its level is the process's
 
 _Line = tuple[int, str, str]
 """Of a log: its level, who wrote it, its text."""
@@ -61,20 +67,23 @@ def coded_pictures(
     found: list[CodedPicture] = []
     quantiser = _quantiser_of(info.codec)
     end_s = math.inf if length_s is None else start_s + round(length_s, 3)
-    deadline_s = time.monotonic() + _TIMEOUT_S
+    deadline_s = time.monotonic() + (_TIMEOUT_S if length_s is None else _PART_TIMEOUT_S)
+    from_s, skipped = _place_of_key(info, start_s, deadline_s) if start_s > 0 else (0.0, 0)
     with (
         open_video(info.path) as (container, stream),
         _traces() as lines,
-        contextlib.suppress(av.FFmpegError),  # the headers before damage are valid
+        contextlib.suppress(*_FAULTS),  # the headers before damage are valid
     ):
         read = _Quantisers(quantiser, stream, lines) if quantiser else None
-        start_s = 0.0 if info.is_bare else start_s
-        for packet in _packets(container, stream, start_s, end_s, from_key=bool(read)):
+        for each in islice(_timed_packets(info, container, stream, from_s), skipped, None):
+            if each.decoded_s >= end_s or time.monotonic() > deadline_s:
+                break
+            if not read and each.decoded_s < start_s:
+                continue  # all that is known of it are its bytes, and they are not of this part
+            packet = each.packet
             size_bytes, is_key = packet.size, packet.is_keyframe  # the filter takes the packet
             step = read.log2_step(packet) if read else None
             found.append(CodedPicture(size_bytes=size_bytes, is_key=is_key, log2_step=step))
-            if time.monotonic() > deadline_s:
-                break
     return found
 
 
@@ -87,8 +96,13 @@ class _Quantisers:
         self._steps()  # of the headers that the container has
 
     def log2_step(self, packet: "Packet[VideoStream]") -> float | None:
-        """The mean over the packet's slices; None: the headers do not have it."""
-        self._filter.filter(packet)
+        """The mean over the packet's slices; None: the headers do not have it, or are damaged."""
+        try:
+            self._filter.filter(packet)
+        except av.FFmpegError:
+            self._filter.flush()
+            self._lines.clear()
+            return None
         steps = self._steps()
         return sum(steps) / len(steps) if steps else None
 
@@ -107,39 +121,21 @@ class _Quantisers:
 
 @contextlib.contextmanager
 def _traces() -> Iterator[list[_Line]]:
-    """What FFmpeg logs in this thread, to be taken from the list."""
+    """What FFmpeg logs in this thread, to be taken from the list; one thread at a time."""
+    with _LOGGING, _at_level_of_traces(), av.logging.Capture(local=True) as lines:
+        yield lines
+
+
+@contextlib.contextmanager
+def _at_level_of_traces() -> Iterator[None]:
     before, skipped = av.logging.get_level(), av.logging.get_skip_repeated()
     av.logging.set_level(av.logging.INFO)
     av.logging.set_skip_repeated(False)  # equal lines are equal elements of two headers
     try:
-        with av.logging.Capture(local=True) as lines:
-            yield lines
+        yield
     finally:
         av.logging.set_skip_repeated(skipped)
         av.logging.set_level(before)
-
-
-def _packets(
-    container: InputContainer, stream: VideoStream, start_s: float, end_s: float, *, from_key: bool
-) -> "Iterator[Packet[VideoStream]]":
-    """The packets of a part of a stream, or from the last key frame at or before its start."""
-    timed, before = _timed_packets(container, stream), list[_Timed]()
-    from_s, back_s = start_s, 0.0
-    if start_s > 0:
-        # without an index a seek may land too late
-        while not (before and before[0].packet.is_keyframe):
-            container.seek(_pts(stream, from_s), stream=stream)
-            timed = _timed_packets(container, stream)
-            before, timed = _since_key(timed, start_s)
-            if from_s == 0:
-                break
-            back_s = 2 * back_s or SEEK_BEYOND_S
-            from_s = max(0.0, start_s - back_s)
-    for each in chain(before, timed):
-        if each.decoded_s >= end_s:
-            return
-        if from_key or each.decoded_s >= start_s:
-            yield each.packet
 
 
 class _Timed(NamedTuple):
@@ -150,32 +146,43 @@ class _Timed(NamedTuple):
     packet: "Packet[VideoStream]"
 
 
-def _timed_packets(container: InputContainer, stream: VideoStream) -> Iterator[_Timed]:
+def _place_of_key(info: VideoInfo, start_s: float, deadline_s: float) -> tuple[float, int]:
+    """Where to seek, and how many packets to skip, to read from the last key frame before a time.
+
+    Without an index a seek may land too late: then it goes further back, at last to the start.
+    """
+    back_s = 0.0
+    while time.monotonic() < deadline_s:
+        from_s = 0.0 if info.is_bare else max(0.0, start_s - back_s)
+        place: int | None = None
+        with open_video(info.path) as (container, stream), contextlib.suppress(*_FAULTS):
+            for number, each in enumerate(_timed_packets(info, container, stream, from_s)):
+                if each.decoded_s > start_s + CLOCK_S or time.monotonic() > deadline_s:
+                    break
+                if each.packet.is_keyframe and each.shown_s <= start_s + CLOCK_S:
+                    place = number
+        if place is not None or from_s == 0:
+            return from_s, place or 0
+        back_s = 2 * back_s or SEEK_BEYOND_S
+    return start_s, 0
+
+
+def _timed_packets(
+    info: VideoInfo, container: InputContainer, stream: VideoStream, from_s: float
+) -> Iterator[_Timed]:
+    """The packets after a seek, or all; without timestamps, times follow from the index."""
     start, base = stream.start_time or 0, stream.time_base or 1
-    decoded_s = shown_s = 0.0
+    if from_s > 0:
+        container.seek(start + int(from_s / base), stream=stream)
+    decoded_s = shown_s = from_s - float(1 / info.fps)
     for packet in container.demux(stream):
+        if not packet.size:
+            continue
+        decoded_s += float(1 / info.fps)
         if packet.dts is not None:
-            decoded_s = shown_s = float((packet.dts - start) * base)
-        if packet.pts is not None:
-            shown_s = float((packet.pts - start) * base)
-        if packet.size:
-            yield _Timed(decoded_s, shown_s, packet)
-
-
-def _since_key(timed: Iterator[_Timed], start_s: float) -> tuple[list[_Timed], Iterator[_Timed]]:
-    """The packets from the last key frame shown at or before `start_s`, and those after that."""
-    before: list[_Timed] = []
-    for each in timed:
-        if each.decoded_s > start_s + CLOCK_S:
-            return before, chain([each], timed)
-        if each.packet.is_keyframe and each.shown_s <= start_s + CLOCK_S:
-            before = []
-        before.append(each)
-    return before, timed
-
-
-def _pts(stream: VideoStream, seconds: float) -> int:
-    return (stream.start_time or 0) + int(seconds / (stream.time_base or 1))
+            decoded_s = float((packet.dts - start) * base)
+        shown_s = decoded_s if packet.pts is None else float((packet.pts - start) * base)
+        yield _Timed(decoded_s, shown_s, packet)
 
 
 def _quantiser_of(codec: str) -> Quantiser | None:

@@ -13,6 +13,8 @@ Shapes: N patches, C channels, E features.
 
 import functools
 import hashlib
+import multiprocessing
+import os
 from importlib import resources
 from typing import Any
 
@@ -109,4 +111,8 @@ def _network_file() -> bytes:
 
 @functools.cache
 def _session() -> Any:
-    return open_session(_network_file(), threads=1)
+    # a worker has others beside it
+    is_worker = multiprocessing.parent_process() is not None
+    return open_session(
+        _network_file(), threads=1 if is_worker else max(1, (os.cpu_count() or 1) // 2)
+    )

@@ -31,9 +31,10 @@ from ladder.storage import atomic_write
 from vqatool.data.cached_inputs import CachedInputs
 from vqatool.data.labels import LabelledEncode
 from vqatool.data.splits import encodes_of_split
+from vqatool.errors import TrainingDataError
 from vqatool.inputs.clip import FrameGroup, GroupedView
 from vqatool.inputs.deep_features import CHANNELS, PATCH_PX, patches
-from vqatool.losses import quality_loss, rank_loss
+from vqatool.losses import quality_loss, rank_loss, tile_quality_loss
 from vqatool.methods import Method, recipe_for
 from vqatool.methods.recipe import Input
 from vqatool.metrics import raw_errors, srcc
@@ -157,7 +158,7 @@ def read_patches(work: Path, encodes: Sequence[LabelledEncode]) -> PatchSet:
     """The patches that scoring sees of each encode; decoded once, into `cached-patches`.
 
     Raises:
-        TrainingDataError: an encode cannot be decoded.
+        TrainingDataError: an encode cannot be decoded, or its source not be read.
     """
     recipe = replace(
         recipe_for(Method.COARSE_TO_FINE, {}),
@@ -176,6 +177,9 @@ def read_patches(work: Path, encodes: Sequence[LabelledEncode]) -> PatchSet:
         lumas.append(torch.from_numpy(view_P2HW[:, 0].copy()))
         # the quality has steps of 16 px that do not begin where a patch does
         quality_P1HW = torch.from_numpy(view_P2HW[:, 1:]).float()
+        if not view_P2HW[:, 1].any():
+            source = encodes[index].source_path
+            raise TrainingDataError(f"{source} is gone or unreadable: its patches have no labels")
         tiles.append(F.avg_pool2d(quality_P1HW, PATCH_PX // _TILES)[:, 0].round().byte())
     return PatchSet(torch.stack(lumas), torch.stack(tiles), encodes)
 
@@ -239,9 +243,8 @@ def _loss(
     sources = [train.encodes[index].source for index in chosen]
     content_B = torch.tensor([sources.index(source) for source in sources], device=device)
     is_known = tiles_BPTT > 0
-    tile_loss = quality_loss(
-        output.tiles_BPTT.sigmoid()[is_known], ((tiles_BPTT - 1) / 254)[is_known]
-    )
+    labels_BPTT = ((tiles_BPTT - 1) / 254).masked_fill(~is_known, torch.nan)
+    tile_loss = tile_quality_loss(output.tiles_BPTT.sigmoid(), labels_BPTT, beta=0.1)
     rank = rank_loss(output.score_B, label_B, content_B, margin="label", tolerance=0.02)
     return (
         quality_loss(output.score_B, label_B, beta=0.05)

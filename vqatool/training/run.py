@@ -244,6 +244,8 @@ def _fingerprint(
     twice = [e.path.name for e in encodes if e.is_coded_twice]
     if twice:
         facts["coded twice"] = twice
+    if versions := initialization.recipe(config).view_versions:
+        facts["views"] = versions
     if outliers:
         facts["outliers"] = [(path.name, path.stat().st_size) for path in outliers]
     return digest(json.dumps(facts, sort_keys=True), size=16)

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import av
 import av.logging
 import pytest
 
@@ -107,3 +108,27 @@ def test_headers_are_read_from_a_key_frame_in_the_middle_of_a_transport_stream(
     part = coded_pictures(info, start_s=1.1, length_s=0.5)
     assert 4 < len(part) < 30
     assert any(picture.is_key for picture in part)
+
+
+def test_a_damaged_packet_costs_its_own_picture(ffmpeg: Ffmpeg, tmp_path: Path) -> None:
+    path = coded(ffmpeg, tmp_path, "h264", "mkv")
+    whole = coded_pictures(probe(path))
+    with av.open(str(path)) as container:
+        packets = [bytes(packet) for packet in container.demux(video=0) if packet.size]
+    content, damaged = path.read_bytes(), packets[14]
+    path.write_bytes(content.replace(damaged, damaged[:4] + b"\xff" * 8 + damaged[12:]))
+    found = coded_pictures(probe(path))
+    assert [each.size_bytes for each in found] == [each.size_bytes for each in whole]
+    assert found[14].log2_step is None
+    assert [p.log2_step for p in found[15:]] == [p.log2_step for p in whole[15:]]
+
+
+@pytest.mark.parametrize("codec", ["h264", "hevc"])
+def test_a_part_of_a_stream_without_timestamps_is_found_by_counting(
+    ffmpeg: Ffmpeg, tmp_path: Path, codec: str
+) -> None:
+    info = probe(coded(ffmpeg, tmp_path, codec, codec))
+    whole = coded_pictures(info)
+    step_s = float(1 / info.fps)
+    part = coded_pictures(info, start_s=10 * step_s, length_s=10 * step_s)
+    assert part == whole[10:20]
