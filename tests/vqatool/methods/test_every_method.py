@@ -1,6 +1,6 @@
 """Every method through the whole pipeline, with the commands of the program."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from ladder.media.decode import Pixels, frames_at
+from ladder.media.decode import Pixels, each_frame_at
 from ladder.media.probe import VideoInfo, probe
 from tests.vqatool.program import read_rows, vqatool
 from tests.vqatool.shapes import SMALL
@@ -100,11 +100,11 @@ def test_one_decoding_serves_all_views(
 ) -> None:
     frame_counts: list[int] = []
 
-    def frames_and_count(info: VideoInfo, times_s: Sequence[float], *rest: Any) -> Pixels:
+    def frames_and_count(info: VideoInfo, times_s: Sequence[float], *rest: Any) -> Iterator[Pixels]:
         frame_counts.append(len(times_s))
-        return frames_at(info, times_s, *rest)
+        return each_frame_at(info, times_s, *rest)
 
-    monkeypatch.setattr("vqatool.inputs.preprocessor.frames_at", frames_and_count)
+    monkeypatch.setattr("vqatool.inputs.preprocessor.each_frame_at", frames_and_count)
     preprocessor = _untrained(method).predictor.preprocessor
     preprocessor.load_views(probe(sorted(labelled.rglob("*.mp4"))[0]), None)
     assert frame_counts == [preprocessor.num_frame_groups * preprocessor.frame_group.num_frames]
