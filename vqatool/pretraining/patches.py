@@ -14,13 +14,11 @@ Shapes: N encodes, B of them in a step, P patches of each, C figures of a patch.
 """
 
 import argparse
-import copy
 import logging
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 import torch
@@ -39,12 +37,14 @@ from vqatool.methods import Method, recipe_for
 from vqatool.methods.recipe import Input
 from vqatool.metrics import raw_errors, srcc
 from vqatool.pretraining.fdim import PatchFigures, folded_weights, network_file
+from vqatool.training.step import averaged_model, lr_factor
 
 CACHE_FOLDER = "cached-patches"
 
 _TILES = 8  # a side of a patch
 _NUM_FRAMES = 8
 _FIGURES = 4 * sum(CHANNELS)
+_EMA_DECAY, _WARMUP_STEPS = 0.998, 100
 _TYPICAL_SCORE, _SPREAD = 0.75, 0.25  # what an untrained head gives
 
 _log = logging.getLogger(__name__)
@@ -195,7 +195,7 @@ def train_patch_network(
     torch.manual_seed(how.seed)
     generator = np.random.default_rng(how.seed)
     network = PatchNetwork(start, how.dropout).to(device)
-    mean_network = copy.deepcopy(network)
+    mean_network = averaged_model(network, _EMA_DECAY, device)
     stages = list(network.figures.parameters())
     others = [*network.tiles.parameters(), *network.head.parameters()]
     optimizer = torch.optim.AdamW(
@@ -207,9 +207,8 @@ def train_patch_network(
         patches_NPHW=train.patches_NPHW.to(device), tiles_NPTT=train.tiles_NPTT.to(device)
     )
     steps = how.epochs * max(1, len(train.encodes) // how.batch)
-    warmup = min(100, max(1, steps // 10))
     for step in range(1, steps + 1):
-        factor = min(1.0, step / warmup) * (0.5 + 0.5 * math.cos(math.pi * step / steps))
+        factor = lr_factor(step - 1, steps, min(_WARMUP_STEPS, steps // 10) / steps)
         for group, rate in zip(optimizer.param_groups, rates, strict=True):
             group["lr"] = rate * factor
         network.train()
@@ -219,10 +218,12 @@ def train_patch_network(
         torch.autograd.backward(loss)
         nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         optimizer.step()
-        _average(mean_network, network, min(0.998, (1 + step) / (10 + step)))
+        mean_network.update_parameters(network)
         if step % max(1, steps // 10) == 0:
-            _log.info("step %d of %d: %s", step, steps, _judged(mean_network, validation, device))
-    return mean_network.eval()
+            _log.info(
+                "step %d of %d: %s", step, steps, _judged(mean_network.module, validation, device)
+            )
+    return cast(PatchNetwork, mean_network.module.eval())
 
 
 def _loss(
@@ -276,16 +277,7 @@ def _turned(patches: Tensor, tiles: Tensor, turn: int) -> tuple[Tensor, Tensor]:
 
 
 @torch.no_grad()
-def _average(mean: nn.Module, network: nn.Module, share: float) -> None:
-    for ours, theirs in zip(mean.state_dict().values(), network.state_dict().values(), strict=True):
-        if ours.dtype.is_floating_point:
-            ours.lerp_(theirs, 1 - share)
-        else:
-            ours.copy_(theirs)
-
-
-@torch.no_grad()
-def _judged(network: PatchNetwork, judged: PatchSet, device: torch.device) -> str:
+def _judged(network: nn.Module, judged: PatchSet, device: torch.device) -> str:
     network.eval()
     scores = [
         network(judged.patches_NPHW[start : start + 16].to(device).float() / 255).score_B.cpu()

@@ -115,8 +115,8 @@ def test_a_damaged_packet_costs_its_own_picture(ffmpeg: Ffmpeg, tmp_path: Path) 
     whole = coded_pictures(probe(path))
     with av.open(str(path)) as container:
         packets = [bytes(packet) for packet in container.demux(video=0) if packet.size]
-    content, damaged = path.read_bytes(), packets[14]
-    path.write_bytes(content.replace(damaged, damaged[:4] + b"\xff" * 8 + damaged[12:]))
+    content, damaged = path.read_bytes(), packets[14]  # it begins with the length of a unit
+    path.write_bytes(content.replace(damaged, b"\x7f" * 4 + damaged[4:]))
     found = coded_pictures(probe(path))
     assert [each.size_bytes for each in found] == [each.size_bytes for each in whole]
     assert found[14].log2_step is None

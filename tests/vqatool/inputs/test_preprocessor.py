@@ -5,8 +5,9 @@ import pytest
 
 from ladder.media.probe import probe
 from tests.conftest import EXACT, MakeVideo
-from vqatool.inputs.clip import Array, FrameGroup
-from vqatool.inputs.preprocessor import read_clip, sample_times
+from vqatool.inputs.clip import Array, Clip, FrameGroup, GroupedView, finished
+from vqatool.inputs.preprocessor import ClipPreprocessor, preprocess, read_clip, sample_times
+from vqatool.methods import Method, recipe_for
 
 STEP = 4  # levels of luma from one frame to the next
 COUNTER = f"color=black:size=64x48:rate=10,format=yuv420p,geq=lum='16+{STEP}*N':cb=128:cr=128"
@@ -72,3 +73,21 @@ def test_a_video_with_fewer_frames_than_groups_repeats_them(
     assert len(clip.first_TCHW) == 20
     shown = brightness(clip.first_TCHW) * 219 / 255 / STEP
     assert {round(value) for value in shown.tolist()} == set(range(frames))
+
+
+def raw(clip: Clip, *, generator: np.random.Generator | None) -> Array:
+    """The pixels themselves, not copied."""
+    return clip.pixels_TCHW
+
+
+def test_views_of_one_group_after_another_are_those_of_the_whole_clip(
+    make_video: MakeVideo,
+) -> None:
+    video = make_video("counter-40.mp4", COUNTER, (*EXACT, "-frames:v", "40"))
+    recipe = recipe_for(Method.COARSE_TO_FINE, {"grid": 2, "patch": 16})
+    views = (GroupedView(raw), *recipe.views)
+    loaded = ClipPreprocessor(views, 5, FrameGroup(2), True).load_views(probe(video), None)
+    clip = read_clip(probe(video), 5, FrameGroup(2), None, reads_stream=True)
+    whole = preprocess(views, clip)
+    for streamed, expected in zip(finished(views, loaded), whole, strict=True):
+        assert np.array_equal(streamed, expected)
