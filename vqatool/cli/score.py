@@ -116,8 +116,10 @@ def score(
         vqatool score @list.txt --shard 2/8 -o part-2.csv
     """
     from vqatool.inputs.decode_pool import start_server
+    from vqatool.memory import return_freed_memory
     from vqatool.terminal import print_note
 
+    return_freed_memory()
     start_server()  # the server loads what workers need while this process loads the model
     videos, unreadable, note = _videos(paths, include, exclude, shard)
     if videos:  # before what takes longer than a blink

@@ -8,7 +8,6 @@ from the program itself, because its threads would not survive a fork. They need
 """
 
 import contextlib
-import ctypes
 import errno
 import functools
 import logging
@@ -34,6 +33,7 @@ from pebble import ProcessExpired, ProcessPool
 
 from ladder.errors import LadderError
 from ladder.media.ffmpeg import allocate_workers
+from vqatool.memory import keep_freed_frames
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -47,8 +47,6 @@ WHOLE_VIDEO_TIMEOUT_S = 1800.0
 
 _PRELOADED = ("vqatool.inputs.decode_pool", "vqatool.inputs.preprocessor")
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-_MMAP_MAX, _TRIM_THRESHOLD = -4, -1  # parameters of glibc's mallopt, from malloc.h
-_KEPT_BYTES = 32 * 2**20
 _MIN_WORKER_BYTES = 4 * 2**30  # 8K frames and the reference frames of their decoder take 3 GB
 _MEMORY_SHARE = 0.8  # of the machine's memory, for all workers together
 _CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
@@ -310,22 +308,10 @@ def _require_start() -> None:
 
 
 def _prepare_worker(max_bytes: int) -> None:
-    _keep_freed_memory()
+    keep_freed_frames()
     _limit_memory(max_bytes)
     # Ctrl-C is for the program, which ends the workers
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-
-def _keep_freed_memory() -> None:
-    """Make glibc keep a little freed memory, enough for the next frames.
-
-    It would return each frame to the system, and getting it back page by page takes a quarter of
-    the decoding time.
-    """
-    with contextlib.suppress(AttributeError, OSError):  # other C libraries have no mallopt
-        adjust = ctypes.CDLL(None).mallopt
-        adjust(_MMAP_MAX, 0)
-        adjust(_TRIM_THRESHOLD, _KEPT_BYTES)
 
 
 def _limit_memory(max_bytes: int) -> None:

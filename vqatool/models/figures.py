@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from vqatool.models.quality import in_float32
 
-_WIDTH, _GATE_WIDTH, _DROPOUT = 128, 64, 0.4
+_WIDTH, _GATE_WIDTH, _DROPOUT = 128, 64, 0.3
 _NUM_COMPONENTS = 20
 # of a component: smaller ones are noise, and the basis stays in the range of half precision
 _MIN_DEVIATION = 0.05

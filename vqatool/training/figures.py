@@ -18,7 +18,7 @@ from vqatool.training.step import lr_factor
 # of the scores by figures, by both and without the bitstream in the mean with that of the frames
 _SHARES = (1.0, 1.0, 1.0)
 _EPOCHS, _BATCH, _LR, _WEIGHT_DECAY, _WARMUP_SHARE = 80, 64, 2e-3, 1e-3, 0.1
-_FIGURE_NOISE, _DEEP_NOISE = 0.3, 0.35  # standard deviations
+_FIGURE_NOISE, _DEEP_NOISE = 0.1, 0.35  # standard deviations
 _RANK_WEIGHT, _TWICE_WEIGHT = 0.3, 0.1
 _SPREAD_STEPS, _SPREAD_DECAY, _TYPICAL_LOG_SPREAD = 1500, 1e-3, -3.0
 
