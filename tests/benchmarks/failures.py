@@ -21,7 +21,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from ladder.media.decode import Decoding, frames_at
+from ladder.media.decode import Pixels, frames_at
 from ladder.media.probe import Size, probe
 from ladder.treatments import TREATMENTS_FILE
 from vqatool.cli.demo import demo_clip
@@ -105,9 +105,9 @@ def draw(failures: list[Failure], source: Path, path: Path) -> None:
     figure.savefig(path, dpi=110, pil_kwargs={"quality": 82})
 
 
-def _middle(path: Path, size: Size) -> np.ndarray:
+def _middle(path: Path, size: Size) -> Pixels:
     info = probe(path)
-    (frame,) = frames_at(info, [info.duration_s / 2], size, Decoding(1))
+    (frame,) = frames_at(info, [info.duration_s / 2], size)
     top, left = (size.height_px - _CROP.height_px) // 2, (size.width_px - _CROP.width_px) // 2
     return frame[top : top + _CROP.height_px, left : left + _CROP.width_px]
 

