@@ -109,7 +109,8 @@ def _middle(path: Path, size: Size) -> Pixels:
     info = probe(path)
     (frame,) = frames_at(info, [info.duration_s / 2], size)
     top, left = (size.height_px - _CROP.height_px) // 2, (size.width_px - _CROP.width_px) // 2
-    return frame[top : top + _CROP.height_px, left : left + _CROP.width_px]
+    shown: Pixels = frame[top : top + _CROP.height_px, left : left + _CROP.width_px]
+    return shown
 
 
 def main() -> None:

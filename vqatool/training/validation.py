@@ -97,12 +97,12 @@ def band(
     origins: Sequence[str],
     spreads: Sequence[float] | None = None,
 ) -> float:
-    """Half the width of a 90 % interval around the score of an encode of an unseen origin.
+    """Half the width of an interval around a score that held 90 % of the errors of these encodes.
 
-    Split-conformal prediction over origins, because errors of one origin are alike: each of n
-    origins has the weight 1 / (n + 1), and the rest belongs to the unseen origin
-    ("Distribution-Free Prediction Sets for Two-Layer Hierarchical Models", arXiv 1809.07441, pooled
-    CDFs). Fewer than nine origins cannot guarantee 90 %: then it is the largest error.
+    Errors of one origin are alike, so each of n origins has the weight 1 / n, and its encodes share
+    it. That is the pooled CDF of "Distribution-Free Prediction Sets for Two-Layer Hierarchical
+    Models" (arXiv 1809.07441) without the weight 1 / (n + 1) that the paper gives to the unseen
+    origin: with 24 origins that held 94 % of the errors on 48 others, and this 89 %.
 
     Args:
         scores: 0 to 100, one for each encode.
@@ -116,7 +116,7 @@ def band(
     if spreads is not None:
         errors = errors / np.asarray(spreads)
     _, origin_N, count_O = np.unique(origins, return_inverse=True, return_counts=True)
-    weights = 1 / ((len(count_O) + 1) * count_O[origin_N])
+    weights = 1 / (len(count_O) * count_O[origin_N])
     order = np.argsort(errors)
     is_covered = np.cumsum(weights[order]) >= _BAND_SHARE - 1e-9
-    return float(errors[order][is_covered.argmax() if is_covered.any() else -1])
+    return float(errors[order][is_covered.argmax()])

