@@ -18,6 +18,8 @@ from av.video.stream import VideoStream
 
 from ladder.errors import LadderError, VideoError
 
+_MAX_UNSTATED_S = 0.5  # a track that is longer than its header says by this has a wrong header
+_UNKNOWN_FRAMES = 2**30  # what FFmpeg's AVI muxer writes into a pipe
 _NUM_PROBED_PACKETS = 240  # enough to detect a variable frame rate, fast in a file of any length
 
 
@@ -214,14 +216,17 @@ def _info(
     # average_rate is wrong if it is the container's clock, guessed_rate if the frame rate varies
     rates = (as_fraction(stream.average_rate), as_fraction(stream.guessed_rate))
     fps = min(filter(None, rates), default=Fraction(25))
-    duration_s = _duration_s(container, stream, fps)
     return VideoInfo(
         path=path,
         width_px=frame.width,
         height_px=frame.height,
         fps=fps,
         frame_count=stream.frames or None,
-        duration_s=duration_s if seconds else float(count_frames(path) / fps),
+        duration_s=(
+            _duration_s(container, stream, fps, seconds)
+            if seconds
+            else float(count_frames(path) / fps)
+        ),
         codec=context.codec.canonical_name,
         pix_fmt=frame.format.name,
         bit_depth=max((part.bits for part in frame.format.components), default=_BASE_DEPTH),
@@ -248,7 +253,7 @@ def _read_first_packets(
     frame: VideoFrame | None = None
     seconds: list[float] = []
     for packet in islice(container.demux(stream), _NUM_PROBED_PACKETS):
-        if packet.pts is not None:
+        if packet.pts is not None and not packet.is_discard:
             seconds.append(float(packet.pts * packet.time_base))
         if frame is None:
             frame = next(iter(packet.decode()), None)
@@ -266,12 +271,74 @@ def _is_uneven(seconds: list[float]) -> bool:
     return max(steps) > 1.5 * typical + 0.001 or min(steps) < 0.5 * typical - 0.001
 
 
-def _duration_s(container: InputContainer, stream: VideoStream, fps: Fraction) -> float:
-    if stream.duration and stream.time_base:
+def _duration_s(
+    container: InputContainer, stream: VideoStream, fps: Fraction, seconds: list[float]
+) -> float:
+    """The length of the video track, which may not be the longest one of its container.
+
+    Args:
+        container: the open file.
+        stream: its video stream, whose first packets have been read.
+        fps: frames a second.
+        seconds: the ascending times of those packets.
+    """
+    first_s = seconds[0]
+    known_s = float(seconds[-1] + 1 / fps) - first_s
+    stated_s = _stated_s(container, stream, first_s)
+    if stated_s is None or known_s > stated_s + _MAX_UNSTATED_S:
+        return _end_s(container, stream, known_s + first_s) - first_s
+    if len(seconds) < _NUM_PROBED_PACKETS and not stream.duration:
+        return max(known_s, stated_s)  # some headers leave the last frame out
+    return stated_s
+
+
+def _stated_s(container: InputContainer, stream: VideoStream, first_s: float) -> float | None:
+    """What the header says of the track's length, in seconds."""
+    if stream.duration and stream.time_base and stream.frames != _UNKNOWN_FRAMES:
         return float(stream.duration * stream.time_base)
-    if container.duration:
-        return container.duration / av.time_base
-    return float(stream.frames / fps)
+    stated_s = _tagged_s(stream)
+    if stated_s is None and len(container.streams) == 1 and container.duration:
+        if stream.frames == _UNKNOWN_FRAMES:
+            return None
+        stated_s = container.duration / av.time_base
+    if stated_s is None:
+        return None
+    # where the first frame is not at 0, some programs state the end instead of the length
+    return stated_s - first_s if stated_s > first_s else stated_s
+
+
+def _tagged_s(stream: VideoStream) -> float | None:
+    """What Matroska's tag DURATION of a track says, such as 00:01:23.450000000, in seconds."""
+    text = next((text for name, text in stream.metadata.items() if name.startswith("DURATION")), "")
+    try:
+        hours, minutes, rest = text.split(":")
+        return 3600 * int(hours) + 60 * int(minutes) + float(rest)
+    except ValueError:
+        return None
+
+
+def _end_s(container: InputContainer, stream: VideoStream, known_s: float) -> float:
+    """When the last frame ends, in seconds: packets near the end tell, or all from here on."""
+    assert stream.time_base
+    back_s = 4.0
+    while container.duration:
+        target_s = container.duration / av.time_base - back_s
+        if target_s <= known_s:
+            break
+        container.seek(int(target_s / stream.time_base), stream=stream)
+        if ends_s := _packet_ends_s(container, stream):
+            return max(known_s, *ends_s)
+        back_s *= 8
+        container.seek(int(known_s / stream.time_base), stream=stream)
+    return max([known_s, *_packet_ends_s(container, stream)])
+
+
+def _packet_ends_s(container: InputContainer, stream: VideoStream) -> list[float]:
+    return [
+        float((packet.pts + (packet.duration or 0)) * packet.time_base)
+        for packet in container.demux(stream)
+        if packet.size and packet.pts is not None
+    ]
 
 
 def _even(length: Fraction | int) -> int:
