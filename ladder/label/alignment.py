@@ -112,6 +112,8 @@ def alignment_warnings(aligned: AlignedEncode, source: VideoInfo) -> Iterator[st
         yield "vfr"
     if source.is_interlaced:
         yield "interlaced"
+    if source.num_videos > 1:
+        yield "several_videos"
 
 
 def _have_same_rate(encode: VideoInfo, source: VideoInfo) -> bool:

@@ -29,7 +29,7 @@ _SEEK_MARGIN_S = 5
 def video_input(
     video: VideoInfo, time_ranges: tuple[TimeRange, ...] = (), **options: int | str
 ) -> VideoNode:
-    """The first video stream of `video` (no cover art), deinterlaced, its time ranges joined.
+    """The video stream that `probe` chose, deinterlaced, its time ranges joined.
 
     Args:
         video: the result of `probe` for the file.
@@ -63,7 +63,7 @@ def retime_by_index(stream: VideoNode, fps: Fraction) -> VideoNode:
 def _input(video: VideoInfo, options: InputOptions) -> VideoNode:
     # local files only: a playlist named like a video must not fetch from the network
     source = graph.input(_quote_path(video.path), protocol_whitelist="file,crypto,data", **options)
-    stream = source["V:0"]  # the first stream that is not cover art
+    stream = source[str(video.stream_index)]
     if video.is_interlaced:
         # one frame out per frame in: VMAF pairs frames by index
         stream = stream.filter("bwdif", mode="send_frame", deint="all")

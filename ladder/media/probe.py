@@ -19,6 +19,7 @@ from av.video.stream import VideoStream
 from ladder.errors import LadderError, VideoError
 
 _MAX_UNSTATED_S = 0.5  # a track that is longer than its header says by this has a wrong header
+_STILLS = Disposition.attached_pic | Disposition.timed_thumbnails
 _UNKNOWN_FRAMES = 2**30  # what FFmpeg's AVI muxer writes into a pipe
 _NUM_PROBED_PACKETS = 240  # enough to detect a variable frame rate, fast in a file of any length
 
@@ -88,6 +89,8 @@ class VideoInfo:
     is_interlaced: bool
     is_bare: bool  # an elementary stream without timestamps: seeking is impossible
     size_bytes: int
+    stream_index: int = 0  # of the video stream among all streams of the file
+    num_videos: int = 1  # video streams of the file, without cover art and thumbnails
 
     @property
     def display_size(self) -> Size:
@@ -118,7 +121,7 @@ LENIENT = Decoding()
 def open_video(
     path: Path, decoding: Decoding = LENIENT
 ) -> Iterator[tuple[InputContainer, VideoStream]]:
-    """Open `path` and its first video stream that is not cover art.
+    """Open `path` and its video stream: the default one, else the largest, but no cover art.
 
     Raises:
         VideoError: the file cannot be opened, or the body of the `with` fails to decode; `code`
@@ -135,7 +138,8 @@ def open_video(
     except (av.FFmpegError, OSError, ValueError) as error:
         raise VideoError("not_video", f"{path} cannot be opened as video: {error}") from error
     with container:
-        stream = next((s for s in container.streams.video if _is_moving(s)), None)
+        # of equal ones the first
+        stream = max(_videos(container), key=_is_default_and_area, default=None)
         if stream is None:
             raise VideoError("no_stream", f"{path} has no video stream")
         if stream.codec_context is None:
@@ -158,7 +162,7 @@ def fault_message(path: Path, error: Exception) -> str:
 
 
 def probe(path: Path) -> VideoInfo:
-    """The properties of the first video stream of `path`.
+    """The properties of the video stream of `path` that `open_video` chooses.
 
     Raises:
         VideoError: the file is missing, is not a video, or has no video stream or decodable frame.
@@ -238,12 +242,20 @@ def _info(
         is_interlaced=bool(frame.interlaced_frame) or context.field_order in _INTERLACED_ORDERS,
         is_bare=not seconds,
         size_bytes=path.stat().st_size,
+        stream_index=stream.index,
+        num_videos=len(_videos(container)),
     )
 
 
-def _is_moving(stream: VideoStream) -> bool:
-    """Whether the stream is a video; FFmpeg lists cover art as a video stream too."""
-    return not stream.disposition & Disposition.attached_pic
+def _videos(container: InputContainer) -> list[VideoStream]:
+    """The videos of a file; FFmpeg lists cover art and thumbnails as video streams too."""
+    return [s for s in container.streams.video if not s.disposition & _STILLS]
+
+
+def _is_default_and_area(stream: VideoStream) -> tuple[bool, int]:
+    context = stream.codec_context
+    area = context.width * context.height if context else 0
+    return bool(stream.disposition & Disposition.default), area
 
 
 def _read_first_packets(

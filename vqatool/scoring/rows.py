@@ -22,6 +22,7 @@ class WarningCode(StrEnum):
     VFR = "vfr"
     INTERLACED = "interlaced"
     ROTATED = "rotated"
+    SEVERAL_VIDEOS = "several_videos"
     SHORT = "short"
     SMALL = "small"
     DAMAGED = "damaged"
@@ -232,6 +233,7 @@ def video_warnings(info: VideoInfo) -> Iterator[WarningCode]:
         WarningCode.VFR: info.is_vfr,
         WarningCode.INTERLACED: info.is_interlaced,
         WarningCode.ROTATED: bool(info.rotation),
+        WarningCode.SEVERAL_VIDEOS: info.num_videos > 1,
         WarningCode.SHORT: info.duration_s < _SHORT_S,
         WarningCode.SMALL: min(info.display_size) < _SMALL_PX,
     }

@@ -3,12 +3,14 @@
 import dataclasses
 import os
 import socket
+import subprocess
 from fractions import Fraction
 from pathlib import Path
 
 import pytest
 
 from ladder.errors import VideoError
+from ladder.media.ffmpeg import Ffmpeg
 from ladder.media.probe import VideoInfo, as_fraction, count_frames, frame_times, probe
 from tests.conftest import EXACT, MakeVideo
 
@@ -42,6 +44,8 @@ def test_the_properties_of_a_plain_video(source_video: Path) -> None:
         "is_interlaced": False,
         "is_bare": False,
         "size_bytes": source_video.stat().st_size,
+        "stream_index": 0,
+        "num_videos": 1,
     }
     assert info.display_size == (192, 108)
     assert info.bitrate_kbps == pytest.approx(source_video.stat().st_size * 8 / 1000 / 0.96)
@@ -112,6 +116,64 @@ def test_frame_times_without_timestamps_follow_from_the_frame_rate(
     bare = make_video("bare.264", "testsrc2=size=64x64:rate=25:duration=0.4", ("-c:v", "libx264"))
     assert probe(bare).is_bare
     assert frame_times(bare, Fraction(50)) == pytest.approx([n / 50 for n in range(10)])
+
+
+TONE = ("-f", "lavfi", "-i", "sine=duration=3")
+
+
+@pytest.mark.parametrize(
+    ("name", "audio"), [("a.mkv", "libopus"), ("a.flv", "aac"), ("a.ts", "aac"), ("a.mp4", "aac")]
+)
+def test_a_longer_sound_track_does_not_lengthen_the_video(
+    make_video: MakeVideo, clip: Path, name: str, audio: str
+) -> None:
+    both = ("-map", "1:v", "-map", "0:a", "-c:v", "copy", "-c:a", audio)
+    video = make_video(name, clip, both, TONE)
+    assert probe(video).duration_s == pytest.approx(0.4, abs=0.002)
+
+
+def test_an_untagged_track_is_as_long_as_its_packets(make_video: MakeVideo) -> None:
+    long = make_video("long.mp4", "testsrc2=size=64x64:rate=25:duration=12")
+    tone = ("-f", "lavfi", "-i", "sine=duration=90")
+    both = ("-map", "1:v", "-map", "0:a", "-c:v", "copy", "-c:a", "libopus")
+    video = make_video("long.mkv", long, both, tone)
+    # the same bytes, without the tag that states the track's length
+    video.write_bytes(video.read_bytes().replace(b"DURATION", b"DURATIOX"))
+    assert probe(video).duration_s == pytest.approx(12, abs=0.002)
+
+
+def test_a_track_that_begins_late_has_its_own_length(make_video: MakeVideo, clip: Path) -> None:
+    video = make_video("late.mkv", clip, (*COPY, "-output_ts_offset", "3600"))
+    assert probe(video).duration_s == pytest.approx(0.4, abs=0.002)
+
+
+@pytest.mark.parametrize("muxer", ["matroska", "webm", "avi", "flv", "nut"])
+def test_a_stream_from_a_pipe_is_as_long_as_its_packets(
+    tmp_path: Path, make_video: MakeVideo, muxer: str, ffmpeg: Ffmpeg
+) -> None:
+    if muxer == "webm":
+        clip = make_video("for-pipe.webm", CLIP, ("-c:v", "libvpx"))
+    else:
+        clip = make_video("for-pipe.mp4", CLIP, ("-c:v", "libx264", "-bf", "0"))
+    live = ("-live", "1") if muxer in {"matroska", "webm"} else ()
+    command = [ffmpeg.path, "-v", "error", "-i", clip, *COPY, *live, "-f", muxer, "-"]
+    piped = tmp_path / "piped.bin"
+    piped.write_bytes(subprocess.run(command, capture_output=True, check=True).stdout)
+    # AVI has no presentation times, so its last frame gets a guess
+    tolerance_s = 0.04 if muxer == "avi" else 0.002
+    assert probe(piped).duration_s == pytest.approx(0.4, abs=tolerance_s)
+
+
+@pytest.mark.parametrize("name", ["two.mkv", "two.ts"])
+def test_of_two_videos_the_default_or_the_larger_one_is_read(
+    make_video: MakeVideo, clip: Path, name: str
+) -> None:
+    small = make_video("small.mp4", "testsrc2=size=32x32:rate=25:duration=0.4")
+    choice = ("-disposition:v:0", "0", "-disposition:v:1", "default")
+    both = ("-map", "0:v", "-map", "1:v", *COPY, *(choice if name.endswith("mkv") else ()))
+    info = probe(make_video(name, clip, both, ("-i", str(small))))
+    assert (info.width_px, info.stream_index, info.num_videos) == (96, 1, 2)
+    assert len(frame_times(info.path, info.fps)) == 10
 
 
 @pytest.mark.parametrize("degrees", [90, 180, 270])
