@@ -32,6 +32,8 @@ from ladder.media.probe import VideoInfo
 from ladder.media.time_ranges import TimeRange
 from ladder.storage import atomic_write
 
+_LOST_BY_TIME = 2
+
 
 class PairingMode(StrEnum):
     """How frames are matched: the n-th with the n-th, or those nearest in time."""
@@ -58,12 +60,33 @@ class Pairing:
     @property
     def mode(self) -> PairingMode:
         """By index where the counts agree, which is exact for any rounding of timestamps."""
-        left_in_source = self.frames_source - max(0, -self.offset)
-        left_in_encode = self.frames_encode - max(0, self.offset)
+        left_in_source, left_in_encode = self._left
         # of two videos of equal length with an offset, one ends later
         is_only_shifted = self.offset and self.frames_source == self.frames_encode
         is_by_index = left_in_source == left_in_encode or is_only_shifted
         return PairingMode.INDEX if is_by_index else PairingMode.TIME
+
+    @property
+    def _left(self) -> tuple[int, int]:
+        """Frames of the source and of the encode that may have a partner."""
+        left_in_source = self.frames_source - max(0, -self.offset)
+        return left_in_source, self.frames_encode - max(0, self.offset)
+
+    def require_compared(self, compared: int, subsample: int) -> None:
+        """Raise VmafError if libvmaf compared fewer frames than have a partner.
+
+        Args:
+            compared: frames in its log.
+            subsample: every n-th frame was measured.
+        """
+        count = min(self._left)
+        # by time, the frames at the ends may lie beyond the other video
+        allowed = 0 if self.mode == PairingMode.INDEX else _LOST_BY_TIME
+        if compared < -(-(count - allowed) // subsample):
+            raise VmafError(
+                f"libvmaf compared {compared} frames, and {count} have a partner: one of the "
+                "videos changes midway or cannot be read to its end"
+            )
 
 
 def vmaf_args(

@@ -213,10 +213,12 @@ class _LabelRun:
         """Keep libvmaf's log of one encode, and fill its row from it."""
         row = encode.row
         try:
-            log = parse_log(text)
+            log, request = parse_log(text), self.options.request_for(row)
+            compared = len(next(iter(log.metrics.values())))
+            encode.pairing.require_compared(compared, request.subsample)
             save_log(log_path(self.folder, row.encode_path), text)
             warnings = alignment_warnings(encode, source.info)
-            label = with_metrics(_empty_label(row), log, self.options.request_for(row), warnings)
+            label = with_metrics(_empty_label(row), log, request, warnings)
         except FILE_FAULTS as error:
             return _error_row(row, self.folder / row.encode_path, error)
         return replace(

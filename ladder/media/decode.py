@@ -21,7 +21,7 @@ from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 
 from ladder.errors import VideoError
-from ladder.media.probe import LENIENT, Decoding, Size, VideoInfo, open_video
+from ladder.media.probe import LENIENT, Decoding, Size, VideoInfo, is_shown, open_video
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -403,7 +403,8 @@ def _entries(
         # no frame is shown before it is decoded: all later packets are shown after `last`
         if packet.dts > last:
             return entries, False
-        entries.append(_Entry(packet.pts, packet.is_keyframe, not packet.is_discard))
+        is_wanted = not packet.is_discard and is_shown(packet)
+        entries.append(_Entry(packet.pts, packet.is_keyframe, is_wanted))
     return entries, True
 
 

@@ -62,7 +62,8 @@ def retime_by_index(stream: VideoNode, fps: Fraction) -> VideoNode:
 
 def _input(video: VideoInfo, options: InputOptions) -> VideoNode:
     # local files only: a playlist named like a video must not fetch from the network
-    source = graph.input(_quote_path(video.path), protocol_whitelist="file,crypto,data", **options)
+    fixed: InputOptions = {"protocol_whitelist": "file,crypto,data", "reinit_filter": 0}
+    source = graph.input(_quote_path(video.path), **fixed, **options)
     stream = source[str(video.stream_index)]
     if video.is_interlaced:
         # one frame out per frame in: VMAF pairs frames by index

@@ -12,6 +12,7 @@ from typing import NamedTuple, Protocol
 
 import av
 from av.container import InputContainer
+from av.packet import Packet
 from av.stream import Disposition
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
@@ -186,12 +187,20 @@ def frame_times(path: Path, fps: Fraction) -> list[float]:
         times = [
             None if packet.pts is None else packet.pts * packet.time_base
             for packet in container.demux(stream)
-            if packet.size and not packet.is_discard
+            if packet.size and not packet.is_discard and is_shown(packet)
         ]
     known = sorted(time for time in times if time is not None)
     if not known or len(known) < len(times):
         return [float(index / fps) for index in range(len(times))]
     return [float(time - known[0]) for time in known]
+
+
+def is_shown(packet: "Packet[VideoStream]") -> bool:
+    """Whether a packet holds a frame to show; VP8 has frames that others only refer to."""
+    if packet.stream.codec_context.codec.canonical_name != "vp8" or not packet.size:
+        return True
+    # bit 4 of the frame tag, RFC 6386, section 9.1
+    return bool(memoryview(packet)[0] >> 4 & 1)
 
 
 def as_fraction(value: Ratio | None) -> Fraction | None:
@@ -265,7 +274,7 @@ def _read_first_packets(
     frame: VideoFrame | None = None
     seconds: list[float] = []
     for packet in islice(container.demux(stream), _NUM_PROBED_PACKETS):
-        if packet.pts is not None and not packet.is_discard:
+        if packet.pts is not None and not packet.is_discard and is_shown(packet):
             seconds.append(float(packet.pts * packet.time_base))
         if frame is None:
             frame = next(iter(packet.decode()), None)

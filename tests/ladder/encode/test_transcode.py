@@ -137,7 +137,7 @@ def test_input_and_output_are_file_urls_for_any_name(info: VideoInfo) -> None:
 def test_the_picture_is_scaled_bicubic_to_limited_range_and_square_pixels(info: VideoInfo) -> None:
     args = transcode_args(info, {OUT: Rung(height_px=64, crf=30)})
     assert graph_of(args) == (
-        "[0:V:0]scale=114:64:flags=bicubic:in_range=auto:out_range=tv[s0];"
+        "[0:0]scale=114:64:flags=bicubic:in_range=auto:out_range=tv[s0];"
         "[s0]setsar=1[s1];[s1]format=yuv420p[s2]"
     )
     assert pairs_of(args)["-map"] == "[s2]"
@@ -149,7 +149,7 @@ def test_several_encodes_share_one_input_and_each_gets_its_own_settings(info: Vi
     }
     args = transcode_args(info, outputs, threads=8)
     assert args.count("-i") == 1
-    assert graph_of(args).startswith("[0:V:0]split=2")
+    assert graph_of(args).startswith("[0:0]split=2")
     assert [args[i + 1] for i, arg in enumerate(args) if arg == "-crf"] == ["32", "48"]
     assert [arg for arg in args if arg.startswith("file:/out")] == [f"file:{o}" for o in outputs]
     # x264 spends its bits differently with another number of threads
@@ -161,7 +161,7 @@ def test_several_encodes_share_one_input_and_each_gets_its_own_settings(info: Vi
 def test_an_interlaced_source_is_deinterlaced_to_as_many_frames(info: VideoInfo) -> None:
     fields = dataclasses.replace(info, is_interlaced=True)
     graph = graph_of(transcode_args(fields, {OUT: Rung(height_px=48, crf=40)}))
-    assert graph.startswith("[0:V:0]bwdif=")
+    assert graph.startswith("[0:0]bwdif=")
     assert "mode=send_frame" in graph  # one frame out for one frame in: labels count on it
 
 

@@ -40,7 +40,7 @@ def made(info: VideoInfo) -> VideoInfo:
 def side(number: int, size: str = "192:108", pix_fmt: str = "yuv420p") -> str:
     """What is done to one input before frames are paired, with the labels left out."""
     video_input = f"scale={size}:flags=bicubic:in_range=auto:out_range=tv"
-    return f"[{number}:V:0]{video_input};setsar=1;format={pix_fmt}"
+    return f"[{number}:0]{video_input};setsar=1;format={pix_fmt}"
 
 
 def without_labels(graph: str) -> str:
@@ -100,7 +100,7 @@ def test_the_source_is_decoded_once_for_all_of_its_encodes(
         "file:/out/other.mp4",
     ]
     graph = graph_of(args)
-    assert graph.count(f"[{inputs.index('file:/films/source.mp4')}:V:0]") == 1
+    assert graph.count(f"[{inputs.index('file:/films/source.mp4')}:0]") == 1
     assert graph.count("split=2") == 1
     assert graph.count("trim=start_frame=1") == 1  # the source's first frame, for one of them
     assert [graph.count(f"log_path={index}.json") for index in range(3)] == [1, 1, 0]
@@ -119,20 +119,20 @@ def test_time_ranges_of_the_source_are_joined_and_the_encode_is_complete(
     ]
     graph = without_labels(graph_of(args))
     # from half a frame before the 5th and the 20th frame on, 10 and 2 frames long
-    assert "[1:V:0]trim=end=0.580000:start=0.180000;" in graph
-    assert "[2:V:0]trim=end=0.860000:start=0.780000;" in graph
+    assert "[1:0]trim=end=0.580000:start=0.180000;" in graph
+    assert "[2:0]trim=end=0.860000:start=0.780000;" in graph
     assert graph.count("concat=a=0:n=2:v=1") == 1
 
 
 @pytest.mark.parametrize(
     ("offset", "trimmed"),
-    [(-2, "[1:V:0]"), (2, "[0:V:0]")],
+    [(-2, "[1:0]"), (2, "[0:0]")],
 )
 def test_frames_without_a_partner_are_left_out(
     info: VideoInfo, made: VideoInfo, offset: int, trimmed: str
 ) -> None:
     graph = graph_of(args_of(made, info, dataclasses.replace(SAME, offset=offset)))
-    chains = without_labels(graph).partition("[1:V:0]")
+    chains = without_labels(graph).partition("[1:0]")
     (trim,) = [c for c in (chains[0], chains[1] + chains[2]) if "trim=start_frame=2;settb=" in c]
     assert trim.startswith(trimmed)
 
@@ -200,8 +200,8 @@ def test_both_inputs_get_one_pixel_format_of_10_bit_where_needed(
 def test_only_an_interlaced_input_is_deinterlaced(info: VideoInfo, made: VideoInfo) -> None:
     fields = dataclasses.replace(info, is_interlaced=True)
     graph = without_labels(graph_of(args_of(made, fields)))
-    assert "[0:V:0]scale" in graph
-    assert "[1:V:0]bwdif=" in graph
+    assert "[0:0]scale" in graph
+    assert "[1:0]bwdif=" in graph
     assert graph.count("bwdif") == 1
 
 

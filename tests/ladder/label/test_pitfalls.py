@@ -290,3 +290,35 @@ def test_a_file_name_with_graph_characters(
     right = vmaf_by_hand(coarse, source_video, PLAIN, ffmpeg, tmp_path)
     row = label_of(coarse, odd, ffmpeg, tmp_path, LabelOptions(models=(V0,)))
     assert row.vmaf == pytest.approx(right, abs=0.01)
+
+
+CHANGES = {
+    "size": ["-vf", "scale=128:72:flags=bicubic,setsar=1"],
+    "format": ["-pix_fmt", "yuv420p10le"],
+    "range": ["-vf", "scale=out_range=full,format=yuv420p", "-color_range", "pc"],
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_source_that_changes_midway(
+    change: str, make_video: MakeVideo, source_video: Path, ffmpeg: Ffmpeg, tmp_path: Path
+) -> None:
+    fine = ("-c:v", "libx264", "-preset", "ultrafast", "-crf", "8")
+    first = make_video("first.ts", source_video, (*fine, "-frames:v", "12"))
+    rest = (*CHANGES[change], *fine)
+    second = make_video(f"second-{change}.ts", source_video, rest, ("-ss", "0.48"))
+    source = tmp_path / "joined.ts"
+    joined = f"concat:{first}|{second}"
+    run(ffmpeg, ["-i", joined, "-c", "copy", "-y", str(source)])
+    # every frame as it is shown, without loss and of one kind
+    shown = "scale=192:108:flags=bicubic:in_range=auto:out_range=tv,format=yuv420p,setsar=1"
+    plain = tmp_path / "plain.mkv"
+    read = ["-reinit_filter", "0", "-i", str(source), "-vf", shown, "-fps_mode", "passthrough"]
+    run(ffmpeg, [*read, "-c:v", "ffv1", str(plain)])
+    encode = make_video(f"of-{change}.mp4", plain, ("-crf", "34", *X264))
+    by_index = "settb=1/25,setpts=N"
+    graph = f"[0:v]{by_index}[e];[1:v]{by_index}[s];[e][s]{BY_HAND}"
+    right = vmaf_by_hand(encode, plain, graph, ffmpeg, tmp_path)
+    row = label_of(encode, source, ffmpeg, tmp_path)
+    assert row.frames_compared == 24, row.error
+    assert row.vmaf == pytest.approx(right, abs=0.01)

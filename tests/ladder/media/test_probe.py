@@ -7,10 +7,12 @@ import subprocess
 from fractions import Fraction
 from pathlib import Path
 
+import av
 import pytest
 
 from ladder.errors import VideoError
-from ladder.media.ffmpeg import Ffmpeg
+from ladder.media.decode import count_decodable_frames
+from ladder.media.ffmpeg import Ffmpeg, run
 from ladder.media.probe import VideoInfo, as_fraction, count_frames, frame_times, probe
 from tests.conftest import EXACT, MakeVideo
 
@@ -162,6 +164,19 @@ def test_a_stream_from_a_pipe_is_as_long_as_its_packets(
     # AVI has no presentation times, so its last frame gets a guess
     tolerance_s = 0.04 if muxer == "avi" else 0.002
     assert probe(piped).duration_s == pytest.approx(0.4, abs=tolerance_s)
+
+
+def test_frames_that_are_never_shown_do_not_count(tmp_path: Path, ffmpeg: Ffmpeg) -> None:
+    video = tmp_path / "hidden.webm"
+    scene = ["-f", "lavfi", "-i", "testsrc2=size=96x64:rate=25:duration=2"]
+    coder = ["-c:v", "libvpx", "-b:v", "100k", "-auto-alt-ref", "1", "-lag-in-frames", "16"]
+    for number, out in (("1", ["-f", "null", "-"]), ("2", ["-arnr-maxframes", "7", str(video)])):
+        run(ffmpeg, [*scene, *coder, "-pass", number, *out], cwd=tmp_path)
+    with av.open(str(video)) as container:
+        packets = sum(packet.size > 0 for packet in container.demux(video=0))
+    info = probe(video)
+    assert packets > 50
+    assert (count_frames(video), count_decodable_frames(video), info.is_vfr) == (50, 50, False)
 
 
 @pytest.mark.parametrize("name", ["two.mkv", "two.ts"])
