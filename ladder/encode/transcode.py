@@ -90,7 +90,7 @@ def transcode_args(
         )
         size = rung.size_for(source.display_size)
         scaled = scaled_input(parts[index], size, str(encoder["pix_fmt"]))
-        settings = encoder | _file_settings(source, threads)
+        settings = encoder | _file_settings(threads)
         if pass_number == 1:
             settings["format"] = "null"
         encodes.append(output(scaled, None if pass_number == 1 else out, **settings))
@@ -227,7 +227,7 @@ def _reencode_args(source: VideoInfo, out: Path, rung: Rung, threads: int) -> li
     encoder = encoder_settings(again, source.fps, is_10_bit=_is_10_bit(rung, source))
     first = replace(source, path=_first_encode(out), is_interlaced=False)
     stream = scaled_input(video_input(first, threads=threads), size, str(encoder["pix_fmt"]))
-    made = output(stream, out, **encoder | _file_settings(source, threads))
+    made = output(stream, out, **encoder | _file_settings(threads))
     return ["-xerror", "-y", *compile_arguments([made])]
 
 
@@ -235,15 +235,15 @@ def _first_encode(out: Path) -> Path:
     return part_of(out.with_name(f"{out.name}.first"))
 
 
-def _file_settings(source: VideoInfo, threads: int) -> Settings:
-    settings: Settings = {
+def _file_settings(threads: int) -> Settings:
+    return {
         "fps_mode": "passthrough",  # keep every frame: labels pair frames by index
         "threads": max(1, threads // _BUSY_ENCODERS),
         "map_metadata": -1,
         "format": "mp4",
+        # the default is one frame of the rate that the header states, which may not be the real one
+        "enc_time_base": "1:90000",
     }
-    # the default time base is one frame, too coarse for a variable frame rate
-    return settings | ({"enc_time_base": "1:90000"} if source.is_vfr else {})
 
 
 def _is_10_bit(rung: Rung, source: VideoInfo) -> bool:

@@ -135,7 +135,8 @@ def open_video(
     try:
         # local files only: a playlist named like a video must not fetch from the network
         options = {"protocol_whitelist": "file,crypto,data"}
-        container = av.open(f"file:{path.absolute()}", options=options)
+        # tags need not be valid text, and nothing here needs theirs
+        container = av.open(f"file:{path.absolute()}", options=options, metadata_errors="replace")
     except (av.FFmpegError, OSError, ValueError) as error:
         raise VideoError("not_video", f"{path} cannot be opened as video: {error}") from error
     with container:
@@ -169,10 +170,14 @@ def probe(path: Path) -> VideoInfo:
         VideoError: the file is missing, is not a video, or has no video stream or decodable frame.
     """
     with open_video(path) as (container, stream):
+        # decoding replaces the container's tag by that of the bitstream, which may have none
+        tagged_transfer = int(stream.codec_context.color_trc)
         frame, seconds = _read_first_packets(container, stream)
         if frame is None:
             raise VideoError("damaged", f"{path} has no frame that can be decoded")
-        return _info(path, container, stream, frame, seconds)
+        coded_transfer = int(stream.codec_context.color_trc)
+        hdr = _HDR_OF_TRANSFER.get(coded_transfer) or _HDR_OF_TRANSFER.get(tagged_transfer)
+        return _info(path, container, stream, frame, seconds, hdr or Hdr.NONE)
 
 
 def frame_times(path: Path, fps: Fraction) -> list[float]:
@@ -224,6 +229,7 @@ def _info(
     stream: VideoStream,
     frame: VideoFrame,
     seconds: list[float],
+    hdr: Hdr,
 ) -> VideoInfo:
     context = stream.codec_context
     # average_rate is wrong if it is the container's clock, guessed_rate if the frame rate varies
@@ -244,8 +250,9 @@ def _info(
         pix_fmt=frame.format.name,
         bit_depth=max((part.bits for part in frame.format.components), default=_BASE_DEPTH),
         is_full_range=frame.color_range == 2 or frame.format.name.startswith("yuvj"),
-        hdr=_HDR_OF_TRANSFER.get(int(context.color_trc), Hdr.NONE),
-        rotation=frame.rotation % 360,
+        hdr=hdr,
+        # a tilted picture stays as it is stored, or on the nearest side
+        rotation=round(frame.rotation / 90) * 90 % 360,
         sar=as_fraction(stream.sample_aspect_ratio) or Fraction(1),
         is_vfr=_is_uneven(seconds),
         is_interlaced=bool(frame.interlaced_frame) or context.field_order in _INTERLACED_ORDERS,

@@ -89,7 +89,8 @@ def failure_of(path: Path, error: Exception) -> DecodeFailure:
     if _is_out_of_memory(error):
         reason = f"{path} needs more memory than a decoder may take: {error!r}"
         return DecodeFailure(path, FailureCode.OUT_OF_MEMORY, reason)
-    if isinstance(error, OSError | ValueError):  # a damaged file can cause any of these
+    # a damaged file can cause any of these
+    if isinstance(error, OSError | ValueError | LookupError | ArithmeticError):
         return DecodeFailure(path, FailureCode.UNREADABLE, f"{path}: {error!r}")
     reason = f"{path} met a fault of vqatool, please report it: {error!r}"
     return DecodeFailure(path, FailureCode.INTERNAL, reason)

@@ -16,9 +16,9 @@ from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
-from ladder.errors import LadderError, VideoError
+from ladder.errors import VideoError
 from ladder.media.decode import require_complete
-from ladder.media.probe import Size, VideoInfo, probe
+from ladder.media.probe import FILE_FAULTS, Size, VideoInfo, probe
 from vqatool.inputs.clip import Array
 from vqatool.inputs.decode_pool import (
     TIMEOUT_S,
@@ -169,7 +169,7 @@ def decode_first_segments(
         info = probe(path)
         known = replace(known, info=info)
         require_complete(info)
-    except (LadderError, OSError, ValueError, MemoryError) as error:
+    except FILE_FAULTS as error:
         return replace(known, failure=failure_of(path, error), spent_s=time.monotonic() - started)
     opened_s = time.monotonic() - started
     decoded = decode_segments(path, known.stamp, info, 0, preprocessor, config)
@@ -197,7 +197,7 @@ def decode_segments(
                 for index in range(first, min(first + SEGMENTS_PER_TASK, count))
             ),
         )
-    except (LadderError, OSError, ValueError, MemoryError) as error:
+    except FILE_FAULTS as error:
         known = replace(known, failure=failure_of(path, error))
     return replace(known, spent_s=time.monotonic() - started)
 

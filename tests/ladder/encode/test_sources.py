@@ -131,6 +131,21 @@ def test_irregular_frame_times_are_kept_with_every_codec(
         assert frame_times(encode, source.fps) == pytest.approx(before, abs=0.0006), row.rung
 
 
+@pytest.mark.parametrize("share", ["0.99", "0.8"])
+def test_a_rate_other_than_the_stated_one_keeps_every_frame_with_every_codec(
+    make_video: MakeVideo, ffmpeg: Ffmpeg, tmp_path: Path, share: str
+) -> None:
+    steady = numbered(make_video, "steady.mp4", "30", frames=30)
+    faster = f"setts=pts=round(PTS*{share}):dts=round(PTS*{share})"
+    source = probe(make_video(f"faster-{share}.mkv", steady, ("-c", "copy", "-bsf:v", faster)))
+    before = frame_times(source.path, source.fps)
+    for row in made([source.path], EVERY_CODEC, tmp_path, ffmpeg):
+        assert row.error == ""
+        encode = tmp_path / row.encode_path
+        assert numbers_in(encode) == list(range(30)), row.rung
+        assert frame_times(encode, source.fps) == pytest.approx(before, abs=0.0011), row.rung
+
+
 @pytest.mark.parametrize("rate", ["30000/1001", "60", "24000/1001", "5"])
 @pytest.mark.parametrize("suffix", ["mp4", "mkv", "ts"])
 def test_no_frame_is_dropped_or_repeated_by_rounded_timestamps(

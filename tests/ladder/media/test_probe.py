@@ -179,6 +179,37 @@ def test_frames_that_are_never_shown_do_not_count(tmp_path: Path, ffmpeg: Ffmpeg
     assert (count_frames(video), count_decodable_frames(video), info.is_vfr) == (50, 50, False)
 
 
+@pytest.mark.parametrize("suffix", ["mp4", "mkv", "avi", "flv"])
+def test_tags_need_not_be_valid_text(
+    tmp_path: Path, make_video: MakeVideo, clip: Path, suffix: str
+) -> None:
+    tagged = make_video(f"tagged.{suffix}", clip, (*COPY, "-metadata", "title=cafe_name"))
+    video = tmp_path / f"latin.{suffix}"
+    video.write_bytes(tagged.read_bytes().replace(b"cafe_name", b"caf\xe9_name"))
+    assert video.read_bytes() != tagged.read_bytes()
+    assert probe(video).width_px == 96
+
+
+@pytest.mark.parametrize(("transfer", "hdr"), [("smpte2084", "pq"), ("arib-std-b67", "hlg")])
+@pytest.mark.parametrize("suffix", ["mkv", "mp4"])
+def test_hdr_that_only_the_container_tells_is_found(
+    make_video: MakeVideo, transfer: str, hdr: str, suffix: str
+) -> None:
+    coder = ("-c:v", "libx265", "-pix_fmt", "yuv420p10le", "-x265-params", "log-level=none")
+    plain = make_video("ten-bit.mkv", CLIP, coder)
+    tags = ("-color_trc", transfer, "-color_primaries", "bt2020", "-colorspace", "bt2020nc")
+    assert probe(plain).hdr == ""
+    assert probe(make_video(f"{hdr}-tag.{suffix}", plain, (*COPY, *tags))).hdr == hdr
+
+
+@pytest.mark.parametrize(("degrees", "rotation"), [("45", 0), ("100", 90), ("359", 0)])
+def test_a_tilted_picture_lies_on_its_nearest_side(
+    make_video: MakeVideo, clip: Path, degrees: str, rotation: int
+) -> None:
+    tilted = ("-display_rotation", degrees)
+    assert probe(make_video(f"tilt-{degrees}.mp4", clip, COPY, tilted)).rotation == rotation
+
+
 @pytest.mark.parametrize("name", ["two.mkv", "two.ts"])
 def test_of_two_videos_the_default_or_the_larger_one_is_read(
     make_video: MakeVideo, clip: Path, name: str
