@@ -52,7 +52,7 @@ photographer) is on two sides. The labels are VMAF against the clean clip. The c
 
 Deep features are those of the first two stages of a ResNet-18, `vqatool/weights/resnet18-patches.onnx`. It is the network of FDIM 0.2.1
 (Zhejiang University, MIT licence), which was trained on 16,000 compressed videos, trained on for 5 minutes on an H200 GPU with patches of
-2,177 of the encodes, by what is now `python -m vqatool.pretraining.patches`.
+2,177 of the encodes (those of 256 of the sources), by what is now `python -m vqatool.pretraining.patches`.
 
 ## Training
 
@@ -70,7 +70,7 @@ On {validation["count"]} encodes of held-out sources, the validation side: SRCC 
 
 ## Limits
 
-Scores are off by 7 points (RMSE) on sources that the model never saw, and by 13 where a video was coded twice with unrelated
+Scores are off by 6 points (RMSE) on sources that the model never saw, and by 14 where a video was coded twice with unrelated
 qualities. [All limits](docs/limits.md).
 """
 

@@ -11,7 +11,8 @@ from ladder.codecs import CODECS, X264
 from ladder.encode.ladders import Ladder, fitting
 from ladder.encode.rungs import RateMode, Rung
 from ladder.encode.transcode import VideoLength
-from ladder.errors import LadderError
+from ladder.errors import LadderError, VideoError
+from ladder.media.decode import require_complete
 from ladder.media.discover import DiscoveredFiles, find_videos
 from ladder.media.ffmpeg import Ffmpeg
 from ladder.media.probe import FILE_FAULTS, VideoInfo, fault_message, probe
@@ -176,10 +177,18 @@ def read_sources(
             modified = time_of_change(path)
             info = probe(path)
             _refuse_too_small(info, ladder)
+            _warn_of_missing_end(info)
             found.append(Source(name, info, trim.ranges_of(info), modified))
         except FILE_FAULTS as error:
             failed.append(failed_source(name, path, error))
     return found, failed
+
+
+def _warn_of_missing_end(info: VideoInfo) -> None:
+    try:
+        require_complete(info)
+    except VideoError as error:
+        logger.warning("%s: what is there is encoded", error)
 
 
 def time_of_change(path: Path) -> str:

@@ -21,6 +21,8 @@ from ladder.errors import LadderError, VideoError
 
 _MAX_UNSTATED_S = 0.5  # a track that is longer than its header says by this has a wrong header
 _STILLS = Disposition.attached_pic | Disposition.timed_thumbnails
+_MAX_GAP_S = 60.0  # between two pictures of a transport stream
+_MAX_EMPTIER = 4  # times fewer bytes a second than at the start
 _UNKNOWN_FRAMES = 2**30  # what FFmpeg's AVI muxer writes into a pipe
 _NUM_PROBED_PACKETS = 240  # enough to detect a variable frame rate, fast in a file of any length
 
@@ -189,11 +191,17 @@ def frame_times(path: Path, fps: Fraction) -> list[float]:
         VideoError: the file cannot be opened or read.
     """
     with open_video(path) as (container, stream):
-        times = [
-            None if packet.pts is None else packet.pts * packet.time_base
+        entries = [
+            (None if packet.pts is None else packet.pts * packet.time_base, packet.is_keyframe)
             for packet in container.demux(stream)
             if packet.size and not packet.is_discard and is_shown(packet)
         ]
+    times = [time for time, _ in entries]
+    # a transport stream may begin anywhere; one without key frames is refreshed bit by bit
+    first = next((index for index, (_, is_key) in enumerate(entries) if is_key), 0)
+    start = times[first] if first else None
+    if start is not None:
+        times = [time for time in times[first:] if time is None or time >= start]
     known = sorted(time for time in times if time is not None)
     if not known or len(known) < len(times):
         return [float(index / fps) for index in range(len(times))]
@@ -231,6 +239,7 @@ def _info(
     seconds: list[float],
     hdr: Hdr,
 ) -> VideoInfo:
+    _require_one_clock(path, container, stream, seconds)
     context = stream.codec_context
     # average_rate is wrong if it is the container's clock, guessed_rate if the frame rate varies
     rates = (as_fraction(stream.average_rate), as_fraction(stream.guessed_rate))
@@ -318,6 +327,34 @@ def _duration_s(
     if len(seconds) < _NUM_PROBED_PACKETS and not stream.duration:
         return max(known_s, stated_s)  # some headers leave the last frame out
     return stated_s
+
+
+def _require_one_clock(
+    path: Path, container: InputContainer, stream: VideoStream, seconds: list[float]
+) -> None:
+    """Raise VideoError if times jump by minutes, as where broadcasts were joined."""
+    length_s = float((stream.duration or 0) * (stream.time_base or 0))
+    if container.format.name != "mpegts" or length_s < _MAX_GAP_S:
+        return
+    if len(seconds) < _NUM_PROBED_PACKETS:
+        ascending_s = seconds
+    else:
+        # as rare as files that are this much emptier than their beginning: then read all of it
+        container.seek(stream.start_time or 0, stream=stream)
+        span_s = seconds[-1] - seconds[0]
+        ends = [packet.pos or 0 for packet in islice(container.demux(stream), len(seconds))]
+        if container.size / max(1, *ends) * span_s * _MAX_EMPTIER > length_s:
+            return
+        container.seek(stream.start_time or 0, stream=stream)
+        ascending_s = sorted(_packet_ends_s(container, stream))
+    for before_s, after_s in pairwise(ascending_s):
+        if after_s - before_s > _MAX_GAP_S:
+            raise VideoError(
+                "damaged",
+                f"{path} has no picture from {before_s:.1f} to "
+                f"{after_s:.1f} s: its timestamps jump, so cut it there or copy each part by "
+                "itself",
+            )
 
 
 def _stated_s(container: InputContainer, stream: VideoStream, first_s: float) -> float | None:

@@ -179,6 +179,35 @@ def test_frames_that_are_never_shown_do_not_count(tmp_path: Path, ffmpeg: Ffmpeg
     assert (count_frames(video), count_decodable_frames(video), info.is_vfr) == (50, 50, False)
 
 
+@pytest.mark.parametrize("frames", [10, 500])
+def test_joined_broadcasts_whose_times_jump_are_refused(
+    tmp_path: Path, make_video: MakeVideo, frames: int
+) -> None:
+    scene = f"testsrc2=size=32x32:rate=25:duration={frames / 25}"
+    first = make_video(f"first-{frames}.ts", scene)
+    later = make_video(f"later-{frames}.ts", first, (*COPY, "-output_ts_offset", "1000"))
+    joined = tmp_path / "joined.ts"
+    joined.write_bytes(first.read_bytes() + later.read_bytes())
+    assert probe(later).duration_s == pytest.approx(frames / 25, abs=0.05)
+    with pytest.raises(VideoError, match="its timestamps jump") as error:
+        probe(joined)
+    assert error.value.code == "damaged"
+
+
+def test_frames_before_the_first_key_frame_do_not_count(
+    tmp_path: Path, make_video: MakeVideo, ffmpeg: Ffmpeg
+) -> None:
+    coder = ("-c:v", "libx264", "-g", "12", "-bf", "2", "-sc_threshold", "0")
+    whole = make_video("whole.ts", "testsrc2=size=96x64:rate=24:duration=2", coder)
+    packets = whole.read_bytes()
+    for share in (0.1, 0.22, 0.4):
+        cut = tmp_path / f"{share}.ts"
+        cut.write_bytes(packets[int(len(packets) * share) // 188 * 188 :])
+        read = [ffmpeg.path, "-v", "quiet", "-i", str(cut), "-f", "framecrc", "-"]
+        shown = subprocess.run(read, capture_output=True, check=True).stdout.splitlines()
+        assert count_frames(cut) == sum(not line.startswith(b"#") for line in shown) < 48
+
+
 @pytest.mark.parametrize("suffix", ["mp4", "mkv", "avi", "flv"])
 def test_tags_need_not_be_valid_text(
     tmp_path: Path, make_video: MakeVideo, clip: Path, suffix: str
