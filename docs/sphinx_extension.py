@@ -50,13 +50,13 @@ class FileFormat(SphinxDirective):
 
 
 def root_page(text: str) -> str:
-    """A page of the top folder with links to pages of the documentation; others become code."""
+    """A page of the top folder with links to pages and pictures of `docs`; others become code."""
     pages = {file: f"{page}.md" for page, file in ROOT_PAGES.items()}
 
     def link(found: re.Match[str]) -> str:
         words, target, anchor = found[1], found[2], found[3] or ""
         page = pages.get(target) or (target.startswith("docs/") and target.removeprefix("docs/"))
-        is_page = page and str(page).endswith(".md")
+        is_page = page and str(page).endswith((".md", ".jpg"))
         return f"[{words}]({page}{anchor})" if is_page else f"`{target}`"
 
     return _LINK.sub(link, text)

@@ -106,14 +106,14 @@ def alignment_warnings(aligned: AlignedEncode, source: VideoInfo) -> Iterator[st
         yield f"{'synced' if pairing.offset else 'shifted'}:{aligned.offset:+d}"
     if not _have_same_rate(info, source):
         yield f"fps:{float(source.fps):g}>{float(info.fps):g}"
-    if source.hdr:
-        yield "hdr"
-    if source.is_vfr:
-        yield "vfr"
-    if source.is_interlaced:
-        yield "interlaced"
-    if source.num_videos > 1:
-        yield "several_videos"
+    facts = {
+        "hdr": source.hdr,
+        "vfr": source.is_vfr,
+        "interlaced": source.is_interlaced,
+        "several_videos": source.num_videos > 1,
+        "dolby_vision": source.dolby_vision,
+    }
+    yield from (code for code, is_raised in facts.items() if is_raised)
 
 
 def _have_same_rate(encode: VideoInfo, source: VideoInfo) -> bool:

@@ -18,6 +18,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from ladder.errors import LadderError, VideoError
+from ladder.media.dolby_vision import dolby_vision
 
 _MAX_UNSTATED_S = 0.5  # a track that is longer than its header says by this has a wrong header
 _STILLS = Disposition.attached_pic | Disposition.timed_thumbnails
@@ -94,6 +95,7 @@ class VideoInfo:
     size_bytes: int
     stream_index: int = 0  # of the video stream among all streams of the file
     num_videos: int = 1  # video streams of the file, without cover art and thumbnails
+    dolby_vision: str = ""  # its profile, such as 8.1
 
     @property
     def display_size(self) -> Size:
@@ -169,7 +171,8 @@ def probe(path: Path) -> VideoInfo:
     """The properties of the video stream of `path` that `open_video` chooses.
 
     Raises:
-        VideoError: the file is missing, is not a video, or has no video stream or decodable frame.
+        VideoError: the file is missing, is not a video, has no video stream or decodable frame, or
+            is Dolby Vision without a base layer.
     """
     with open_video(path) as (container, stream):
         # decoding replaces the container's tag by that of the bitstream, which may have none
@@ -240,6 +243,13 @@ def _info(
     hdr: Hdr,
 ) -> VideoInfo:
     _require_one_clock(path, container, stream, seconds)
+    vision = dolby_vision(path)
+    if vision and not vision.has_base_layer:
+        raise VideoError(
+            "dolby_vision",
+            f"{path} is Dolby Vision of profile {vision.name}, whose pictures are right with its "
+            "metadata alone, which is not read here: convert it to SDR or to profile 8",
+        )
     context = stream.codec_context
     # average_rate is wrong if it is the container's clock, guessed_rate if the frame rate varies
     rates = (as_fraction(stream.average_rate), as_fraction(stream.guessed_rate))
@@ -269,6 +279,7 @@ def _info(
         size_bytes=path.stat().st_size,
         stream_index=stream.index,
         num_videos=len(_videos(container)),
+        dolby_vision=vision.name if vision else "",
     )
 
 

@@ -23,6 +23,7 @@ class WarningCode(StrEnum):
     INTERLACED = "interlaced"
     ROTATED = "rotated"
     SEVERAL_VIDEOS = "several_videos"
+    DOLBY_VISION = "dolby_vision"
     SHORT = "short"
     SMALL = "small"
     DAMAGED = "damaged"
@@ -234,6 +235,7 @@ def video_warnings(info: VideoInfo) -> Iterator[WarningCode]:
         WarningCode.INTERLACED: info.is_interlaced,
         WarningCode.ROTATED: bool(info.rotation),
         WarningCode.SEVERAL_VIDEOS: info.num_videos > 1,
+        WarningCode.DOLBY_VISION: bool(info.dolby_vision),
         WarningCode.SHORT: info.duration_s < _SHORT_S,
         WarningCode.SMALL: min(info.display_size) < _SMALL_PX,
     }
