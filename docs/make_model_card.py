@@ -72,6 +72,11 @@ On {validation["count"]} encodes of held-out sources, the validation side: SRCC 
 
 Scores are off by 6 points (RMSE) on sources that the model never saw, and by 14 where a video was coded twice with unrelated
 qualities. [All limits](docs/limits.md).
+
+Of 40 random encodes of Big Buck Bunny, these score most too high and most too low (`python -m tests.benchmarks.failures`; RMSE of the
+40: 6.8):
+
+![The clip and six of its encodes](docs/failures.jpg)
 """
 
 

