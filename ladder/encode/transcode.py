@@ -16,7 +16,13 @@ from ladder.encode.rungs import Rung
 from ladder.errors import LadderError, VideoError
 from ladder.media.decode import count_decodable_frames
 from ladder.media.ffmpeg import Ffmpeg, run
-from ladder.media.filters import compile_arguments, output, scaled_input, video_input
+from ladder.media.filters import (
+    clock_arguments,
+    compile_arguments,
+    output,
+    scaled_input,
+    video_input,
+)
 from ladder.media.probe import VideoInfo, frame_times, probe
 from ladder.media.time_ranges import TimeRange, frame_aligned
 from ladder.storage import part_of
@@ -95,7 +101,7 @@ def transcode_args(
             settings["format"] = "null"
         encodes.append(output(scaled, None if pass_number == 1 else out, **settings))
     # without -xerror a damaged source gives exit code 0 and a short encode
-    return ["-xerror", "-y", *compile_arguments(encodes)]
+    return ["-xerror", "-y", *clock_arguments(time_ranges), *compile_arguments(encodes)]
 
 
 def transcode(

@@ -22,6 +22,7 @@ from ladder.label.metrics import MetricRequest, common_pix_fmt, log_metric_name
 from ladder.media.ffmpeg import REMEDY, Ffmpeg, run
 from ladder.media.filters import (
     VideoNode,
+    clock_arguments,
     compile_arguments,
     output,
     retime_by_index,
@@ -122,7 +123,7 @@ def vmaf_args(
         )
         outputs.append(output(measured, None, format="null"))
     # -xerror: the readable part of a damaged file must not become its label
-    return ["-xerror", *compile_arguments(outputs)]
+    return ["-xerror", *clock_arguments(time_ranges), *compile_arguments(outputs)]
 
 
 def measure(

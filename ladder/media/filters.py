@@ -23,7 +23,8 @@ InputOptions = dict[str, int | str]
 
 _FILE = "file:"
 
-_SEEK_MARGIN_S = 5
+_SEEK_MARGIN_S = 15  # longer than most distances of key frames
+_END_MARGIN_S = 5  # the video may begin later than the file
 
 
 def video_input(
@@ -76,6 +77,11 @@ def output(stream: VideoNode, path: Path | None, **options: object) -> OutputNod
     return graph.output(stream, _quote_path(path) if path else "-", **options)
 
 
+def clock_arguments(time_ranges: Sequence[TimeRange]) -> list[str]:
+    """Options of an ffmpeg process that cuts parts: they are found by the file's own timestamps."""
+    return ["-copyts"] if time_ranges else []
+
+
 def compile_arguments(outputs: Sequence[OutputNode]) -> list[str]:
     """The arguments with which one ffmpeg process makes all `outputs`."""
     merged = graph.merge_outputs(*outputs) if len(outputs) > 1 else outputs[0]
@@ -99,9 +105,11 @@ def _part(video: VideoInfo, time_range: TimeRange, options: InputOptions) -> Vid
     # seek early and cut with trim: -t counts from the first frame that is read, and in a file
     # without an index a seek may land too late
     jump = max(Fraction(0), start - _SEEK_MARGIN_S)
-    end = start + length - jump
+    end = start + length
     first: InputOptions = {"ss": f"{float(jump):.6f}"} if jump else {}
-    last: InputOptions = {"t": f"{float(end + 1):.6f}"}
-    inside = {"start": f"{float(start - jump):.6f}", "end": f"{float(end):.6f}"}
+    last: InputOptions = {"t": f"{float(end - jump + _END_MARGIN_S):.6f}"}
+    # timestamps of the file itself (`clock_arguments`): another track may begin earlier
+    first_s, last_s = float(video.start + start), float(video.start + end)
+    inside = {"start": f"{first_s:.6f}", "end": f"{last_s:.6f}"}
     stream = _input(video, options | first | last)
     return stream.filter("trim", **inside).filter("setpts", "PTS-STARTPTS")

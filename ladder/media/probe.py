@@ -96,6 +96,7 @@ class VideoInfo:
     stream_index: int = 0  # of the video stream among all streams of the file
     num_videos: int = 1  # video streams of the file, without cover art and thumbnails
     dolby_vision: str = ""  # its profile, such as 8.1
+    start: Fraction = Fraction(0)  # the timestamp of the first frame, in seconds
 
     @property
     def display_size(self) -> Size:
@@ -280,6 +281,7 @@ def _info(
         stream_index=stream.index,
         num_videos=len(_videos(container)),
         dolby_vision=vision.name if vision else "",
+        start=Fraction(stream.start_time or 0) * (as_fraction(stream.time_base) or 0),
     )
 
 

@@ -14,6 +14,7 @@ from ladder.encode.rungs import Rung
 from ladder.media.decode import frames_at
 from ladder.media.ffmpeg import Ffmpeg
 from ladder.media.probe import frame_times, probe
+from ladder.media.time_ranges import TimeRange, TrimSpec
 from tests.conftest import EXACT, MakeVideo
 from tests.ladder.works import NUMBERED, files_in, made, numbered, numbers_in
 
@@ -129,6 +130,26 @@ def test_irregular_frame_times_are_kept_with_every_codec(
         encode = tmp_path / row.encode_path
         assert numbers_in(encode) == list(range(30)), row.rung
         assert frame_times(encode, source.fps) == pytest.approx(before, abs=0.0006), row.rung
+
+
+@pytest.mark.parametrize("start_s", [2, 21])
+@pytest.mark.parametrize("suffix", ["ts", "mkv", "mp4"])
+def test_a_part_is_counted_from_the_first_frame_where_sound_begins_earlier(
+    make_video: MakeVideo, ffmpeg: Ffmpeg, tmp_path: Path, suffix: str, start_s: int
+) -> None:
+    steady = numbered(make_video, "slow.mp4", "10", frames=250, args=(*EXACT, "-g", "20"))
+    tone = ("-f", "lavfi", "-i", "sine=duration=26", "-itsoffset", "0.2")
+    both = ("-map", "1:v", "-map", "0:a", "-c:v", "copy", "-c:a", "aac")
+    source = probe(make_video(f"sound-first.{suffix}", steady, both, tone))
+    (row,) = made(
+        [source.path],
+        [Rung(height_px=64, crf=1)],
+        tmp_path,
+        ffmpeg,
+        TrimSpec(TimeRange(start_s, 1)),
+    )
+    assert row.error == ""
+    assert numbers_in(tmp_path / row.encode_path) == list(range(10 * start_s, 10 * start_s + 10))
 
 
 @pytest.mark.parametrize("share", ["0.99", "0.8"])
