@@ -11,9 +11,12 @@ from pathlib import Path
 from typing import BinaryIO
 
 from ladder.errors import ListError, VideoError
+from ladder.media.playlists import is_playlist, parts
 from ladder.media.probe import open_video
 
-_MORE_SUFFIXES = frozenset({".ts", ".m2ts", ".mts", ".ivf", ".y4m", ".obu", ".vob", ".mxf", ".rm"})
+_MORE_SUFFIXES = frozenset(
+    {".ts", ".m2ts", ".mts", ".ivf", ".y4m", ".obu", ".vob", ".mxf", ".rm", ".mpd"}
+)
 
 # formats that FFmpeg opens but that are no video: still pictures, and text as terminal output
 _NO_VIDEO = re.compile(r"tty|image2|\w+_pipe|gif|apng|ico")
@@ -79,8 +82,9 @@ def find_videos(paths: Iterable[Path], wanted: FileFilter = ALL) -> DiscoveredFi
     """The files among `paths`, and the video files in and below the folders among `paths`.
 
     In a folder, a file is a video if it has the suffix of a video or if FFmpeg finds video in it.
-    Hidden files and unfinished `.part` files are skipped. A file named in `paths` is always
-    included unless `wanted` excludes it; this function does not check that it can be read.
+    Hidden files, unfinished `.part` files and the files that a playlist names are skipped. A file
+    named in `paths` is always included unless `wanted` excludes it; this function does not check
+    that it can be read.
     """
     videos: list[Path] = []
     unreadable: list[Path] = []
@@ -98,10 +102,14 @@ def _matching_files(path: Path, files: Iterable[Path], wanted: FileFilter) -> li
     """The video files among `files`, which were found at `path`, that `wanted` keeps."""
     if not _is_folder(path):
         return [path] if wanted.matches(path.name) else []
+    files = [file for file in files if _is_shown(file)]
+    inside = {part.resolve() for file in files if is_playlist(file) for part in parts(file)}
     return [
         file
         for file in files
-        if _is_shown(file) and wanted.matches(file.relative_to(path).as_posix()) and _is_video(file)
+        if wanted.matches(file.relative_to(path).as_posix())
+        and not (inside and file.resolve() in inside)
+        and _is_video(file)
     ]
 
 

@@ -10,6 +10,7 @@ from urllib.parse import quote_from_bytes, unquote_to_bytes
 import ffmpeg as graph
 
 from ladder.media.ffmpeg import file_url
+from ladder.media.playlists import HLS_OPTIONS
 from ladder.media.probe import VideoInfo
 from ladder.media.time_ranges import TimeRange, frame_aligned
 
@@ -64,6 +65,8 @@ def retime_by_index(stream: VideoNode, fps: Fraction) -> VideoNode:
 def _input(video: VideoInfo, options: InputOptions) -> VideoNode:
     # local files only: a playlist named like a video must not fetch from the network
     fixed: InputOptions = {"protocol_whitelist": "file,crypto,data", "reinit_filter": 0}
+    if video.is_hls:
+        fixed |= HLS_OPTIONS
     source = graph.input(_quote_path(video.path), **fixed, **options)
     stream = source[str(video.stream_index)]
     if video.is_interlaced:

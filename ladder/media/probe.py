@@ -19,6 +19,7 @@ from av.video.stream import VideoStream
 
 from ladder.errors import LadderError, VideoError
 from ladder.media.dolby_vision import dolby_vision
+from ladder.media.playlists import DASH_SUFFIX, HLS_FORMAT, HLS_OPTIONS, size_bytes
 
 _MAX_UNSTATED_S = 0.5  # a track that is longer than its header says by this has a wrong header
 _STILLS = Disposition.attached_pic | Disposition.timed_thumbnails
@@ -91,12 +92,13 @@ class VideoInfo:
     sar: Fraction  # sample aspect ratio: width over height of one pixel
     is_vfr: bool
     is_interlaced: bool
-    is_bare: bool  # an elementary stream without timestamps: seeking is impossible
+    is_bare: bool  # without timestamps, or a playlist without an end: seeking is impossible
     size_bytes: int
     stream_index: int = 0  # of the video stream among all streams of the file
     num_videos: int = 1  # video streams of the file, without cover art and thumbnails
     dolby_vision: str = ""  # its profile, such as 8.1
     start: Fraction = Fraction(0)  # the timestamp of the first frame, in seconds
+    is_hls: bool = False  # a playlist of segments
 
     @property
     def display_size(self) -> Size:
@@ -137,13 +139,7 @@ def open_video(
         raise VideoError("missing", f"{path} is not a file")
     if not path.stat().st_size:
         raise VideoError("empty", f"{path} has no bytes")
-    try:
-        # local files only: a playlist named like a video must not fetch from the network
-        options = {"protocol_whitelist": "file,crypto,data"}
-        # tags need not be valid text, and nothing here needs theirs
-        container = av.open(f"file:{path.absolute()}", options=options, metadata_errors="replace")
-    except (av.FFmpegError, OSError, ValueError) as error:
-        raise VideoError("not_video", f"{path} cannot be opened as video: {error}") from error
+    container = _opened(path)
     with container:
         # of equal ones the first
         stream = max(_videos(container), key=_is_default_and_area, default=None)
@@ -159,6 +155,22 @@ def open_video(
             yield container, stream
         except av.FFmpegError as error:
             raise VideoError("damaged", f"{path} cannot be decoded: {error}") from error
+
+
+def _opened(path: Path) -> InputContainer:
+    # local files only: a playlist named like a video must not fetch from the network
+    options = {"protocol_whitelist": "file,crypto,data", **HLS_OPTIONS}
+    try:
+        # tags need not be valid text, and nothing here needs theirs
+        return av.open(f"file:{path.absolute()}", options=options, metadata_errors="replace")
+    except (av.FFmpegError, OSError, ValueError) as error:
+        reason = f"cannot be opened as video: {error}"
+        if path.suffix.lower() == DASH_SUFFIX:
+            reason = (
+                "is a manifest of DASH, which is not read here: copy its video into one file "
+                f"first (ffmpeg -i {path.name} -map 0:v -c copy {path.stem}.mp4)"
+            )
+        raise VideoError("not_video", f"{path} {reason}") from error
 
 
 def fault_message(path: Path, error: Exception) -> str:
@@ -276,13 +288,25 @@ def _info(
         sar=as_fraction(stream.sample_aspect_ratio) or Fraction(1),
         is_vfr=_is_uneven(seconds),
         is_interlaced=bool(frame.interlaced_frame) or context.field_order in _INTERLACED_ORDERS,
-        is_bare=not seconds,
-        size_bytes=path.stat().st_size,
+        is_bare=not seconds or not _can_seek(container, stream),
+        size_bytes=size_bytes(path),
         stream_index=stream.index,
         num_videos=len(_videos(container)),
         dolby_vision=vision.name if vision else "",
+        is_hls=container.format.name == HLS_FORMAT,
         start=Fraction(stream.start_time or 0) * (as_fraction(stream.time_base) or 0),
     )
+
+
+def _can_seek(container: InputContainer, stream: VideoStream) -> bool:
+    """Whether FFmpeg seeks in a playlist; in one without an end it does not."""
+    if container.format.name != HLS_FORMAT:
+        return True
+    try:
+        container.seek(stream.start_time or 0, stream=stream)
+    except av.FFmpegError:
+        return False
+    return True
 
 
 def _videos(container: InputContainer) -> list[VideoStream]:

@@ -50,6 +50,7 @@ def test_the_properties_of_a_plain_video(source_video: Path) -> None:
         "num_videos": 1,
         "dolby_vision": "",
         "start": 0,
+        "is_hls": False,
     }
     assert info.display_size == (192, 108)
     assert info.bitrate_kbps == pytest.approx(source_video.stat().st_size * 8 / 1000 / 0.96)

@@ -1,0 +1,99 @@
+"""Playlists of HLS and DASH: which files are parts of them, and how FFmpeg reads them to an end.
+
+A playlist (RFC 8216) or a manifest (ISO/IEC 23009-1) and the files that it names are one video.
+"""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+DASH_SUFFIX = ".mpd"
+"""Of manifests, in lower case. PyAV's wheels have no reader for them."""
+
+SUFFIXES = frozenset({".m3u8", DASH_SUFFIX})
+"""Of playlists, in lower case."""
+
+HLS_FORMAT = "hls"
+"""FFmpeg's name of the format."""
+
+HLS_OPTIONS = {
+    "live_start_index": "0",  # else a playlist without an end begins near its end
+    # and FFmpeg waits for further segments, by default for hours; 1 would refuse whole playlists
+    "m3u8_hold_counters": "3",
+    "max_reload": "3",
+}
+"""Options of FFmpeg's reader that end a playlist without #EXT-X-ENDLIST after its last segment."""
+
+_MAX_BYTES = 2**24  # a larger file is no playlist
+_HLS_URI = re.compile(r'URI="([^"]+)"')
+_DASH_NAMES = re.compile(
+    r'(?:\b(?:media|initialization|sourceURL)="([^"]+)"|<BaseURL[^>]*>([^<]+)<)'
+)
+_DASH_PLACE = re.compile(r"\$[^$]*\$")
+
+
+def is_playlist(path: Path) -> bool:
+    """Whether the name is that of a playlist."""
+    return path.suffix.lower() in SUFFIXES
+
+
+def parts(playlist: Path) -> set[Path]:
+    """The existing local files that a playlist names, and those that playlists among them name."""
+    found: set[Path] = set()
+    waiting = [playlist]
+    while waiting:
+        new = set(_named(waiting.pop())) - found - {playlist}
+        found |= new
+        waiting += [path for path in new if is_playlist(path)]
+    return found
+
+
+def size_bytes(path: Path) -> int:
+    """The bytes of a video: of a playlist those of the files that it names, or its best variant."""
+    own = path.stat().st_size
+    if not is_playlist(path):
+        return own
+    named = set(_named(path))
+    variants = [size_bytes(each) for each in named if is_playlist(each)]
+    return max(variants) if variants else sum(each.stat().st_size for each in named) or own
+
+
+def _named(playlist: Path) -> Iterator[Path]:
+    try:
+        if playlist.stat().st_size > _MAX_BYTES:
+            return
+        text = playlist.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return
+    names = _dash_names(text) if playlist.suffix.lower() == DASH_SUFFIX else _hls_names(text)
+    for name in names:
+        yield from _files(playlist.parent, name)
+
+
+def _hls_names(text: str) -> Iterator[str]:
+    for line in text.splitlines():
+        if not line.startswith("#"):
+            yield line.strip()
+        elif found := _HLS_URI.search(line):
+            yield found[1]
+
+
+def _dash_names(text: str) -> Iterator[str]:
+    for found in _DASH_NAMES.finditer(text):
+        yield found[1] or found[2].strip()
+
+
+def _files(folder: Path, name: str) -> Iterator[Path]:
+    """The existing files below `folder` that a name, or a template of DASH, stands for."""
+    address = urlsplit(name)
+    plain = unquote(address.path)
+    if address.scheme or not plain or plain.endswith("/"):
+        return
+    try:
+        if "$" in plain:
+            yield from sorted(folder.glob(_DASH_PLACE.sub("*", plain)))
+        elif (folder / plain).is_file():
+            yield folder / plain
+    except (OSError, ValueError, NotImplementedError):  # no name of a file here
+        return

@@ -1,0 +1,97 @@
+"""Playlists: their parts are passed over, and one without an end ends."""
+
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ladder.encode.rungs import Rung
+from ladder.errors import VideoError
+from ladder.media.decode import frames_at
+from ladder.media.discover import find_videos
+from ladder.media.ffmpeg import Ffmpeg, run
+from ladder.media.playlists import parts, size_bytes
+from ladder.media.probe import frame_times, probe
+from tests.conftest import MakeVideo
+from tests.ladder.works import made
+
+CLIP = "testsrc2=size=96x64:rate=25:duration=4"
+CODER = ("-c:v", "libx264", "-preset", "veryfast", "-g", "25", "-sc_threshold", "0")
+HLS = ("-c", "copy", "-f", "hls", "-hls_time", "1", "-hls_list_size", "0")
+WAYS = {
+    "ts": ("p.m3u8", HLS),
+    "fmp4": ("p.m3u8", (*HLS, "-hls_segment_type", "fmp4")),
+    "byte ranges": ("p.m3u8", (*HLS, "-hls_flags", "single_file")),
+    "dash": ("p.mpd", ("-c", "copy", "-f", "dash", "-seg_duration", "1")),
+}
+
+
+@pytest.fixture
+def clip(make_video: MakeVideo) -> Path:
+    return make_video("segmented.mp4", CLIP, CODER)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_the_parts_of_a_playlist_are_no_videos_of_their_own(
+    clip: Path, tmp_path: Path, ffmpeg: Ffmpeg, way: str
+) -> None:
+    name, args = WAYS[way]
+    run(ffmpeg, ["-i", str(clip), *args, str(tmp_path / name)])
+    others = {path for path in tmp_path.iterdir() if path.name != name}
+    assert others
+    assert parts(tmp_path / name) == others
+    (tmp_path / "other.mp4").write_bytes(clip.read_bytes())
+    assert find_videos([tmp_path]).videos == (tmp_path / "other.mp4", tmp_path / name)
+    assert size_bytes(tmp_path / name) == sum(path.stat().st_size for path in others)
+
+
+def test_a_master_playlist_stands_for_its_variants(
+    clip: Path, tmp_path: Path, ffmpeg: Ffmpeg
+) -> None:
+    for name in ("low", "high"):
+        (tmp_path / name).mkdir()
+        run(ffmpeg, ["-i", str(clip), *HLS, str(tmp_path / name / "p.m3u8")])
+    lines = ["#EXTM3U"]
+    for name in ("low", "high"):
+        lines += ["#EXT-X-STREAM-INF:BANDWIDTH=100000,RESOLUTION=96x64", f"{name}/p.m3u8"]
+    master = tmp_path / "master.m3u8"
+    master.write_text("\n".join(lines))
+    assert find_videos([tmp_path]).videos == (master,)
+    assert size_bytes(master) == size_bytes(tmp_path / "low" / "p.m3u8")
+
+
+def test_a_playlist_without_an_end_is_read_from_its_first_segment_to_its_last(
+    clip: Path, tmp_path: Path, ffmpeg: Ffmpeg
+) -> None:
+    playlist = tmp_path / "live.m3u8"
+    run(ffmpeg, ["-i", str(clip), *HLS, str(playlist)])
+    playlist.write_text(playlist.read_text().replace("#EXT-X-ENDLIST", ""))
+    started = time.monotonic()
+    info = probe(playlist)
+    assert info.duration_s == pytest.approx(4, abs=0.05)
+    assert len(frame_times(playlist, info.fps)) == 100
+    assert info.is_bare
+    shown = frames_at(info, [0.5, 3.5], (96, 64))
+    assert np.abs(shown.astype(int) - frames_at(probe(clip), [0.5, 3.5], (96, 64))).max() == 0
+    (row,) = made([playlist], [Rung(height_px=64, crf=30)], tmp_path / "work", ffmpeg)
+    assert (row.error, row.frame_count) == ("", 100)
+    assert time.monotonic() - started < 40
+
+
+def test_a_manifest_of_dash_is_one_row_with_the_next_step(tmp_path: Path) -> None:
+    manifest = tmp_path / "p.mpd"
+    manifest.write_text("<?xml version='1.0'?><MPD></MPD>")
+    with pytest.raises(VideoError, match=r"ffmpeg -i p\.mpd") as error:
+        probe(manifest)
+    assert error.value.code == "not_video"
+
+
+def test_playlists_of_others_name_no_files_here(tmp_path: Path) -> None:
+    playlist = tmp_path / "far.m3u8"
+    names = ["http://127.0.0.1/a.ts", "../../etc/\0", "missing.ts", "/", "a.ts"]
+    playlist.write_text("#EXTM3U\n" + "\n".join(names))
+    (tmp_path / "a.ts").touch()
+    assert parts(playlist) == {tmp_path / "a.ts"}
+    playlist.write_text("#EXTM3U\nfar.m3u8\n")  # itself
+    assert parts(playlist) == set()
