@@ -38,6 +38,10 @@ _Line = tuple[int, str, str]
 """Of a log: its level, who wrote it, its text."""
 
 
+_NAL_LENGTH = 4  # bytes
+_RANDOM_ACCESS_TYPES = range(16, 24)
+
+
 @dataclass(frozen=True, kw_only=True)
 class CodedPicture:
     """One packet of a stream: one shown picture and the hidden pictures in the same packet.
@@ -81,10 +85,23 @@ def coded_pictures(
             if not read and each.decoded_s < start_s:
                 continue  # all that is known of it are its bytes, and they are not of this part
             packet = each.packet
-            size_bytes, is_key = packet.size, packet.is_keyframe  # the filter takes the packet
+            # the filter takes the packet
+            size_bytes, is_key = packet.size, packet.is_keyframe
+            if info.has_false_keys and info.codec == "hevc":
+                is_key = _is_random_access(bytes(packet))
             step = read.log2_step(packet) if read else None
             found.append(CodedPicture(size_bytes=size_bytes, is_key=is_key, log2_step=step))
     return found
+
+
+def _is_random_access(packet: bytes) -> bool:
+    """Whether an HEVC packet of MP4 has a picture to start at (H.265, table 7-1: 16 to 23)."""
+    place = 0
+    while place + _NAL_LENGTH < len(packet):
+        if packet[place + _NAL_LENGTH] >> 1 & 0x3F in _RANDOM_ACCESS_TYPES:
+            return True
+        place += _NAL_LENGTH + int.from_bytes(packet[place : place + _NAL_LENGTH])
+    return False
 
 
 class _Quantisers:

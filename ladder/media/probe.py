@@ -14,7 +14,7 @@ import av
 from av.container import InputContainer
 from av.packet import Packet
 from av.stream import Disposition
-from av.video.frame import VideoFrame
+from av.video.frame import PictureType, VideoFrame
 from av.video.stream import VideoStream
 
 from ladder.errors import LadderError, VideoError
@@ -22,6 +22,8 @@ from ladder.media.dolby_vision import dolby_vision
 from ladder.media.playlists import DASH_SUFFIX, HLS_FORMAT, HLS_OPTIONS, size_bytes
 
 _MAX_UNSTATED_S = 0.5  # a track that is longer than its header says by this has a wrong header
+_NUM_SUSPECTS = 12  # packets that may tell a wrong index
+_INTER_CODECS = frozenset({"h264", "hevc", "av1", "vp9", "vp8", "mpeg2video", "mpeg4"})
 _STILLS = Disposition.attached_pic | Disposition.timed_thumbnails
 _MAX_GAP_S = 60.0  # between two pictures of a transport stream
 _MAX_EMPTIER = 4  # times fewer bytes a second than at the start
@@ -92,13 +94,15 @@ class VideoInfo:
     sar: Fraction  # sample aspect ratio: width over height of one pixel
     is_vfr: bool
     is_interlaced: bool
-    is_bare: bool  # without timestamps, or a playlist without an end: seeking is impossible
+    # seeking is impossible: without timestamps, with a wrong index, or a playlist without an end
+    is_bare: bool
     size_bytes: int
     stream_index: int = 0  # of the video stream among all streams of the file
     num_videos: int = 1  # video streams of the file, without cover art and thumbnails
     dolby_vision: str = ""  # its profile, such as 8.1
     start: Fraction = Fraction(0)  # the timestamp of the first frame, in seconds
     is_hls: bool = False  # a playlist of segments
+    has_false_keys: bool = False  # its index calls frames key frames that are none
 
     @property
     def display_size(self) -> Size:
@@ -120,6 +124,17 @@ class Decoding(NamedTuple):
 
     threads: int = 0
     is_strict: bool = False
+
+
+class _Beginning(NamedTuple):
+    """The first frame, the ascending times of the first packets in seconds, and of their flags.
+
+    `has_false_keys`: packets are called key frames and are none, so that seeking leads nowhere.
+    """
+
+    frame: VideoFrame | None
+    seconds: list[float]
+    has_false_keys: bool
 
 
 LENIENT = Decoding()
@@ -190,12 +205,12 @@ def probe(path: Path) -> VideoInfo:
     with open_video(path) as (container, stream):
         # decoding replaces the container's tag by that of the bitstream, which may have none
         tagged_transfer = int(stream.codec_context.color_trc)
-        frame, seconds = _read_first_packets(container, stream)
-        if frame is None:
+        beginning = _read_first_packets(container, stream)
+        if beginning.frame is None:
             raise VideoError("damaged", f"{path} has no frame that can be decoded")
         coded_transfer = int(stream.codec_context.color_trc)
         hdr = _HDR_OF_TRANSFER.get(coded_transfer) or _HDR_OF_TRANSFER.get(tagged_transfer)
-        return _info(path, container, stream, frame, seconds, hdr or Hdr.NONE)
+        return _info(path, container, stream, beginning, hdr or Hdr.NONE)
 
 
 def frame_times(path: Path, fps: Fraction) -> list[float]:
@@ -251,10 +266,11 @@ def _info(
     path: Path,
     container: InputContainer,
     stream: VideoStream,
-    frame: VideoFrame,
-    seconds: list[float],
+    beginning: _Beginning,
     hdr: Hdr,
 ) -> VideoInfo:
+    frame, seconds = beginning.frame, beginning.seconds
+    assert frame
     _require_one_clock(path, container, stream, seconds)
     vision = dolby_vision(path)
     if vision and not vision.has_base_layer:
@@ -288,11 +304,12 @@ def _info(
         sar=as_fraction(stream.sample_aspect_ratio) or Fraction(1),
         is_vfr=_is_uneven(seconds),
         is_interlaced=bool(frame.interlaced_frame) or context.field_order in _INTERLACED_ORDERS,
-        is_bare=not seconds or not _can_seek(container, stream),
+        is_bare=(not seconds or beginning.has_false_keys or not _can_seek(container, stream)),
         size_bytes=size_bytes(path),
         stream_index=stream.index,
         num_videos=len(_videos(container)),
         dolby_vision=vision.name if vision else "",
+        has_false_keys=beginning.has_false_keys,
         is_hls=container.format.name == HLS_FORMAT,
         start=Fraction(stream.start_time or 0) * (as_fraction(stream.time_base) or 0),
     )
@@ -320,18 +337,31 @@ def _is_default_and_area(stream: VideoStream) -> tuple[bool, int]:
     return bool(stream.disposition & Disposition.default), area
 
 
-def _read_first_packets(
-    container: InputContainer, stream: VideoStream
-) -> tuple[VideoFrame | None, list[float]]:
-    """The first frame and the ascending times of the first packets in seconds, read in one pass."""
+def _read_first_packets(container: InputContainer, stream: VideoStream) -> _Beginning:
+    """What the first packets tell, read in one pass."""
     frame: VideoFrame | None = None
     seconds: list[float] = []
-    for packet in islice(container.demux(stream), _NUM_PROBED_PACKETS):
+    # an index that calls every frame a key frame is that of an intra codec, or wrong
+    is_suspect = stream.codec_context.codec.canonical_name in _INTER_CODECS
+    for index, packet in enumerate(islice(container.demux(stream), _NUM_PROBED_PACKETS)):
         if packet.pts is not None and not packet.is_discard and is_shown(packet):
             seconds.append(float(packet.pts * packet.time_base))
-        if frame is None:
-            frame = next(iter(packet.decode()), None)
-    return frame, sorted(seconds)
+        is_suspect = is_suspect and (packet.is_keyframe or not packet.size)
+        if frame is None or (is_suspect and index < _NUM_SUSPECTS):
+            for decoded in packet.decode():
+                frame = frame or decoded
+                if is_suspect and decoded.pict_type != PictureType.I:
+                    return _Beginning(frame, _all_seconds(container, stream, seconds), True)
+    return _Beginning(frame, sorted(seconds), False)
+
+
+def _all_seconds(
+    container: InputContainer, stream: VideoStream, seconds: list[float]
+) -> list[float]:
+    """`seconds` and those of the packets that come until as many are read as always."""
+    rest = islice(container.demux(stream), _NUM_PROBED_PACKETS - len(seconds))
+    more = [float(p.pts * p.time_base) for p in rest if p.pts is not None and is_shown(p)]
+    return sorted([*seconds, *more])
 
 
 def _is_uneven(seconds: list[float]) -> bool:

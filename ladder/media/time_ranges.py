@@ -46,7 +46,7 @@ class TrimSpec:
         time_ranges = tuple(self._wanted(source))
         if time_ranges and source.is_bare:
             raise LadderError(
-                f"{source.path} is a stream without timestamps and cannot be trimmed: "
+                f"{source.path} has no timestamps or no usable index and cannot be trimmed: "
                 "put it into a container first (ffmpeg -i FILE -c copy FILE.mkv)"
             )
         return time_ranges

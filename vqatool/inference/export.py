@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from ladder.storage import atomic_write
 from vqatool.errors import CheckpointError
 from vqatool.inference.card import CARD_KEY
-from vqatool.inference.model_file import Checkpoint
+from vqatool.inference.model_file import Checkpoint, require_finite
 from vqatool.inference.onnx_engine import ENGINE_KEY, OnnxEngine, engine_facts
 from vqatool.inference.torch_engine import NamedOutput, limits_of
 from vqatool.inputs.clip import Clip, collate
@@ -33,9 +33,11 @@ def export(checkpoint: Checkpoint, path: Path) -> None:
     """Write an exported model file; it appears whole or not at all.
 
     Raises:
-        CheckpointError: the weights do not fit the shape their card gives.
+        CheckpointError: the weights do not fit the shape their card gives, or are not finite.
         OutputError: the file cannot be written.
     """
+    for name, value in checkpoint.weights.items():
+        require_finite(path, name, value, value)
     recipe, groups = checkpoint.recipe, checkpoint.card.clip_frames
     network = NamedOutput(checkpoint.model(), checkpoint.ood).eval()
     views = example_views(recipe, groups)

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from importlib import resources
 from pathlib import Path
-from typing import NoReturn
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -89,8 +88,7 @@ def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
     """
     tensors = {key: value.half().contiguous() for key, value in checkpoint.weights.items()}
     for key, value in tensors.items():
-        if not value.isfinite().all():
-            _refuse_weights(path, key, checkpoint.weights[key])
+        require_finite(path, key, value, checkpoint.weights[key])
     if checkpoint.ood:
         named = checkpoint.ood.tensors().items()
         tensors |= {_OOD_PREFIX + name: value.contiguous() for name, value in named}
@@ -98,7 +96,10 @@ def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
         file.write(save(tensors, {CARD_KEY: checkpoint.card.text()}))
 
 
-def _refuse_weights(path: Path, name: str, value: Tensor) -> NoReturn:
+def require_finite(path: Path, name: str, written: Tensor, value: Tensor) -> None:
+    """Raise CheckpointError if a tensor `value`, as it would be `written` to `path`, is broken."""
+    if written.isfinite().all():
+        return
     largest = float(value.abs().max())
     if math.isfinite(largest):
         reason = f"values up to {largest:.4g}, and half precision ends at 65504"

@@ -11,8 +11,9 @@ import av
 import pytest
 
 from ladder.errors import VideoError
-from ladder.media.decode import count_decodable_frames
+from ladder.media.decode import count_decodable_frames, frames_at
 from ladder.media.ffmpeg import Ffmpeg, run
+from ladder.media.headers import coded_pictures
 from ladder.media.probe import VideoInfo, as_fraction, count_frames, frame_times, probe
 from tests.conftest import EXACT, MakeVideo
 
@@ -51,6 +52,7 @@ def test_the_properties_of_a_plain_video(source_video: Path) -> None:
         "dolby_vision": "",
         "start": 0,
         "is_hls": False,
+        "has_false_keys": False,
     }
     assert info.display_size == (192, 108)
     assert info.bitrate_kbps == pytest.approx(source_video.stat().st_size * 8 / 1000 / 0.96)
@@ -209,6 +211,28 @@ def test_frames_before_the_first_key_frame_do_not_count(
         read = [ffmpeg.path, "-v", "quiet", "-i", str(cut), "-f", "framecrc", "-"]
         shown = subprocess.run(read, capture_output=True, check=True).stdout.splitlines()
         assert count_frames(cut) == sum(not line.startswith(b"#") for line in shown) < 48
+
+
+def test_an_index_that_calls_every_frame_a_key_frame_is_not_believed(
+    tmp_path: Path, make_video: MakeVideo
+) -> None:
+    coder = ("-c:v", "libx265", "-x265-params", "log-level=none:keyint=25:bframes=2")
+    scene = "testsrc2=size=96x64:rate=25:duration=12"
+    video = make_video("indexed.mp4", scene, (*coder, "-preset", "ultrafast", "-tag:v", "hvc1"))
+    false = tmp_path / "false.mp4"
+    false.write_bytes(video.read_bytes().replace(b"stss", b"free"))
+    times = [0.5, 6.6, 11.3]
+    right, ours = (frames_at(probe(path), times, (96, 64)) for path in (video, false))
+    assert probe(false).is_bare
+    assert not probe(video).is_bare
+    assert (right == ours).all()
+    right_keys, our_keys = (
+        [picture.is_key for picture in coded_pictures(probe(path))] for path in (video, false)
+    )
+    assert right_keys == our_keys
+    assert 0 < sum(our_keys) < 300
+    intra = make_video("intra.mp4", CLIP, ("-c:v", "libx264", "-g", "1"))
+    assert not probe(intra).is_bare
 
 
 @pytest.mark.parametrize("suffix", ["mp4", "mkv", "avi", "flv"])
