@@ -27,6 +27,7 @@ from ladder.media.probe import VideoInfo, frame_times, probe
 from ladder.media.time_ranges import TimeRange, frame_aligned
 from ladder.storage import part_of
 
+_MAX_OFF_CLOCK = 0.2  # frames; Matroska's milliseconds are 0.06 frames at 60 fps
 _BUSY_ENCODERS = 4  # of one process; each gets this fraction of the threads
 
 
@@ -96,7 +97,7 @@ def transcode_args(
         )
         size = rung.size_for(source.display_size)
         scaled = scaled_input(parts[index], size, str(encoder["pix_fmt"]))
-        settings = encoder | _file_settings(threads)
+        settings = encoder | _file_settings(source, threads)
         if pass_number == 1:
             settings["format"] = "null"
         encodes.append(output(scaled, None if pass_number == 1 else out, **settings))
@@ -233,7 +234,7 @@ def _reencode_args(source: VideoInfo, out: Path, rung: Rung, threads: int) -> li
     encoder = encoder_settings(again, source.fps, is_10_bit=_is_10_bit(rung, source))
     first = replace(source, path=_first_encode(out), is_interlaced=False)
     stream = scaled_input(video_input(first, threads=threads), size, str(encoder["pix_fmt"]))
-    made = output(stream, out, **encoder | _file_settings(threads))
+    made = output(stream, out, **encoder | _file_settings(source, threads))
     return ["-xerror", "-y", *compile_arguments([made])]
 
 
@@ -241,15 +242,27 @@ def _first_encode(out: Path) -> Path:
     return part_of(out.with_name(f"{out.name}.first"))
 
 
-def _file_settings(threads: int) -> Settings:
-    return {
+def _file_settings(source: VideoInfo, threads: int) -> Settings:
+    settings: Settings = {
         "fps_mode": "passthrough",  # keep every frame: labels pair frames by index
         "threads": max(1, threads // _BUSY_ENCODERS),
         "map_metadata": -1,
         "format": "mp4",
-        # the default is one frame of the rate that the header states, which may not be the real one
-        "enc_time_base": "1:90000",
     }
+    # the default is one frame of the stated rate, and some encoders take no finer one
+    return settings | ({"enc_time_base": "1:90000"} if _needs_a_finer_clock(source) else {})
+
+
+def _needs_a_finer_clock(source: VideoInfo) -> bool:
+    """Whether frames are uneven, or not where the stated rate has them."""
+    if source.is_vfr:
+        return True
+    try:
+        times_s = frame_times(source.path, source.fps)
+    except VideoError:  # ffmpeg says it in better words
+        return False
+    places = [time_s * float(source.fps) for time_s in times_s]
+    return any(abs(place - round(place)) > _MAX_OFF_CLOCK for place in places)
 
 
 def _is_10_bit(rung: Rung, source: VideoInfo) -> bool:

@@ -77,7 +77,7 @@ def test_matroska_has_the_same_record(plain: Path, tmp_path: Path, ffmpeg: Ffmpe
 
 @pytest.mark.parametrize("suffix", ["mp4", "mkv", "ts"])
 def test_other_files_have_none(plain: Path, make_video: MakeVideo, suffix: str) -> None:
-    assert dolby_vision(make_video(f"other.{suffix}", plain, ("-c", "copy"))) is None
+    assert dolby_vision(make_video(f"without-record.{suffix}", plain, ("-c", "copy"))) is None
 
 
 def test_a_file_that_is_no_video_has_none(tmp_path: Path) -> None:
