@@ -77,6 +77,8 @@ Of 40 random encodes of Big Buck Bunny, these score most too high and most too l
 40: 6.8):
 
 ![The clip and six of its encodes](docs/failures.jpg)
+
+Pictures: Big Buck Bunny, (c) Blender Foundation, CC BY 3.0.
 """
 
 
