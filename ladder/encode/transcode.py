@@ -4,6 +4,7 @@
 wrote.
 """
 
+import functools
 import shlex
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -232,7 +233,9 @@ def _reencode_args(source: VideoInfo, out: Path, rung: Rung, threads: int) -> li
     size = source.display_size
     again = Rung(height_px=min(size), crf=rung.reencode_crf, gop_s=rung.gop_s)
     encoder = encoder_settings(again, source.fps, is_10_bit=_is_10_bit(rung, source))
-    first = replace(source, path=_first_encode(out), is_interlaced=False)
+    first = replace(
+        source, path=_first_encode(out), is_interlaced=False, stream_index=0, is_hls=False
+    )
     stream = scaled_input(video_input(first, threads=threads), size, str(encoder["pix_fmt"]))
     made = output(stream, out, **encoder | _file_settings(source, threads))
     return ["-xerror", "-y", *compile_arguments([made])]
@@ -253,6 +256,7 @@ def _file_settings(source: VideoInfo, threads: int) -> Settings:
     return settings | ({"enc_time_base": "1:90000"} if _needs_a_finer_clock(source) else {})
 
 
+@functools.lru_cache(maxsize=64)  # all packets are read, and there are many outputs and passes
 def _needs_a_finer_clock(source: VideoInfo) -> bool:
     """Whether frames are uneven, or not where the stated rate has them."""
     if source.is_vfr:

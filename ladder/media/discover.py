@@ -11,12 +11,10 @@ from pathlib import Path
 from typing import BinaryIO
 
 from ladder.errors import ListError, VideoError
-from ladder.media.playlists import is_playlist, parts
+from ladder.media.playlists import DASH_SUFFIX, is_playlist, parts
 from ladder.media.probe import open_video
 
-_MORE_SUFFIXES = frozenset(
-    {".ts", ".m2ts", ".mts", ".ivf", ".y4m", ".obu", ".vob", ".mxf", ".rm", ".mpd"}
-)
+_MORE_SUFFIXES = frozenset({".ts", ".m2ts", ".mts", ".ivf", ".y4m", ".obu", ".vob", ".mxf", ".rm"})
 
 # formats that FFmpeg opens but that are no video: still pictures, and text as terminal output
 _NO_VIDEO = re.compile(r"tty|image2|\w+_pipe|gif|apng|ico")
@@ -166,6 +164,8 @@ def _is_shown(path: Path) -> bool:
 
 def _is_video(path: Path) -> bool:
     suffix = path.suffix.lower()
+    if suffix == DASH_SUFFIX:  # the representations of other manifests are videos by themselves
+        return bool(parts(path))
     kind = mimetypes.guess_type(path.name)[0] or ""
     if suffix in _MORE_SUFFIXES or kind.startswith("video/"):
         return True

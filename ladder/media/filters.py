@@ -64,7 +64,9 @@ def retime_by_index(stream: VideoNode, fps: Fraction) -> VideoNode:
 
 def _input(video: VideoInfo, options: InputOptions) -> VideoNode:
     # local files only: a playlist named like a video must not fetch from the network
-    fixed: InputOptions = {"protocol_whitelist": "file,crypto,data", "reinit_filter": 0}
+    fixed: InputOptions = {"protocol_whitelist": "file,crypto,data"}
+    if not video.is_interlaced:  # the deinterlacer takes one size
+        fixed["reinit_filter"] = 0
     if video.is_hls:
         fixed |= HLS_OPTIONS
     source = graph.input(_quote_path(video.path), **fixed, **options)

@@ -3,8 +3,9 @@
 A playlist (RFC 8216) or a manifest (ISO/IEC 23009-1) and the files that it names are one video.
 """
 
+import glob
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -27,9 +28,8 @@ HLS_OPTIONS = {
 
 _MAX_BYTES = 2**24  # a larger file is no playlist
 _HLS_URI = re.compile(r'URI="([^"]+)"')
-_DASH_NAMES = re.compile(
-    r'(?:\b(?:media|initialization|sourceURL)="([^"]+)"|<BaseURL[^>]*>([^<]+)<)'
-)
+_HLS_TAGS = ("#EXT-X-TARGETDURATION", "#EXT-X-STREAM-INF", "#EXT-X-MEDIA-SEQUENCE")
+_DASH_NAMES = re.compile(r'\b(media|initialization)="([^"]+)"')
 _DASH_PLACE = re.compile(r"\$[^$]*\$")
 
 
@@ -54,9 +54,14 @@ def size_bytes(path: Path) -> int:
     own = path.stat().st_size
     if not is_playlist(path):
         return own
-    named = set(_named(path))
-    variants = [size_bytes(each) for each in named if is_playlist(each)]
-    return max(variants) if variants else sum(each.stat().st_size for each in named) or own
+    named = set(_named(path)) - {path}
+    # variants name segments, and no further playlists
+    sizes = [_sum(set(_named(each))) for each in named if is_playlist(each)]
+    return max(sizes, default=0) or _sum(named) or own
+
+
+def _sum(paths: Iterable[Path]) -> int:
+    return sum(path.stat().st_size for path in paths if not is_playlist(path))
 
 
 def _named(playlist: Path) -> Iterator[Path]:
@@ -72,6 +77,8 @@ def _named(playlist: Path) -> Iterator[Path]:
 
 
 def _hls_names(text: str) -> Iterator[str]:
+    if not any(tag in text for tag in _HLS_TAGS):
+        return  # a list of files for a player
     for line in text.splitlines():
         if not line.startswith("#"):
             yield line.strip()
@@ -80,8 +87,10 @@ def _hls_names(text: str) -> Iterator[str]:
 
 
 def _dash_names(text: str) -> Iterator[str]:
+    """Names of segments; a file that is a whole representation is a video of its own."""
     for found in _DASH_NAMES.finditer(text):
-        yield found[1] or found[2].strip()
+        if found[1] == "initialization" or "$Number" in found[2] or "$Time" in found[2]:
+            yield found[2]
 
 
 def _files(folder: Path, name: str) -> Iterator[Path]:
@@ -92,7 +101,10 @@ def _files(folder: Path, name: str) -> Iterator[Path]:
         return
     try:
         if "$" in plain:
-            yield from sorted(folder.glob(_DASH_PLACE.sub("*", plain)))
+            pieces = map(glob.escape, _DASH_PLACE.split(plain))
+            pattern = "*".join(pieces)
+            if Path(pattern).suffix:  # else it would stand for any file
+                yield from sorted(folder.glob(pattern))
         elif (folder / plain).is_file():
             yield folder / plain
     except (OSError, ValueError, NotImplementedError):  # no name of a file here

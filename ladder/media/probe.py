@@ -1,6 +1,7 @@
 """Read the properties of a video file: `probe` opens it, decodes one frame, returns VideoInfo."""
 
 import contextlib
+import math
 import statistics
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -25,7 +26,8 @@ _MAX_UNSTATED_S = 0.5  # a track that is longer than its header says by this has
 _NUM_SUSPECTS = 12  # packets that may tell a wrong index
 _INTER_CODECS = frozenset({"h264", "hevc", "av1", "vp9", "vp8", "mpeg2video", "mpeg4"})
 _STILLS = Disposition.attached_pic | Disposition.timed_thumbnails
-_MAX_GAP_S = 60.0  # between two pictures of a transport stream
+_MAX_GAP_S = 300.0  # between two pictures of a transport stream
+_MAX_READ_BYTES = 2**28  # of a file without an index, for the length of its video track
 _MAX_EMPTIER = 4  # times fewer bytes a second than at the start
 _UNKNOWN_FRAMES = 2**30  # what FFmpeg's AVI muxer writes into a pipe
 _NUM_PROBED_PACKETS = 240  # enough to detect a variable frame rate, fast in a file of any length
@@ -228,9 +230,10 @@ def frame_times(path: Path, fps: Fraction) -> list[float]:
             if packet.size and not packet.is_discard and is_shown(packet)
         ]
     times = [time for time, _ in entries]
-    # a transport stream may begin anywhere; one without key frames is refreshed bit by bit
+    # a transport stream may begin anywhere, and decoders drop what is shown before the key frame;
+    # one without key frames is refreshed bit by bit
     first = next((index for index, (_, is_key) in enumerate(entries) if is_key), 0)
-    start = times[first] if first else None
+    start = times[first] if entries and entries[first][1] else None
     if start is not None:
         times = [time for time in times[first:] if time is None or time >= start]
     known = sorted(time for time in times if time is not None)
@@ -348,11 +351,21 @@ def _read_first_packets(container: InputContainer, stream: VideoStream) -> _Begi
             seconds.append(float(packet.pts * packet.time_base))
         is_suspect = is_suspect and (packet.is_keyframe or not packet.size)
         if frame is None or (is_suspect and index < _NUM_SUSPECTS):
-            for decoded in packet.decode():
+            for decoded in _decoded(packet, is_needed=frame is None):
                 frame = frame or decoded
                 if is_suspect and decoded.pict_type != PictureType.I:
                     return _Beginning(frame, _all_seconds(container, stream, seconds), True)
     return _Beginning(frame, sorted(seconds), False)
+
+
+def _decoded(packet: "Packet[VideoStream]", *, is_needed: bool) -> list[VideoFrame]:
+    """The frames of a packet; damage counts only where they are needed."""
+    try:
+        return packet.decode()
+    except av.FFmpegError:
+        if is_needed:
+            raise
+        return []
 
 
 def _all_seconds(
@@ -387,12 +400,14 @@ def _duration_s(
         seconds: the ascending times of those packets.
     """
     first_s = seconds[0]
-    known_s = float(seconds[-1] + 1 / fps) - first_s
+    known_s = seconds[-1] - first_s
+    steps_s = [after - before for before, after in pairwise(seconds)]
+    frame_s = min(float(1 / fps), statistics.median(steps_s or [math.inf]))
     stated_s = _stated_s(container, stream, first_s)
     if stated_s is None or known_s > stated_s + _MAX_UNSTATED_S:
-        return _end_s(container, stream, known_s + first_s) - first_s
+        return _end_s(container, stream, seconds[-1] + frame_s) - first_s
     if len(seconds) < _NUM_PROBED_PACKETS and not stream.duration:
-        return max(known_s, stated_s)  # some headers leave the last frame out
+        return max(known_s + frame_s, stated_s)  # some headers leave the last frame out
     return stated_s
 
 
@@ -435,8 +450,9 @@ def _stated_s(container: InputContainer, stream: VideoStream, first_s: float) ->
         stated_s = container.duration / av.time_base
     if stated_s is None:
         return None
-    # where the first frame is not at 0, some programs state the end instead of the length
-    return stated_s - first_s if stated_s > first_s else stated_s
+    # where the first frame of Matroska is not at 0, some programs state the end, not the length
+    is_end = container.format.name.startswith("matroska") and stated_s > first_s
+    return stated_s - first_s if is_end else stated_s
 
 
 def _tagged_s(stream: VideoStream) -> float | None:
@@ -453,8 +469,10 @@ def _end_s(container: InputContainer, stream: VideoStream, known_s: float) -> fl
     """When the last frame ends, in seconds: packets near the end tell, or all from here on."""
     assert stream.time_base
     back_s = 4.0
+    if container.duration and container.size > _MAX_READ_BYTES and not stream.index_entries:
+        return max(known_s, (container.start_time + container.duration) / av.time_base)
     while container.duration:
-        target_s = container.duration / av.time_base - back_s
+        target_s = (container.start_time + container.duration) / av.time_base - back_s
         if target_s <= known_s:
             break
         container.seek(int(target_s / stream.time_base), stream=stream)

@@ -90,7 +90,7 @@ def failure_of(path: Path, error: Exception) -> DecodeFailure:
         reason = f"{path} needs more memory than a decoder may take: {error!r}"
         return DecodeFailure(path, FailureCode.OUT_OF_MEMORY, reason)
     # a damaged file can cause any of these
-    if isinstance(error, OSError | ValueError | LookupError | ArithmeticError):
+    if isinstance(error, OSError | ValueError | IndexError | ZeroDivisionError):
         return DecodeFailure(path, FailureCode.UNREADABLE, f"{path}: {error!r}")
     reason = f"{path} met a fault of vqatool, please report it: {error!r}"
     return DecodeFailure(path, FailureCode.INTERNAL, reason)

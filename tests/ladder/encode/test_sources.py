@@ -132,6 +132,18 @@ def test_irregular_frame_times_are_kept_with_every_codec(
         assert frame_times(encode, source.fps) == pytest.approx(before, abs=0.0006), row.rung
 
 
+@pytest.mark.parametrize("rung", [Rung(height_px=64, crf=30, reencode_crf=30)])
+def test_sound_may_be_the_first_track(
+    make_video: MakeVideo, ffmpeg: Ffmpeg, tmp_path: Path, rung: Rung
+) -> None:
+    tone = ("-f", "lavfi", "-i", "sine=duration=1")
+    both = ("-map", "0:a", "-map", "1:v", "-c:v", "copy", "-c:a", "aac")
+    steady = numbered(make_video, "steady.mp4", "30", frames=30)
+    source = make_video("sound-is-first.mp4", steady, both, tone)
+    (row,) = made([source], [rung], tmp_path, ffmpeg)
+    assert (row.error, row.frame_count) == ("", 30)
+
+
 @pytest.mark.parametrize("start_s", [2, 21])
 @pytest.mark.parametrize("suffix", ["ts", "mkv", "mp4"])
 def test_a_part_is_counted_from_the_first_frame_where_sound_begins_earlier(

@@ -79,6 +79,35 @@ def test_a_playlist_without_an_end_is_read_from_its_first_segment_to_its_last(
     assert time.monotonic() - started < 40
 
 
+def test_a_playlist_of_a_player_hides_nothing(clip: Path, tmp_path: Path) -> None:
+    for name in ("a.mp4", "b.mp4"):
+        (tmp_path / name).write_bytes(clip.read_bytes())
+    (tmp_path / "list.m3u8").write_text("#EXTM3U\n#EXTINF:60,A\na.mp4\n#EXTINF:60,B\nb.mp4\n")
+    (tmp_path / "m.mpd").write_text(
+        "<MPD><BaseURL>a.mp4</BaseURL><SegmentTemplate media='$RepresentationID$.mp4'/>"
+        '<SegmentTemplate media="$Number$"/></MPD>'
+    )
+    assert find_videos([tmp_path]).videos == (tmp_path / "a.mp4", tmp_path / "b.mp4")
+
+
+def test_a_playlist_is_as_long_as_its_segments_say(
+    make_video: MakeVideo, tmp_path: Path, ffmpeg: Ffmpeg
+) -> None:
+    long = make_video("sixty.mp4", "testsrc2=size=32x32:rate=10:duration=60", CODER)
+    for offset in ("0", "30"):
+        playlist = tmp_path / f"{offset}.m3u8"
+        run(ffmpeg, ["-i", str(long), *HLS, "-output_ts_offset", offset, str(playlist)])
+        assert probe(playlist).duration_s == pytest.approx(60, abs=0.15)
+
+
+def test_a_playlist_that_names_itself_has_a_size(clip: Path, tmp_path: Path) -> None:
+    playlist = tmp_path / "v.m3u8"
+    frames = '#EXT-X-I-FRAME-STREAM-INF:BANDWIDTH=1,URI="v.m3u8"'
+    playlist.write_text(f"#EXTM3U\n#EXT-X-TARGETDURATION:4\n{frames}\n#EXTINF:4,\na.ts\n")
+    (tmp_path / "a.ts").write_bytes(b"x" * 99)
+    assert size_bytes(playlist) == 99
+
+
 def test_a_manifest_of_dash_is_one_row_with_the_next_step(tmp_path: Path) -> None:
     manifest = tmp_path / "p.mpd"
     manifest.write_text("<?xml version='1.0'?><MPD></MPD>")
@@ -90,8 +119,8 @@ def test_a_manifest_of_dash_is_one_row_with_the_next_step(tmp_path: Path) -> Non
 def test_playlists_of_others_name_no_files_here(tmp_path: Path) -> None:
     playlist = tmp_path / "far.m3u8"
     names = ["http://127.0.0.1/a.ts", "../../etc/\0", "missing.ts", "/", "a.ts"]
-    playlist.write_text("#EXTM3U\n" + "\n".join(names))
+    playlist.write_text("#EXTM3U\n#EXT-X-TARGETDURATION:4\n" + "\n".join(names))
     (tmp_path / "a.ts").touch()
     assert parts(playlist) == {tmp_path / "a.ts"}
-    playlist.write_text("#EXTM3U\nfar.m3u8\n")  # itself
+    playlist.write_text("#EXTM3U\n#EXT-X-TARGETDURATION:4\nfar.m3u8\n")  # itself
     assert parts(playlist) == set()

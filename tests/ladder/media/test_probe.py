@@ -139,6 +139,13 @@ def test_a_longer_sound_track_does_not_lengthen_the_video(
     assert probe(video).duration_s == pytest.approx(0.4, abs=0.002)
 
 
+@pytest.mark.parametrize("suffix", ["mp4", "mkv"])
+def test_a_long_pause_does_not_change_the_stated_length(make_video: MakeVideo, suffix: str) -> None:
+    scene = "testsrc2=size=32x32:rate=10:duration=122,select='eq(n,0)+eq(n,600)+gte(n,1200)'"
+    video = make_video(f"pauses.{suffix}", scene, (*EXACT, "-fps_mode", "vfr"))
+    assert probe(video).duration_s == pytest.approx(122, abs=0.2)
+
+
 def test_an_untagged_track_is_as_long_as_its_packets(make_video: MakeVideo) -> None:
     long = make_video("long.mp4", "testsrc2=size=64x64:rate=25:duration=12")
     tone = ("-f", "lavfi", "-i", "sine=duration=90")
@@ -231,8 +238,15 @@ def test_an_index_that_calls_every_frame_a_key_frame_is_not_believed(
     )
     assert right_keys == our_keys
     assert 0 < sum(our_keys) < 300
-    intra = make_video("intra.mp4", CLIP, ("-c:v", "libx264", "-g", "1"))
+    keys = ("-c:v", "libx265", "-x265-params", "log-level=none:keyint=1", "-tag:v", "hvc1")
+    intra = make_video("intra.mp4", CLIP, keys)
     assert not probe(intra).is_bare
+    with av.open(str(intra)) as container:
+        start, size = [(p.pos or 0, p.size) for p in container.demux(video=0) if p.size][3]
+    damaged = bytearray(intra.read_bytes())
+    damaged[start : start + size] = b"\xff" * size
+    false.write_bytes(damaged)
+    assert probe(false).width_px == 96
 
 
 @pytest.mark.parametrize("suffix", ["mp4", "mkv", "avi", "flv"])
