@@ -199,10 +199,13 @@ def test_both_inputs_get_one_pixel_format_of_10_bit_where_needed(
 
 def test_only_an_interlaced_input_is_deinterlaced(info: VideoInfo, made: VideoInfo) -> None:
     fields = dataclasses.replace(info, is_interlaced=True)
-    graph = without_labels(graph_of(args_of(made, fields)))
+    args = args_of(made, fields)
+    graph = without_labels(graph_of(args))
     assert "[0:0]scale" in graph
     assert "[1:0]bwdif=" in graph
     assert graph.count("bwdif") == 1
+    # a graph with it is built anew where the size changes: it takes one size
+    assert args.count("-reinit_filter") == 1
 
 
 @pytest.mark.parametrize("name", ["a b", "x'y", "a,b;c", "[1:v]", "c:d\\e", "%d", "=|="])
