@@ -403,8 +403,8 @@ def _entries(
         # no frame is shown before it is decoded: all later packets are shown after `last`
         if packet.dts > last:
             return entries, False
-        is_wanted = not packet.is_discard and is_shown(packet)
-        entries.append(_Entry(packet.pts, packet.is_keyframe, is_wanted))
+        has_frame = not packet.is_discard and is_shown(packet)
+        entries.append(_Entry(packet.pts, packet.is_keyframe, has_frame))
     return entries, True
 
 

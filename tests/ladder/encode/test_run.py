@@ -242,6 +242,19 @@ def test_a_truncated_source_is_an_error_row_and_not_a_short_encode(
     assert len(planned([trim], TWO, folder).jobs) == 2
 
 
+def test_a_source_that_ends_early_is_encoded_and_named(
+    make_video: MakeVideo, ffmpeg: Ffmpeg, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    args = ("-c:v", "libx264", "-g", "5", "-pix_fmt", "yuv420p")
+    whole = make_video("ends-early.mkv", "testsrc2=size=96x64:rate=10:duration=4", args)
+    cut = tmp_path / "cut.mkv"
+    cut.write_bytes(whole.read_bytes()[: whole.stat().st_size * 6 // 10])
+    (row,) = made([cut], TWO[:1], tmp_path / "encodes", ffmpeg)
+    assert row.error == ""
+    assert 5 < (row.frame_count or 0) < 35
+    assert f"{cut} ends at" in caplog.text
+
+
 def test_a_missing_encoder_is_an_error_before_the_first_encode(
     short_source: Path, tmp_path: Path
 ) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ladder.errors import FfmpegError, LadderError
+from ladder.errors import FfmpegError, LadderError, VmafError
 from ladder.label.libvmaf import Pairing, measure, parse_log, pool, vmaf_args
 from ladder.label.metrics import METRICS, MetricRequest, log_metric_name
 from ladder.media.ffmpeg import Ffmpeg
@@ -313,3 +313,25 @@ def test_measuring_leaves_no_file_and_reports_progress(
     measure(probe(source_video), [pair], PLAIN, ffmpeg, on_progress=seconds.append)
     assert list(tmp_path.iterdir()) == []
     assert seconds[-1] == pytest.approx(0.96, abs=0.05)
+
+
+@pytest.mark.parametrize(
+    ("pairing", "compared", "subsample", "is_right"),
+    [
+        (Pairing(frames_source=96, frames_encode=96), 96, 1, True),
+        (Pairing(frames_source=96, frames_encode=96), 95, 1, False),
+        (Pairing(frames_source=96, frames_encode=96), 20, 5, True),
+        (Pairing(frames_source=96, frames_encode=96), 19, 5, False),
+        (Pairing(frames_source=96, frames_encode=96, offset=2), 94, 1, True),
+        (Pairing(frames_source=96, frames_encode=48), 46, 1, True),
+        (Pairing(frames_source=96, frames_encode=48), 45, 1, False),
+    ],
+)
+def test_a_label_of_fewer_frames_than_have_a_partner_is_refused(
+    pairing: Pairing, compared: int, subsample: int, is_right: bool
+) -> None:
+    if is_right:
+        pairing.require_compared(compared, subsample)
+        return
+    with pytest.raises(VmafError, match=f"compared {compared} frames"):
+        pairing.require_compared(compared, subsample)

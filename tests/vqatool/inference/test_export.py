@@ -14,7 +14,7 @@ from ladder.media.probe import probe
 from tests.vqatool.program import read_rows, vqatool
 from vqatool.errors import CheckpointError
 from vqatool.inference.card import CARD_KEY, ModelCard
-from vqatool.inference.export import example_views, export_once
+from vqatool.inference.export import example_views, export, export_once
 from vqatool.inference.loading import load_predictor
 from vqatool.inference.model_file import Checkpoint, load_checkpoint, save_checkpoint
 from vqatool.inference.onnx_engine import ENGINE_KEY, OnnxEngine
@@ -113,6 +113,15 @@ def test_a_model_is_exported_once(exported: Path, original: Path, tmp_path: Path
     before = copy.stat().st_mtime_ns
     export_once(load_checkpoint(original), copy)
     assert copy.stat().st_mtime_ns == before
+
+
+def test_broken_weights_are_not_exported(original: Path, tmp_path: Path) -> None:
+    checkpoint = load_checkpoint(original)
+    name = next(iter(checkpoint.weights))
+    broken = {**checkpoint.weights, name: checkpoint.weights[name] * torch.nan}
+    with pytest.raises(CheckpointError, match="not finite"):
+        export(replace(checkpoint, weights=broken), tmp_path / "broken.onnx")
+    assert not list(tmp_path.iterdir())
 
 
 def test_export_overwrites_no_file_of_others_and_asks_for_its_ending(

@@ -204,6 +204,16 @@ def test_memory_of_one_task_is_there_for_the_next() -> None:
     assert second < first / 10
 
 
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [(IndexError(), "unreadable"), (ZeroDivisionError(), "unreadable"), (KeyError(), "internal")],
+)
+def test_only_what_damage_causes_in_pyav_is_a_fault_of_the_file(
+    error: Exception, code: str
+) -> None:
+    assert failure_of(Path("a.ts"), error).code == code
+
+
 LOADED = """
 import sys
 from pathlib import Path
