@@ -2,6 +2,9 @@
 
 A row is a frozen dataclass; its fields are the columns. An empty cell is None. A stage appends each
 finished row. `Table.repair` drops a line that a power cut or a `kill -9` left incomplete.
+
+A spreadsheet runs a text that begins like a formula, and anybody may name a file so. Such a text
+has an apostrophe before it in the file, which spreadsheets take for "this is text".
 """
 
 import contextlib
@@ -269,7 +272,12 @@ def _cell(value: object) -> str:
         return ""
     if isinstance(value, float):
         return "" if math.isnan(value) else f"{value:.4f}"
-    return str(value)
+    text = str(value)
+    return f"'{text}" if isinstance(value, str) and _FORMULA.match(text) else text
+
+
+_FORMULA = re.compile(r"'*[=+\-@\t\r]")
+"""How a formula begins; with apostrophes before it, so that taking one away gives the text back."""
 
 
 def _value(cell: str, annotation: Any) -> object:
@@ -278,5 +286,7 @@ def _value(cell: str, annotation: Any) -> object:
         if cell == "":
             return None
         annotation = next(t for t in typing.get_args(annotation) if t is not types.NoneType)
+    if cell.startswith("'") and issubclass(annotation, str) and _FORMULA.match(cell):
+        cell = cell[1:]
     convert: Callable[[str], object] = annotation
     return convert(cell)

@@ -1,6 +1,7 @@
 """CSV tables: every value comes back, and a crash costs no more than the row it tore."""
 
 import contextlib
+import csv
 import dataclasses
 import fcntl
 import math
@@ -28,6 +29,13 @@ NASTY_NAMES = [
     "\U0001f3ac film \N{COMBINING ACUTE ACCENT}",
     " spaces ",
     "=1+1",
+    "+1",
+    "-1-name",
+    "@SUM(A1)",
+    "\t=1",
+    "'=1+1",
+    "''@x",
+    "'quoted'",
     os.fsdecode(b"latin-1 \xe9\xff.mp4"),  # no valid UTF-8: comes as surrogates
 ]
 
@@ -411,3 +419,13 @@ def test_any_name_survives_the_table(tmp_path: Path, name: str) -> None:
     table.append(row)
     table.repair()
     assert [each.source for each in table.rows()] == [FULL_ENCODE.source, name]
+
+
+@pytest.mark.parametrize("name", ["=HYPERLINK(1)", "+1", "-1", "@x", "\r=1", "'=1"])
+def test_a_spreadsheet_does_not_run_a_name(name: str, tmp_path: Path) -> None:
+    table = Table(tmp_path / "encodes.csv", EncodeRow)
+    table.append(encode_row(name))
+    with table.path.open(newline="") as file:
+        (row,) = csv.DictReader(file)
+    assert row["source"] == f"'{name}"
+    assert [row.source for row in table.rows()] == [name]
