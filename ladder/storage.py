@@ -82,7 +82,7 @@ class Table(Generic[R]):
             TableError: the header is not the header of this row type; the file is not changed.
         """
         rows, text = self.rows(), self._text()
-        is_whole = _whole_records(text) == text and text.startswith(csv_line(self.columns))
+        is_whole = _whole_records(text) == text and text.startswith(self.header)
         if text and not is_whole:
             self.rewrite(rows)
 
@@ -96,7 +96,7 @@ class Table(Generic[R]):
             OutputError: the file cannot be written.
         """
         is_new = not self.path.exists() or not self.path.stat().st_size
-        text = (csv_line(self.columns) if is_new else "") + self._line(row)
+        text = (self.header if is_new else "") + self.line(row)
         with _named_in_errors(self.path), self.path.open("ab") as file:
             file.write(text.encode("utf-8", "surrogateescape"))
             file.flush()
@@ -116,7 +116,16 @@ class Table(Generic[R]):
 
     def rewrite(self, rows: Iterable[R]) -> None:
         """Replace the content of the file with `rows` in one step."""
-        self._replace(csv_line(self.columns) + "".join(map(self._line, rows)))
+        self._replace(self.header + "".join(map(self.line, rows)))
+
+    @property
+    def header(self) -> str:
+        """The first line of the file, with its end."""
+        return csv_line(self.columns)
+
+    def line(self, row: R) -> str:
+        """The line of a row, with its end."""
+        return csv_line(_cell(getattr(row, column)) for column in self.columns)
 
     def _text(self) -> str:
         if not self.path.exists():
@@ -127,9 +136,6 @@ class Table(Generic[R]):
     def _replace(self, text: str) -> None:
         with atomic_write(self.path) as file:
             file.write(text.encode("utf-8", "surrogateescape"))
-
-    def _line(self, row: R) -> str:
-        return csv_line(_cell(getattr(row, column)) for column in self.columns)
 
     def _row(self, columns: tuple[str, ...], cells: list[str]) -> R:
         if len(cells) != len(columns):

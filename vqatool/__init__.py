@@ -64,9 +64,7 @@ def score(
     from ladder.media.discover import find_videos
     from ladder.media.probe import Size
     from vqatool.inference.loading import load_predictor
-    from vqatool.scoring.report_file import write_report
-    from vqatool.scoring.rows import as_stored, report_row
-    from vqatool.scoring.run import score_videos
+    from vqatool.scoring.report_file import stream_rows, write_report
     from vqatool.scoring.segments import ScoreConfig
 
     several = [paths] if isinstance(paths, str | Path) else paths
@@ -75,7 +73,4 @@ def score(
     config = ScoreConfig(Size(*display) if display else None, segment_s, jobs, timeout_s)
     if out:
         return write_report(videos, Path(out), predictor, config)
-    return (
-        as_stored(report_row(result, model=predictor.name, display=config.screen))
-        for result in score_videos(videos, predictor, config)
-    )
+    return stream_rows(videos, predictor, config)

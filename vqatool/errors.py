@@ -4,6 +4,7 @@ VqatoolError
 ├── CheckpointError      a model file is missing, broken or of another method
 ├── TrainingDataError    too few labelled sources or rungs to train or evaluate
 ├── ReportError          a report cannot be continued with the arguments given
+├── GateError            a file of thresholds cannot be read
 └── OutputNameError      a file to write exists and is of another program
 """
 
@@ -19,13 +20,15 @@ class ExitCode(IntEnum):
     USAGE = 2
     """An argument, an input file or an output path cannot be used."""
     GATE_FAILED = 3
-    """`score --fail-under`: a score is below the threshold."""
+    """A video does not pass the gate, such as `score --fail-under`."""
     SOME_FAILED = 4
     """All is done but some inputs, which the rows name."""
     NO_VIDEO = 5
     """No video was found."""
     NO_CAPABILITY = 6
     """ffmpeg, an encoder, a VMAF model or a package is missing."""
+    GATE_AND_SOME_FAILED = 7
+    """Both 3 and 4."""
     INTERRUPTED = 130
     """Ctrl-C; the same command continues."""
 
@@ -44,6 +47,10 @@ class TrainingDataError(VqatoolError):
 
 class ReportError(VqatoolError):
     """A report file exists and holds something other than this run would continue."""
+
+
+class GateError(VqatoolError):
+    """A file of thresholds cannot be read, or has a key or a value that it may not have."""
 
 
 class OutputNameError(VqatoolError):

@@ -1,7 +1,10 @@
 """Text for people: how much of it is shown, where it goes, and how odd file names are shown."""
 
+import contextlib
 import functools
 import logging
+from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # rich loads when the first line is printed, so that --help is fast
@@ -18,17 +21,43 @@ def set_verbosity(verbosity: int) -> None:
         verbosity: -1 or less: errors and results only; 0: notes, progress and warnings too; 1: also
             each choice and its reason; 2 or more: also each command that runs.
     """
-    handler = _ConsoleHandler()
+    level = _LEVELS[max(-1, min(verbosity, 2))]
+    handler = _ConsoleHandler(level)
     handler.setFormatter(_Formatter())
     for name in _LOGGERS:
         logger = logging.getLogger(name)
-        logger.setLevel(_LEVELS[max(-1, min(verbosity, 2))])
-        logger.handlers = [handler]
+        files = [each for each in logger.handlers if isinstance(each, logging.FileHandler)]
+        logger.setLevel(logging.DEBUG if files else level)
+        logger.handlers = [handler, *files]
+
+
+@contextlib.contextmanager
+def log_to(path: Path) -> Iterator[None]:
+    """Append every record of this program's loggers to a file, whatever the terminal shows.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    file = logging.FileHandler(path, encoding="utf-8", errors="backslashreplace")
+    file.setFormatter(logging.Formatter("{asctime} {levelname} {name}: {message}", style="{"))
+    loggers = [logging.getLogger(name) for name in _LOGGERS]
+    for logger in loggers:
+        logger.setLevel(logging.DEBUG)
+        logger.addHandler(file)
+    try:
+        yield
+    finally:
+        for logger in loggers:
+            logger.removeHandler(file)
+        file.close()
 
 
 def is_quiet() -> bool:
     """Whether only errors and results are to be shown."""
-    return not logging.getLogger(__package__).isEnabledFor(logging.WARNING)
+    return any(
+        isinstance(handler, _ConsoleHandler) and handler.level > logging.WARNING
+        for handler in logging.getLogger(__package__).handlers
+    )
 
 
 def console(*, is_result: bool = False) -> "Console":

@@ -21,6 +21,7 @@ _NO_VIDEO = re.compile(r"tty|image2|\w+_pipe|gif|apng|ico")
 
 _STDIN = "-"
 
+_COMMENT = b"#"
 _LIST_MARK = "@"
 
 
@@ -56,9 +57,9 @@ ALL = FileFilter()
 def expand_arguments(arguments: Iterable[str], stdin: BinaryIO) -> Iterator[Path]:
     """The paths that command line arguments stand for.
 
-    `@FILE` and `-` (`stdin`) are lists: one path per line, or paths separated by NUL as from
-    `find -print0`. An argument that is not an existing path is a glob (`**` for any depth); a glob
-    that matches nothing is kept as a path, as in a shell.
+    `@FILE` and `-` (`stdin`) are lists: one path per line, lines that begin with `#` left out; or
+    paths separated by NUL as from `find -print0`. An argument that is not an existing path is a
+    glob (`**` for any depth); a glob that matches nothing is kept as a path, as in a shell.
 
     Raises:
         ListError: a list cannot be read.
@@ -124,7 +125,10 @@ def _list_file(path: Path) -> Iterator[Path]:
 
 
 def _listed(text: bytes) -> Iterator[Path]:
-    lines = text.split(b"\0") if b"\0" in text else text.splitlines()
+    if b"\0" in text:
+        lines = text.split(b"\0")
+    else:
+        lines = [line for line in text.splitlines() if not line.startswith(_COMMENT)]
     # file names may be invalid UTF-8
     return (Path(os.fsdecode(line)) for line in lines if line.strip())
 

@@ -2,10 +2,11 @@
 
 import logging
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from vqatool.terminal import print_message, print_note, set_verbosity, shown
+from vqatool.terminal import is_quiet, log_to, print_message, print_note, set_verbosity, shown
 
 
 @pytest.fixture(autouse=True)
@@ -62,3 +63,22 @@ def test_a_traceback_is_logged_line_by_line(capsys: pytest.CaptureFixture[str]) 
 def test_what_a_terminal_might_act_on_is_replaced() -> None:
     assert shown("a\nb\x1b[31m\udce9") == "a\ufffdb\ufffd[31m\ufffd"
     assert shown("plain, ümläut, 映画") == "plain, ümläut, 映画"
+
+
+@pytest.mark.parametrize("verbosity", [-1, 0, 2])
+def test_a_log_has_every_record_and_changes_nothing_on_the_terminal(
+    verbosity: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "run.log"
+    path.write_text("before\n")
+    with log_to(path):
+        set_verbosity(verbosity)
+        logging.getLogger("vqatool.x").debug("caf\udce9")
+        logging.getLogger("ladder.y").info("text")
+        assert is_quiet() == (verbosity < 0)
+    logging.getLogger("ladder.y").info("after the end")
+    before, first, second = path.read_text().splitlines()
+    assert before == "before"
+    assert first.endswith(r"DEBUG vqatool.x: caf\udce9")
+    assert second.endswith("INFO ladder.y: text")
+    assert len(capsys.readouterr().err.splitlines()) == (3 if verbosity == 2 else 0)

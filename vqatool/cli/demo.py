@@ -11,7 +11,7 @@ import click
 from vqatool.cli.label import run_label
 from vqatool.cli.ladder import run_ladder
 from vqatool.cli.options import exit_on_failures, ffmpeg_option, join_paths, predictor_for
-from vqatool.cli.score import run_score
+from vqatool.cli.score import ScoreOutput, run_score
 
 if TYPE_CHECKING:  # for annotations alone: these modules load PyAV
     from rich.table import Table
@@ -60,7 +60,7 @@ def demo(folder: Path, ffmpeg_path: Path | None) -> None:
     labels = run_label(folder, ffmpeg, LabelOptions(models=model_names(["v0"])))
     config = ScoreConfig(display=probe(clip).display_size)
     made = [folder / row.encode_path for row in encodes if row.status == "ok"]
-    scored = run_score(made, report, predictor_for(None, "auto"), config)
+    scored = run_score(made, predictor_for(None, "auto"), config, ScoreOutput(report))
     console(is_result=True).print(demo_table(demo_rows(encodes, labels, scored, folder)))
     print_message("wrote " + join_paths([folder / "encodes.csv", folder / "labels.csv", report]))
     exit_on_failures([*encodes, *labels, *scored])

@@ -31,7 +31,7 @@ def fail(message: str, exit_code: ExitCode) -> NoReturn:
 
 
 def verbosity_options(command: C) -> C:
-    """-v, -vv and -q; the group and its commands add up what they are given."""
+    """-v, -vv, -q and --log; the group and its commands add up what they are given."""
     quiet = click.option(
         "-q",
         "--quiet",
@@ -50,7 +50,24 @@ def verbosity_options(command: C) -> C:
         callback=lambda ctx, param, count: _add_verbosity(ctx, count),
         help="Print what was chosen and why (ffmpeg, device, kernel); -vv: each command that runs.",
     )
-    return verbose(quiet(command))
+    log = click.option(
+        "--log",
+        type=click.Path(dir_okay=False, path_type=Path),
+        metavar="FILE",
+        expose_value=False,
+        callback=lambda ctx, param, path: _log_to(ctx, path),
+        help="Append what -vv prints to this file, with times.",
+    )
+    return verbose(quiet(log(command)))
+
+
+def _log_to(ctx: click.Context, path: Path | None) -> None:
+    from vqatool.terminal import log_to
+
+    if path:
+        # until the program ends, so that it has the error that ends a command
+        ctx.find_root().with_resource(log_to(path))
+        _log_versions()
 
 
 def _add_verbosity(ctx: click.Context, change: int) -> None:

@@ -1,9 +1,11 @@
 """`vqatool score`: stage 5, any videos -> a report."""
 
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
 
 import click
 
@@ -27,6 +29,9 @@ if TYPE_CHECKING:  # for annotations alone
     from vqatool.scoring.segments import Display, ScoreConfig
     from vqatool.scoring.shards import Shard
 
+DEFAULT_REPORT = Path("report.csv")
+STDOUT = Path("-")
+
 
 class ShardType(click.ParamType["Shard"]):
     """A share of the work such as 2/8."""
@@ -44,11 +49,40 @@ class ShardType(click.ParamType["Shard"]):
             self.fail(str(error), param, ctx)
 
 
+class CodesType(click.ParamType[tuple[str, ...]]):
+    """Verdicts and warnings joined by commas."""
+
+    name = "CODE[,CODE]"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, ...]:
+        from vqatool.scoring.gates import FAIL_ON
+
+        if isinstance(value, tuple):
+            return value
+        codes = tuple(code.strip() for code in value.split(",") if code.strip())
+        unknown = [code for code in codes if code not in FAIL_ON]
+        if unknown or not codes:
+            self.fail(
+                f"{value!r} is not a list of codes such as error,damaged: allowed are "
+                f"{', '.join(FAIL_ON)}",
+                param,
+                ctx,
+            )
+        return codes
+
+
 @click.command()
 @click.argument("paths", nargs=-1, required=True)
-@click.option("-o", "--out", type=click.Path(dir_okay=False, path_type=Path),
-              default=Path("report.csv"), show_default=True,
-              help="Report to write: .csv, .json, .jsonl or .parquet.")  # fmt: skip
+@click.option("-o", "--out", type=click.Path(dir_okay=False, allow_dash=True, path_type=Path),
+              help="Report to write: .csv, .json, .jsonl or .parquet; -: CSV on stdout.  "
+              "[default: report.csv]")  # fmt: skip
+@click.option("--json", "is_json", is_flag=True,
+              help="Print each row on stdout as a line of JSON; without -o, no report is "
+              "written.")  # fmt: skip
+@click.option("--append", is_flag=True,
+              help="Keep the report's rows of files that are not given.")  # fmt: skip
 @click.option("--per-segment", type=click.Path(dir_okay=False, path_type=Path),
               help="File for the scores of segments, one row each.")  # fmt: skip
 @click.option("--include", multiple=True, metavar="GLOB",
@@ -61,15 +95,25 @@ class ShardType(click.ParamType["Shard"]):
               show_default=True, help="Length of a segment, in seconds.")  # fmt: skip
 @click.option("--fail-under", type=click.FloatRange(0, 100),
               help="Exit with code 3 if any score is below this.")  # fmt: skip
+@click.option("--threshold", "thresholds", metavar="FILE.toml",
+              type=click.Path(exists=True, dir_okay=False, path_type=Path),
+              help="The same by height or name, from a file.")  # fmt: skip
+@click.option("--fail-on", type=CodesType(), metavar="CODE[,CODE]", default=(),
+              help="Exit with code 3 if any row has one of these warnings or verdicts; error: "
+              "any file without a score.")  # fmt: skip
+@click.option("--trust", is_flag=True,
+              help="Let scores pass that a warning says not to trust.")  # fmt: skip
 @click.option(
     "--gate-on",
     type=click.Choice(["score", "score_low", "score_min", "score_p5"]),
     default="score",
     show_default=True,
-    help="Column that --fail-under compares.",
+    help="Column that --fail-under and --threshold compare.",
 )
 @click.option("--junit", type=click.Path(dir_okay=False, path_type=Path),
               help="File for the outcome as JUnit XML.")  # fmt: skip
+@click.option("--ci", type=click.Choice(["github"]),
+              help="Also tell this service what failed or does not pass.")  # fmt: skip
 @click.option("--shard", type=ShardType(), help="Score one part of the files, such as 2/8.")
 @click.option("--force", is_flag=True, help="Score again the files that the report already holds.")
 @click.option(
@@ -86,7 +130,9 @@ class ShardType(click.ParamType["Shard"]):
 @device_option
 def score(
     paths: tuple[str, ...],
-    out: Path,
+    out: Path | None,
+    is_json: bool,
+    append: bool,
     per_segment: Path | None,
     include: tuple[str, ...],
     exclude: tuple[str, ...],
@@ -94,8 +140,12 @@ def score(
     display: "Display",
     segment_s: float,
     fail_under: float | None,
+    thresholds: Path | None,
+    fail_on: tuple[str, ...],
+    trust: bool,
     gate_on: str,
     junit: Path | None,
+    ci: str | None,
     shard: "Shard | None",
     force: bool,
     timeout_s: float,
@@ -111,8 +161,9 @@ def score(
 
     \b
     Example:
-        vqatool score encodes/ -o report.csv --fail-under 70
+        vqatool score encodes/ -o report.csv --fail-under 70 --fail-on error,damaged
         vqatool score encodes/ --exclude '*_source.*' --per-segment timeline.csv
+        vqatool score encodes/ --json | jq 'select(.verdict == "bad").path'
         vqatool score @list.txt --shard 2/8 -o part-2.csv
     """
     from vqatool.inputs.decode_pool import start_server
@@ -121,24 +172,61 @@ def score(
 
     return_freed_memory()
     start_server()  # the server loads what workers need while this process loads the model
+    output = ScoreOutput.chosen(out, per_segment, is_json)
+    gate = _gate(fail_under, thresholds, gate_on, fail_on, trust)
     videos, unreadable, note = _videos(paths, include, exclude, shard)
     if videos:  # before what takes longer than a blink
         print_note(f"scoring {videos[0]}" + f" and {len(videos) - 1} more" * (len(videos) > 1))
     predictor = predictor_for(model, device, batch=batch)
 
-    from vqatool.scoring.gates import Gate, junit_xml
     from vqatool.scoring.segments import ScoreConfig
 
     config = ScoreConfig(display, segment_s, jobs, timeout_s)
     rows = run_score(
-        videos, out, predictor, config, per_segment=per_segment, shard=shard, is_forced=force
+        videos,
+        predictor,
+        config,
+        output,
+        shard=shard,
+        is_forced=force,
+        keeps_others=append,
     )
-    gate = Gate(fail_under, gate_on)
-    if junit:
-        junit.parent.mkdir(parents=True, exist_ok=True)
-        junit.write_text(junit_xml(rows, gate), encoding="utf-8")
-    summary = f"{out}: {count_rows(rows)}{note}; model {predictor.name}"
-    _print_outcome(rows, unreadable, gate, summary)
+    _write_ci_files(rows, gate, junit, ci, count_rows(rows))
+    name = f"{output.report}: " if output.report else ""
+    summary = f"{count_rows(rows)}{note}; model {predictor.name}; display {config.screen}"
+    _print_outcome(rows, unreadable, gate, name + summary)
+
+
+class ScoreOutput(NamedTuple):
+    """Where rows go: a report, and stdout as `json` lines or as `csv`."""
+
+    report: Path | None
+    per_segment: Path | None = None
+    on_stdout: Literal["", "json", "csv"] = ""
+
+    @classmethod
+    def chosen(cls, out: Path | None, per_segment: Path | None, is_json: bool) -> Self:
+        """What -o, --per-segment and --json ask for together."""
+        is_csv = out == STDOUT
+        if is_csv and is_json:
+            raise click.UsageError("-o - and --json both write to stdout: leave one out")
+        report = None if is_csv or (is_json and not out) else out or DEFAULT_REPORT
+        if per_segment and not report:
+            raise click.UsageError("--per-segment needs a report in a file: name one with -o")
+        return cls(report, per_segment, "json" if is_json else "csv" if is_csv else "")
+
+
+def _gate(
+    fail_under: float | None,
+    thresholds: Path | None,
+    gate_on: str,
+    fail_on: tuple[str, ...],
+    trusts_all: bool,
+) -> "Gate":
+    from vqatool.scoring.gates import Gate, Thresholds
+
+    limits = Thresholds.read(thresholds, fail_under) if thresholds else Thresholds(fail_under)
+    return Gate(limits, gate_on, frozenset(fail_on), trusts_all)
 
 
 def _videos(
@@ -160,49 +248,109 @@ def _videos(
 
 def run_score(
     videos: Sequence[Path],
-    out: Path,
     predictor: "Predictor",
     config: "ScoreConfig",
+    output: "ScoreOutput",
     *,
-    per_segment: Path | None = None,
     shard: "Shard | None" = None,
     is_forced: bool = False,
+    keeps_others: bool = False,
 ) -> "list[ReportRow]":
     """Score the videos that the report lacks; returns new rows and those of earlier runs."""
     from vqatool.cli.progress import Progress
-    from vqatool.scoring.report_file import write_report
+    from vqatool.scoring.report_file import stream_rows, write_report
 
-    rows = []
-    costs = {str(path): 1.0 for path in videos}
-    with Progress("scoring", costs) as progress:
-        for row in write_report(
+    if output.report:
+        source = write_report(
             videos,
-            out,
+            output.report,
             predictor,
             config,
-            per_segment=per_segment,
+            per_segment=output.per_segment,
             shard=shard,
             is_forced=is_forced,
-        ):
+            keeps_others=keeps_others,
+            on_start=partial(_tell_kept, output.report),
+        )
+    else:
+        source = stream_rows(videos, predictor, config)
+    rows = []
+    write = _stdout_writer(output.on_stdout)
+    costs = {str(path): 1.0 for path in videos}
+    with Progress("scoring", costs) as progress:
+        for row in source:
             progress.finish(row.path)
+            write(row)
             rows.append(row)
     return rows
+
+
+def _tell_kept(report: Path, num_kept: int, dropped: Sequence[str]) -> None:
+    from vqatool.terminal import print_note
+
+    if num_kept:
+        print_note(f"{report}: {num_kept} rows are kept, their files have not changed")
+    if dropped:
+        more = f" and {len(dropped) - 1} more" * (len(dropped) > 1)
+        print_note(
+            f"{report}: drops the rows of files that are not given, {dropped[0]}{more}: "
+            "--append keeps them"
+        )
+
+
+def _stdout_writer(form: str) -> "Callable[[ReportRow], None]":
+    """Writes a row to stdout in this form, at once."""
+    from ladder.storage import Table
+    from vqatool.scoring.formats import json_line
+    from vqatool.scoring.rows import ReportRow
+
+    table = Table(DEFAULT_REPORT, ReportRow)
+
+    def write(row: "ReportRow") -> None:
+        text = f"{json_line(row)}\n" if form == "json" else table.line(row)
+        click.echo(text.encode("utf-8", "surrogateescape"), nl=False)
+
+    if form == "csv":
+        click.echo(table.header, nl=False)
+    return write if form else lambda row: None
+
+
+def _write_ci_files(
+    rows: "Sequence[ReportRow]", gate: "Gate", junit: Path | None, ci: str | None, summary: str
+) -> None:
+    from vqatool.scoring.ci_output import github_annotations, github_summary, junit_xml
+
+    if junit:
+        junit.parent.mkdir(parents=True, exist_ok=True)
+        junit.write_text(junit_xml(rows, gate), encoding="utf-8")
+    if ci == "github":
+        for line in github_annotations(rows, gate):
+            click.echo(line, err=True)
+        page = os.environ.get("GITHUB_STEP_SUMMARY")
+        if page:
+            with Path(page).open("a", encoding="utf-8", errors="backslashreplace") as file:
+                file.write(github_summary(rows, gate, summary))
 
 
 def _print_outcome(
     rows: "Sequence[ReportRow]", unreadable: Sequence[Path], gate: "Gate", summary: str
 ) -> None:
     """Print the table, the summary, each failure and each missed gate, and exit accordingly."""
-    from vqatool.cli.tables import score_summary
-    from vqatool.terminal import console, print_message
+    from vqatool.cli.tables import enlarged_hint, score_summary
+    from vqatool.terminal import console, print_message, print_note
 
-    console().print(score_summary(rows, gate))
+    if any(row.score is not None for row in rows):
+        console().print(score_summary(rows, gate))
     print_message(summary)
+    if hint := enlarged_hint(rows):
+        print_note(hint)
     has_failures = name_unreadable(unreadable)
     has_failures |= name_failures(rows)
     missed = [row for row in rows if gate.is_missed(row)]
     for row in missed:
-        print_message(f"{row.path}: {gate.message(row)}")
+        if row.status != "error":  # those are named already
+            print_message(f"{row.path}: {gate.message(row)}")
+    if missed and has_failures:
+        raise click.exceptions.Exit(ExitCode.GATE_AND_SOME_FAILED)
     if missed or has_failures:
-        # the user asked for the gate, so its exit code wins over that of failures
         raise click.exceptions.Exit(ExitCode.GATE_FAILED if missed else ExitCode.SOME_FAILED)

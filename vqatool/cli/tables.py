@@ -18,20 +18,53 @@ if TYPE_CHECKING:  # torch takes seconds to load, and the summary of labels need
 
 
 def score_summary(rows: "Sequence[ReportRow]", gate: "Gate", *, most: int = 10) -> Table:
-    """The lowest scores and every failure, worst first; at most `most` rows of each."""
-    table = Table(title="lowest scores and failures", title_justify="left")
+    """The lowest scores, worst first; at most `most` of them."""
+    scored = sorted((row for row in rows if row.score is not None), key=lambda r: r.score or 0)
+    count = f"lowest {most} of {len(scored)} scores" if len(scored) > most else "scores"
+    table = Table(title=f"{count}, lowest first", title_justify="left")
     table.add_column("file", overflow="fold")
     table.add_column("score", justify="right")
     table.add_column("band", justify="right")
+    table.add_column("verdict")
     table.add_column("remark", overflow="fold")
-    scored = sorted((row for row in rows if row.score is not None), key=lambda r: r.score or 0)
-    failed = [row for row in rows if row.status == "error"]
     for row in scored[:most]:
         band = f"{row.score_low:.0f} to {row.score_high:.0f}"
-        table.add_row(shown(row.path), f"{row.score:.1f}", band, _remark(row, gate))
-    for row in failed[:most]:
-        table.add_row(shown(row.path), "", "", shown(f"{row.error_code}: {_first_line(row.error)}"))
+        name = cut_middle(shown(row.path), _NAME_WIDTH)
+        table.add_row(name, f"{row.score:.1f}", band, row.verdict, _remark(row, gate))
     return table
+
+
+_NAME_WIDTH = 60
+
+
+def cut_middle(text: str, width: int) -> str:
+    """`text` without so much of its middle that it has at most `width` letters.
+
+    Names of encodes differ at their ends: the source in front, the rung behind.
+    """
+    if len(text) <= width:
+        return text
+    front = (width - 1) // 3
+    return f"{text[:front]}\N{HORIZONTAL ELLIPSIS}{text[front + 1 - width :]}"
+
+
+def enlarged_hint(rows: "Sequence[ReportRow]") -> str:
+    """A note on videos that were enlarged to the display; empty where there is none."""
+    scored = [row for row in rows if row.score is not None and "x" in row.display]
+    smaller = [row for row in scored if _is_smaller(row)]
+    if not smaller:
+        return ""
+    count = "all" if len(smaller) == len(scored) else f"{len(smaller)} of {len(scored)}"
+    return (
+        f"{count} videos are smaller than the display and judged enlarged to "
+        f"{smaller[0].display}: --display sets its size, --display native judges pixel for pixel"
+    )
+
+
+def _is_smaller(row: "ReportRow") -> bool:
+    long, short = sorted(map(int, row.display.split("x")), reverse=True)
+    sides = sorted((row.width_px or 0, row.height_px or 0), reverse=True)
+    return sides[0] < long and sides[1] < short
 
 
 def label_summary(labels: Sequence[LabelRow]) -> Table:
@@ -169,10 +202,6 @@ def _remark(row: "ReportRow", gate: "Gate") -> str:
     if row.score_min is not None and row.score is not None and row.score - row.score_min > 5:
         remarks.append(f"{row.score_min:.0f} at {row.worst_at_s:.0f} s")
     return ", ".join(remarks)
-
-
-def _first_line(text: str) -> str:
-    return text.splitlines()[0] if text else ""
 
 
 def _is_listed(row: "MetricRow") -> bool:

@@ -15,7 +15,7 @@ Record = dict[str, Any]
 
 
 def is_csv(path: Path) -> bool:
-    """Whether the report is a CSV, to which rows can be appended; any unknown suffix is."""
+    """Whether the report is a CSV, to which rows can be appended; so is one without a suffix."""
     return path.suffix.lower() not in _FORMATS
 
 
@@ -36,12 +36,23 @@ def read_rows(table: Table[R], path: Path) -> list[R]:
 def write_rows(rows: Iterable[Row], path: Path) -> None:
     """Replace the content of a report in another format than CSV, in one step."""
     with atomic_write(path) as file:
-        _FORMATS[path.suffix.lower()].write([_record(row) for row in rows], file)
+        _FORMATS[path.suffix.lower()].write(list(rows), file)
 
 
 def require_writable(path: Path) -> None:
-    """Raise CapabilityError, before any work, if the library for the format is not installed."""
-    if path.suffix.lower() == ".parquet":
+    """Refuse, before any work, what could not be written at its end.
+
+    Raises:
+        ReportError: the suffix is of no format of a report.
+        CapabilityError: the library for the format is not installed.
+    """
+    suffix = path.suffix.lower()
+    if suffix not in ("", ".csv", *_FORMATS):
+        raise ReportError(
+            f"{path}: a report cannot be {suffix}: name a file that ends in .csv, "
+            f"{', '.join(list(_FORMATS)[:-1])} or {list(_FORMATS)[-1]}"
+        )
+    if suffix == ".parquet":
         _pandas_with_pyarrow()
 
 
@@ -53,34 +64,65 @@ def not_ours(path: Path) -> str:
     )
 
 
-def _record(row: Row) -> Record:
-    values = {name: getattr(row, name) for name in row.__dataclass_fields__}
-    # exact, and the same as in the CSV
-    return {
-        name: str(value) if isinstance(value, Fraction) else value for name, value in values.items()
-    }
+def as_json(row: Row) -> Record:
+    """The row for other programs: numbers are numbers, codes are lists, and nothing is null."""
+    return {name: _for_json(name, getattr(row, name)) for name in row.__dataclass_fields__}
 
 
-def _write_json(records: list[Record], file: BinaryIO) -> None:
-    file.write(f"{json.dumps(records, indent=1)}\n".encode("ascii"))
+def _for_json(name: str, value: Any) -> Any:
+    if name in _LISTS:
+        return value.split(";") if value else []
+    if isinstance(value, Fraction):
+        return float(value)
+    return None if value == "" else value
+
+
+def _of_json(record: Record) -> Record:
+    """The values of a row that `as_json` wrote, or an earlier version, which wrote texts."""
+    return {name: _of_json_value(name, value) for name, value in record.items()}
+
+
+def _of_json_value(name: str, value: Any) -> Any:
+    if name in _LISTS and isinstance(value, list):
+        return ";".join(value)
+    if name in _FRACTIONS and isinstance(value, float | int):
+        return Fraction(value).limit_denominator(_MOST_FRAMES)
+    return value
+
+
+_LISTS = frozenset({"warnings"})
+_FRACTIONS = frozenset({"fps"})
+_MOST_FRAMES = 1_000_000
+"""The largest denominator of a frame rate: a double has it exactly, as 24000/1001."""
+
+
+def _write_json(records: list[Row], file: BinaryIO) -> None:
+    text = json.dumps([as_json(record) for record in records], indent=1)
+    file.write(f"{text}\n".encode("ascii"))
 
 
 def _read_json(path: Path) -> list[Record]:
-    records: list[Record] = json.loads(path.read_bytes())
-    return records
+    return [_of_json(record) for record in json.loads(path.read_bytes())]
 
 
-def _write_lines(records: list[Record], file: BinaryIO) -> None:
-    file.writelines(f"{json.dumps(record)}\n".encode("ascii") for record in records)
+def json_line(row: Row) -> str:
+    """The row as one line of JSON Lines, without its end."""
+    return json.dumps(as_json(row))
+
+
+def _write_lines(rows: list[Row], file: BinaryIO) -> None:
+    file.writelines(f"{json_line(row)}\n".encode("ascii") for row in rows)
 
 
 def _read_lines(path: Path) -> list[Record]:
-    return [json.loads(line) for line in path.read_bytes().splitlines()]
+    return [_of_json(json.loads(line)) for line in path.read_bytes().splitlines()]
 
 
-def _write_parquet(records: list[Record], file: BinaryIO) -> None:
+def _write_parquet(rows: list[Row], file: BinaryIO) -> None:
     pandas = _pandas_with_pyarrow()
-    table = pandas.DataFrame([{k: _utf8(v) for k, v in record.items()} for record in records])
+    names = list(rows[0].__dataclass_fields__) if rows else []
+    records = [{name: _for_parquet(getattr(row, name)) for name in names} for row in rows]
+    table = pandas.DataFrame(records)
     table.convert_dtypes().to_parquet(file, index=False)
 
 
@@ -90,8 +132,10 @@ def _read_parquet(path: Path) -> list[Record]:
     return records
 
 
-def _utf8(value: Any) -> Any:
-    """Escape what is not UTF-8, which Parquet requires and file names do not."""
+def _for_parquet(value: Any) -> Any:
+    """Fractions as texts, which are exact; texts without what is not UTF-8."""
+    if isinstance(value, Fraction):
+        return str(value)
     is_text = isinstance(value, str)
     return value.encode("utf-8", "backslashreplace").decode() if is_text else value
 
@@ -109,7 +153,7 @@ def _pandas_with_pyarrow() -> Any:
 
 
 class _Format(NamedTuple):
-    write: Callable[[list[Record], BinaryIO], None]
+    write: Callable[[list[Row], BinaryIO], None]
     read: Callable[[Path], list[Record]]
 
 

@@ -1,81 +1,137 @@
-"""A report as a gate: which videos pass, and the outcome as JUnit XML, which every CI reads."""
+"""A report as a gate: which videos pass, and why the others do not."""
 
-import re
-from collections.abc import Sequence
-from dataclasses import dataclass
-from xml.etree import ElementTree
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
 
+from vqatool.errors import GateError
 from vqatool.inputs.decode_pool import FailureCode
 from vqatool.scoring.rows import ReportRow
+from vqatool.scoring.verdicts import Verdict
+from vqatool.scoring.warning_codes import UNTRUSTED, WarningCode
 
 GATE_FIGURES = ("score", "score_low", "score_min", "score_p5")
-_NOT_IN_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+ERROR = "error"
+FAIL_ON = (ERROR, *Verdict, *WarningCode)
+"""What `--fail-on` takes: a verdict, a warning, or `error` for any file without a score."""
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    """The smallest figure that passes, for each video: by its name, else by its lines, else one.
+
+    Attributes:
+        default: of videos that nothing else fits; None: they pass.
+        by_height: of videos with so many lines (the shorter side, px) or more, up to the next.
+        by_name: of videos whose file name matches a glob; the first that matches counts.
+    """
+
+    default: float | None = None
+    by_height: Mapping[int, float] = field(default_factory=dict)
+    by_name: Mapping[str, float] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, path: Path, default: float | None = None) -> "Thresholds":
+        """The thresholds in a TOML file: `default`, and the tables `height` and `name`.
+
+        Args:
+            path: the file.
+            default: used where the file has none.
+
+        Raises:
+            GateError: the file cannot be read, or holds something else.
+        """
+        try:
+            content = tomllib.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise GateError(f"{path} cannot be read as TOML: {error}") from error
+        unknown = content.keys() - {"default", "height", "name"}
+        if unknown:
+            raise GateError(
+                f"{path}: unknown key {min(unknown)!r}: allowed are default, [height] and [name]"
+            )
+        heights = {
+            _height(path, lines): value for lines, value in _table(path, content, "height").items()
+        }
+        if "default" in content:
+            default = _figure(path, "default", content["default"])
+        return cls(default, heights, _table(path, content, "name"))
+
+    def of(self, row: ReportRow) -> float | None:
+        """The threshold of one video; None: it passes."""
+        name = Path(row.path).name
+        for pattern, threshold in self.by_name.items():
+            if fnmatchcase(name, pattern):
+                return threshold
+        lines = min(row.width_px or 0, row.height_px or 0)
+        reached = [height for height in self.by_height if height <= lines]
+        return self.by_height[max(reached)] if reached else self.default
 
 
 @dataclass(frozen=True)
 class Gate:
-    """A column of the report, of `GATE_FIGURES`, and the smallest value that passes; None: any."""
+    """What a video must be to pass.
 
-    threshold: float | None = None
+    Attributes:
+        thresholds: the smallest value that passes.
+        on: the column that is compared with them, of `GATE_FIGURES`.
+        fail_on: verdicts and warnings that no video may have, of `FAIL_ON`.
+        trusts_all: whether a score may pass that a warning says not to trust.
+    """
+
+    thresholds: Thresholds = field(default_factory=Thresholds)
     on: str = "score"
-
-    def figure(self, row: ReportRow) -> float | None:
-        """The value that is compared with the threshold; None for a row without scores."""
-        value: float | None = getattr(row, self.on)
-        return value
+    fail_on: frozenset[str] = frozenset()
+    trusts_all: bool = False
 
     def is_missed(self, row: ReportRow) -> bool:
-        """Whether the video is below the threshold, or the model gave it no number."""
-        if self.threshold is None:
-            return False
-        value = self.figure(row)
-        return value < self.threshold if value is not None else _lacks_number(row)
+        """Whether the video does not pass. A file without a score does, but for `fail_on`."""
+        return bool(self.message(row))
 
     def message(self, row: ReportRow) -> str:
-        """A missed gate for people: the value and the threshold."""
-        if _lacks_number(row):
-            return f"{self.on} is not a number, so it does not reach {self.threshold:g}"
-        return f"{self.on} {self.figure(row):.2f} is below {self.threshold:g}"
+        """Why the video does not pass, for people; empty: it does."""
+        return ", ".join(self._reasons(row))
 
-
-def junit_xml(rows: Sequence[ReportRow], gate: Gate) -> str:
-    """The report as JUnit XML: a test case for each input, in order.
-
-    A video below the gate is a failure, a file that could not be scored is an error.
-    """
-    failed = sum(row.status == "error" for row in rows)
-    missed = sum(gate.is_missed(row) for row in rows if row.status != "error")
-    spent_s = sum(row.score_s or 0.0 for row in rows)
-    totals = {"tests": len(rows), "failures": missed, "errors": failed, "time": f"{spent_s:.3f}"}
-    suites = _element("testsuites", **totals)
-    suite = _element("testsuite", name="vqatool score", **totals)
-    suites.append(suite)
-    for row in rows:
-        suite.append(_case(row, gate))
-    ElementTree.indent(suites)
-    return ElementTree.tostring(suites, encoding="unicode", xml_declaration=True) + "\n"
+    def _reasons(self, row: ReportRow) -> Iterator[str]:
+        codes = [row.verdict, *row.warnings.split(";"), row.error_code]
+        codes += [ERROR] * (row.status == ERROR)
+        for code in dict.fromkeys(codes):
+            if code in self.fail_on:
+                yield f"it is {code}" if code in set(Verdict) else f"it has {code}"
+        threshold = self.thresholds.of(row)
+        if threshold is None or (row.status == ERROR and not _lacks_number(row)):
+            return
+        value: float | None = getattr(row, self.on)
+        if value is None:
+            yield f"{self.on} is not a number, so it does not reach {threshold:g}"
+        elif value < threshold:
+            yield f"{self.on} {value:.2f} is below {threshold:g}"
+        elif not self.trusts_all and (doubts := UNTRUSTED.intersection(row.warnings.split(";"))):
+            named = " and ".join(sorted(doubts))
+            yield f"{self.on} {value:.2f} is not trusted ({named}); --trust lets it pass"
 
 
 def _lacks_number(row: ReportRow) -> bool:
     return row.error_code == FailureCode.NOT_FINITE
 
 
-def _case(row: ReportRow, gate: Gate) -> ElementTree.Element:
-    case = _element("testcase", classname="vqatool", name=row.path, time=f"{row.score_s or 0:.3f}")
-    if row.status == "error":
-        case.append(_element("error", type=row.error_code, message=row.error))
-    elif gate.is_missed(row):
-        case.append(_element("failure", type=gate.on, message=gate.message(row)))
-    output = _element("system-out")
-    output.text = _for_xml(f"score {row.score}, warnings {row.warnings or 'none'}")
-    case.append(output)
-    return case
+def _table(path: Path, content: dict[str, Any], name: str) -> dict[str, float]:
+    table = content.get(name, {})
+    if not isinstance(table, dict):
+        raise GateError(f"{path}: {name} is not a table such as [{name}]")
+    return {key: _figure(path, f"{name}.{key}", value) for key, value in table.items()}
 
 
-def _element(tag: str, **attributes: object) -> ElementTree.Element:
-    return ElementTree.Element(tag, {k: _for_xml(str(v)) for k, v in attributes.items()})
+def _figure(path: Path, key: str, value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 100:
+        raise GateError(f"{path}: {key} is {value!r}, not a number from 0 to 100")
+    return float(value)
 
 
-def _for_xml(text: str) -> str:
-    """`text` with escapes for characters that XML 1.0 cannot hold and file names can."""
-    return _NOT_IN_XML.sub(lambda found: ascii(found[0])[1:-1], text)
+def _height(path: Path, lines: str) -> int:
+    if not (lines.isascii() and lines.isdigit() and int(lines)):
+        raise GateError(f"{path}: height.{lines} is not a number of lines, such as 1080")
+    return int(lines)

@@ -1,7 +1,7 @@
 """Reports that survive a `kill -9`: rows are appended as they come, and sorted at the end."""
 
 import contextlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Generic, NamedTuple, TypeVar
@@ -11,7 +11,15 @@ from ladder.storage import Row, Table, locked
 from vqatool.errors import ReportError
 from vqatool.inference.predictor import Predictor
 from vqatool.scoring import formats
-from vqatool.scoring.rows import FileStamp, ReportRow, SegmentRow, report_row, segment_rows
+from vqatool.scoring.rows import (
+    FileStamp,
+    ReportRow,
+    SegmentRow,
+    as_stored,
+    report_row,
+    segment_rows,
+    with_verdict,
+)
 from vqatool.scoring.run import score_videos
 from vqatool.scoring.segments import ScoreConfig
 from vqatool.scoring.shards import UNFINISHED, Shard
@@ -81,11 +89,14 @@ def write_report(
     per_segment: Path | None = None,
     shard: Shard | None = None,
     is_forced: bool = False,
+    keeps_others: bool = False,
+    on_start: Callable[[int, Sequence[str]], None] | None = None,
 ) -> Iterator[ReportRow]:
     """Score the videos that the report does not hold yet; yield every row, kept rows first.
 
     A row is kept if file, model, display and segments are the same; failed videos are tried again.
-    At the end the report holds one row for each of `videos`, in their order.
+    At the end the report holds one row for each of `videos`, in their order, and, if asked for,
+    before them the rows of other files.
 
     Args:
         videos: the files to score.
@@ -94,7 +105,10 @@ def write_report(
         config: how to score.
         per_segment: a second file, with one row for each segment.
         shard: the share of the files that `videos` are; None: all.
-        is_forced: keep no row.
+        is_forced: keep no row of `videos`.
+        keeps_others: keep the rows of files that are not among `videos`.
+        on_start: called before the first video is scored, with the number of rows that are kept,
+            and with the paths of other files whose rows are dropped.
 
     Raises:
         ReportError: the report holds something else, cannot be written, or another run writes it.
@@ -113,14 +127,27 @@ def write_report(
             and (rows := known.get(str(path)))
             and _is_current(rows, path, predictor, config, needs_segments=bool(per_segment))
         }
+        given = set(map(str, videos))
+        others = {path: rows for path, rows in known.items() if path not in given}
+        if on_start:
+            on_start(len(kept), () if keeps_others else list(others))
+        before = list(others.values()) if keeps_others else []
         yield from (rows.video for rows in kept.values())
-        writer.begin(kept.values())
+        writer.begin([*before, *kept.values()])
         missing = [path for path in videos if str(path) not in kept]
         for result in score_videos(missing, predictor, config):
             row = report_row(result, model=predictor.name, display=config.screen)
             kept[row.path] = writer.append(_Rows(row, tuple(segment_rows(result))))
             yield kept[row.path].video
-        writer.end([kept[str(path)] for path in videos])
+        writer.end([*before, *(kept[str(path)] for path in videos)])
+
+
+def stream_rows(
+    videos: Iterable[Path], predictor: Predictor, config: ScoreConfig
+) -> Iterator[ReportRow]:
+    """The row of each video, in order, as a report would hold it, without one."""
+    for result in score_videos(videos, predictor, config):
+        yield as_stored(report_row(result, model=predictor.name, display=config.screen))
 
 
 def read_report(path: Path) -> list[ReportRow]:
@@ -166,7 +193,9 @@ class _ReportWriter:
         for segment in self._segments.known() if self._segments else ():
             segments.setdefault(segment.path, []).append(segment)
         return {
-            row.path: _Rows(row, tuple(segments.get(row.path, ()))) for row in self._rows.known()
+            # an older version's report has no verdicts
+            row.path: _Rows(with_verdict(row), tuple(segments.get(row.path, ())))
+            for row in self._rows.known()
         }
 
     def begin(self, kept: Iterable[_Rows]) -> None:

@@ -2,8 +2,7 @@
 
 import datetime
 from collections.abc import Iterator
-from dataclasses import dataclass
-from enum import StrEnum
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,21 +12,8 @@ import numpy as np
 from ladder.media.probe import VideoInfo
 from ladder.storage import Table
 from vqatool.inputs.decode_pool import DecodeFailure
-
-
-class WarningCode(StrEnum):
-    """What a reader of a score should know; the codes of a report's `warnings` column."""
-
-    HDR = "hdr"
-    VFR = "vfr"
-    INTERLACED = "interlaced"
-    ROTATED = "rotated"
-    SEVERAL_VIDEOS = "several_videos"
-    DOLBY_VISION = "dolby_vision"
-    SHORT = "short"
-    SMALL = "small"
-    DAMAGED = "damaged"
-    OUT_OF_DOMAIN = "out_of_domain"
+from vqatool.scoring.verdicts import verdict
+from vqatool.scoring.warning_codes import WarningCode
 
 
 class FileStamp(NamedTuple):
@@ -145,6 +131,7 @@ class ReportRow:
     score_s: float | None = None
     modified: str = ""
     shard: str = ""
+    verdict: str = ""
 
     @property
     def key(self) -> str:
@@ -190,7 +177,7 @@ def report_row(result: ScoreResult, *, model: str, display: str, shard: str = ""
             **facts,
         )
     low, high = _interval(result.score, result.band)
-    return ReportRow(
+    row = ReportRow(
         path=str(result.path),
         status="ok",
         score=result.score,
@@ -203,6 +190,15 @@ def report_row(result: ScoreResult, *, model: str, display: str, shard: str = ""
         score_s=result.spent_s,
         **facts,
     )
+    return with_verdict(row)
+
+
+def with_verdict(row: ReportRow) -> ReportRow:
+    """The row with the verdict of its score; without a score it has none."""
+    if row.score is None or row.score_low is None or row.score_high is None:
+        return replace(row, verdict="")
+    warnings = row.warnings.split(";")
+    return replace(row, verdict=str(verdict(row.score, row.score_low, row.score_high, warnings)))
 
 
 def segment_rows(result: ScoreResult) -> Iterator[SegmentRow]:

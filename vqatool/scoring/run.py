@@ -16,10 +16,10 @@ from vqatool.scoring.rows import (
     ScoredSegment,
     ScoredVideo,
     ScoreResult,
-    WarningCode,
     video_warnings,
 )
 from vqatool.scoring.segments import DecodedSegments, ScoreConfig, Segment, decode_videos
+from vqatool.scoring.warning_codes import WarningCode
 
 _log = logging.getLogger(__name__)
 

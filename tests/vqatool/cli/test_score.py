@@ -22,6 +22,7 @@ from tests.conftest import CloseFolder
 from tests.vqatool.program import read_rows, vqatool
 from vqatool.cli import cli
 from vqatool.inputs.decode_pool import TIMEOUT_S
+from vqatool.scoring.formats import as_json
 from vqatool.scoring.report_file import read_report
 from vqatool.scoring.segments import SEGMENTS_PER_TASK
 
@@ -99,7 +100,7 @@ def test_the_gate_decides_the_exit_code(
     assert ("is below 100" in done.stderr) == (exit_code == 3)
 
 
-def test_a_missed_gate_also_names_the_failures_and_exits_3(
+def test_a_missed_gate_beside_failures_names_both_and_exits_7(
     tmp_path: Path, labelled: Path, small_model: Path
 ) -> None:
     video = tmp_path / "low.mp4"
@@ -110,7 +111,7 @@ def test_a_missed_gate_also_names_the_failures_and_exits_3(
     out = tmp_path / "r.csv"
     arguments = ["score", video, *bad, "-o", out, "-m", small_model, "--device", "cpu"]
     done = vqatool(*arguments, "--fail-under", 100)
-    assert done.exit_code == 3
+    assert done.exit_code == 7
     score = float(next(row["score"] for row in read_rows(out) if row["score"]))
     assert f"{video}: score {score:.2f} is below 100\n" in done.stderr
     for path in bad:
@@ -186,8 +187,8 @@ def test_a_shard_that_was_killed_is_not_merged(
     part = tmp_path / "part.csv"
     scored([*videos[:2]], part, small_model, "--shard", "1/1")
     text = part.read_text()
-    assert text.count(",1/1\n") == 2
-    part.write_text(text.replace(",1/1\n", ',"1/1, unfinished"\n'))
+    assert text.count(",1/1,") == 2
+    part.write_text(text.replace(",1/1,", ',"1/1, unfinished",'))
     done = vqatool("merge", part, "-o", tmp_path / "r.csv")
     assert done.exit_code == 2
     assert "not finished" in done.stderr
@@ -200,10 +201,73 @@ def test_a_gate_leaves_a_junit_file(videos: list[Path], small_model: Path, tmp_p
     bad.touch()
     arguments = ["score", videos[0], bad, "-o", tmp_path / "r.csv", "-m", small_model]
     done = vqatool(*arguments, "--fail-under", 100, "--gate-on", "score_low", "--junit", junit)
-    assert done.exit_code == 3
+    assert done.exit_code == 7
     assert "score_low" in done.stderr
     (suite,) = ElementTree.parse(junit).getroot()
     assert (suite.get("tests"), suite.get("failures"), suite.get("errors")) == ("2", "1", "1")
+
+
+def test_codes_and_thresholds_of_a_file_fail_the_gate(
+    videos: list[Path], small_model: Path, tmp_path: Path
+) -> None:
+    limits = tmp_path / "limits.toml"
+    limits.write_text(f'default = 0\n[name]\n"{videos[0].name}" = 100\n')
+    arguments = ["score", videos[0], "-o", tmp_path / "r.csv", "-m", small_model]
+    done = vqatool(*arguments, "--threshold", limits)
+    assert (done.exit_code, "is below 100" in done.stderr) == (3, True)
+    (row,) = read_rows(tmp_path / "r.csv")
+    for codes, exit_code in ((row["verdict"], 3), ("error,short", 3), ("error,hdr", 0)):
+        assert vqatool(*arguments, "--fail-on", codes).exit_code == exit_code
+    missing = vqatool("score", tmp_path / "no.mp4", "-o", tmp_path / "n.csv", "--fail-on", "error")
+    assert missing.exit_code == 7
+
+
+def test_github_gets_annotations_and_a_summary(
+    videos: list[Path], small_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = tmp_path / "summary.md"
+    page.write_text("before\n")
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(page))
+    arguments = ["score", videos[0], "-o", tmp_path / "r.csv", "-m", small_model, "--ci", "github"]
+    done = vqatool(*arguments, "--fail-under", 100)
+    assert f"::error file={videos[0]},title=vqatool::" in done.stderr
+    assert page.read_text().startswith("before\n### vqatool: 1 good\n")
+    assert "is below 100" in page.read_text()
+
+
+def test_rows_on_stdout_are_those_of_a_report(
+    videos: list[Path], small_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    bad = tmp_path / "caf\xe9\n.mp4"
+    bad.touch()
+    arguments = ["score", *videos[:2], bad, "-m", small_model]
+    assert vqatool(*arguments, "-o", "r.json").exit_code == 4
+    expected = json.loads(Path("r.json").read_text())
+    lines = vqatool(*arguments, "--json")
+    assert lines.exit_code == 4
+    printed = [json.loads(line) for line in lines.stdout.splitlines()]
+    table = vqatool(*arguments, "-o", "-")
+    Path("stdout.csv").write_bytes(table.stdout_bytes)
+    stored = [as_json(row) for row in read_report(Path("stdout.csv"))]
+    for rows in (printed, stored):
+        assert [row | {"score_s": 0} for row in rows] == [row | {"score_s": 0} for row in expected]
+    assert not Path("report.csv").exists()
+    assert expected[0]["warnings"] == ["short", "small"]
+    assert isinstance(expected[0]["fps"], float)
+
+
+def test_rows_of_other_files_are_kept_if_asked_for_and_else_named(
+    videos: list[Path], small_model: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "r.csv"
+    scored([videos[0], videos[1]], out, small_model)
+    added = vqatool("score", videos[2], videos[1], "-o", out, "-m", small_model, "--append")
+    assert "1 rows are kept" in added.stderr
+    assert [row["path"] for row in read_rows(out)] == [str(videos[number]) for number in (0, 2, 1)]
+    dropped = vqatool("score", videos[2], "-o", out, "-m", small_model)
+    assert f"drops the rows of files that are not given, {videos[0]} and 1 more" in dropped.stderr
+    assert [row["path"] for row in read_rows(out)] == [str(videos[2])]
 
 
 def test_json_and_the_timeline(videos: list[Path], small_model: Path, tmp_path: Path) -> None:
@@ -222,6 +286,11 @@ def test_json_and_the_timeline(videos: list[Path], small_model: Path, tmp_path: 
         (["@gone.txt"], "gone.txt"),
         (["x.mp4", "--gate-on", "vmaf"], "score_low"),
         (["x.mp4", "--timeout", "0"], "timeout"),
+        (["x.mp4", "--fail-on", "worse"], "out_of_domain"),
+        (["x.mp4", "--fail-on", ","], "error,damaged"),
+        (["x.mp4", "-o", "-", "--json"], "stdout"),
+        (["x.mp4", "--json", "--per-segment", "s.csv"], "-o"),
+        (["x.mp4", "-o", "r.xlsx"], ".jsonl"),
     ],
 )
 def test_wrong_use_names_the_value_and_exits_2(args: list[str], word: str) -> None:

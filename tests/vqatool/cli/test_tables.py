@@ -4,8 +4,8 @@ from rich.console import Console
 from rich.table import Table
 
 from ladder.label.rows import LabelRow
-from vqatool.cli.tables import label_summary, score_summary
-from vqatool.scoring.gates import Gate
+from vqatool.cli.tables import cut_middle, enlarged_hint, label_summary, score_summary
+from vqatool.scoring.gates import Gate, Thresholds
 from vqatool.scoring.rows import ReportRow
 
 
@@ -23,22 +23,44 @@ def text_of(table: Table) -> str:
     return out.getvalue()
 
 
-def test_the_summary_has_the_lowest_scores_first_and_then_the_failures() -> None:
-    rows = [scored("high.mp4", 90.0), FAILED, scored("low.mp4", 30.0)]
+def test_the_summary_has_the_lowest_scores_first_and_no_failures() -> None:
+    rows = [scored("high.mp4", 90.0), FAILED, scored("low.mp4", 30.0, verdict="poor")]
     output = text_of(score_summary(rows, Gate()))
-    assert output.index("low.mp4") < output.index("high.mp4") < output.index("bad.mp4")
-    assert "empty: no bytes" in output
-    assert "at all" not in output
+    assert output.index("low.mp4") < output.index("high.mp4")
+    assert "poor" in output
+    assert "bad.mp4" not in output  # failures are named below the table, with their reasons
 
 
-def test_the_summary_has_at_most_the_given_number_of_rows() -> None:
+def test_the_summary_has_at_most_the_given_number_of_rows_and_says_so() -> None:
     rows = [scored(f"{i}.mp4", float(i)) for i in range(90)]
-    assert score_summary(rows, Gate(), most=10).row_count == 10
+    table = score_summary(rows, Gate(), most=10)
+    assert table.row_count == 10
+    assert "lowest 10 of 90 scores" in str(table.title)
+
+
+def test_a_long_name_keeps_both_ends() -> None:
+    name = "a very long name of a source " * 4 + "-1080p-4500k-x264.mp4"
+    cut = cut_middle(name, 60)
+    assert len(cut) == 60
+    assert cut.startswith("a very long name")
+    assert cut.endswith("-1080p-4500k-x264.mp4")
+    assert cut_middle("short.mp4", 60) == "short.mp4"
+
+
+def test_videos_smaller_than_the_display_give_a_hint() -> None:
+    def row(width: int, height: int, display: str = "1920x1080") -> ReportRow:
+        return scored("a.mp4", 50.0, width_px=width, height_px=height, display=display)
+
+    small, portrait, full = row(960, 540), row(540, 960), row(1920, 1080)
+    assert enlarged_hint([full, row(1920, 800), row(960, 540, "native"), FAILED]) == ""
+    assert enlarged_hint([small, portrait]).startswith("all videos are smaller")
+    assert enlarged_hint([small, full]).startswith("1 of 2 videos are smaller")
+    assert "1920x1080" in enlarged_hint([small])
 
 
 def test_remarks_name_the_gate_the_warnings_and_the_worst_segment() -> None:
     row = scored("uneven.mp4", 80.0, score_min=40.0, worst_at_s=20.0, warnings="vfr;hdr")
-    output = text_of(score_summary([row], Gate(85.0)))
+    output = text_of(score_summary([row], Gate(Thresholds(85.0))))
     for part in ("score 80.00 is below 85", "vfr, hdr", "40 at 20 s"):
         assert part in output
 

@@ -58,8 +58,31 @@ def test_json_has_numbers_and_nothing_where_there_is_nothing(tmp_path: Path) -> 
     records = json.loads((tmp_path / "r.json").read_text())
     lines = (tmp_path / "r.jsonl").read_text().splitlines()
     assert records == [json.loads(line) for line in lines]
-    assert records[0] | {"path": ""} == vars(ROWS[0]) | {"path": "", "fps": "30000/1001"}
-    assert records[1]["score"] is None
+    empty = {name: value or None for name, value in vars(ROWS[0]).items() if value != 0}
+    expected = empty | {"path": "a,b.mp4", "fps": 30000 / 1001, "warnings": ["vfr", "hdr"]}
+    assert records[0] == expected
+    assert (records[1]["score"], records[1]["warnings"]) == (None, [])
+
+
+def test_json_of_an_earlier_version_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "r.json"
+    row = vars(ROWS[0]) | {"fps": "30000/1001"}
+    del row["verdict"]
+    path.write_text(json.dumps([row]))
+    assert ReportFile(path, ReportRow).known() == [ROWS[0]]
+
+
+@pytest.mark.parametrize("fps", ["24000/1001", "60000/1001", "25", "12345/678", "999999/1000000"])
+def test_json_keeps_frame_rates_exactly(fps: str, tmp_path: Path) -> None:
+    row = as_stored(ReportRow(path="a.mp4", status="ok", fps=Fraction(fps)))
+    leave(tmp_path / "r.json", [row])
+    assert ReportFile(tmp_path / "r.json", ReportRow).known() == [row]
+
+
+@pytest.mark.parametrize("name", ["r.xlsx", "r.html.gz", "r.txt"])
+def test_a_suffix_of_no_format_is_refused(name: str, tmp_path: Path) -> None:
+    with pytest.raises(ReportError, match=r"\.csv, \.json, \.jsonl or \.parquet"):
+        ReportFile(tmp_path / name, ReportRow)
 
 
 def test_parquet_has_typed_columns(tmp_path: Path) -> None:

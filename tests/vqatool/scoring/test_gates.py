@@ -1,18 +1,25 @@
-"""Which videos pass, and the JUnit file of it."""
+"""Which videos pass a gate, and why the others do not."""
 
+import dataclasses
 import math
-import os
-from xml.etree import ElementTree
+import re
+from pathlib import Path
 
 import pytest
 
-from vqatool.scoring.gates import GATE_FIGURES, Gate, junit_xml
+from vqatool.errors import GateError
+from vqatool.scoring.gates import GATE_FIGURES, Gate, Thresholds
 from vqatool.scoring.rows import ReportRow
 
 
-def scored(path: str, score: float) -> ReportRow:
-    return ReportRow(path=path, status="ok", score=score, score_low=score - 5,
-                     score_min=score - 20, score_p5=score - 10, score_s=0.5)  # fmt: skip
+def scored(path: str, score: float, **more: object) -> ReportRow:
+    row = ReportRow(path=path, status="ok", score=score, score_low=score - 5,
+                    score_min=score - 20, score_p5=score - 10, verdict="good")  # fmt: skip
+    return dataclasses.replace(row, **more)  # type: ignore[arg-type]
+
+
+def gate(threshold: float | None = None, on: str = "score") -> Gate:
+    return Gate(Thresholds(threshold), on)
 
 
 FAILED = ReportRow(path="bad.mp4", status="error", error_code="empty", error="it has no bytes")
@@ -20,52 +27,118 @@ FAILED = ReportRow(path="bad.mp4", status="error", error_code="empty", error="it
 
 def test_the_gate_is_for_scores_and_not_for_failed_files() -> None:
     rows = [scored("a", 69.9), scored("b", 70.0), FAILED]
-    assert [row.path for row in rows if Gate(70).is_missed(row)] == ["a"]
-    assert not any(map(Gate().is_missed, rows))
+    assert [row.path for row in rows if gate(70).is_missed(row)] == ["a"]
+    assert not any(map(gate().is_missed, rows))
 
 
 def test_a_gate_is_missed_where_the_model_gives_no_number() -> None:
     row = ReportRow(path="a.mp4", status="error", error_code="not_finite", error="no number")
-    assert Gate(70).is_missed(row)
-    assert not Gate().is_missed(row)
-    assert "not a number" in Gate(70).message(row)
-    (suite,) = ElementTree.fromstring(junit_xml([row], Gate(70)))
-    assert (suite.get("failures"), suite.get("errors")) == ("0", "1")
+    assert gate(70).is_missed(row)
+    assert not gate().is_missed(row)
+    assert "not a number" in gate(70).message(row)
 
 
 @pytest.mark.parametrize("threshold", [0.0, 100.0])
 def test_a_gate_at_the_ends_of_the_scale_is_a_gate(threshold: float) -> None:
-    assert Gate(threshold).is_missed(scored("a", 50.0)) == bool(math.ceil(threshold / 100))
+    assert gate(threshold).is_missed(scored("a", 50.0)) == bool(math.ceil(threshold / 100))
 
 
 @pytest.mark.parametrize("on", GATE_FIGURES)
 def test_a_gate_can_be_on_any_figure_and_names_it(on: str) -> None:
     row = scored("a", 60.0)
     value = getattr(row, on)
-    assert Gate(value + 0.5, on).is_missed(row)
-    assert not Gate(value, on).is_missed(row)
-    assert Gate(value + 0.5, on).message(row) == f"{on} {value:.2f} is below {value + 0.5:g}"
+    assert gate(value + 0.5, on).is_missed(row)
+    assert not gate(value, on).is_missed(row)
+    assert gate(value + 0.5, on).message(row) == f"{on} {value:.2f} is below {value + 0.5:g}"
 
 
-def test_junit_counts_failures_and_errors_and_names_the_figures() -> None:
-    rows = [scored("good.mp4", 90.0), scored("poor.mp4", 40.0), FAILED]
-    root = ElementTree.fromstring(junit_xml(rows, Gate(70)))
-    (suite,) = root
-    for totals in (root, suite):
-        assert (totals.get("tests"), totals.get("failures"), totals.get("errors")) == tuple("311")
-        assert totals.get("time") == "1.000"
-    cases = {case.get("name"): case for case in suite}
-    assert list(cases) == ["good.mp4", "poor.mp4", "bad.mp4"]
-    assert cases["good.mp4"].find("failure") is None
-    failure, error = cases["poor.mp4"].find("failure"), cases["bad.mp4"].find("error")
-    assert failure is not None
-    assert failure.get("message") == "score 40.00 is below 70"
-    assert error is not None
-    assert (error.get("type"), error.get("message")) == ("empty", "it has no bytes")
+@pytest.mark.parametrize("warning", ["hdr", "out_of_domain", "vfr;damaged"])
+def test_a_score_that_is_not_to_be_trusted_passes_only_with_trust(warning: str) -> None:
+    row = scored("a", 95.0, warnings=warning)
+    assert warning.rpartition(";")[2] in gate(70).message(row)
+    assert "--trust" in gate(70).message(row)
+    assert not Gate(Thresholds(70), trusts_all=True).is_missed(row)
+    assert not gate().is_missed(row)  # no gate was asked for
+    assert gate(70).message(scored("a", 50.0, warnings=warning)) == "score 50.00 is below 70"
 
 
-def test_junit_holds_any_file_name() -> None:
-    names = ["<\"&'>.mp4", "a\x1b[31m\x00.mp4", os.fsdecode(b"caf\xe9.mp4"), "日本 \U0001f600.mp4"]
-    text = junit_xml([scored(name, 50.0) for name in names], Gate())
-    message = [case.get("name") for case in ElementTree.fromstring(text.encode())[0]]
-    assert message == ["<\"&'>.mp4", r"a\x1b[31m\x00.mp4", r"caf\udce9.mp4", "日本 \U0001f600.mp4"]
+def test_other_warnings_do_not_make_a_score_doubtful() -> None:
+    assert not gate(70).is_missed(scored("a", 95.0, warnings="vfr;rotated;short"))
+
+
+@pytest.mark.parametrize(
+    ("code", "row"),
+    [
+        ("vfr", scored("a", 95.0, warnings="vfr;rotated")),
+        ("poor", scored("a", 95.0, verdict="poor")),
+        ("error", FAILED),
+        ("damaged", dataclasses.replace(FAILED, error_code="damaged")),
+    ],
+)
+def test_a_code_can_fail_the_gate_without_a_threshold(code: str, row: ReportRow) -> None:
+    found = Gate(fail_on=frozenset({code, "short"})).message(row)
+    assert code in found
+    assert not Gate(fail_on=frozenset({"short", "bad"})).is_missed(row)
+
+
+THRESHOLDS = """
+default = 60
+[height]
+1080 = 85
+720 = 80.5
+[name]
+"*-master.*" = 95
+"*-1080p-*" = 90
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "threshold"),
+    [
+        ("a.mp4", (640, 360), 60),
+        ("a.mp4", (1280, 719), 60),
+        ("a.mp4", (1280, 720), 80.5),
+        ("a.mp4", (1920, 1080), 85),
+        ("a.mp4", (1080, 1920), 85),  # portrait
+        ("a.mp4", (3840, 2160), 85),
+        ("a-1080p-3000k.mp4", (640, 360), 90),
+        ("a-1080p-master.mov", (640, 360), 95),
+        ("a.mp4", (None, None), 60),
+    ],
+)
+def test_a_file_sets_thresholds_by_height_and_name(
+    name: str, size: tuple[int | None, int | None], threshold: float, tmp_path: Path
+) -> None:
+    path = tmp_path / "limits.toml"
+    path.write_text(THRESHOLDS)
+    row = scored(f"dir/{name}", 50.0, width_px=size[0], height_px=size[1])
+    assert Thresholds.read(path, 10).of(row) == threshold
+
+
+def test_the_default_of_the_command_holds_where_the_file_has_none(tmp_path: Path) -> None:
+    path = tmp_path / "limits.toml"
+    path.write_text("[height]\n720 = 80")
+    assert Thresholds.read(path, 55).of(scored("a", 1.0, width_px=64, height_px=64)) == 55
+    assert Thresholds.read(path).of(scored("a", 1.0)) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("defualt = 3", "defualt"),
+        ("default = 300", "300"),
+        ("default = true", "True"),
+        ("height = 3", "[height]"),
+        ("[height]\nlow = 3", "height.low"),
+        ("[name]\nx = '3'", "name.x"),
+        ("default = ", "TOML"),
+    ],
+)
+def test_a_file_that_is_no_list_of_thresholds_names_what_is_wrong(
+    text: str, words: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "limits.toml"
+    path.write_text(text)
+    with pytest.raises(GateError, match=re.escape(words)) as raised:
+        Thresholds.read(path)
+    assert str(path) in str(raised.value)

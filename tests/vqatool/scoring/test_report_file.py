@@ -20,7 +20,7 @@ from vqatool.inference.loading import load_predictor
 from vqatool.inference.model_file import load_checkpoint
 from vqatool.inference.predictor import Predictor
 from vqatool.inference.torch_engine import TorchEngine
-from vqatool.scoring.gates import Gate
+from vqatool.scoring.gates import Gate, Thresholds
 from vqatool.scoring.report_file import read_report, write_report
 from vqatool.scoring.rows import ReportRow
 from vqatool.scoring.segments import ScoreConfig
@@ -348,7 +348,7 @@ def test_a_model_that_gives_no_number_gives_an_error_row(
     assert rows[0].score is None
     assert rows[0].duration_s  # its facts stay
     assert str(videos[0]) in rows[0].error
-    assert Gate(70).is_missed(rows[0])
+    assert Gate(Thresholds(70)).is_missed(rows[0])
 
 
 def test_nothing_but_the_report_is_left_in_its_folder(

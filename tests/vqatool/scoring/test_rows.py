@@ -12,12 +12,12 @@ from vqatool.scoring.rows import (
     ReportRow,
     ScoredSegment,
     ScoredVideo,
-    WarningCode,
     as_stored,
     report_row,
     segment_rows,
     video_warnings,
 )
+from vqatool.scoring.warning_codes import WarningCode
 
 INFO = VideoInfo(
     path=Path("a.mp4"), width_px=1920, height_px=1080, fps=Fraction(25), frame_count=500,
@@ -47,7 +47,7 @@ def test_a_scored_video_is_a_row_with_all_columns() -> None:
     assert as_stored(row) == ReportRow(
         path="a.mp4", status="ok", score=50.0, score_low=43.0, score_high=57.0, score_min=3.0,
         score_p5=7.7, worst_at_s=10.0, frames_scored=16,
-        warnings="hdr;damaged", score_s=1.5, **FACTS,
+        warnings="hdr;damaged", score_s=1.5, verdict="unsure", **FACTS,
     )  # fmt: skip
 
 
