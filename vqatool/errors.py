@@ -5,6 +5,7 @@ VqatoolError
 ├── TrainingDataError    too few labelled sources or rungs to train or evaluate
 ├── ReportError          a report cannot be continued with the arguments given
 ├── GateError            a file of thresholds cannot be read
+├── ConfigError          a file of defaults cannot be read
 └── OutputNameError      a file to write exists and is of another program
 """
 
@@ -51,6 +52,10 @@ class ReportError(VqatoolError):
 
 class GateError(VqatoolError):
     """A file of thresholds cannot be read, or has a key or a value that it may not have."""
+
+
+class ConfigError(VqatoolError):
+    """A file of defaults cannot be read, or names a command or an option that there is not."""
 
 
 class OutputNameError(VqatoolError):

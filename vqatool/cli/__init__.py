@@ -10,6 +10,8 @@ from typing import Any
 import click
 
 from vqatool import __version__
+from vqatool.cli.completion import completion
+from vqatool.cli.config import config, config_file, name_variables, read_defaults
 from vqatool.cli.demo import demo
 from vqatool.cli.doctor import doctor
 from vqatool.cli.evaluate import evaluate
@@ -52,6 +54,7 @@ class _Program(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
+            ctx.default_map = self._defaults()
             return super().invoke(ctx)
         except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise  # click prints help and usage errors
@@ -78,6 +81,13 @@ class _Program(click.Group):
                 )
             _log.debug("traceback of the error below", exc_info=True)
             fail(_path_message(error) if isinstance(error, OSError) else str(error), code)
+
+    def _defaults(self) -> dict[str, Any]:
+        path = config_file()
+        if path is None:
+            return {}
+        _log.info("defaults of options come from %s", path)
+        return read_defaults(path, self.commands)
 
 
 def _exit_code(error: Exception) -> ExitCode:
@@ -134,6 +144,9 @@ for command in (
     export,
     doctor,
     demo,
+    config,
+    completion,
 ):
+    name_variables(command)
     verbosity_options(command)
     cli.add_command(command)

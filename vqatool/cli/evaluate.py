@@ -11,6 +11,7 @@ import click
 from vqatool.cli.options import (
     MODEL_NAME,
     device_option,
+    is_given,
     join_paths,
     model_option,
     predictor_for,
@@ -68,9 +69,9 @@ def evaluate(
 
     stem = out or folder / "evaluation"
     output_paths(stem)  # refuses to overwrite files of others before the work
-    trained = folder / MODEL_NAME
-    model_file = model or (trained if trained.exists() else None)
-    predictor = predictor_for(model_file, device, pixels_only=pixels_only)
+    if not is_given("model") and (folder / MODEL_NAME).exists():
+        model = folder / MODEL_NAME
+    predictor = predictor_for(model, device, pixels_only=pixels_only)
     # a folder that cannot be written has no other run to wait for
     with work_lock(folder) if os.access(folder, os.W_OK) else nullcontext():
         predictions, reasons = _run_predict(encodes_of_split(folder, split), predictor)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+from click.shell_completion import CompletionItem
 
 from ladder.codecs import CODECS
 from vqatool.cli.label import run_label_plan
@@ -29,11 +30,21 @@ if TYPE_CHECKING:  # for annotations alone: these modules load PyAV
     from ladder.media.time_ranges import TimeRange, TrimSpec
 
 
+def _complete_rungs(
+    ctx: click.Context, param: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    from ladder.encode.ladders import LADDERS
+
+    names = [CompletionItem(name) for name in LADDERS if name.startswith(incomplete)]
+    return [*names, CompletionItem(incomplete, type="file")]
+
+
 @click.command()
 @click.argument("sources", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
 @click.option("-o", "--out", "folder", type=click.Path(file_okay=False, path_type=Path),
               default=WORK_FOLDER, show_default=True, help="Work folder.")  # fmt: skip
 @click.option("--rungs", "ladder_name", default="apple-hls", show_default=True, metavar="NAME|FILE",
+              shell_complete=_complete_rungs,
               help="apple-hls, netflix-2015, youtube, crf-sweep, mixed-540p, training (16 "
               "rungs chosen for each source, evenly spread in VMAF) or a TOML file.")  # fmt: skip
 @click.option("--codec", "codecs", multiple=True,

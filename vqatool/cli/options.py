@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeVar
 
 import click
+from click.shell_completion import CompletionItem
 
 from vqatool.errors import ExitCode
 
@@ -119,14 +120,44 @@ def jobs_option(command: C) -> C:
     )(command)
 
 
+DEFAULT_MODEL = "default"
+"""The name of the packaged model."""
+
+
+class ModelType(click.Path):
+    """A model file, or `default` (None) for the packaged one."""
+
+    name = "default|FILE"
+
+    def __init__(self) -> None:
+        super().__init__(exists=True, dir_okay=False, path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        return None if value == DEFAULT_MODEL else super().convert(value, param, ctx)
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        files = super().shell_complete(ctx, param, incomplete)
+        return [CompletionItem(DEFAULT_MODEL)] * DEFAULT_MODEL.startswith(incomplete) + files
+
+
 def model_option(command: C) -> C:
     """-m, --model."""
     return click.option(
         "-m",
         "--model",
-        type=click.Path(exists=True, dir_okay=False, path_type=Path),
-        help="Model file to use, .onnx or .safetensors.",
+        type=ModelType(),
+        default=DEFAULT_MODEL,
+        show_default=True,
+        help="Model file to use, .onnx or .safetensors; default: the packaged model.",
     )(command)
+
+
+def is_given(name: str) -> bool:
+    """Whether the running command has this parameter from anywhere but the option's default."""
+    source = click.get_current_context().get_parameter_source(name)
+    return source is not click.core.ParameterSource.DEFAULT
 
 
 def size_option(default: str | None, help: str) -> Callable[[C], C]:

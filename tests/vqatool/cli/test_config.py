@@ -1,0 +1,137 @@
+"""Defaults of options from files and the environment, and the completion of shells."""
+
+from pathlib import Path
+
+import click
+import pytest
+
+from tests.vqatool.program import vqatool
+from vqatool.cli import cli
+
+FILE = """
+[score]
+display = "1280x720"
+segment = 5
+include = ["*.mp4", "*.mkv"]
+fail_under = 70
+
+[ladder]
+codec = ["libx265"]
+"""
+
+
+@pytest.fixture(autouse=True)
+def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def shown(*arguments: str) -> list[str]:
+    done = vqatool("config", *arguments)
+    assert done.exit_code == 0, done.stderr
+    return done.stdout.splitlines()
+
+
+@pytest.mark.parametrize("name", ["vqatool.toml", "pyproject.toml", "other.toml"])
+def test_a_file_sets_defaults(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = FILE
+    if name == "pyproject.toml":
+        text = f"[project]\nname = 'x'\n{FILE.replace('[', '[tool.vqatool.', 1)}"
+        text = text.replace("\n[ladder]", "\n[tool.vqatool.ladder]")
+    if name == "other.toml":
+        monkeypatch.setenv("VQATOOL_CONFIG", name)
+    Path(name).write_text(text)
+    assert shown() == [
+        f"ladder --codec libx265  # {name}",
+        f"score --include *.mp4 *.mkv  # {name}",
+        f"score --display 1280x720  # {name}",
+        f"score --segment 5  # {name}",
+        f"score --fail-under 70  # {name}",
+    ]
+
+
+def test_the_command_line_counts_more_than_a_variable_and_that_more_than_a_file(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seen: list[object] = []
+    monkeypatch.setattr(cli.commands["score"], "callback", lambda **given: seen.append(given))
+    Path("vqatool.toml").write_text(FILE)
+    arguments = ["score", "x.mp4", "--display", "native"]
+    monkeypatch.setenv("VQATOOL_SCORE_SEGMENT", "4")
+    monkeypatch.setenv("VQATOOL_SCORE_DISPLAY", "640x360")
+    assert vqatool(*arguments).exit_code == 0
+    (given,) = seen
+    assert isinstance(given, dict)
+    assert (given["display"], given["segment_s"], given["fail_under"]) == (None, 4.0, 70.0)
+    assert given["include"] == ("*.mp4", "*.mkv")
+    assert shown("score")[1:3] == [
+        "score --display 640x360  # $VQATOOL_SCORE_DISPLAY",
+        "score --segment 4  # $VQATOOL_SCORE_SEGMENT",
+    ]
+
+
+def test_every_option_is_shown_with_its_own_default() -> None:
+    lines = shown("score", "--all")
+    assert "score --segment 10.0  # its own default" in lines
+    assert "score --model default  # its own default" in lines
+    options = {line.split()[1] for line in lines}
+    assert {"--out", "--json", "--fail-under", "--timeout"} <= options
+    assert options.isdisjoint({"--help", "--quiet", "--verbose"})
+    assert shown() == []
+
+
+def test_no_two_options_have_one_variable() -> None:
+    variables = [
+        str(option.envvar)
+        for command in cli.commands.values()
+        for option in command.params
+        if isinstance(option, click.Option) and option.envvar
+    ]
+    assert len(variables) == len(set(variables))
+    assert {"VQATOOL_SCORE_FAIL_UNDER", "VQATOOL_TRAIN_EPOCHS"} <= set(variables)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[scoer]\ndisplay = 'native'", "'scoer' is not a command"),
+        ("score = 3", "'score' is not a command"),
+        ("[score]\ndisplya = 'native'", "score.displya is not an option"),
+        ("[score", "cannot be read as TOML"),
+        ("[score]\nsegment = 'long'", "'long' is not a valid float"),
+    ],
+)
+def test_a_wrong_file_is_named_with_what_is_wrong(text: str, words: str) -> None:
+    Path("vqatool.toml").write_text(text)
+    done = vqatool("score", "x.mp4")
+    assert done.exit_code == 2
+    assert words in done.stderr
+
+
+def test_a_file_that_the_environment_names_must_exist(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VQATOOL_CONFIG", "gone.toml")
+    done = vqatool("score", "x.mp4")
+    assert (done.exit_code, "gone.toml" in done.stderr) == (2, True)
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_a_script_completes_commands_and_names(shell: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    script = vqatool("completion", shell)
+    assert script.exit_code == 0
+    assert "_VQATOOL_COMPLETE" in script.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("vqatool lad", {"ladder"}),
+        ("vqatool ladder x.mp4 --rungs ap", {"apple-hls", "ap"}),
+        ("vqatool score x.mp4 -m def", {"default", "def"}),
+        ("vqatool score x.mp4 --gate-on score_", {"score_low", "score_min", "score_p5"}),
+    ],
+)
+def test_names_are_completed(words: str, expected: set[str]) -> None:
+    from click.shell_completion import ShellComplete
+
+    *given, incomplete = words.split()
+    complete = ShellComplete(cli, {}, "vqatool", "_VQATOOL_COMPLETE")
+    assert {item.value for item in complete.get_completions(given[1:], incomplete)} == expected
