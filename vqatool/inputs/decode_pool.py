@@ -4,17 +4,19 @@ A decoder that crashes, hangs or asks for too much memory ends its worker, not t
 program receives a `DecodeFailure` instead of the result, and a new worker takes the next file.
 
 Workers are forked from a server process that has loaded what they need once. They are never forked
-from the program itself, because its threads would not survive a fork. They need no torch.
+from the program itself, because its threads would not survive a fork. They need no torch, nor the
+main script, which `multiprocessing` would run again in each of them.
 """
 
 import contextlib
 import errno
-import functools
 import logging
 import multiprocessing
 import os
 import resource
 import signal
+import sys
+import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
@@ -23,10 +25,11 @@ from dataclasses import dataclass
 from enum import StrEnum
 from itertools import islice
 from logging.handlers import QueueHandler
-from multiprocessing import forkserver
+from multiprocessing import forkserver, popen_forkserver
+from multiprocessing.context import ForkServerContext, ForkServerProcess
 from pathlib import Path
 from queue import SimpleQueue
-from types import TracebackType
+from types import ModuleType, TracebackType
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from pebble import ProcessExpired, ProcessPool
@@ -146,9 +149,6 @@ class DecodePool(AbstractContextManager["DecodePool"]):
         timeout_s: seconds that a worker has for one task.
         preloaded: modules that the tasks need beside the usual ones, if the server of the workers
             is not started yet.
-
-    Raises:
-        RuntimeError: workers cannot start, because the main script does its work on import.
     """
 
     def __init__(
@@ -161,13 +161,11 @@ class DecodePool(AbstractContextManager["DecodePool"]):
         self.num_workers, self.num_threads = allocate_workers(jobs)
         self._timeout_s = timeout_s
         start_server(preloaded)
-        _require_start()
-        context = multiprocessing.get_context("forkserver")
         self._pool = ProcessPool(
             self.num_workers,
             initializer=_prepare_worker,
             initargs=(_worker_memory_bytes(self.num_workers),),
-            context=context,
+            context=_Context(),
         )
 
     def __exit__(
@@ -295,17 +293,33 @@ def _call(
         return _Answer(failure_of(path, error), handler.collected())
 
 
-@functools.cache  # what keeps processes from starting, the main script, stays the same
-def _require_start() -> None:
-    """Start one process alone: a pool would start workers that fail again and again."""
-    process = multiprocessing.get_context("forkserver").Process(target=os.getpid)
-    process.start()
-    process.join()
-    if process.exitcode:
-        raise RuntimeError(
-            "the processes that read videos cannot start: a script that calls vqatool.score "
-            "needs `if __name__ == '__main__':` before its work"
-        )
+class _Popen(popen_forkserver.Popen):
+    """A worker that does not run the main script of the program.
+
+    A script that scores without `if __name__ == "__main__":` would otherwise start itself again and
+    again. All that workers call is in this package.
+    """
+
+    _starts_one = threading.Lock()
+
+    def _launch(self, process_obj: Any) -> None:
+        main = sys.modules["__main__"]
+        with self._starts_one:
+            sys.modules["__main__"] = ModuleType("__main__")  # names no file to run
+            try:
+                super()._launch(process_obj)  # type: ignore[misc]
+            finally:
+                sys.modules["__main__"] = main
+
+
+class _Process(ForkServerProcess):
+    @staticmethod
+    def _Popen(process_obj: Any) -> _Popen:
+        return _Popen(process_obj)
+
+
+class _Context(ForkServerContext):
+    Process = _Process
 
 
 def _prepare_worker(max_bytes: int) -> None:

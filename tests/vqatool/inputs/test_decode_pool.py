@@ -214,26 +214,56 @@ def test_only_what_damage_causes_in_pyav_is_a_fault_of_the_file(
     assert failure_of(Path("a.ts"), error).code == code
 
 
-LOADED = """
+TASKS = """
+import os
 import sys
-from pathlib import Path
-from vqatool.inputs.decode_pool import DecodePool
 
 def loaded(path, *names):
     return [name for name in names if name in sys.modules]
 
-if __name__ == "__main__":
-    with DecodePool(jobs=1, timeout_s=60, preloaded=["colorsys"]) as pool:
-        names = "torch", "numpy", "av", "vqatool.inputs.preprocessor", "colorsys"
-        print(*pool.submit(Path("any"), loaded, *names).result())
+def threads(path):
+    return os.environ.get("OPENBLAS_NUM_THREADS")
+"""
+LOADED = """
+from pathlib import Path
+from tasks import loaded
+from vqatool.inputs.decode_pool import DecodePool
+
+with DecodePool(jobs=1, timeout_s=60, preloaded=["colorsys"]) as pool:
+    names = "torch", "numpy", "av", "vqatool.inputs.preprocessor", "colorsys"
+    print(*pool.submit(Path("any"), loaded, *names).result())
+"""
+THREADS = """
+import os
+from pathlib import Path
+from tasks import threads
+from vqatool.inputs.decode_pool import decode_one
+
+print(decode_one(Path("x"), threads), os.environ.get("OPENBLAS_NUM_THREADS"))
 """
 
 
+def output_of(folder: Path, script: str) -> list[str]:
+    """What a script prints that has its tasks in a module beside it."""
+    (folder / "tasks.py").write_text(TASKS)
+    (folder / "script.py").write_text(script)
+    here = {**os.environ, "OPENBLAS_NUM_THREADS": "7", "PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, str(folder / "script.py")]
+    done = subprocess.run(command, capture_output=True, text=True, env=here, timeout=120)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.split()
+
+
 def test_workers_have_what_they_need_and_what_is_preloaded_but_no_torch(tmp_path: Path) -> None:
-    script = tmp_path / "script.py"
-    script.write_text(LOADED, encoding="utf-8")
-    done = subprocess.run([sys.executable, script], capture_output=True, check=True)
-    assert done.stdout.split() == [b"numpy", b"av", b"vqatool.inputs.preprocessor", b"colorsys"]
+    assert output_of(tmp_path, LOADED) == [
+        "numpy", "av", "vqatool.inputs.preprocessor", "colorsys",
+    ]  # fmt: skip
+
+
+def test_workers_do_not_run_the_main_script(tmp_path: Path) -> None:
+    # a script without a guard, which `multiprocessing` would run again in each worker
+    assert output_of(tmp_path, f"print('run')\n{LOADED}").count("run") == 1
+    assert __import__("sys").modules["__main__"].__name__ == "__main__"
 
 
 def log_and_add(path: Path, a: int, b: int) -> int:
@@ -276,15 +306,4 @@ def test_each_logger_of_a_worker_has_its_own_level(
 def test_libraries_of_workers_have_one_thread_and_those_of_the_program_as_before(
     tmp_path: Path,
 ) -> None:
-    script = tmp_path / "pool.py"
-    script.write_text(
-        "import os\n"
-        "from pathlib import Path\n"
-        "from vqatool.inputs.decode_pool import decode_one\n"
-        "def threads(path): return os.environ.get('OPENBLAS_NUM_THREADS')\n"
-        "if __name__ == '__main__':\n"
-        "    print(decode_one(Path('x'), threads), os.environ.get('OPENBLAS_NUM_THREADS'))\n"
-    )
-    here = {**os.environ, "OPENBLAS_NUM_THREADS": "7", "PYTHONPATH": os.pathsep.join(sys.path)}
-    done = subprocess.run([sys.executable, script], capture_output=True, text=True, env=here)
-    assert done.stdout.split() == ["1", "7"], done.stderr
+    assert output_of(tmp_path, THREADS) == ["1", "7"]
