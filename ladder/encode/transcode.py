@@ -24,7 +24,8 @@ from ladder.media.filters import (
     scaled_input,
     video_input,
 )
-from ladder.media.probe import VideoInfo, frame_times, probe
+from ladder.media.lengths import frame_times
+from ladder.media.probe import VideoInfo, probe
 from ladder.media.time_ranges import TimeRange, frame_aligned
 from ladder.storage import part_of
 

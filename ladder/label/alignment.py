@@ -11,7 +11,8 @@ from ladder.encode.transcode import measure_length
 from ladder.errors import VmafError
 from ladder.label.libvmaf import Pairing
 from ladder.media.decode import Pixels, read_luma
-from ladder.media.probe import VideoInfo, count_frames, probe
+from ladder.media.lengths import count_frames
+from ladder.media.probe import VideoInfo, probe
 from ladder.media.time_ranges import TimeRange, frame_aligned, parse_time_ranges
 
 _COUNT_TOLERANCE = 2  # frames; a larger difference gives a warning

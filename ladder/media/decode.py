@@ -21,7 +21,8 @@ from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 
 from ladder.errors import VideoError
-from ladder.media.probe import LENIENT, Decoding, Size, VideoInfo, is_shown, open_video
+from ladder.media.container import LENIENT, Decoding, is_shown, open_video
+from ladder.media.probe import Size, VideoInfo
 
 Pixels = npt.NDArray[np.uint8]
 

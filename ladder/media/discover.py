@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from ladder.errors import ListError, VideoError
+from ladder.media.container import open_video
 from ladder.media.playlists import DASH_SUFFIX, is_playlist, parts
-from ladder.media.probe import open_video
 
 _MORE_SUFFIXES = frozenset({".ts", ".m2ts", ".mts", ".ivf", ".y4m", ".obu", ".vob", ".mxf", ".rm"})
 

@@ -22,8 +22,9 @@ from av.packet import Packet
 from av.video.stream import VideoStream
 
 from ladder.codecs import Quantiser, coded_formats
+from ladder.media.container import open_video
 from ladder.media.decode import CLOCK_S, SEEK_BEYOND_S
-from ladder.media.probe import VideoInfo, open_video
+from ladder.media.probe import VideoInfo
 
 _TIMEOUT_S, _PART_TIMEOUT_S = 60.0, 20.0
 

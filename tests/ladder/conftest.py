@@ -14,7 +14,8 @@ from ladder.label.metrics import MetricRequest, log_metric_name
 from ladder.label.rows import LabelRow
 from ladder.label.run import LabelOptions, make_labels, plan_labels
 from ladder.media.ffmpeg import Ffmpeg, file_url, run
-from ladder.media.probe import count_frames, probe
+from ladder.media.lengths import count_frames
+from ladder.media.probe import probe
 from tests.conftest import MakeVideo
 
 V0 = "vmaf_v0.6.1"

@@ -19,8 +19,9 @@ from torch import Tensor
 
 from ladder.errors import VmafError
 from ladder.label.libvmaf import parse_log
+from ladder.media.container import Decoding
 from ladder.media.decode import frames_at
-from ladder.media.probe import FILE_FAULTS, Decoding, Size, probe
+from ladder.media.probe import FILE_FAULTS, Size, probe
 from ladder.storage import atomic_write, digest
 from vqatool.data.groups import loss_groups
 from vqatool.data.labels import LabelledEncode

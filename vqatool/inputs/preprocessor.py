@@ -7,9 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
+from ladder.media.container import LENIENT, Decoding
 from ladder.media.decode import display_size, each_frame_at, uniform_times
 from ladder.media.headers import coded_pictures
-from ladder.media.probe import LENIENT, Decoding, VideoInfo, probe
+from ladder.media.probe import VideoInfo, probe
 from vqatool.inputs.bitstream import UNKNOWN_BITSTREAM, bitstream_features
 from vqatool.inputs.clip import (
     Array,

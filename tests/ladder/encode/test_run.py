@@ -19,7 +19,8 @@ from ladder.encode.run import make_encodes, shell_commands
 from ladder.encode.rungs import Rung
 from ladder.errors import CapabilityError, LockedError
 from ladder.media.ffmpeg import Ffmpeg, find_ffmpeg
-from ladder.media.probe import count_frames, probe
+from ladder.media.lengths import count_frames
+from ladder.media.probe import probe
 from ladder.media.time_ranges import TimeRange, TrimSpec
 from ladder.storage import work_lock
 from tests.conftest import EXACT, MakeVideo

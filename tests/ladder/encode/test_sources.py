@@ -13,7 +13,8 @@ from ladder.codecs import CODECS
 from ladder.encode.rungs import Rung
 from ladder.media.decode import frames_at
 from ladder.media.ffmpeg import Ffmpeg
-from ladder.media.probe import frame_times, probe
+from ladder.media.lengths import frame_times
+from ladder.media.probe import probe
 from ladder.media.time_ranges import TimeRange, TrimSpec
 from tests.conftest import EXACT, MakeVideo
 from tests.ladder.works import NUMBERED, files_in, made, numbered, numbers_in

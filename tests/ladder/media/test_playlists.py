@@ -11,8 +11,9 @@ from ladder.errors import VideoError
 from ladder.media.decode import frames_at
 from ladder.media.discover import find_videos
 from ladder.media.ffmpeg import Ffmpeg, run
+from ladder.media.lengths import frame_times
 from ladder.media.playlists import parts, size_bytes
-from ladder.media.probe import frame_times, probe
+from ladder.media.probe import probe
 from tests.conftest import MakeVideo
 from tests.ladder.works import made
 

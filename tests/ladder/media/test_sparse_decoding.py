@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from ladder.media import decode
+from ladder.media.container import Decoding, open_video
 from ladder.media.decode import Pixels, frames_at
-from ladder.media.probe import Decoding, open_video, probe
+from ladder.media.probe import probe
 from tests.conftest import MakeVideo
 
 SCENE = "mandelbrot=size=96x64:rate=25:start_scale=0.6:end_pts=60,noise=alls=12:all_seed=1"

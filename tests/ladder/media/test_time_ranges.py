@@ -12,7 +12,8 @@ from ladder.encode.plan import encodes_table
 from ladder.encode.rungs import Rung
 from ladder.errors import LadderError
 from ladder.media.ffmpeg import Ffmpeg
-from ladder.media.probe import VideoInfo, frame_times, probe
+from ladder.media.lengths import frame_times
+from ladder.media.probe import VideoInfo, probe
 from ladder.media.time_ranges import (
     FULL,
     TimeRange,

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from ladder.media.probe import count_frames
+from ladder.media.lengths import count_frames
 from ladder.storage import work_lock
 from tests.vqatool.program import RUNGS, read_rows, vqatool
 

@@ -1,0 +1,117 @@
+"""Open a video file: its container, the one of its video streams that is judged, its packets."""
+
+import contextlib
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+import av
+from av.container import InputContainer
+from av.packet import Packet
+from av.stream import Disposition
+from av.video.stream import VideoStream
+
+from ladder.errors import VideoError
+from ladder.media.playlists import DASH_SUFFIX, HLS_OPTIONS
+
+_STILLS = Disposition.attached_pic | Disposition.timed_thumbnails
+
+
+class Ratio(Protocol):
+    """A rational number, whatever library it is from."""
+
+    @property
+    def numerator(self) -> int: ...
+    @property
+    def denominator(self) -> int: ...
+
+
+class Decoding(NamedTuple):
+    """Decoder settings: the number of threads (0: one per core) and whether damage is an error.
+
+    A strict decoder raises at damage; a lenient one conceals it.
+    """
+
+    threads: int = 0
+    is_strict: bool = False
+
+
+LENIENT = Decoding()
+
+
+@contextlib.contextmanager
+def open_video(
+    path: Path, decoding: Decoding = LENIENT
+) -> Iterator[tuple[InputContainer, VideoStream]]:
+    """Open `path` and its video stream: the default one, else the largest, but no cover art.
+
+    Raises:
+        VideoError: the file cannot be opened, or the body of the `with` fails to decode; `code`
+            names the cause.
+    """
+    if not path.is_file():
+        raise VideoError("missing", f"{path} is not a file")
+    if not path.stat().st_size:
+        raise VideoError("empty", f"{path} has no bytes")
+    container = _opened(path)
+    with container:
+        # of equal ones the first
+        stream = max(videos(container), key=_is_default_and_area, default=None)
+        if stream is None:
+            raise VideoError("no_stream", f"{path} has no video stream")
+        if stream.codec_context is None:
+            raise VideoError("no_decoder", f"{path} has a codec that FFmpeg cannot decode")
+        stream.thread_type = "AUTO"
+        stream.codec_context.thread_count = decoding.threads
+        if decoding.is_strict:
+            stream.codec_context.options = {"err_detect": "explode"}
+        try:
+            yield container, stream
+        except av.FFmpegError as error:
+            raise VideoError("damaged", f"{path} cannot be decoded: {error}") from error
+
+
+def _opened(path: Path) -> InputContainer:
+    # local files only: a playlist named like a video must not fetch from the network
+    options = {"protocol_whitelist": "file,crypto,data", **HLS_OPTIONS}
+    try:
+        # tags need not be valid text, and nothing here needs theirs
+        return av.open(f"file:{path.absolute()}", options=options, metadata_errors="replace")
+    except (av.FFmpegError, OSError, ValueError) as error:
+        reason = f"cannot be opened as video: {error}"
+        if path.suffix.lower() == DASH_SUFFIX:
+            reason = (
+                "is a manifest of DASH, which is not read here: copy its video into one file "
+                f"first (ffmpeg -i {path.name} -map 0:v -c copy {path.stem}.mp4)"
+            )
+        raise VideoError("not_video", f"{path} {reason}") from error
+
+
+def videos(container: InputContainer) -> list[VideoStream]:
+    """The videos of a file; FFmpeg lists cover art and thumbnails as video streams too."""
+    return [s for s in container.streams.video if not s.disposition & _STILLS]
+
+
+def _is_default_and_area(stream: VideoStream) -> tuple[bool, int]:
+    context = stream.codec_context
+    area = context.width * context.height if context else 0
+    return bool(stream.disposition & Disposition.default), area
+
+
+def is_shown(packet: "Packet[VideoStream]") -> bool:
+    """Whether a packet holds a frame to show; VP8 has frames that others only refer to."""
+    if packet.stream.codec_context.codec.canonical_name != "vp8" or not packet.size:
+        return True
+    # bit 4 of the frame tag, RFC 6386, section 9.1
+    return bool(memoryview(packet)[0] >> 4 & 1)
+
+
+def as_fraction(value: Ratio | None) -> Fraction | None:
+    """A ratio from PyAV as a Fraction; None if it is None or its denominator is 0.
+
+    PyAV returns `Fraction` up to version 18 and its own `AVRational` from version 19 on.
+    """
+    if value is None or not value.denominator:
+        return None
+    return Fraction(value.numerator, value.denominator)

@@ -1,0 +1,159 @@
+"""How long a video is: the times of its frames, their number, and the length its header states."""
+
+import math
+import statistics
+from collections.abc import Sequence
+from fractions import Fraction
+from itertools import islice, pairwise
+from pathlib import Path
+
+import av
+from av.container import InputContainer
+from av.video.stream import VideoStream
+
+from ladder.errors import VideoError
+from ladder.media.container import is_shown, open_video
+
+NUM_FIRST_PACKETS = 240
+"""Packets to read of a file's beginning: they tell a variable frame rate, in a file of any size."""
+
+_MAX_UNSTATED_S = 0.5  # a track that is longer than its header says by this has a wrong header
+_MAX_GAP_S = 300.0  # between two pictures of a transport stream
+_MAX_READ_BYTES = 2**28  # of a file without an index, for the length of its video track
+_MAX_EMPTIER = 4  # times fewer bytes a second than at the start
+_UNKNOWN_FRAMES = 2**30  # what FFmpeg's AVI muxer writes into a pipe
+
+
+def frame_times(path: Path, fps: Fraction) -> list[float]:
+    """The time of every frame in seconds from the first one, ascending; decodes nothing.
+
+    If the stream has no timestamps, the times follow from the frame index and `fps`.
+
+    Raises:
+        VideoError: the file cannot be opened or read.
+    """
+    with open_video(path) as (container, stream):
+        entries = [
+            (None if packet.pts is None else packet.pts * packet.time_base, packet.is_keyframe)
+            for packet in container.demux(stream)
+            if packet.size and not packet.is_discard and is_shown(packet)
+        ]
+    times = [time for time, _ in entries]
+    # a transport stream may begin anywhere, and decoders drop what is shown before the key frame;
+    # one without key frames is refreshed bit by bit
+    first = next((index for index, (_, is_key) in enumerate(entries) if is_key), 0)
+    start = times[first] if entries and entries[first][1] else None
+    if start is not None:
+        times = [time for time in times[first:] if time is None or time >= start]
+    known = sorted(time for time in times if time is not None)
+    if not known or len(known) < len(times):
+        return [float(index / fps) for index in range(len(times))]
+    return [float(time - known[0]) for time in known]
+
+
+def count_frames(path: Path) -> int:
+    """The number of frames of the video stream, from its packets; decodes nothing."""
+    return len(frame_times(path, Fraction(25)))
+
+
+def duration_s(
+    container: InputContainer, stream: VideoStream, fps: Fraction, seconds: Sequence[float]
+) -> float:
+    """The length of the video track, which may not be the longest one of its container.
+
+    Args:
+        container: the open file.
+        stream: its video stream, whose first packets have been read.
+        fps: frames a second.
+        seconds: the ascending times of those packets, `NUM_FIRST_PACKETS` at most.
+    """
+    first_s = seconds[0]
+    known_s = seconds[-1] - first_s
+    steps_s = [after - before for before, after in pairwise(seconds)]
+    frame_s = min(float(1 / fps), statistics.median(steps_s or [math.inf]))
+    stated_s = _stated_s(container, stream, first_s)
+    if stated_s is None or known_s > stated_s + _MAX_UNSTATED_S:
+        return _end_s(container, stream, seconds[-1] + frame_s) - first_s
+    if len(seconds) < NUM_FIRST_PACKETS and not stream.duration:
+        return max(known_s + frame_s, stated_s)  # some headers leave the last frame out
+    return stated_s
+
+
+def require_one_clock(
+    path: Path, container: InputContainer, stream: VideoStream, seconds: Sequence[float]
+) -> None:
+    """Raise VideoError if times jump by minutes, as where broadcasts were joined."""
+    length_s = float((stream.duration or 0) * (stream.time_base or 0))
+    if container.format.name != "mpegts" or length_s < _MAX_GAP_S:
+        return
+    if len(seconds) < NUM_FIRST_PACKETS:
+        ascending_s = seconds
+    else:
+        # as rare as files that are this much emptier than their beginning: then read all of it
+        container.seek(stream.start_time or 0, stream=stream)
+        span_s = seconds[-1] - seconds[0]
+        ends = [packet.pos or 0 for packet in islice(container.demux(stream), len(seconds))]
+        if container.size / max(1, *ends) * span_s * _MAX_EMPTIER > length_s:
+            return
+        container.seek(stream.start_time or 0, stream=stream)
+        ascending_s = sorted(_packet_ends_s(container, stream))
+    for before_s, after_s in pairwise(ascending_s):
+        if after_s - before_s > _MAX_GAP_S:
+            raise VideoError(
+                "damaged",
+                f"{path} has no picture from {before_s:.1f} to "
+                f"{after_s:.1f} s: its timestamps jump, so cut it there or copy each part by "
+                "itself",
+            )
+
+
+def _stated_s(container: InputContainer, stream: VideoStream, first_s: float) -> float | None:
+    """What the header says of the track's length, in seconds."""
+    if stream.duration and stream.time_base and stream.frames != _UNKNOWN_FRAMES:
+        return float(stream.duration * stream.time_base)
+    stated_s = _tagged_s(stream)
+    if stated_s is None and len(container.streams) == 1 and container.duration:
+        if stream.frames == _UNKNOWN_FRAMES:
+            return None
+        stated_s = container.duration / av.time_base
+    if stated_s is None:
+        return None
+    # where the first frame of Matroska is not at 0, some programs state the end, not the length
+    is_end = container.format.name.startswith("matroska") and stated_s > first_s
+    return stated_s - first_s if is_end else stated_s
+
+
+def _tagged_s(stream: VideoStream) -> float | None:
+    """What Matroska's tag DURATION of a track says, such as 00:01:23.450000000, in seconds."""
+    text = next((text for name, text in stream.metadata.items() if name.startswith("DURATION")), "")
+    try:
+        hours, minutes, rest = text.split(":")
+        return 3600 * int(hours) + 60 * int(minutes) + float(rest)
+    except ValueError:
+        return None
+
+
+def _end_s(container: InputContainer, stream: VideoStream, known_s: float) -> float:
+    """When the last frame ends, in seconds: packets near the end tell, or all from here on."""
+    assert stream.time_base
+    back_s = 4.0
+    if container.duration and container.size > _MAX_READ_BYTES and not stream.index_entries:
+        return max(known_s, (container.start_time + container.duration) / av.time_base)
+    while container.duration:
+        target_s = (container.start_time + container.duration) / av.time_base - back_s
+        if target_s <= known_s:
+            break
+        container.seek(int(target_s / stream.time_base), stream=stream)
+        if ends_s := _packet_ends_s(container, stream):
+            return max(known_s, *ends_s)
+        back_s *= 8
+        container.seek(int(known_s / stream.time_base), stream=stream)
+    return max([known_s, *_packet_ends_s(container, stream)])
+
+
+def _packet_ends_s(container: InputContainer, stream: VideoStream) -> list[float]:
+    return [
+        float((packet.pts + (packet.duration or 0)) * packet.time_base)
+        for packet in container.demux(stream)
+        if packet.size and packet.pts is not None
+    ]

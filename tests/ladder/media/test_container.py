@@ -1,0 +1,141 @@
+"""Which video of a file is opened, and the errors for files that are not videos."""
+
+import os
+import socket
+from fractions import Fraction
+from pathlib import Path
+
+import pytest
+
+from ladder.errors import VideoError
+from ladder.media.container import as_fraction
+from ladder.media.lengths import frame_times
+from ladder.media.probe import VideoInfo, probe
+from tests.conftest import MakeVideo
+
+CLIP = "testsrc2=size=96x64:rate=25:duration=0.4"
+COPY = ("-c", "copy")
+
+
+@pytest.fixture
+def clip(make_video: MakeVideo) -> Path:
+    """96x64, 10 frames."""
+    return make_video("clip.mp4", CLIP)
+
+
+@pytest.mark.parametrize("name", ["two.mkv", "two.ts"])
+def test_of_two_videos_the_default_or_the_larger_one_is_read(
+    make_video: MakeVideo, clip: Path, name: str
+) -> None:
+    small = make_video("small.mp4", "testsrc2=size=32x32:rate=25:duration=0.4")
+    choice = ("-disposition:v:0", "0", "-disposition:v:1", "default")
+    both = ("-map", "0:v", "-map", "1:v", *COPY, *(choice if name.endswith("mkv") else ()))
+    info = probe(make_video(name, clip, both, ("-i", str(small))))
+    assert (info.width_px, info.stream_index, info.num_videos) == (96, 1, 2)
+    assert len(frame_times(info.path, info.fps)) == 10
+
+
+@pytest.fixture
+def hostile(tmp_path: Path, make_video: MakeVideo, clip: Path) -> dict[str, Path]:
+    """Files that are not readable videos, by their fault."""
+    files = {
+        name: tmp_path / f"{name}.mp4"
+        for name in ("gone", "folder", "empty", "text", "headless", "random", "ripped", "unknown")
+    }
+    files["folder"].mkdir()
+    files["empty"].touch()
+    files["text"].write_text("I am no video.\n" * 200)
+    whole = clip.read_bytes()
+    files["headless"].write_bytes(whole[: len(whole) // 2])  # the index is at the end
+    files["random"].write_bytes(bytes(range(256)) * 64)
+    media = whole.index(b"mdat") + 4  # every frame overwritten, the index untouched
+    length = whole.index(b"moov") - 4 - media
+    files["ripped"].write_bytes(whole[:media] + b"\xff" * length + whole[media + length :])
+    files["unknown"].write_bytes(whole.replace(b"avc1", b"zzzz"))
+    tone = "sine=frequency=440:duration=0.2"
+    files["audio"] = make_video("audio.m4a", tone, ["-c:a", "aac"])
+    return files
+
+
+@pytest.mark.parametrize(
+    ("kind", "code"),
+    [
+        ("gone", "missing"),
+        ("folder", "missing"),
+        ("empty", "empty"),
+        ("text", "not_video"),
+        ("random", "not_video"),
+        ("headless", "not_video"),
+        ("audio", "no_stream"),
+        ("ripped", "damaged"),
+        ("unknown", "no_decoder"),
+    ],
+)
+def test_a_file_that_is_not_a_video_is_an_error_with_a_code_and_its_name(
+    hostile: dict[str, Path], kind: str, code: str
+) -> None:
+    with pytest.raises(VideoError) as error:
+        probe(hostile[kind])
+    assert error.value.code == code
+    assert str(hostile[kind]) in str(error.value)
+
+
+def test_cover_art_of_a_music_file_is_not_a_video(make_video: MakeVideo) -> None:
+    cover = make_video("cover.png", "testsrc2=size=64x64:rate=1:duration=1", ["-frames:v", "1"])
+    tone = ["-f", "lavfi", "-i", "sine=duration=0.2"]
+    both = ["-map", "0:a", "-map", "1:v", "-c:v", "png", "-disposition:v", "attached_pic"]
+    with pytest.raises(VideoError) as error:
+        probe(make_video("song.m4a", cover, both, tone))
+    assert error.value.code == "no_stream"
+
+
+def test_a_playlist_named_like_a_video_does_not_use_the_network(tmp_path: Path) -> None:
+    playlist = tmp_path / "playlist.mp4"
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        url = f"http://127.0.0.1:{server.getsockname()[1]}/clip.ts"
+        playlist.write_text(
+            f"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\n{url}\n#EXT-X-ENDLIST\n"
+        )
+        with pytest.raises(VideoError):
+            probe(playlist)
+        server.setblocking(False)
+        with pytest.raises(BlockingIOError):  # no connection was made
+            server.accept()
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["-i.mp4", "a:b.mp4", "http:x.mp4", "50%d.mp4", "two\nlines.mp4", "\U0001f3ac.mp4", "x'\".mp4"],
+)
+def test_any_file_name_can_be_read(tmp_path: Path, clip: Path, name: str) -> None:
+    path = tmp_path / name
+    path.write_bytes(clip.read_bytes())
+    assert probe(path).width_px == 96
+
+
+def test_a_relative_path_stays_relative(clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(clip.parent)
+    info: VideoInfo = probe(Path(clip.name))
+    assert info.path == Path(clip.name)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="bytes as file names")
+def test_a_file_whose_name_is_not_utf8_can_be_read(tmp_path: Path, clip: Path) -> None:
+    path = tmp_path / os.fsdecode(b"caf\xe9.mp4")
+    path.write_bytes(clip.read_bytes())
+    assert probe(path).width_px == 96
+
+
+class AVRational:
+    """A ratio that is not a `Fraction`, as PyAV returns from version 19 on."""
+
+    def __init__(self, numerator: int, denominator: int) -> None:
+        self.numerator, self.denominator = numerator, denominator
+
+
+def test_a_ratio_from_any_pyav_version_becomes_a_fraction() -> None:
+    assert as_fraction(AVRational(30000, 1001)) == Fraction(30000, 1001)
+    assert type(as_fraction(AVRational(25, 1))) is Fraction
+    assert as_fraction(Fraction(4, 3)) == Fraction(4, 3)
+    assert as_fraction(AVRational(0, 0)) is None
+    assert as_fraction(None) is None

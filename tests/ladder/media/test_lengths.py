@@ -1,0 +1,144 @@
+"""How long videos are, and when their frames are shown."""
+
+import subprocess
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import pytest
+
+from ladder.errors import VideoError
+from ladder.media.decode import count_decodable_frames
+from ladder.media.ffmpeg import Ffmpeg, run
+from ladder.media.lengths import count_frames, frame_times
+from ladder.media.probe import probe
+from tests.conftest import EXACT, MakeVideo
+
+CLIP = "testsrc2=size=96x64:rate=25:duration=0.4"
+COPY = ("-c", "copy")
+
+
+@pytest.fixture
+def clip(make_video: MakeVideo) -> Path:
+    """96x64, 10 frames."""
+    return make_video("clip.mp4", CLIP)
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "mkv", "ts"])
+def test_frame_times_start_at_zero_and_ascend(make_video: MakeVideo, suffix: str) -> None:
+    """The clock of a transport stream starts at 1.4 s; B-frames are stored out of order."""
+    args = ("-c:v", "libx264", "-bf", "3", "-pix_fmt", "yuv420p")
+    video = make_video(f"order.{suffix}", "testsrc2=size=64x64:rate=30000/1001:duration=0.6", args)
+    expected = [n * 1001 / 30000 for n in range(18)]
+    assert frame_times(video, Fraction(30000, 1001)) == pytest.approx(expected, abs=0.0011)
+    assert frame_times(video, Fraction(30000, 1001))[0] == 0
+
+
+def test_frame_times_of_a_variable_frame_rate_are_the_display_times(make_video: MakeVideo) -> None:
+    keep = ("-vf", "select='not(between(n,3,6))'", "-fps_mode", "passthrough", *EXACT)
+    video = make_video("gap-3-6.mkv", CLIP, keep)
+    expected = [n / 25 for n in (0, 1, 2, 7, 8, 9)]
+    assert frame_times(video, Fraction(25)) == pytest.approx(expected, abs=0.001)
+
+
+def test_frame_times_without_timestamps_follow_from_the_frame_rate(
+    make_video: MakeVideo,
+) -> None:
+    bare = make_video("bare.264", "testsrc2=size=64x64:rate=25:duration=0.4", ("-c:v", "libx264"))
+    assert probe(bare).is_bare
+    assert frame_times(bare, Fraction(50)) == pytest.approx([n / 50 for n in range(10)])
+
+
+TONE = ("-f", "lavfi", "-i", "sine=duration=3")
+
+
+@pytest.mark.parametrize(
+    ("name", "audio"), [("a.mkv", "libopus"), ("a.flv", "aac"), ("a.ts", "aac"), ("a.mp4", "aac")]
+)
+def test_a_longer_sound_track_does_not_lengthen_the_video(
+    make_video: MakeVideo, clip: Path, name: str, audio: str
+) -> None:
+    both = ("-map", "1:v", "-map", "0:a", "-c:v", "copy", "-c:a", audio)
+    video = make_video(name, clip, both, TONE)
+    assert probe(video).duration_s == pytest.approx(0.4, abs=0.002)
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "mkv"])
+def test_a_long_pause_does_not_change_the_stated_length(make_video: MakeVideo, suffix: str) -> None:
+    scene = "testsrc2=size=32x32:rate=10:duration=122,select='eq(n,0)+eq(n,600)+gte(n,1200)'"
+    video = make_video(f"pauses.{suffix}", scene, (*EXACT, "-fps_mode", "vfr"))
+    assert probe(video).duration_s == pytest.approx(122, abs=0.2)
+
+
+def test_an_untagged_track_is_as_long_as_its_packets(make_video: MakeVideo) -> None:
+    long = make_video("long.mp4", "testsrc2=size=64x64:rate=25:duration=12")
+    tone = ("-f", "lavfi", "-i", "sine=duration=90")
+    both = ("-map", "1:v", "-map", "0:a", "-c:v", "copy", "-c:a", "libopus")
+    video = make_video("long.mkv", long, both, tone)
+    # the same bytes, without the tag that states the track's length
+    video.write_bytes(video.read_bytes().replace(b"DURATION", b"DURATIOX"))
+    assert probe(video).duration_s == pytest.approx(12, abs=0.002)
+
+
+def test_a_track_that_begins_late_has_its_own_length(make_video: MakeVideo, clip: Path) -> None:
+    video = make_video("late.mkv", clip, (*COPY, "-output_ts_offset", "3600"))
+    assert probe(video).duration_s == pytest.approx(0.4, abs=0.002)
+
+
+@pytest.mark.parametrize("muxer", ["matroska", "webm", "avi", "flv", "nut"])
+def test_a_stream_from_a_pipe_is_as_long_as_its_packets(
+    tmp_path: Path, make_video: MakeVideo, muxer: str, ffmpeg: Ffmpeg
+) -> None:
+    if muxer == "webm":
+        clip = make_video("for-pipe.webm", CLIP, ("-c:v", "libvpx"))
+    else:
+        clip = make_video("for-pipe.mp4", CLIP, ("-c:v", "libx264", "-bf", "0"))
+    live = ("-live", "1") if muxer in {"matroska", "webm"} else ()
+    command = [ffmpeg.path, "-v", "error", "-i", clip, *COPY, *live, "-f", muxer, "-"]
+    piped = tmp_path / "piped.bin"
+    piped.write_bytes(subprocess.run(command, capture_output=True, check=True).stdout)
+    # AVI has no presentation times, so its last frame gets a guess
+    tolerance_s = 0.04 if muxer == "avi" else 0.002
+    assert probe(piped).duration_s == pytest.approx(0.4, abs=tolerance_s)
+
+
+def test_frames_that_are_never_shown_do_not_count(tmp_path: Path, ffmpeg: Ffmpeg) -> None:
+    video = tmp_path / "hidden.webm"
+    scene = ["-f", "lavfi", "-i", "testsrc2=size=96x64:rate=25:duration=2"]
+    coder = ["-c:v", "libvpx", "-b:v", "100k", "-auto-alt-ref", "1", "-lag-in-frames", "16"]
+    for number, out in (("1", ["-f", "null", "-"]), ("2", ["-arnr-maxframes", "7", str(video)])):
+        run(ffmpeg, [*scene, *coder, "-pass", number, *out], cwd=tmp_path)
+    with av.open(str(video)) as container:
+        packets = sum(packet.size > 0 for packet in container.demux(video=0))
+    info = probe(video)
+    assert packets > 50
+    assert (count_frames(video), count_decodable_frames(video), info.is_vfr) == (50, 50, False)
+
+
+@pytest.mark.parametrize("frames", [10, 500])
+def test_joined_broadcasts_whose_times_jump_are_refused(
+    tmp_path: Path, make_video: MakeVideo, frames: int
+) -> None:
+    scene = f"testsrc2=size=32x32:rate=25:duration={frames / 25}"
+    first = make_video(f"first-{frames}.ts", scene)
+    later = make_video(f"later-{frames}.ts", first, (*COPY, "-output_ts_offset", "1000"))
+    joined = tmp_path / "joined.ts"
+    joined.write_bytes(first.read_bytes() + later.read_bytes())
+    assert probe(later).duration_s == pytest.approx(frames / 25, abs=0.05)
+    with pytest.raises(VideoError, match="its timestamps jump") as error:
+        probe(joined)
+    assert error.value.code == "damaged"
+
+
+def test_frames_before_the_first_key_frame_do_not_count(
+    tmp_path: Path, make_video: MakeVideo, ffmpeg: Ffmpeg
+) -> None:
+    coder = ("-c:v", "libx264", "-g", "12", "-bf", "2", "-sc_threshold", "0")
+    whole = make_video("whole.ts", "testsrc2=size=96x64:rate=24:duration=2", coder)
+    packets = whole.read_bytes()
+    for share in (0.1, 0.22, 0.4):
+        cut = tmp_path / f"{share}.ts"
+        cut.write_bytes(packets[int(len(packets) * share) // 188 * 188 :])
+        read = [ffmpeg.path, "-v", "quiet", "-i", str(cut), "-f", "framecrc", "-"]
+        shown = subprocess.run(read, capture_output=True, check=True).stdout.splitlines()
+        assert count_frames(cut) == sum(not line.startswith(b"#") for line in shown) < 48
