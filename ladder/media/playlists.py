@@ -4,6 +4,7 @@ A playlist (RFC 8216) or a manifest (ISO/IEC 23009-1) and the files that it name
 """
 
 import glob
+import html
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -12,8 +13,8 @@ from urllib.parse import unquote, urlsplit
 DASH_SUFFIX = ".mpd"
 """Of manifests, in lower case. PyAV's wheels have no reader for them."""
 
-SUFFIXES = frozenset({".m3u8", DASH_SUFFIX})
-"""Of playlists, in lower case."""
+SUFFIXES = frozenset({".m3u8", ".m3u", DASH_SUFFIX})
+"""Of playlists, in lower case; a player's list has them too, and names no parts."""
 
 HLS_FORMAT = "hls"
 """FFmpeg's name of the format."""
@@ -29,7 +30,7 @@ HLS_OPTIONS = {
 _MAX_BYTES = 2**24  # a larger file is no playlist
 _HLS_URI = re.compile(r'URI="([^"]+)"')
 _HLS_TAGS = ("#EXT-X-TARGETDURATION", "#EXT-X-STREAM-INF", "#EXT-X-MEDIA-SEQUENCE")
-_DASH_NAMES = re.compile(r'\b(media|initialization)="([^"]+)"')
+_DASH_NAMES = re.compile(r"\b(media|initialization)\s*=\s*([\"'])(.+?)\2")
 _DASH_PLACE = re.compile(r"\$[^$]*\$")
 
 
@@ -88,9 +89,10 @@ def _hls_names(text: str) -> Iterator[str]:
 
 def _dash_names(text: str) -> Iterator[str]:
     """Names of segments; a file that is a whole representation is a video of its own."""
-    for found in _DASH_NAMES.finditer(text):
-        if found[1] == "initialization" or "$Number" in found[2] or "$Time" in found[2]:
-            yield found[2]
+    for kind, _, quoted in _DASH_NAMES.findall(text):
+        name = html.unescape(quoted)
+        if kind == "initialization" or "$Number" in name or "$Time" in name:
+            yield name
 
 
 def _files(folder: Path, name: str) -> Iterator[Path]:

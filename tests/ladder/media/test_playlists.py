@@ -22,6 +22,7 @@ CODER = ("-c:v", "libx264", "-preset", "veryfast", "-g", "25", "-sc_threshold", 
 HLS = ("-c", "copy", "-f", "hls", "-hls_time", "1", "-hls_list_size", "0")
 WAYS = {
     "ts": ("p.m3u8", HLS),
+    "m3u": ("p.m3u", HLS),
     "fmp4": ("p.m3u8", (*HLS, "-hls_segment_type", "fmp4")),
     "byte ranges": ("p.m3u8", (*HLS, "-hls_flags", "single_file")),
     "dash": ("p.mpd", ("-c", "copy", "-f", "dash", "-seg_duration", "1")),
@@ -89,6 +90,16 @@ def test_a_playlist_of_a_player_hides_nothing(clip: Path, tmp_path: Path) -> Non
         '<SegmentTemplate media="$Number$"/></MPD>'
     )
     assert find_videos([tmp_path]).videos == (tmp_path / "a.mp4", tmp_path / "b.mp4")
+
+
+def test_names_in_a_manifest_are_those_of_xml(tmp_path: Path) -> None:
+    manifest = tmp_path / "m.mpd"
+    template = "initialization = 'a&amp;b.m4s' media='it&apos;s-$Number%05d$.m4s'"
+    manifest.write_text(f"<MPD><SegmentTemplate {template}/></MPD>")
+    named = {tmp_path / name for name in ("a&b.m4s", "it's-00001.m4s", "it's-00002.m4s")}
+    for path in (*named, tmp_path / "other.m4s"):
+        path.touch()
+    assert parts(manifest) == named
 
 
 def test_a_playlist_is_as_long_as_its_segments_say(
