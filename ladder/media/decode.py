@@ -13,18 +13,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 from av.container import InputContainer
 from av.packet import Packet
 from av.video.frame import VideoFrame
-from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 
 from ladder.errors import VideoError
 from ladder.media.container import LENIENT, Decoding, is_shown, open_video
 from ladder.media.probe import Size, VideoInfo
-
-Pixels = npt.NDArray[np.uint8]
+from ladder.media.upright import Pixels, Upright, small_luma
 
 CLOCK_S = 0.001
 """Tolerance of timestamps in seconds: Matroska rounds them to milliseconds."""
@@ -32,7 +29,8 @@ CLOCK_S = 0.001
 SEEK_BEYOND_S = 4.0
 """Seek only over longer gaps (s): after a seek, decoding starts at an earlier key frame."""
 
-_MAX_MISSING_S = 0.5  # a file that ends this long before its stated duration is damaged
+MAX_MISSING_S = 0.5
+"""A file that ends this long before its stated duration is damaged."""
 
 # their decoders skip exactly the frames that no other frame refers to
 _CODECS_THAT_SKIP_NONREF = frozenset({"h264"})
@@ -143,7 +141,7 @@ def read_luma(info: VideoInfo, count: int, size: tuple[int, int], start_s: float
         for time_s, frame in _timed_since(info, container, stream, start_s):
             if time_s < start_s:
                 continue
-            planes.append(_small_luma(frame, info.rotation, size))
+            planes.append(small_luma(info, frame, size))
             if len(planes) == count:
                 break
     return np.stack(planes) if planes else np.empty((0, size[1], size[0]), np.uint8)
@@ -267,7 +265,7 @@ def _frames_on_screen(
     frames: Iterator[tuple[float, VideoFrame]],
 ) -> Iterator[Pixels]:
     """The frame of `frames` (time in seconds, frame; ascending) shown at each of `times_s`."""
-    upright, count = _Upright(info, size), 0
+    upright, count = Upright(info, size), 0
     last: VideoFrame | None = None
     for time_s, frame in frames:
         # a frame stays on the screen until the next one
@@ -352,33 +350,8 @@ def _seconds(stream: VideoStream, pts: int) -> float:
     return float((pts - (stream.start_time or 0)) * (stream.time_base or 0))
 
 
-class _Upright:
-    """Decoded frames -> upright RGB of one size, without copies and with one scaler for all."""
-
-    def __init__(self, info: VideoInfo, size: tuple[int, int]) -> None:
-        self._rotation, self._scaler = info.rotation, VideoReformatter()
-        self._size = size[::-1] if info.rotation % 180 else size
-
-    def __call__(self, frame: VideoFrame) -> Pixels:
-        """(height, width, 3), in memory of its own."""
-        width, height = self._size
-        shown = self._scaler.reformat(frame, width, height, "rgb24", interpolation="BICUBIC")
-        (plane,) = shown.planes
-        rows_HX = np.frombuffer(memoryview(plane), np.uint8).reshape(height, plane.line_size)
-        rgb_HWC = rows_HX[:, : 3 * width].reshape(height, width, 3)
-        return np.rot90(rgb_HWC, k=self._rotation // 90)
-
-
-def _small_luma(frame: VideoFrame, rotation: int, size: tuple[int, int]) -> Pixels:
-    width, height = size[::-1] if rotation % 180 else size
-    # not "gray": it is full range, and FFmpeg does not convert limited values to it
-    small = frame.reformat(width, height, "yuv420p", interpolation="AREA", dst_color_range="MPEG")
-    luma = np.asarray(small.to_ndarray()[:height], dtype=np.uint8)
-    return np.ascontiguousarray(np.rot90(luma, k=rotation // 90))
-
-
 def _require_not_truncated(info: VideoInfo, end_s: float, expected_s: float) -> None:
-    if expected_s - end_s > max(_MAX_MISSING_S, 2 / float(info.fps)):
+    if expected_s - end_s > max(MAX_MISSING_S, 2 / float(info.fps)):
         raise VideoError(
             "damaged",
             f"{info.path} ends at {end_s:.2f} s, its header states {info.duration_s:.2f} s",

@@ -71,10 +71,24 @@ def _input(video: VideoInfo, options: InputOptions) -> VideoNode:
         fixed |= HLS_OPTIONS
     source = graph.input(_quote_path(video.path), **fixed, **options)
     stream = source[str(video.stream_index)]
+    if any(video.crop):
+        stream = _cropped(stream, video)
     if video.is_interlaced:
         # one frame out per frame in: VMAF pairs frames by index
         stream = stream.filter("bwdif", mode="send_frame", deint="all")
     return stream
+
+
+def _cropped(stream: VideoNode, video: VideoInfo) -> VideoNode:
+    """The part of the upright picture that is shown; ffmpeg 7.1 and later has cut it out itself."""
+    crop = video.crop.upright(video.rotation, is_mirrored=video.is_mirrored)
+    width, height = video.crop.rest(video.width_px, video.height_px)
+    if video.rotation % 180:
+        width, height = height, width
+    # whatever is still around the picture lies there in the proportions of the crop
+    x = f"(iw-ow)*{crop.left}/{max(1, crop.left + crop.right)}"
+    y = f"(ih-oh)*{crop.top}/{max(1, crop.top + crop.bottom)}"
+    return stream.filter("crop", f"min(iw,{width})", f"min(ih,{height})", x, y)
 
 
 def output(stream: VideoNode, path: Path | None, **options: object) -> OutputNode:

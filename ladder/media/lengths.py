@@ -2,25 +2,30 @@
 
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from itertools import islice, pairwise
 from pathlib import Path
 
 import av
 from av.container import InputContainer
+from av.packet import Packet
 from av.video.stream import VideoStream
 
 from ladder.errors import VideoError
 from ladder.media.container import is_shown, open_video
+from ladder.media.playlists import HLS_FORMAT, size_bytes
 
 NUM_FIRST_PACKETS = 240
 """Packets to read of a file's beginning: they tell a variable frame rate, in a file of any size."""
 
 _MAX_UNSTATED_S = 0.5  # a track that is longer than its header says by this has a wrong header
-_MAX_GAP_S = 300.0  # between two pictures of a transport stream
+# the jumps of dts, in seconds, that ffmpeg corrects; in other formats they are pauses
+_FORMATS_THAT_JUMP = frozenset({"mpegts", "mpeg", HLS_FORMAT})
+_MAX_GAP_S, _MAX_BACK_S = 10.0, 0.1
 _MAX_READ_BYTES = 2**28  # of a file without an index, for the length of its video track
-_MAX_EMPTIER = 4  # times fewer bytes a second than at the start
+_NUM_PLACES = 64  # of a larger file, to compare their times
+_MAX_EMPTIER = 4  # times fewer bytes a second than usual
 _UNKNOWN_FRAMES = 2**30  # what FFmpeg's AVI muxer writes into a pipe
 
 
@@ -35,7 +40,7 @@ def frame_times(path: Path, fps: Fraction) -> list[float]:
     with open_video(path) as (container, stream):
         entries = [
             (None if packet.pts is None else packet.pts * packet.time_base, packet.is_keyframe)
-            for packet in container.demux(stream)
+            for packet in _on_one_clock(path, container, stream)
             if packet.size and not packet.is_discard and is_shown(packet)
         ]
     times = [time for time, _ in entries]
@@ -79,32 +84,53 @@ def duration_s(
     return stated_s
 
 
-def require_one_clock(
-    path: Path, container: InputContainer, stream: VideoStream, seconds: Sequence[float]
-) -> None:
-    """Raise VideoError if times jump by minutes, as where broadcasts were joined."""
-    length_s = float((stream.duration or 0) * (stream.time_base or 0))
-    if container.format.name != "mpegts" or length_s < _MAX_GAP_S:
+def require_one_clock(path: Path, container: InputContainer, stream: VideoStream) -> None:
+    """Raise VideoError if the timestamps of a transport stream jump; reads at most 256 MiB of it.
+
+    Of a larger file, places all over it are compared, and all of it is read if they look wrong.
+    """
+    if container.format.name not in _FORMATS_THAT_JUMP:
         return
-    if len(seconds) < NUM_FIRST_PACKETS:
-        ascending_s = seconds
-    else:
-        # as rare as files that are this much emptier than their beginning: then read all of it
-        container.seek(stream.start_time or 0, stream=stream)
-        span_s = seconds[-1] - seconds[0]
-        ends = [packet.pos or 0 for packet in islice(container.demux(stream), len(seconds))]
-        if container.size / max(1, *ends) * span_s * _MAX_EMPTIER > length_s:
-            return
-        container.seek(stream.start_time or 0, stream=stream)
-        ascending_s = sorted(_packet_ends_s(container, stream))
-    for before_s, after_s in pairwise(ascending_s):
-        if after_s - before_s > _MAX_GAP_S:
-            raise VideoError(
-                "damaged",
-                f"{path} has no picture from {before_s:.1f} to "
-                f"{after_s:.1f} s: its timestamps jump, so cut it there or copy each part by "
-                "itself",
-            )
+    if size_bytes(path) > _MAX_READ_BYTES and not _looks_joined(container, stream):
+        return
+    container.seek(stream.start_time or 0, stream=stream)
+    for _ in _on_one_clock(path, container, stream):
+        pass
+
+
+def _on_one_clock(
+    path: Path, container: InputContainer, stream: VideoStream
+) -> "Iterator[Packet[VideoStream]]":
+    """The packets from here on; raises VideoError where the timestamps of a broadcast jump.
+
+    There ffmpeg, but no decoder, goes on as if nothing had happened.
+    """
+    can_jump = container.format.name in _FORMATS_THAT_JUMP
+    before_s: float | None = None
+    for packet in container.demux(stream):
+        if can_jump and packet.dts is not None:
+            now_s = float(packet.dts * packet.time_base)
+            if before_s is not None and not -_MAX_BACK_S <= now_s - before_s <= _MAX_GAP_S:
+                raise VideoError(
+                    "damaged",
+                    f"{path} has timestamps that jump from {before_s:.1f} to {now_s:.1f} s, as "
+                    f"where recordings were joined: copy it first, which gives it one clock "
+                    f"(ffmpeg -i {path.name} -map 0:v:0 -c copy {path.stem}.mkv)",
+                )
+            before_s = now_s
+        yield packet
+
+
+def _looks_joined(container: InputContainer, stream: VideoStream) -> bool:
+    """Whether times all over a file do not ascend, or some lie much further apart than others."""
+    times_s = []
+    for number in range(_NUM_PLACES):
+        container.seek(container.size * number // _NUM_PLACES, unsupported_byte_offset=True)
+        known = (packet for packet in container.demux(stream) if packet.dts is not None)
+        times_s += [float((packet.dts or 0) * packet.time_base) for packet in islice(known, 1)]
+    steps_s = [after - before for before, after in pairwise(times_s)] or [0.0]
+    usual_s = statistics.median(steps_s)
+    return min(steps_s) < 0 or max(steps_s) > _MAX_GAP_S + _MAX_EMPTIER * usual_s
 
 
 def _stated_s(container: InputContainer, stream: VideoStream, first_s: float) -> float | None:

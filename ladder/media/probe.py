@@ -1,6 +1,9 @@
 """Read the properties of a video file: `probe` opens it, decodes one frame, returns VideoInfo."""
 
+import contextlib
+import math
 import statistics
+from array import array
 from dataclasses import dataclass
 from enum import StrEnum
 from fractions import Fraction
@@ -11,14 +14,15 @@ from typing import NamedTuple
 import av
 from av.container import InputContainer
 from av.packet import Packet
+from av.sidedata.sidedata import Type
 from av.video.frame import PictureType, VideoFrame
 from av.video.stream import VideoStream
 
 from ladder.errors import LadderError, VideoError
 from ladder.media.container import as_fraction, is_shown, open_video, videos
-from ladder.media.dolby_vision import dolby_vision
 from ladder.media.lengths import NUM_FIRST_PACKETS, count_frames, duration_s, require_one_clock
 from ladder.media.playlists import HLS_FORMAT, size_bytes
+from ladder.media.side_data import Crop, side_data
 
 _NUM_SUSPECTS = 12  # packets that may tell a wrong index
 _INTER_CODECS = frozenset({"h264", "hevc", "av1", "vp9", "vp8", "mpeg2video", "mpeg4"})
@@ -56,8 +60,8 @@ _HDR_OF_TRANSFER = {16: Hdr.PQ, 18: Hdr.HLG}  # ITU-T H.273, transfer characteri
 class VideoInfo:
     """The properties of one video stream.
 
-    `width_px` and `height_px` are the stored size before rotation; `display_size` is what a viewer
-    sees. `frame_count` is from the container (None if it has none); `lengths.count_frames` counts
+    `width_px` and `height_px` are the stored size; `display_size` is what a viewer sees.
+    `frame_count` is from the container (None if it has none); `lengths.count_frames` counts
     packets.
     """
 
@@ -72,7 +76,7 @@ class VideoInfo:
     bit_depth: int
     is_full_range: bool
     hdr: Hdr
-    rotation: int  # of the stored picture, counter-clockwise, in degrees: 0, 90, 180, 270
+    rotation: int  # to show the stored picture, counter-clockwise, in degrees: 0, 90, 180, 270
     sar: Fraction  # sample aspect ratio: width over height of one pixel
     is_vfr: bool
     is_interlaced: bool
@@ -85,11 +89,14 @@ class VideoInfo:
     start: Fraction = Fraction(0)  # the timestamp of the first frame, in seconds
     is_hls: bool = False  # a playlist of segments
     has_false_keys: bool = False  # its index calls frames key frames that are none
+    crop: Crop = Crop()  # noqa: RUF009 - what the container cuts off the stored picture
+    is_mirrored: bool = False  # shown with left and right exchanged, before it is turned
 
     @property
     def display_size(self) -> Size:
-        """The size in square pixels after rotation; both sides are even."""
-        width, height = _even(self.width_px * self.sar), _even(self.height_px)
+        """The size in square pixels after cropping and rotation; both sides are even."""
+        width_px, height_px = self.crop.rest(self.width_px, self.height_px)
+        width, height = _even(width_px * self.sar), _even(height_px)
         return Size(height, width) if self.rotation % 180 else Size(width, height)
 
     @property
@@ -143,8 +150,9 @@ def _info(
 ) -> VideoInfo:
     frame, seconds = beginning.frame, beginning.seconds
     assert frame
-    require_one_clock(path, container, stream, seconds)
-    vision = dolby_vision(path)
+    crop, vision = side_data(path, container, stream)
+    if min(crop.rest(frame.width, frame.height)) < 1:
+        raise VideoError("damaged", f"{path} is cropped by {crop}, which leaves no picture")
     if vision and not vision.has_base_layer:
         raise VideoError(
             "dolby_vision",
@@ -152,27 +160,25 @@ def _info(
             "metadata alone, which is not read here: convert it to SDR or to profile 8",
         )
     context = stream.codec_context
+    rotation, is_mirrored = _orientation(frame)
     # average_rate is wrong if it is the container's clock, guessed_rate if the frame rate varies
     rates = (as_fraction(stream.average_rate), as_fraction(stream.guessed_rate))
     fps = min(filter(None, rates), default=Fraction(25))
+    length_s = duration_s(container, stream, fps, seconds) if seconds else None
+    require_one_clock(path, container, stream)
     return VideoInfo(
         path=path,
         width_px=frame.width,
         height_px=frame.height,
         fps=fps,
         frame_count=stream.frames or None,
-        duration_s=(
-            duration_s(container, stream, fps, seconds)
-            if seconds
-            else float(count_frames(path) / fps)
-        ),
+        duration_s=float(count_frames(path) / fps) if length_s is None else length_s,
         codec=context.codec.canonical_name,
         pix_fmt=frame.format.name,
         bit_depth=max((part.bits for part in frame.format.components), default=_BASE_DEPTH),
         is_full_range=frame.color_range == 2 or frame.format.name.startswith("yuvj"),
         hdr=hdr,
-        # a tilted picture stays as it is stored, or on the nearest side
-        rotation=round(frame.rotation / 90) * 90 % 360,
+        rotation=rotation,
         sar=as_fraction(stream.sample_aspect_ratio) or Fraction(1),
         is_vfr=_is_uneven(seconds),
         is_interlaced=bool(frame.interlaced_frame) or context.field_order in _INTERLACED_ORDERS,
@@ -182,9 +188,25 @@ def _info(
         num_videos=len(videos(container)),
         dolby_vision=vision.name if vision else "",
         has_false_keys=beginning.has_false_keys,
+        crop=crop,
+        is_mirrored=is_mirrored,
         is_hls=container.format.name == HLS_FORMAT,
         start=Fraction(stream.start_time or 0) * (as_fraction(stream.time_base) or 0),
     )
+
+
+def _orientation(frame: VideoFrame) -> tuple[int, bool]:
+    """How a stored picture is shown: turned counter-clockwise by degrees, and mirrored before.
+
+    A tilted picture stays as it is stored, or lies on the nearest side.
+    """
+    degrees, is_mirrored = float(frame.rotation), False
+    with contextlib.suppress(KeyError, ValueError):  # PyAV does not know every kind of side data
+        matrix = array("i", bytes(frame.side_data[Type.DISPLAYMATRIX]))  # type: ignore[typeddict-item]
+        a, b, c, d = (matrix[place] for place in (0, 1, 3, 4))
+        if is_mirrored := a * d < b * c:
+            degrees = -math.degrees(math.atan2(-b, -a))
+    return round(degrees / 90) * 90 % 360, is_mirrored
 
 
 def _can_seek(container: InputContainer, stream: VideoStream) -> bool:

@@ -9,7 +9,7 @@ import numpy.typing as npt
 from av.video.frame import VideoFrame
 
 from ladder.media.codec_context import codec_context
-from ladder.media.decode import Pixels
+from ladder.media.upright import Pixels
 
 Luma = npt.NDArray[np.int16]
 """(T, H, W), 16 to 235: 16 bits, so that differences need no conversion."""

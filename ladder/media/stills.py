@@ -12,7 +12,7 @@ from ladder.codecs import StillCoding, still_codings
 from ladder.errors import VideoError
 from ladder.media.codec_context import codec_context
 from ladder.media.container import open_video
-from ladder.media.decode import Pixels
+from ladder.media.upright import Pixels
 
 # SVT-AV1 writes its settings to stderr unless SVT_LOG allows only errors
 os.environ.setdefault("SVT_LOG", "1")

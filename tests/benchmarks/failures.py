@@ -22,8 +22,9 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from ladder.media.decode import Pixels, frames_at
+from ladder.media.decode import frames_at
 from ladder.media.probe import Size, probe
+from ladder.media.upright import Pixels
 from ladder.treatments import TREATMENTS_FILE
 from vqatool.cli.demo import demo_clip
 

@@ -15,8 +15,8 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from ladder.media.decode import Pixels
 from ladder.media.reencode import Luma, reencode
+from ladder.media.upright import Pixels
 from vqatool.inputs.clip import Array, Clip
 
 QUANTISERS = (20, 26, 32, 38, 44)

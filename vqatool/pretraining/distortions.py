@@ -8,8 +8,8 @@ import numpy as np
 from scipy.ndimage import gaussian_filter
 
 from ladder.codecs import still_codings
-from ladder.media.decode import Pixels
 from ladder.media.stills import encode_decode, resize
+from ladder.media.upright import Pixels
 
 LEVELS: dict[str, tuple[float, ...]] = {
     **{name: coding.levels for name, coding in still_codings().items()},

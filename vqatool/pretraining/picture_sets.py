@@ -9,11 +9,12 @@ import numpy as np
 import torch
 
 from ladder.errors import VideoError
-from ladder.media.decode import Pixels, frames_at, uniform_times
+from ladder.media.decode import frames_at, uniform_times
 from ladder.media.discover import find_videos
 from ladder.media.ffmpeg import allocate_workers, run_parallel
 from ladder.media.probe import probe
 from ladder.media.stills import read_picture
+from ladder.media.upright import Pixels
 from ladder.storage import atomic_write, digest
 from vqatool.errors import TrainingDataError
 from vqatool.files import cache_folder

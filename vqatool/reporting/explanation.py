@@ -14,9 +14,9 @@ import numpy as np
 import numpy.typing as npt
 
 from ladder.errors import VideoError
-from ladder.media.decode import Pixels
 from ladder.media.probe import probe
 from ladder.media.time_ranges import FULL, TrimSpec
+from ladder.media.upright import Pixels
 from vqatool.errors import CheckpointError
 from vqatool.files import PNG_METADATA, require_own_files
 from vqatool.inference.engine import Branch, Output

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from ladder.label.alignment import frame_offset, opening_frames
-from ladder.media.decode import Pixels
 from ladder.media.probe import probe
 from ladder.media.time_ranges import TimeRange
+from ladder.media.upright import Pixels
 from tests.conftest import EXACT, MakeVideo
 from tests.ladder.conftest import X264
 

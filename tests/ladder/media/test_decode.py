@@ -12,7 +12,6 @@ import pytest
 
 from ladder.errors import VideoError
 from ladder.media.decode import (
-    Pixels,
     count_decodable_frames,
     display_size,
     frames_at,
@@ -22,6 +21,7 @@ from ladder.media.decode import (
 )
 from ladder.media.ffmpeg import Ffmpeg, file_url, run
 from ladder.media.probe import probe
+from ladder.media.upright import Pixels
 from tests.conftest import EXACT, MakeVideo
 
 STEP = 4  # levels of luma from one frame to the next: frame n is a flat 16 + STEP * n

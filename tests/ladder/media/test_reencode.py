@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from ladder.media.decode import Pixels
 from ladder.media.reencode import reencode
+from ladder.media.upright import Pixels
 
 
 def frames(count: int = 3) -> list[Pixels]:

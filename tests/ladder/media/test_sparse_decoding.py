@@ -9,8 +9,9 @@ import pytest
 
 from ladder.media import decode
 from ladder.media.container import Decoding, open_video
-from ladder.media.decode import Pixels, frames_at
+from ladder.media.decode import frames_at
 from ladder.media.probe import probe
+from ladder.media.upright import Pixels
 from tests.conftest import MakeVideo
 
 SCENE = "mandelbrot=size=96x64:rate=25:start_scale=0.6:end_pts=60,noise=alls=12:all_seed=1"

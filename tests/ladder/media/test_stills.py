@@ -5,9 +5,9 @@ import pytest
 
 from ladder.codecs import still_codings
 from ladder.errors import VideoError
-from ladder.media.decode import Pixels
 from ladder.media.ffmpeg import Ffmpeg, run
 from ladder.media.stills import encode_decode, read_picture, resize
+from ladder.media.upright import Pixels
 
 
 @pytest.fixture(scope="module")

@@ -9,8 +9,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from ladder.media.decode import Pixels, each_frame_at
+from ladder.media.decode import each_frame_at
 from ladder.media.probe import VideoInfo, probe
+from ladder.media.upright import Pixels
 from tests.vqatool.program import read_rows, vqatool
 from tests.vqatool.shapes import SMALL
 from vqatool.inference.card import ModelCard

@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
 
-from ladder.media.decode import Pixels, frames_at
+from ladder.media.decode import frames_at
 from ladder.media.probe import probe
+from ladder.media.upright import Pixels
 from vqatool.cli.demo import demo_clip
 from vqatool.pretraining.distortions import (
     ALL_DISTORTIONS,
