@@ -26,6 +26,8 @@ from typing import Any, BinaryIO, ClassVar, Generic, Literal, Protocol, TypeVar
 
 from ladder.errors import LockedError, OutputError, TableError
 
+_NUM_BLOCKS, _BLOCK_BYTES = 64, 2**14  # of a file, for its digest
+
 
 class Status(StrEnum):
     """Whether the work for a row succeeded."""
@@ -227,6 +229,22 @@ def digest(*parts: object, size: int = 12) -> str:
     text = parts[0] if len(parts) == 1 and isinstance(parts[0], str) else repr(parts)
     data = text.encode("utf-8", "surrogateescape")
     return hashlib.blake2b(data, digest_size=size).hexdigest()
+
+
+def file_digest(path: Path) -> str:
+    """The digest of a file's size and of up to a mebibyte of its bytes, spread over all of it.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    digest_of_blocks = hashlib.blake2b(digest_size=12)
+    with path.open("rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        digest_of_blocks.update(size.to_bytes(8))
+        for number in range(_NUM_BLOCKS):
+            file.seek(max(0, size - _BLOCK_BYTES) * number // (_NUM_BLOCKS - 1))
+            digest_of_blocks.update(file.read(_BLOCK_BYTES))
+    return digest_of_blocks.hexdigest()
 
 
 @contextlib.contextmanager

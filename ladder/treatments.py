@@ -46,7 +46,7 @@ from ladder.encode.transcode import measure_length, verify_encode
 from ladder.errors import LadderError, TableError
 from ladder.media.ffmpeg import Ffmpeg, allocate_workers, file_url, find_ffmpeg, run, run_parallel
 from ladder.media.probe import FILE_FAULTS, Size, VideoInfo, probe
-from ladder.storage import Status, part_of, remove_parts, work_lock
+from ladder.storage import Status, file_digest, part_of, remove_parts, work_lock
 
 TREATMENTS_FILE = "treatments.jsonl"
 """One JSON object for each encode: `encode_path` and the fields of its `Treatment`."""
@@ -444,6 +444,7 @@ class _Job:
             fps=Fraction(info.fps),
             source_size_bytes=info.size_bytes,
             source_modified=time_of_change(info.path),
+            source_digest=file_digest(info.path),
         )
 
     @property

@@ -11,13 +11,13 @@ from ladder.codecs import CODECS, X264
 from ladder.encode.ladders import Ladder, fitting
 from ladder.encode.rungs import RateMode, Rung
 from ladder.encode.transcode import VideoLength
-from ladder.errors import LadderError, VideoError
-from ladder.media.decode import require_complete
+from ladder.errors import LadderError, VmafError
 from ladder.media.discover import DiscoveredFiles, find_videos
 from ladder.media.ffmpeg import Ffmpeg
+from ladder.media.playlists import size_bytes
 from ladder.media.probe import FILE_FAULTS, VideoInfo, fault_message, probe
 from ladder.media.time_ranges import FULL, TimeRange, TrimSpec, format_time_ranges
-from ladder.storage import Status, Table, digest, part_of
+from ladder.storage import Status, Table, digest, file_digest, part_of
 
 logger = logging.getLogger(__name__)
 
@@ -26,9 +26,10 @@ logger = logging.getLogger(__name__)
 class EncodeRow:
     """One source at one rung, a row of `encodes.csv`.
 
-    `source_path` is absolute, `encode_path` is relative to the work folder. `source_size_bytes` and
-    `source_modified` (UTC, ISO 8601) identify the source's content; they are None in tables of
-    version 0.1. The row of a source that cannot be read has an empty `encode_path`.
+    `source_path` is absolute, `encode_path` is relative to the work folder. `source_size_bytes`,
+    `source_modified` (UTC, ISO 8601) and `source_digest` (of samples of its bytes) identify the
+    source's content; they are empty in tables of earlier versions. The row of a source that cannot
+    be read has an empty `encode_path`.
     """
 
     source: str
@@ -55,6 +56,7 @@ class EncodeRow:
     pieces: str = ""
     source_size_bytes: int | None = None
     source_modified: str | None = None
+    source_digest: str = ""
 
     @property
     def key(self) -> str:
@@ -71,12 +73,14 @@ class Source:
         info: what `probe` found.
         time_ranges: the parts of it that are encoded; none: all of it.
         modified: time of its last change, UTC, ISO 8601.
+        digest: of samples of its bytes.
     """
 
     name: str
     info: VideoInfo
     time_ranges: tuple[TimeRange, ...]
     modified: str
+    digest: str
 
 
 @dataclass(frozen=True)
@@ -177,18 +181,11 @@ def read_sources(
             modified = time_of_change(path)
             info = probe(path)
             _refuse_too_small(info, ladder)
-            _warn_of_missing_end(info)
-            found.append(Source(name, info, trim.ranges_of(info), modified))
+            ranges = trim.ranges_of(info)
+            found.append(Source(name, info, ranges, modified, file_digest(path)))
         except FILE_FAULTS as error:
             failed.append(failed_source(name, path, error))
     return found, failed
-
-
-def _warn_of_missing_end(info: VideoInfo) -> None:
-    try:
-        require_complete(info)
-    except VideoError as error:
-        logger.warning("%s: what is there is encoded", error)
 
 
 def time_of_change(path: Path) -> str:
@@ -253,6 +250,7 @@ def _planned_row(source: Source, rung: Rung) -> EncodeRow:
         pieces=format_time_ranges(source.time_ranges),
         source_size_bytes=source.info.size_bytes,
         source_modified=source.modified,
+        source_digest=source.digest,
     )
 
 
@@ -329,3 +327,25 @@ def has_same_source(before: EncodeRow, planned: EncodeRow) -> bool:
         planned.source_size_bytes,
         planned.source_modified,
     )
+
+
+def require_same_source(row: EncodeRow) -> None:
+    """Raise VmafError if another file has taken the place of the one that was encoded.
+
+    A copy has another time of change, so the content decides where size and time do not. A row of
+    an earlier version knows less, and a file that is gone is no other one.
+    """
+    path = Path(row.source_path)
+    if row.source_size_bytes is None or not path.is_file():
+        return
+    size = size_bytes(path)
+    if size != row.source_size_bytes:
+        change = f"has {size} bytes, it had {row.source_size_bytes}"
+    elif row.source_modified == time_of_change(path) or row.source_digest in (
+        "",
+        file_digest(path),
+    ):
+        return
+    else:
+        change = "has another content than it had"
+    raise VmafError(f"{path} {change} when {row.encode_path} was made: run `vqatool ladder` again")

@@ -1,6 +1,7 @@
 """Run stage 1: make the planned encodes and write a row of `encodes.csv` for each."""
 
 import contextlib
+import functools
 import itertools
 import logging
 import shlex
@@ -13,6 +14,7 @@ from ladder.encode.plan import (
     EncodeJob,
     EncodeRow,
     LadderPlan,
+    Source,
     encodes_table,
     failed_encode,
     finished_encode,
@@ -25,6 +27,7 @@ from ladder.encode.transcode import (
     transcode,
     verify_encode,
 )
+from ladder.media.decode import MAX_MISSING_S
 from ladder.media.ffmpeg import (
     Ffmpeg,
     OnProgress,
@@ -64,13 +67,14 @@ def make_encodes(
     """
     ffmpeg.require_encoders([job.rung.codec for job in plan.jobs])
     num_processes, threads = allocate_workers(jobs)
+    length_of = functools.cache(_length_of)  # a source may have several processes
 
     def encode(group: Sequence[EncodeJob]) -> list[EncodeRow]:
         def on_share(share: float) -> None:
             for job in group:
                 on_progress(job.row.key, share)
 
-        return _encode(group, ffmpeg, threads, on_share)
+        return _encode(group, ffmpeg, threads, on_share, length_of)
 
     folder.mkdir(parents=True, exist_ok=True)
     with work_lock(folder):
@@ -129,7 +133,11 @@ def _finalize_table(table: Table[EncodeRow], plan: LadderPlan) -> None:
 
 
 def _encode(
-    group: Sequence[EncodeJob], ffmpeg: Ffmpeg, threads: int, on_share: Callable[[float], None]
+    group: Sequence[EncodeJob],
+    ffmpeg: Ffmpeg,
+    threads: int,
+    on_share: Callable[[float], None],
+    length_of: Callable[[Source], VideoLength],
 ) -> list[EncodeRow]:
     """Make the encodes of one process; whatever fails becomes a row."""
     source, started = group[0].source, time.monotonic()
@@ -139,17 +147,28 @@ def _encode(
         transcode(
             source.info, outputs, source.time_ranges, ffmpeg, threads=threads, on_share=on_share
         )
-        expected = measure_length(source.info, source.time_ranges)
+        expected = length_of(source)
     except FILE_FAULTS as error:
         if len(group) == 1:
             return [_fail(group[0], error, ffmpeg)]
         for job in group:
             _remove_part(job)
         logger.info("encodes of %s failed together, each is tried alone", source.info.path)
-        alone = (_encode([job], ffmpeg, threads, on_share) for job in group)
+        alone = (_encode([job], ffmpeg, threads, on_share, length_of) for job in group)
         return [row for rows in alone for row in rows]
     cost_s = (time.monotonic() - started) / sum(job.cost for job in group)
     return [_finish(job, expected, ffmpeg, job.cost * cost_s) for job in group]
+
+
+def _length_of(source: Source) -> VideoLength:
+    """The length of what is encoded; logs that a source ends before its header says."""
+    found, stated_s = measure_length(source.info, source.time_ranges), source.info.duration_s
+    if not source.time_ranges and stated_s - found.duration_s > MAX_MISSING_S:
+        logger.warning(
+            "%s ends at %.2f s, its header states %.2f s: what is there is encoded",
+            source.info.path, found.duration_s, stated_s,
+        )  # fmt: skip
+    return found
 
 
 def _finish(job: EncodeJob, expected: VideoLength, ffmpeg: Ffmpeg, encode_s: float) -> EncodeRow:

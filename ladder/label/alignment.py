@@ -6,14 +6,15 @@ from pathlib import Path
 
 import numpy as np
 
-from ladder.encode.plan import EncodeRow
+from ladder.encode.plan import EncodeRow, require_same_source
 from ladder.encode.transcode import measure_length
 from ladder.errors import VmafError
 from ladder.label.libvmaf import Pairing
-from ladder.media.decode import Pixels, read_luma
+from ladder.media.decode import read_luma
 from ladder.media.lengths import count_frames
 from ladder.media.probe import VideoInfo, probe
 from ladder.media.time_ranges import TimeRange, frame_aligned, parse_time_ranges
+from ladder.media.upright import Pixels
 
 _COUNT_TOLERANCE = 2  # frames; a larger difference gives a warning
 
@@ -62,13 +63,8 @@ def read_reference(row: EncodeRow) -> Reference:
         VideoError: the file is missing or cannot be read.
         VmafError: another file has taken its place.
     """
+    require_same_source(row)
     info, time_ranges = probe(Path(row.source_path)), parse_time_ranges(row.pieces)
-    # a copy has another modification time, so only the size shows another film
-    if row.source_size_bytes not in (None, info.size_bytes):
-        raise VmafError(
-            f"{info.path} has {info.size_bytes} bytes, it had {row.source_size_bytes} when "
-            f"{row.encode_path} was made: run `vqatool ladder` again"
-        )
     return Reference(
         info,
         time_ranges,

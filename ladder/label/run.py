@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from math import ceil
 from pathlib import Path
 
-from ladder.encode.plan import EncodeRow, encodes_table
+from ladder.encode.plan import EncodeRow, encodes_table, require_same_source
 from ladder.label.alignment import (
     AlignedEncode,
     Reference,
@@ -88,7 +88,7 @@ def plan_labels(
         if row.status != Status.OK or (only is not None and row.key not in only):
             continue
         label = known.get(row.key)
-        if label and _is_complete(label, row, options) and not _is_older(folder, row):
+        if label and _is_complete(label, row, options) and not _is_outdated(folder, row):
             done.append(label)
         else:
             jobs.append(row)
@@ -241,8 +241,12 @@ def _error_row(row: EncodeRow, path: Path, error: Exception) -> LabelRow:
     return replace(_empty_label(row), status=Status.ERROR, error=fault_message(path, error))
 
 
-def _is_older(folder: Path, row: EncodeRow) -> bool:
-    """Whether the encode was made again after it was labelled."""
+def _is_outdated(folder: Path, row: EncodeRow) -> bool:
+    """Whether the encode was made again after it was labelled, or its source was replaced."""
+    try:
+        require_same_source(row)
+    except FILE_FAULTS:
+        return True
     log, encode = log_path(folder, row.encode_path), folder / row.encode_path
     if not (log.is_file() and encode.is_file()):
         return False

@@ -2,6 +2,7 @@
 
 import dataclasses
 import gzip
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -314,6 +315,28 @@ def test_an_encode_of_a_replaced_source_is_an_error_row(
     assert_is_error_row(error_row)
     assert f"{source} has {coarse.stat().st_size} bytes, it had {size_bytes}" in error_row.error
     assert "run `vqatool ladder` again" in error_row.error
+
+
+def test_labels_of_a_replaced_source_do_not_stay(
+    tmp_path: Path, short: Path, source_video: Path, ffmpeg: Ffmpeg
+) -> None:
+    source, folder, rungs = tmp_path / "src.mp4", tmp_path / "work", [Rung(height_px=48, crf=40)]
+    # of two films of one size only the content tells which is which
+    films = [video.read_bytes() for video in (source_video, short)]
+    films = [film.ljust(max(map(len, films)), b"\0") for film in films]
+    source.write_bytes(films[0])
+    made([source], rungs, folder, ffmpeg)
+    right = label(folder, ffmpeg)
+    os.utime(source, (1, 1))  # as of a copy
+    assert label(folder, ffmpeg) == {}
+    source.write_bytes(films[1])
+    (replaced,) = label(folder, ffmpeg).values()
+    assert_is_error_row(replaced)
+    assert "another content" in replaced.error
+    assert labels_table(folder).rows() == [replaced]
+    source.write_bytes(films[0])
+    (again,) = label(folder, ffmpeg).values()
+    assert again.vmaf == right[rungs[0].name].vmaf
 
 
 def test_ladder_and_label_after_a_source_was_replaced_give_labels_of_the_new_one(
