@@ -76,7 +76,6 @@ ONE_CONCEPT_A_FILE = ("vqatool.cli.", "vqatool.inputs.", "vqatool.methods.", "vq
 
 ONE_IMPORTER = {
     "ladder.adaptive": "the stage of adaptive ladders, which needs encode and label",
-    "ladder.media.dolby_vision": "a record that PyAV does not tell, read from the bytes of a file",
     "ladder.media.reencode": "encoding of frames in process, of the library of `ladder.media`",
     "ladder.label.alignment": "how frames are paired, pure and tested without ffmpeg",
     "vqatool.scorer": "the Python interface, light to import",

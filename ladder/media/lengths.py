@@ -20,8 +20,10 @@ NUM_FIRST_PACKETS = 240
 """Packets to read of a file's beginning: they tell a variable frame rate, in a file of any size."""
 
 _MAX_UNSTATED_S = 0.5  # a track that is longer than its header says by this has a wrong header
-# the jumps of dts, in seconds, that ffmpeg corrects; in other formats they are pauses
-_FORMATS_THAT_JUMP = frozenset({"mpegts", "mpeg", HLS_FORMAT})
+FORMATS_THAT_JUMP = frozenset({"mpegts", "mpeg", HLS_FORMAT})
+"""FFmpeg's names of formats in which ffmpeg corrects jumps of timestamps."""
+
+# the jumps of dts, in seconds, that it corrects; in other formats they are pauses
 _MAX_GAP_S, _MAX_BACK_S = 10.0, 0.1
 _MAX_READ_BYTES = 2**28  # of a file without an index, for the length of its video track
 _NUM_PLACES = 64  # of a larger file, to compare their times
@@ -84,18 +86,18 @@ def duration_s(
     return stated_s
 
 
-def require_one_clock(path: Path, container: InputContainer, stream: VideoStream) -> None:
-    """Raise VideoError if the timestamps of a transport stream jump; reads at most 256 MiB of it.
+def require_one_clock(path: Path) -> None:
+    """Raise VideoError if the timestamps of a broadcast jump; reads at most 256 MiB of it.
 
     Of a larger file, places all over it are compared, and all of it is read if they look wrong.
     """
-    if container.format.name not in _FORMATS_THAT_JUMP:
-        return
-    if size_bytes(path) > _MAX_READ_BYTES and not _looks_joined(container, stream):
-        return
-    container.seek(stream.start_time or 0, stream=stream)
-    for _ in _on_one_clock(path, container, stream):
-        pass
+    with open_video(path) as (container, stream):
+        if size_bytes(path) > _MAX_READ_BYTES:
+            if container.format.name == HLS_FORMAT or not _looks_joined(container, stream):
+                return
+            container.seek(stream.start_time or 0, stream=stream)
+        for _ in _on_one_clock(path, container, stream):
+            pass
 
 
 def _on_one_clock(
@@ -105,7 +107,7 @@ def _on_one_clock(
 
     There ffmpeg, but no decoder, goes on as if nothing had happened.
     """
-    can_jump = container.format.name in _FORMATS_THAT_JUMP
+    can_jump = container.format.name in FORMATS_THAT_JUMP
     before_s: float | None = None
     for packet in container.demux(stream):
         if can_jump and packet.dts is not None:

@@ -20,7 +20,13 @@ from av.video.stream import VideoStream
 
 from ladder.errors import LadderError, VideoError
 from ladder.media.container import as_fraction, is_shown, open_video, videos
-from ladder.media.lengths import NUM_FIRST_PACKETS, count_frames, duration_s, require_one_clock
+from ladder.media.lengths import (
+    FORMATS_THAT_JUMP,
+    NUM_FIRST_PACKETS,
+    count_frames,
+    duration_s,
+    require_one_clock,
+)
 from ladder.media.playlists import HLS_FORMAT, size_bytes
 from ladder.media.side_data import Crop, side_data
 
@@ -165,7 +171,9 @@ def _info(
     rates = (as_fraction(stream.average_rate), as_fraction(stream.guessed_rate))
     fps = min(filter(None, rates), default=Fraction(25))
     length_s = duration_s(container, stream, fps, seconds) if seconds else None
-    require_one_clock(path, container, stream)
+    can_seek = _can_seek(container, stream)
+    if container.format.name in FORMATS_THAT_JUMP and can_seek:  # reading to an open end takes long
+        require_one_clock(path)
     return VideoInfo(
         path=path,
         width_px=frame.width,
@@ -182,7 +190,7 @@ def _info(
         sar=as_fraction(stream.sample_aspect_ratio) or Fraction(1),
         is_vfr=_is_uneven(seconds),
         is_interlaced=bool(frame.interlaced_frame) or context.field_order in _INTERLACED_ORDERS,
-        is_bare=(not seconds or beginning.has_false_keys or not _can_seek(container, stream)),
+        is_bare=(not seconds or beginning.has_false_keys or not can_seek),
         size_bytes=size_bytes(path),
         stream_index=stream.index,
         num_videos=len(videos(container)),

@@ -116,18 +116,40 @@ def test_frames_that_are_never_shown_do_not_count(tmp_path: Path, ffmpeg: Ffmpeg
 
 
 @pytest.mark.parametrize("frames", [10, 500])
+@pytest.mark.parametrize("is_large", [False, True])
+@pytest.mark.parametrize("offsets", [("0", "1000"), ("0", "60"), ("30", "0"), ("0", "0")])
 def test_joined_broadcasts_whose_times_jump_are_refused(
-    tmp_path: Path, make_video: MakeVideo, frames: int
+    tmp_path: Path,
+    make_video: MakeVideo,
+    monkeypatch: pytest.MonkeyPatch,
+    frames: int,
+    offsets: tuple[str, str],
+    is_large: bool,
 ) -> None:
     scene = f"testsrc2=size=32x32:rate=25:duration={frames / 25}"
-    first = make_video(f"first-{frames}.ts", scene)
-    later = make_video(f"later-{frames}.ts", first, (*COPY, "-output_ts_offset", "1000"))
+    clip = make_video(f"joined-{frames}.mp4", scene)
+    pieces = [
+        make_video(f"at-{offset}-{frames}.ts", clip, (*COPY, "-output_ts_offset", offset))
+        for offset in offsets
+    ]
     joined = tmp_path / "joined.ts"
-    joined.write_bytes(first.read_bytes() + later.read_bytes())
-    assert probe(later).duration_s == pytest.approx(frames / 25, abs=0.05)
-    with pytest.raises(VideoError, match="its timestamps jump") as error:
+    joined.write_bytes(b"".join(piece.read_bytes() for piece in pieces))
+    if is_large:
+        monkeypatch.setattr("ladder.media.lengths._MAX_READ_BYTES", 0)
+    assert probe(pieces[-1]).duration_s == pytest.approx(frames / 25, abs=0.05)
+    with pytest.raises(VideoError, match="timestamps that jump") as error:
         probe(joined)
     assert error.value.code == "damaged"
+
+
+@pytest.mark.parametrize("offset", ["95442", "95443.7"])
+def test_the_clock_of_a_broadcast_may_wrap(make_video: MakeVideo, offset: str) -> None:
+    """It has 33 bits, so that it begins anew after 26.5 hours."""
+    clip = make_video("wraps.mp4", "testsrc2=size=32x32:rate=25:duration=4")
+    video = make_video(f"wraps-{offset}.ts", clip, (*COPY, "-output_ts_offset", offset))
+    info = probe(video)
+    assert info.duration_s == pytest.approx(4, abs=0.05)
+    assert frame_times(video, info.fps)[-1] == pytest.approx(3.96, abs=0.001)
 
 
 def test_frames_before_the_first_key_frame_do_not_count(

@@ -49,6 +49,8 @@ def test_the_properties_of_a_plain_video(source_video: Path) -> None:
         "start": 0,
         "is_hls": False,
         "has_false_keys": False,
+        "crop": (0, 0, 0, 0),
+        "is_mirrored": False,
     }
     assert info.display_size == (192, 108)
     assert info.bitrate_kbps == pytest.approx(source_video.stat().st_size * 8 / 1000 / 0.96)
