@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from itertools import islice, pairwise
 from pathlib import Path
+from typing import NamedTuple
 
 import av
 from av.container import InputContainer
@@ -31,6 +32,22 @@ _MAX_EMPTIER = 4  # times fewer bytes a second than usual
 _UNKNOWN_FRAMES = 2**30  # what FFmpeg's AVI muxer writes into a pipe
 
 
+class _TimedPacket(NamedTuple):
+    """When a packet is shown, in seconds of the file's clock, and what it holds.
+
+    What lies before the start of an edit list is decoded and not shown, even a key frame.
+    """
+
+    time: Fraction | None
+    is_key: bool
+    is_shown: bool
+
+    @classmethod
+    def of(cls, packet: "Packet[VideoStream]") -> "_TimedPacket":
+        time = None if packet.pts is None else packet.pts * packet.time_base
+        return cls(time, packet.is_keyframe, not packet.is_discard and is_shown(packet))
+
+
 def frame_times(path: Path, fps: Fraction) -> list[float]:
     """The time of every frame in seconds from the first one, ascending; decodes nothing.
 
@@ -40,18 +57,16 @@ def frame_times(path: Path, fps: Fraction) -> list[float]:
         VideoError: the file cannot be opened or read.
     """
     with open_video(path) as (container, stream):
-        entries = [
-            (None if packet.pts is None else packet.pts * packet.time_base, packet.is_keyframe)
-            for packet in _on_one_clock(path, container, stream)
-            if packet.size and not packet.is_discard and is_shown(packet)
+        packets = [
+            _TimedPacket.of(each) for each in _on_one_clock(path, container, stream) if each.size
         ]
-    times = [time for time, _ in entries]
     # a transport stream may begin anywhere, and decoders drop what is shown before the key frame;
     # one without key frames is refreshed bit by bit
-    first = next((index for index, (_, is_key) in enumerate(entries) if is_key), 0)
-    start = times[first] if entries and entries[first][1] else None
+    first = next((index for index, packet in enumerate(packets) if packet.is_key), None)
+    start = None if first is None else packets[first].time
+    times = [packet.time for packet in packets[first or 0 :] if packet.is_shown]
     if start is not None:
-        times = [time for time in times[first:] if time is None or time >= start]
+        times = [time for time in times if time is None or time >= start]
     known = sorted(time for time in times if time is not None)
     if not known or len(known) < len(times):
         return [float(index / fps) for index in range(len(times))]

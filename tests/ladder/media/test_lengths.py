@@ -8,7 +8,7 @@ import av
 import pytest
 
 from ladder.errors import VideoError
-from ladder.media.decode import count_decodable_frames
+from ladder.media.decode import count_decodable_frames, frames_at
 from ladder.media.ffmpeg import Ffmpeg, run
 from ladder.media.lengths import count_frames, frame_times
 from ladder.media.probe import probe
@@ -164,3 +164,19 @@ def test_frames_before_the_first_key_frame_do_not_count(
         read = [ffmpeg.path, "-v", "quiet", "-i", str(cut), "-f", "framecrc", "-"]
         shown = subprocess.run(read, capture_output=True, check=True).stdout.splitlines()
         assert count_frames(cut) == sum(not line.startswith(b"#") for line in shown) < 48
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "mov"])
+def test_a_start_that_an_edit_list_cuts_off_is_not_shown(
+    make_video: MakeVideo, suffix: str
+) -> None:
+    """`-ss` with `-c copy` begins between two key frames: what is before it is decoded only."""
+    coder = ("-c:v", "libx264", "-g", "24", "-bf", "2", "-sc_threshold", "0")
+    whole = make_video("to-trim.mp4", "testsrc2=size=96x64:rate=24:duration=2", coder)
+    video = make_video(f"trimmed.{suffix}", whole, COPY, ("-ss", "0.75"))
+    info = probe(video)
+    assert count_frames(video) == count_decodable_frames(video) == 30
+    assert info.duration_s == pytest.approx(1.25, abs=0.001)
+    times, moved = [0.01, 0.51, 1.01], [0.76, 1.26, 1.76]
+    right = frames_at(probe(whole), moved, (96, 64))
+    assert (frames_at(info, times, (96, 64)) == right).all()
