@@ -164,7 +164,7 @@ def require_complete(info: VideoInfo) -> None:
     with open_video(info.path) as (container, stream):
         if info.is_bare or not stream.time_base:
             return
-        start = stream.start_time or 0
+        start = info.start_pts(stream)
         target = start + int(max(0.0, info.duration_s - 2) / stream.time_base)
         container.seek(target, stream=stream)
         end_s = 0.0
@@ -185,10 +185,13 @@ def split_at_gaps(times_s: Sequence[float]) -> Iterator[Sequence[float]]:
             first = index
 
 
-def plan(container: InputContainer, stream: VideoStream, times_s: Sequence[float]) -> Window:
+def plan(
+    info: VideoInfo, container: InputContainer, stream: VideoStream, times_s: Sequence[float]
+) -> Window:
     """Read the packets around `times_s` and choose the frames to decode; decodes nothing.
 
     Args:
+        info: the result of `probe` for the file.
         container: the open file.
         stream: its video stream.
         times_s: ascending, in seconds from the first frame.
@@ -197,7 +200,7 @@ def plan(container: InputContainer, stream: VideoStream, times_s: Sequence[float
         SparseDecodingUnavailable: a packet has no timestamps, or no key frame comes first.
     """
     assert stream.time_base
-    start, base = stream.start_time or 0, float(stream.time_base)
+    start, base = info.start_pts(stream), float(stream.time_base)
     back_s = 0.0
     while True:
         from_s = max(0.0, times_s[0] - back_s)
@@ -289,13 +292,13 @@ def _decode_sparse(
     """(time in seconds, frame) of the frames shown at `times_s`, each frame once."""
     with open_video(info.path, decoding) as (container, stream):
         for wanted_s in split_at_gaps(times_s):
-            window = plan(container, stream, wanted_s)
+            window = plan(info, container, stream, wanted_s)
             if window.reaches_end:
-                last_s = _seconds(stream, window.last_pts)
+                last_s = _seconds(info, stream, window.last_pts)
                 _require_not_truncated(info, last_s, min(wanted_s[-1], info.duration_s))
             for frame in decode(container, stream, window):
                 assert frame.pts is not None
-                yield _seconds(stream, frame.pts), frame
+                yield _seconds(info, stream, frame.pts), frame
 
 
 def _decode_sequential(
@@ -323,7 +326,7 @@ def _timed_from(
 ) -> Iterator[tuple[float, VideoFrame]]:
     """Frames from one at or before `wanted_s` on; seeks again if a seek landed too late."""
     assert stream.time_base
-    start, back_s = stream.start_time or 0, 0.0
+    start, back_s = info.start_pts(stream), 0.0
     while True:
         target_s = max(0.0, wanted_s - back_s)
         container.seek(start + int(target_s / stream.time_base), stream=stream)
@@ -341,13 +344,13 @@ def _timed(
     info: VideoInfo, container: InputContainer, stream: VideoStream
 ) -> Iterator[tuple[float, VideoFrame]]:
     """(seconds from the first frame, frame); without timestamps, times follow from the index."""
-    start_s = float((stream.start_time or 0) * (stream.time_base or 0))
     for index, frame in enumerate(container.decode(stream)):
-        yield (float(index / info.fps) if frame.time is None else frame.time - start_s), frame
+        known = None if frame.pts is None else _seconds(info, stream, frame.pts)
+        yield float(index / info.fps) if known is None else known, frame
 
 
-def _seconds(stream: VideoStream, pts: int) -> float:
-    return float((pts - (stream.start_time or 0)) * (stream.time_base or 0))
+def _seconds(info: VideoInfo, stream: VideoStream, pts: int) -> float:
+    return float((pts - info.start_pts(stream)) * (stream.time_base or 0))
 
 
 def _require_not_truncated(info: VideoInfo, end_s: float, expected_s: float) -> None:

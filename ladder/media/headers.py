@@ -189,7 +189,7 @@ def _timed_packets(
     info: VideoInfo, container: InputContainer, stream: VideoStream, from_s: float
 ) -> Iterator[_Timed]:
     """The packets after a seek, or all; without timestamps, times follow from the index."""
-    start, base = stream.start_time or 0, stream.time_base or 1
+    start, base = info.start_pts(stream), stream.time_base or 1
     if from_s > 0:
         container.seek(start + int(from_s / base), stream=stream)
     decoded_s = shown_s = from_s - float(1 / info.fps)

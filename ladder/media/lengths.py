@@ -181,9 +181,9 @@ def _end_s(container: InputContainer, stream: VideoStream, known_s: float) -> fl
     assert stream.time_base
     back_s = 4.0
     if container.duration and container.size > _MAX_READ_BYTES and not stream.index_entries:
-        return max(known_s, (container.start_time + container.duration) / av.time_base)
+        return max(known_s, ((container.start_time or 0) + container.duration) / av.time_base)
     while container.duration:
-        target_s = (container.start_time + container.duration) / av.time_base - back_s
+        target_s = ((container.start_time or 0) + container.duration) / av.time_base - back_s
         if target_s <= known_s:
             break
         container.seek(int(target_s / stream.time_base), stream=stream)

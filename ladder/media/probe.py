@@ -110,6 +110,14 @@ class VideoInfo:
         """File size divided by duration; None if the duration is unknown."""
         return self.size_bytes * 8 / 1000 / self.duration_s if self.duration_s > 0 else None
 
+    def start_pts(self, stream: VideoStream) -> int:
+        """`start` in ticks of the stream; the start that a container states may be none, or late.
+
+        ASF states none, and of AVI it is the time at which the first frame is decoded.
+        """
+        base = as_fraction(stream.time_base)
+        return round(self.start / base) if base else 0
+
 
 class _Beginning(NamedTuple):
     """The first frame, the ascending times of the first packets in seconds, and of their flags.
@@ -199,7 +207,7 @@ def _info(
         crop=crop,
         is_mirrored=is_mirrored,
         is_hls=container.format.name == HLS_FORMAT,
-        start=Fraction(stream.start_time or 0) * (as_fraction(stream.time_base) or 0),
+        start=Fraction(seconds[0]) if seconds else Fraction(0),
     )
 
 

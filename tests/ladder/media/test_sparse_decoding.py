@@ -73,7 +73,7 @@ def test_the_number_of_threads_does_not_change_the_frames(
 def decoded_count(video: Path, times_s: Sequence[float]) -> int:
     """The number of frames that are decoded for the frames at `times_s`."""
     with open_video(video, Decoding(threads=1)) as (container, stream):
-        window = decode.plan(container, stream, times_s)
+        window = decode.plan(probe(video), container, stream, times_s)
         return sum(1 for _ in decode.decoded(container, stream, window))
 
 
