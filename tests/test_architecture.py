@@ -76,6 +76,7 @@ ONE_CONCEPT_A_FILE = ("vqatool.cli.", "vqatool.inputs.", "vqatool.methods.", "vq
 
 ONE_IMPORTER = {
     "ladder.adaptive": "the stage of adaptive ladders, which needs encode and label",
+    "ladder.media.hardware": "hardware decoders, of the library of `ladder.media`",
     "ladder.media.reencode": "encoding of frames in process, of the library of `ladder.media`",
     "ladder.label.alignment": "how frames are paired, pure and tested without ffmpeg",
     "vqatool.scorer": "the Python interface, light to import",

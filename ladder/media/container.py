@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 import av
+from av.codec.hwaccel import HWAccel
 from av.container import InputContainer
 from av.packet import Packet
 from av.stream import Disposition
@@ -30,11 +31,13 @@ class Ratio(Protocol):
 class Decoding(NamedTuple):
     """Decoder settings: the number of threads (0: one per core) and whether damage is an error.
 
-    A strict decoder raises at damage; a lenient one conceals it.
+    A strict decoder raises at damage; a lenient one conceals it. `hardware` is the name of a
+    hardware decoder that works here (`ladder.media.hardware`), for what it can decode; empty: none.
     """
 
     threads: int = 0
     is_strict: bool = False
+    hardware: str = ""
 
 
 LENIENT = Decoding()
@@ -54,7 +57,7 @@ def open_video(
         raise VideoError("missing", f"{path} is not a file")
     if not path.stat().st_size:
         raise VideoError("empty", f"{path} has no bytes")
-    container = _opened(path)
+    container = _opened(path, decoding.hardware)
     with container:
         # of equal ones the first
         stream = max(videos(container), key=_is_default_and_area, default=None)
@@ -72,12 +75,17 @@ def open_video(
             raise VideoError("damaged", f"{path} cannot be decoded: {error}") from error
 
 
-def _opened(path: Path) -> InputContainer:
+def _opened(path: Path, hardware: str) -> InputContainer:
     # local files only: a playlist named like a video must not fetch from the network
     options = {"protocol_whitelist": "file,crypto,data", **HLS_OPTIONS}
+    hwaccel = HWAccel(hardware, allow_software_fallback=True) if hardware else None
     try:
-        # tags need not be valid text, and nothing here needs theirs
-        return av.open(f"file:{path.absolute()}", options=options, metadata_errors="replace")
+        return av.open(
+            f"file:{path.absolute()}",
+            options=options,
+            metadata_errors="replace",  # tags need not be valid text, and nothing needs theirs
+            hwaccel=hwaccel,
+        )
     except (av.FFmpegError, OSError, ValueError) as error:
         reason = f"cannot be opened as video: {error}"
         if path.suffix.lower() == DASH_SUFFIX:

@@ -126,6 +126,9 @@ class CodesType(click.ParamType[tuple[str, ...]]):
 )
 @click.option("--batch", type=click.IntRange(1),
               help="Segments in one batch of the model.  [default: 1, or 16 on a GPU]")  # fmt: skip
+@click.option("--hwaccel", metavar="auto|NAME",
+              help="Decode in hardware where PyAV can: auto, or a name such as cuda.  [default: "
+              "in software]")  # fmt: skip
 @jobs_option
 @device_option
 def score(
@@ -150,6 +153,7 @@ def score(
     force: bool,
     timeout_s: float,
     batch: int | None,
+    hwaccel: str | None,
     jobs: int | None,
     device: str,
 ) -> None:
@@ -181,7 +185,7 @@ def score(
 
     from vqatool.scoring.segments import ScoreConfig
 
-    config = ScoreConfig(display, segment_s, jobs, timeout_s)
+    config = ScoreConfig(display, segment_s, jobs, timeout_s, _hardware(hwaccel))
     rows = run_score(
         videos,
         predictor,
@@ -214,6 +218,17 @@ class ScoreOutput(NamedTuple):
         if per_segment and not report:
             raise click.UsageError("--per-segment needs a report in a file: name one with -o")
         return cls(report, per_segment, "json" if is_json else "csv" if is_csv else "")
+
+
+def _hardware(name: str | None) -> str:
+    """The hardware decoder of that name; empty: none."""
+    from ladder.media.hardware import AUTO, find_device
+    from vqatool.terminal import print_note
+
+    found = find_device(name) if name else ""
+    if name == AUTO and not found:
+        print_note("no hardware decoder works here: videos are decoded in software")
+    return found
 
 
 def _gate(

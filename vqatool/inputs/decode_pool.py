@@ -149,6 +149,7 @@ class DecodePool(AbstractContextManager["DecodePool"]):
         timeout_s: seconds that a worker has for one task.
         preloaded: modules that the tasks need beside the usual ones, if the server of the workers
             is not started yet.
+        limits_memory: bound what a worker may allocate.
     """
 
     def __init__(
@@ -157,6 +158,7 @@ class DecodePool(AbstractContextManager["DecodePool"]):
         jobs: int | None = None,
         timeout_s: float = TIMEOUT_S,
         preloaded: Sequence[str] = (),
+        limits_memory: bool = True,
     ) -> None:
         self.num_workers, self.num_threads = allocate_workers(jobs)
         self._timeout_s = timeout_s
@@ -164,7 +166,7 @@ class DecodePool(AbstractContextManager["DecodePool"]):
         self._pool = ProcessPool(
             self.num_workers,
             initializer=_prepare_worker,
-            initargs=(_worker_memory_bytes(self.num_workers),),
+            initargs=(_worker_memory_bytes(self.num_workers) if limits_memory else None,),
             context=_Context(),
         )
 
@@ -322,9 +324,10 @@ class _Context(ForkServerContext):
     Process = _Process
 
 
-def _prepare_worker(max_bytes: int) -> None:
+def _prepare_worker(max_bytes: int | None) -> None:
     keep_freed_frames()
-    _limit_memory(max_bytes)
+    if max_bytes:
+        _limit_memory(max_bytes)
     # Ctrl-C is for the program, which ends the workers
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 

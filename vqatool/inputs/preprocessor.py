@@ -33,6 +33,7 @@ class ClipPreprocessor:
         frame_group: frames of each.
         reads_stream: whether to read the bitstream features; else they are unknown.
         threads: decoder threads; 0: as many as there are cores.
+        hardware: name of the hardware decoder; empty: none.
     """
 
     views: tuple[View, ...]
@@ -40,6 +41,7 @@ class ClipPreprocessor:
     frame_group: FrameGroup
     reads_stream: bool
     threads: int = 0
+    hardware: str = ""
 
     def load_views(
         self,
@@ -62,7 +64,7 @@ class ClipPreprocessor:
             start_s=start_s,
             length_s=length_s,
             reads_stream=self.reads_stream,
-            decoding=Decoding(self.threads, is_strict),
+            decoding=Decoding(self.threads, is_strict, self.hardware),
         )
         grouped = [view for view in self.views if isinstance(view, GroupedView)]
         if len(grouped) == len(self.views):
@@ -145,7 +147,7 @@ def read_groups(
         start_s: where the part begins.
         length_s: length of the part; None: to the end.
         reads_stream: whether to read the bitstream features; else they are unknown.
-        decoding: threads and strictness.
+        decoding: threads, strictness, hardware.
 
     Raises:
         VideoError: the file cannot be decoded.

@@ -51,7 +51,9 @@ def score_videos(
     Workers decode the next videos while the model works, and the decoded segments wait in bounded
     queues: memory grows neither with the number of videos nor with their length.
     """
-    with DecodePool(jobs=config.jobs, timeout_s=config.timeout_s) as pool:
+    # a driver of a GPU maps far more memory than a decoder takes
+    limits = not config.hardware
+    with DecodePool(jobs=config.jobs, timeout_s=config.timeout_s, limits_memory=limits) as pool:
         decoded = decode_videos(videos, predictor.preprocessor, config, pool)
         predictor.load_model()
         for items in _batches(_items(decoded), predictor.batch):

@@ -50,12 +50,14 @@ class ScoreConfig:
         segment_s: length in seconds of the segments that get a score of their own.
         jobs: worker processes that decode; None: one for each core, at most four.
         timeout_s: seconds that a worker has for `SEGMENTS_PER_TASK` segments.
+        hardware: name of the hardware decoder; empty: none.
     """
 
     display: Display = DEFAULT_DISPLAY
     segment_s: float = 10.0
     jobs: int | None = None
     timeout_s: float = TIMEOUT_S
+    hardware: str = ""
 
     @property
     def screen(self) -> str:
@@ -124,7 +126,9 @@ class _SegmentDecoder:
     def __init__(
         self, preprocessor: ClipPreprocessor, config: ScoreConfig, pool: DecodePool
     ) -> None:
-        self._preprocessor = replace(preprocessor, threads=pool.num_threads)
+        self._preprocessor = replace(
+            preprocessor, threads=pool.num_threads, hardware=config.hardware
+        )
         self._config, self._pool = config, pool
 
     def open(self, path: Path) -> PendingDecode[DecodedSegments]:

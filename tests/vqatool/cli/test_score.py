@@ -19,6 +19,7 @@ from click.testing import CliRunner
 
 import vqatool as package
 from ladder import Ffmpeg
+from ladder.media import hardware
 from ladder.media.ffmpeg import file_url, run
 from tests.conftest import CloseFolder
 from tests.vqatool.program import read_rows, vqatool
@@ -317,6 +318,18 @@ def test_the_function_yields_the_rows_of_the_command(
     ]
     again = list(package.score(paths[:2], out=out, model=small_model, display=(320, 180)))
     assert again == report[:2]  # the timings too
+
+
+def test_a_hardware_decoder_that_there_is_not_exits_6_and_auto_goes_on(
+    videos: list[Path], small_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hardware, "hwdevices_available", lambda: ["cuda"])
+    monkeypatch.setattr(hardware, "_why_not", lambda name: "no such device")
+    arguments = ["score", videos[0], "-o", tmp_path / "r.csv", "-m", small_model, "--hwaccel"]
+    done = vqatool(*arguments, "cuda")
+    assert (done.exit_code, "cuda does not work here" in done.stderr) == (6, True)
+    done = vqatool(*arguments, "auto")
+    assert (done.exit_code, "decoded in software" in done.stderr) == (0, True)
 
 
 def test_a_scorer_keeps_its_model_and_takes_texts_and_paths(
