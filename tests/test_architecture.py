@@ -79,6 +79,7 @@ ONE_IMPORTER = {
     "ladder.media.hardware": "hardware decoders, of the library of `ladder.media`",
     "ladder.media.reencode": "encoding of frames in process, of the library of `ladder.media`",
     "ladder.label.alignment": "how frames are paired, pure and tested without ffmpeg",
+    "vqatool.scoring.watch": "the stage of `vqatool watch`",
     "vqatool.scorer": "the Python interface, light to import",
     "vqatool.scoring.ci_output": "the outcome in the formats of continuous integration",
     "vqatool.training.figures": "the fit of the figure network, after the training",

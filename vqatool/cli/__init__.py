@@ -26,6 +26,7 @@ from vqatool.cli.pretrain import pretrain
 from vqatool.cli.score import score
 from vqatool.cli.study import study
 from vqatool.cli.train import train
+from vqatool.cli.watch import watch
 from vqatool.errors import ExitCode, VqatoolError
 
 _log = logging.getLogger(__name__)
@@ -136,6 +137,7 @@ for command in (
     train,
     evaluate,
     score,
+    watch,
     merge,
     explain,
     study,

@@ -1,0 +1,113 @@
+"""Which files count as complete, and that a watch scores each once, survives restarts and stops."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.vqatool.program import read_rows, vqatool
+from vqatool.scoring import watch as module
+from vqatool.scoring.watch import Arrivals
+
+
+class Clock:
+    """Both clocks of the module; files are as old as `os.utime` makes them."""
+
+    def __init__(self) -> None:
+        self.now_s = 1e9
+
+    def monotonic(self) -> float:
+        return self.now_s
+
+    def time(self) -> float:
+        return self.now_s
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(module, "time", clock)
+    return clock
+
+
+def write(path: Path, text: str, at_s: float) -> None:
+    path.write_text(text)
+    os.utime(path, (at_s, at_s))
+
+
+def test_a_file_is_complete_once_it_stays_the_same(tmp_path: Path, clock: Clock) -> None:
+    arrivals, path = Arrivals([tmp_path], settle_s=5), tmp_path / "a.mp4"
+    for size in range(3):
+        write(path, "x" * size, clock.now_s)
+        assert arrivals.complete() == []
+        clock.now_s += 4
+    assert arrivals.complete() == []
+    clock.now_s += 2
+    assert arrivals.complete() == [path]
+    clock.now_s += 100
+    assert arrivals.complete() == []  # given already
+    write(path, "another", clock.now_s)
+    assert arrivals.complete() == []
+    clock.now_s += 5
+    assert arrivals.complete() == [path]
+
+
+def test_an_old_file_is_complete_at_once_and_one_from_the_future_after_a_while(
+    tmp_path: Path, clock: Clock
+) -> None:
+    arrivals = Arrivals([tmp_path], settle_s=5)
+    old, future = tmp_path / "old.mp4", tmp_path / "future.mp4"
+    write(old, "x", clock.now_s - 60)
+    write(future, "x", clock.now_s + 3600)  # the clock of another machine
+    assert arrivals.complete() == [old]
+    clock.now_s += 5
+    assert arrivals.complete() == [future]
+    future.unlink()
+    assert arrivals.complete() == []
+
+
+def test_once_scores_what_is_complete_and_a_restart_only_what_is_missing(
+    labelled: Path, small_model: Path, tmp_path: Path
+) -> None:
+    folder, out = tmp_path / "in", tmp_path / "r.csv"
+    folder.mkdir()
+    first, second = sorted(labelled.rglob("*.mp4"))[:2]
+    shutil.copyfile(first, folder / "a.mp4")
+    arguments = ["watch", folder, "-o", out, "-m", small_model, "--once", "--settle"]
+    assert vqatool(*arguments, 3600).exit_code == 0
+    assert not out.exists()
+    done = vqatool(*arguments, 0)
+    assert (done.exit_code, "a.mp4: " in done.stderr) == (0, True)
+    (folder / "a.mp4").unlink()
+    shutil.copyfile(second, folder / "b.mp4")
+    (folder / "bad.mp4").write_text("no video")
+    done = vqatool(*arguments, 0)
+    assert (done.exit_code, "a.mp4: " in done.stderr) == (0, False)
+    rows = {Path(row["path"]).name: row["status"] for row in read_rows(out)}
+    assert rows == {"a.mp4": "ok", "b.mp4": "ok", "bad.mp4": "error"}
+
+
+def test_a_signal_ends_a_watch_in_order(labelled: Path, small_model: Path, tmp_path: Path) -> None:
+    folder, out = tmp_path / "in", tmp_path / "r.csv"
+    folder.mkdir()
+    arguments = ["watch", folder, "-o", out, "-m", small_model, "--settle", 0, "--interval", 0.1]
+    command = [sys.executable, "-m", "vqatool", *map(str, arguments)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr
+        ending = threading.Timer(120, process.kill)
+        ending.start()
+        assert "watching" in process.stderr.readline()
+        shutil.copyfile(sorted(labelled.rglob("*.mp4"))[0], folder / "a.mp4")
+        while "a.mp4: " not in process.stderr.readline():
+            time.sleep(0.01)
+        process.send_signal(signal.SIGTERM)
+        assert "stopped" in process.stderr.read()
+        assert process.wait() == 0
+        ending.cancel()
+    assert len(read_rows(out)) == 1

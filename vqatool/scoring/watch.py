@@ -1,0 +1,116 @@
+"""Score what arrives in folders: find files that are complete, and that are not in the report."""
+
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+from ladder.media.discover import ALL, FileFilter, find_videos
+from vqatool.inference.predictor import Predictor
+from vqatool.scoring.report_file import write_report
+from vqatool.scoring.rows import FileStamp, ReportRow
+from vqatool.scoring.segments import ScoreConfig
+
+
+class _Seen(NamedTuple):
+    stamp: FileStamp
+    since_s: float  # monotonic
+
+
+@dataclass
+class Arrivals:
+    """The files below some folders that are complete, each once for each content.
+
+    A file is complete once its size and its time of change have stayed the same for `settle_s`
+    seconds. One that was last changed longer ago than that is complete at first sight.
+
+    Attributes:
+        folders: to look in, with the folders below them; files may be among them.
+        wanted: which files count.
+        settle_s: seconds without a change.
+    """
+
+    folders: Sequence[Path]
+    wanted: FileFilter = ALL
+    settle_s: float = 5.0
+    _seen: dict[Path, _Seen] = field(default_factory=dict)
+    _given: dict[Path, FileStamp] = field(default_factory=dict)
+
+    def complete(self) -> list[Path]:
+        """The complete files that were not given before as they are now."""
+        now_s, paths = time.monotonic(), find_videos(self.folders, self.wanted).videos
+        seen: dict[Path, _Seen] = {}
+        found = []
+        for path in paths:
+            try:
+                stamp, age_s = FileStamp.of(path), time.time() - path.stat().st_mtime
+            except OSError:
+                continue  # gone, or not readable yet
+            before = self._seen.get(path)
+            is_same = before is not None and before.stamp == stamp
+            seen[path] = before if before and is_same else _Seen(stamp, now_s)
+            is_still = now_s - seen[path].since_s >= self.settle_s or age_s >= self.settle_s
+            if is_still and self._given.get(path) != stamp:
+                found.append(path)
+                self._given[path] = stamp
+        self._seen = seen
+        return found
+
+
+def watch(
+    arrivals: Arrivals,
+    out: Path,
+    predictor: Predictor,
+    config: ScoreConfig,
+    *,
+    interval_s: float,
+    stop: threading.Event,
+    is_once: bool = False,
+) -> Iterator[ReportRow]:
+    """Score complete files as they arrive; yields the row of each that the report lacked.
+
+    The report keeps the rows of all files, also of those that are gone.
+
+    Args:
+        arrivals: where files arrive.
+        out: the report; files that it holds as they are now are not scored again.
+        predictor: the model.
+        config: how to score.
+        interval_s: seconds between two looks.
+        stop: ends it, after the few files that are being scored.
+        is_once: end after one look.
+
+    Raises:
+        ReportError: the report holds something else, cannot be written, or another run writes it.
+    """
+    while True:
+        waiting = arrivals.complete()
+        for first in range(0, len(waiting), _FILES_AT_ONCE):
+            if stop.is_set():
+                return
+            yield from _new_rows(waiting[first : first + _FILES_AT_ONCE], out, predictor, config)
+        if is_once or stop.wait(interval_s):
+            return
+
+
+_FILES_AT_ONCE = 32
+"""Who stops a watch waits for no more files than these."""
+
+
+def _new_rows(
+    paths: Sequence[Path], out: Path, predictor: Predictor, config: ScoreConfig
+) -> Iterator[ReportRow]:
+    kept: list[int] = []
+    rows = write_report(
+        paths,
+        out,
+        predictor,
+        config,
+        keeps_others=True,
+        on_start=lambda num_kept, _: kept.append(num_kept),
+    )
+    for number, row in enumerate(rows):
+        if number >= kept[0]:  # those that are kept come first
+            yield row
