@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from vqatool import __version__
+from vqatool.cli.compare import compare
 from vqatool.cli.completion import completion
 from vqatool.cli.config import config, config_file, name_variables, read_defaults
 from vqatool.cli.demo import demo
@@ -138,6 +139,7 @@ for command in (
     evaluate,
     score,
     watch,
+    compare,
     merge,
     explain,
     study,

@@ -13,6 +13,7 @@ from vqatool.terminal import shown
 if TYPE_CHECKING:  # torch takes seconds to load, and the summary of labels needs none
     from vqatool.evaluation.evaluator import MetricRow
     from vqatool.evaluation.study import MeanInterval, StudyRow
+    from vqatool.reporting.comparison import ComparisonRow
     from vqatool.scoring.gates import Gate
     from vqatool.scoring.rows import ReportRow
 
@@ -65,6 +66,35 @@ def _is_smaller(row: "ReportRow") -> bool:
     long, short = sorted(map(int, row.display.split("x")), reverse=True)
     sides = sorted((row.width_px or 0, row.height_px or 0), reverse=True)
     return sides[0] < long and sides[1] < short
+
+
+def comparison_table(rows: "Sequence[ComparisonRow]", *, most: int = 20) -> Table:
+    """The largest drops first; at most `most` of the videos that are in both reports."""
+    paired = [row for row in rows if not row.outcome.startswith("only_")]
+    count = f"{most} of {len(paired)} videos" if len(paired) > most else "videos"
+    table = Table(title=f"{count}, the largest drops first", title_justify="left")
+    table.add_column("video", overflow="fold")
+    for heading in ("before", "after", "difference"):
+        table.add_column(heading, justify="right")
+    table.add_column("verdict", overflow="fold")
+    table.add_column("bitrate", justify="right")
+    for row in paired[:most]:
+        table.add_row(
+            cut_middle(shown(row.video), _NAME_WIDTH),
+            _points(row.score_before), _points(row.score_after), _points(row.difference, "+"),
+            " > ".join(dict.fromkeys((row.verdict_before or "-", row.verdict_after or "-"))),
+            _bitrate_change(row),
+        )  # fmt: skip
+    return table
+
+
+def _points(value: float | None, sign: str = "") -> str:
+    return "-" if value is None else f"{value:{sign}.1f}"
+
+
+def _bitrate_change(row: "ComparisonRow") -> str:
+    before, after = row.bitrate_before_kbps, row.bitrate_after_kbps
+    return f"{100 * (after / before - 1):+.0f} %" if before and after is not None else "-"
 
 
 def label_summary(labels: Sequence[LabelRow]) -> Table:

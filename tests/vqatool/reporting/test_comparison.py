@@ -1,0 +1,133 @@
+"""Pairs of two reports, their differences, and `vqatool compare`."""
+
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.vqatool.program import read_rows, vqatool
+from vqatool.errors import ReportError
+from vqatool.reporting.comparison import Comparison, Outcome, PairBy, compare
+from vqatool.scoring.report_file import write_whole
+from vqatool.scoring.rows import ReportRow
+
+
+def scored(path: str, score: float, **more: object) -> ReportRow:
+    row = ReportRow(path=path, status="ok", score=score, verdict="good", model="m", display="d",
+                    bitrate_kbps=1000.0)  # fmt: skip
+    return replace(row, **more)  # type: ignore[arg-type]
+
+
+def failed(path: str) -> ReportRow:
+    return ReportRow(path=path, status="error", error_code="empty", error="it has no bytes")
+
+
+BEFORE = [
+    scored("old/a.mp4", 90), scored("old/b.mp4", 80), scored("old/c.mp4", 70), failed("old/d.mp4"),
+    failed("old/e.mp4"), scored("old/f.mp4", 60), scored("old/g.mp4", 50),
+]  # fmt: skip
+AFTER = [
+    scored("new/a.mp4", 85.5), scored("new/b.mp4", 81), failed("new/c.mp4"), failed("new/d.mp4"),
+    scored("new/e.mp4", 10), scored("new/h.mp4", 60), scored("new/g.mp4", 50),
+]  # fmt: skip
+
+
+def of(found: Comparison) -> dict[str, tuple[str, float | None]]:
+    return {row.video: (row.outcome, row.difference) for row in found.rows}
+
+
+def test_every_video_of_either_report_is_a_row_and_what_got_worse_comes_first() -> None:
+    found = compare(BEFORE, AFTER, PairBy.BELOW)
+    assert of(found) == {
+        "c.mp4": ("lost", None),
+        "a.mp4": ("compared", -4.5),
+        "g.mp4": ("compared", 0.0),
+        "b.mp4": ("compared", 1.0),
+        "d.mp4": ("failed", None),
+        "e.mp4": ("gained", None),
+        "f.mp4": ("only_before", None),
+        "h.mp4": ("only_after", None),
+    }
+    assert list(of(found))[:4] == ["c.mp4", "a.mp4", "g.mp4", "b.mp4"]
+    assert {outcome: found.count(outcome) for outcome in Outcome}[Outcome.COMPARED] == 3
+    assert [row.video for row in found.rows if row.is_drop(4.5)] == ["c.mp4", "a.mp4"]
+    assert [row.video for row in found.rows if row.is_drop(4.6)] == ["c.mp4"]
+    assert found.rows[0].error == "it has no bytes"
+
+
+def test_the_mean_has_an_interval_over_videos() -> None:
+    after = [replace(row, score=(row.score or 0) + 2 + number % 2) for number, row in
+             enumerate(scored(f"{number}.mp4", 50) for number in range(40))]  # fmt: skip
+    before = [scored(f"{number}.mp4", 50) for number in range(40)]
+    mean, low, high = compare(before, after).mean
+    assert mean == pytest.approx(2.5)
+    # of a mean of 40 values of standard deviation 0.5
+    assert low == pytest.approx(2.5 - 1.96 * 0.5 / math.sqrt(40), abs=0.05)
+    assert high == pytest.approx(2.5 + 1.96 * 0.5 / math.sqrt(40), abs=0.05)
+    single = compare(before[:1], after[:1]).mean
+    assert (single.mean, math.isnan(single.low)) == (2.0, True)
+
+
+@pytest.mark.parametrize(
+    ("by", "before", "after"),
+    [
+        (PairBy.PATH, "x/a.mp4", "x/a.mp4"),
+        (PairBy.BELOW, "x/s/a.mp4", "y/s/a.mp4"),
+        (PairBy.NAME, "x/s/a.mp4", "y/t/a.mp4"),
+        (PairBy.STEM, "x/s/a.mp4", "y/t/a.mkv"),
+    ],
+)
+def test_rows_are_paired_by_what_is_asked_for(by: PairBy, before: str, after: str) -> None:
+    # another file each, so that the folder of all is not the file's own
+    first = [scored(before, 50), scored("x/other.mp4", 1)]
+    found = compare(first, [scored(after, 60), scored("y/more.mp4", 1)], by)
+    assert [row.difference for row in found.rows] == [10.0, None, None]
+
+
+def test_rows_that_cannot_be_told_apart_or_paired_are_errors_with_the_next_step() -> None:
+    twice = [scored("x/a.mp4", 50), scored("y/a.mp4", 50)]
+    with pytest.raises(ReportError, match=r"x/a.mp4 and y/a.mp4.*--by below"):
+        compare(twice, [scored("a.mp4", 50)], PairBy.NAME)
+    with pytest.raises(ReportError, match=r"same path.*--by stem"):
+        compare([scored("x/a.mp4", 50)], [scored("y/a.mp4", 50)])
+    with pytest.raises(ReportError, match="none"):
+        compare([], [scored("y/a.mp4", 50)])
+
+
+def test_other_settings_are_remarks() -> None:
+    after = [scored("a", 50, model="n", display="native")]
+    remarks = compare([scored("a", 50)], after).remarks
+    assert ["models (m, n)" in remarks[0], "displays (d, native)" in remarks[1]] == [True, True]
+    assert compare([scored("a", 50)], [scored("a", 60)]).remarks == []
+
+
+def test_the_command_prints_writes_and_fails(tmp_path: Path) -> None:
+    before, after, out = tmp_path / "b.csv", tmp_path / "a.json", tmp_path / "d.csv"
+    write_whole(BEFORE, before)
+    write_whole(AFTER, after)
+    arguments = ["compare", before, after, "--by", "below"]
+    done = vqatool(*arguments, "-o", out)
+    assert done.exit_code == 0
+    assert done.stdout.index("c.mp4") < done.stdout.index("a.mp4") < done.stdout.index("b.mp4")
+    assert "3 compared, mean difference -1.17" in done.stderr
+    assert "1 lost their score; 1 gained a score; 1 failed in both; 1 only before" in done.stderr
+    assert [row["video"] for row in read_rows(out)][:2] == ["c.mp4", "a.mp4"]
+    missed = vqatool(*arguments, "--fail-on-drop", 2)
+    assert missed.exit_code == 3
+    assert missed.stderr.splitlines()[-2:] == ["c.mp4: lost its score", "a.mp4: fell by 4.50"]
+    assert vqatool(*arguments, "-o", out).exit_code == 0  # its own file is replaced
+    lines = [json.loads(line) for line in vqatool(*arguments, "--json").stdout.splitlines()]
+    assert (len(lines), lines[1]["difference"], lines[0]["score_after"]) == (8, -4.5, None)
+
+
+def test_the_command_names_what_is_no_report(tmp_path: Path) -> None:
+    other = tmp_path / "other.csv"
+    other.write_text("a,b\n1,2\n")
+    report = tmp_path / "r.csv"
+    write_whole(BEFORE, report)
+    done = vqatool("compare", other, report)
+    assert (done.exit_code, str(other) in done.stderr) == (2, True)
+    done = vqatool("compare", report, report, "-o", other)
+    assert (done.exit_code, other.read_text()) == (2, "a,b\n1,2\n")

@@ -1,0 +1,91 @@
+"""`vqatool compare`: two reports of the same videos, before and after a change."""
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from vqatool.errors import ExitCode
+
+if TYPE_CHECKING:  # for annotations alone
+    from vqatool.reporting.comparison import Comparison
+
+_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+
+
+@click.command()
+@click.argument("before", type=_FILE)
+@click.argument("after", type=_FILE)
+@click.option("--by", type=click.Choice(["path", "below", "name", "stem"]), default="path",
+              show_default=True,
+              help="What the two rows of a video have in common: the path, the path below the "
+              "folder of all files, the name, or the name without suffix.")  # fmt: skip
+@click.option("-o", "--out", type=click.Path(dir_okay=False, path_type=Path),
+              help="File for all differences: .csv, .json, .jsonl or .parquet.")  # fmt: skip
+@click.option("--json", "is_json", is_flag=True,
+              help="Print each video on stdout as a line of JSON.")  # fmt: skip
+@click.option("--fail-on-drop", "max_drop", type=click.FloatRange(0, min_open=True),
+              metavar="POINTS",
+              help="Exit with code 3 if a score fell by so many points, or was lost.")  # fmt: skip
+def compare(
+    before: Path, after: Path, by: str, out: Path | None, is_json: bool, max_drop: float | None
+) -> None:
+    """Compare two reports of `score`, the largest drops first.
+
+    A difference is the score AFTER less the score BEFORE. Scores of single videos may be off by
+    several points, but those of two encodes of one source are off alike, so differences are safer
+    than scores.
+
+    \b
+    Example:
+        vqatool compare old.csv new.csv --by stem --fail-on-drop 2
+    """
+    from vqatool.cli.tables import comparison_table
+    from vqatool.reporting.comparison import ComparisonRow, PairBy
+    from vqatool.reporting.comparison import compare as compare_reports
+    from vqatool.scoring.formats import json_line
+    from vqatool.scoring.report_file import ReportFile, read_report
+    from vqatool.terminal import console, print_message
+
+    file = ReportFile(out, ComparisonRow) if out else None
+    if file:
+        file.known()  # another program's file is refused before the work
+    found = compare_reports(read_report(before), read_report(after), PairBy(by))
+    if file:
+        file.begin(())
+        file.end(found.rows)
+    if is_json:
+        for row in found.rows:
+            click.echo(f"{json_line(row)}\n".encode(), nl=False)
+    else:
+        console(is_result=True).print(comparison_table(found.rows))
+    for remark in found.remarks:
+        print_message(f"warning: {remark}")
+    print_message(_summary(found))
+    dropped = [] if max_drop is None else [row for row in found.rows if row.is_drop(max_drop)]
+    for row in dropped:
+        change = "lost its score" if row.difference is None else f"fell by {-row.difference:.2f}"
+        print_message(f"{row.video}: {change}")
+    if dropped:
+        raise click.exceptions.Exit(ExitCode.GATE_FAILED)
+
+
+def _summary(found: "Comparison") -> str:
+    from vqatool.reporting.comparison import Outcome
+
+    counts = {outcome: found.count(outcome) for outcome in Outcome}
+    parts = [f"{counts[Outcome.COMPARED]} compared"]
+    if counts[Outcome.COMPARED]:
+        mean, low, high = found.mean
+        interval = "" if math.isnan(low) else f" ({low:+.2f} to {high:+.2f})"
+        parts[0] += f", mean difference {mean:+.2f}{interval}"
+    words = {
+        Outcome.LOST: "lost their score",
+        Outcome.GAINED: "gained a score",
+        Outcome.FAILED: "failed in both",
+        Outcome.ONLY_BEFORE: "only before",
+        Outcome.ONLY_AFTER: "only after",
+    }
+    parts += [f"{counts[outcome]} {text}" for outcome, text in words.items() if counts[outcome]]
+    return "; ".join(parts)

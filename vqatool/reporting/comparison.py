@@ -1,0 +1,215 @@
+"""Two reports of the same videos, before and after a change: pairs, differences, regressions."""
+
+import math
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from vqatool.errors import ReportError
+from vqatool.scoring.rows import ReportRow
+
+_RESAMPLES = 2000
+_CONFIDENCE = 0.95
+
+
+class PairBy(StrEnum):
+    """What two rows must have in common to be one video."""
+
+    PATH = "path"
+    """The whole path."""
+    BELOW = "below"
+    """The path below the folder that holds all files of the report."""
+    NAME = "name"
+    """The file's name."""
+    STEM = "stem"
+    """The file's name without its suffix."""
+
+
+class Outcome(StrEnum):
+    """What became of a video."""
+
+    COMPARED = "compared"
+    LOST = "lost"
+    """It had a score before, and its file failed after."""
+    GAINED = "gained"
+    """It failed before, and has a score after."""
+    FAILED = "failed"
+    """It has no score in either."""
+    ONLY_BEFORE = "only_before"
+    ONLY_AFTER = "only_after"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ComparisonRow:
+    """One video in two reports; scores are 0 (worst) to 100 (best), `difference` is after - before.
+
+    Of a video that is in one report alone, the cells of the other are empty.
+    """
+
+    video: str
+    outcome: str
+    difference: float | None = None
+    score_before: float | None = None
+    score_after: float | None = None
+    verdict_before: str = ""
+    verdict_after: str = ""
+    bitrate_before_kbps: float | None = None
+    bitrate_after_kbps: float | None = None
+    warnings: str = ""
+    error: str = ""
+    path_before: str = ""
+    path_after: str = ""
+
+    @property
+    def key(self) -> str:
+        """What the two rows have in common."""
+        return self.video
+
+    def is_drop(self, points: float) -> bool:
+        """Whether the score fell by so many points or more, or was lost."""
+        fell = self.difference is not None and self.difference <= -points
+        return fell or self.outcome == Outcome.LOST
+
+
+class MeanDifference(NamedTuple):
+    """The mean over videos, and the 95 % interval that another choice of them would give.
+
+    NaN where there is no pair, or only one.
+    """
+
+    mean: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """All videos of two reports, the largest drops first, and what makes them hard to compare."""
+
+    rows: Sequence[ComparisonRow]
+    mean: MeanDifference
+    remarks: Sequence[str]
+
+    def count(self, outcome: Outcome) -> int:
+        """How many videos have this outcome."""
+        return sum(row.outcome == outcome for row in self.rows)
+
+
+def compare(
+    before: Sequence[ReportRow], after: Sequence[ReportRow], by: PairBy = PairBy.PATH
+) -> Comparison:
+    """Pair the rows of two reports and take their differences.
+
+    The interval of the mean is a percentile bootstrap over videos (Efron 1979). The model's error
+    is much the same for both sides of a pair, so the bands of the scores tell little about it.
+
+    Args:
+        before: the rows of one report.
+        after: those of the other.
+        by: what two rows of a pair have in common.
+
+    Raises:
+        ReportError: two rows of one report cannot be told apart, or no row has a partner.
+    """
+    left, right = _by_key(before, by, "before"), _by_key(after, by, "after")
+    if not left.keys() & right.keys():
+        other = PairBy.STEM if by is not PairBy.STEM else PairBy.BELOW
+        raise ReportError(
+            f"no file of one report has the same {by} as one of the other, such as "
+            f"{next(iter(left), 'none')!r} and {next(iter(right), 'none')!r}: try --by {other}"
+        )
+    rows = [_pair(key, left.get(key), right.get(key)) for key in dict.fromkeys([*left, *right])]
+    differences = [row.difference for row in rows if row.difference is not None]
+    return Comparison(sorted(rows, key=_rank), _mean(differences), list(_remarks(before, after)))
+
+
+def _by_key(rows: Sequence[ReportRow], by: PairBy, side: str) -> dict[str, ReportRow]:
+    folder = os.path.commonpath([Path(row.path).parent for row in rows]) if rows else ""
+    found: dict[str, ReportRow] = {}
+    for row in rows:
+        key = _key(Path(row.path), by, folder)
+        if key in found:
+            raise ReportError(
+                f"the report {side} has {found[key].path} and {row.path}, which have the same "
+                f"{by}: use --by {PairBy.BELOW if by is not PairBy.BELOW else PairBy.PATH}"
+            )
+        found[key] = row
+    return found
+
+
+def _key(path: Path, by: PairBy, folder: str) -> str:
+    if by is PairBy.STEM:
+        return path.stem
+    if by is PairBy.NAME:
+        return path.name
+    return str(path) if by is PairBy.PATH else str(path.relative_to(folder))
+
+
+def _pair(key: str, before: ReportRow | None, after: ReportRow | None) -> ComparisonRow:
+    old, new = before.score if before else None, after.score if after else None
+    known = [row for row in (before, after) if row]
+    return ComparisonRow(
+        video=key,
+        outcome=_outcome(before, after),
+        difference=None if old is None or new is None else new - old,
+        score_before=old,
+        score_after=new,
+        verdict_before=before.verdict if before else "",
+        verdict_after=after.verdict if after else "",
+        bitrate_before_kbps=before.bitrate_kbps if before else None,
+        bitrate_after_kbps=after.bitrate_kbps if after else None,
+        warnings=";".join(
+            dict.fromkeys(code for row in known for code in row.warnings.split(";") if code)
+        ),
+        error=next((row.error for row in reversed(known) if row.error), ""),
+        path_before=before.path if before else "",
+        path_after=after.path if after else "",
+    )
+
+
+def _outcome(before: ReportRow | None, after: ReportRow | None) -> Outcome:
+    if before is None:
+        return Outcome.ONLY_AFTER
+    if after is None:
+        return Outcome.ONLY_BEFORE
+    return {
+        (True, True): Outcome.COMPARED,
+        (True, False): Outcome.LOST,
+        (False, True): Outcome.GAINED,
+        (False, False): Outcome.FAILED,
+    }[before.score is not None, after.score is not None]
+
+
+def _rank(row: ComparisonRow) -> tuple[int, float]:
+    """What was lost first, then the largest drops; what cannot be compared last."""
+    if row.outcome == Outcome.LOST:
+        return 0, 0.0
+    return (2, 0.0) if row.difference is None else (1, row.difference)
+
+
+def _mean(differences: Sequence[float]) -> MeanDifference:
+    if not differences:
+        return MeanDifference(math.nan, math.nan, math.nan)
+    value_N = np.asarray(differences)
+    if len(value_N) == 1:
+        return MeanDifference(float(value_N[0]), math.nan, math.nan)
+    drawn_RN = np.random.default_rng(0).integers(len(value_N), size=(_RESAMPLES, len(value_N)))
+    tail = (1 - _CONFIDENCE) / 2
+    low, high = np.quantile(value_N[drawn_RN].mean(axis=1), [tail, 1 - tail])
+    return MeanDifference(float(value_N.mean()), float(low), float(high))
+
+
+def _remarks(before: Sequence[ReportRow], after: Sequence[ReportRow]) -> Iterable[str]:
+    """Settings that differ, so that scores differ for another reason than the videos."""
+    for name, what in (("model", "models"), ("display", "displays")):
+        values = sorted({getattr(row, name) for row in [*before, *after] if row.score is not None})
+        if len(values) > 1:
+            yield (
+                f"the scores are of different {what} ({', '.join(values)}), so their differences "
+                "are not those of the videos alone: score both again"
+            )
