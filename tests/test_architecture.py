@@ -92,7 +92,6 @@ ONE_IMPORTER = {
     "vqatool.pretraining.fdim": "how a published network becomes the start of ours",
     "vqatool.pretraining.patches": "trains the network of deep features, a program of its own",
     "vqatool.pretraining.published_weights": "the stage of `vqatool import`",
-    "vqatool.reporting.comparison": "the stage of `vqatool compare`",
     "vqatool.reporting.explanation": "the stage of `vqatool explain`",
     "ladder.synthetic": "the synthetic videos that models shall warn of, a program of its own",
     "vqatool.training.outliers": "outlier exposure, also a program of its own",
