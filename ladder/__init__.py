@@ -22,7 +22,6 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from ladder.adaptive import ladder_rounds
     from ladder.encode.ladders import LADDERS, Ladder, ladder_named
     from ladder.encode.plan import EncodeRow, encodes_table, plan_ladder
     from ladder.encode.run import make_encodes
@@ -34,11 +33,12 @@ if TYPE_CHECKING:
     from ladder.media.ffmpeg import Ffmpeg, find_ffmpeg
     from ladder.media.probe import VideoInfo, probe
     from ladder.media.time_ranges import TimeRange, TrimSpec
+    from ladder.recommend.adaptive import ladder_rounds
     from ladder.storage import Table, work_lock
     from ladder.treatments import Treatment, draw_treatment, make_treated
 
 _MODULES = {
-    "ladder_rounds": "adaptive",
+    "ladder_rounds": "recommend.adaptive",
     "LADDERS": "encode.ladders",
     "Ladder": "encode.ladders",
     "ladder_named": "encode.ladders",

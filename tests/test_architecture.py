@@ -20,9 +20,10 @@ STAGES = (
 FORBIDDEN = {
     "ladder": {"vqatool", "torch", "timm", "click", "rich", "accelerate"},
     "ladder/codecs.py": {"ladder"},
-    "ladder/media": {"ladder.encode", "ladder.label", "ladder.adaptive"},
-    "ladder/encode": {"ladder.label", "ladder.adaptive"},
-    "ladder/label": {"ladder.adaptive"},
+    "ladder/media": {"ladder.encode", "ladder.label", "ladder.recommend"},
+    "ladder/encode": {"ladder.label", "ladder.recommend"},
+    "ladder/label": {"ladder.recommend"},
+    "ladder/recommend": {"ladder.treatments", "ladder.synthetic"},
     "vqatool/models": {
         "vqatool.inputs", "vqatool.losses", "vqatool.methods", "vqatool.inference", *STAGES,
         "ladder", "click",
@@ -75,8 +76,8 @@ ONE_CONCEPT_A_FILE = ("vqatool.cli.", "vqatool.inputs.", "vqatool.methods.", "vq
 """Rooms with one file for each command, view, method and model; `run.py` of a room is its stage."""
 
 ONE_IMPORTER = {
-    "ladder.adaptive": "the stage of adaptive ladders, which needs encode and label",
     "ladder.media.hardware": "hardware decoders, of the library of `ladder.media`",
+    "ladder.recommend.adaptive": "the stage of adaptive ladders, which needs encode and label",
     "ladder.media.reencode": "encoding of frames in process, of the library of `ladder.media`",
     "ladder.label.alignment": "how frames are paired, pure and tested without ffmpeg",
     "vqatool.scoring.watch": "the stage of `vqatool watch`",

@@ -32,7 +32,7 @@ class Ladder:
     Attributes:
         rungs: each once.
         num_rungs: None encodes every rung that fits. A number makes the ladder adaptive: so many
-            rungs are chosen for each source, evenly spaced in VMAF (`ladder.adaptive`).
+            rungs are chosen for each source, evenly spaced in VMAF (`ladder.recommend.adaptive`).
     """
 
     rungs: tuple[Rung, ...]

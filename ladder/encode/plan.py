@@ -161,7 +161,7 @@ def plan_ladder(
     """Compare the wanted encodes with those that `folder` holds; writes nothing.
 
     Every rung that fits is planned. `ladder.num_rungs` is ignored here: an adaptive ladder chooses
-    its rungs between rounds (`ladder.adaptive`).
+    its rungs between rounds (`ladder.recommend.adaptive`).
     """
     found, failed = read_sources(sources, ladder, folder, trim)
     wanted = [(source, fitting(ladder, source.info.display_size)) for source in found]

@@ -5,7 +5,6 @@ from pathlib import Path
 import pytest
 
 import ladder
-from ladder.adaptive import expected_vmaf
 from ladder.codecs import (
     AV1,
     CODECS,
@@ -22,6 +21,7 @@ from ladder.encode.ladders import Ladder, with_codecs
 from ladder.encode.rungs import Rung
 from ladder.media.ffmpeg import Ffmpeg
 from ladder.media.probe import probe
+from ladder.recommend.adaptive import expected_vmaf
 from tests.ladder.works import made
 
 

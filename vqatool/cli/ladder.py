@@ -1,7 +1,7 @@
 """`vqatool ladder`: stage 1, sources -> encodes."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,6 +28,7 @@ if TYPE_CHECKING:  # for annotations alone: these modules load PyAV
     from ladder.media.discover import DiscoveredFiles
     from ladder.media.ffmpeg import Ffmpeg
     from ladder.media.time_ranges import TimeRange, TrimSpec
+    from ladder.recommend.adaptive import EncodeRound
 
 
 def _complete_rungs(
@@ -111,16 +112,25 @@ def run_ladder(
     An adaptive ladder takes several rounds: it labels the encodes of one to choose the rungs of
     the next.
     """
-    from ladder.adaptive import ladder_rounds
-    from ladder.label.run import AUTO_VMAF, plan_labels
     from ladder.media.time_ranges import FULL
+    from ladder.recommend.adaptive import ladder_rounds
+
+    rounds = ladder_rounds(videos, ladder, folder, trim=trim or FULL)
+    return run_rounds(rounds, folder, ffmpeg, jobs=jobs)
+
+
+def run_rounds(
+    rounds: "Iterable[EncodeRound]", folder: Path, ffmpeg: "Ffmpeg", *, jobs: int | None = None
+) -> "list[EncodeRow]":
+    """Make the encodes of every round, and the labels it asks for; returns new and old encodes."""
+    from ladder.label.run import plan_labels
 
     rows: list[EncodeRow] = []
-    for number, each in enumerate(ladder_rounds(videos, ladder, folder, trim=trim or FULL), 1):
-        suffix = f" (round {number})" if each.to_label else ""
+    for number, each in enumerate(rounds, 1):
+        suffix = f" (round {number})" if each.labels else ""
         rows += _run_ladder_plan(each.plan, folder, ffmpeg, jobs, f"encoding{suffix}")
-        if each.to_label:
-            labels = plan_labels(folder, AUTO_VMAF, only=each.keys)
+        if each.labels:
+            labels = plan_labels(folder, each.labels, only=each.keys)
             run_label_plan(labels, folder, ffmpeg, jobs, f"labelling{suffix}")
     return rows
 
@@ -163,13 +173,13 @@ def _print_commands(
     jobs: int | None,
 ) -> "Sequence[EncodeRow]":
     """Print the commands of the first round; returns a row for each source without one."""
-    from ladder.adaptive import ladder_rounds
     from ladder.encode.run import shell_commands
+    from ladder.recommend.adaptive import ladder_rounds
     from vqatool.terminal import print_note
 
     first = next(ladder_rounds(videos, rungs, folder, trim=trim))
     for command in shell_commands(first.plan, ffmpeg, jobs):
         click.echo(os.fsencode(command))  # file names may be invalid UTF-8
-    if first.to_label:
+    if first.labels:
         print_note("the VMAF of these encodes decides the other rungs")
     return first.plan.failed

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from ladder.adaptive import EncodeRound, expected_vmaf, ladder_rounds, next_rungs
 from ladder.codecs import CODECS
 from ladder.encode.ladders import LADDERS, Ladder
 from ladder.encode.plan import encodes_table
@@ -17,6 +16,7 @@ from ladder.label.rows import labels_table
 from ladder.label.run import LabelOptions, make_labels, plan_labels
 from ladder.media.ffmpeg import Ffmpeg
 from ladder.media.time_ranges import TimeRange, TrimSpec
+from ladder.recommend.adaptive import EncodeRound, expected_vmaf, ladder_rounds, next_rungs
 
 Chosen = list[tuple[Rung, float | None]]
 
@@ -201,14 +201,14 @@ SMALL = Ladder(
 def work(each: EncodeRound, folder: Path, ffmpeg: Ffmpeg) -> None:
     """Make a round's encodes and their labels."""
     list(make_encodes(each.plan, folder, ffmpeg))
-    if each.to_label:
-        list(make_labels(plan_labels(folder, V0, each.keys), folder, ffmpeg))
+    if each.labels:
+        list(make_labels(plan_labels(folder, each.labels, each.keys), folder, ffmpeg))
 
 
 def test_a_ladder_without_num_rungs_has_one_round(source_video: Path, tmp_path: Path) -> None:
     fixed = Ladder((*SMALL.rungs, Rung(height_px=720, crf=20)))
     (only,) = ladder_rounds([source_video], fixed, tmp_path)
-    assert not only.to_label
+    assert not only.labels
     assert [job.rung for job in only.plan.jobs] == list(SMALL.rungs)
     assert only.keys == {job.row.key for job in only.plan.jobs}
 
@@ -228,7 +228,7 @@ def test_a_resumed_adaptive_ladder_chooses_the_same_rungs(
     whole = rounds(smooth)
     keys = [each.keys for each in whole]
     assert [len(each) for each in keys] == [4, 2]
-    assert all(each.to_label and not each.plan.done for each in whole)
+    assert all(each.labels and not each.plan.done for each in whole)
     encodes = {row.key for row in encodes_table(smooth).rows() if row.status == "ok"}
     labels = {row.key: row.vmaf for row in labels_table(smooth).rows()}
     assert encodes == set(labels) == keys[0] | keys[1]

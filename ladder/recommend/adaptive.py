@@ -31,10 +31,10 @@ _MAX_DOWNSCALE = 5  # an encode has at least a fifth of its source's height
 
 @dataclass(frozen=True)
 class EncodeRound:
-    """Encodes to make; `to_label`: the choice of the next round needs their labels."""
+    """Encodes to make; `labels`: what to measure of them for the next round, None: nothing."""
 
     plan: LadderPlan
-    to_label: bool
+    labels: LabelOptions | None = None
 
     @property
     def keys(self) -> set[str]:
@@ -52,12 +52,12 @@ def ladder_rounds(
 ) -> Iterator[EncodeRound]:
     """What to encode, round by round; a ladder without `num_rungs` has one round.
 
-    The caller makes the encodes of a round, and labels them with `options` if `to_label` is set,
-    before it takes the next round. A run after an interruption makes the same choices and finds
+    The caller makes the encodes of a round, and labels them with its `labels` if it has any, before
+    it takes the next round. A run after an interruption makes the same choices and finds
     their encodes done. The first round holds the error rows of sources that cannot be read.
     """
     if ladder.num_rungs is None:
-        yield EncodeRound(plan_ladder(paths, ladder, folder, trim), to_label=False)
+        yield EncodeRound(plan_ladder(paths, ladder, folder, trim))
         return
     sources, failed = read_sources(paths, ladder, folder, trim)
     candidates_of = {source: _candidates(ladder, source) for source in sources}
@@ -78,7 +78,9 @@ def ladder_rounds(
             chosen[source] += rungs
             names = ", ".join(rung.name for rung in rungs)
             logger.info("next rungs of %s: %s", source.name, names or "none")
-        yield EncodeRound(replace(plan_encodes(wanted.items(), folder), failed=tuple(failed)), True)
+        yield EncodeRound(
+            replace(plan_encodes(wanted.items(), folder), failed=tuple(failed)), options
+        )
         failed = []
 
 
