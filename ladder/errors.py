@@ -2,6 +2,7 @@
 
 LadderError
 ├── CapabilityError      ffmpeg, an encoder or a VMAF model is missing: install it
+├── CurveError           points of rate and quality give no curve, or two curves do not overlap
 ├── FfmpegError          ffmpeg failed or reached its time limit
 ├── VideoError           a file cannot be read as video
 ├── LadderFileError      the name or the file of a ladder is not valid
@@ -25,6 +26,12 @@ class CapabilityError(LadderError):
     """Something must be installed; the message names it and how to install it."""
 
     code = "capability"
+
+
+class CurveError(LadderError):
+    """Points of rate and quality give no curve, or no comparison; the message has their ranges."""
+
+    code = "curve"
 
 
 class FfmpegError(LadderError):
