@@ -78,6 +78,9 @@ ONE_CONCEPT_A_FILE = ("vqatool.cli.", "vqatool.inputs.", "vqatool.methods.", "vq
 ONE_IMPORTER = {
     "ladder.media.hardware": "hardware decoders, of the library of `ladder.media`",
     "ladder.recommend.adaptive": "the stage of adaptive ladders, which needs encode and label",
+    "ladder.recommend.chart": "the chart as SVG, which knows nothing of files",
+    "ladder.recommend.files": "what a recommendation leaves behind, written after the stage",
+    "ladder.media.rendition": "what manifests say of a file, by the library of `ladder.media`",
     "ladder.media.reencode": "encoding of frames in process, of the library of `ladder.media`",
     "ladder.label.alignment": "how frames are paired, pure and tested without ffmpeg",
     "vqatool.scoring.watch": "the stage of `vqatool watch`",

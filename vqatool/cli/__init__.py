@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from vqatool import __version__
+from vqatool.cli.bdrate import bdrate
 from vqatool.cli.compare import compare
 from vqatool.cli.completion import completion
 from vqatool.cli.config import config, config_file, name_variables, read_defaults
@@ -24,6 +25,7 @@ from vqatool.cli.ladder import ladder
 from vqatool.cli.merge import merge
 from vqatool.cli.options import fail, verbosity_options
 from vqatool.cli.pretrain import pretrain
+from vqatool.cli.recommend import recommend
 from vqatool.cli.score import score
 from vqatool.cli.study import study
 from vqatool.cli.train import train
@@ -135,6 +137,8 @@ def cli() -> None:
 for command in (
     ladder,
     label,
+    recommend,
+    bdrate,
     train,
     evaluate,
     score,

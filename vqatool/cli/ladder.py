@@ -88,7 +88,7 @@ def ladder(
         raise click.UsageError("--clip and --segments both choose a part of the source: use one")
     ffmpeg = find_ffmpeg(ffmpeg_path)
     rungs, trim = with_codecs(ladder_named(ladder_name), codecs), TrimSpec(clip, segments)
-    found = _find_sources(sources, folder)
+    found = find_sources_or_fail(sources, folder)
     if dry_run:
         failed = _print_commands(found.videos, rungs, folder, trim, ffmpeg, jobs)
         exit_on_failures(failed, found.unreadable)
@@ -153,7 +153,7 @@ def _run_ladder_plan(
     return rows
 
 
-def _find_sources(paths: Sequence[Path], folder: Path) -> "DiscoveredFiles":
+def find_sources_or_fail(paths: Sequence[Path], folder: Path) -> "DiscoveredFiles":
     """The videos to encode, and the folders without access; exits if there is no video."""
     from ladder.encode.plan import find_sources
 

@@ -5,6 +5,7 @@ import logging
 import platform
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeVar
 
@@ -253,16 +254,16 @@ def display_option(command: C) -> C:
 
 
 class ParsedType(click.ParamType[Any]):
-    """Text that a function of `time_ranges` parses; its ValueError is a usage error."""
+    """Text that a function of `module` parses; its ValueError is a usage error."""
 
-    def __init__(self, name: str, function: str) -> None:
-        self.name, self._function = name, function
+    def __init__(self, name: str, function: str, module: str = "ladder.media.time_ranges") -> None:
+        self.name, self._function, self._module = name, function, module
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        from ladder.media import time_ranges
-
+        if not isinstance(value, str):
+            return value
         try:
-            return getattr(time_ranges, self._function)(value) if isinstance(value, str) else value
+            return getattr(import_module(self._module), self._function)(value)
         except ValueError as error:
             self.fail(str(error), param, ctx)
 

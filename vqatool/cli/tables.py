@@ -11,6 +11,8 @@ from ladder.label.rows import LabelRow
 from vqatool.terminal import shown
 
 if TYPE_CHECKING:  # torch takes seconds to load, and the summary of labels needs none
+    from ladder.recommend.bdrate import Comparison
+    from ladder.recommend.run import Recommendation
     from vqatool.evaluation.evaluator import MetricRow
     from vqatool.evaluation.study import MeanInterval, StudyRow
     from vqatool.reporting.comparison import ComparisonRow
@@ -109,6 +111,56 @@ def label_summary(labels: Sequence[LabelRow]) -> Table:
     for rung, vmafs in sorted(values.items(), key=lambda pair: sum(pair[1]) / len(pair[1])):
         low, mean, high = min(vmafs), sum(vmafs) / len(vmafs), max(vmafs)
         table.add_row(rung, str(len(vmafs)), f"{low:.1f}", f"{mean:.1f}", f"{high:.1f}")
+    return table
+
+
+def recommendation_table(found: "Recommendation") -> Table:
+    """The rungs, the best first: measured beside predicted."""
+    probed = found.probed
+    table = Table(
+        title=shown(f"rungs for {probed.name}, {probed.delivery.codec}: measured, and predicted"),
+        title_justify="left",
+        box=box.SIMPLE_HEAD,
+        padding=(0, 1),
+        show_edge=False,
+    )
+    table.add_column("rung", no_wrap=True)
+    for heading in ("kbit/s", "pred.", "VMAF", "pred.", "p5", "pred.", "below hull"):
+        table.add_column(heading, justify="right")
+    for rung in found.rungs:
+        sample = rung.measured.sample if rung.measured else None
+        table.add_row(
+            rung.choice.rung.name,
+            _known(sample.rate_kbps if sample else None, 0), _known(rung.choice.rate_kbps, 0),
+            _known(sample.vmaf if sample else None), _known(rung.vmaf),
+            _known(sample.vmaf_p5 if sample else None), _known(rung.vmaf_p5),
+            _known(rung.choice.below_hull),
+        )  # fmt: skip
+    return table
+
+
+def delta_table(found: "Comparison", quality: str) -> Table:
+    """BD-rate and BD-quality by both interpolations, with their intervals."""
+    from ladder.recommend.curves import Method
+
+    axis = "-log10(1 - VMAF/100)" if found.is_log_vmaf else quality
+    count = f"{len(found.sources)} source{'s' * (len(found.sources) > 1)}"
+    table = Table(
+        title=shown(f"B against A, {count}, BD-rate over {axis}"),
+        title_justify="left",
+        box=box.SIMPLE_HEAD,
+        show_edge=False,
+    )
+    table.add_column("curves")
+    for heading in ("BD-rate, %", "95 %", shown(f"BD-{quality}"), "95 %"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for method in Method:
+        rate, better = found.rate[method], found.quality[method]
+        table.add_row(
+            str(method),
+            f"{rate.value:+.2f}", _range(*rate.interval),
+            f"{better.value:+.3f}", _range(*better.interval, 3),
+        )  # fmt: skip
     return table
 
 
@@ -260,6 +312,10 @@ def _metrics_table(title: str) -> Table:
 
 def _value(value: float, digits: int = 3) -> str:
     return f"{value:.{digits}f}" if math.isfinite(value) else "-"
+
+
+def _known(value: float | None, digits: int = 1) -> str:
+    return "-" if value is None else f"{value:.{digits}f}"
 
 
 def _range(low: float, high: float, digits: int = 2) -> str:
