@@ -3,7 +3,7 @@
 import json
 import os
 import struct
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 
@@ -14,6 +14,9 @@ PNG_METADATA = {"Software": "vqatool"}
 
 
 _EXPORTED_MARK = b"vqatool.engine"  # a name in the metadata of an exported model
+
+
+_TEXT_START_BYTES = 4096
 
 
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -54,6 +57,17 @@ def require_own_files(
             raise _foreign(path)
 
 
+def require_own_texts(paths: Iterable[Path]) -> None:
+    """The same for other text files to write: ours name this program near their start.
+
+    Raises:
+        OutputNameError: one of these files exists and is of another program.
+    """
+    for path in paths:
+        if path.exists() and not _names_this_program(path):
+            raise _foreign(path)
+
+
 def _foreign(path: Path) -> OutputNameError:
     return OutputNameError(
         f"{path} exists and vqatool did not write it: choose another name with -o, or move that "
@@ -67,6 +81,13 @@ def _has_header(path: Path, columns: Sequence[str]) -> bool:
     with path.open(encoding="utf-8", errors="replace") as file:
         first = file.readline()
     return not first or first.startswith(",".join(columns))
+
+
+def _names_this_program(path: Path) -> bool:
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return b"vqatool" in file.read(_TEXT_START_BYTES)
 
 
 def _is_own_model(path: Path) -> bool:

@@ -69,6 +69,7 @@ def chart_svg(found: Recommendation) -> str:
             f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {_HEIGHT}" '
             f'width="{_WIDTH}" height="{_HEIGHT}" font-family="sans-serif" font-size="12" '
             f'role="img" aria-label={quoteattr(_printable(title))}>',
+            "<!-- a chart by vqatool recommend -->",
             f'<rect width="{_WIDTH}" height="{_HEIGHT}" fill="white"/>',
             _text(_LEFT, 24, title, size=15),
             *body,

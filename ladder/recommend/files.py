@@ -24,6 +24,8 @@ FORMAT = "vqatool recommend 1"
 FOLDER = "ladders"
 """Folder of the files inside the work folder."""
 
+_SUFFIXES = ("json", "svg", "toml", "m3u8.stub", "mpd.stub")
+
 _TENTH, _FINE = 1, 4  # digits
 
 
@@ -50,13 +52,16 @@ def write_files(found: Recommendation, folder: Path) -> list[Path]:
     if renditions:
         texts["m3u8.stub"] = master_playlist(renditions)
         texts["mpd.stub"] = dash_manifest(renditions, _duration_s(found))
-    written = []
+    paths = output_paths(found.probed.name, folder)
     for suffix, text in texts.items():
-        path = folder / FOLDER / f"{found.probed.name}.{suffix}"
-        with atomic_write(path) as file:
+        with atomic_write(paths[suffix]) as file:
             file.write(text.encode("utf-8", "backslashreplace"))
-        written.append(path)
-    return written
+    return [paths[suffix] for suffix in texts]
+
+
+def output_paths(name: str, folder: Path) -> dict[str, Path]:
+    """The files that `write_files` may write for the source `name`, by suffix."""
+    return {suffix: folder / FOLDER / f"{name}.{suffix}" for suffix in _SUFFIXES}
 
 
 def as_json(found: Recommendation) -> dict[str, Any]:

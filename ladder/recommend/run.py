@@ -7,9 +7,10 @@ ladder that they are compared with are ordinary encodes of a work folder, so a r
 
 import logging
 import re
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import NamedTuple
 
 from ladder.codecs import CODECS, X264
 from ladder.encode.ladders import Ladder, fitting, with_codecs
@@ -219,6 +220,12 @@ class Recommendation:
         return sum(errors) / len(errors) if errors else None
 
     @property
+    def label_warnings(self) -> list[str]:
+        """The codes that warn of its labels, each once; see `labels.csv`."""
+        texts = [each.label.warnings for each in self.encodes if each.label]
+        return sorted({code for text in texts for code in text.split(";") if code})
+
+    @property
     def encodes(self) -> list[Measured]:
         """All encodes, each once: probes, rungs, and those of the named ladder."""
         rungs = [rung.measured for rung in self.rungs if rung.measured]
@@ -325,7 +332,7 @@ def read_probes(source: Source, request: Request, folder: Path) -> Probed:
 
 def read_labelled(
     folder: Path, codec: str | None = None, heights: Collection[int] = ()
-) -> Iterator[Probed]:
+) -> list["LabelledSet"]:
     """What a labelled work folder holds, for each of its sources.
 
     Encodes with the same codec, rate control, preset, parts of the source and VMAF model belong
@@ -338,10 +345,9 @@ def read_labelled(
 
     Raises:
         CurveError: the folder has no labelled encodes of such a kind.
-        VideoError: a source cannot be read.
     """
     labels = {row.key: row for row in labels_table(folder).rows() if row.status == Status.OK}
-    kinds: dict[str, dict[tuple[str, ...], list[Measured]]] = {}
+    kinds: dict[str, dict[_Kind, list[Measured]]] = {}
     for row in encodes_table(folder).rows():
         label = labels.get(row.key)
         kind = _kind_of(row, label) if label else None
@@ -355,50 +361,76 @@ def read_labelled(
             + (f" of {codec}" if codec else "")
             + ": name a source instead, and it is probed"
         )
-    for of_source in kinds.values():
-        (kind, encodes), *others = sorted(of_source.items(), key=lambda item: -len(item[1]))
-        for other, left_out in others:
-            logger.warning(
-                "%s: %d encodes (%s) are left out, the recommendation is by %d others (%s)",
-                left_out[0].encode.source,
-                len(left_out),
-                ", ".join(filter(None, other)),
-                len(encodes),
-                ", ".join(filter(None, kind)),
-            )
-        yield _as_probed(kind, encodes)
+    return [_largest_set(of_source) for of_source in kinds.values()]
 
 
-def _kind_of(row: EncodeRow, label: LabelRow) -> tuple[str, ...] | None:
-    """What encodes of one curve must share; None for encodes that are no plain CRF or VBR."""
+class _Kind(NamedTuple):
+    """What encodes of one curve share."""
+
+    codec: str
+    rate_mode: RateMode
+    preset: str
+    pieces: str
+    model: str
+
+    def __str__(self) -> str:
+        return ", ".join(filter(None, self))
+
+
+@dataclass(frozen=True)
+class LabelledSet:
+    """Labelled encodes of one source and one kind."""
+
+    kind: _Kind
+    encodes: tuple[Measured, ...]
+
+    def probed(self) -> Probed:
+        """The same as a base for a recommendation.
+
+        Raises:
+            CurveError: the source has been replaced since.
+            VideoError: the source cannot be read.
+        """
+        row = self.encodes[0].encode
+        path, source = Path(row.source_path), None
+        if path.is_file():
+            info = probe(path)
+            if row.source_size_bytes not in (None, info.size_bytes):
+                raise CurveError(
+                    f"{path} has {info.size_bytes} bytes, it had {row.source_size_bytes} when it "
+                    "was encoded: run `vqatool ladder` and `vqatool label` again"
+                )
+            ranges = parse_time_ranges(self.kind.pieces)
+            source = Source(row.source, info, ranges, time_of_change(path))
+        is_crf = self.kind.rate_mode == RateMode.CRF
+        return Probed(
+            name=row.source,
+            display_size=(row.display_width_px or 0, row.display_height_px or 0),
+            source=source,
+            delivery=Delivery(self.kind.codec, is_crf, self.kind.preset or None),
+            labels=LabelOptions(models=(self.kind.model,)),
+            encodes=self.encodes,
+        )
+
+
+def _largest_set(of_source: Mapping[_Kind, Sequence[Measured]]) -> LabelledSet:
+    (kind, encodes), *others = sorted(of_source.items(), key=lambda item: -len(item[1]))
+    for other, left_out in others:
+        logger.warning(
+            "%s: %d encodes (%s) are left out, the recommendation is by %d others (%s)",
+            left_out[0].encode.source, len(left_out), other, len(encodes), kind,
+        )  # fmt: skip
+    return LabelledSet(kind, tuple(encodes))
+
+
+def _kind_of(row: EncodeRow, label: LabelRow) -> _Kind | None:
+    """The kind of an encode; None for one that is no plain CRF or VBR."""
     found = _NAME.fullmatch(row.rung)
     preset = (found[1] or "") if found else ""
     is_plain = row.rate_mode in (RateMode.CRF, RateMode.VBR) and row.status == Status.OK
-    if not found or not is_plain or preset not in ("", *CODECS[row.codec].presets):
+    if not (found and is_plain and row.rate_mode) or preset not in ("", *CODECS[row.codec].presets):
         return None
-    return row.codec, str(row.rate_mode), preset, row.pieces, label.vmaf_model
-
-
-def _as_probed(kind: tuple[str, ...], encodes: Sequence[Measured]) -> Probed:
-    codec, rate_mode, preset, pieces, model = kind
-    row = encodes[0].encode
-    path, source = Path(row.source_path), None
-    if path.is_file():
-        info = probe(path)
-        if row.source_size_bytes not in (None, info.size_bytes):
-            raise CurveError(
-                f"{path} has {info.size_bytes} bytes, it had {row.source_size_bytes} when it was "
-                "encoded: run `vqatool ladder` and `vqatool label` again"
-            )
-        source = Source(row.source, info, parse_time_ranges(pieces), time_of_change(path))
-    return Probed(
-        name=row.source,
-        display_size=(row.display_width_px or 0, row.display_height_px or 0),
-        source=source,
-        delivery=Delivery(codec, rate_mode == RateMode.CRF, preset or None),
-        labels=LabelOptions(models=(model,)),
-        encodes=tuple(encodes),
-    )
+    return _Kind(row.codec, row.rate_mode, preset, row.pieces, label.vmaf_model)
 
 
 def _label_options(source: Source) -> LabelOptions:

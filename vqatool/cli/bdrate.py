@@ -83,8 +83,10 @@ def bdrate(
     from ladder.recommend.bdrate import DeltaOptions, compare
     from ladder.recommend.points import Columns, read_points
     from vqatool.cli.tables import delta_table
+    from vqatool.files import require_own_texts
     from vqatool.terminal import console, print_message
 
+    require_own_texts([out] if out else [])
     anchor = read_points(a, Columns(rate, quality, source, dict(only_a)))
     test = read_points(b, Columns(rate, quality, source, dict(only_b)))
     found = compare(anchor, test, DeltaOptions(log_vmaf, min_overlap))

@@ -155,7 +155,10 @@ def recommend(
     for height_px, rate in itertools.product(sizes or (1080,), rates or (20,)):
         request.delivery.rung(height_px, rate)  # refuses what no encoder takes
     ffmpeg = find_ffmpeg(ffmpeg_path)
-    if len(sources) == 1 and (sources[0] / "encodes.csv").is_file():
+    labelled = [path for path in sources if (path / "encodes.csv").is_file()]
+    if labelled and len(sources) > 1:
+        raise click.UsageError(f"{labelled[0]} is a work folder: name it alone")
+    if labelled:
         _refuse_options_of_probes()
         run = _Run(sources[0], request, ffmpeg, jobs)
         run.recommend_labelled(codec, is_encoded=not no_encode)
@@ -218,6 +221,7 @@ class _Run:
         sources, failed = read_sources(videos, ANY_SIZE, self.folder, trim)
         self.rows += failed
         for source in sources:
+            self._require_own_files(source.name)
             try:
                 self._encode(recommend_rounds(source, self.request, self.folder))
                 self._finish(read_probes(source, self.request, self.folder))
@@ -229,8 +233,10 @@ class _Run:
         from ladder.errors import CurveError, VideoError
         from ladder.recommend.run import chosen_round, read_labelled
 
-        for probed in read_labelled(self.folder, codec, self.request.heights):
+        for labelled in read_labelled(self.folder, codec, self.request.heights):
             try:
+                probed = labelled.probed()
+                self._require_own_files(probed.name)
                 if is_encoded:
                     self._encode([chosen_round(probed, self.request, self.folder)])
                 self._finish(probed)
@@ -246,6 +252,12 @@ class _Run:
         exit_on_failures(self.rows, self.unreadable)
         if self.reasons:
             raise click.exceptions.Exit(ExitCode.SOME_FAILED)
+
+    def _require_own_files(self, name: str) -> None:
+        from ladder.recommend.files import output_paths
+        from vqatool.files import require_own_texts
+
+        require_own_texts(output_paths(name, self.folder).values())
 
     def _encode(self, rounds: "Iterable[EncodeRound]") -> None:
         self.rows += run_rounds(rounds, self.folder, self.ffmpeg, jobs=self.jobs)
@@ -296,5 +308,7 @@ def _sentences(found: "Recommendation") -> Iterator[str]:
         yield f"BD-rate of the measured rungs against {name}: {found.bd_rate:+.1f} %"
     elif found.no_bd_rate:
         yield f"no BD-rate against {name}: {found.no_bd_rate}"
+    if found.label_warnings:
+        yield f"the labels have warnings: {', '.join(found.label_warnings)}"
     counts = Counter(each.role for each in found.encodes)
     yield "encodes: " + ", ".join(f"{counts[role]} {text}" for role, text in _ROLES.items())

@@ -183,7 +183,8 @@ def test_sizes_without_enough_labels_are_left_out(
 
 
 def test_a_labelled_folder_needs_no_probes(folder: Path, found: Recommendation) -> None:
-    (probed,) = read_labelled(folder)
+    (labelled,) = read_labelled(folder)
+    probed = labelled.probed()
     assert probed.delivery == REQUEST.delivery
     assert probed.display_size == (192, 108)
     assert len(probed.encodes) >= 11  # the probes, the rungs and the named ladder
@@ -194,7 +195,7 @@ def test_a_labelled_folder_needs_no_probes(folder: Path, found: Recommendation) 
     (small,) = read_labelled(folder, heights=[72])
     assert {each.sample.height_px for each in small.encodes if each.sample} == {72}
     with pytest.raises(CurveError, match="no labelled encodes by CRF or bitrate of libx265"):
-        list(read_labelled(folder, "libx265"))
+        read_labelled(folder, "libx265")
 
 
 def test_encodes_of_another_kind_are_left_out(
@@ -208,10 +209,11 @@ def test_encodes_of_another_kind_are_left_out(
     )  # fmt: skip
     plan = plan_ladder([source_video], others, copy)
     list(make_encodes(plan, copy, ffmpeg))
-    before = next(read_labelled(folder))
-    list(make_labels(plan_labels(copy, before.labels), copy, ffmpeg))
+    (before,) = read_labelled(folder)
+    list(make_labels(plan_labels(copy, before.probed().labels), copy, ffmpeg))
     names = {each.encode.rung for each in before.encodes}
-    assert {each.encode.rung for each in next(read_labelled(copy)).encodes} == names
+    (after,) = read_labelled(copy)
+    assert {each.encode.rung for each in after.encodes} == names
 
 
 def test_a_source_that_is_gone_or_replaced_is_named(
@@ -221,13 +223,14 @@ def test_a_source_that_is_gone_or_replaced_is_named(
     shutil.copytree(folder, copy)
     table = encodes_table(copy)
     table.rewrite([replace(row, source_path=str(gone)) for row in table.rows()])
-    (probed,) = read_labelled(copy)
+    (labelled,) = read_labelled(copy)
+    probed = labelled.probed()
     assert len(recommend(probed, REQUEST, copy).rungs) >= 4  # predictions need no source
     with pytest.raises(VideoError, match=r"gone\.mp4 is not a file.*--no-encode"):
         chosen_round(probed, REQUEST, copy)
     gone.write_bytes(source_video.read_bytes() + b"more")
     with pytest.raises(CurveError, match="when it was encoded"):
-        list(read_labelled(copy))
+        labelled.probed()
 
 
 # ---- the files

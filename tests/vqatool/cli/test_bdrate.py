@@ -33,6 +33,9 @@ def test_a_clear_difference_is_a_verdict(tmp_path: Path) -> None:
     assert content["bd_rate"]["pchip"]["value"] == pytest.approx(-20)
     assert content["is_verdict"]
     assert len(content["sources"]) == 6
+    done = vqatool("bdrate", a, b, "-o", a)
+    assert done.exit_code == 2
+    assert "vqatool did not write it" in done.stderr
 
 
 def test_no_difference_is_no_verdict(tmp_path: Path) -> None:

@@ -137,5 +137,20 @@ def test_labels_are_not_probed_again(option: str, work: Path) -> None:
     assert "is of probes" in done.stderr
 
 
+def test_files_of_others_are_not_overwritten(work: Path, source_video: Path) -> None:
+    mine = work / "ladders" / "source.toml"
+    mine.write_text("[[rung]]\n")
+    done = vqatool("recommend", work)
+    assert done.exit_code == 2
+    assert f"{mine} exists and vqatool did not write it" in done.stderr
+    assert mine.read_text() == "[[rung]]\n"
+
+
+def test_a_work_folder_is_named_alone(work: Path, source_video: Path) -> None:
+    done = vqatool("recommend", work, source_video)
+    assert done.exit_code == 2
+    assert "name it alone" in done.stderr
+
+
 def test_a_folder_without_video_exits_5(tmp_path: Path) -> None:
     assert vqatool("recommend", tmp_path, "-o", tmp_path / "w").exit_code == 5
