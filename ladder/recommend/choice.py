@@ -192,13 +192,15 @@ def even_steps(top: float, bottom: float, step: float, max_count: int) -> list[f
 
 
 def _control_within(curve: SizeCurve, rate_kbps: float, delivery: Delivery, limits: Limits) -> int:
-    """The CRF or bitrate nearest to a rate of a size, within the limits of bitrate."""
+    """The CRF or bitrate nearest to a rate of a size, rounded so that no limit is passed."""
     exact = curve.control_for(rate_kbps)
     control = curve.measured(delivery.rounded(exact))
     rate = curve.rate_of(control)
     if limits.max_kbps and rate > limits.max_kbps:
         return curve.measured(delivery.rounded(exact, is_up=False))
-    if limits.min_kbps and rate < limits.min_kbps:
+    # a top rung may be below the bottom, and stays there
+    bottom = min(limits.bottom_quality, curve.quality_at(rate_kbps) - _TINY)
+    if rate < (limits.min_kbps or 0.0) or curve.quality_at(rate) < bottom:
         return curve.measured(delivery.rounded(exact, is_up=True))
     return control
 

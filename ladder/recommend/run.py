@@ -98,22 +98,23 @@ class Measured:
     @property
     def point(self) -> Point | None:
         """Bitrate and mean VMAF."""
-        if self.error or not self.label or self.label.vmaf is None:
+        rate_kbps = self.encode.bitrate_kbps
+        if self.error or not rate_kbps or not self.label or self.label.vmaf is None:
             return None
-        return Point(self.encode.bitrate_kbps or 0.0, self.label.vmaf)
+        return Point(rate_kbps, self.label.vmaf)
 
     @property
     def sample(self) -> Sample | None:
         """The encode as a sample of its size."""
         control = self.encode.crf or self.encode.target_kbps
-        if not self.point or control is None or not self.label:
+        if not (self.point and control and self.label) or self.label.vmaf_p5 is None:
             return None
         return Sample(
             height_px=min(self.encode.width_px or 0, self.encode.height_px or 0),
             control=control,
             rate_kbps=self.point.rate_kbps,
             vmaf=self.point.quality,
-            vmaf_p5=self.label.vmaf_p5 or 0.0,
+            vmaf_p5=self.label.vmaf_p5,
         )
 
 
@@ -137,27 +138,34 @@ class Probed:
     labels: LabelOptions
     encodes: tuple[Measured, ...]
 
-    def envelope(self, *, is_p5: bool) -> Envelope:
-        """The best quality at each rate; a size with too few samples is left out.
-
-        Raises:
-            CurveError: no size has enough.
-        """
+    def curves(self, *, is_p5: bool) -> tuple[list[SizeCurve], list[str]]:
+        """The curve of each size, and the reasons why other sizes have none."""
         by_height: dict[int, list[Sample]] = {}
         for each in self.encodes:
             if each.sample:
                 by_height.setdefault(each.sample.height_px, []).append(each.sample)
-        curves, reasons = [], []
+        found, reasons = [], []
         for samples in by_height.values():
             try:
-                curves.append(SizeCurve(samples, is_p5=is_p5))
+                found.append(SizeCurve(samples, is_p5=is_p5))
             except CurveError as error:
                 reasons.append(str(error))
-                logger.warning("%s: %s, it is left out", self.name, error)
+        return found, reasons
+
+    def envelope(self, *, is_p5: bool) -> Envelope:
+        """The best quality at each rate, over the sizes that have a curve.
+
+        Raises:
+            CurveError: no size has one.
+        """
+        curves, reasons = self.curves(is_p5=is_p5)
         if not curves:
             failed = [each.error for each in self.encodes if each.error]
             reason = next(iter([*reasons, *failed]), "nothing is encoded and labelled")
-            raise CurveError(f"{self.name}: no size has a curve: {reason}")
+            raise CurveError(
+                f"{self.name}: no size has a curve: {reason}; name more --rates, or of a labelled "
+                "folder the source instead, and it is probed"
+            )
         return Envelope(curves)
 
 
@@ -220,6 +228,11 @@ class Recommendation:
         return sum(errors) / len(errors) if errors else None
 
     @property
+    def sizes_left_out(self) -> list[str]:
+        """The reasons why sizes that were encoded have no curve."""
+        return self.probed.curves(is_p5=self.request.is_p5)[1]
+
+    @property
     def label_warnings(self) -> list[str]:
         """The codes that warn of its labels, each once; see `labels.csv`."""
         texts = [each.label.warnings for each in self.encodes if each.label]
@@ -241,8 +254,7 @@ def probe_rungs(source: Source, request: Request) -> tuple[Rung, ...]:
     delivery = request.delivery
     rungs = []
     for height_px in (height_px for height_px in heights if height_px <= own_px):
-        rung = delivery.rung(height_px, 20)
-        width, height = rung.size_for(size)
+        width, height = Rung(height_px=height_px, crf=20).size_for(size)
         pixels_per_s = width * height * float(source.info.fps)
         controls = request.controls or _default_controls(delivery, pixels_per_s)
         rungs += [delivery.rung(height_px, control) for control in controls]
@@ -302,8 +314,8 @@ def recommend(probed: Probed, request: Request, folder: Path) -> Recommendation:
         CurveError: there are too few labels, or none is within the limits.
     """
     envelope = probed.envelope(is_p5=request.is_p5)
-    other = {curve.height_px: curve for curve in _other_curves(probed, request)}
-    known = _measured_of(folder, probed.name)
+    other = {curve.height_px: curve for curve in probed.curves(is_p5=not request.is_p5)[0]}
+    known = _measured_alike(folder, probed)
     rungs = []
     for choice in _choices(probed, request):
         curve = other.get(choice.rung.height_px)
@@ -448,20 +460,24 @@ def _measured_of(folder: Path, name: str) -> dict[str, Measured]:
     }
 
 
+def _measured_alike(folder: Path, probed: Probed) -> dict[str, Measured]:
+    """`_measured_of` without encodes of other parts of the source, and without other labels."""
+    pieces, model = probed.encodes[0].encode.pieces, probed.labels.models[0]
+    return {
+        name: each
+        if not each.label or each.label.vmaf_model in ("", model)
+        else replace(each, label=None)
+        for name, each in _measured_of(folder, probed.name).items()
+        if each.encode.pieces == pieces
+    }
+
+
 def _choices(probed: Probed, request: Request) -> list[Choice]:
     envelope = probed.envelope(is_p5=request.is_p5)
     try:
         return choose_rungs(envelope, probed.delivery, request.limits)
     except CurveError as error:
         raise CurveError(f"{probed.name}: {error}") from error
-
-
-def _other_curves(probed: Probed, request: Request) -> list[SizeCurve]:
-    """The curves of the quality that rungs are not chosen by."""
-    try:
-        return probed.envelope(is_p5=not request.is_p5).curves
-    except CurveError:
-        return []
 
 
 def _against_rungs(probed: Probed, request: Request) -> list[Rung]:

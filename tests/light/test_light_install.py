@@ -87,6 +87,16 @@ def test_ladder_and_label_need_no_extra(source_video: Path, tmp_path: Path) -> N
     assert 0 < float(row["vmaf"]) <= 100
 
 
+def test_recommend_and_bdrate_need_no_extra(source_video: Path, tmp_path: Path) -> None:
+    folder, grid = tmp_path / "work", ("--sizes", 108, "--rates", "16,28,40", "--max-rungs", 2)
+    done = run_script(WITHOUT_EXTRAS, "recommend", source_video, "-o", folder, *grid)
+    assert done.returncode == 0, done.stderr
+    assert (folder / "ladders" / "source.svg").exists()
+    done = run_script(WITHOUT_EXTRAS, "bdrate", folder, folder / "ladders" / "source.json")
+    assert done.returncode == 0, done.stderr
+    assert "no verdict" in done.stdout
+
+
 def test_score_loads_nothing_that_it_does_not_need(make_video: MakeVideo, tmp_path: Path) -> None:
     video = make_video("half-a-second.mp4", "testsrc2=size=320x180:rate=25:duration=0.5")
     done = run_script(REMEMBERING, "score", video, "-o", tmp_path / "report.csv")

@@ -278,6 +278,8 @@ class _Run:
 
 def _sentences(found: "Recommendation") -> Iterator[str]:
     """What the table does not say: crossovers, how far predictions are off, savings, cost."""
+    for reason in found.sizes_left_out:
+        yield f"left out: {reason}"
     for crossover in found.envelope.crossovers():
         yield (
             f"{crossover.to_height_px}p is better than {crossover.from_height_px}p from "
@@ -290,6 +292,15 @@ def _sentences(found: "Recommendation") -> Iterator[str]:
             f"measured VMAF is {found.mean_error:.2f} off the prediction in the mean, "
             f"{largest:.2f} at most"
         )
+    yield from _savings(found)
+    if found.label_warnings:
+        yield f"the labels have warnings: {', '.join(found.label_warnings)}"
+    counts = Counter(each.role for each in found.encodes)
+    yield "encodes: " + ", ".join(f"{counts[role]} {text}" for role, text in _ROLES.items())
+
+
+def _savings(found: "Recommendation") -> Iterator[str]:
+    """What the named ladder costs beside the recommended one."""
     name = found.request.against_name
     for each in found.against:
         point, row = each.measured.point, each.measured.encode
@@ -308,7 +319,3 @@ def _sentences(found: "Recommendation") -> Iterator[str]:
         yield f"BD-rate of the measured rungs against {name}: {found.bd_rate:+.1f} %"
     elif found.no_bd_rate:
         yield f"no BD-rate against {name}: {found.no_bd_rate}"
-    if found.label_warnings:
-        yield f"the labels have warnings: {', '.join(found.label_warnings)}"
-    counts = Counter(each.role for each in found.encodes)
-    yield "encodes: " + ", ".join(f"{counts[role]} {text}" for role, text in _ROLES.items())

@@ -125,7 +125,7 @@ def recommendation_table(found: "Recommendation") -> Table:
         show_edge=False,
     )
     table.add_column("rung", no_wrap=True)
-    for heading in ("kbit/s", "pred.", "VMAF", "pred.", "p5", "pred.", "below hull"):
+    for heading in ("kbit/s", "pred.", "VMAF", "pred.", "p5", "pred."):
         table.add_column(heading, justify="right")
     for rung in found.rungs:
         sample = rung.measured.sample if rung.measured else None
@@ -134,7 +134,6 @@ def recommendation_table(found: "Recommendation") -> Table:
             _known(sample.rate_kbps if sample else None, 0), _known(rung.choice.rate_kbps, 0),
             _known(sample.vmaf if sample else None), _known(rung.vmaf),
             _known(sample.vmaf_p5 if sample else None), _known(rung.vmaf_p5),
-            _known(rung.choice.below_hull),
         )  # fmt: skip
     return table
 

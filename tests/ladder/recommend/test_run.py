@@ -174,6 +174,13 @@ def test_sizes_without_enough_labels_are_left_out(
     request = replace(REQUEST, against=None)
     found = recommend(read_probes(source, request, copy), request, copy)
     assert {rung.choice.rung.height_px for rung in found.rungs} == {108}
+    assert not found.sizes_left_out  # of 72p nothing is known at all
+    few = [row for row in rows if not row.rung.startswith("72p") or "crf16" in row.rung]
+    labels.rewrite(few)
+    found = recommend(read_probes(source, request, copy), request, copy)
+    assert found.sizes_left_out == [
+        "72p has 1 labelled encodes, of which 1 rise in rate and quality; a curve needs 3"
+    ]
     labels.rewrite([])
     with pytest.raises(CurveError, match="no size has a curve: it has no label"):
         recommend(read_probes(source, request, copy), request, copy)
@@ -214,6 +221,26 @@ def test_encodes_of_another_kind_are_left_out(
     names = {each.encode.rung for each in before.encodes}
     (after,) = read_labelled(copy)
     assert {each.encode.rung for each in after.encodes} == names
+
+
+def test_figures_of_other_parts_or_models_are_not_those_of_a_rung(
+    folder: Path, found: Recommendation, tmp_path: Path
+) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(folder, copy)
+    first, second = (rung.choice.rung.name for rung in found.rungs[:2])
+    encodes, labels = encodes_table(copy), labels_table(copy)
+    encodes.rewrite(
+        [replace(row, pieces="0+0.2") if row.rung == first else row for row in encodes.rows()]
+    )
+    labels.rewrite(
+        [replace(row, vmaf_model="other") if row.rung == second else row for row in labels.rows()]
+    )
+    rungs = recommend(found.probed, REQUEST, copy).rungs
+    assert rungs[0].measured is None
+    assert rungs[1].measured
+    assert rungs[1].measured.error == "it has no label"
+    assert rungs[2].measured == found.rungs[2].measured
 
 
 def test_a_source_that_is_gone_or_replaced_is_named(
