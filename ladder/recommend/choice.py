@@ -57,6 +57,9 @@ class Limits:
         min_kbps: lowest bitrate of a rung; None: that of the cheapest sample.
         max_kbps: highest bitrate of a rung; None: no limit.
         max_rungs: most rungs; where the spacing gives more, the steps are widened evenly.
+
+    Raises:
+        CurveError: a limit is not a finite number.
     """
 
     spacing: Spacing = Spacing()
@@ -65,6 +68,11 @@ class Limits:
     min_kbps: float | None = None
     max_kbps: float | None = None
     max_rungs: int = 10
+
+    def __post_init__(self) -> None:
+        for key in ("top_quality", "bottom_quality", "min_kbps", "max_kbps"):
+            if not math.isfinite(getattr(self, key) or 0.0):
+                raise CurveError(f"{key} is {getattr(self, key)}, not a finite number")
 
 
 @dataclass(frozen=True)

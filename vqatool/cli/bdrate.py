@@ -72,8 +72,9 @@ def bdrate(
     """Compare the rate-quality points of B with those of A.
 
     A and B are work folders with labels, CSV files or JSON files (a list of objects). BD-rate is
-    how much less bitrate B needs for the same quality, in percent; BD-quality how much better B is
-    at the same bitrate. A difference that is not larger than its 95 % interval is no verdict.
+    how much more bitrate B needs for the same quality, in percent (negative: less); BD-quality how
+    much better B is at the same bitrate. A difference that is not larger than the width of its
+    95 % interval is no verdict.
 
     \b
     Example:

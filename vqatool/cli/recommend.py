@@ -74,7 +74,7 @@ class NumbersType(click.ParamType[tuple[int, ...]]):
               help="N parts of every source, evenly spread and joined.  [default: 4x5; a shorter "
               "source is taken whole]")  # fmt: skip
 @click.option("--spacing", type=ParsedType("vmaf:N|log:N", "parse_spacing", _CHOICE),
-              default="vmaf:6", show_default=True,
+              default="vmaf:6", show_default=True, metavar="vmaf:N|log:N",
               help="From rung to rung: points of VMAF, or the ratio of bitrates.")  # fmt: skip
 @click.option("--top-vmaf", type=click.FloatRange(0, 100, min_open=True), default=95.0,
               show_default=True, help="VMAF of the top rung, where it is reached.")  # fmt: skip
@@ -284,7 +284,11 @@ def _sentences(found: "Recommendation") -> Iterator[str]:
         yield (
             f"{crossover.to_height_px}p is better than {crossover.from_height_px}p from "
             f"{crossover.rate_kbps:.0f} kbit/s on (VMAF {crossover.quality:.1f})"
-            + (", perhaps from less" if crossover.is_bound else "")
+            + (
+                f", or from less: {crossover.to_height_px}p was not probed below (--rates)"
+                if crossover.is_bound
+                else ""
+            )
         )
     if found.mean_error is not None:
         largest = max(abs(rung.error) for rung in found.rungs if rung.error is not None)
@@ -316,6 +320,13 @@ def _savings(found: "Recommendation") -> Iterator[str]:
             f"{cost}"
         )
     if found.bd_rate is not None:
-        yield f"BD-rate of the measured rungs against {name}: {found.bd_rate:+.1f} %"
+        is_mixed = found.probed.delivery.is_crf and any(
+            each.measured.encode.crf is None for each in found.against
+        )
+        yield f"BD-rate of the measured rungs against {name}: {found.bd_rate:+.1f} %" + (
+            " (CRF against bitrates: --by bitrate tells what the sizes alone save)"
+            if is_mixed
+            else ""
+        )
     elif found.no_bd_rate:
         yield f"no BD-rate against {name}: {found.no_bd_rate}"

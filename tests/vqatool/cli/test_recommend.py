@@ -115,6 +115,8 @@ def test_a_source_is_cut_to_segments(make_video: MakeVideo, tmp_path: Path) -> N
         (("--preset", "warp"), "preset is 'warp'"),
         (("--rates", "x"), "not a list of whole numbers"),
         (("--spacing", "vmaf"), "neither vmaf:POINTS"),
+        (("--top-vmaf", "nan"), "top_quality is nan, not a finite number"),
+        (("--max-kbps", "inf"), "max_kbps is inf, not a finite number"),
         (("--against", "nowhere"), "no ladder is named"),
         (("--against", "training"), "name a fixed ladder"),
         (("--no-encode",), "needs a work folder with labels"),
