@@ -4,7 +4,7 @@ import functools
 from dataclasses import dataclass
 from pathlib import Path
 
-from ladder.media.probe import as_fraction, open_video
+from ladder.media.container import as_fraction, open_video
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from ladder.encode.plan import (
     Source,
     encodes_table,
     plan_encodes,
+    require_same_source,
     time_of_change,
 )
 from ladder.encode.rungs import RateMode, Rung
@@ -34,7 +35,7 @@ from ladder.recommend.choice import Choice, Delivery, Limits, choose_rungs
 from ladder.recommend.curves import Method
 from ladder.recommend.envelope import Envelope, Sample, SizeCurve
 from ladder.recommend.points import Point, rising
-from ladder.storage import Status
+from ladder.storage import Status, file_digest
 
 logger = logging.getLogger(__name__)
 
@@ -400,20 +401,21 @@ class LabelledSet:
         """The same as a base for a recommendation.
 
         Raises:
-            CurveError: the source has been replaced since.
+            VmafError: the source has been replaced since.
             VideoError: the source cannot be read.
         """
         row = self.encodes[0].encode
         path, source = Path(row.source_path), None
         if path.is_file():
-            info = probe(path)
-            if row.source_size_bytes not in (None, info.size_bytes):
-                raise CurveError(
-                    f"{path} has {info.size_bytes} bytes, it had {row.source_size_bytes} when it "
-                    "was encoded: run `vqatool ladder` and `vqatool label` again"
-                )
-            ranges = parse_time_ranges(self.kind.pieces)
-            source = Source(row.source, info, ranges, time_of_change(path))
+            for each in self.encodes:
+                require_same_source(each.encode)
+            source = Source(
+                name=row.source,
+                info=probe(path),
+                time_ranges=parse_time_ranges(self.kind.pieces),
+                modified=time_of_change(path),
+                digest=file_digest(path),
+            )
         is_crf = self.kind.rate_mode == RateMode.CRF
         return Probed(
             name=row.source,

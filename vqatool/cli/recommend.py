@@ -44,9 +44,8 @@ class NumbersType(click.ParamType[tuple[int, ...]]):
     def convert(
         self, value: object, param: click.Parameter | None, ctx: click.Context | None
     ) -> tuple[int, ...]:
-        if isinstance(value, tuple):
-            return value
-        words = [word.strip() for word in str(value).split(",")]
+        several = value if isinstance(value, tuple | list) else str(value).split(",")
+        words = [str(word).strip() for word in several]
         if not all(word.isdecimal() and int(word) for word in words):
             self.fail(f"{value!r} is not a list of whole numbers, such as 20,28,36", param, ctx)
         return tuple(dict.fromkeys(map(int, words)))
@@ -231,12 +230,18 @@ class _Run:
     def recommend_labelled(self, codec: str | None, *, is_encoded: bool) -> None:
         """Choose rungs by the labels that the folder holds, and encode them if `is_encoded`."""
         from ladder.errors import CurveError, VideoError
+        from ladder.media.probe import FILE_FAULTS, fault_message
         from ladder.recommend.run import chosen_round, read_labelled
 
         for labelled in read_labelled(self.folder, codec, self.request.heights):
             try:
                 probed = labelled.probed()
-                self._require_own_files(probed.name)
+            except FILE_FAULTS as error:
+                path = Path(labelled.encodes[0].encode.source_path)
+                self.reasons.append(fault_message(path, error))
+                continue
+            self._require_own_files(probed.name)
+            try:
                 if is_encoded:
                     self._encode([chosen_round(probed, self.request, self.folder)])
                 self._finish(probed)

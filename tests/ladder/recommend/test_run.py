@@ -15,7 +15,7 @@ from ladder.encode.ladders import Ladder, ladder_named
 from ladder.encode.plan import Source, encodes_table, plan_ladder, read_sources
 from ladder.encode.run import make_encodes
 from ladder.encode.rungs import Rung
-from ladder.errors import CurveError, LadderFileError, VideoError
+from ladder.errors import CurveError, LadderFileError, VideoError, VmafError
 from ladder.label.rows import labels_table
 from ladder.label.run import make_labels, plan_labels
 from ladder.media.ffmpeg import Ffmpeg
@@ -256,7 +256,7 @@ def test_a_source_that_is_gone_or_replaced_is_named(
     with pytest.raises(VideoError, match=r"gone\.mp4 is not a file.*--no-encode"):
         chosen_round(probed, REQUEST, copy)
     gone.write_bytes(source_video.read_bytes() + b"more")
-    with pytest.raises(CurveError, match="when it was encoded"):
+    with pytest.raises(VmafError, match=r"when source/.* was made"):
         labelled.probed()
 
 

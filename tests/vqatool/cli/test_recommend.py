@@ -139,6 +139,26 @@ def test_labels_are_not_probed_again(option: str, work: Path) -> None:
     assert "is of probes" in done.stderr
 
 
+def test_a_file_may_set_lists(
+    work: Path, source_video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("vqatool.toml").write_text("[recommend]\nsizes = [108]\nrates = [16, 26, 36]\n")
+    done = vqatool("recommend", source_video, "-o", work, "--preset", "ultrafast")
+    assert done.exit_code == 0, done.stderr
+    assert "encodes: 3 probes" in done.stderr
+    assert vqatool("recommend", work, "--no-encode").exit_code == 0  # and is no bar to labels
+
+
+def test_a_replaced_source_is_a_failure(work: Path, source_video: Path, tmp_path: Path) -> None:
+    table, source = work / "encodes.csv", tmp_path / "other.mp4"
+    source.write_bytes(source_video.read_bytes() + b"more")
+    table.write_text(table.read_text().replace(str(source_video), str(source)))
+    done = vqatool("recommend", work)
+    assert done.exit_code == 4
+    assert f"failed: {source} has" in done.stderr
+
+
 def test_files_of_others_are_not_overwritten(work: Path, source_video: Path) -> None:
     mine = work / "ladders" / "source.toml"
     mine.write_text("[[rung]]\n")
