@@ -13,6 +13,10 @@ PNG_METADATA = {"Software": "vqatool"}
 """The text chunk by which a picture of ours is known; give it to matplotlib's `savefig`."""
 
 
+SVG_MARK = "<!-- vqatool -->"
+"""The comment by which a drawing of ours is known; write it in front of the drawing."""
+
+
 _EXPORTED_MARK = b"vqatool.engine"  # a name in the metadata of an exported model
 
 
@@ -37,8 +41,8 @@ def require_own_files(
 
     Args:
         tables: CSV files to write, each with the first columns of its header.
-        pictures: PNG files to write. One without our mark counts as ours if matplotlib drew it and
-            all of `tables` are there: version 0.1 wrote no mark.
+        pictures: PNG and SVG files to write. A PNG without our mark counts as ours if matplotlib
+            drew it and all of `tables` are there: version 0.1 wrote no mark.
         models: model files to write.
 
     Raises:
@@ -53,7 +57,8 @@ def require_own_files(
             raise _foreign(path)
     for path in pictures:
         makers = ("vqatool", "Matplotlib") if has_own_tables else ("vqatool",)
-        if path.exists() and not _png_software(path).startswith(makers):
+        is_ours = _is_own_drawing(path) or _png_software(path).startswith(makers)
+        if path.exists() and not is_ours:
             raise _foreign(path)
 
 
@@ -105,6 +110,13 @@ def _is_own_model(path: Path) -> bool:
         except ValueError:
             return False
     return isinstance(header, dict) and "vqatool" in header.get("__metadata__", {})
+
+
+def _is_own_drawing(path: Path) -> bool:
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return file.read(len(SVG_MARK)) == SVG_MARK.encode()
 
 
 def _png_software(path: Path) -> str:

@@ -176,7 +176,7 @@ def read_sources(
     found: list[Source] = []
     failed: list[EncodeRow] = []
     for path in paths:
-        name = _source_name(path, names)
+        name = source_name(path, names)
         try:
             modified = time_of_change(path)
             info = probe(path)
@@ -292,11 +292,12 @@ def finished_encode(
     )
 
 
-def _source_name(path: Path, names: dict[str, str]) -> str:
+def source_name(path: Path, names: dict[str, str]) -> str:
     """The file's stem, with a digest of its path if another source in `names` has that stem.
 
-    The name becomes a folder beside the stages' own files, so it must not be hidden, leave the work
-    folder, or look like one of those files.
+    `names` holds the path of each name, and gets that of this one. The name becomes a folder beside
+    the stages' own files, so it must not be hidden, leave the work folder, or look like one of
+    those files.
     """
     full = str(path.resolve())
     name = path.stem.lstrip(".") or "source"

@@ -9,6 +9,7 @@ import json
 import math
 import re
 import tempfile
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -238,16 +239,24 @@ def pool(values: Sequence[float]) -> PooledScores:
     )
 
 
-def log_path(folder: Path, encode_path: str) -> Path:
-    """Path of libvmaf's log of an encode in the work folder."""
-    return folder / "vmaf" / f"{encode_path}.json.gz"
-
-
 def save_log(path: Path, text: str) -> None:
     """Write a log as gzip; equal measurements give equal bytes."""
     text = re.sub(r'"fps": [^,]*,\s*', "", text, count=1)  # the speed of the run differs
     with atomic_write(path) as file:
         file.write(gzip.compress(text.encode(), mtime=0))
+
+
+def read_log(path: Path) -> VmafLog:
+    """The log that `save_log` wrote.
+
+    Raises:
+        OSError: there is none, or it cannot be read.
+        VmafError: it holds something else.
+    """
+    try:
+        return parse_log(gzip.decompress(path.read_bytes()).decode())
+    except (EOFError, ValueError, zlib.error) as error:
+        raise VmafError(f"{path} cannot be read: {error!r}") from error
 
 
 def probe_vmaf_model(ffmpeg: Ffmpeg, model: str) -> str:

@@ -2,8 +2,10 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, make_dataclass, replace
+from fractions import Fraction
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from ladder.errors import VmafError
 from ladder.label.libvmaf import PairingMode, VmafLog, pool
@@ -21,7 +23,11 @@ from ladder.storage import Status, Table
 
 @dataclass(frozen=True, kw_only=True)
 class LabelRow:
-    """The label of one encode, a row of `labels.csv`; VMAF is 0 (worst) to 100 (best)."""
+    """The label of one encode, a row of `labels.csv`; VMAF is 0 (worst) to 100 (best).
+
+    `source_path` is empty for an encode of `encodes.csv`, which has the path of its source. Paths
+    are relative to the folder of the table where the files lie below it, else absolute.
+    """
 
     encode_path: str
     source: str
@@ -54,6 +60,19 @@ class LabelRow:
     cambi: float | None = None
     offset_frames: int | None = None
     subsample: int | None = None
+    codec: str = ""
+    bitrate_kbps: float | None = None
+    width_px: int | None = None
+    height_px: int | None = None
+    display_width_px: int | None = None
+    display_height_px: int | None = None
+    fps: Fraction | None = None
+    duration_s: float | None = None
+    size_bytes: int | None = None
+    modified: str = ""
+    source_path: str = ""
+    source_size_bytes: int | None = None
+    source_modified: str = ""
 
     @property
     def key(self) -> str:
@@ -74,6 +93,13 @@ def _row_type(extra: tuple[str, ...]) -> type[LabelRow]:
         return LabelRow
     columns = [(column, float | None, None) for column in extra]
     return make_dataclass("LabelRow", columns, bases=(LabelRow,), frozen=True, kw_only=True)
+
+
+def json_record(row: LabelRow) -> dict[str, Any]:
+    """The row as values of JSON: numbers, lists and null are what they are; texts stay texts."""
+    values = {field.name: getattr(row, field.name) for field in fields(row)}
+    warnings = row.warnings.split(";") if row.warnings else []
+    return values | {"fps": None if row.fps is None else float(row.fps), "warnings": warnings}
 
 
 def labels_table(folder: Path) -> Table[LabelRow]:

@@ -3,8 +3,8 @@
 import itertools
 import logging
 import time
-from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from math import ceil
 from pathlib import Path
 
@@ -16,9 +16,11 @@ from ladder.label.alignment import (
     alignment_warnings,
     read_reference,
 )
-from ladder.label.libvmaf import log_path, measure, parse_log, require_vmaf_models, save_log
+from ladder.label.files import LabelFiles
+from ladder.label.libvmaf import measure, parse_log, require_vmaf_models, save_log
 from ladder.label.metrics import AUTO, MetricRequest, common_pix_fmt, models_for
-from ladder.label.rows import LabelRow, has_metrics, label_row_type, labels_table, with_metrics
+from ladder.label.pairs import RungBy, rung_of
+from ladder.label.rows import LabelRow, has_metrics, label_row_type, with_metrics
 from ladder.media.ffmpeg import (
     Ffmpeg,
     OnProgress,
@@ -26,8 +28,9 @@ from ladder.media.ffmpeg import (
     partition_outputs,
     run_parallel,
 )
-from ladder.media.probe import FILE_FAULTS, fault_message
-from ladder.storage import Status, remove_parts, work_lock
+from ladder.media.lengths import video_bytes
+from ladder.media.probe import FILE_FAULTS, VideoInfo, fault_message
+from ladder.storage import Status
 
 logger = logging.getLogger(__name__)
 
@@ -64,15 +67,25 @@ AUTO_VMAF = LabelOptions()
 
 @dataclass(frozen=True)
 class LabelPlan:
-    """Encodes to label (`jobs`), labels made before (`done`), what to measure (`options`)."""
+    """Encodes to label (`jobs`), labels made before (`done`), what to measure (`options`).
+
+    `elsewhere` holds the beginning of the row of each job that no ladder made, by its key;
+    `rung_by` is what its rung is if it has none.
+    """
 
     jobs: tuple[EncodeRow, ...]
     done: tuple[LabelRow, ...]
     options: LabelOptions = AUTO_VMAF
+    elsewhere: Mapping[str, LabelRow] = field(default_factory=dict)
+    rung_by: RungBy = RungBy.BITRATE
 
 
 def plan_labels(
-    folder: Path, options: LabelOptions = AUTO_VMAF, only: Collection[str] | None = None
+    folder: Path,
+    options: LabelOptions = AUTO_VMAF,
+    only: Collection[str] | None = None,
+    *,
+    needs_logs: bool = False,
 ) -> LabelPlan:
     """Which good encodes of `folder` lack a label with these options.
 
@@ -80,15 +93,17 @@ def plan_labels(
         folder: work folder with `encodes.csv`.
         options: what a label must hold.
         only: paths of encodes in the work folder; None takes all.
+        needs_logs: a label without its log of every frame is missing.
     """
-    known = {row.key: row for row in labels_table(folder).rows()}
+    files = LabelFiles.of_folder(folder)
+    known = {row.key: row for row in files.table.rows()}
     jobs: list[EncodeRow] = []
     done: list[LabelRow] = []
     for row in encodes_table(folder).rows():
         if row.status != Status.OK or (only is not None and row.key not in only):
             continue
         label = known.get(row.key)
-        if label and _is_complete(label, row, options) and not _is_outdated(folder, row):
+        if label and is_complete(label, row, options) and not _is_outdated(files, row, needs_logs):
             done.append(label)
         else:
             jobs.append(row)
@@ -97,20 +112,20 @@ def plan_labels(
 
 def make_labels(
     plan: LabelPlan,
-    folder: Path,
+    folder: Path | LabelFiles,
     ffmpeg: Ffmpeg,
     *,
     jobs: int | None = None,
     on_progress: OnProgress = lambda key, share: None,
 ) -> Iterator[LabelRow]:
-    """Label every encode of `plan`; yields each row after it is written to `labels.csv`.
+    """Label every encode of `plan`; yields each row after it is written to the table.
 
     One ffmpeg process measures several encodes of a source and decodes the source once. An encode
     that fails gets an error row without values.
 
     Args:
-        plan: from `plan_labels` for the same folder.
-        folder: work folder with `encodes.csv`.
+        plan: from `plan_labels` or `plan_pairs` for the same folder or files.
+        folder: work folder, whose table is `labels.csv`, or the files of a table.
         ffmpeg: program to run; it must have libvmaf.
         jobs: number of processes at once; None: one per core, four at most.
         on_progress: called with an encode's path and its finished share, 0 to 1.
@@ -122,11 +137,15 @@ def make_labels(
     models = [model for row in plan.jobs for model in plan.options.request_for(row).models]
     require_vmaf_models(ffmpeg, tuple(dict.fromkeys(models)))
     num_processes, threads = allocate_workers(jobs)
-    run = _LabelRun(folder, ffmpeg, plan.options, threads, on_progress)
-    with work_lock(folder):
-        table = labels_table(folder)
+    files = folder if isinstance(folder, LabelFiles) else LabelFiles.of_folder(folder)
+    run = _LabelRun(files, ffmpeg, plan, threads, on_progress)
+    with files.locked():
+        table = files.table
         table.repair()
-        remove_parts(folder)
+        known = {row.key: row for row in table.rows()}
+        for row in plan.done:  # an earlier label may have another rung now
+            if known.get(row.key) != row:
+                table.append(row)
         groups = _group_by_source(plan.jobs, num_processes)
         for rows in run_parallel(run.label_source, groups, num_processes):
             yield from map(table.append, rows)
@@ -147,9 +166,9 @@ def _group_by_source(rows: Sequence[EncodeRow], num_processes: int) -> list[tupl
 class _LabelRun:
     """What all processes of one run share; each method returns a row for every encode it gets."""
 
-    folder: Path
+    files: LabelFiles
     ffmpeg: Ffmpeg
-    options: LabelOptions
+    plan: LabelPlan
     threads: int
     on_progress: OnProgress
 
@@ -158,16 +177,17 @@ class _LabelRun:
         try:
             source = read_reference(rows[0])
         except FILE_FAULTS as error:
-            return [_error_row(row, Path(row.source_path), error) for row in rows]
+            return [self._error_row(row, Path(row.source_path), error) for row in rows]
+        options = self.plan.options
         labels: list[LabelRow] = []
         by_pix_fmt: dict[str, list[AlignedEncode]] = {}
         for row in rows:
             try:
-                aligned = align_encode(row, self.folder, source, sync=self.options.sync)
-                models = self.options.request_for(row).models
+                aligned = align_encode(row, self.files.folder, source, sync=options.sync)
+                models = options.request_for(row).models
                 pix_fmt = common_pix_fmt([source.info, aligned.info], models)
             except FILE_FAULTS as error:
-                labels.append(_error_row(row, self.folder / row.encode_path, error))
+                labels.append(self._error_row(row, self._path(row), error))
                 continue
             by_pix_fmt.setdefault(pix_fmt, []).append(aligned)
         for pix_fmt, encodes in by_pix_fmt.items():
@@ -189,7 +209,7 @@ class _LabelRun:
             logs = measure(
                 source.info,
                 [(encode.info, encode.pairing) for encode in encodes],
-                self.options.request_for(encodes[0].row),
+                self.plan.options.request_for(encodes[0].row),
                 self.ffmpeg,
                 time_ranges=source.time_ranges,
                 threads=self.threads,
@@ -198,7 +218,7 @@ class _LabelRun:
         except FILE_FAULTS as error:
             if len(encodes) == 1:
                 row = encodes[0].row
-                return [_error_row(row, self.folder / row.encode_path, error)]
+                return [self._error_row(row, self._path(row), error)]
             logger.info("labels of %s failed together, each is tried alone", source.info.path)
             return [row for each in encodes for row in self._measure([each], source, pix_fmt)]
         label_s = (time.monotonic() - started) / len(encodes)
@@ -213,16 +233,18 @@ class _LabelRun:
         """Keep libvmaf's log of one encode, and fill its row from it."""
         row = encode.row
         try:
-            log, request = parse_log(text), self.options.request_for(row)
+            log, request = parse_log(text), self.plan.options.request_for(row)
             compared = len(next(iter(log.metrics.values())))
             encode.pairing.require_compared(compared, request.subsample)
-            save_log(log_path(self.folder, row.encode_path), text)
+            save_log(self.files.log(row.encode_path), text)
             warnings = alignment_warnings(encode, source.info)
-            label = with_metrics(_empty_label(row), log, request, warnings)
+            label = _with_facts(self._empty_label(row), row, encode.info, source.info)
+            label = with_metrics(label, log, request, warnings)
         except FILE_FAULTS as error:
-            return _error_row(row, self.folder / row.encode_path, error)
+            return self._error_row(row, self._path(row), error)
         return replace(
             label,
+            rung=row.rung or rung_of(label, self._path(row), self.plan.rung_by),
             frames_source=encode.pairing.frames_source,
             frames_encode=encode.pairing.frames_encode,
             pairing=encode.pairing.mode,
@@ -232,28 +254,57 @@ class _LabelRun:
             label_s=label_s,
         )
 
+    def _path(self, row: EncodeRow) -> Path:
+        return self.files.folder / row.encode_path
 
-def _empty_label(row: EncodeRow) -> LabelRow:
-    return label_row_type()(encode_path=row.encode_path, source=row.source, rung=row.rung)
+    def _empty_label(self, row: EncodeRow) -> LabelRow:
+        planned = self.plan.elsewhere.get(row.key)
+        return planned or label_row_type()(
+            encode_path=row.encode_path, source=row.source, rung=row.rung
+        )
+
+    def _error_row(self, row: EncodeRow, path: Path, error: Exception) -> LabelRow:
+        message = fault_message(path, error)
+        return replace(self._empty_label(row), status=Status.ERROR, error=message)
 
 
-def _error_row(row: EncodeRow, path: Path, error: Exception) -> LabelRow:
-    return replace(_empty_label(row), status=Status.ERROR, error=fault_message(path, error))
+def _with_facts(label: LabelRow, row: EncodeRow, encode: VideoInfo, source: VideoInfo) -> LabelRow:
+    """The label with what the encode is, and the size at which it is compared."""
+    width, height = source.display_size
+    bitrate_kbps = row.bitrate_kbps
+    if bitrate_kbps is None and encode.duration_s:
+        # an encode made elsewhere may have sound beside it
+        bitrate_kbps = video_bytes(encode.path) * 8 / 1000 / encode.duration_s
+    return replace(
+        label,
+        codec=row.codec or encode.codec,
+        bitrate_kbps=bitrate_kbps,
+        width_px=encode.width_px,
+        height_px=encode.height_px,
+        display_width_px=width,
+        display_height_px=height,
+        fps=encode.fps,
+        duration_s=encode.duration_s,
+        size_bytes=encode.size_bytes,
+    )
 
 
-def _is_outdated(folder: Path, row: EncodeRow) -> bool:
-    """Whether the encode was made again after it was labelled, or its source was replaced."""
+def _is_outdated(files: LabelFiles, row: EncodeRow, needs_log: bool) -> bool:
+    """Whether the encode was made again after it was labelled, or its source was replaced.
+
+    Also whether the log of every frame is gone, if it is needed.
+    """
     try:
         require_same_source(row)
     except FILE_FAULTS:
         return True
-    log, encode = log_path(folder, row.encode_path), folder / row.encode_path
+    log, encode = files.log(row.encode_path), files.folder / row.encode_path
     if not (log.is_file() and encode.is_file()):
-        return False
+        return needs_log
     return encode.stat().st_mtime_ns > log.stat().st_mtime_ns
 
 
-def _is_complete(label: LabelRow, row: EncodeRow, options: LabelOptions) -> bool:
+def is_complete(label: LabelRow, row: EncodeRow, options: LabelOptions) -> bool:
     """Whether a label holds what the options ask for."""
     is_synced = "synced:" in label.warnings
     is_paired_as_asked = not label.offset_frames or options.sync == is_synced

@@ -78,6 +78,16 @@ def count_frames(path: Path) -> int:
     return len(frame_times(path, Fraction(25)))
 
 
+def video_bytes(path: Path) -> int:
+    """The bytes of the video stream's packets, without sound and container; decodes nothing.
+
+    Raises:
+        VideoError: the file cannot be opened or read.
+    """
+    with open_video(path) as (container, stream):
+        return sum(packet.size for packet in container.demux(stream))
+
+
 def duration_s(
     container: InputContainer, stream: VideoStream, fps: Fraction, seconds: Sequence[float]
 ) -> float:

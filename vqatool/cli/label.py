@@ -1,20 +1,32 @@
 """`vqatool label`: stage 2, encodes -> VMAF labels."""
 
+import contextlib
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
 from ladder.label.metrics import METRICS, features, model_names, vmaf_models
 from vqatool.cli.options import (
+    WORK_FOLDER,
     count_rows,
     exit_on_failures,
+    fail,
     ffmpeg_option,
     jobs_option,
-    work_folder,
+    name_failures,
+    name_unreadable,
 )
+from vqatool.errors import ExitCode
 
 if TYPE_CHECKING:  # for annotations alone: these modules load PyAV
+    from ladder.label.files import LabelFiles
+    from ladder.label.pairs import MatchedPairs, Pair
     from ladder.label.rows import LabelRow
     from ladder.label.run import LabelOptions, LabelPlan
     from ladder.media.ffmpeg import Ffmpeg
@@ -23,15 +35,72 @@ _FEATURES = ", ".join(
     f"{name} (always)" if metric.is_always_measured else name for name, metric in features().items()
 )
 
+_TABLE = Path("labels.csv")  # for several pairs
+_STDOUT = Path("-")
+
 
 def _split_names(ctx: click.Context, param: click.Parameter, text: str) -> tuple[str, ...]:
     return tuple(name.strip() for name in text.split(",") if name.strip())
 
 
+class _Outputs(NamedTuple):
+    """Where labels go: a table, stdout as JSON, a drawing."""
+
+    out: Path | None
+    is_json: bool
+    plot: Path | None
+
+    def require_usable(self) -> None:
+        """A usage error, or OutputNameError, if something cannot be written there."""
+        from vqatool.files import require_own_files
+
+        if self.out and self.out != _STDOUT and self.out.suffix.lower() != ".csv":
+            raise click.UsageError(
+                f"-o {self.out} must end in .csv (- is stdout; --json prints JSON there)"
+            )
+        if self.plot and self.plot.suffix.lower() != ".svg":
+            raise click.UsageError(f"--plot {self.plot} must end in .svg")
+        if self.plot:
+            require_own_files(pictures=[self.plot])
+
+    @property
+    def has_free_stdout(self) -> bool:
+        """Whether no program reads stdout."""
+        return not self.is_json and self.out != _STDOUT
+
+
+class _Pairing(NamedTuple):
+    """How the pairs of sources and encodes are given."""
+
+    source: str | None
+    pairs: Path | None
+    pattern: str | None
+    encodes: tuple[str, ...]
+
+
 @click.command()
-@work_folder
+@click.argument("paths", nargs=-1, metavar="[FOLDER | ENC...]")
 @click.option("--vmaf", is_flag=True, expose_value=False,
               help="Label with VMAF, which is the default and the only label so far.")  # fmt: skip
+@click.option("--source", metavar="SRC",
+              help="The source of encodes made elsewhere; with --match a folder of sources or "
+              "any paths that ENC may be.")  # fmt: skip
+@click.option("--match", "pattern", metavar="PATTERN",
+              help="Pair each of ENC with the source whose name is in its own, such as "
+              "'{stem}_*' or, of folders named after sources, '{stem}/*'.")  # fmt: skip
+@click.option("--pairs", type=click.Path(exists=True, dir_okay=False, path_type=Path),
+              help="CSV of pairs with the columns source, encode and, if there is one, rung; "
+              "paths are relative to its folder.")  # fmt: skip
+@click.option("-o", "--out", type=click.Path(dir_okay=False, allow_dash=True, path_type=Path),
+              help="Table of encodes made elsewhere; - is stdout.  "
+              "[default: labels.csv; of one pair and with --json none]")  # fmt: skip
+@click.option("--rung-by", type=click.Choice(["bitrate", "height", "folder"]),
+              help="What the rung of an encode made elsewhere is, for `train`: its bitrate to half "
+              "an octave, its height, or its folder.  [default: bitrate]")  # fmt: skip
+@click.option("--json", "is_json", is_flag=True,
+              help="Print the rows to stdout, one object of JSON a line.")  # fmt: skip
+@click.option("--plot", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE.svg",
+              help="Draw the values of every frame, of at most ten encodes.")  # fmt: skip
 @click.option("--vmaf-model", "models", default="auto", show_default=True, callback=_split_names,
               metavar="NAME[,NAME]",
               help=f"auto (v0 and neg; 4k and 4k-neg above 1440p), {', '.join(vmaf_models())} "
@@ -48,7 +117,14 @@ def _split_names(ctx: click.Context, param: click.Parameter, text: str) -> tuple
 @jobs_option
 @ffmpeg_option
 def label(
-    folder: Path,
+    paths: tuple[str, ...],
+    source: str | None,
+    pattern: str | None,
+    pairs: Path | None,
+    out: Path | None,
+    rung_by: str | None,
+    is_json: bool,
+    plot: Path | None,
     models: tuple[str, ...],
     names: tuple[str, ...],
     subsample: int,
@@ -58,17 +134,38 @@ def label(
 ) -> None:
     """Measure the VMAF of every encode.
 
-    Each encode in FOLDER (default: encodes) is compared with its source. Run again, the command
-    measures only what is missing.
+    Each encode in the work folder FOLDER (default: encodes) is compared with its source. With
+    --source, ENC are encodes made elsewhere: files, folders, globs, @FILE for a list of paths, or -
+    for such a list on stdin. Run again, the command measures only what is missing.
 
     \b
     Example:
         vqatool label encodes --vmaf-model auto,phone --features ssim
+        vqatool label --source src.mp4 encode.mp4
+        vqatool label --source src.mp4 made/*.mp4 -o labels.csv
+        vqatool label --source sources/ made/ --match '{stem}_*' -o made/labels.csv
     """
-    from ladder.label.run import LabelOptions
     from ladder.media.ffmpeg import find_ffmpeg
-    from vqatool.cli.tables import label_summary
-    from vqatool.terminal import console, print_message
+
+    options = _label_options(models, names, subsample, sync)
+    outputs = _Outputs(out, is_json, plot)
+    outputs.require_usable()
+    given = _Pairing(source, pairs, pattern, paths)
+    if source or pairs:
+        _label_pairs(given, rung_by, outputs, options, find_ffmpeg(ffmpeg_path), jobs)
+        return
+    for name, value in (("--match", pattern), ("-o", out), ("--rung-by", rung_by)):
+        if value:
+            raise click.UsageError(f"{name} is for encodes made elsewhere: add --source or --pairs")
+    folder = _work_folder(paths)
+    _label_folder(folder, outputs, options, find_ffmpeg(ffmpeg_path), jobs)
+
+
+def _label_options(
+    models: tuple[str, ...], names: tuple[str, ...], subsample: int, sync: bool
+) -> "LabelOptions":
+    """What to measure; a usage error if it cannot be."""
+    from ladder.label.run import LabelOptions
 
     if subsample % 2 == 0:
         raise click.UsageError(
@@ -81,16 +178,224 @@ def label(
             if unknown
             else "--vmaf-model names no model"
         )
-    options = LabelOptions(
+    return LabelOptions(
         models=model_names(models),
         features=tuple(name for name in names if not METRICS[name].is_always_measured),
         subsample=subsample,
         sync=sync,
     )
-    rows = run_label(folder, find_ffmpeg(ffmpeg_path), options, jobs=jobs)
-    console().print(label_summary(rows))
-    print_message(f"{folder / 'labels.csv'}: {count_rows(rows)}; next: vqatool train {folder}")
+
+
+def _work_folder(paths: Sequence[str]) -> Path:
+    """The one folder among the arguments; a usage error tells how to label anything else."""
+    folder = Path(paths[0]) if paths else WORK_FOLDER
+    if len(paths) > 1 or folder.is_file():
+        is_table = folder.suffix.lower() == ".csv"
+        raise click.UsageError(
+            f"{folder} is no work folder: label pairs with --pairs {folder}"
+            if is_table
+            else f"{', '.join(paths)} is not one work folder: for encodes made elsewhere name "
+            "their source with --source SRC"
+        )
+    return folder
+
+
+def _label_folder(
+    folder: Path, outputs: _Outputs, options: "LabelOptions", ffmpeg: "Ffmpeg", jobs: int | None
+) -> None:
+    """Label the encodes of a work folder, and exit accordingly."""
+    from ladder.label.files import LabelFiles
+    from vqatool.cli.tables import label_summary
+    from vqatool.terminal import console, print_message
+
+    plan = _planned(folder, options, needs_logs=bool(outputs.plot))
+    _require_few_curves(plan, outputs)
+    files = LabelFiles.of_folder(folder)
+    rows = run_label_plan(plan, folder, ffmpeg, jobs, "labelling", _printer(files, outputs))
+    if outputs.has_free_stdout:
+        console().print(label_summary(rows))
+    _draw(rows, files, outputs)
+    print_message(f"{files.table_path}: {count_rows(rows)}; next: vqatool train {folder}")
     exit_on_failures(rows)
+
+
+def _label_pairs(
+    given: _Pairing,
+    rung_by: str | None,
+    outputs: _Outputs,
+    options: "LabelOptions",
+    ffmpeg: "Ffmpeg",
+    jobs: int | None,
+) -> None:
+    """Label encodes made elsewhere, show the outcome, and exit accordingly."""
+    from ladder.label.elsewhere import plan_pairs
+    from ladder.label.pairs import RungBy
+
+    pairs, unreadable, has_unmatched = _find_pairs(given)
+    if outputs.out is None and not outputs.is_json and len(pairs) > 1:
+        outputs = outputs._replace(out=_TABLE)
+    with _label_files(outputs.out) as files:
+        plan = plan_pairs(
+            pairs,
+            files,
+            options,
+            rung_by=RungBy(rung_by or RungBy.BITRATE),
+            needs_logs=bool(outputs.plot),
+        )
+        _require_few_curves(plan, outputs)
+        rows = run_label_plan(plan, files, ffmpeg, jobs, "labelling", _printer(files, outputs))
+        _draw(rows, files, outputs)
+        _show_outcome(rows, files, outputs)
+    if name_unreadable(unreadable) | has_unmatched:
+        name_failures(rows)
+        raise click.exceptions.Exit(ExitCode.SOME_FAILED)
+    exit_on_failures(rows)
+
+
+@contextlib.contextmanager
+def _label_files(out: Path | None) -> "Iterator[LabelFiles]":
+    """The files of the table `out`; those of a table that nobody keeps are temporary."""
+    from ladder.label.files import LabelFiles
+
+    if out and out != _STDOUT:
+        yield LabelFiles.of_table(out)
+        return
+    with tempfile.TemporaryDirectory(prefix="labels-") as folder:
+        kept = LabelFiles.of_folder(Path(folder))
+        yield LabelFiles(Path.cwd(), kept.table_path, kept.logs)
+
+
+def _find_pairs(given: _Pairing) -> "tuple[Sequence[Pair], Sequence[Path], bool]":
+    """The pairs, folders that cannot be read, and whether files have been named as unmatched."""
+    from ladder.label.pairs import find_below, pairs_with, read_pairs
+    from ladder.media.discover import expand_arguments
+
+    if given.pairs:
+        if given.source or given.pattern or given.encodes:
+            raise click.UsageError("--pairs names all sources and encodes: use it alone")
+        return read_pairs(given.pairs), (), False
+    assert given.source
+    if not given.encodes:
+        raise click.UsageError(f"name the encodes of {given.source}: --source SRC ENC...")
+    encodes, unreadable = find_below(expand_arguments(given.encodes, sys.stdin.buffer))
+    if not encodes:
+        name_unreadable(unreadable)
+        fail(f"no video found in {', '.join(given.encodes)}", ExitCode.NO_VIDEO)
+    if given.pattern:
+        matched, no_access = _match(given, encodes)
+        return matched.pairs, (*unreadable, *no_access), _name_unmatched(matched, given.pattern)
+    source = Path(given.source)
+    if not source.is_file():
+        raise click.UsageError(
+            f"--source {source} is a folder: pair its files with --match '{{stem}}_*'"
+            if source.is_dir()
+            else f"--source {source} is not a file"
+        )
+    return pairs_with(source, tuple(encodes)), unreadable, False
+
+
+def _match(given: _Pairing, encodes: dict[Path, str]) -> "tuple[MatchedPairs, Sequence[Path]]":
+    """Pair by names; exits where there is no source, or no pair at all."""
+    from ladder.label.pairs import find_below, match_pairs
+    from ladder.media.discover import expand_arguments
+
+    assert given.source
+    assert given.pattern
+    sources, unreadable = find_below(expand_arguments([given.source], sys.stdin.buffer))
+    if not sources:
+        name_unreadable(unreadable)
+        fail(f"no video found in {given.source}", ExitCode.NO_VIDEO)
+    try:
+        matched = match_pairs(tuple(sources), encodes, given.pattern)
+    except ValueError as error:
+        raise click.UsageError(f"--match {error}") from error
+    if not matched.pairs:
+        _name_unmatched(matched, given.pattern)
+        raise click.UsageError(
+            f"--match {given.pattern!r} pairs none of {len(encodes)} encodes with one of "
+            f"{len(sources)} sources"
+        )
+    return matched, unreadable
+
+
+def _name_unmatched(matched: "MatchedPairs", pattern: str) -> bool:
+    """Print each file without a partner and each with several; returns if an encode is left out."""
+    from vqatool.terminal import print_message, print_note
+
+    for source in matched.unused:
+        print_note(f"no encode matches {source}")
+    for encode in matched.unmatched:
+        print_message(f"failed: {encode}: no source matches {pattern!r}")
+    for encode, sources in matched.ambiguous.items():
+        found = ", ".join(map(str, sources))
+        print_message(
+            f"failed: {encode}: {len(sources)} sources match {pattern!r} ({found}): name the "
+            "right one with --pairs"
+        )
+    return bool(matched.unmatched or matched.ambiguous)
+
+
+def _printer(files: "LabelFiles", outputs: _Outputs) -> "Callable[[LabelRow], None]":
+    """What prints each row to stdout as it is done, where a program reads it."""
+    from ladder.label.rows import json_record
+
+    if outputs.is_json:
+        return lambda row: click.echo(json.dumps(json_record(row)))
+    if outputs.out == _STDOUT:
+        table = files.table
+        click.echo(table.header, nl=False)
+        # file names may be invalid UTF-8
+        return lambda row: click.echo(os.fsencode(table.line(row)), nl=False)
+    return lambda row: None
+
+
+def _require_few_curves(plan: "LabelPlan", outputs: _Outputs) -> None:
+    from vqatool.reporting.frame_plot import MAX_CURVES
+
+    count = len(plan.jobs) + len(plan.done)
+    if outputs.plot and count > MAX_CURVES:
+        raise click.UsageError(
+            f"--plot draws at most {MAX_CURVES} encodes, and there are {count}: name fewer"
+        )
+
+
+def _draw(rows: "Sequence[LabelRow]", files: "LabelFiles", outputs: _Outputs) -> None:
+    """Draw the values of every frame of the good labels, if that was asked for."""
+    from ladder.label.libvmaf import read_log
+    from ladder.label.metrics import log_metric_name
+    from vqatool.reporting.frame_plot import Curve, write_frame_plot
+    from vqatool.terminal import print_message
+
+    good = [row for row in rows if row.status == "ok"]
+    if not outputs.plot or not good:
+        return
+    curves = [
+        Curve(
+            row.encode_path,
+            read_log(files.log(row.encode_path)).metrics[log_metric_name(row.vmaf_model)],
+            (row.subsample or 1) / float(row.fps or 25),
+        )
+        for row in good
+    ]
+    title = " and ".join(dict.fromkeys(row.vmaf_model for row in good))
+    write_frame_plot(curves, f"{title} of every frame", outputs.plot)
+    print_message(f"wrote {outputs.plot}")
+
+
+def _show_outcome(rows: "Sequence[LabelRow]", files: "LabelFiles", outputs: _Outputs) -> None:
+    """Print the figures of one pair, or a table of several, and where the rows are."""
+    from vqatool.cli.tables import label_figures, pair_summary
+    from vqatool.terminal import console, print_message
+
+    good = [row for row in rows if row.status == "ok"]
+    if outputs.has_free_stdout and len(rows) == 1 and good:
+        console(is_result=True).print(label_figures(good[0]))
+    elif outputs.has_free_stdout and good:
+        console().print(pair_summary(rows))
+    if outputs.out and outputs.out != _STDOUT:
+        can_train = files.is_of_work_folder and len({row.source for row in good}) > 1
+        next_step = f"; next: vqatool train {files.folder}" if can_train else ""
+        print_message(f"{outputs.out}: {count_rows(rows)}{next_step}")
 
 
 def run_label(
@@ -101,21 +406,34 @@ def run_label(
     Raises:
         TrainingDataError: the folder holds no encodes.
     """
+    return run_label_plan(_planned(folder, options), folder, ffmpeg, jobs, "labelling")
+
+
+def _planned(folder: Path, options: "LabelOptions", *, needs_logs: bool = False) -> "LabelPlan":
     from ladder.label.run import plan_labels
     from vqatool.errors import TrainingDataError
 
-    plan = plan_labels(folder, options)
+    plan = plan_labels(folder, options, needs_logs=needs_logs)
     if not plan.jobs and not plan.done:
         raise TrainingDataError(
-            f"{folder} holds no encodes: run `vqatool ladder SRC... -o {folder}` first"
+            f"{folder} holds no encodes: run `vqatool ladder SRC... -o {folder}` first, or name "
+            "encodes made elsewhere and their source with --source SRC ENC..."
         )
-    return run_label_plan(plan, folder, ffmpeg, jobs, "labelling")
+    return plan
 
 
 def run_label_plan(
-    plan: "LabelPlan", folder: Path, ffmpeg: "Ffmpeg", jobs: int | None, name: str
+    plan: "LabelPlan",
+    folder: "Path | LabelFiles",
+    ffmpeg: "Ffmpeg",
+    jobs: int | None,
+    name: str,
+    on_row: "Callable[[LabelRow], None]" = lambda row: None,
 ) -> "list[LabelRow]":
-    """Make the labels of a plan and show progress under that name; returns old and new labels."""
+    """Make the labels of a plan and show progress under that name; returns old and new labels.
+
+    `on_row` is called with each of them.
+    """
     from ladder.label.run import make_labels
     from vqatool.cli.progress import Progress
     from vqatool.terminal import print_note
@@ -123,9 +441,12 @@ def run_label_plan(
     if plan.done:
         print_note(f"{name}: {len(plan.done)} labels exist already")
     rows = list(plan.done)
+    for row in rows:
+        on_row(row)
     costs = {row.key: float(row.frame_count or 1) for row in plan.jobs}
     with Progress(name, costs) as progress:
         for row in make_labels(plan, folder, ffmpeg, jobs=jobs, on_progress=progress.update):
             progress.finish(row.key)
             rows.append(row)
+            on_row(row)
     return rows

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from rich import box
 from rich.table import Table
 
+from ladder.label.metrics import LABEL_COLUMNS, METRICS
 from ladder.label.rows import LabelRow
 from vqatool.terminal import shown
 
@@ -110,7 +111,53 @@ def label_summary(labels: Sequence[LabelRow]) -> Table:
             values.setdefault(row.rung, []).append(row.vmaf)
     for rung, vmafs in sorted(values.items(), key=lambda pair: sum(pair[1]) / len(pair[1])):
         low, mean, high = min(vmafs), sum(vmafs) / len(vmafs), max(vmafs)
-        table.add_row(rung, str(len(vmafs)), f"{low:.1f}", f"{mean:.1f}", f"{high:.1f}")
+        table.add_row(shown(rung), str(len(vmafs)), f"{low:.1f}", f"{mean:.1f}", f"{high:.1f}")
+    return table
+
+
+def label_figures(row: LabelRow) -> Table:
+    """All that is known of one good label: a line for each figure, by the name of its column."""
+    title = f"{row.encode_path} against {row.source_path or row.source}"
+    table = Table(
+        title=shown(title), title_justify="left", box=None, show_header=False, padding=(0, 2, 0, 0)
+    )
+    table.add_column("column", no_wrap=True)
+    table.add_column("value", overflow="fold")
+    for column in _FIGURES:
+        value = getattr(row, column)
+        if value is not None:
+            table.add_row(column, f"{value:.2f}" if column != "ssim" else f"{value:.4f}")
+    of_both = f"{row.frames_encode} in the encode, {row.frames_source} in the source"
+    table.add_row("frames_compared", f"{row.frames_compared} by {row.pairing} ({of_both})")
+    table.add_row("compared at", f"{row.scale}, {row.pix_fmt}, {row.vmaf_model}")
+    rate = "" if row.bitrate_kbps is None else f", {row.bitrate_kbps:.0f} kbit/s"
+    table.add_row("encode", f"{row.codec} {row.width_px}x{row.height_px}{rate}")
+    table.add_row("warnings", shown(row.warnings.replace(";", ", ")) or "none")
+    return table
+
+
+_FIGURES = tuple(
+    dict.fromkeys(
+        [*LABEL_COLUMNS, *(column for metric in METRICS.values() for column in metric.columns)]
+    )
+)
+
+
+def pair_summary(labels: Sequence[LabelRow], *, most: int = 30) -> Table:
+    """The main figures of each encode, or of each rung if there are more than `most` encodes."""
+    if len(labels) > most:
+        return label_summary(labels)
+    table = Table(title="VMAF", title_justify="left")
+    table.add_column("encode", overflow="fold")
+    for heading in ("kbit/s", "mean", "1st percentile", "lowest frame"):
+        table.add_column(heading, justify="right")
+    table.add_column("remark", overflow="fold")
+    for row in labels:
+        figures = (row.vmaf, row.vmaf_p1, row.vmaf_min)
+        cells = ["" if value is None else f"{value:.1f}" for value in figures]
+        rate = "" if row.bitrate_kbps is None else f"{row.bitrate_kbps:.0f}"
+        remark = row.warnings.replace(";", ", ") if row.status == "ok" else _first_line(row.error)
+        table.add_row(shown(row.encode_path), rate, *cells, shown(remark))
     return table
 
 

@@ -6,7 +6,6 @@ evaluation, and a few with randomly placed patches, for training.
 """
 
 import functools
-import gzip
 import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -18,7 +17,7 @@ import torch
 from torch import Tensor
 
 from ladder.errors import VmafError
-from ladder.label.libvmaf import parse_log
+from ladder.label.libvmaf import read_log
 from ladder.media.container import Decoding
 from ladder.media.decode import frames_at
 from ladder.media.probe import FILE_FAULTS, Size, probe
@@ -195,8 +194,7 @@ class CachedInputs:
         """(T,) label of each frame group's first frame, NaN where libvmaf's log is gone."""
         encode = self.encodes[index]
         try:
-            log = parse_log(gzip.decompress(encode.log.read_bytes()).decode())
-            labels = np.asarray(log.metrics[encode.metric], np.float32)
+            labels = np.asarray(read_log(encode.log).metrics[encode.metric], np.float32)
         except (OSError, KeyError, VmafError):
             labels = np.full(1, np.nan, np.float32)
         middles = (np.arange(self._num_frame_groups) + 0.5) / self._num_frame_groups

@@ -1,11 +1,14 @@
-"""Labelled encodes: the rows of `encodes.csv` and `labels.csv` joined. No torch."""
+"""Labelled encodes: the rows of `encodes.csv` and `labels.csv` joined. No torch.
+
+Encodes made elsewhere have no row in `encodes.csv`: `labels.csv` says what they are.
+"""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ladder.encode.plan import EncodeRow, encodes_table
-from ladder.label.libvmaf import log_path
+from ladder.label.files import LABELS_FILE, LabelFiles
 from ladder.label.metrics import log_metric_name
 from ladder.label.rows import LabelRow, labels_table
 from ladder.media.probe import Size
@@ -81,23 +84,29 @@ def read_labelled_encodes(folder: Path) -> list[LabelledEncode]:
     treatments, origins = read_treatments(folder), read_origins(folder)
     labelled = [
         replace(
-            _labelled(folder, encodes[row.key], row, row.vmaf, treatments.get(row.key)),
+            _labelled(folder, encodes.get(row.key) or row, row, row.vmaf, treatments.get(row.key)),
             origin=origins.get(row.source, ""),
         )
         for row in labels
-        if row.key in encodes and row.vmaf is not None
+        if (row.key in encodes or row.source_path) and row.vmaf is not None
     ]
     if not labelled:
         raise TrainingDataError(
             f"{folder} holds no labelled encodes: run `vqatool ladder SRC... -o {folder}`, "
-            f"then `vqatool label {folder} --vmaf`"
+            f"then `vqatool label {folder}`; or, with encodes of your own, "
+            f"`vqatool label --source SRC ENC... -o {folder / LABELS_FILE}`"
         )
     return sorted(labelled, key=lambda encode: encode.path)
 
 
 def _labelled(
-    folder: Path, row: EncodeRow, label: LabelRow, vmaf: float, treatment: Treatment | None
+    folder: Path,
+    row: EncodeRow | LabelRow,
+    label: LabelRow,
+    vmaf: float,
+    treatment: Treatment | None,
 ) -> LabelledEncode:
+    """The encode that `row` describes: of `encodes.csv`, or the label itself."""
     last = treatment.generations[-1] if treatment else None
     kind = (_CODED_ONCE if len(treatment.generations) == 1 else _CODED_TWICE) if treatment else ""
     return LabelledEncode(
@@ -109,11 +118,12 @@ def _labelled(
         display=Size(row.display_width_px or 0, row.display_height_px or 0),
         bitrate_kbps=row.bitrate_kbps or 0.0,
         height_px=min(row.width_px or 0, row.height_px or 0),
-        rate_mode=row.rate_mode or "",
+        rate_mode=(row.rate_mode if isinstance(row, EncodeRow) else None) or "",
         fps=float(row.fps or 0),
-        log=log_path(folder, row.encode_path),
+        log=LabelFiles.of_folder(folder).log(row.encode_path),
         metric=log_metric_name(label.vmaf_model),
-        source_path=Path(row.source_path),
+        # its frames are not those at the same times
+        source_path=Path() if label.offset_frames else folder / row.source_path,
         preset=f"{last.codec} {last.preset}" if last and last.preset else "",
         kind=kind,
     )

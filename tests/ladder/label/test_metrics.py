@@ -132,7 +132,9 @@ COLUMNS = (
     "encode_path,source,rung,vmaf,vmaf_hmean,vmaf_min,vmaf_p1,vmaf_p5,vmaf_std,vmaf_neg,vmaf_v1,"
     "psnr_y,frames_source,frames_encode,frames_compared,pairing,scale,pix_fmt,vmaf_model,"
     "libvmaf_version,warnings,label_s,status,error,vmaf_p10,vmaf_phone,vmaf_4k,ssim,cambi,"
-    "offset_frames,subsample"
+    "offset_frames,subsample,codec,bitrate_kbps,width_px,height_px,display_width_px,"
+    "display_height_px,fps,duration_s,size_bytes,modified,source_path,source_size_bytes,"
+    "source_modified"
 )
 
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from ladder.errors import VmafError
-from ladder.label.libvmaf import log_path, measure, parse_log, pool, save_log
+from ladder.label.files import LabelFiles
+from ladder.label.libvmaf import measure, parse_log, pool, read_log, save_log
 from ladder.label.metrics import MetricRequest
 from ladder.media.ffmpeg import Ffmpeg
 from ladder.media.probe import probe
@@ -131,11 +132,11 @@ def test_pooled_values_of_a_real_log_equal_libvmafs(
 
 
 def test_a_saved_log_omits_only_the_speed(tmp_path: Path) -> None:
-    path = log_path(tmp_path, "clip/180p.mp4")
+    path = LabelFiles.of_folder(tmp_path).log("clip/180p.mp4")
     save_log(path, LOG)
     assert path == tmp_path / "vmaf" / "clip" / "180p.mp4.json.gz"
     kept = gzip.decompress(path.read_bytes()).decode()
-    assert parse_log(kept) == parse_log(LOG)
+    assert parse_log(kept) == read_log(path) == parse_log(LOG)
     assert '"fps"' not in kept
     before = path.read_bytes()
     save_log(path, LOG.replace("318.40", "12.01"))
