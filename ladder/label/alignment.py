@@ -22,6 +22,9 @@ _COUNT_TOLERANCE = 2  # frames; a larger difference gives a warning
 _RATE_TOLERANCE = 0.001  # relative
 
 
+_ASPECT_TOLERANCE, _ROUNDING_PX = 0.02, 3.0  # relative; pixels of width
+
+
 _NUM_OPENING_FRAMES, _MAX_OFFSET, _OPENING_SIZE = 25, 8, (160, 90)
 
 
@@ -103,18 +106,33 @@ def alignment_warnings(aligned: AlignedEncode, source: VideoInfo) -> Iterator[st
         yield f"{'synced' if pairing.offset else 'shifted'}:{aligned.offset:+d}"
     if not _have_same_rate(info, source):
         yield f"fps:{float(source.fps):g}>{float(info.fps):g}"
+    if not _have_same_shape(info, source):
+        yield f"aspect:{_aspect(source):.3g}>{_aspect(info):.3g}"
+    both = (source, info)
     facts = {
         "hdr": source.hdr,
-        "vfr": source.is_vfr,
-        "interlaced": source.is_interlaced,
-        "several_videos": source.num_videos > 1,
-        "dolby_vision": source.dolby_vision,
+        "vfr": any(video.is_vfr for video in both),
+        "interlaced": any(video.is_interlaced for video in both),
+        "several_videos": any(video.num_videos > 1 for video in both),
+        "dolby_vision": any(video.dolby_vision for video in both),
     }
     yield from (code for code, is_raised in facts.items() if is_raised)
 
 
 def _have_same_rate(encode: VideoInfo, source: VideoInfo) -> bool:
     return abs(encode.fps - source.fps) <= _RATE_TOLERANCE * source.fps
+
+
+def _have_same_shape(encode: VideoInfo, source: VideoInfo) -> bool:
+    """Whether the pictures have one shape, but for what even sides round off."""
+    width, height = encode.display_size
+    off_px = abs(width - height * _aspect(source))
+    return off_px <= max(_ROUNDING_PX, _ASPECT_TOLERANCE * width)
+
+
+def _aspect(video: VideoInfo) -> float:
+    width, height = video.display_size
+    return width / height
 
 
 def opening_frames(video: VideoInfo, time_ranges: tuple[TimeRange, ...] = ()) -> Pixels:

@@ -2,6 +2,7 @@
 
 import csv
 import importlib.util
+import json
 import os
 import subprocess
 import sys
@@ -85,6 +86,12 @@ def test_ladder_and_label_need_no_extra(source_video: Path, tmp_path: Path) -> N
     assert done.returncode == 0, done.stderr
     (row,) = rows_of(folder / "labels.csv")
     assert 0 < float(row["vmaf"]) <= 100
+    pair = ["--source", source_video, folder / row["encode_path"]]
+    drawing = tmp_path / "frames.svg"
+    done = run_script(WITHOUT_EXTRAS, "label", *pair, "--plot", drawing, "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["vmaf"] == float(row["vmaf"])
+    assert "<svg" in drawing.read_text()
 
 
 def test_recommend_and_bdrate_need_no_extra(source_video: Path, tmp_path: Path) -> None:

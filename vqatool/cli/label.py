@@ -78,6 +78,14 @@ class _Pairing(NamedTuple):
     encodes: tuple[str, ...]
 
 
+class _Found(NamedTuple):
+    """The pairs, folders that cannot be read, and what is left out, if names were matched."""
+
+    pairs: "Sequence[Pair]"
+    unreadable: Sequence[Path] = ()
+    matched: "MatchedPairs | None" = None
+
+
 @click.command()
 @click.argument("paths", nargs=-1, metavar="[FOLDER | ENC...]")
 @click.option("--vmaf", is_flag=True, expose_value=False,
@@ -231,12 +239,12 @@ def _label_pairs(
     from ladder.label.elsewhere import plan_pairs
     from ladder.label.pairs import RungBy
 
-    pairs, unreadable, has_unmatched = _find_pairs(given)
-    if outputs.out is None and not outputs.is_json and len(pairs) > 1:
+    found = _find_pairs(given)
+    if outputs.out is None and not outputs.is_json and len(found.pairs) > 1:
         outputs = outputs._replace(out=_TABLE)
     with _label_files(outputs.out) as files:
         plan = plan_pairs(
-            pairs,
+            found.pairs,
             files,
             options,
             rung_by=RungBy(rung_by or RungBy.BITRATE),
@@ -246,10 +254,10 @@ def _label_pairs(
         rows = run_label_plan(plan, files, ffmpeg, jobs, "labelling", _printer(files, outputs))
         _draw(rows, files, outputs)
         _show_outcome(rows, files, outputs)
-    if name_unreadable(unreadable) | has_unmatched:
-        name_failures(rows)
+    has_left_out = _name_left_out(found.matched, given.pattern)
+    has_failures = name_unreadable(found.unreadable)
+    if name_failures(rows) or has_failures or has_left_out:
         raise click.exceptions.Exit(ExitCode.SOME_FAILED)
-    exit_on_failures(rows)
 
 
 @contextlib.contextmanager
@@ -265,15 +273,15 @@ def _label_files(out: Path | None) -> "Iterator[LabelFiles]":
         yield LabelFiles(Path.cwd(), kept.table_path, kept.logs)
 
 
-def _find_pairs(given: _Pairing) -> "tuple[Sequence[Pair], Sequence[Path], bool]":
-    """The pairs, folders that cannot be read, and whether files have been named as unmatched."""
+def _find_pairs(given: _Pairing) -> _Found:
+    """The pairs that are meant; exits where there is no video or no pair."""
     from ladder.label.pairs import find_below, pairs_with, read_pairs
     from ladder.media.discover import expand_arguments
 
     if given.pairs:
         if given.source or given.pattern or given.encodes:
             raise click.UsageError("--pairs names all sources and encodes: use it alone")
-        return read_pairs(given.pairs), (), False
+        return _Found(read_pairs(given.pairs))
     assert given.source
     if not given.encodes:
         raise click.UsageError(f"name the encodes of {given.source}: --source SRC ENC...")
@@ -283,7 +291,7 @@ def _find_pairs(given: _Pairing) -> "tuple[Sequence[Pair], Sequence[Path], bool]
         fail(f"no video found in {', '.join(given.encodes)}", ExitCode.NO_VIDEO)
     if given.pattern:
         matched, no_access = _match(given, encodes)
-        return matched.pairs, (*unreadable, *no_access), _name_unmatched(matched, given.pattern)
+        return _Found(matched.pairs, (*unreadable, *no_access), matched)
     source = Path(given.source)
     if not source.is_file():
         raise click.UsageError(
@@ -291,7 +299,7 @@ def _find_pairs(given: _Pairing) -> "tuple[Sequence[Pair], Sequence[Path], bool]
             if source.is_dir()
             else f"--source {source} is not a file"
         )
-    return pairs_with(source, tuple(encodes)), unreadable, False
+    return _Found(pairs_with(source, tuple(encodes)), unreadable)
 
 
 def _match(given: _Pairing, encodes: dict[Path, str]) -> "tuple[MatchedPairs, Sequence[Path]]":
@@ -310,7 +318,7 @@ def _match(given: _Pairing, encodes: dict[Path, str]) -> "tuple[MatchedPairs, Se
     except ValueError as error:
         raise click.UsageError(f"--match {error}") from error
     if not matched.pairs:
-        _name_unmatched(matched, given.pattern)
+        _name_left_out(matched, given.pattern)
         raise click.UsageError(
             f"--match {given.pattern!r} pairs none of {len(encodes)} encodes with one of "
             f"{len(sources)} sources"
@@ -318,10 +326,12 @@ def _match(given: _Pairing, encodes: dict[Path, str]) -> "tuple[MatchedPairs, Se
     return matched, unreadable
 
 
-def _name_unmatched(matched: "MatchedPairs", pattern: str) -> bool:
-    """Print each file without a partner and each with several; returns if an encode is left out."""
+def _name_left_out(matched: "MatchedPairs | None", pattern: str | None) -> bool:
+    """Print each file without a partner or with several; returns whether an encode is left out."""
     from vqatool.terminal import print_message, print_note
 
+    if matched is None:
+        return False
     for source in matched.unused:
         print_note(f"no encode matches {source}")
     for encode in matched.unmatched:

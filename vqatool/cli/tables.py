@@ -149,7 +149,7 @@ def pair_summary(labels: Sequence[LabelRow], *, most: int = 30) -> Table:
         return label_summary(labels)
     table = Table(title="VMAF", title_justify="left")
     table.add_column("encode", overflow="fold")
-    for heading in ("kbit/s", "mean", "1st percentile", "lowest frame"):
+    for heading in ("kbit/s", "mean", "p1", "lowest"):
         table.add_column(heading, justify="right")
     table.add_column("remark", overflow="fold")
     for row in labels:
