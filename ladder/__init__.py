@@ -27,7 +27,10 @@ if TYPE_CHECKING:
     from ladder.encode.run import make_encodes
     from ladder.encode.rungs import Rung
     from ladder.errors import LadderError
+    from ladder.label.elsewhere import plan_pairs
+    from ladder.label.files import LabelFiles
     from ladder.label.metrics import model_names
+    from ladder.label.pairs import Pair, RungBy
     from ladder.label.rows import LabelRow, labels_table
     from ladder.label.run import LabelOptions, make_labels, plan_labels
     from ladder.media.ffmpeg import Ffmpeg, find_ffmpeg
@@ -48,7 +51,11 @@ _MODULES = {
     "make_encodes": "encode.run",
     "Rung": "encode.rungs",
     "LadderError": "errors",
+    "plan_pairs": "label.elsewhere",
+    "LabelFiles": "label.files",
     "model_names": "label.metrics",
+    "Pair": "label.pairs",
+    "RungBy": "label.pairs",
     "LabelRow": "label.rows",
     "LabelOptions": "label.run",
     "labels_table": "label.rows",
@@ -71,11 +78,14 @@ __all__ = [
     "LADDERS",
     "EncodeRow",
     "Ffmpeg",
+    "LabelFiles",
     "LabelOptions",
     "LabelRow",
     "Ladder",
     "LadderError",
+    "Pair",
     "Rung",
+    "RungBy",
     "Table",
     "TimeRange",
     "Treatment",
@@ -93,6 +103,7 @@ __all__ = [
     "model_names",
     "plan_labels",
     "plan_ladder",
+    "plan_pairs",
     "probe",
     "work_lock",
 ]

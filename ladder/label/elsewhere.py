@@ -3,6 +3,7 @@
 import contextlib
 from collections.abc import Iterable
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 from ladder.encode.plan import EncodeRow, encodes_table, source_name, time_of_change
@@ -60,7 +61,7 @@ def _planned_labels(
     pairs: Iterable[Pair], files: LabelFiles, known: Iterable[LabelRow]
 ) -> list[LabelRow]:
     """The beginning of the row of each encode: its files, and what tells them from others."""
-    names = _names_of_sources(files, known)
+    names, stamp = _names_of_sources(files, known), cache(_stamp)  # sources come again and again
     planned: dict[str, LabelRow] = {}
     for pair in pairs:
         source, encode = files.shown(pair.source), files.shown(pair.encode)
@@ -70,15 +71,17 @@ def _planned_labels(
                 f"{encode} is paired with {before.source_path} and with {source}: name one source "
                 "for each encode, or write two tables"
             )
+        size_bytes, modified = stamp(pair.encode)
+        source_size_bytes, source_modified = stamp(pair.source)
         planned[encode] = label_row_type()(
             encode_path=encode,
             source=source_name(pair.source, names),
             rung=pair.rung,
+            size_bytes=size_bytes,
+            modified=modified,
             source_path=source,
-            size_bytes=_size_bytes(pair.encode),
-            modified=_modified(pair.encode),
-            source_size_bytes=_size_bytes(pair.source),
-            source_modified=_modified(pair.source),
+            source_size_bytes=source_size_bytes,
+            source_modified=source_modified,
         )
     return list(planned.values())
 
@@ -154,15 +157,12 @@ def _probed(source: Path) -> VideoInfo | None:
         return None
 
 
-def _size_bytes(path: Path) -> int | None:
-    try:
-        return size_bytes(path)
-    except OSError:
-        return None
+def _stamp(path: Path) -> tuple[int | None, str]:
+    """Size and time of the last change of a file; the run makes an error row of one that has none.
 
-
-def _modified(path: Path) -> str:
+    Taken before the file is measured: one that is replaced meanwhile is measured again next time.
+    """
     try:
-        return time_of_change(path)
+        return size_bytes(path), time_of_change(path)
     except OSError:
-        return ""
+        return None, ""

@@ -136,7 +136,9 @@ def make_labels(
     """
     models = [model for row in plan.jobs for model in plan.options.request_for(row).models]
     require_vmaf_models(ffmpeg, tuple(dict.fromkeys(models)))
-    num_processes, threads = allocate_workers(jobs)
+    at_once, _ = allocate_workers(jobs)
+    # few encodes get more threads each
+    num_processes, threads = allocate_workers(max(1, min(at_once, len(plan.jobs))))
     files = folder if isinstance(folder, LabelFiles) else LabelFiles.of_folder(folder)
     run = _LabelRun(files, ffmpeg, plan, threads, on_progress)
     with files.locked():

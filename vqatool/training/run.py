@@ -189,8 +189,8 @@ def _require_encode_files(folder: Path, encodes: Sequence[LabelledEncode]) -> No
         named = ", ".join(missing[:_MAX_NAMED]) + (", ..." if len(missing) > _MAX_NAMED else "")
         raise TrainingDataError(
             f"{len(missing)} labelled encodes are missing ({named}): make them again with `vqatool "
-            f"ladder SRC... -o {folder}` and `vqatool label {folder} --vmaf`, or delete their "
-            f"lines in {labels_table(folder).path}"
+            f"ladder SRC... -o {folder}` and `vqatool label {folder}`, bring back those made "
+            f"elsewhere, or delete their lines in {labels_table(folder).path}"
         )
 
 

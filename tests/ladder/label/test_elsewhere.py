@@ -67,7 +67,8 @@ def test_a_label_is_the_one_that_a_ladder_gets_and_says_what_the_encode_is(
         }
         info = probe(path)
         assert (row.codec, row.width_px, row.height_px) == ("h264", info.width_px, info.height_px)
-        assert (row.display_width_px, row.display_height_px, row.fps) == (192, 108, 25)
+        assert (row.display_width_px, row.display_height_px) == (192, 108)
+        assert row.fps == 25
         assert (row.duration_s, row.size_bytes) == (0.96, path.stat().st_size)
         assert (row.source, row.source_path) == ("source", str(source_video))
         assert files.log(row.encode_path).is_file()

@@ -198,8 +198,4 @@ def test_a_model_learns_from_encodes_made_elsewhere(place: Path) -> None:
     done = vqatool("train", "made", *small, "--validations", 1, "--no-export")
     assert done.exit_code == 0, done.output
     assert {row["source"] for row in read_rows(place / "made" / "splits.csv")} == {"clip", "film"}
-    done = vqatool("evaluate", "made")
-    assert done.exit_code == 0, done.output
-    rows = read_rows(place / "made" / "evaluation.csv")
-    assert {row["rung"] for row in rows} == {"54p", "72p"}
-    assert {row["codec"] for row in rows} == {"h264"}
+    assert (place / "made" / "model.safetensors").is_file()

@@ -1,0 +1,77 @@
+"""Labelled encodes: those of a ladder and those made elsewhere are the same to a training."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from ladder import Ffmpeg, LabelOptions, make_labels, model_names, probe
+from ladder.encode.plan import encodes_table
+from ladder.label.elsewhere import plan_pairs
+from ladder.label.files import LabelFiles
+from ladder.label.libvmaf import read_log
+from ladder.label.pairs import Pair, RungBy
+from ladder.label.rows import labels_table
+from vqatool.data.labels import read_labelled_encodes
+from vqatool.errors import TrainingDataError
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path, labelled: Path, ffmpeg: Ffmpeg) -> Path:
+    """A table of three of the ladder's encodes, labelled as if they were made elsewhere."""
+    rows = encodes_table(labelled).rows()[:3]
+    pairs = [Pair(Path(row.source_path), labelled / row.encode_path, row.rung) for row in rows]
+    files = LabelFiles.of_table(tmp_path / "labels.csv")
+    options = LabelOptions(models=model_names(["v0"]))
+    made = list(make_labels(plan_pairs(pairs, files, options), files, ffmpeg))
+    assert {row.error for row in made} == {""}
+    return tmp_path
+
+
+def test_encodes_made_elsewhere_are_labelled_encodes_like_those_of_a_ladder(
+    elsewhere: Path, labelled: Path
+) -> None:
+    theirs = {encode.path: encode for encode in read_labelled_encodes(labelled)}
+    ours = read_labelled_encodes(elsewhere)
+    assert len(ours) == 3
+    for encode in ours:
+        ladders = theirs[encode.path]
+        assert read_log(encode.log).metrics[encode.metric] == pytest.approx(
+            read_log(ladders.log).metrics[ladders.metric], abs=1e-4
+        )
+        assert encode.codec == probe(encode.path).codec
+        assert 0.3 < encode.bitrate_kbps / ladders.bitrate_kbps < 1  # without the container
+        known = ("codec", "bitrate_kbps", "rate_mode", "log")  # by the ladder alone, or elsewhere
+        assert replace(encode, **{name: getattr(ladders, name) for name in known}) == ladders
+
+
+def test_a_shifted_encode_is_not_compared_with_its_source_frame_by_frame(elsewhere: Path) -> None:
+    table = labels_table(elsewhere)
+    first = table.rows()[0]
+    table.append(replace(first, offset_frames=-1))
+    shifted = {encode.path: encode for encode in read_labelled_encodes(elsewhere)}
+    assert shifted.pop(Path(first.encode_path)).source_path == Path()
+    assert all(encode.source_path.is_file() for encode in shifted.values())
+
+
+def test_a_label_of_the_ladder_without_its_encode_trains_nothing(work_folder: Path) -> None:
+    before = read_labelled_encodes(work_folder)
+    table = encodes_table(work_folder)
+    table.rewrite(table.rows()[1:])
+    assert len(read_labelled_encodes(work_folder)) == len(before) - 1
+    table.rewrite([])
+    with pytest.raises(
+        TrainingDataError, match=r"vqatool label --source SRC ENC... -o .*labels.csv"
+    ):
+        read_labelled_encodes(work_folder)
+
+
+def test_the_rung_of_an_encode_made_elsewhere_is_what_groups_it(
+    elsewhere: Path, labelled: Path, ffmpeg: Ffmpeg
+) -> None:
+    files = LabelFiles.of_folder(elsewhere)
+    pairs = [Pair(Path(row.source_path), elsewhere / row.encode_path) for row in files.table.rows()]
+    options = LabelOptions(models=model_names(["v0"]))
+    list(make_labels(plan_pairs(pairs, files, options, rung_by=RungBy.HEIGHT), files, ffmpeg))
+    found = read_labelled_encodes(elsewhere)
+    assert {encode.rung for encode in found} == {f"{encode.height_px}p" for encode in found}
