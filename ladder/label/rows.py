@@ -5,7 +5,6 @@ from dataclasses import dataclass, fields, make_dataclass, replace
 from fractions import Fraction
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 from ladder.errors import VmafError
 from ladder.label.libvmaf import PairingMode, VmafLog, pool
@@ -93,13 +92,6 @@ def _row_type(extra: tuple[str, ...]) -> type[LabelRow]:
         return LabelRow
     columns = [(column, float | None, None) for column in extra]
     return make_dataclass("LabelRow", columns, bases=(LabelRow,), frozen=True, kw_only=True)
-
-
-def json_record(row: LabelRow) -> dict[str, Any]:
-    """The row as values of JSON: numbers, lists and null are what they are; texts stay texts."""
-    values = {field.name: getattr(row, field.name) for field in fields(row)}
-    warnings = row.warnings.split(";") if row.warnings else []
-    return values | {"fps": None if row.fps is None else float(row.fps), "warnings": warnings}
 
 
 def labels_table(folder: Path) -> Table[LabelRow]:

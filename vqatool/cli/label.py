@@ -1,13 +1,11 @@
 """`vqatool label`: stage 2, encodes -> VMAF labels."""
 
 import contextlib
-import json
-import os
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple, Self
 
 import click
 
@@ -18,9 +16,11 @@ from vqatool.cli.options import (
     exit_on_failures,
     fail,
     ffmpeg_option,
+    is_on_command_line,
     jobs_option,
     name_failures,
     name_unreadable,
+    stdout_writer,
 )
 from vqatool.errors import ExitCode
 
@@ -44,29 +44,32 @@ def _split_names(ctx: click.Context, param: click.Parameter, text: str) -> tuple
 
 
 class _Outputs(NamedTuple):
-    """Where labels go: a table, stdout as JSON, a drawing."""
+    """Where labels go: a table, stdout as `json` lines or as `csv`, a drawing."""
 
-    out: Path | None
-    is_json: bool
+    table: Path | None
+    on_stdout: Literal["", "json", "csv"]
     plot: Path | None
 
-    def require_usable(self) -> None:
-        """A usage error, or OutputNameError, if something cannot be written there."""
+    @classmethod
+    def chosen(cls, out: Path | None, is_json: bool, plot: Path | None) -> Self:
+        """What -o, --json and --plot ask for together.
+
+        What cannot be written is a usage error, or an OutputNameError.
+        """
         from vqatool.files import require_own_files
 
-        if self.out and self.out != _STDOUT and self.out.suffix.lower() != ".csv":
-            raise click.UsageError(
-                f"-o {self.out} must end in .csv (- is stdout; --json prints JSON there)"
-            )
-        if self.plot and self.plot.suffix.lower() != ".svg":
-            raise click.UsageError(f"--plot {self.plot} must end in .svg")
-        if self.plot:
-            require_own_files(pictures=[self.plot])
-
-    @property
-    def has_free_stdout(self) -> bool:
-        """Whether no program reads stdout."""
-        return not self.is_json and self.out != _STDOUT
+        is_csv = out == _STDOUT
+        if is_csv and is_json:
+            raise click.UsageError("-o - and --json both write to stdout: leave one out")
+        for option, path, suffix in (
+            ("-o", None if is_csv else out, ".csv"),
+            ("--plot", plot, ".svg"),
+        ):
+            if path and path.suffix.lower() != suffix:
+                raise click.UsageError(f"{option} {path} must end in {suffix}")
+        if plot:
+            require_own_files(pictures=[plot])
+        return cls(None if is_csv else out, "json" if is_json else "csv" if is_csv else "", plot)
 
 
 class _Pairing(NamedTuple):
@@ -156,15 +159,16 @@ def label(
     from ladder.media.ffmpeg import find_ffmpeg
 
     options = _label_options(models, names, subsample, sync)
-    outputs = _Outputs(out, is_json, plot)
-    outputs.require_usable()
+    outputs = _Outputs.chosen(out, is_json, plot)
     given = _Pairing(source, pairs, pattern, paths)
     if source or pairs:
         _label_pairs(given, rung_by, outputs, options, find_ffmpeg(ffmpeg_path), jobs)
         return
-    for name, value in (("--match", pattern), ("-o", out), ("--rung-by", rung_by)):
-        if value:
-            raise click.UsageError(f"{name} is for encodes made elsewhere: add --source or --pairs")
+    for name, option in (("pattern", "--match"), ("out", "-o"), ("rung_by", "--rung-by")):
+        if is_on_command_line(name):
+            raise click.UsageError(
+                f"{option} is for encodes made elsewhere: add --source or --pairs"
+            )
     folder = _work_folder(paths)
     _label_folder(folder, outputs, options, find_ffmpeg(ffmpeg_path), jobs)
 
@@ -219,8 +223,9 @@ def _label_folder(
     plan = _planned(folder, options, needs_logs=bool(outputs.plot))
     _require_few_curves(plan, outputs)
     files = LabelFiles.of_folder(folder)
-    rows = run_label_plan(plan, folder, ffmpeg, jobs, "labelling", _printer(files, outputs))
-    if outputs.has_free_stdout:
+    write = stdout_writer(outputs.on_stdout, files.table)
+    rows = run_label_plan(plan, folder, ffmpeg, jobs, "labelling", write)
+    if not outputs.on_stdout:
         console().print(label_summary(rows))
     _draw(rows, files, outputs)
     print_message(f"{files.table_path}: {count_rows(rows)}; next: vqatool train {folder}")
@@ -240,9 +245,9 @@ def _label_pairs(
     from ladder.label.pairs import RungBy
 
     found = _find_pairs(given)
-    if outputs.out is None and not outputs.is_json and len(found.pairs) > 1:
-        outputs = outputs._replace(out=_TABLE)
-    with _label_files(outputs.out) as files:
+    if not outputs.table and not outputs.on_stdout and len(found.pairs) > 1:
+        outputs = outputs._replace(table=_TABLE)
+    with _label_files(outputs.table) as files:
         plan = plan_pairs(
             found.pairs,
             files,
@@ -251,7 +256,8 @@ def _label_pairs(
             needs_logs=bool(outputs.plot),
         )
         _require_few_curves(plan, outputs)
-        rows = run_label_plan(plan, files, ffmpeg, jobs, "labelling", _printer(files, outputs))
+        write = stdout_writer(outputs.on_stdout, files.table)
+        rows = run_label_plan(plan, files, ffmpeg, jobs, "labelling", write)
         _draw(rows, files, outputs)
         _show_outcome(rows, files, outputs)
     has_left_out = _name_left_out(found.matched, given.pattern)
@@ -261,12 +267,12 @@ def _label_pairs(
 
 
 @contextlib.contextmanager
-def _label_files(out: Path | None) -> "Iterator[LabelFiles]":
-    """The files of the table `out`; those of a table that nobody keeps are temporary."""
+def _label_files(table: Path | None) -> "Iterator[LabelFiles]":
+    """The files of a table; those of one that nobody keeps are temporary."""
     from ladder.label.files import LabelFiles
 
-    if out and out != _STDOUT:
-        yield LabelFiles.of_table(out)
+    if table:
+        yield LabelFiles.of_table(table)
         return
     with tempfile.TemporaryDirectory(prefix="labels-") as folder:
         kept = LabelFiles.of_folder(Path(folder))
@@ -345,20 +351,6 @@ def _name_left_out(matched: "MatchedPairs | None", pattern: str | None) -> bool:
     return bool(matched.unmatched or matched.ambiguous)
 
 
-def _printer(files: "LabelFiles", outputs: _Outputs) -> "Callable[[LabelRow], None]":
-    """What prints each row to stdout as it is done, where a program reads it."""
-    from ladder.label.rows import json_record
-
-    if outputs.is_json:
-        return lambda row: click.echo(json.dumps(json_record(row)))
-    if outputs.out == _STDOUT:
-        table = files.table
-        click.echo(table.header, nl=False)
-        # file names may be invalid UTF-8
-        return lambda row: click.echo(os.fsencode(table.line(row)), nl=False)
-    return lambda row: None
-
-
 def _require_few_curves(plan: "LabelPlan", outputs: _Outputs) -> None:
     from vqatool.reporting.frame_plot import MAX_CURVES
 
@@ -398,14 +390,14 @@ def _show_outcome(rows: "Sequence[LabelRow]", files: "LabelFiles", outputs: _Out
     from vqatool.terminal import console, print_message
 
     good = [row for row in rows if row.status == "ok"]
-    if outputs.has_free_stdout and len(rows) == 1 and good:
+    if len(rows) == 1 and good and not outputs.on_stdout:
         console(is_result=True).print(label_figures(good[0]))
-    elif outputs.has_free_stdout and good:
+    elif good and not outputs.on_stdout:
         console().print(pair_summary(rows))
-    if outputs.out and outputs.out != _STDOUT:
+    if outputs.table:
         can_train = files.is_of_work_folder and len({row.source for row in good}) > 1
         next_step = f"; next: vqatool train {files.folder}" if can_train else ""
-        print_message(f"{outputs.out}: {count_rows(rows)}{next_step}")
+        print_message(f"{outputs.table}: {count_rows(rows)}{next_step}")
 
 
 def run_label(

@@ -15,6 +15,7 @@ from click.shell_completion import CompletionItem
 from vqatool.errors import ExitCode
 
 if TYPE_CHECKING:  # for annotations alone: torch and PyAV load in the commands
+    from ladder.storage import Row, Table
     from vqatool.inference.predictor import Predictor
     from vqatool.scoring.segments import Display
 
@@ -22,6 +23,7 @@ WORK_FOLDER = Path("encodes")
 MODEL_NAME = "model.safetensors"
 
 C = TypeVar("C", bound=Callable[..., Any])
+R = TypeVar("R", bound="Row")
 
 _log = logging.getLogger(__name__)
 
@@ -161,6 +163,12 @@ def is_given(name: str) -> bool:
     return source is not click.core.ParameterSource.DEFAULT
 
 
+def is_on_command_line(name: str) -> bool:
+    """Whether the command line of the running command has this parameter."""
+    source = click.get_current_context().get_parameter_source(name)
+    return source is click.core.ParameterSource.COMMANDLINE
+
+
 def size_option(default: str | None, help: str) -> Callable[[C], C]:
     """--size of the model; each method has its own sizes."""
     return click.option(
@@ -298,6 +306,19 @@ def device_or_usage(name: str) -> str:
         return str(device_named(name))
     except ValueError as error:
         raise click.UsageError(str(error)) from error
+
+
+def stdout_writer(form: str, table: "Table[R]") -> "Callable[[R], None]":
+    """Writes a row of the table to stdout at once, as `json` lines or as `csv`; "": nowhere."""
+    from vqatool.scoring.formats import json_line
+
+    def write(row: "R") -> None:
+        text = f"{json_line(row)}\n" if form == "json" else table.line(row)
+        click.echo(text.encode("utf-8", "surrogateescape"), nl=False)
+
+    if form == "csv":
+        click.echo(table.header, nl=False)
+    return write if form else lambda row: None
 
 
 class Outcome(Protocol):

@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
@@ -19,6 +19,7 @@ from vqatool.cli.options import (
     name_failures,
     name_unreadable,
     predictor_for,
+    stdout_writer,
 )
 from vqatool.errors import ExitCode
 
@@ -272,8 +273,10 @@ def run_score(
     keeps_others: bool = False,
 ) -> "list[ReportRow]":
     """Score the videos that the report lacks; returns new rows and those of earlier runs."""
+    from ladder.storage import Table
     from vqatool.cli.progress import Progress
     from vqatool.scoring.report_file import stream_rows, write_report
+    from vqatool.scoring.rows import ReportRow
 
     if output.report:
         source = write_report(
@@ -290,7 +293,7 @@ def run_score(
     else:
         source = stream_rows(videos, predictor, config)
     rows = []
-    write = _stdout_writer(output.on_stdout)
+    write = stdout_writer(output.on_stdout, Table(DEFAULT_REPORT, ReportRow))
     costs = {str(path): 1.0 for path in videos}
     with Progress("scoring", costs) as progress:
         for row in source:
@@ -311,23 +314,6 @@ def _tell_kept(report: Path, num_kept: int, dropped: Sequence[str]) -> None:
             f"{report}: drops the rows of files that are not given, {dropped[0]}{more}: "
             "--append keeps them"
         )
-
-
-def _stdout_writer(form: str) -> "Callable[[ReportRow], None]":
-    """Writes a row to stdout in this form, at once."""
-    from ladder.storage import Table
-    from vqatool.scoring.formats import json_line
-    from vqatool.scoring.rows import ReportRow
-
-    table = Table(DEFAULT_REPORT, ReportRow)
-
-    def write(row: "ReportRow") -> None:
-        text = f"{json_line(row)}\n" if form == "json" else table.line(row)
-        click.echo(text.encode("utf-8", "surrogateescape"), nl=False)
-
-    if form == "csv":
-        click.echo(table.header, nl=False)
-    return write if form else lambda row: None
 
 
 def _write_ci_files(

@@ -156,7 +156,9 @@ def pair_summary(labels: Sequence[LabelRow], *, most: int = 30) -> Table:
         figures = (row.vmaf, row.vmaf_p1, row.vmaf_min)
         cells = ["" if value is None else f"{value:.1f}" for value in figures]
         rate = "" if row.bitrate_kbps is None else f"{row.bitrate_kbps:.0f}"
-        remark = row.warnings.replace(";", ", ") if row.status == "ok" else _first_line(row.error)
+        remark = (
+            row.warnings.replace(";", ", ") if row.status == "ok" else row.error.partition("\n")[0]
+        )
         table.add_row(shown(row.encode_path), rate, *cells, shown(remark))
     return table
 

@@ -12,7 +12,7 @@ from ladder.errors import ListError, TableError
 from ladder.label.elsewhere import plan_pairs
 from ladder.label.files import LabelFiles
 from ladder.label.pairs import Pair, RungBy, pairs_with
-from ladder.label.rows import LabelRow, json_record
+from ladder.label.rows import LabelRow
 from ladder.label.run import LabelOptions, make_labels, plan_labels
 from ladder.media.ffmpeg import Ffmpeg
 from ladder.media.probe import probe
@@ -72,7 +72,6 @@ def test_a_label_is_the_one_that_a_ladder_gets_and_says_what_the_encode_is(
         assert (row.duration_s, row.size_bytes) == (0.96, path.stat().st_size)
         assert (row.source, row.source_path) == ("source", str(source_video))
         assert files.log(row.encode_path).is_file()
-    assert json_record(rows["made/poor.mp4"])["fps"] == 25.0
 
 
 def test_the_bitrate_is_that_of_the_video_alone(

@@ -133,6 +133,14 @@ def test_every_frame_is_drawn_without_measuring_again(place: Path) -> None:
     assert any(f"lowest {float(row['vmaf_min']):.2f} at" in text for text in texts)
 
 
+def test_a_default_for_pairs_does_not_disturb_a_work_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "vqatool.toml").write_text('[label]\nrung-by = "height"\n')
+    assert "holds no encodes" in vqatool("label", "w").stderr
+
+
 def test_a_work_folder_has_json_and_a_drawing_too(
     tmp_path: Path, source_video: Path, two_rungs: Path
 ) -> None:
@@ -169,6 +177,7 @@ def test_a_work_folder_has_json_and_a_drawing_too(
         ("--source src/film.mp4 made --plot foreign.svg", 2, "vqatool did not write it"),
         ("--source src/film.mp4 many --plot x.svg", 2, "at most 10 encodes, and there are 11"),
         ("--source src/film.mp4 made -o foreign.csv", 2, "has other columns"),
+        ("--source src/film.mp4 made -o - --json", 2, "both write to stdout"),
         ("made", 2, "name encodes made elsewhere"),
     ],
 )
