@@ -258,6 +258,7 @@ def _label_pairs(
         _require_few_curves(plan, outputs)
         write = stdout_writer(outputs.on_stdout, files.table)
         rows = run_label_plan(plan, files, ffmpeg, jobs, "labelling", write)
+        rows.sort(key=lambda row: row.key)
         _draw(rows, files, outputs)
         _show_outcome(rows, files, outputs)
     has_left_out = _name_left_out(found.matched, given.pattern)
