@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from fnmatch import translate
 from pathlib import Path
+from typing import BinaryIO
 
 from ladder.errors import ListError
 from ladder.label.rows import LabelRow
@@ -21,6 +22,7 @@ from ladder.media.discover import find_videos
 STEM = "{stem}"
 """Stands for the name of a source without its suffix, in the pattern of `match_pairs`."""
 
+_STDIN = Path("-")
 _BANDS_PER_OCTAVE = 2
 
 
@@ -83,19 +85,20 @@ def pairs_with(source: Path, encodes: Sequence[Path]) -> tuple[Pair, ...]:
     return tuple(Pair(source, encode) for encode in others or encodes)
 
 
-def read_pairs(path: Path) -> tuple[Pair, ...]:
+def read_pairs(path: Path, stdin: BinaryIO) -> tuple[Pair, ...]:
     """The pairs of a CSV with the columns `source` and `encode`, and `rung` where it has one.
 
-    Relative paths are relative to the folder of the CSV.
+    Relative paths are relative to the folder of the CSV; of `-`, which is `stdin`, to the current
+    one.
 
     Raises:
         ListError: the file cannot be read, lacks a column or a cell, or has no pair.
     """
     try:
-        # file names need not be valid UTF-8
-        text = path.read_bytes().decode("utf-8-sig", "surrogateescape")
+        content = stdin.read() if path == _STDIN else path.read_bytes()
     except OSError as error:
         raise ListError(f"the pairs {path} cannot be read: {error.strerror}") from error
+    text = content.decode("utf-8-sig", "surrogateescape")  # names of files may be any bytes
     reader = csv.DictReader(io.StringIO(text, newline=""))
     missing = {"source", "encode"} - set(reader.fieldnames or ())
     if missing:

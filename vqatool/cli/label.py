@@ -99,9 +99,10 @@ class _Found(NamedTuple):
 @click.option("--match", "pattern", metavar="PATTERN",
               help="Pair each of ENC with the source whose name is in its own, such as "
               "'{stem}_*' or, of folders named after sources, '{stem}/*'.")  # fmt: skip
-@click.option("--pairs", type=click.Path(exists=True, dir_okay=False, path_type=Path),
+@click.option("--pairs",
+              type=click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path),
               help="CSV of pairs with the columns source, encode and, if there is one, rung; "
-              "paths are relative to its folder.")  # fmt: skip
+              "paths are relative to its folder; - is stdin.")  # fmt: skip
 @click.option("-o", "--out", type=click.Path(dir_okay=False, allow_dash=True, path_type=Path),
               help="Table of encodes made elsewhere; - is stdout.  "
               "[default: labels.csv; of one pair and with --json none]")  # fmt: skip
@@ -288,7 +289,7 @@ def _find_pairs(given: _Pairing) -> _Found:
     if given.pairs:
         if given.source or given.pattern or given.encodes:
             raise click.UsageError("--pairs names all sources and encodes: use it alone")
-        return _Found(read_pairs(given.pairs))
+        return _Found(read_pairs(given.pairs, sys.stdin.buffer))
     assert given.source
     if not given.encodes:
         raise click.UsageError(f"name the encodes of {given.source}: --source SRC ENC...")

@@ -1,6 +1,7 @@
 """Which encode belongs to which source, and which rung it has: pure, but for the CSV of pairs."""
 
 import os
+from io import BytesIO
 from pathlib import Path
 
 import pytest
@@ -116,10 +117,12 @@ def test_pairs_are_read_relative_to_their_file(tmp_path: Path) -> None:
         b"\xef\xbb\xbfencode,note,source,rung\r\n"
         b'"caf\xe9, \n.mp4",x,src/a.mov,low\r\n/abs/e.mp4,,/abs/s.mov,\r\n'
     )
-    assert read_pairs(path) == (
+    assert read_pairs(path, BytesIO()) == (
         Pair(tmp_path / "src/a.mov", tmp_path / odd, "low"),
         Pair(Path("/abs/s.mov"), Path("/abs/e.mp4")),
     )
+    from_stdin = read_pairs(Path("-"), BytesIO(path.read_bytes()))
+    assert from_stdin[0] == Pair(Path("src/a.mov"), Path(odd), "low")
 
 
 @pytest.mark.parametrize(
@@ -136,7 +139,7 @@ def test_a_csv_that_is_no_list_of_pairs_is_refused(tmp_path: Path, text: str, sa
     path = tmp_path / "pairs.csv"
     path.write_text(text)
     with pytest.raises(ListError, match=says):
-        read_pairs(path)
+        read_pairs(path, BytesIO())
 
 
 # ---- rungs
