@@ -13,7 +13,7 @@ Paths = str | Path | Iterable[str | Path]
 
 
 class Scorer:
-    """A model that stays in memory, to score videos again and again.
+    """A model that stays in memory, to score videos again and again::
 
         scorer = vqatool.Scorer(display=(1280, 720))
         for row in scorer.score("encodes/"):
@@ -89,10 +89,9 @@ def score(
     jobs: int | None = None,
     timeout_s: float = 120.0,
 ) -> "Iterator[ReportRow]":
-    """Score videos once; the arguments are those of `Scorer` and of its `score`.
+    """Score videos once: ``for row in vqatool.score("encodes/"): print(row.path, row.score)``.
 
-    for row in vqatool.score("encodes/"):
-        print(row.path, row.score, row.error)
+    The arguments are those of `Scorer` and of its `score`.
     """
     scorer = Scorer(
         model,
