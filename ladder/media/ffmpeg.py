@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import json
 import logging
 import os
 import re
@@ -30,6 +31,14 @@ REMEDY = (
     "or name yours with --ffmpeg PATH or $VQATOOL_FFMPEG"
 )
 """How to get an ffmpeg with a missing capability; ends error messages."""
+
+# libvmaf 3.2.0 and the commits around it, in which the queue of frames to measure has no limit
+# (https://github.com/Netflix/vmaf/issues/1587)
+_UNBOUNDED_LIBVMAF = re.compile(
+    r"v?3\.2\.0|(.*-g)?"
+    "(dff4082|46d3a15|e4b93c6|a4a1492|c2155d6|2190bae|9a07801|30f472b|8461ae0|607256b|4718b4f|"
+    "3f9e02a|ac9467f|60016fb|0f9912e)[0-9a-f]*"
+)
 
 _STDERR_LINES = 5
 
@@ -87,6 +96,23 @@ class Ffmpeg:
         return " libvmaf " in _listing(self.path, "-filters")
 
     @property
+    def libvmaf_version(self) -> str:
+        """libvmaf's version as its log gives it, such as `3.2.1`; "" if it does not run."""
+        return _libvmaf_version(self.path) if self.has_libvmaf else ""
+
+    @property
+    def libvmaf_fault(self) -> str:
+        """The known fault of this libvmaf, as a sentence without its end; "" if there is none."""
+        return libvmaf_fault(self.libvmaf_version)
+
+    def require_filters(self, names: Sequence[str]) -> None:
+        """Raise CapabilityError if this ffmpeg lacks a filter in `names`."""
+        listing = _listing(self.path, "-filters")
+        missing = sorted(name for name in set(names) if f" {name} " not in listing)
+        if missing:
+            raise CapabilityError(f"{self.path} has no filter {', '.join(missing)}: {REMEDY}")
+
+    @property
     def encoders(self) -> tuple[str, ...]:
         """The encoders of `ladder.codecs.CODECS` that this ffmpeg was built with."""
         listing = _listing(self.path, "-encoders")
@@ -99,8 +125,34 @@ class Ffmpeg:
             raise CapabilityError(f"{self.path} has no encoder {', '.join(missing)}: {REMEDY}")
 
 
+def libvmaf_fault(version: str) -> str:
+    """The known fault of a version of libvmaf, "" if there is none.
+
+    Args:
+        version: a release such as `3.2.0`, or what `git describe` gives for a build of another
+            commit: `v3.2.0-2-g60016fbd`, or `60016fb` of a shallow clone.
+    """
+    if not _UNBOUNDED_LIBVMAF.fullmatch(version):
+        return ""
+    return (
+        f"libvmaf {version}, whose memory grows without limit where decoding is faster than "
+        "measuring (mended in 3.2.1)"
+    )
+
+
+def ffmpeg_on_path() -> tuple[Ffmpeg, str] | None:
+    """The ffmpeg on PATH, and why it is passed over: it has no libvmaf, or one with a fault."""
+    on_path = shutil.which("ffmpeg")
+    if not on_path:
+        return None
+    ffmpeg = Ffmpeg(on_path, "PATH")
+    return ffmpeg, ffmpeg.libvmaf_fault if ffmpeg.has_libvmaf else "no libvmaf"
+
+
 def find_ffmpeg(option: Path | None = None) -> Ffmpeg:
-    """The first of: `option`, $VQATOOL_FFMPEG, PATH if it has libvmaf, the bundled ffmpeg.
+    """The first of: `option`, $VQATOOL_FFMPEG, PATH if it has a good libvmaf, the bundled ffmpeg.
+
+    A libvmaf on PATH with a `libvmaf_fault` is passed over; one that is named is used.
 
     Raises:
         CapabilityError: the ffmpeg of `option` or $VQATOOL_FFMPEG does not run, or there is none.
@@ -113,11 +165,11 @@ def find_ffmpeg(option: Path | None = None) -> Ffmpeg:
             found = Ffmpeg(shutil.which(program) or program, origin)
             _ = found.version  # raises if it does not run: never fall back silently
             return _logged(found)
-    on_path = shutil.which("ffmpeg")
-    if on_path and Ffmpeg(on_path, "PATH").has_libvmaf:
-        return _logged(Ffmpeg(on_path, "PATH"))
-    if on_path:
-        _log.info("%s has no libvmaf: the bundled ffmpeg is used instead", on_path)
+    if on_path := ffmpeg_on_path():
+        ffmpeg, reason = on_path
+        if not reason:
+            return _logged(ffmpeg)
+        _log.info("%s has %s: the bundled ffmpeg is used instead", ffmpeg.path, reason)
     try:
         return _logged(Ffmpeg(imageio_ffmpeg.get_ffmpeg_exe(), "bundled"))
     except RuntimeError as error:
@@ -310,6 +362,19 @@ def _listing(program: str, what: str) -> str:
     except (OSError, subprocess.TimeoutExpired) as error:
         raise CapabilityError(f"{program} does not run as ffmpeg ({error}): {REMEDY}") from error
     return done.stdout
+
+
+@functools.cache
+def _libvmaf_version(program: str) -> str:
+    picture = ["-f", "lavfi", "-i", "color=size=176x144:rate=25:duration=0.04"]
+    filters = ["-lavfi", "libvmaf=log_fmt=json:log_path=vmaf.json", "-f", "null", "-"]
+    with tempfile.TemporaryDirectory(prefix="vmaf-") as folder:
+        try:
+            run(Ffmpeg(program, ""), [*picture, *picture, *filters], cwd=Path(folder), timeout_s=60)
+            log = json.loads((Path(folder) / "vmaf.json").read_text(encoding="utf-8"))
+            return str(log["version"])
+        except (FfmpegError, OSError, ValueError, LookupError, TypeError):
+            return ""  # a log of another kind
 
 
 @functools.cache

@@ -70,9 +70,39 @@ def run_checks(ffmpeg_path: Path | None) -> Iterator[Check]:
     else:
         details = f"{ffmpeg.version} ({ffmpeg.origin}: {ffmpeg.path})"
         yield Check(name="ffmpeg", works=True, details=details)
+        yield from _passed_over_checks(ffmpeg)
+        yield from _libvmaf_checks(ffmpeg)
         yield from _ffmpeg_checks(ffmpeg)
     yield from _decoder_checks()
     yield from _model_checks()
+
+
+def _passed_over_checks(ffmpeg: "Ffmpeg") -> Iterator[Check]:
+    """The ffmpeg on PATH, where the bundled one is used instead."""
+    from ladder.media.ffmpeg import ffmpeg_on_path
+
+    on_path = ffmpeg_on_path() if ffmpeg.origin == "bundled" else None
+    if on_path:
+        other, reason = on_path
+        yield Check(
+            name="ffmpeg on PATH",
+            works=False,
+            details=f"{other.path} has {reason}: the bundled ffmpeg is used instead",
+            remedy="none is needed; to use it all the same, name it with --ffmpeg PATH",
+            is_required=False,
+        )
+
+
+def _libvmaf_checks(ffmpeg: "Ffmpeg") -> Iterator[Check]:
+    """The version of libvmaf, and its fault if one is known."""
+    if version := ffmpeg.libvmaf_version:
+        yield Check(
+            name="libvmaf",
+            works=not ffmpeg.libvmaf_fault,
+            details=ffmpeg.libvmaf_fault or version,
+            remedy=_GET_FFMPEG,
+            is_required=False,
+        )
 
 
 def _ffmpeg_checks(ffmpeg: "Ffmpeg") -> Iterator[Check]:

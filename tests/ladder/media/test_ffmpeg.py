@@ -1,6 +1,7 @@
 """Finding ffmpeg, querying its capabilities, and running it without leaving processes."""
 
 import os
+import re
 import threading
 import time
 from collections.abc import Callable
@@ -14,8 +15,10 @@ from ladder.errors import CapabilityError, FfmpegError
 from ladder.media.ffmpeg import (
     Ffmpeg,
     allocate_workers,
+    ffmpeg_on_path,
     file_url,
     find_ffmpeg,
+    libvmaf_fault,
     partition_outputs,
     run,
     run_parallel,
@@ -125,6 +128,54 @@ def test_the_bundled_ffmpeg_replaces_one_on_the_path_without_libvmaf(
 ) -> None:
     monkeypatch.setenv("PATH", str(fake_ffmpeg("path", filters="vmafmotion").parent))
     assert find_ffmpeg() == Ffmpeg(imageio_ffmpeg.get_ffmpeg_exe(), "bundled")
+
+
+FAULTY = 'echo \'{"version": "3.2.0"}\' > vmaf.json'
+"""Script of a fake ffmpeg whose libvmaf says in its log that it is one with a fault."""
+
+
+@pytest.mark.usefixtures("bare")
+def test_a_libvmaf_with_a_known_fault_is_passed_over_unless_it_is_named(
+    fake_ffmpeg: FakeFfmpeg, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    on_path = fake_ffmpeg("path", body=FAULTY)
+    monkeypatch.setenv("PATH", f"{on_path.parent}:/bin:/usr/bin")
+    assert find_ffmpeg().origin == "bundled"
+    assert ffmpeg_on_path() == (Ffmpeg(str(on_path), "PATH"), libvmaf_fault("3.2.0"))
+    named = find_ffmpeg(on_path)
+    assert (named.origin, named.libvmaf_version) == ("option", "3.2.0")
+    assert "memory grows without limit" in named.libvmaf_fault
+    mended = fake_ffmpeg("mended", body=FAULTY.replace("3.2.0", "3.2.1"))
+    monkeypatch.setenv("PATH", f"{mended.parent}:/bin:/usr/bin")
+    assert find_ffmpeg() == Ffmpeg(str(mended), "PATH")
+
+
+@pytest.mark.parametrize(
+    ("version", "is_faulty"),
+    [
+        ("3.2.0", True),
+        ("v3.2.0", True),
+        ("v3.2.0-0-g3f9e02af", True),
+        ("v3.1.0-131-g4718b4f5", True),
+        ("60016fb", True),
+        ("60016fbdabcdef", True),
+        ("3.1.0", False),
+        ("3.2.1", False),
+        ("v3.2.0-4-g8fc71e30", False),
+        ("8fc71e3", False),
+        ("v3.1.0-120-g32780bd9", False),
+        ("", False),
+        ("3.2.01", False),
+    ],
+)
+def test_the_faulty_versions_of_libvmaf_are_known(version: str, is_faulty: bool) -> None:
+    assert (f"libvmaf {version}" in libvmaf_fault(version)) == is_faulty
+    assert bool(libvmaf_fault(version)) == is_faulty
+
+
+def test_libvmaf_tells_its_version(ffmpeg: Ffmpeg) -> None:
+    assert re.fullmatch(r"v?[0-9.]+(-\d+-g[0-9a-f]+)?|[0-9a-f]{7,40}", ffmpeg.libvmaf_version)
+    assert not ffmpeg.libvmaf_fault
 
 
 @pytest.mark.usefixtures("bare")

@@ -2,7 +2,10 @@
 
 from pathlib import Path
 
+import pytest
+
 from tests.vqatool.program import vqatool
+from vqatool.cli.doctor import run_checks
 
 
 def test_the_doctor_finds_every_part_here() -> None:
@@ -27,3 +30,29 @@ def test_the_doctor_names_the_remedy_for_a_missing_part(tmp_path: Path) -> None:
     assert done.exit_code == 6
     assert "remedy" in done.stdout
     assert "imageio-ffmpeg" in done.stdout
+
+
+def test_the_doctor_names_a_libvmaf_with_a_fault_and_uses_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    faulty = tmp_path / "ffmpeg"
+    faulty.write_text(
+        "#!/bin/sh\n"
+        'case "$*" in\n'
+        "*-version*) echo ffmpeg version 8; exit;;\n"
+        '*-filters*) echo " .. libvmaf  VV->V  Calculate."; exit;;\n'
+        "esac\n"
+        """echo '{"version": "3.2.0"}' > vmaf.json\n"""
+    )
+    faulty.chmod(0o755)
+    monkeypatch.delenv("VQATOOL_FFMPEG", raising=False)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/bin:/usr/bin")
+    found = {check.name: check for check in run_checks(None)}
+    assert "bundled" in found["ffmpeg"].details
+    assert found["libvmaf"].works
+    passed_over = found["ffmpeg on PATH"]
+    assert (passed_over.works, passed_over.is_required) == (False, False)
+    assert f"{faulty} has libvmaf 3.2.0, whose memory grows" in passed_over.details
+    named = {check.name: check for check in run_checks(faulty)}
+    assert not named["libvmaf"].works
+    assert "3.2.1" in named["libvmaf"].details
