@@ -6,6 +6,7 @@ encodes, `parse_log` and `pool` turn the log into numbers.
 
 import gzip
 import json
+import logging
 import math
 import re
 import tempfile
@@ -19,7 +20,7 @@ import ffmpeg as graph
 import numpy as np
 
 from ladder.errors import CapabilityError, FfmpegError, VmafError
-from ladder.label.metrics import MetricRequest, common_pix_fmt, log_metric_name
+from ladder.label.metrics import MetricRequest, common_pix_fmt, log_metric_name, vmaf_models
 from ladder.media.ffmpeg import REMEDY, Ffmpeg, run
 from ladder.media.filters import (
     VideoNode,
@@ -33,6 +34,8 @@ from ladder.media.filters import (
 from ladder.media.probe import VideoInfo
 from ladder.media.time_ranges import TimeRange
 from ladder.storage import atomic_write
+
+_log = logging.getLogger(__name__)
 
 _LOST_BY_TIME = 2
 
@@ -276,13 +279,20 @@ def probe_vmaf_model(ffmpeg: Ffmpeg, model: str) -> str:
 
 
 def require_vmaf_models(ffmpeg: Ffmpeg, models: Sequence[str]) -> None:
-    """Raise CapabilityError unless ffmpeg has libvmaf and runs every model in `models`."""
+    """Raise CapabilityError unless ffmpeg has libvmaf and runs every model in `models`.
+
+    The message names the models that it runs. A known fault of libvmaf is logged.
+    """
     if not ffmpeg.has_libvmaf:
         raise CapabilityError(f"{ffmpeg.path} has no libvmaf filter: {REMEDY}")
     for model in models:
         reason = probe_vmaf_model(ffmpeg, model)
         if reason:
+            known = vmaf_models().values()
+            runs = [each.name for each in known if not probe_vmaf_model(ffmpeg, each.libvmaf_name)]
             raise CapabilityError(
-                f"{ffmpeg.path} cannot run the VMAF model {model} ({reason}): "
-                f"choose another with --vmaf-model, or {REMEDY}"
+                f"{ffmpeg.path} cannot run the VMAF model {model} ({reason}); it runs "
+                f"{', '.join(runs) or 'none'}: choose one of them with --vmaf-model, or {REMEDY}"
             )
+    if fault := ffmpeg.libvmaf_fault:
+        _log.warning("%s has %s", ffmpeg.path, fault)

@@ -4,7 +4,7 @@ A metric is a VMAF model or one of libvmaf's feature extractors. The columns of 
 options of `vqatool label` and the checks of `vqatool doctor` follow from the table.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
@@ -60,6 +60,22 @@ def _model(name: str, version: str, column: str = "", *, needs_10_bit: bool = Fa
     )
 
 
+_V1_CONDITIONS = {"v1": "3d0h", "v1-phone": "5d0h", "v1-4k": "1d5h_2160", "v1-4k-3h": "3d0h_2160"}
+"""The distance in heights of the screen, and the lines of the screen if it is 4K."""
+
+
+def _v1_models() -> Iterator[Metric]:
+    """VMAF v1 by viewing condition, each with its variant for 50 or 60 frames a second.
+
+    libvmaf, resource/doc/models_v1.md.
+    """
+    for hfr, infix in (("", ""), ("-hfr", "hfr_")):
+        for name, condition in _V1_CONDITIONS.items():
+            column = f"vmaf_{name}{hfr}".replace("-", "_")
+            version = f"vmaf_v1.0.16_{infix}{condition}"
+            yield _model(f"{name}{hfr}", version, column, needs_10_bit=True)
+
+
 def log_metric_name(model: str) -> str:
     """The name of a VMAF model's values in the log, without characters that a graph would parse."""
     return model.replace(".", "_").replace(":enable_transform=true", "_phone").replace(":", "_")
@@ -70,10 +86,10 @@ METRICS: dict[str, Metric] = {
     for metric in (
         _model("v0", "vmaf_v0.6.1"),
         _model("neg", "vmaf_v0.6.1neg", "vmaf_neg"),
-        _model("v1", "vmaf_v1.0.16_3d0h", "vmaf_v1", needs_10_bit=True),
         _model("phone", "vmaf_v0.6.1:enable_transform=true", "vmaf_phone"),
         _model("4k", "vmaf_4k_v0.6.1", "vmaf_4k"),
         _model("4k-neg", "vmaf_4k_v0.6.1neg", "vmaf_neg"),
+        *_v1_models(),
         Metric(
             name="psnr",
             libvmaf_name="psnr",

@@ -72,6 +72,13 @@ class LabelRow:
     source_path: str = ""
     source_size_bytes: int | None = None
     source_modified: str = ""
+    vmaf_v1_phone: float | None = None
+    vmaf_v1_4k: float | None = None
+    vmaf_v1_4k_3h: float | None = None
+    vmaf_v1_hfr: float | None = None
+    vmaf_v1_phone_hfr: float | None = None
+    vmaf_v1_4k_hfr: float | None = None
+    vmaf_v1_4k_3h_hfr: float | None = None
 
     @property
     def key(self) -> str:

@@ -21,7 +21,8 @@ from ladder.label.metrics import (
 from ladder.label.rows import LabelRow, label_row_type, labels_table, with_metrics
 from ladder.label.run import LabelOptions, plan_labels
 from ladder.media.ffmpeg import Ffmpeg, find_ffmpeg
-from tests.ladder.conftest import label, work_folder
+from tests.conftest import EXACT, MakeVideo
+from tests.ladder.conftest import X264, label, vmaf_by_hand, work_folder
 
 FakeFfmpeg = Callable[..., Ffmpeg]
 HD = ("vmaf_v0.6.1", "vmaf_v0.6.1neg")
@@ -100,7 +101,7 @@ def test_a_model_is_accepted_after_a_trial_run(ffmpeg: Ffmpeg) -> None:
         require_vmaf_models(ffmpeg, ["vmaf_v0.6.1", "vmaf_v9.9.9"])
 
 
-@pytest.mark.parametrize("name", [name for name in vmaf_models() if name != "v1"])
+@pytest.mark.parametrize("name", list(vmaf_models()))
 def test_the_bundled_ffmpeg_runs_every_model_that_libvmaf_carries(
     ffmpeg: Ffmpeg, name: str
 ) -> None:
@@ -121,6 +122,57 @@ def test_a_model_that_is_listed_but_fails_is_refused(
     assert "pip install" in str(error.value)
 
 
+def test_the_error_names_the_models_that_this_ffmpeg_runs(fake_ffmpeg: FakeFfmpeg) -> None:
+    body = 'case "$*" in *vmaf_v1*) echo no such built-in model >&2; exit 1;; esac'
+    with pytest.raises(CapabilityError) as error:
+        require_vmaf_models(
+            fake_ffmpeg("old", body=body), ["vmaf_v0.6.1", METRICS["v1-hfr"].libvmaf_name]
+        )
+    assert (
+        "cannot run the VMAF model vmaf_v1.0.16_hfr_3d0h (no such built-in model); "
+        "it runs v0, neg, phone, 4k, 4k-neg: choose one"
+    ) in str(error.value)
+
+
+def test_a_libvmaf_with_a_fault_that_is_used_all_the_same_is_logged(
+    fake_ffmpeg: FakeFfmpeg, caplog: pytest.LogCaptureFixture
+) -> None:
+    body = """echo '{"version": "3.2.0"}' > vmaf.json"""
+    require_vmaf_models(fake_ffmpeg("faulty", body=body), ["vmaf_v0.6.1"])
+    assert "libvmaf 3.2.0, whose memory grows" in caplog.text
+
+
+V1 = {
+    "v1": "3d0h",
+    "v1-phone": "5d0h",
+    "v1-4k": "1d5h_2160",
+    "v1-4k-3h": "3d0h_2160",
+    "v1-hfr": "hfr_3d0h",
+    "v1-phone-hfr": "hfr_5d0h",
+    "v1-4k-hfr": "hfr_1d5h_2160",
+    "v1-4k-3h-hfr": "hfr_3d0h_2160",
+}
+
+
+def test_every_variant_of_v1_gives_what_plain_ffmpeg_gives(
+    make_video: MakeVideo, ffmpeg: Ffmpeg, tmp_path: Path
+) -> None:
+    scene = "mandelbrot=size=576x324:rate=50:start_scale=0.6:end_pts=60,format=yuv420p"
+    source = make_video("v1-source.mp4", scene, ("-frames:v", "4", *EXACT))
+    encode = make_video("v1-encode.mp4", source, ("-crf", "34", *X264))
+    folder = work_folder(tmp_path / "work", source, {"one": encode})
+    (row,) = label(folder, ffmpeg, LabelOptions(models=model_names(V1))).values()
+    assert (row.error, row.pix_fmt, row.vmaf) == ("", "yuv420p10le", row.vmaf_v1)
+    found = {}
+    for name, variant in V1.items():
+        deep = "[0:v]format=yuv420p10le[e];[1:v]format=yuv420p10le[s];[e][s]"
+        model = f"libvmaf=log_fmt=json:log_path=hand.json:model='version=vmaf_v1.0.16_{variant}'"
+        by_hand = vmaf_by_hand(encode, source, deep + model, ffmpeg, tmp_path)
+        found[name] = getattr(row, f"vmaf_{name}".replace("-", "_"))
+        assert found[name] == pytest.approx(by_hand, abs=0.01), name
+    assert len({round(score, 3) for score in found.values()}) == len(V1)
+
+
 def test_an_ffmpeg_without_libvmaf_is_refused_for_labels(fake_ffmpeg: FakeFfmpeg) -> None:
     with pytest.raises(CapabilityError, match="no libvmaf filter"):
         require_vmaf_models(fake_ffmpeg("blind", filters="ssim"), [])
@@ -134,7 +186,8 @@ COLUMNS = (
     "libvmaf_version,warnings,label_s,status,error,vmaf_p10,vmaf_phone,vmaf_4k,ssim,cambi,"
     "offset_frames,subsample,codec,bitrate_kbps,width_px,height_px,display_width_px,"
     "display_height_px,fps,duration_s,size_bytes,modified,source_path,source_size_bytes,"
-    "source_modified"
+    "source_modified,vmaf_v1_phone,vmaf_v1_4k,vmaf_v1_4k_3h,vmaf_v1_hfr,vmaf_v1_phone_hfr,"
+    "vmaf_v1_4k_hfr,vmaf_v1_4k_3h_hfr"
 )
 
 
