@@ -27,6 +27,7 @@ class Scorer:
             of torch.
         jobs: worker processes that decode; None: one for each core, at most four.
         timeout_s: seconds that a worker has for two segments of a file.
+        tonemap: score HDR videos as SDR; else they get no score.
     """
 
     def __init__(
@@ -38,13 +39,14 @@ class Scorer:
         device: str = "auto",
         jobs: int | None = None,
         timeout_s: float = 120.0,
+        tonemap: bool = False,
     ) -> None:
         from ladder.media.probe import Size
         from vqatool.scoring.segments import ScoreConfig
 
         self._model, self._device = Path(model) if model else None, device
         size = Size(*display) if display else None
-        self._config = ScoreConfig(size, segment_s, jobs, timeout_s)
+        self._config = ScoreConfig(size, segment_s, jobs, timeout_s, tonemap=tonemap)
 
     @functools.cached_property
     def _predictor(self) -> "Predictor":
@@ -88,6 +90,7 @@ def score(
     device: str = "auto",
     jobs: int | None = None,
     timeout_s: float = 120.0,
+    tonemap: bool = False,
 ) -> "Iterator[ReportRow]":
     """Score videos once: ``for row in vqatool.score("encodes/"): print(row.path, row.score)``.
 
@@ -100,5 +103,6 @@ def score(
         device=device,
         jobs=jobs,
         timeout_s=timeout_s,
+        tonemap=tonemap,
     )
     return scorer.score(paths, out=out)

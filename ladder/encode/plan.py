@@ -17,6 +17,7 @@ from ladder.media.ffmpeg import Ffmpeg
 from ladder.media.playlists import size_bytes
 from ladder.media.probe import FILE_FAULTS, VideoInfo, fault_message, probe
 from ladder.media.time_ranges import FULL, TimeRange, TrimSpec, format_time_ranges
+from ladder.media.tonemap import CURVE
 from ladder.storage import Status, Table, digest, file_digest, part_of
 
 logger = logging.getLogger(__name__)
@@ -57,6 +58,7 @@ class EncodeRow:
     source_size_bytes: int | None = None
     source_modified: str | None = None
     source_digest: str = ""
+    tonemap: str = ""
 
     @property
     def key(self) -> str:
@@ -156,20 +158,26 @@ def find_sources(paths: Sequence[Path], folder: Path) -> DiscoveredFiles:
 
 
 def plan_ladder(
-    sources: Iterable[Path], ladder: Ladder, folder: Path, trim: TrimSpec = FULL
+    sources: Iterable[Path],
+    ladder: Ladder,
+    folder: Path,
+    trim: TrimSpec = FULL,
+    *,
+    tonemap: bool = False,
 ) -> LadderPlan:
     """Compare the wanted encodes with those that `folder` holds; writes nothing.
 
     Every rung that fits is planned. `ladder.num_rungs` is ignored here: an adaptive ladder chooses
-    its rungs between rounds (`ladder.recommend.adaptive`).
+    its rungs between rounds (`ladder.recommend.adaptive`). With `tonemap`, encodes of HDR sources
+    are SDR.
     """
-    found, failed = read_sources(sources, ladder, folder, trim)
+    found, failed = read_sources(sources, ladder, folder, trim, tonemap=tonemap)
     wanted = [(source, fitting(ladder, source.info.display_size)) for source in found]
     return replace(plan_encodes(wanted, folder), failed=tuple(failed))
 
 
 def read_sources(
-    paths: Iterable[Path], ladder: Ladder, folder: Path, trim: TrimSpec
+    paths: Iterable[Path], ladder: Ladder, folder: Path, trim: TrimSpec, *, tonemap: bool = False
 ) -> tuple[list[Source], list[EncodeRow]]:
     """The sources that can be encoded, and an error row for each of the others."""
     names = {row.source: row.source_path for row in encodes_table(folder).rows()}
@@ -179,7 +187,7 @@ def read_sources(
         name = source_name(path, names)
         try:
             modified = time_of_change(path)
-            info = probe(path)
+            info = probe(path, tonemap=tonemap)
             _refuse_too_small(info, ladder)
             ranges = trim.ranges_of(info)
             found.append(Source(name, info, ranges, modified, file_digest(path)))
@@ -251,6 +259,7 @@ def _planned_row(source: Source, rung: Rung) -> EncodeRow:
         source_size_bytes=source.info.size_bytes,
         source_modified=source.modified,
         source_digest=source.digest,
+        tonemap=CURVE if source.info.is_tonemapped else "",
     )
 
 
@@ -311,7 +320,8 @@ def source_name(path: Path, names: dict[str, str]) -> str:
 
 def is_done(before: EncodeRow, planned: EncodeRow, folder: Path) -> bool:
     """Whether the encode of an earlier run is there and is the one that is planned now."""
-    if before.status != Status.OK or before.pieces != planned.pieces:
+    made, wanted = (before.pieces, before.tonemap), (planned.pieces, planned.tonemap)
+    if before.status != Status.OK or made != wanted:
         return False
     if not has_same_source(before, planned):
         logger.info("%s has changed: %s is made again", before.source_path, before.encode_path)

@@ -36,6 +36,7 @@ from ladder.media.ffmpeg import (
     run_parallel,
 )
 from ladder.media.probe import FILE_FAULTS
+from ladder.media.tonemap import FILTERS
 from ladder.storage import Table, remove_parts, work_lock
 
 logger = logging.getLogger(__name__)
@@ -62,10 +63,12 @@ def make_encodes(
         on_progress: called with an encode's path and its finished share, 0 to 1.
 
     Raises:
-        CapabilityError: an encoder is missing.
+        CapabilityError: an encoder or a filter is missing.
         LockedError: another run uses the folder.
     """
     ffmpeg.require_encoders([job.rung.codec for job in plan.jobs])
+    if any(job.source.info.is_tonemapped for job in plan.jobs):
+        ffmpeg.require_filters(FILTERS)
     num_processes, threads = allocate_workers(jobs)
     length_of = functools.cache(_length_of)  # a source may have several processes
 

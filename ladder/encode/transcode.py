@@ -235,7 +235,13 @@ def _reencode_args(source: VideoInfo, out: Path, rung: Rung, threads: int) -> li
     again = Rung(height_px=min(size), crf=rung.reencode_crf, gop_s=rung.gop_s)
     encoder = encoder_settings(again, source.fps, is_10_bit=_is_10_bit(rung, source))
     first = replace(
-        source, path=_first_encode(out), is_interlaced=False, stream_index=0, is_hls=False
+        source,
+        path=_first_encode(out),
+        is_interlaced=False,
+        stream_index=0,
+        is_hls=False,
+        hdr=source.hdr_of_frames,
+        is_tonemapped=False,
     )
     stream = scaled_input(video_input(first, threads=threads), size, str(encoder["pix_fmt"]))
     made = output(stream, out, **encoder | _file_settings(source, threads))
@@ -271,10 +277,11 @@ def _needs_a_finer_clock(source: VideoInfo) -> bool:
 
 
 def _is_10_bit(rung: Rung, source: VideoInfo) -> bool:
-    is_10_bit = rung.bit_depth == 10 if rung.bit_depth else source.bit_depth > 8
-    if source.hdr and not is_10_bit:
+    is_deep = source.bit_depth > 8 and not source.is_tonemapped  # what plays SDR may have 8 bits
+    is_10_bit = rung.bit_depth == 10 if rung.bit_depth else is_deep
+    if source.hdr_of_frames and not is_10_bit:
         raise LadderError(
             f"{source.path} is HDR ({source.hdr}) and the rung {rung.name} has 8 bits, which is "
-            "too coarse for it: leave out bit_depth or set it to 10, or tone-map the source to SDR"
+            "too coarse for it: leave out bit_depth or set it to 10, or make SDR with --tonemap"
         )
     return is_10_bit

@@ -14,6 +14,7 @@ from ladder.media.decode import read_luma
 from ladder.media.lengths import count_frames
 from ladder.media.probe import VideoInfo, probe
 from ladder.media.time_ranges import TimeRange, frame_aligned, parse_time_ranges
+from ladder.media.tonemap import TONEMAPPED
 from ladder.media.upright import Pixels
 
 _COUNT_TOLERANCE = 2  # frames; a larger difference gives a warning
@@ -59,15 +60,15 @@ class AlignedEncode:
     offset: int
 
 
-def read_reference(row: EncodeRow) -> Reference:
-    """The source of an encode.
+def read_reference(row: EncodeRow, *, tonemap: bool = False) -> Reference:
+    """The source of an encode; with `tonemap`, an HDR one is read as SDR.
 
     Raises:
         VideoError: the file is missing or cannot be read.
         VmafError: another file has taken its place.
     """
     require_same_source(row)
-    info, time_ranges = probe(Path(row.source_path)), parse_time_ranges(row.pieces)
+    info, time_ranges = probe(Path(row.source_path), tonemap=tonemap), parse_time_ranges(row.pieces)
     return Reference(
         info,
         time_ranges,
@@ -76,18 +77,20 @@ def read_reference(row: EncodeRow) -> Reference:
     )
 
 
-def align_encode(row: EncodeRow, folder: Path, source: Reference, *, sync: bool) -> AlignedEncode:
-    """The encode of `row`; `sync` corrects an offset to its source.
+def align_encode(
+    row: EncodeRow, folder: Path, source: Reference, *, sync: bool, tonemap: bool = False
+) -> AlignedEncode:
+    """The encode of `row`; `sync` corrects an offset to its source, `tonemap` reads HDR as SDR.
 
     Raises:
         VideoError: the encode is missing or cannot be read.
         VmafError: the two cannot be compared.
     """
-    encode = probe(folder / row.encode_path)
-    if encode.hdr != source.info.hdr:
+    encode = probe(folder / row.encode_path, tonemap=tonemap)
+    if encode.hdr_of_frames != source.info.hdr_of_frames:
         raise VmafError(
             f"the encode is {encode.hdr or 'SDR'}, its source {source.info.hdr or 'SDR'}: VMAF "
-            "between HDR and SDR means nothing; tone-map the one in HDR"
+            "between HDR and SDR means nothing; --tonemap compares both as SDR"
         )
     pairing = Pairing(frames_source=source.frame_count, frames_encode=count_frames(encode.path))
     # at different rates the n-th frames do not match at any offset
@@ -110,7 +113,8 @@ def alignment_warnings(aligned: AlignedEncode, source: VideoInfo) -> Iterator[st
         yield f"aspect:{_aspect(source):.3g}>{_aspect(info):.3g}"
     both = (source, info)
     facts = {
-        "hdr": source.hdr,
+        "hdr": source.hdr_of_frames,
+        TONEMAPPED: source.is_tonemapped or info.is_tonemapped,
         "vfr": any(video.is_vfr for video in both),
         "interlaced": any(video.is_interlaced for video in both),
         "several_videos": any(video.num_videos > 1 for video in both),

@@ -30,6 +30,7 @@ from ladder.media.ffmpeg import (
 )
 from ladder.media.lengths import video_bytes
 from ladder.media.probe import FILE_FAULTS, VideoInfo, fault_message
+from ladder.media.tonemap import FILTERS, TONEMAPPED
 from ladder.storage import Status
 
 logger = logging.getLogger(__name__)
@@ -44,12 +45,18 @@ class LabelOptions:
         features: names of `ladder.label.metrics.features()`, besides those always measured.
         subsample: every n-th frame is measured; odd, because even steps are biased.
         sync: where the first frames show an offset between encode and source, pair by it.
+        tonemap: compare HDR as SDR; encodes that are tone-mapped always are.
     """
 
     models: tuple[str, ...] = (AUTO,)
     features: tuple[str, ...] = ()
     subsample: int = 1
     sync: bool = False
+    tonemap: bool = False
+
+    def is_tonemapped(self, row: EncodeRow) -> bool:
+        """Whether this encode and its source are compared as SDR, where they are HDR."""
+        return self.tonemap or bool(row.tonemap)
 
     def request_for(self, row: EncodeRow) -> MetricRequest:
         """What libvmaf measures of this encode: `auto` is replaced by models for its source."""
@@ -131,11 +138,13 @@ def make_labels(
         on_progress: called with an encode's path and its finished share, 0 to 1.
 
     Raises:
-        CapabilityError: libvmaf or a model is missing.
+        CapabilityError: libvmaf, a model or a filter is missing.
         LockedError: another run uses the folder.
     """
     models = [model for row in plan.jobs for model in plan.options.request_for(row).models]
     require_vmaf_models(ffmpeg, tuple(dict.fromkeys(models)))
+    if any(map(plan.options.is_tonemapped, plan.jobs)):
+        ffmpeg.require_filters(FILTERS)
     at_once, _ = allocate_workers(jobs)
     # few encodes get more threads each
     num_processes, threads = allocate_workers(max(1, min(at_once, len(plan.jobs))))
@@ -148,16 +157,22 @@ def make_labels(
         for row in plan.done:  # an earlier label may have another rung now
             if known.get(row.key) != row:
                 table.append(row)
-        groups = _group_by_source(plan.jobs, num_processes)
+        groups = _group_by_source(plan.jobs, plan.options, num_processes)
         for rows in run_parallel(run.label_source, groups, num_processes):
             yield from map(table.append, rows)
         table.rewrite(sorted(table.rows(), key=lambda row: row.key))
 
 
-def _group_by_source(rows: Sequence[EncodeRow], num_processes: int) -> list[tuple[EncodeRow, ...]]:
+def _group_by_source(
+    rows: Sequence[EncodeRow], options: LabelOptions, num_processes: int
+) -> list[tuple[EncodeRow, ...]]:
     """The encodes of each process: of one source, as many as memory and `num_processes` allow."""
     groups: list[tuple[EncodeRow, ...]] = []
-    for _, of_source in itertools.groupby(rows, key=lambda row: (row.source_path, row.pieces)):
+
+    def reference(row: EncodeRow) -> tuple[str, str, bool]:
+        return row.source_path, row.pieces, options.is_tonemapped(row)
+
+    for _, of_source in itertools.groupby(rows, key=reference):
         members = tuple(of_source)
         size = (members[0].display_width_px or 0, members[0].display_height_px or 0)
         groups += partition_outputs(members, size, ceil(len(rows) / num_processes))
@@ -176,16 +191,19 @@ class _LabelRun:
 
     def label_source(self, rows: Sequence[EncodeRow]) -> list[LabelRow]:
         """Label encodes of one source."""
+        options = self.plan.options
         try:
-            source = read_reference(rows[0])
+            tonemap = options.is_tonemapped(rows[0])
+            source = read_reference(rows[0], tonemap=tonemap)
         except FILE_FAULTS as error:
             return [self._error_row(row, Path(row.source_path), error) for row in rows]
-        options = self.plan.options
         labels: list[LabelRow] = []
         by_pix_fmt: dict[str, list[AlignedEncode]] = {}
         for row in rows:
             try:
-                aligned = align_encode(row, self.files.folder, source, sync=options.sync)
+                aligned = align_encode(
+                    row, self.files.folder, source, sync=options.sync, tonemap=tonemap
+                )
                 models = options.request_for(row).models
                 pix_fmt = common_pix_fmt([source.info, aligned.info], models)
             except FILE_FAULTS as error:
@@ -310,8 +328,11 @@ def is_complete(label: LabelRow, row: EncodeRow, options: LabelOptions) -> bool:
     """Whether a label holds what the options ask for."""
     is_synced = "synced:" in label.warnings
     is_paired_as_asked = not label.offset_frames or options.sync == is_synced
+    # an SDR label has neither code
+    other = "hdr" if options.is_tonemapped(row) else TONEMAPPED
     return (
         label.status == Status.OK
         and is_paired_as_asked
+        and other not in label.warnings.split(";")
         and has_metrics(label, options.request_for(row))
     )

@@ -13,6 +13,7 @@ from ladder.media.ffmpeg import file_url
 from ladder.media.playlists import HLS_OPTIONS
 from ladder.media.probe import VideoInfo
 from ladder.media.time_ranges import TimeRange, frame_aligned
+from ladder.media.tonemap import tonemapped
 
 VideoNode: TypeAlias = graph.nodes.FilterableStream
 """A video stream in a filter graph; filters can be added to it."""
@@ -31,7 +32,7 @@ _END_MARGIN_S = 5  # the video may begin later than the file
 def video_input(
     video: VideoInfo, time_ranges: tuple[TimeRange, ...] = (), **options: int | str
 ) -> VideoNode:
-    """The video stream that `probe` chose, deinterlaced, its time ranges joined.
+    """The video stream that `probe` chose, deinterlaced, its time ranges joined, as SDR if asked.
 
     Args:
         video: the result of `probe` for the file.
@@ -40,10 +41,11 @@ def video_input(
     """
     parts = [_part(video, time_range, options) for time_range in time_ranges]
     parts = parts or [_input(video, options)]
-    if len(parts) == 1:
-        return parts[0]
-    # gaps at the joints are not whole frames: give every frame the source's average duration
-    return retime_by_index(graph.concat(*parts, v=1, a=0), video.fps)
+    stream = parts[0]
+    if len(parts) > 1:
+        # gaps at the joints are not whole frames: give every frame the source's average duration
+        stream = retime_by_index(graph.concat(*parts, v=1, a=0), video.fps)
+    return tonemapped(stream, video.hdr) if video.is_tonemapped else stream
 
 
 def scaled_input(stream: VideoNode, size: tuple[int, int], pix_fmt: str) -> VideoNode:

@@ -4,7 +4,7 @@ import contextlib
 import math
 import statistics
 from array import array
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from fractions import Fraction
 from itertools import islice, pairwise
@@ -97,6 +97,7 @@ class VideoInfo:
     has_false_keys: bool = False  # its index calls frames key frames that are none
     crop: Crop = Crop()  # noqa: RUF009 - what the container cuts off the stored picture
     is_mirrored: bool = False  # shown with left and right exchanged, before it is turned
+    is_tonemapped: bool = False  # it is HDR, and whoever reads its frames gets them as SDR
 
     @property
     def display_size(self) -> Size:
@@ -104,6 +105,11 @@ class VideoInfo:
         width_px, height_px = self.crop.rest(self.width_px, self.height_px)
         width, height = _even(width_px * self.sar), _even(height_px)
         return Size(height, width) if self.rotation % 180 else Size(width, height)
+
+    @property
+    def hdr_of_frames(self) -> Hdr:
+        """The transfer function of the frames that are read: tone-mapped ones are SDR."""
+        return Hdr.NONE if self.is_tonemapped else self.hdr
 
     @property
     def bitrate_kbps(self) -> float | None:
@@ -137,8 +143,10 @@ def fault_message(path: Path, error: Exception) -> str:
     return f"{path} cannot be processed: {type(error).__name__}: {error}"
 
 
-def probe(path: Path) -> VideoInfo:
+def probe(path: Path, *, tonemap: bool = False) -> VideoInfo:
     """The properties of the video stream of `path` that `open_video` chooses.
+
+    With `tonemap`, whoever reads the frames of an HDR video gets them as SDR.
 
     Raises:
         VideoError: the file is missing, is not a video, has no video stream or decodable frame, or
@@ -152,7 +160,8 @@ def probe(path: Path) -> VideoInfo:
             raise VideoError("damaged", f"{path} has no frame that can be decoded")
         coded_transfer = int(stream.codec_context.color_trc)
         hdr = _HDR_OF_TRANSFER.get(coded_transfer) or _HDR_OF_TRANSFER.get(tagged_transfer)
-        return _info(path, container, stream, beginning, hdr or Hdr.NONE)
+        info = _info(path, container, stream, beginning, hdr or Hdr.NONE)
+        return replace(info, is_tonemapped=tonemap and bool(info.hdr))
 
 
 def _info(

@@ -1,6 +1,7 @@
 """Decoded frames as a player shows them: cropped, in square pixels, mirrored and turned."""
 
 from fractions import Fraction
+from typing import Any
 
 import av.filter
 import numpy as np
@@ -10,14 +11,16 @@ from av.video.reformatter import VideoReformatter
 
 from ladder.media.probe import VideoInfo
 from ladder.media.side_data import Crop
+from ladder.media.tonemap import to_sdr
 
 Pixels = npt.NDArray[np.uint8]
 
 _ANY_CLOCK = Fraction(1, 25)  # of a graph for one frame
+_BT2020 = 9  # swscale's number of the matrix of BT.2020
 
 
 class Upright:
-    """Decoded frames -> upright RGB of one size, without copies and with one scaler for all."""
+    """Decoded frames -> upright RGB of one size, with one scaler for all, and SDR if asked."""
 
     def __init__(self, info: VideoInfo, size: tuple[int, int]) -> None:
         self._info, self._scaler = info, VideoReformatter()
@@ -25,24 +28,44 @@ class Upright:
 
     def __call__(self, frame: VideoFrame) -> Pixels:
         """(height, width, 3), in memory of its own."""
-        width, height = self._size
-        shown = self._scaler.reformat(
-            _cropped(frame, self._info.crop), width, height, "rgb24", interpolation="BICUBIC"
-        )
-        (plane,) = shown.planes
-        rows_HX = np.frombuffer(memoryview(plane), np.uint8).reshape(height, plane.line_size)
-        return _turned(self._info, rows_HX[:, : 3 * width].reshape(height, width, 3))
+        cropped = _cropped(frame, self._info.crop)
+        return _turned(self._info, _rgb(self._scaler, self._info, cropped, self._size, "BICUBIC"))
 
 
 def small_luma(info: VideoInfo, frame: VideoFrame, size: tuple[int, int]) -> Pixels:
     """The luma of a frame, upright, scaled to `size` (width, height), limited range."""
     width, height = _before_turning(info, size)
+    frame = _cropped(frame, info.crop)
+    if info.is_tonemapped:
+        rgb_HWC = _rgb(VideoReformatter(), info, frame, (width, height), "AREA")
+        frame = VideoFrame.from_ndarray(rgb_HWC, format="rgb24")
     # not "gray": it is full range, and FFmpeg does not convert limited values to it
-    small = _cropped(frame, info.crop).reformat(
-        width, height, "yuv420p", interpolation="AREA", dst_color_range="MPEG"
-    )
+    small = frame.reformat(width, height, "yuv420p", interpolation="AREA", dst_color_range="MPEG")
     luma = np.asarray(small.to_ndarray()[:height], dtype=np.uint8)
     return np.ascontiguousarray(_turned(info, luma))
+
+
+def _rgb(
+    scaler: VideoReformatter,
+    info: VideoInfo,
+    frame: VideoFrame,
+    size: tuple[int, int],
+    interpolation: str,
+) -> Pixels:
+    """A cropped frame, scaled to `size` (width, height), tone-mapped if asked; not turned yet."""
+    if not info.is_tonemapped:
+        return _packed(scaler.reformat(frame, *size, "rgb24", interpolation=interpolation), "u1")
+    deep = scaler.reformat(
+        frame, *size, "rgb48le", interpolation=interpolation, src_colorspace=_BT2020
+    )
+    return to_sdr(_packed(deep, "<u2"), info.hdr)
+
+
+def _packed(frame: VideoFrame, dtype: str) -> npt.NDArray[Any]:
+    """(H, W, 3), in the memory of a frame of packed RGB."""
+    (plane,) = frame.planes
+    rows_HX = np.frombuffer(memoryview(plane), dtype).reshape(frame.height, -1)
+    return rows_HX[:, : 3 * frame.width].reshape(frame.height, frame.width, 3)
 
 
 def _before_turning(info: VideoInfo, size: tuple[int, int]) -> tuple[int, int]:

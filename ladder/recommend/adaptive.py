@@ -49,17 +49,19 @@ def ladder_rounds(
     *,
     trim: TrimSpec = FULL,
     options: LabelOptions = AUTO_VMAF,
+    tonemap: bool = False,
 ) -> Iterator[EncodeRound]:
     """What to encode, round by round; a ladder without `num_rungs` has one round.
 
     The caller makes the encodes of a round, and labels them with its `labels` if it has any, before
     it takes the next round. A run after an interruption makes the same choices and finds
-    their encodes done. The first round holds the error rows of sources that cannot be read.
+    their encodes done. The first round holds the error rows of sources that cannot be read. With
+    `tonemap`, encodes of HDR sources are SDR.
     """
     if ladder.num_rungs is None:
-        yield EncodeRound(plan_ladder(paths, ladder, folder, trim))
+        yield EncodeRound(plan_ladder(paths, ladder, folder, trim, tonemap=tonemap))
         return
-    sources, failed = read_sources(paths, ladder, folder, trim)
+    sources, failed = read_sources(paths, ladder, folder, trim, tonemap=tonemap)
     candidates_of = {source: _candidates(ladder, source) for source in sources}
     chosen: dict[Source, list[Rung]] = {source: [] for source in sources}
     while True:

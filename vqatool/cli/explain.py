@@ -12,6 +12,7 @@ from vqatool.cli.options import (
     join_paths,
     model_option,
     predictor_for,
+    tonemap_option,
 )
 
 if TYPE_CHECKING:  # for annotations alone
@@ -30,6 +31,7 @@ if TYPE_CHECKING:  # for annotations alone
 )
 @model_option
 @display_option
+@tonemap_option("Explain an HDR video as SDR; else it is refused.")
 @device_option
 def explain(
     video: Path,
@@ -37,6 +39,7 @@ def explain(
     clip: "TimeRange | None",
     model: Path | None,
     display: "Display",
+    tonemap: bool,
     device: str,
 ) -> None:
     """Show a model's scores of one video over time.
@@ -57,7 +60,8 @@ def explain(
     from vqatool.reporting.explanation import explain as explain_video
     from vqatool.terminal import print_message
 
-    found = explain_video(predictor_for(model, device), video, display, TrimSpec(clip))
+    predictor = predictor_for(model, device)
+    found = explain_video(predictor, video, display, TrimSpec(clip), tonemap=tonemap)
     written = write_explanation(found, folder or Path("explained") / video.name)
     for part, score in found.scores.items():
         print_message(f"score {score:.1f}" if part == ALL else f"{part} alone {score:.1f}")

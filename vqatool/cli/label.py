@@ -21,6 +21,7 @@ from vqatool.cli.options import (
     name_failures,
     name_unreadable,
     stdout_writer,
+    tonemap_option,
 )
 from vqatool.errors import ExitCode
 
@@ -126,6 +127,7 @@ class _Found(NamedTuple):
     is_flag=True,
     help="Find the offset of encodes that begin late or early, and pair frames by it.",
 )
+@tonemap_option("Compare HDR (PQ, HLG) as SDR, which VMAF was made for.")
 @jobs_option
 @ffmpeg_option
 def label(
@@ -141,6 +143,7 @@ def label(
     names: tuple[str, ...],
     subsample: int,
     sync: bool,
+    tonemap: bool,
     jobs: int | None,
     ffmpeg_path: Path | None,
 ) -> None:
@@ -159,7 +162,7 @@ def label(
     """
     from ladder.media.ffmpeg import find_ffmpeg
 
-    options = _label_options(models, names, subsample, sync)
+    options = _label_options(models, names, subsample, sync, tonemap)
     outputs = _Outputs.chosen(out, is_json, plot)
     given = _Pairing(source, pairs, pattern, paths)
     if source or pairs:
@@ -175,7 +178,7 @@ def label(
 
 
 def _label_options(
-    models: tuple[str, ...], names: tuple[str, ...], subsample: int, sync: bool
+    models: tuple[str, ...], names: tuple[str, ...], subsample: int, sync: bool, tonemap: bool
 ) -> "LabelOptions":
     """What to measure; a usage error if it cannot be."""
     from ladder.label.run import LabelOptions
@@ -196,6 +199,7 @@ def _label_options(
         features=tuple(name for name in names if not METRICS[name].is_always_measured),
         subsample=subsample,
         sync=sync,
+        tonemap=tonemap,
     )
 
 

@@ -19,6 +19,7 @@ from vqatool.cli.options import (
     ffmpeg_option,
     jobs_option,
     name_unreadable,
+    tonemap_option,
 )
 from vqatool.errors import ExitCode
 
@@ -55,6 +56,7 @@ def _complete_rungs(
               help="Part of every source to encode, in seconds, such as 30+10.")  # fmt: skip
 @click.option("--segments", type=ParsedType("NxSECONDS", "parse_segments"),
               help="N parts of every source, evenly spread and joined, such as 3x10.")  # fmt: skip
+@tonemap_option("Make SDR encodes of HDR sources (PQ, HLG); else they stay HDR.")
 @click.option("--dry-run", is_flag=True, help="Print the ffmpeg commands without running them.")
 @jobs_option
 @ffmpeg_option
@@ -65,6 +67,7 @@ def ladder(
     codecs: tuple[str, ...],
     clip: "TimeRange | None",
     segments: tuple[int, float] | None,
+    tonemap: bool,
     dry_run: bool,
     jobs: int | None,
     ffmpeg_path: Path | None,
@@ -90,10 +93,10 @@ def ladder(
     rungs, trim = with_codecs(ladder_named(ladder_name), codecs), TrimSpec(clip, segments)
     found = find_sources_or_fail(sources, folder)
     if dry_run:
-        failed = _print_commands(found.videos, rungs, folder, trim, ffmpeg, jobs)
+        failed = _print_commands(found.videos, rungs, folder, trim, ffmpeg, jobs, tonemap)
         exit_on_failures(failed, found.unreadable)
         return
-    rows = run_ladder(found.videos, rungs, folder, ffmpeg, trim=trim, jobs=jobs)
+    rows = run_ladder(found.videos, rungs, folder, ffmpeg, trim=trim, tonemap=tonemap, jobs=jobs)
     print_message(f"{folder / 'encodes.csv'}: {count_rows(rows)}; next: vqatool label {folder}")
     exit_on_failures(rows, found.unreadable)
 
@@ -105,6 +108,7 @@ def run_ladder(
     ffmpeg: "Ffmpeg",
     *,
     trim: "TrimSpec | None" = None,
+    tonemap: bool = False,
     jobs: int | None = None,
 ) -> "list[EncodeRow]":
     """Encode every video at every rung; returns new encodes and those of earlier runs.
@@ -115,7 +119,7 @@ def run_ladder(
     from ladder.media.time_ranges import FULL
     from ladder.recommend.adaptive import ladder_rounds
 
-    rounds = ladder_rounds(videos, ladder, folder, trim=trim or FULL)
+    rounds = ladder_rounds(videos, ladder, folder, trim=trim or FULL, tonemap=tonemap)
     return run_rounds(rounds, folder, ffmpeg, jobs=jobs)
 
 
@@ -171,13 +175,14 @@ def _print_commands(
     trim: "TrimSpec",
     ffmpeg: "Ffmpeg",
     jobs: int | None,
+    tonemap: bool,
 ) -> "Sequence[EncodeRow]":
     """Print the commands of the first round; returns a row for each source without one."""
     from ladder.encode.run import shell_commands
     from ladder.recommend.adaptive import ladder_rounds
     from vqatool.terminal import print_note
 
-    first = next(ladder_rounds(videos, rungs, folder, trim=trim))
+    first = next(ladder_rounds(videos, rungs, folder, trim=trim, tonemap=tonemap))
     for command in shell_commands(first.plan, ffmpeg, jobs):
         click.echo(os.fsencode(command))  # file names may be invalid UTF-8
     if first.labels:

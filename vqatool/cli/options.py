@@ -261,6 +261,11 @@ def display_option(command: C) -> C:
     )(command)
 
 
+def tonemap_option(help: str) -> Callable[[C], C]:
+    """--tonemap."""
+    return click.option("--tonemap", is_flag=True, help=help)
+
+
 class ParsedType(click.ParamType[Any]):
     """Text that a function of `module` parses; its ValueError is a usage error."""
 

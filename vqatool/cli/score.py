@@ -20,6 +20,7 @@ from vqatool.cli.options import (
     name_unreadable,
     predictor_for,
     stdout_writer,
+    tonemap_option,
 )
 from vqatool.errors import ExitCode
 
@@ -92,6 +93,7 @@ class CodesType(click.ParamType[tuple[str, ...]]):
               help="Skip files whose name matches. Repeatable.")  # fmt: skip
 @model_option
 @display_option
+@tonemap_option("Score HDR videos (PQ, HLG) as SDR; else they get no score.")
 @click.option("--segment", "segment_s", type=click.FloatRange(0.5), default=10.0,
               show_default=True, help="Length of a segment, in seconds.")  # fmt: skip
 @click.option("--fail-under", type=click.FloatRange(0, 100),
@@ -142,6 +144,7 @@ def score(
     exclude: tuple[str, ...],
     model: Path | None,
     display: "Display",
+    tonemap: bool,
     segment_s: float,
     fail_under: float | None,
     thresholds: Path | None,
@@ -186,7 +189,7 @@ def score(
 
     from vqatool.scoring.segments import ScoreConfig
 
-    config = ScoreConfig(display, segment_s, jobs, timeout_s, _hardware(hwaccel))
+    config = ScoreConfig(display, segment_s, jobs, timeout_s, _hardware(hwaccel), tonemap)
     rows = run_score(
         videos,
         predictor,

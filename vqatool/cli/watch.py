@@ -17,6 +17,7 @@ from vqatool.cli.options import (
     model_option,
     name_failures,
     predictor_for,
+    tonemap_option,
 )
 
 if TYPE_CHECKING:  # for annotations alone
@@ -40,6 +41,7 @@ if TYPE_CHECKING:  # for annotations alone
 @click.option("--once", is_flag=True, help="Score what is complete now, and end.")
 @model_option
 @display_option
+@tonemap_option("Score HDR videos (PQ, HLG) as SDR; else they get no score.")
 @click.option("--segment", "segment_s", type=click.FloatRange(0.5), default=10.0,
               show_default=True, help="Length of a segment, in seconds.")  # fmt: skip
 @jobs_option
@@ -54,6 +56,7 @@ def watch(
     once: bool,
     model: Path | None,
     display: "Display",
+    tonemap: bool,
     segment_s: float,
     jobs: int | None,
     device: str,
@@ -89,7 +92,7 @@ def watch(
             arrivals,
             out,
             predictor,
-            ScoreConfig(display, segment_s, jobs),
+            ScoreConfig(display, segment_s, jobs, tonemap=tonemap),
             interval_s=interval_s,
             stop=stop,
             is_once=once,

@@ -21,6 +21,7 @@ from ladder.label.libvmaf import read_log
 from ladder.media.container import Decoding
 from ladder.media.decode import frames_at
 from ladder.media.probe import FILE_FAULTS, Size, probe
+from ladder.media.tonemap import CURVE
 from ladder.storage import atomic_write, digest
 from vqatool.data.groups import loss_groups
 from vqatool.data.labels import LabelledEncode
@@ -211,6 +212,7 @@ class CachedInputs:
             threads=threads,
             source_seed=_source_seed(encode.source),
             source=encode.source_path if self._has_tiles else None,
+            is_tonemapped=encode.is_tonemapped,
         )
 
     def _cache(self, encode: LabelledEncode, number: int) -> Path:
@@ -227,6 +229,8 @@ class CachedInputs:
         ways = [_view_key(each.view) for each in self._inputs]
         if self._has_tiles and any(each.has_tiles for each in self._inputs):
             ways.append(f"tiles of {encode.source_path}")
+        if encode.is_tonemapped:
+            ways.append(CURVE)
         return self._folder / f"{digest(known, ways, NUM_AUGMENTATIONS)}-{number}.npy"
 
 
@@ -242,12 +246,13 @@ class _CacheTask(NamedTuple):
     threads: int
     source_seed: int
     source: Path | None  # to compare with
+    is_tonemapped: bool
 
 
 def _cache_views(path: Path, task: _CacheTask) -> None:
     """The task of a worker: decode an encode and write its views."""
     clip = read_clip(
-        probe(path),
+        probe(path, tonemap=task.is_tonemapped),
         task.num_frame_groups,
         task.frame_group,
         task.display,
@@ -284,7 +289,7 @@ def _reference(clip: Clip, source: Path, task: _CacheTask) -> Array | None:
     """The first frames of the groups in the source, in the clip's size; None if it is gone."""
     height, width = clip.pixels_TCHW.shape[-2:]
     try:
-        info = probe(source)
+        info = probe(source, tonemap=task.is_tonemapped)
         length_s, fps = info.duration_s, float(info.fps)
         times_s = sample_times(0.0, length_s, task.num_frame_groups, task.frame_group, fps)
         first_s = times_s[:: task.frame_group.num_frames]

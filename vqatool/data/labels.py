@@ -12,6 +12,7 @@ from ladder.label.files import LABELS_FILE, LabelFiles
 from ladder.label.metrics import log_metric_name
 from ladder.label.rows import LabelRow, labels_table
 from ladder.media.probe import Size
+from ladder.media.tonemap import TONEMAPPED
 from ladder.treatments import Treatment, read_treatments
 from vqatool.data.source_columns import read_source_column
 from vqatool.errors import TrainingDataError
@@ -47,6 +48,7 @@ class LabelledEncode:
     preset: str = ""
     kind: str = ""
     origin: str = ""  # "": the source is an origin of its own
+    is_tonemapped: bool = False  # the label is that of its pictures as SDR
 
     @property
     def is_coded_twice(self) -> bool:
@@ -126,4 +128,5 @@ def _labelled(
         source_path=Path() if label.offset_frames else folder / row.source_path,
         preset=f"{last.codec} {last.preset}" if last and last.preset else "",
         kind=kind,
+        is_tonemapped=TONEMAPPED in label.warnings.split(";"),
     )

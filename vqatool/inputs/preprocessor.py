@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ladder.errors import VideoError
 from ladder.media.container import LENIENT, Decoding
 from ladder.media.decode import display_size, each_frame_at, uniform_times
 from ladder.media.headers import coded_pictures
@@ -99,6 +100,16 @@ def decode_views(
         VideoError: the file cannot be decoded.
     """
     return preprocessor.load_views(probe(path), display)
+
+
+def require_sdr(info: VideoInfo) -> None:
+    """Raise VideoError if the frames of a video are HDR, which no model here was trained on."""
+    if info.hdr_of_frames:
+        raise VideoError(
+            "hdr",
+            f"{info.path} is HDR ({info.hdr}), for which neither VMAF nor the model was made, so "
+            "it gets no score: --tonemap scores it as SDR",
+        )
 
 
 def read_clip(

@@ -23,7 +23,7 @@ from vqatool.inference.engine import Branch, Output
 from vqatool.inference.predictor import Predictor, to_label_scale
 from vqatool.inputs.clip import Array
 from vqatool.inputs.decode_pool import WHOLE_VIDEO_TIMEOUT_S, DecodeFailure, decode_one
-from vqatool.inputs.preprocessor import ClipPreprocessor, sample_times
+from vqatool.inputs.preprocessor import ClipPreprocessor, require_sdr, sample_times
 
 ALL = "all"
 """The name of the score that all branches are fused into."""
@@ -64,6 +64,7 @@ def explain(
     display: tuple[int, int] | None,
     trim: TrimSpec = FULL,
     *,
+    tonemap: bool = False,
     timeout_s: float = WHOLE_VIDEO_TIMEOUT_S,
 ) -> Explanation:
     """Predict for one clip of a video as `score` does for a segment, and keep all output.
@@ -73,14 +74,15 @@ def explain(
         path: the video; a worker process decodes it.
         display: (width, height) of the screen, px; None scores pixel for pixel.
         trim: which clip of it; by default the whole video.
+        tonemap: read HDR as SDR; else it is refused.
         timeout_s: seconds that the worker has.
 
     Raises:
-        VideoError: the file cannot be decoded, or the clip begins after its end.
+        VideoError: the file cannot be decoded or is HDR, or the clip begins after its end.
         CheckpointError: the model's score is not a finite number.
     """
     decoded = decode_one(
-        path, _decode_clip, predictor.preprocessor, display, trim, timeout_s=timeout_s
+        path, _decode_clip, predictor.preprocessor, display, trim, tonemap, timeout_s=timeout_s
     )
     if isinstance(decoded, DecodeFailure):
         raise VideoError(decoded.code, decoded.reason)
@@ -115,10 +117,15 @@ class _DecodedClip(NamedTuple):
 
 
 def _decode_clip(
-    path: Path, preprocessor: ClipPreprocessor, display: tuple[int, int] | None, trim: TrimSpec
+    path: Path,
+    preprocessor: ClipPreprocessor,
+    display: tuple[int, int] | None,
+    trim: TrimSpec,
+    tonemap: bool,
 ) -> _DecodedClip:
     """The task of a worker."""
-    info = probe(path)
+    info = probe(path, tonemap=tonemap)
+    require_sdr(info)
     start_s, length_s = next(
         ((time_range.start_s, time_range.length_s) for time_range in trim.ranges_of(info)),
         (0.0, info.duration_s),

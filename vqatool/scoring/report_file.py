@@ -23,6 +23,7 @@ from vqatool.scoring.rows import (
 from vqatool.scoring.run import score_videos
 from vqatool.scoring.segments import ScoreConfig
 from vqatool.scoring.shards import UNFINISHED, Shard
+from vqatool.scoring.warning_codes import WarningCode
 
 R = TypeVar("R", bound=Row)
 
@@ -94,9 +95,9 @@ def write_report(
 ) -> Iterator[ReportRow]:
     """Score the videos that the report does not hold yet; yield every row, kept rows first.
 
-    A row is kept if file, model, display and segments are the same; failed videos are tried again.
-    At the end the report holds one row for each of `videos`, in their order, and, if asked for,
-    before them the rows of other files.
+    A row is kept if file, model, display, segments and tone mapping are the same; failed videos are
+    tried again. At the end the report holds one row for each of `videos`, in their order, and, if
+    asked for, before them the rows of other files.
 
     Args:
         videos: the files to score.
@@ -249,6 +250,8 @@ def _is_current(
     row = rows.video
     if row.status != "ok" or row.model != predictor.name or row.display != config.screen:
         return False
+    if row.hdr and not (config.tonemap and WarningCode.TONEMAPPED in row.warnings.split(";")):
+        return False  # version 0.1 scored HDR as it is
     # as many frames of the same file are the same segments
     num_segments = config.num_segments(row.duration_s or 0.0)
     if row.frames_scored != predictor.card.clip_frames * num_segments:

@@ -226,7 +226,8 @@ def as_stored(row: ReportRow) -> ReportRow:
 def video_warnings(info: VideoInfo) -> Iterator[WarningCode]:
     """The warnings that the facts of a video give rise to."""
     raised = {
-        WarningCode.HDR: bool(info.hdr),
+        WarningCode.HDR: bool(info.hdr_of_frames),
+        WarningCode.TONEMAPPED: info.is_tonemapped,
         WarningCode.VFR: info.is_vfr,
         WarningCode.INTERLACED: info.is_interlaced,
         WarningCode.ROTATED: bool(info.rotation),

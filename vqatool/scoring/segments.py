@@ -27,7 +27,7 @@ from vqatool.inputs.decode_pool import (
     PendingDecode,
     failure_of,
 )
-from vqatool.inputs.preprocessor import ClipPreprocessor
+from vqatool.inputs.preprocessor import ClipPreprocessor, require_sdr
 from vqatool.scoring.rows import FileStamp
 
 Display = Size | None
@@ -51,6 +51,7 @@ class ScoreConfig:
         jobs: worker processes that decode; None: one for each core, at most four.
         timeout_s: seconds that a worker has for `SEGMENTS_PER_TASK` segments.
         hardware: name of the hardware decoder; empty: none.
+        tonemap: score HDR as SDR; else it gets no score.
     """
 
     display: Display = DEFAULT_DISPLAY
@@ -58,6 +59,7 @@ class ScoreConfig:
     jobs: int | None = None
     timeout_s: float = TIMEOUT_S
     hardware: str = ""
+    tonemap: bool = False
 
     @property
     def screen(self) -> str:
@@ -170,8 +172,9 @@ def decode_first_segments(
     known = DecodedSegments(path=path)
     try:
         known = replace(known, stamp=FileStamp.of(path))
-        info = probe(path)
+        info = probe(path, tonemap=config.tonemap)
         known = replace(known, info=info)
+        require_sdr(info)
         require_complete(info)
     except FILE_FAULTS as error:
         return replace(known, failure=failure_of(path, error), spent_s=time.monotonic() - started)

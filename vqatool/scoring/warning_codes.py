@@ -7,6 +7,7 @@ class WarningCode(StrEnum):
     """A fact of a video, or of its score, that bears on what the score is worth."""
 
     HDR = "hdr"
+    TONEMAPPED = "tonemapped"
     VFR = "vfr"
     INTERLACED = "interlaced"
     ROTATED = "rotated"

@@ -10,6 +10,9 @@ import numpy as np
 import pytest
 
 from ladder.codecs import CODECS
+from ladder.encode.ladders import Ladder
+from ladder.encode.plan import LadderPlan, plan_ladder
+from ladder.encode.run import make_encodes
 from ladder.encode.rungs import Rung
 from ladder.media.decode import frames_at
 from ladder.media.ffmpeg import Ffmpeg
@@ -17,6 +20,7 @@ from ladder.media.lengths import frame_times
 from ladder.media.probe import probe
 from ladder.media.time_ranges import TimeRange, TrimSpec
 from tests.conftest import EXACT, MakeVideo
+from tests.hdr import as_hdr
 from tests.ladder.works import NUMBERED, files_in, made, numbered, numbers_in
 
 CLIP = "testsrc2=size=96x64:rate=25:duration=0.4"
@@ -62,6 +66,32 @@ def test_hdr_in_8_bits_is_refused_and_the_other_rungs_are_made(
     assert "is HDR (pq)" in said.pop(coarse.name)
     assert said == {"48p-crf30-x264": ""}
     assert files_in(tmp_path) == {"encodes.csv", "hdr-smpte2084/48p-crf30-x264.mp4"}
+
+
+def test_an_hdr_source_becomes_sdr_on_request_and_hdr_again_without(
+    make_video: MakeVideo, source_video: Path, ffmpeg: Ffmpeg, tmp_path: Path
+) -> None:
+    source, rung = as_hdr(make_video, source_video, "pq"), Rung(height_px=108, crf=8)
+    again = Rung(height_px=54, crf=20, reencode_crf=12)
+    ladder = Ladder((rung, again, Rung(height_px=108, crf=30, bit_depth=10)))
+
+    def plan(*, tonemap: bool) -> LadderPlan:
+        return plan_ladder([source], ladder, tmp_path, tonemap=tonemap)
+
+    rows = list(make_encodes(plan(tonemap=True), tmp_path, ffmpeg, jobs=1))
+    assert [(row.error, row.tonemap) for row in rows] == [("", "mobius")] * 3
+    of_rung = {row.rung: tmp_path / row.encode_path for row in rows}
+    infos = {name: probe(path) for name, path in of_rung.items()}
+    assert {(info.hdr, info.bit_depth) for info in infos.values()} == {("", 8), ("", 10)}
+    with av.open(str(of_rung[rung.name])) as container:
+        context = container.streams.video[0].codec_context
+        assert (context.color_primaries, context.colorspace, context.color_trc) == (1, 1, 1)
+    (shown,) = frames_at(infos[rung.name], [0.0], (192, 108)).astype(int)
+    (mapped,) = frames_at(probe(source, tonemap=True), [0.0], (192, 108)).astype(int)
+    (untouched,) = frames_at(probe(source), [0.0], (192, 108)).astype(int)
+    assert 2 * np.abs(shown - mapped).mean() < np.abs(shown - untouched).mean()
+    assert len(plan(tonemap=True).done) == 3
+    assert len(plan(tonemap=False).jobs) == 3
 
 
 @pytest.mark.parametrize(("bit_depth", "depth"), [(None, 10), (8, 8)])

@@ -8,11 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from ladder.label.run import LabelOptions
+from ladder.encode.ladders import Ladder
+from ladder.encode.plan import plan_ladder
+from ladder.encode.run import make_encodes
+from ladder.encode.rungs import Rung
+from ladder.label.run import LabelOptions, plan_labels
 from ladder.media.ffmpeg import Ffmpeg, run
 from ladder.media.probe import probe
 from tests.conftest import EXACT, MakeVideo
-from tests.ladder.conftest import BY_HAND, V0, X264, label_of, vmaf_by_hand
+from tests.hdr import as_hdr
+from tests.ladder.conftest import BY_HAND, V0, X264, label, label_of, vmaf_by_hand, work_folder
 
 PLAIN = f"[0:v][1:v]{BY_HAND}"
 DEEP = ("-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p10le")
@@ -201,6 +206,51 @@ def test_hdr_against_sdr(
     assert (row.status, row.vmaf) == ("error", None)
     row = label_of(hdr, hdr, ffmpeg, tmp_path)
     assert (row.status, row.warnings) == ("ok", "hdr")
+
+
+@pytest.mark.parametrize("hdr", ["pq", "hlg"])
+def test_hdr_that_is_compared_as_sdr(
+    make_video: MakeVideo,
+    source_video: Path,
+    coarse: Path,
+    ffmpeg: Ffmpeg,
+    tmp_path: Path,
+    hdr: str,
+) -> None:
+    """Of the same damage VMAF gives what it gives without the way through HDR."""
+    source, encode = (as_hdr(make_video, video, hdr) for video in (source_video, coarse))
+    sdr = label_of(coarse, source_video, ffmpeg, tmp_path).vmaf
+    folder = work_folder(tmp_path / "work", source, {"hdr": encode, "sdr": coarse})
+    options = LabelOptions(models=(V0,), tonemap=True)
+    rows = label(folder, ffmpeg, options)
+    assert {row.error for row in rows.values()} == {""}
+    assert {row.warnings for row in rows.values()} == {"tonemapped"}
+    assert plan_labels(folder, options).jobs == ()
+    plain = label(folder, ffmpeg)
+    assert (plain["hdr"].error, plain["hdr"].warnings) == ("", "hdr")
+    assert "--tonemap compares both as SDR" in plain["sdr"].error
+    right, wrong = rows["hdr"].vmaf, plain["hdr"].vmaf
+    assert sdr is not None
+    assert right is not None
+    assert wrong is not None
+    assert abs(right - sdr) < min(4, abs(wrong - sdr))
+    assert {row.rung for row in plan_labels(folder, options).jobs} == {"hdr", "sdr"}
+
+
+def test_an_encode_that_was_tone_mapped_is_compared_with_its_source_as_sdr(
+    make_video: MakeVideo, source_video: Path, ffmpeg: Ffmpeg, tmp_path: Path
+) -> None:
+    source = as_hdr(make_video, source_video, "pq")
+    rungs = Ladder((Rung(height_px=108, crf=10), Rung(height_px=108, crf=40)))
+    plan = plan_ladder([source], rungs, tmp_path, tonemap=True)
+    list(make_encodes(plan, tmp_path, ffmpeg, jobs=1))
+    rows = label(tmp_path, ffmpeg)
+    assert {(row.error, row.warnings) for row in rows.values()} == {("", "tonemapped")}
+    good, poor = rows["108p-crf10-x264"].vmaf, rows["108p-crf40-x264"].vmaf
+    assert good is not None
+    assert poor is not None
+    assert good > 90 > poor + 20
+    assert plan_labels(tmp_path, LabelOptions(models=(V0,))).jobs == ()
 
 
 def test_an_encode_that_is_its_source(source_video: Path, ffmpeg: Ffmpeg, tmp_path: Path) -> None:

@@ -160,11 +160,12 @@ def test_option_names_do_not_change() -> None:
     }
     assert options == {
         "ladder": {
-            "--out", "--rungs", "--codec", "--clip", "--segments", "--dry-run", "--jobs",
-            "--ffmpeg",
+            "--out", "--rungs", "--codec", "--clip", "--segments", "--tonemap", "--dry-run",
+            "--jobs", "--ffmpeg",
         },
         "label": {
-            "--vmaf", "--vmaf-model", "--features", "--subsample", "--sync", "--jobs", "--ffmpeg",
+            "--vmaf", "--vmaf-model", "--features", "--subsample", "--sync", "--tonemap", "--jobs",
+            "--ffmpeg",
         },
         "pretrain": {
             "--data", "--out", "--init", "--method", "--size", "--shape", "--steps", "--batch",
@@ -189,12 +190,12 @@ def test_option_names_do_not_change() -> None:
         },
         "evaluate": {"--model", "--split", "--out", "--by-pixels", "--device"},
         "score": {
-            "--out", "--per-segment", "--include", "--exclude", "--model", "--display", "--segment",
-            "--fail-under", "--gate-on", "--junit", "--shard", "--force", "--timeout", "--batch",
-            "--jobs", "--device",
+            "--out", "--per-segment", "--include", "--exclude", "--model", "--display",
+            "--tonemap", "--segment", "--fail-under", "--gate-on", "--junit", "--shard", "--force",
+            "--timeout", "--batch", "--jobs", "--device",
         },
         "merge": {"--out"},
-        "explain": {"--out", "--clip", "--model", "--display", "--device"},
+        "explain": {"--out", "--clip", "--model", "--display", "--tonemap", "--device"},
         "doctor": {"--ffmpeg"},
         "demo": {"--out", "--ffmpeg"},
     }  # fmt: skip

@@ -8,7 +8,12 @@ import numpy as np
 import pytest
 import torch
 
+from ladder import Ffmpeg
+from ladder.label.run import LabelOptions
 from tests.conftest import MakeVideo
+from tests.hdr import as_hdr
+from tests.ladder.conftest import label
+from tests.ladder.conftest import work_folder as ladder_folder
 from tests.vqatool.faults import WORDS, faulty_videos, with_faults
 from vqatool.data.cached_inputs import CachedInputs
 from vqatool.data.labels import LabelledEncode, read_labelled_encodes
@@ -50,6 +55,19 @@ def test_videos_are_decoded_once(work_folder: Path) -> None:
     clips = cached(work_folder)
     assert {clips.evaluation_views(i)[0].shape for i in range(12)} == {(4, 3, 64, 64)}
     assert list(clips.decode_missing()) == []
+
+
+def test_the_views_of_a_label_that_was_tone_mapped_are_too(
+    make_video: MakeVideo, source_video: Path, ffmpeg: Ffmpeg, tmp_path: Path
+) -> None:
+    encode = as_hdr(make_video, source_video, "pq")
+    folder = ladder_folder(tmp_path / "work", encode, {"one": encode})
+    shown = []
+    for tonemap in (True, False):
+        label(folder, ffmpeg, LabelOptions(models=("vmaf_v0.6.1",), tonemap=tonemap))
+        assert [each.is_tonemapped for each in read_labelled_encodes(folder)] == [tonemap]
+        shown.append(cached(folder, frames=1).evaluation_views(0)[0].astype(int))
+    assert np.abs(shown[0] - shown[1]).mean() > 5
 
 
 def wait_for_three_processes(

@@ -11,9 +11,11 @@ from matplotlib.image import imread
 from ladder.errors import VideoError
 from ladder.media.probe import probe
 from tests.conftest import MakeVideo
+from tests.hdr import as_hdr
 from tests.vqatool.faults import CODES, WORDS, faulty_videos, with_faults
 from tests.vqatool.program import read_rows, vqatool
 from vqatool.inference.card import ModelCard
+from vqatool.inference.loading import load_predictor
 from vqatool.inference.model_file import Checkpoint, load_checkpoint, save_checkpoint
 from vqatool.inference.predictor import Predictor
 from vqatool.inference.torch_engine import TorchEngine
@@ -103,6 +105,16 @@ def test_a_clip_after_the_end_and_a_text_file_are_errors(
     done = vqatool("explain", text, "-o", tmp_path / "why")
     assert done.exit_code == 2
     assert "notes.mp4" in done.output
+
+
+def test_hdr_is_explained_as_sdr_alone(
+    make_video: MakeVideo, source_video: Path, small_model: Path
+) -> None:
+    hdr = as_hdr(make_video, source_video, "hlg")
+    predictor = load_predictor(small_model, "cpu")
+    with pytest.raises(VideoError, match=r"is HDR \(hlg\).*--tonemap"):
+        explain(predictor, hdr, None)
+    assert explain(predictor, hdr, None, tonemap=True).scores
 
 
 def test_a_decoder_that_fails_is_an_error_that_names_the_file(

@@ -14,6 +14,8 @@ import torch
 from ladder import Ffmpeg
 from ladder.media.ffmpeg import run
 from ladder.media.probe import Size
+from tests.conftest import MakeVideo
+from tests.hdr import as_hdr
 from vqatool.cli.demo import demo_clip
 from vqatool.errors import ReportError
 from vqatool.inference.loading import load_predictor
@@ -142,6 +144,51 @@ def test_other_segments_are_scored_again(
     assert parts.frames_scored > 2
     (alike,) = rows_into(out, videos[:1], predictor, ScoreConfig(None, 0.21))
     assert alike == parts  # the same number of segments are the same segments
+
+
+def test_hdr_gets_no_score_but_as_sdr(
+    make_video: MakeVideo, source_video: Path, predictor: Predictor, tmp_path: Path
+) -> None:
+    out, hdr = tmp_path / "r.csv", as_hdr(make_video, source_video, "pq")
+    as_sdr = replace(NATIVE, tonemap=True)
+    (row,) = rows_into(out, [hdr], predictor)
+    assert (row.status, row.score, row.score_low, row.frames_scored) == ("error", None, None, None)
+    assert (row.error_code, row.hdr, row.warnings, row.width_px) == ("hdr", "pq", "hdr;short", 192)
+    assert f"{hdr} is HDR (pq)" in row.error
+    assert "--tonemap scores it as SDR" in row.error
+    (mapped,) = rows_into(out, [hdr], predictor, as_sdr)
+    assert (mapped.status, mapped.hdr, mapped.warnings) == ("ok", "pq", "tonemapped;short")
+    assert mapped.score is not None
+    (kept,) = rows_into(out, [hdr], predictor, as_sdr)
+    assert kept == mapped  # with its timing
+    assert [row.error_code for row in rows_into(out, [hdr], predictor)] == ["hdr"]
+    plain = [next(rows_into(tmp_path / "s.csv", [source_video], predictor, way)).warnings
+             for way in (NATIVE, as_sdr)]  # fmt: skip
+    assert plain == ["short"] * 2
+
+
+def test_a_row_of_hdr_from_a_version_that_scored_it_as_it_is_goes(
+    make_video: MakeVideo, source_video: Path, predictor: Predictor, tmp_path: Path
+) -> None:
+    out, hdr = tmp_path / "r.csv", as_hdr(make_video, source_video, "pq")
+    list(rows_into(out, [hdr], predictor, replace(NATIVE, tonemap=True)))
+    out.write_text(out.read_text().replace(",tonemapped;", ",hdr;"))
+    (row,) = rows_into(out, [hdr], predictor)
+    assert row.error_code == "hdr"
+
+
+@pytest.mark.parametrize("hdr", ["pq", "hlg"])
+def test_a_tone_mapped_film_gets_nearly_the_score_that_it_has_in_sdr(
+    make_video: MakeVideo, tmp_path: Path, hdr: str
+) -> None:
+    film = ("-t", "1", "-vf", "scale=640:360:flags=area,setsar=1", "-an", "-c:v", "libx265")
+    coded = ("-x265-params", "log-level=error", "-preset", "ultrafast", "-crf", "20")
+    sdr = make_video("film-sdr.mp4", demo_clip(), (*film, *coded))
+    videos = [sdr, as_hdr(make_video, sdr, hdr, "-crf", "20")]
+    config = ScoreConfig(display=Size(640, 360), tonemap=True)
+    rows = rows_into(tmp_path / "r.csv", videos, load_predictor(device="cpu"), config)
+    plain, mapped = (row.score for row in rows)
+    assert mapped == pytest.approx(plain, abs=6)
 
 
 FOREIGN = {
