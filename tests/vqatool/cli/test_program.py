@@ -155,7 +155,7 @@ def test_option_names_do_not_change() -> None:
     """A renamed option breaks people's scripts: change this list knowingly."""
     options = {
         name: {opt for param in command.params for opt in param.opts if opt.startswith("--")}
-        - {"--verbose", "--quiet"}
+        - {"--verbose", "--quiet", "--log"}
         for name, command in cli.commands.items()
     }
     assert options == {
@@ -164,40 +164,55 @@ def test_option_names_do_not_change() -> None:
             "--jobs", "--ffmpeg",
         },
         "label": {
-            "--vmaf", "--vmaf-model", "--features", "--subsample", "--sync", "--tonemap", "--jobs",
+            "--vmaf", "--source", "--match", "--pairs", "--out", "--rung-by", "--json", "--plot",
+            "--vmaf-model", "--features", "--subsample", "--sync", "--tonemap", "--jobs",
             "--ffmpeg",
+        },
+        "recommend": {
+            "--out", "--sizes", "--by", "--rates", "--codec", "--preset", "--clip", "--segments",
+            "--spacing", "--top-vmaf", "--bottom-vmaf", "--min-kbps", "--max-kbps", "--max-rungs",
+            "--pool", "--against", "--no-encode", "--jobs", "--ffmpeg",
+        },
+        "bdrate": {
+            "--rate", "--quality", "--source", "--only-a", "--only-b", "--log-vmaf",
+            "--min-overlap", "--out",
+        },
+        "train": {
+            "--out", "--method", "--init", "--teacher", "--detach-teacher", "--tune", "--size",
+            "--shape", "--stream-features", "--clip-frames", "--step-frames", "--epochs",
+            "--max-hours", "--patience", "--sources", "--rungs", "--lr", "--plcc-weight",
+            "--group-weight", "--rank-weight", "--frame-weight", "--tile-weight", "--pixels-weight",
+            "--contrast", "--temperature", "--margin", "--val-share", "--outliers", "--validations",
+            "--seed", "--licence", "--export", "--device",
+        },
+        "evaluate": {"--model", "--split", "--out", "--by-pixels", "--device"},
+        "score": {
+            "--out", "--json", "--append", "--per-segment", "--include", "--exclude", "--model",
+            "--display", "--tonemap", "--segment", "--fail-under", "--threshold", "--fail-on",
+            "--trust", "--gate-on", "--junit", "--ci", "--shard", "--force", "--timeout", "--batch",
+            "--hwaccel", "--jobs", "--device",
+        },
+        "watch": {
+            "--out", "--include", "--exclude", "--settle", "--interval", "--once", "--model",
+            "--display", "--tonemap", "--segment", "--jobs", "--device",
+        },
+        "compare": {"--by", "--out", "--json", "--fail-on-drop"},
+        "merge": {"--out"},
+        "explain": {"--out", "--clip", "--model", "--display", "--tonemap", "--device"},
+        "study": {
+            "--of", "--out", "--seeds", "--size", "--epochs", "--lr", "--init", "--teacher",
+            "--cost", "--device",
         },
         "pretrain": {
             "--data", "--out", "--init", "--method", "--size", "--shape", "--steps", "--batch",
             "--max-hours", "--lr", "--test-share", "--seed", "--device",
         },
-        "train": {
-            "--out", "--method", "--init", "--teacher", "--detach-teacher", "--tune", "--size",
-            "--shape",
-            "--stream-features", "--clip-frames", "--step-frames",
-            "--epochs", "--max-hours",
-            "--patience", "--sources", "--rungs", "--lr", "--plcc-weight", "--group-weight",
-            "--rank-weight", "--frame-weight", "--tile-weight", "--pixels-weight",
-            "--contrast", "--temperature", "--margin",
-            "--val-share", "--outliers", "--validations", "--seed", "--licence", "--export",
-            "--device",
-        },
         "import": {"--out", "--licence"},
         "export": {"--out"},
-        "study": {
-            "--of", "--out", "--seeds", "--size", "--epochs", "--lr", "--init", "--teacher",
-            "--cost", "--device",
-        },
-        "evaluate": {"--model", "--split", "--out", "--by-pixels", "--device"},
-        "score": {
-            "--out", "--per-segment", "--include", "--exclude", "--model", "--display",
-            "--tonemap", "--segment", "--fail-under", "--gate-on", "--junit", "--shard", "--force",
-            "--timeout", "--batch", "--jobs", "--device",
-        },
-        "merge": {"--out"},
-        "explain": {"--out", "--clip", "--model", "--display", "--tonemap", "--device"},
         "doctor": {"--ffmpeg"},
         "demo": {"--out", "--ffmpeg"},
+        "config": {"--all"},
+        "completion": set(),
     }  # fmt: skip
 
 
