@@ -106,7 +106,7 @@ def read_records(path: Path) -> Sequence[Record]:
         rows = list(csv.DictReader(io.StringIO(text, newline=""), restkey=_UNNAMED))
     except csv.Error as error:
         raise TableError(f"{path} cannot be read as a CSV: {error}") from error
-    # labels alone have no bitrates
+    # of encodes of a ladder, labels of version 0.1 have no bitrates
     is_stage_file = path.name in (_ENCODES, _LABELS)
     return _labelled(path.parent) if is_stage_file and _is_work_folder(path.parent) else rows
 
@@ -119,10 +119,12 @@ def _labelled(folder: Path) -> list[Record]:
     labels = {row.key: row for row in labels_table(folder).rows() if row.status == Status.OK}
     rows = [row for row in encodes_table(folder).rows() if row.status == Status.OK]
     records: list[Record] = [
-        {**dataclasses.asdict(labels[row.key]), **dataclasses.asdict(row)}
+        {**dataclasses.asdict(labels.pop(row.key)), **dataclasses.asdict(row)}
         for row in rows
         if row.key in labels
     ]
+    # encodes made elsewhere; of the ladder's own ones that are left, the encodes are gone
+    records += [dataclasses.asdict(label) for label in labels.values() if label.source_path]
     if not records:
         raise TableError(
             f"{folder} holds no labelled encodes: run `vqatool ladder SRC... -o {folder}`, then "

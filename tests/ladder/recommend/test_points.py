@@ -1,6 +1,7 @@
 """Tables of rate and quality: work folders, CSV, JSON, and what is wrong with them."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -50,6 +51,17 @@ def test_a_work_folder_joins_encodes_and_labels(labelled: Path, name: str) -> No
     assert read_points(labelled / name, Columns()) == {"clip": [Point(500, 71), Point(400, 72)]}
     only = Columns(only={"codec": "libx265"})
     assert read_points(labelled / name, only) == {"clip": [Point(400, 72)]}
+
+
+def test_encodes_made_elsewhere_count_by_their_labels_alone(labelled: Path) -> None:
+    labels = labels_table(labelled)
+    mine = LabelRow(encode_path="e.mp4", source="clip", rung="", vmaf=80.0, bitrate_kbps=700.0)
+    labels.append(replace(mine, source_path="/clip.mp4"))
+    labels.append(replace(mine, encode_path="clip/gone.mp4"))  # the ladder's, and no more there
+    expected = [Point(500, 71), Point(400, 72), Point(700, 80)]
+    assert read_points(labelled, Columns()) == {"clip": expected}
+    (labelled / "encodes.csv").unlink()
+    assert read_points(labelled, Columns()) == {"clip": expected[2:]}
 
 
 def test_any_csv_is_read_by_the_names_of_its_columns(tmp_path: Path) -> None:
