@@ -119,7 +119,7 @@ def each_frame_at(
 ) -> Iterator[Pixels]:
     """As `frames_at`, one frame (height, width, 3) after another, as they are decoded."""
     given = 0
-    if not info.is_bare:
+    if not info.is_bare and not info.is_timed_by_dts:
         with contextlib.suppress(SparseDecodingUnavailable):
             frames = _decode_sparse(info, times_s, decoding)
             for picture_HWC in _frames_on_screen(info, times_s, size, frames):
@@ -343,10 +343,13 @@ def _timed_from(
 def _timed(
     info: VideoInfo, container: InputContainer, stream: VideoStream
 ) -> Iterator[tuple[float, VideoFrame]]:
-    """(seconds from the first frame, frame); without timestamps, times follow from the index."""
-    for index, frame in enumerate(container.decode(stream)):
-        known = None if frame.pts is None else _seconds(info, stream, frame.pts)
-        yield float(index / info.fps) if known is None else known, frame
+    """(seconds from the first frame, frame); without timestamps, by the frame rate."""
+    frame_s = float(1 / info.fps)
+    before_s = -frame_s
+    for frame in container.decode(stream):
+        stamp = frame.dts if info.is_timed_by_dts else frame.pts
+        before_s = before_s + frame_s if stamp is None else _seconds(info, stream, stamp)
+        yield before_s, frame
 
 
 def _seconds(info: VideoInfo, stream: VideoStream, pts: int) -> float:

@@ -21,6 +21,9 @@ NUM_FIRST_PACKETS = 240
 """Packets to read of a file's beginning: they tell a variable frame rate, in a file of any size."""
 
 _MAX_UNSTATED_S = 0.5  # a track that is longer than its header says by this has a wrong header
+AVI_FORMAT = "avi"
+"""FFmpeg's name of the format."""
+
 FORMATS_THAT_JUMP = frozenset({"mpegts", "mpeg", HLS_FORMAT})
 """FFmpeg's names of formats in which ffmpeg corrects jumps of timestamps."""
 
@@ -44,7 +47,9 @@ class _TimedPacket(NamedTuple):
 
     @classmethod
     def of(cls, packet: "Packet[VideoStream]") -> "_TimedPacket":
-        time = None if packet.pts is None else packet.pts * packet.time_base
+        is_avi = packet.stream.container.format.name == AVI_FORMAT  # it has no pts of its own
+        stamp = packet.dts if is_avi else packet.pts
+        time = None if stamp is None else stamp * packet.time_base
         return cls(time, packet.is_keyframe, not packet.is_discard and is_shown(packet))
 
 

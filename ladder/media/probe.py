@@ -21,6 +21,7 @@ from av.video.stream import VideoStream
 from ladder.errors import LadderError, VideoError
 from ladder.media.container import as_fraction, is_shown, open_video, videos
 from ladder.media.lengths import (
+    AVI_FORMAT,
     FORMATS_THAT_JUMP,
     NUM_FIRST_PACKETS,
     count_frames,
@@ -98,6 +99,9 @@ class VideoInfo:
     crop: Crop = Crop()  # noqa: RUF009 - what the container cuts off the stored picture
     is_mirrored: bool = False  # shown with left and right exchanged, before it is turned
     is_tonemapped: bool = False  # it is HDR, and whoever reads its frames gets them as SDR
+    # AVI has no times of showing: where frames are reordered, only the dts that a decoder gives to
+    # frames, in the order they are shown, tells their times
+    is_timed_by_dts: bool = False
 
     @property
     def display_size(self) -> Size:
@@ -191,6 +195,10 @@ def _info(
     can_seek = _can_seek(container, stream)
     if container.format.name in FORMATS_THAT_JUMP and can_seek:  # reading to an open end takes long
         require_one_clock(path)
+    is_timed_by_dts = container.format.name == AVI_FORMAT and bool(context.has_b_frames)
+    start_s = seconds[0] if seconds else 0.0
+    if is_timed_by_dts and frame.dts is not None:
+        start_s = float(frame.dts * (stream.time_base or 0))
     return VideoInfo(
         path=path,
         width_px=frame.width,
@@ -216,7 +224,8 @@ def _info(
         crop=crop,
         is_mirrored=is_mirrored,
         is_hls=container.format.name == HLS_FORMAT,
-        start=Fraction(seconds[0]) if seconds else Fraction(0),
+        is_timed_by_dts=is_timed_by_dts,
+        start=Fraction(start_s),
     )
 
 

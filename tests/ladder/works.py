@@ -12,6 +12,7 @@ from ladder.encode.run import make_encodes
 from ladder.encode.rungs import Rung
 from ladder.media.ffmpeg import Ffmpeg
 from ladder.media.time_ranges import FULL, TrimSpec
+from ladder.media.upright import Pixels
 from tests.conftest import EXACT, MakeVideo
 
 NUMBERED = 64
@@ -68,8 +69,10 @@ def numbers_in(video: Path) -> list[int]:
     """The numbers of `numbered` frames, read off an encode of them."""
     with av.open(str(video)) as container:
         lumas = [np.asarray(frame.to_ndarray(format="gray")) for frame in container.decode(video=0)]
+    return [number_of(luma) for luma in lumas]
+
+
+def number_of(luma: Pixels) -> int:
+    """The number of one `numbered` frame."""
     middles = [_BAR_PX * bar + _BAR_PX // 2 for bar in range(_BARS)]
-    return [
-        sum(int(luma[NUMBERED // 2, x] > 120) << bar for bar, x in enumerate(middles))
-        for luma in lumas
-    ]
+    return sum(int(luma[NUMBERED // 2, x] > 120) << bar for bar, x in enumerate(middles))

@@ -11,6 +11,7 @@ from ladder.codecs import CODECS
 from ladder.encode.plan import encodes_table
 from ladder.encode.rungs import Rung
 from ladder.errors import LadderError
+from ladder.media.decode import frames_at
 from ladder.media.ffmpeg import Ffmpeg
 from ladder.media.lengths import frame_times
 from ladder.media.probe import VideoInfo, probe
@@ -25,7 +26,7 @@ from ladder.media.time_ranges import (
     parse_time_ranges,
 )
 from tests.conftest import MakeVideo
-from tests.ladder.works import NUMBERED, made, numbered, numbers_in, planned
+from tests.ladder.works import NUMBERED, made, number_of, numbered, numbers_in, planned
 
 RUNG = Rung(height_px=NUMBERED, crf=30)
 NTSC = Fraction(30000, 1001)
@@ -224,6 +225,28 @@ def test_a_clip_up_to_the_end_has_the_last_frame(
     source = numbered(make_video, "gops-25.mp4", args=REAL_GOPS)
     (row,) = made([source], [RUNG], tmp_path, ffmpeg, TrimSpec(clip=TimeRange(4.6, 10)))
     assert (row.error, numbers_in(tmp_path / row.encode_path)) == ("", list(range(115, 125)))
+
+
+@pytest.mark.parametrize("coder", [("libx264", "-crf", "5"), ("mpeg4", "-q:v", "2")])
+@pytest.mark.parametrize("container", ["avi", "mkv"])
+def test_frames_that_are_stored_out_of_order_are_found(
+    make_video: MakeVideo, ffmpeg: Ffmpeg, tmp_path: Path, coder: tuple[str, ...], container: str
+) -> None:
+    """AVI has no times of showing, and its packets those of decoding."""
+    args = ("-c:v", *coder, "-bf", "2", "-b_strategy", "0", "-g", "25", "-pix_fmt", "yuv420p")
+    name = f"reordered-{coder[0]}.{container}"
+    source = numbered(make_video, name, args=args)
+    info = probe(source)
+    assert frame_times(source, info.fps) == pytest.approx([n / 25 for n in range(125)], abs=0.001)
+    assert info.duration_s == pytest.approx(5, abs=0.041)
+    (row,) = made(
+        [source], [Rung(height_px=NUMBERED, crf=10)], tmp_path, ffmpeg,
+        TrimSpec(clip=TimeRange(3.0, 0.4)),
+    )  # fmt: skip
+    assert (row.error, numbers_in(tmp_path / row.encode_path)) == ("", list(range(75, 85)))
+    shown = (0, 1, 2, 3, 26, 27, 112, 113, 123, 124)
+    pictures = frames_at(info, [n / 25 + 0.02 for n in shown], (128, NUMBERED))
+    assert tuple(number_of(picture[:, :, 1]) for picture in pictures) == shown
 
 
 def test_a_clip_of_a_variable_frame_rate_keeps_its_frames_and_intervals(
