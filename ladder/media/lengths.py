@@ -10,11 +10,12 @@ from typing import NamedTuple
 
 import av
 from av.container import InputContainer
+from av.format import Flags
 from av.packet import Packet
 from av.video.stream import VideoStream
 
 from ladder.errors import VideoError
-from ladder.media.container import is_shown, open_video
+from ladder.media.container import as_fraction, is_shown, open_video
 from ladder.media.playlists import HLS_FORMAT, size_bytes
 
 NUM_FIRST_PACKETS = 240
@@ -32,6 +33,11 @@ _MAX_GAP_S, _MAX_BACK_S = 10.0, 0.1
 _MAX_READ_BYTES = 2**28  # of a file without an index, for the length of its video track
 _NUM_PLACES = 64  # of a larger file, to compare their times
 _MAX_EMPTIER = 4  # times fewer bytes a second than usual
+_DEFAULT_RATE = Fraction(25)  # ffmpeg's
+_MAX_TOO_FAST = 1.5  # times the rate of the packets
+_MAX_DENOMINATOR = 1001
+_STATE_ENDS = ("matroska", "asf", "nut")
+_COUNT_DECODING = frozenset({"flv", "asf", "nut"})  # from the first packet, not the first frame
 _UNKNOWN_FRAMES = 2**30  # what FFmpeg's AVI muxer writes into a pipe
 
 
@@ -111,9 +117,36 @@ def duration_s(
     stated_s = _stated_s(container, stream, first_s)
     if stated_s is None or known_s > stated_s + _MAX_UNSTATED_S:
         return _end_s(container, stream, seconds[-1] + frame_s) - first_s
-    if len(seconds) < NUM_FIRST_PACKETS and not stream.duration:
-        return max(known_s + frame_s, stated_s)  # some headers leave the last frame out
-    return stated_s
+    whole_s = known_s + frame_s
+    if len(seconds) == NUM_FIRST_PACKETS:
+        return stated_s
+    if container.format.name in _COUNT_DECODING and abs(stated_s - whole_s) < _MAX_UNSTATED_S:
+        return whole_s
+    # some headers leave the last frame out, and that of IVF may count frames in finer ticks
+    leaves_out = not stream.duration or stated_s < whole_s - frame_s / 2
+    return max(whole_s, stated_s) if leaves_out else stated_s
+
+
+def frame_rate(
+    container: InputContainer, stream: VideoStream, seconds: Sequence[float]
+) -> Fraction:
+    """The frames a second of a video.
+
+    Args:
+        container: the open file.
+        stream: its video stream, whose first packets have been read.
+        seconds: the ascending times of those packets; empty: they have none.
+    """
+    average, guessed = as_fraction(stream.average_rate), as_fraction(stream.guessed_rate)
+    if container.format.flags & Flags.no_timestamps.value:
+        # of a stream without a container, ffmpeg's average is 25 whatever the stream says
+        return as_fraction(stream.codec_context.framerate) or guessed or average or _DEFAULT_RATE
+    # the average is wrong if it is the container's clock, the guess if the frame rate varies
+    stated = min(filter(None, (average, guessed)), default=_DEFAULT_RATE)
+    step_s = statistics.median([b - a for a, b in pairwise(seconds)] or [0.0])
+    if step_s * stated > _MAX_TOO_FAST:  # both are clocks, as in an AVI of a finer one
+        return Fraction(1 / step_s).limit_denominator(_MAX_DENOMINATOR)
+    return stated
 
 
 def require_one_clock(path: Path) -> None:
@@ -168,16 +201,17 @@ def _looks_joined(container: InputContainer, stream: VideoStream) -> bool:
 def _stated_s(container: InputContainer, stream: VideoStream, first_s: float) -> float | None:
     """What the header says of the track's length, in seconds."""
     if stream.duration and stream.time_base and stream.frames != _UNKNOWN_FRAMES:
-        return float(stream.duration * stream.time_base)
-    stated_s = _tagged_s(stream)
+        stated_s: float | None = float(stream.duration * stream.time_base)
+    else:
+        stated_s = _tagged_s(stream)
     if stated_s is None and len(container.streams) == 1 and container.duration:
         if stream.frames == _UNKNOWN_FRAMES:
             return None
         stated_s = container.duration / av.time_base
     if stated_s is None:
         return None
-    # where the first frame of Matroska is not at 0, some programs state the end, not the length
-    is_end = container.format.name.startswith("matroska") and stated_s > first_s
+    # where the first frame is not at 0, some programs state the end, not the length
+    is_end = container.format.name.startswith(_STATE_ENDS) and stated_s > first_s
     return stated_s - first_s if is_end else stated_s
 
 

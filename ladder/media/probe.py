@@ -26,6 +26,7 @@ from ladder.media.lengths import (
     NUM_FIRST_PACKETS,
     count_frames,
     duration_s,
+    frame_rate,
     require_one_clock,
 )
 from ladder.media.playlists import HLS_FORMAT, size_bytes
@@ -188,9 +189,7 @@ def _info(
         )
     context = stream.codec_context
     rotation, is_mirrored = _orientation(frame)
-    # average_rate is wrong if it is the container's clock, guessed_rate if the frame rate varies
-    rates = (as_fraction(stream.average_rate), as_fraction(stream.guessed_rate))
-    fps = min(filter(None, rates), default=Fraction(25))
+    fps = frame_rate(container, stream, seconds)
     length_s = duration_s(container, stream, fps, seconds) if seconds else None
     can_seek = _can_seek(container, stream)
     if container.format.name in FORMATS_THAT_JUMP and can_seek:  # reading to an open end takes long
