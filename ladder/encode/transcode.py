@@ -20,6 +20,7 @@ from ladder.media.ffmpeg import Ffmpeg, run
 from ladder.media.filters import (
     clock_arguments,
     compile_arguments,
+    from_zero,
     output,
     scaled_input,
     video_input,
@@ -91,6 +92,8 @@ def transcode_args(
         LadderError: an 8-bit rung of an HDR source.
     """
     whole = video_input(source, tuple(time_ranges), threads=threads)
+    if not time_ranges:  # what is shown before 0 would not be shown in an MP4
+        whole = from_zero(whole)
     parts = whole.split() if len(outputs) > 1 else {0: whole}
     encodes = []
     for index, (out, rung) in enumerate(outputs.items()):
@@ -199,6 +202,8 @@ def verify_encode(
             f"the encode has {decoded} frames, its source {expected.frame_count}: the source may "
             "be damaged, or its timestamps may be",
         )
+    if source.is_bare:  # without timestamps its fields may be repeated, which only a decoder tells
+        return info, video_length
     tolerance_s = max(_DURATION_TOLERANCE_S, _COUNT_TOLERANCE / float(source.fps))
     if abs(video_length.duration_s - expected.duration_s) > tolerance_s:
         raise VideoError(

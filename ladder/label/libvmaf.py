@@ -26,6 +26,7 @@ from ladder.media.filters import (
     VideoNode,
     clock_arguments,
     compile_arguments,
+    from_zero,
     output,
     retime_by_index,
     scaled_input,
@@ -164,7 +165,7 @@ def _paired(stream: VideoNode, source: VideoInfo, pairing: Pairing, skip: int) -
     if pairing.mode == PairingMode.INDEX:
         # one tick per frame: Matroska's rounding to milliseconds cost 20 VMAF at 29.97 fps
         return retime_by_index(stream, source.fps)
-    return stream.filter("settb", "AVTB").filter("setpts", "PTS-STARTPTS")
+    return from_zero(stream.filter("settb", "AVTB"))
 
 
 def _libvmaf_options(

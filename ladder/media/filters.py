@@ -64,6 +64,11 @@ def retime_by_index(stream: VideoNode, fps: Fraction) -> VideoNode:
     return stream.filter("settb", tick).filter("setpts", "N")
 
 
+def from_zero(stream: VideoNode) -> VideoNode:
+    """`stream` with timestamps that begin at 0."""
+    return stream.filter("setpts", "PTS-STARTPTS")
+
+
 def _input(video: VideoInfo, options: InputOptions) -> VideoNode:
     # local files only: a playlist named like a video must not fetch from the network
     fixed: InputOptions = {"protocol_whitelist": "file,crypto,data"}
@@ -133,4 +138,4 @@ def _part(video: VideoInfo, time_range: TimeRange, options: InputOptions) -> Vid
     first_s, last_s = float(video.start + start), float(video.start + end)
     inside = {"start": f"{first_s:.6f}", "end": f"{last_s:.6f}"}
     stream = _input(video, options | first | last)
-    return stream.filter("trim", **inside).filter("setpts", "PTS-STARTPTS")
+    return from_zero(stream.filter("trim", **inside))

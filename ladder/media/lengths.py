@@ -138,7 +138,7 @@ def frame_rate(
         seconds: the ascending times of those packets; empty: they have none.
     """
     average, guessed = as_fraction(stream.average_rate), as_fraction(stream.guessed_rate)
-    if container.format.flags & Flags.no_timestamps.value:
+    if container.format.flags & Flags.no_timestamps.value:  # type: ignore[operator]
         # of a stream without a container, ffmpeg's average is 25 whatever the stream says
         return as_fraction(stream.codec_context.framerate) or guessed or average or _DEFAULT_RATE
     # the average is wrong if it is the container's clock, the guess if the frame rate varies

@@ -68,7 +68,10 @@ def numbered(
 def numbers_in(video: Path) -> list[int]:
     """The numbers of `numbered` frames, read off an encode of them."""
     with av.open(str(video)) as container:
-        lumas = [np.asarray(frame.to_ndarray(format="gray")) for frame in container.decode(video=0)]
+        lumas = [
+            np.asarray(frame.to_ndarray(format="gray"), np.uint8)
+            for frame in container.decode(video=0)
+        ]
     return [number_of(luma) for luma in lumas]
 
 

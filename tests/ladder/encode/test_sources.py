@@ -1,5 +1,7 @@
 """Stage 1 on sources of every kind: 10 bit, HDR, VFR, interlaced, rotated, anamorphic."""
 
+import itertools
+import re
 from collections.abc import Sequence
 from fractions import Fraction
 from itertools import pairwise
@@ -15,8 +17,8 @@ from ladder.encode.plan import LadderPlan, plan_ladder
 from ladder.encode.run import make_encodes
 from ladder.encode.rungs import Rung
 from ladder.media.decode import frames_at
-from ladder.media.ffmpeg import Ffmpeg
-from ladder.media.lengths import frame_times
+from ladder.media.ffmpeg import Ffmpeg, run
+from ladder.media.lengths import count_frames, frame_times
 from ladder.media.probe import probe
 from ladder.media.time_ranges import TimeRange, TrimSpec
 from tests.conftest import EXACT, MakeVideo
@@ -336,3 +338,43 @@ def test_an_odd_size_is_encoded_even_with_every_codec(
     sizes = {(row.width_px, row.height_px) for row in rows if row.height_px == 64}
     assert sizes == {(114, 64)}
     assert {row.frame_count for row in rows} == {2}
+
+
+def telecined(stream: bytes) -> bytes:
+    """An MPEG-2 stream of film whose flags repeat a field of every second picture: 3:2 pulldown.
+
+    H.262, sections 6.3.3, 6.3.5 and 6.3.10: 29.97 fps, no progressive sequence, then the flags
+    top_field_first and repeat_first_field.
+    """
+    data, patterns = bytearray(stream), itertools.cycle([(1, 1), (0, 0), (0, 1), (1, 0)])
+    for found in re.finditer(rb"\x00\x00\x01([\xb3\xb5])", stream):
+        at = found.end()
+        if found[1] == b"\xb3":
+            data[at + 3] = data[at + 3] & 0xF0 | 4
+        elif data[at] >> 4 == 1:
+            data[at + 1] &= ~0x08
+        elif data[at] >> 4 == 8:
+            top_first, repeats = next(patterns)
+            data[at + 3] = data[at + 3] & ~0x82 | top_first << 7 | repeats << 1 | 1
+            data[at + 4] |= 0x80
+    return bytes(data)
+
+
+@pytest.mark.parametrize("suffix", ["m2v", "mpg", "vob", "mkv"])
+def test_film_in_a_stream_of_fields_keeps_its_frames(
+    make_video: MakeVideo, ffmpeg: Ffmpeg, tmp_path: Path, suffix: str
+) -> None:
+    args = ("-c:v", "mpeg2video", "-q:v", "2", "-g", "12", "-bf", "0" if suffix == "mkv" else "2")
+    stream = numbered(make_video, f"film-for-{suffix}.m2v", "24", frames=36, args=args)
+    video = tmp_path / "film.m2v"
+    video.write_bytes(telecined(stream.read_bytes()))
+    if suffix != "m2v":
+        raw, video = video, tmp_path / f"film.{suffix}"
+        fields = "floor(N*5/2)*20020"  # in ticks of 1/1200000 s
+        timed = ("-bsf:v", f"setts=pts={fields}:dts={fields}") if suffix == "mkv" else ()
+        run(ffmpeg, ["-i", str(raw), "-c", "copy", *timed, str(video)])
+    (row,) = made([video], [Rung(height_px=NUMBERED, crf=20)], tmp_path / "work", ffmpeg)
+    assert row.error == ""
+    encode = tmp_path / "work" / row.encode_path
+    assert numbers_in(encode) == numbers_in(video) == list(range(36))
+    assert count_frames(encode) == count_frames(video) == 36
