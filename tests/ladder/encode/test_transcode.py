@@ -137,10 +137,10 @@ def test_input_and_output_are_file_urls_for_any_name(info: VideoInfo) -> None:
 def test_the_picture_is_scaled_bicubic_to_limited_range_and_square_pixels(info: VideoInfo) -> None:
     args = transcode_args(info, {OUT: Rung(height_px=64, crf=30)})
     assert graph_of(args) == (
-        "[0:0]scale=114:64:flags=bicubic:in_range=auto:out_range=tv[s0];"
-        "[s0]setsar=1[s1];[s1]format=yuv420p[s2]"
+        "[0:0]setpts=PTS-STARTPTS[s0];[s0]scale=114:64:flags=bicubic:in_range=auto:out_range=tv[s1];"
+        "[s1]setsar=1[s2];[s2]format=yuv420p[s3]"
     )
-    assert pairs_of(args)["-map"] == "[s2]"
+    assert pairs_of(args)["-map"] == "[s3]"
 
 
 def test_several_encodes_share_one_input_and_each_gets_its_own_settings(info: VideoInfo) -> None:
