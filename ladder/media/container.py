@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 import av
+from av.codec.context import Flags
 from av.codec.hwaccel import HWAccel
 from av.container import InputContainer
 from av.packet import Packet
@@ -67,6 +68,8 @@ def open_video(
             raise VideoError("no_decoder", f"{path} has a codec that FFmpeg cannot decode")
         stream.thread_type = "AUTO"
         stream.codec_context.thread_count = decoding.threads
+        # else a crop at the left that is no multiple of 32 moves the picture
+        stream.codec_context.flags |= Flags.unaligned
         if decoding.is_strict:
             stream.codec_context.options = {"err_detect": "explode"}
         try:

@@ -149,7 +149,7 @@ def test_several_encodes_share_one_input_and_each_gets_its_own_settings(info: Vi
     }
     args = transcode_args(info, outputs, threads=8)
     assert args.count("-i") == 1
-    assert graph_of(args).startswith("[0:0]split=2")
+    assert graph_of(args).startswith("[0:0]setpts=PTS-STARTPTS[s0];[s0]split=2")
     assert [args[i + 1] for i, arg in enumerate(args) if arg == "-crf"] == ["32", "48"]
     assert [arg for arg in args if arg.startswith("file:/out")] == [f"file:{o}" for o in outputs]
     # x264 spends its bits differently with another number of threads
