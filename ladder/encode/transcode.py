@@ -18,6 +18,7 @@ from ladder.errors import LadderError, VideoError
 from ladder.media.decode import count_decodable_frames
 from ladder.media.ffmpeg import Ffmpeg, run
 from ladder.media.filters import (
+    VideoNode,
     clock_arguments,
     compile_arguments,
     from_zero,
@@ -26,11 +27,12 @@ from ladder.media.filters import (
     video_input,
 )
 from ladder.media.lengths import frame_times
-from ladder.media.probe import VideoInfo, probe
+from ladder.media.probe import Hdr, VideoInfo, probe
 from ladder.media.time_ranges import TimeRange, frame_aligned
 from ladder.storage import part_of
 
 _MAX_OFF_CLOCK = 0.2  # frames; Matroska's milliseconds are 0.06 frames at 60 fps
+_TRANSFER_NAMES = {Hdr.PQ: "smpte2084", Hdr.HLG: "arib-std-b67"}  # ffmpeg's
 _BUSY_ENCODERS = 4  # of one process; each gets this fraction of the threads
 
 
@@ -101,7 +103,7 @@ def transcode_args(
             rung, source.fps, is_10_bit=_is_10_bit(rung, source), pass_number=pass_number
         )
         size = rung.size_for(source.display_size)
-        scaled = scaled_input(parts[index], size, str(encoder["pix_fmt"]))
+        scaled = _scaled(parts[index], source, size, str(encoder["pix_fmt"]))
         settings = encoder | _file_settings(source, threads)
         if pass_number == 1:
             settings["format"] = "null"
@@ -248,9 +250,17 @@ def _reencode_args(source: VideoInfo, out: Path, rung: Rung, threads: int) -> li
         hdr=source.hdr_of_frames,
         is_tonemapped=False,
     )
-    stream = scaled_input(video_input(first, threads=threads), size, str(encoder["pix_fmt"]))
+    whole = video_input(first, threads=threads)
+    stream = _scaled(whole, source, size, str(encoder["pix_fmt"]))
     made = output(stream, out, **encoder | _file_settings(source, threads))
     return ["-xerror", "-y", *compile_arguments([made])]
+
+
+def _scaled(stream: VideoNode, source: VideoInfo, size: tuple[int, int], pix_fmt: str) -> VideoNode:
+    """`stream` scaled for an encode; its tag is that of HDR which the container alone may tell."""
+    scaled = scaled_input(stream, size, pix_fmt)
+    trc = _TRANSFER_NAMES.get(source.hdr)
+    return scaled.filter("setparams", color_trc=trc) if trc else scaled
 
 
 def _first_encode(out: Path) -> Path:

@@ -58,6 +58,20 @@ def test_an_hdr_source_stays_hdr_in_10_bits_with_every_codec(
             assert (context.color_primaries, context.colorspace) == (9, 9), row.rung  # BT.2020
 
 
+@pytest.mark.parametrize("suffix", ["mkv", "mp4"])
+def test_hdr_that_only_the_container_tells_stays_hdr(
+    make_video: MakeVideo, ffmpeg: Ffmpeg, tmp_path: Path, suffix: str
+) -> None:
+    """HEVC says that its transfer function is unknown, and ffmpeg believes it."""
+    coder = ("-c:v", "libx265", "-pix_fmt", "yuv420p10le", "-x265-params", "log-level=none")
+    plain = make_video("ten-bit-source.mkv", CLIP, coder)
+    tags = ("-color_trc", "smpte2084", "-color_primaries", "bt2020", "-colorspace", "bt2020nc")
+    source = make_video(f"pq-by-container.{suffix}", plain, ("-c", "copy", *tags))
+    rungs = [Rung(height_px=48, crf=30), Rung(height_px=48, crf=30, reencode_crf=30)]
+    for row in made([source], rungs, tmp_path, ffmpeg):
+        assert (row.error, probe(tmp_path / row.encode_path).hdr) == ("", "pq")
+
+
 def test_hdr_in_8_bits_is_refused_and_the_other_rungs_are_made(
     make_video: MakeVideo, ffmpeg: Ffmpeg, tmp_path: Path
 ) -> None:
