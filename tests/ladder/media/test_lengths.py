@@ -173,7 +173,7 @@ def test_a_start_that_an_edit_list_cuts_off_is_not_shown(
     """`-ss` with `-c copy` begins between two key frames: what is before it is decoded only."""
     coder = ("-c:v", "libx264", "-g", "24", "-bf", "2", "-sc_threshold", "0")
     whole = make_video("to-trim.mp4", "testsrc2=size=96x64:rate=24:duration=2", coder)
-    video = make_video(f"trimmed.{suffix}", whole, COPY, ("-ss", "0.75"))
+    video = make_video(f"edited.{suffix}", whole, COPY, ("-ss", "0.75"))
     info = probe(video)
     assert count_frames(video) == count_decodable_frames(video) == 30
     assert info.duration_s == pytest.approx(1.25, abs=0.001)

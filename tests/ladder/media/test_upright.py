@@ -39,7 +39,7 @@ def test_pictures_are_turned_and_mirrored_as_ffmpeg_does(
 def test_a_crop_in_the_stream_is_where_it_says(make_video: MakeVideo, coder: str) -> None:
     codec, lossless = ("h264", "crf=0") if coder == "libx264" else ("hevc", "lossless=1")
     params = (f"-{coder[3:]}-params", f"log-level=none:{lossless}")
-    whole = make_video(f"{codec}.mp4", CLIP, ("-c:v", coder, *params, "-pix_fmt", "yuv420p"))
+    whole = make_video(f"sps-{codec}.mp4", CLIP, ("-c:v", coder, *params, "-pix_fmt", "yuv420p"))
     crop = f"{codec}_metadata=crop_left=6:crop_top=4:crop_right=2:crop_bottom=10"
     video = make_video(f"{codec}-crop.mp4", whole, ("-bsf:v", crop, *COPY))
     info, right = probe(video), probe(make_video(f"{codec}-by-ffmpeg.mp4", video, EXACT))
