@@ -17,6 +17,9 @@ from av.video.stream import VideoStream
 from ladder.errors import VideoError
 from ladder.media.playlists import DASH_SUFFIX, HLS_OPTIONS
 
+AVI_FORMAT = "avi"
+"""FFmpeg's name of the format."""
+
 _STILLS = Disposition.attached_pic | Disposition.timed_thumbnails
 
 
@@ -116,6 +119,17 @@ def is_shown(packet: "Packet[VideoStream]") -> bool:
         return True
     # bit 4 of the frame tag, RFC 6386, section 9.1
     return bool(memoryview(packet)[0] >> 4 & 1)
+
+
+def shown_at(packet: "Packet[VideoStream]") -> Fraction | None:
+    """When a packet's frame is shown, in seconds of the file's clock; None: the file does not say.
+
+    AVI has no pts: FFmpeg gives its packets those of frames in decoding order, and dts that begin
+    with the track.
+    """
+    is_avi = packet.stream.container.format.name == AVI_FORMAT
+    stamp = packet.dts if is_avi else packet.pts
+    return None if stamp is None else stamp * packet.time_base
 
 
 def as_fraction(value: Ratio | None) -> Fraction | None:

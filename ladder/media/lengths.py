@@ -15,16 +15,13 @@ from av.packet import Packet
 from av.video.stream import VideoStream
 
 from ladder.errors import VideoError
-from ladder.media.container import as_fraction, is_shown, open_video
+from ladder.media.container import AVI_FORMAT, as_fraction, is_shown, open_video, shown_at
 from ladder.media.playlists import HLS_FORMAT, size_bytes
 
 NUM_FIRST_PACKETS = 240
 """Packets to read of a file's beginning: they tell a variable frame rate, in a file of any size."""
 
 _MAX_UNSTATED_S = 0.5  # a track that is longer than its header says by this has a wrong header
-AVI_FORMAT = "avi"
-"""FFmpeg's name of the format."""
-
 FORMATS_THAT_JUMP = frozenset({"mpegts", "mpeg", HLS_FORMAT})
 """FFmpeg's names of formats in which ffmpeg corrects jumps of timestamps."""
 
@@ -36,7 +33,7 @@ _MAX_EMPTIER = 4  # times fewer bytes a second than usual
 _DEFAULT_RATE = Fraction(25)  # ffmpeg's
 _MAX_TOO_FAST = 1.5  # times the rate of the packets
 _MAX_DENOMINATOR = 1001
-_STATE_ENDS = ("matroska", "asf", "nut")
+_STATE_ENDS = ("matroska", "asf", "nut", AVI_FORMAT)
 _COUNT_DECODING = frozenset({"flv", "asf", "nut"})  # from the first packet, not the first frame
 _UNKNOWN_FRAMES = 2**30  # what FFmpeg's AVI muxer writes into a pipe
 
@@ -53,10 +50,7 @@ class _TimedPacket(NamedTuple):
 
     @classmethod
     def of(cls, packet: "Packet[VideoStream]") -> "_TimedPacket":
-        is_avi = packet.stream.container.format.name == AVI_FORMAT  # it has no pts of its own
-        stamp = packet.dts if is_avi else packet.pts
-        time = None if stamp is None else stamp * packet.time_base
-        return cls(time, packet.is_keyframe, not packet.is_discard and is_shown(packet))
+        return cls(shown_at(packet), packet.is_keyframe, not packet.is_discard and is_shown(packet))
 
 
 def frame_times(path: Path, fps: Fraction) -> list[float]:
@@ -245,7 +239,7 @@ def _end_s(container: InputContainer, stream: VideoStream, known_s: float) -> fl
 
 def _packet_ends_s(container: InputContainer, stream: VideoStream) -> list[float]:
     return [
-        float((packet.pts + (packet.duration or 0)) * packet.time_base)
+        float(time + (packet.duration or 0) * packet.time_base)
         for packet in container.demux(stream)
-        if packet.size and packet.pts is not None
+        if packet.size and (time := shown_at(packet)) is not None
     ]

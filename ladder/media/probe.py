@@ -19,9 +19,15 @@ from av.video.frame import PictureType, VideoFrame
 from av.video.stream import VideoStream
 
 from ladder.errors import LadderError, VideoError
-from ladder.media.container import as_fraction, is_shown, open_video, videos
-from ladder.media.lengths import (
+from ladder.media.container import (
     AVI_FORMAT,
+    as_fraction,
+    is_shown,
+    open_video,
+    shown_at,
+    videos,
+)
+from ladder.media.lengths import (
     FORMATS_THAT_JUMP,
     NUM_FIRST_PACKETS,
     count_frames,
@@ -197,7 +203,9 @@ def _info(
     is_timed_by_dts = container.format.name == AVI_FORMAT and bool(context.has_b_frames)
     start_s = seconds[0] if seconds else 0.0
     if is_timed_by_dts and frame.dts is not None:
-        start_s = float(frame.dts * (stream.time_base or 0))
+        # a first picture that stays longer comes out late
+        delayed_s = start_s + float(context.reorder_depth / fps)
+        start_s = min(float(frame.dts * (stream.time_base or 0)), delayed_s)
     return VideoInfo(
         path=path,
         width_px=frame.width,
@@ -243,9 +251,7 @@ def _orientation(frame: VideoFrame) -> tuple[int, bool]:
 
 
 def _can_seek(container: InputContainer, stream: VideoStream) -> bool:
-    """Whether FFmpeg seeks in a playlist; in one without an end it does not."""
-    if container.format.name != HLS_FORMAT:
-        return True
+    """Whether FFmpeg seeks in a file; in a playlist without an end it does not."""
     try:
         container.seek(stream.start_time or 0, stream=stream)
     except av.FFmpegError:
@@ -260,8 +266,9 @@ def _read_first_packets(container: InputContainer, stream: VideoStream) -> _Begi
     # an index that calls every frame a key frame is that of an intra codec, or wrong
     is_suspect = stream.codec_context.codec.canonical_name in _INTER_CODECS
     for index, packet in enumerate(islice(container.demux(stream), NUM_FIRST_PACKETS)):
-        if packet.pts is not None and not packet.is_discard and is_shown(packet):
-            seconds.append(float(packet.pts * packet.time_base))
+        time = shown_at(packet)
+        if time is not None and not packet.is_discard and is_shown(packet):
+            seconds.append(float(time))
         is_suspect = is_suspect and (packet.is_keyframe or not packet.size)
         if frame is None or (is_suspect and index < _NUM_SUSPECTS):
             for decoded in _decoded(packet, is_needed=frame is None):
@@ -286,7 +293,7 @@ def _all_seconds(
 ) -> list[float]:
     """`seconds` and those of the packets that come until as many are read as always."""
     rest = islice(container.demux(stream), NUM_FIRST_PACKETS - len(seconds))
-    more = [float(p.pts * p.time_base) for p in rest if p.pts is not None and is_shown(p)]
+    more = [float(time) for p in rest if is_shown(p) and (time := shown_at(p)) is not None]
     return sorted([*seconds, *more])
 
 

@@ -180,3 +180,24 @@ def test_a_start_that_an_edit_list_cuts_off_is_not_shown(
     times, moved = [0.01, 0.51, 1.01], [0.76, 1.26, 1.76]
     right = frames_at(probe(whole), moved, (96, 64))
     assert (frames_at(info, times, (96, 64)) == right).all()
+
+
+def test_a_first_picture_of_an_avi_may_stay_longer(make_video: MakeVideo) -> None:
+    coder = ("-c:v", "libx264", "-bf", "2", "-g", "24")
+    clip = make_video("to-delay.mp4", "testsrc2=size=96x64:rate=24:duration=2", coder)
+    with_sound = ("-itsoffset", "0.5", "-i", str(clip), "-f", "lavfi")
+    both = ("-map", "0:v", "-map", "1:a", "-c:v", "copy", "-c:a", "pcm_s16le")
+    video = make_video("delayed.avi", "sine=duration=3", both, with_sound)
+    info = probe(video)
+    delay_s = 0.5 - 2 / 24  # it is decoded two frames before it would be shown
+    assert info.duration_s == pytest.approx(2 + delay_s, abs=0.001)
+    right = frames_at(probe(clip), [0, 1.51, 1.93], (96, 64))
+    assert (frames_at(info, [0.3, 1.51 + delay_s, 1.93 + delay_s], (96, 64)) == right).all()
+
+
+def test_a_file_in_which_ffmpeg_cannot_seek_is_read_from_its_start(make_video: MakeVideo) -> None:
+    flash = ("-c:v", "flv", "-q:v", "3")
+    video = make_video("flash.swf", "testsrc2=size=96x64:rate=24:duration=2", flash)
+    info = probe(video)
+    assert info.is_bare
+    assert frames_at(info, [0.1, 1.9], (96, 64)).shape == (2, 64, 96, 3)

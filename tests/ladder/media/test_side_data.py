@@ -99,7 +99,9 @@ def test_other_files_have_none(plain: Path, make_video: MakeVideo, suffix: str) 
 
 def test_tags_are_no_side_data(plain: Path, make_video: MakeVideo) -> None:
     title = "title=\n    Side data:\n      Frame Cropping: 1/2/3/4"
-    info = probe(make_video("tag-like-side-data.mkv", plain, ("-c", "copy", "-metadata:s:v", title)))
+    info = probe(
+        make_video("tag-like-side-data.mkv", plain, ("-c", "copy", "-metadata:s:v", title))
+    )
     assert info.crop == (0, 0, 0, 0)
 
 
