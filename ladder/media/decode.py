@@ -23,8 +23,8 @@ from ladder.media.container import LENIENT, Decoding, is_shown, open_video
 from ladder.media.probe import Size, VideoInfo
 from ladder.media.upright import Pixels, Upright, small_luma
 
-CLOCK_S = 0.001
-"""Tolerance of timestamps in seconds: Matroska rounds them to milliseconds."""
+CLOCK_S = 0.002
+"""Tolerance of times in seconds: Matroska rounds them to milliseconds, those of frames and ends."""
 
 SEEK_BEYOND_S = 4.0
 """Seek only over longer gaps (s): after a seek, decoding starts at an earlier key frame."""

@@ -1,5 +1,7 @@
 """Frame groups are sampled evenly over a video."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -73,6 +75,23 @@ def test_a_video_with_fewer_frames_than_groups_repeats_them(
     assert len(clip.first_TCHW) == 20
     shown = brightness(clip.first_TCHW) * 219 / 255 / STEP
     assert {round(value) for value in shown.tolist()} == set(range(frames))
+
+
+def test_a_length_in_milliseconds_gives_the_same_frames(make_video: MakeVideo) -> None:
+    """The middles of parts often lie where a frame begins: 1 ms less must not take the one before.
+
+    A copy of Matroska in MP4 has its rounded timestamps, and ends when its last frame begins.
+    """
+    args = ("-bf", "0", "-video_track_timescale", "16000", *EXACT, "-frames:v", "48")
+    video = make_video("counter-24.mp4", COUNTER.replace("rate=10", "rate=24"), args)
+    rounded = make_video("counter-24.mkv", video, ("-c", "copy"))
+    copy = probe(make_video("counter-24-copy.mp4", rounded, ("-c", "copy")))
+    copy = dataclasses.replace(copy, duration_s=1.999)
+    shown = [
+        brightness(read_clip(each, 8, FrameGroup(2), None).pixels_TCHW)
+        for each in (probe(video), copy)
+    ]
+    assert (shown[0] == shown[1]).all()
 
 
 def raw(clip: Clip, *, generator: np.random.Generator | None) -> Array:
