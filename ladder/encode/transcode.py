@@ -259,7 +259,7 @@ def _reencode_args(source: VideoInfo, out: Path, rung: Rung, threads: int) -> li
 def _scaled(stream: VideoNode, source: VideoInfo, size: tuple[int, int], pix_fmt: str) -> VideoNode:
     """`stream` scaled for an encode; its tag is that of HDR which the container alone may tell."""
     scaled = scaled_input(stream, size, pix_fmt)
-    trc = _TRANSFER_NAMES.get(source.hdr)
+    trc = _TRANSFER_NAMES.get(source.hdr_of_frames)
     return scaled.filter("setparams", color_trc=trc) if trc else scaled
 
 

@@ -196,7 +196,7 @@ def test_sound_may_be_the_first_track(
 def test_a_part_is_counted_from_the_first_frame_where_sound_begins_earlier(
     make_video: MakeVideo, ffmpeg: Ffmpeg, tmp_path: Path, suffix: str, start_s: int
 ) -> None:
-    steady = numbered(make_video, "slow.mp4", "10", frames=250, args=(*EXACT, "-g", "20"))
+    steady = numbered(make_video, "slow-steady.mp4", "10", frames=250, args=(*EXACT, "-g", "20"))
     tone = ("-f", "lavfi", "-i", "sine=duration=26", "-itsoffset", "0.2")
     both = ("-map", "1:v", "-map", "0:a", "-c:v", "copy", "-c:a", "aac")
     source = probe(make_video(f"sound-first.{suffix}", steady, both, tone))

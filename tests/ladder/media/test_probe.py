@@ -48,6 +48,7 @@ def test_the_properties_of_a_plain_video(source_video: Path) -> None:
         "dolby_vision": "",
         "start": 0,
         "is_hls": False,
+        "is_tonemapped": False,
         "has_false_keys": False,
         "crop": (0, 0, 0, 0),
         "is_mirrored": False,
