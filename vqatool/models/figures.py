@@ -8,7 +8,8 @@ networks, and one that says which to believe. They have their own fit after the 
 (`vqatool.training.figures`), because they need many epochs, and pixels are learned by heart in as
 many.
 
-Shapes: B clips, F figures, of which the first S are the bitstream's; E deep features; K components.
+Shapes: B clips, F figures, of which the first S are the bitstream's; E deep features; K components,
+or figures that tell an expected error.
 """
 
 from typing import NamedTuple, cast
@@ -147,19 +148,28 @@ class FigureNetwork(nn.Module):
 
     def log_spread(self, scores: FigureScores, is_known_B: Tensor) -> Tensor:
         """Logarithm (B,) of the expected error of the scores: their level and disagreement tell."""
-        hidden_B, known_B = scores.hidden_B.clamp(0, 1), scores.known_B.clamp(0, 1)
-        is_known_B = (is_known_B > 0).to(hidden_B.dtype)
-        level_B = torch.lerp(hidden_B, known_B, is_known_B)
-        chance_B = scores.twice_B.sigmoid()
-        apart = [(each_B - scores.both_B).abs() for each_B in (scores.figures_B, scores.hidden_B)]
-        told = [*apart, chance_B * (1 - chance_B), chance_B]
-        figures_BK = torch.stack(
-            [torch.ones_like(level_B), level_B, level_B**2, *(is_known_B * each for each in told)],
-            dim=1,
-        )
+        is_known_B = (is_known_B > 0).to(scores.known_B.dtype)
         hidden_K, known_K = self.get_buffer("spread").unbind(0)
         weights_BK = torch.lerp(hidden_K, known_K, is_known_B[:, None])
-        return (figures_BK * weights_BK).sum(1).clamp(*_LOG_SPREAD)
+        return log_spread(spread_figures(scores, is_known_B), weights_BK)
+
+
+def spread_figures(scores: FigureScores, is_known_B: Tensor) -> Tensor:
+    """What tells the expected error of the scores, (B, K); `is_known_B` is 0 or 1."""
+    hidden_B, known_B = scores.hidden_B.clamp(0, 1), scores.known_B.clamp(0, 1)
+    level_B = torch.lerp(hidden_B, known_B, is_known_B)
+    chance_B = scores.twice_B.sigmoid()
+    apart = [(each_B - scores.both_B).abs() for each_B in (scores.figures_B, scores.hidden_B)]
+    told = [*apart, chance_B * (1 - chance_B), chance_B]
+    return torch.stack(
+        [torch.ones_like(level_B), level_B, level_B**2, *(is_known_B * each for each in told)],
+        dim=1,
+    )
+
+
+def log_spread(figures_BK: Tensor, weights_BK: Tensor) -> Tensor:
+    """Logarithm (B,) of the expected error, from `spread_figures` and their weights."""
+    return (figures_BK * weights_BK).sum(-1).clamp(*_LOG_SPREAD)
 
 
 def _layers(width_in: int, width: int, typical: float) -> nn.Sequential:

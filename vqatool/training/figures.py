@@ -11,7 +11,7 @@ from torch import Tensor
 
 from vqatool.data.cached_inputs import CachedInputs
 from vqatool.losses import quality_loss, rank_loss, spread_loss
-from vqatool.models.figures import FigureNetwork, FigureScores
+from vqatool.models.figures import FigureNetwork, FigureScores, log_spread, spread_figures
 from vqatool.models.quality import QualityModel
 from vqatool.training.step import lr_factor
 
@@ -68,22 +68,23 @@ def fit_figure_network(model: QualityModel, inputs: CachedInputs, *, seed: int) 
 
 def _fit_spread(network: FigureNetwork, scores: FigureScores, label_N: Tensor) -> None:
     """Fit what tells errors to those on the training side; `band` scales it to unseen origins."""
-    spread = network.get_buffer("spread")
+    # without the bitstream and with it at once: the calls of torch are the cost of small steps
+    score_2N = torch.stack([scores.hidden_B, scores.known_B])
+    is_known_2N = torch.tensor([[0.0], [1.0]], device=score_2N.device).expand_as(score_2N)
+    figures_2NK = torch.stack([spread_figures(scores, each_N) for each_N in is_known_2N])
+    weights_2K = torch.zeros_like(network.get_buffer("spread"))
+    weights_2K[:, 0] = _TYPICAL_LOG_SPREAD
+    weights_2K.requires_grad_(True)
+    optimizer = torch.optim.Adam([weights_2K], 0.03, fused=True)
     with torch.enable_grad():
-        weights = torch.zeros_like(spread)
-        weights[:, 0] = _TYPICAL_LOG_SPREAD
-        weights.requires_grad_(True)
-        optimizer = torch.optim.Adam([weights], 0.03)
         for _ in range(_SPREAD_STEPS):
-            network.spread = weights
-            loss = _SPREAD_DECAY * weights[:, 1:].square().sum()
-            for is_known, score_N in ((0.0, scores.hidden_B), (1.0, scores.known_B)):
-                log_spread_N = network.log_spread(scores, torch.full_like(score_N, is_known))
-                loss = loss + spread_loss(score_N, log_spread_N.exp(), label_N)
+            spread_2N = log_spread(figures_2NK, weights_2K[:, None]).exp()
+            loss = 2 * spread_loss(score_2N, spread_2N, label_N)
+            loss = loss + _SPREAD_DECAY * weights_2K[:, 1:].square().sum()
             optimizer.zero_grad()
             torch.autograd.backward(loss)
             optimizer.step()
-    network.spread = weights.detach()
+    network.spread = weights_2K.detach()
 
 
 def figure_loss(scores: FigureScores, label_B: Tensor, twice_B: Tensor) -> Tensor:
