@@ -78,13 +78,15 @@ def _inputs(config: CoarseToFineConfig) -> tuple[Input, ...]:
     augment = partial(rearranged, patch=config.patch)
     deep = GroupedView(patches, finish=features_of_patches, version=network_digest)
     pixels = Input(GroupedView(view), augment, has_tiles=config.has_tiles)
+    stream = GroupedView(bitstream_vector, _first)  # each group has the clip's
     of_clips = (
-        (config.has_motion, GroupedView(motion_vector)),
-        (config.has_probing, GroupedView(probes, mean_of_probes)),
-        (config.takes_deep, deep),
-        (config.has_stream, GroupedView(bitstream_vector, _first)),  # each group has the clip's
+        (config.has_motion, Input(GroupedView(motion_vector), is_random=False)),
+        (config.has_probing, Input(GroupedView(probes, mean_of_probes), is_random=False)),
+        # the figure network alone takes them, which is fitted after a training
+        (config.takes_deep, Input(deep, is_random=False, unused=NUM_DEEP_FEATURES)),
+        (config.has_stream, Input(stream, is_random=False)),
     )
-    return (pixels, *(Input(each, is_random=False) for is_there, each in of_clips if is_there))
+    return (pixels, *(each for is_there, each in of_clips if is_there))
 
 
 def _first(parts: Sequence[Array]) -> Array:

@@ -6,12 +6,12 @@ Shapes: B videos, T frame groups or frames, C channels, h height and w width of 
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, Self, TypeVar
 
 import numpy as np
 
-from vqatool.inputs.clip import Array, FrameGroup, GroupedView, View
+from vqatool.inputs.clip import Array, Clip, FrameGroup, GroupedView, View
 
 if TYPE_CHECKING:  # for annotations alone: these need torch, or exist for type checkers only
     from _typeshed import DataclassInstance
@@ -32,13 +32,15 @@ class Input(NamedTuple):
 
     `is_random` is false of a view that ignores its generator: it is computed once then, not once
     for each random variant. With `has_tiles` the pixels of a training step have a fourth channel:
-    the quality of each place against the source (`vqatool.vif.quality_channel`).
+    the quality of each place against the source (`vqatool.vif.quality_channel`). `unused` is the
+    number of figures of a view that no step learns from, only the fit after a training.
     """
 
     view: View
     augment: Augmentation | None = None
     is_random: bool = True
     has_tiles: bool = False
+    unused: int = 0
 
 
 class Loss(Protocol):
@@ -123,10 +125,21 @@ class Recipe:
         return tuple(each.view for each in self.inputs)
 
     @property
+    def step_views(self) -> tuple[View, ...]:
+        """The same with zeros for those that no step learns from, which may take the most time."""
+        return tuple(
+            partial(_zeros, count=each.unused) if each.unused else each.view for each in self.inputs
+        )
+
+    @property
     def view_versions(self) -> list[str]:
         """Of the networks that views are made with: weights fit no other ones."""
         grouped = (view for view in self.views if isinstance(view, GroupedView))
         return [view.version() for view in grouped if view.version]
+
+
+def _zeros(clip: Clip, *, generator: np.random.Generator | None, count: int) -> Array:
+    return np.zeros(count, np.float32)
 
 
 def build_config(kind: type[Config], shape: Mapping[str, Any]) -> Config:

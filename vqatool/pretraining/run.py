@@ -132,7 +132,7 @@ class _Pretraining:
         )
         self._batches = PictureBatches(
             sets,
-            self._recipe.views,
+            self._recipe.step_views,
             count=config.batch,
             versions=config.versions,
             seed=config.seed,
@@ -251,7 +251,7 @@ def _crops(recipe: Recipe, picture_CHW: Array) -> list[list[Array]]:
     """The views of each crop of a picture, at fixed positions; one if it covers all."""
     count = 1 if max(picture_CHW.shape[-2:]) <= TILE_PX else _NUM_CROPS
     same = np.broadcast_to(picture_CHW, (count, *picture_CHW.shape))
-    views = preprocess(recipe.views, Clip(same))
+    views = preprocess(recipe.step_views, Clip(same))
     return [
         [view[crop : crop + 1] if view.ndim > 1 else view for view in views]
         for crop in range(count)

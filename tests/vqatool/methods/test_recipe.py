@@ -89,6 +89,28 @@ def test_a_term_without_weight_is_zero() -> None:
     }  # fmt: skip
 
 
+@torch.no_grad()
+def test_no_output_of_an_unfitted_model_depends_on_views_that_no_step_learns_from() -> None:
+    recipe = recipe_for(METHOD, {**SHAPE[METHOD], "grid": 2})
+    (unused,) = [number for number, each in enumerate(recipe.inputs) if each.unused]
+    clips = [Clip(np.random.default_rng(9).integers(256, size=(4, 3, 96, 96), dtype=np.uint8), 2)]
+    views = [
+        torch.from_numpy(collate([view(clip, generator=None) for clip in clips]))
+        for view in recipe.step_views
+    ]
+    assert views[unused].shape == (1, recipe.inputs[unused].unused)
+    others = [torch.randn_like(v) if n == unused else v for n, v in enumerate(views)]
+    model = recipe.build()
+    for mode in (True, False):
+        scores = []
+        for each in (views, others):
+            torch.manual_seed(4)  # of dropout
+            output = model.train(mode).training_output(*each)
+            assert output.pixels_only
+            scores.append(torch.cat([output.quality.score_B, output.pixels_only.score_B]))
+        assert torch.equal(*scores)
+
+
 def test_each_setting_of_the_loss_changes_its_own_term() -> None:
     torch.manual_seed(0)
     features, score = torch.rand(6, 8), torch.tensor([0.1, 0.2, 0.5, 0.4, 0.6, 0.3])
