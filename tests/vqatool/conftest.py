@@ -19,12 +19,18 @@ from ladder import (
 from ladder.encode.rungs import Rung
 from ladder.media.ffmpeg import run
 from vqatool.cli.demo import demo_clip
+from vqatool.data.cached_inputs import CachedInputs
+from vqatool.data.labels import read_labelled_encodes
 from vqatool.inference.card import ModelCard
 from vqatool.inference.model_file import Checkpoint, save_checkpoint
 from vqatool.inputs.decode_pool import start_server
 from vqatool.methods import Method, recipe_for
+from vqatool.training.run import CACHE_FOLDER
 
 SHAPE = {"size": "pico", "features": 32}
+BRIEF_SHAPE = {"size": "pico", "features": 32, "grid": 2, "patch": 32}
+"""Of a coarse-to-fine model that is trained in a second, on `BRIEF_FRAMES` of each encode."""
+BRIEF_FRAMES = 2
 RUNGS = (
     Rung(height_px=90, crf=18),
     Rung(height_px=90, crf=40),
@@ -67,6 +73,37 @@ def labelled(
     return folder
 
 
+@pytest.fixture(scope="session")
+def cached_inputs(tmp_path_factory: pytest.TempPathFactory, labelled: Path) -> Path:
+    """What a training of `BRIEF_SHAPE` decodes of the labelled folder; not to be written.
+
+    A copy of it in a copy of the folder is used, because the encodes and their paths in it are the
+    same.
+    """
+    folder = Path(shutil.copytree(labelled, tmp_path_factory.mktemp("decoded") / "encodes"))
+    recipe, cache = recipe_for(Method.COARSE_TO_FINE, BRIEF_SHAPE), folder / CACHE_FOLDER
+    for has_tiles in (True, False):
+        inputs = CachedInputs(
+            read_labelled_encodes(folder), cache, recipe, BRIEF_FRAMES, has_tiles=has_tiles
+        )
+        assert len(list(inputs.decode_missing())) == len(inputs.encodes)
+    return cache
+
+
+@pytest.fixture
+def decoded_folder(work_folder: Path, cached_inputs: Path) -> Path:
+    """`work_folder` after a training of `BRIEF_SHAPE` has decoded its encodes."""
+    shutil.copytree(cached_inputs, work_folder / CACHE_FOLDER)
+    return work_folder
+
+
+@pytest.fixture(autouse=True)
+def brief_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A rough fit of the figure network: training/test_figures.py tests the real one."""
+    monkeypatch.setattr("vqatool.training.figures._EPOCHS", 4)
+    monkeypatch.setattr("vqatool.training.figures._SPREAD_STEPS", 20)
+
+
 @pytest.fixture
 def work_folder(tmp_path: Path, labelled: Path) -> Path:
     """A copy of the labelled folder for one test."""
@@ -75,9 +112,12 @@ def work_folder(tmp_path: Path, labelled: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def small_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model file with chance weights: enough for everything but good scores."""
+    """A model file with chance weights: enough for everything but good scores.
+
+    It takes no deep features, which would be most of the time of a score.
+    """
     torch.manual_seed(1)
-    recipe = recipe_for(Method.COARSE_TO_FINE, SHAPE)
+    recipe = recipe_for(Method.COARSE_TO_FINE, {**SHAPE, "has_deep": False})
     card = ModelCard(
         method="coarse-to-fine", shape=recipe.shape, clip_frames=2, label="vmaf_v0.6.1", band=7.0
     )

@@ -219,7 +219,7 @@ class CachedInputs:
         """The cache file of view `number` of `encode`; the last view is written last."""
         facts = encode.path.stat()
         known = (
-            str(encode.path.absolute()),
+            _place(encode.path, self._folder.parent),
             facts.st_size,
             facts.st_mtime_ns,
             encode.display,
@@ -307,6 +307,12 @@ def _cannot_decode(failures: Sequence[DecodeFailure]) -> str:
         "Make them again with `vqatool ladder`, or delete their lines in labels.csv. The other "
         "encodes are decoded and will not be decoded again."
     )
+
+
+def _place(path: Path, work: Path) -> str:
+    """The path from the work folder on: one that was moved or copied keeps what it decoded."""
+    path, work = path.absolute(), work.absolute()
+    return str(path.relative_to(work) if path.is_relative_to(work) else path)
 
 
 def _view_key(view: View) -> str:

@@ -14,6 +14,7 @@ from tests.conftest import MakeVideo
 from tests.hdr import as_hdr
 from tests.ladder.conftest import label
 from tests.ladder.conftest import work_folder as ladder_folder
+from tests.vqatool.conftest import BRIEF_FRAMES, BRIEF_SHAPE
 from tests.vqatool.faults import WORDS, faulty_videos, with_faults
 from vqatool.data.cached_inputs import CachedInputs
 from vqatool.data.labels import LabelledEncode, read_labelled_encodes
@@ -25,6 +26,7 @@ from vqatool.inputs.motion import NUM_MOTION_FEATURES
 from vqatool.inputs.probing import NUM_PROBING_FEATURES
 from vqatool.methods import Method, recipe_for
 from vqatool.methods.recipe import Input
+from vqatool.training.run import CACHE_FOLDER
 from vqatool.vif import patch_quality
 
 RECIPE = recipe_for(Method.COARSE_TO_FINE, {"grid": 2, "patch": 32})
@@ -107,6 +109,16 @@ def test_encodes_with_decode_failures_are_named_after_the_others_are_decoded(
     assert all(word in str(caught.value) for word in WORDS)
     assert "vqatool ladder" in str(caught.value)
     assert [encode.path for encode in clips.missing()] == bad  # the others are not decoded again
+
+
+def test_a_work_folder_that_was_moved_is_not_decoded_again(
+    decoded_folder: Path, tmp_path: Path
+) -> None:
+    folder = decoded_folder.rename(tmp_path / "moved")
+    recipe = recipe_for(Method.COARSE_TO_FINE, BRIEF_SHAPE)
+    encodes = read_labelled_encodes(folder)
+    assert not CachedInputs(encodes, folder / CACHE_FOLDER, recipe, BRIEF_FRAMES).missing()
+    assert CachedInputs(encodes, folder / CACHE_FOLDER, recipe, 1 + BRIEF_FRAMES).missing()
 
 
 def test_a_changed_encode_is_decoded_again(work_folder: Path) -> None:

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from ladder.errors import TableError
+from tests.vqatool.conftest import BRIEF_FRAMES, BRIEF_SHAPE
 from tests.vqatool.program import read_rows, vqatool
 from vqatool.cli.study import STUDY_NAMES
 from vqatool.cli.tables import study_table
@@ -20,12 +21,7 @@ from vqatool.inference.model_file import Checkpoint, load_checkpoint
 from vqatool.methods import Method, recipe_for
 from vqatool.training.trainer import TrainConfig
 
-BASE = TrainConfig(
-    shape={"size": "pico", "features": 32, "grid": 2, "patch": 32},
-    epochs=1,
-    rungs=2,
-    clip_frames=2,
-)
+BASE = TrainConfig(shape=BRIEF_SHAPE, epochs=1, rungs=2, clip_frames=BRIEF_FRAMES)
 ROW = StudyRow(
     study="terms",
     variant="both",
@@ -39,6 +35,12 @@ ROW = StudyRow(
 )
 TEMPORAL = trials(["temporal"])
 COST = Cost(parameters_m=1.5, macs_g=0.25, clip_s=2.0, peak_mb=700.0)
+
+
+@pytest.fixture
+def work_folder(decoded_folder: Path) -> Path:
+    """The folder of a test, with decoded encodes."""
+    return decoded_folder
 
 
 def test_the_command_knows_every_study() -> None:
@@ -121,8 +123,8 @@ def test_costs_are_measured_once_also_for_earlier_trainings(
 
 @pytest.mark.slow
 def test_the_command_reports_what_it_compared(work_folder: Path) -> None:
-    arguments = ["--of", "temporal", "--seeds", 1, "--epochs", 1, "--device", "cpu"]
-    result = vqatool("study", work_folder, *arguments)
+    arguments = ["--of", "temporal", "--seeds", 1, "--epochs", 1, "--size", "pico"]
+    result = vqatool("study", work_folder, *arguments, "--device", "cpu")
     assert result.exit_code == 0, result.output
     assert "transformer" in result.output
     assert "2 trainings" in result.output

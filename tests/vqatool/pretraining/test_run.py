@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from ladder.media.stills import read_picture
-from tests.vqatool.conftest import SHAPE
+from tests.vqatool.conftest import BRIEF_SHAPE
 from tests.vqatool.pretraining.test_picture_sets import stills  # noqa: F401 - a fixture
 from tests.vqatool.program import vqatool
 from tests.vqatool.shapes import SMALL as SHAPES
@@ -14,7 +14,7 @@ from vqatool.errors import TrainingDataError
 from vqatool.inference.model_file import load_checkpoint, save_checkpoint
 from vqatool.inference.predictor import Predictor
 from vqatool.inference.torch_engine import TorchEngine
-from vqatool.inputs.clip import Clip
+from vqatool.inputs.clip import Array, Clip
 from vqatool.methods import Method
 from vqatool.pretraining.picture_sets import PictureSet
 from vqatool.pretraining.run import TILE_PX, PretrainConfig, pretrain
@@ -42,9 +42,9 @@ def noisy_set(name: str, *, is_vmaf_scale: bool) -> PictureSet:
     )
 
 
-SMALL = PretrainConfig(
-    shape=SHAPE | {"has_conv_stem": False}, steps=30, batch=12, lr=2e-3, ema_decay=0.8
-)
+# without the figures of a second encode, which would be a third of the time
+SHAPE = BRIEF_SHAPE | {"has_conv_stem": False, "has_probing": False}
+SMALL = PretrainConfig(shape=SHAPE, steps=30, batch=12, lr=2e-3, ema_decay=0.8)
 
 
 @pytest.mark.slow
@@ -97,6 +97,17 @@ def test_only_vmaf_sets_the_level_of_the_scores() -> None:
     # the mean label of the opinions is 96, that of the synthetic set 62
     assert 100 * float(predictor.predict(clips).score_B.mean()) < 80
     assert set(checkpoint.card.training["test_srcc"]) == {"b", "synthetic"}
+
+
+def test_pretraining_does_not_wait_for_features_that_no_step_learns_from(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(patches: Array) -> Array:
+        raise AssertionError("deep features were made")
+
+    monkeypatch.setattr("vqatool.methods.coarse_to_fine.features_of_patches", refuse)
+    sets = [noisy_set("synthetic", is_vmaf_scale=True)]
+    assert pretrain(sets, dataclasses.replace(SMALL, steps=1), device="cpu").card.shape["has_deep"]
 
 
 def test_a_time_limit_ends_the_training_early() -> None:

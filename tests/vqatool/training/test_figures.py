@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any, cast
 
 import numpy as np
+import pytest
 import torch
 from torch import Tensor
 
@@ -16,6 +17,11 @@ from vqatool.inputs.probing import NUM_PROBING_FEATURES
 from vqatool.methods import Method, recipe_for
 from vqatool.models.quality import QualityModel
 from vqatool.training.figures import fit_figure_network
+
+
+@pytest.fixture(autouse=True)
+def brief_fit() -> None:
+    """Not here: these are the tests of the whole fit."""
 
 
 @dataclass

@@ -7,6 +7,7 @@ import pytest
 from ladder import Ffmpeg
 from ladder.media.probe import Size
 from ladder.synthetic import make_synthetic
+from tests.vqatool.conftest import BRIEF_FRAMES, BRIEF_SHAPE
 from vqatool.data.labels import read_labelled_encodes
 from vqatool.data.splits import TRAIN, VAL, encodes_of_split, split_by_source
 from vqatool.errors import TrainingDataError
@@ -16,8 +17,7 @@ from vqatool.training.run import train
 from vqatool.training.step import Progress
 from vqatool.training.trainer import TrainConfig
 
-SHAPE = {"size": "pico", "features": 32, "grid": 2, "patch": 32}
-CONFIG = TrainConfig(shape=SHAPE, epochs=1, rungs=2, clip_frames=2, step_frames=2)
+CONFIG = TrainConfig(shape=BRIEF_SHAPE, epochs=1, rungs=2, clip_frames=BRIEF_FRAMES, step_frames=2)
 
 
 @pytest.fixture(scope="module")
@@ -43,9 +43,9 @@ def few_clips(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.slow
 def test_a_training_with_outliers_is_another_one_and_is_not_repeated(
-    work_folder: Path, signals: Path, caplog: pytest.LogCaptureFixture
+    decoded_folder: Path, signals: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    out = work_folder / "model.safetensors"
+    work_folder, out = decoded_folder, decoded_folder / "model.safetensors"
     plain = train(work_folder, out, CONFIG, device="cpu")
     assert plain.ood
     assert plain.ood.classifier is None

@@ -1,4 +1,5 @@
 import math
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from accelerate import Accelerator
 
 from ladder.errors import LockedError
 from ladder.storage import work_lock
+from tests.vqatool.conftest import BRIEF_FRAMES, BRIEF_SHAPE
 from tests.vqatool.program import read_rows
 from vqatool.data.cached_inputs import CachedInputs
 from vqatool.data.groups import loss_groups
@@ -35,8 +37,15 @@ from vqatool.training.state import WAIT
 from vqatool.training.step import OnProgress, Progress, make_accelerator
 from vqatool.training.trainer import TrainConfig, Trainer, TrainingFiles
 
-SHAPE = {"size": "pico", "features": 32, "grid": 2, "patch": 32}
-CONFIG = TrainConfig(shape=SHAPE, epochs=3, rungs=2, clip_frames=2, step_frames=2)
+CONFIG = TrainConfig(shape=BRIEF_SHAPE, epochs=3, rungs=2, clip_frames=BRIEF_FRAMES, step_frames=2)
+
+ONE_EPOCH = replace(CONFIG, epochs=1)
+
+
+@pytest.fixture
+def work_folder(decoded_folder: Path) -> Path:
+    """The folder of a test, with decoded encodes."""
+    return decoded_folder
 
 
 class Interrupted(Exception):
@@ -44,6 +53,7 @@ class Interrupted(Exception):
 
 
 def test_training_writes_a_model_with_its_metrics_and_nothing_else(work_folder: Path) -> None:
+    shutil.rmtree(work_folder / CACHE_FOLDER)
     out = work_folder / "model.safetensors"
     before = set(work_folder.iterdir())
     checkpoint = train(work_folder, out, CONFIG, device="cpu")
@@ -144,7 +154,7 @@ def interrupt_at(last_step: int) -> OnProgress:
 def test_a_half_written_state_is_removed_at_the_end(work_folder: Path) -> None:
     half = work_folder / "m.safetensors.training.vqatool.part"
     half.write_bytes(b"PK")
-    train(work_folder, work_folder / "m.safetensors", CONFIG, device="cpu")
+    train(work_folder, work_folder / "m.safetensors", ONE_EPOCH, device="cpu")
     assert not half.exists()
 
 
@@ -160,7 +170,7 @@ def test_a_training_killed_at_a_random_step_ends_with_the_same_weights(
         [sys.executable, "-c", SCRIPT, work_folder, broken], stderr=subprocess.PIPE, text=True
     )
     assert process.stderr is not None
-    for _ in range(np.random.default_rng().integers(2, 12)):
+    for _ in range(np.random.default_rng().integers(2, 8)):
         assert process.stderr.readline().strip().isdigit()  # a step is done
     time.sleep(np.random.default_rng().uniform(0, 0.1))
     process.kill()
@@ -174,7 +184,7 @@ def test_a_training_killed_at_a_random_step_ends_with_the_same_weights(
     assert not list(work_folder.glob("broken*.part"))
 
 
-LONG = replace(CONFIG, epochs=10, validations=3)  # 20 steps
+LONG = replace(CONFIG, epochs=6, validations=3)  # 12 steps
 SCRIPT = """
 import math, sys
 from pathlib import Path
@@ -282,26 +292,26 @@ def test_a_model_can_overfit_a_few_clips(work_folder: Path) -> None:
 
 def test_a_finished_training_is_not_repeated(work_folder: Path) -> None:
     out = work_folder / "model.safetensors"
-    first = train(work_folder, out, CONFIG, device="cpu")
+    first = train(work_folder, out, ONE_EPOCH, device="cpu")
 
     def refuse(progress: Progress) -> None:
         raise AssertionError("trained again")
 
-    again = train(work_folder, out, CONFIG, device="cpu", on_progress=refuse)
+    again = train(work_folder, out, ONE_EPOCH, device="cpu", on_progress=refuse)
     assert again.name == first.name
-    other = train(work_folder, out, replace(CONFIG, seed=1), device="cpu")
+    other = train(work_folder, out, replace(ONE_EPOCH, seed=1), device="cpu")
     assert other.name != first.name
 
 
 def test_origins_make_it_another_training(work_folder: Path) -> None:
     out = work_folder / "model.safetensors"
-    first = train(work_folder, out, CONFIG, device="cpu")
+    first = train(work_folder, out, ONE_EPOCH, device="cpu")
     source = read_labelled_encodes(work_folder)[0].source
     (work_folder / "origins.csv").write_text(f"source,origin\n{source},film\n")
-    other = train(work_folder, out, CONFIG, device="cpu")
+    other = train(work_folder, out, ONE_EPOCH, device="cpu")
     assert other.card.fingerprint != first.card.fingerprint
     (work_folder / "origins.csv").unlink()
-    again = train(work_folder, out, CONFIG, device="cpu")
+    again = train(work_folder, out, ONE_EPOCH, device="cpu")
     assert again.card.fingerprint == first.card.fingerprint
 
 
@@ -361,19 +371,18 @@ def test_the_folder_is_locked_for_the_whole_training_and_no_longer(work_folder: 
             pass
         refused.append(progress.step)
 
-    config = replace(CONFIG, epochs=1)
     out = work_folder / "m.safetensors"
-    train(work_folder, out, config, device="cpu", on_progress=use_folder)
+    train(work_folder, out, ONE_EPOCH, device="cpu", on_progress=use_folder)
     assert refused
     with work_lock(work_folder), pytest.raises(LockedError, match="in use by another run"):
-        train(work_folder, out, config, device="cpu")
+        train(work_folder, out, ONE_EPOCH, device="cpu")
 
     def interrupt(progress: Progress) -> None:
         raise Interrupted
 
     other = work_folder / "other.safetensors"
     with pytest.raises(Interrupted) as kept:  # its traceback keeps every frame of the training
-        train(work_folder, other, config, device="cpu", on_progress=interrupt)
+        train(work_folder, other, ONE_EPOCH, device="cpu", on_progress=interrupt)
     with work_lock(work_folder):
         assert kept.tb is not None
 
@@ -395,6 +404,7 @@ def test_a_model_named_as_its_plot_is_refused(work_folder: Path) -> None:
 
 def test_a_cache_of_version_0_1_is_renamed_and_used(work_folder: Path) -> None:
     old = work_folder / ".views"
+    shutil.rmtree(work_folder / CACHE_FOLDER)
     old.mkdir()
     (old / "x.npy").touch()
     inputs = training_run.cached_inputs(
