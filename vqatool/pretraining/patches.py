@@ -296,6 +296,7 @@ def main() -> None:
     parser.add_argument("checkpoint", type=Path, help="of FDIM, to start from")
     parser.add_argument("-o", "--output", type=Path, required=True)
     parser.add_argument("--epochs", type=int, default=PatchTraining.epochs)
+    parser.add_argument("--batch", type=int, default=PatchTraining.batch)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
@@ -305,7 +306,7 @@ def main() -> None:
     )
     known = torch.load(options.checkpoint, map_location="cpu", weights_only=True)
     start = folded_weights(known.get("state_dict", known))
-    how = PatchTraining(epochs=options.epochs)
+    how = PatchTraining(epochs=options.epochs, batch=options.batch)
     network = train_patch_network(train, validation, start, how, torch.device(options.device))
     origin = "ResNet-18 of FDIM 0.2.1, stem and stages 1 and 2, trained on; MIT, FDIM-LICENSE.txt"
     with atomic_write(options.output) as file:

@@ -23,6 +23,7 @@ from vqatool.pretraining.patches import (
 )
 
 CPU = torch.device("cpu")
+SIDE_PX = 64  # of a quarter of the pixels that scoring sees, with as many tiles
 
 
 def checkpoint() -> dict[str, torch.Tensor]:
@@ -35,9 +36,9 @@ def noisy(encode: LabelledEncode, contents: int, levels: int) -> PatchSet:
     chance = np.random.default_rng(1)
     patches, encodes, tiles = [], [], []
     for content in range(contents):
-        smooth = chance.uniform(60, 190, (2, 1, 1)) + 30 * np.sin(np.arange(128) / 9)
+        smooth = chance.uniform(60, 190, (2, 1, 1)) + 30 * np.sin(np.arange(SIDE_PX) / 9)
         for level in range(levels):
-            noise = chance.normal(0, 1 + 8 * level, (2, 128, 128))
+            noise = chance.normal(0, 1 + 8 * level, (2, SIDE_PX, SIDE_PX))
             patches.append((smooth + noise).clip(0, 255).astype(np.uint8))
             vmaf = 95.0 - 70 * level / levels
             encodes.append(replace(encode, source=f"content{content}", vmaf=vmaf))
@@ -90,7 +91,7 @@ def program_output(work_folder: Path, tmp_path: Path, monkeypatch: pytest.Monkey
     torch.save({"state_dict": checkpoint()}, tmp_path / "fdim.ckpt")
     out = tmp_path / "out.onnx"
     argv = ["patches", str(work_folder), str(tmp_path / "fdim.ckpt"), "-o", str(out)]
-    monkeypatch.setattr("sys.argv", [*argv, "--epochs", "1", "--device", "cpu"])
+    monkeypatch.setattr("sys.argv", [*argv, "--epochs", "1", "--batch", "8", "--device", "cpu"])
     main()
     shutil.rmtree(work_folder)
     return out
