@@ -1,6 +1,7 @@
 """The directions of import, the tree, and the speed of --help."""
 
 import ast
+import functools
 import os
 import subprocess
 import sys
@@ -105,15 +106,22 @@ ONE_IMPORTER = {
 """Modules with a single importer, and why each is a file of its own."""
 
 
-def imports(source: str) -> set[str]:
+@functools.cache
+def tree_of(path: Path) -> ast.Module:
+    """The syntax tree of a file; most tests here read them all."""
+    return ast.parse(path.read_text())
+
+
+@functools.cache
+def imports(path: Path) -> frozenset[str]:
     """Dotted names a module imports, `from a import b` counted as `a.b`."""
     found: set[str] = set()
-    for node in ast.walk(ast.parse(source)):
+    for node in ast.walk(tree_of(path)):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             found |= {f"{node.module}.{alias.name}" for alias in node.names}
-    return found
+    return frozenset(found)
 
 
 def files_of(place: str) -> list[Path]:
@@ -126,7 +134,7 @@ def test_imports_point_one_way(place: str) -> None:
     files = files_of(place)
     assert files
     for path in files:
-        for name in imports(path.read_text()):
+        for name in imports(path):
             banned = [b for b in FORBIDDEN[place] if f"{name}.".startswith(f"{b}.")]
             assert not banned, f"{path} imports {name}"
 
@@ -138,7 +146,7 @@ def test_imports_point_one_way(place: str) -> None:
 def test_the_pipeline_has_no_branch_on_a_methods_name(place: str) -> None:
     names = {name for method in Method for name in (method.value, method.name)}
     for path in files_of(f"vqatool/{place}"):
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in ast.walk(tree_of(path)):
             if isinstance(node, ast.If | ast.IfExp | ast.Match | ast.Compare):
                 parts = list(ast.walk(node.test if hasattr(node, "test") else node))
                 said = {part.value for part in parts if isinstance(part, ast.Constant)}
@@ -152,7 +160,7 @@ def test_a_library_is_imported_only_where_it_belongs(library: str) -> None:
         path.relative_to(ROOT)
         for folder in ("ladder", "vqatool")
         for path in files_of(folder)
-        if any(f"{name}.".startswith(f"{library}.") for name in imports(path.read_text()))
+        if any(f"{name}.".startswith(f"{library}.") for name in imports(path))
     ]
     assert users
     for path in users:
@@ -174,7 +182,7 @@ def test_a_module_with_one_importer_is_a_concept_of_its_own() -> None:
     importers: dict[str, set[str]] = {name: set() for name in files}
     for name, path in files.items():
         # `from a import b` may name the module a.b, or b of the module a
-        for found in imports(path.read_text()):
+        for found in imports(path):
             module = found if found in files else found.rpartition(".")[0]
             if module in files and module != name and name != "ladder":
                 importers[module].add(name)
@@ -190,7 +198,7 @@ def test_a_module_with_one_importer_is_a_concept_of_its_own() -> None:
 def test_only_the_command_line_imports_the_command_line() -> None:
     for path in [*files_of("ladder"), *files_of("vqatool")]:
         if path.name != "__main__.py" and path.parent.name != "cli":
-            names = imports(path.read_text())
+            names = imports(path)
             assert not any(f"{name}.".startswith("vqatool.cli.") for name in names), path
 
 

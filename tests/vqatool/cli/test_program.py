@@ -38,6 +38,8 @@ def test_the_pipeline_runs_with_no_argument_but_its_sources(
     monkeypatch.chdir(tmp_path)
     assert vqatool("ladder", *(clip.name for clip in real_clips)).exit_code == 0
     assert vqatool("label", "--vmaf").exit_code == 0
+    (epochs,) = [param for param in cli.commands["train"].params if param.name == "epochs"]
+    monkeypatch.setattr(epochs, "default", 2)
     assert vqatool("train", "--no-export").exit_code == 0
     assert vqatool("evaluate").exit_code == 0
     made = {path.name for path in (tmp_path / "encodes").iterdir()}
@@ -59,7 +61,8 @@ def test_stages_with_options_and_a_ladder_file(tmp_path: Path, real_clips: list[
     assert {row["codec"] for row in read_rows(folder / "encodes.csv")} == {"libx265"}
     assert vqatool("label", folder, "--vmaf", "--vmaf-model", "v0,neg").exit_code == 0
     assert all(row["vmaf_neg"] for row in read_rows(folder / "labels.csv"))
-    small = ["--init", "scratch", "--size", "pico", "--shape", "has_conv_stem=false", "--epochs", 1]
+    small = ["--init", "scratch", "--size", "pico", "--shape", "has_conv_stem=false"]
+    small += ["--epochs", "1", "--clip-frames", "2"]
     losses = ["--contrast", "tta", "--margin", "label", "--temperature", 0.2, "--frame-weight", 0]
     train = ["train", folder, *small, *losses, "--patience", 9, "-o", model, "--no-export"]
     assert vqatool(*train).exit_code == 0

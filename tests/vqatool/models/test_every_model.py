@@ -1,5 +1,8 @@
 """Every model, tiny, through the same promises."""
 
+import functools
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -50,6 +53,13 @@ def built(recipe: Recipe) -> QualityModel:
 
 
 def views(recipe: Recipe, videos: int, frames: int = 3) -> list[Tensor]:
+    """Views of noise; made once, because deep features take longer than these models."""
+    return [view.clone() for view in _views(json.dumps(dict(recipe.shape)), videos, frames)]
+
+
+@functools.cache
+def _views(config: str, videos: int, frames: int) -> list[Tensor]:
+    recipe = recipe_for(Method.COARSE_TO_FINE, json.loads(config))
     chance = np.random.default_rng(5)
     shape, facts = (2 * frames, 3, 140, 180), len(BitstreamFeatures._fields)
     seen = [
