@@ -105,6 +105,12 @@ def brief_fit(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
+def float32(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As exported models do, torch computes in float32, also on CPUs that are fast at bfloat16."""
+    monkeypatch.setattr("vqatool.inference.device.fast_precision", lambda device: "no")
+
+
+@pytest.fixture
 def work_folder(tmp_path: Path, labelled: Path) -> Path:
     """A copy of the labelled folder for one test."""
     return Path(shutil.copytree(labelled, tmp_path / "encodes"))

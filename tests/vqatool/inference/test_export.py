@@ -23,6 +23,8 @@ from vqatool.inference.predictor import Predictor
 from vqatool.inference.torch_engine import TorchEngine
 from vqatool.methods import Method, recipe_for
 
+pytestmark = pytest.mark.usefixtures("float32")
+
 GROUPS = 3
 # few operators: torch takes a second for twenty
 SHAPE = {
@@ -78,7 +80,6 @@ def test_an_exported_model_gives_what_the_original_gives(
     assert found.keys() == expected.keys() >= {"score", "spread", "distance", "outlier"}
     for name, value in expected.items():
         assert found[name].shape == value.shape
-        # bfloat16, where the CPU is fast at it, is not as exact
         assert found[name] == pytest.approx(value, rel=1e-3, abs=1e-4), name
 
 
