@@ -120,10 +120,12 @@ def work_folder(tmp_path: Path, labelled: Path) -> Path:
 def small_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model file with chance weights: enough for everything but good scores.
 
-    It takes no deep features, which would be most of the time of a score.
+    It takes neither probing nor deep features, which would be most of the time of a score; the
+    packaged model does.
     """
     torch.manual_seed(1)
-    recipe = recipe_for(Method.COARSE_TO_FINE, {**SHAPE, "has_deep": False})
+    shape = {**SHAPE, "has_probing": False, "has_deep": False}
+    recipe = recipe_for(Method.COARSE_TO_FINE, shape)
     card = ModelCard(
         method="coarse-to-fine", shape=recipe.shape, clip_frames=2, label="vmaf_v0.6.1", band=7.0
     )

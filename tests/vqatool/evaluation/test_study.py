@@ -110,6 +110,8 @@ def test_costs_are_measured_once_also_for_earlier_trainings(
         return COST
 
     monkeypatch.setattr("vqatool.evaluation.study.cost_of", measure)
+    # it takes seconds to encode one of full size, and nothing is measured on it here
+    monkeypatch.setattr("vqatool.evaluation.cost.SCREEN", (160, 90))
     out, clip = work_folder / "study.csv", work_folder / "study" / "clip.mp4"
     rows = []
     for has_cost in (False, True, True):

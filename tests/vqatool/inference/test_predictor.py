@@ -7,11 +7,14 @@ import numpy as np
 import pytest
 
 from ladder.media.probe import probe
+from tests.vqatool.conftest import SHAPE
+from vqatool.inference.card import ModelCard
 from vqatool.inference.engine import Limits, Output
-from vqatool.inference.model_file import load_checkpoint
+from vqatool.inference.model_file import Checkpoint, load_checkpoint
 from vqatool.inference.predictor import Predictor, to_label_scale
 from vqatool.inference.torch_engine import TorchEngine
 from vqatool.inputs.bitstream import UNKNOWN_BITSTREAM
+from vqatool.methods import Method, recipe_for
 
 
 @pytest.fixture
@@ -19,8 +22,13 @@ def encode(labelled: Path) -> Path:
     return next(path for path in sorted(labelled.rglob("*.mp4")) if "crf40" in path.name)
 
 
-def test_bitstream_features_are_hidden_with_pixels_only(small_model: Path, encode: Path) -> None:
-    engine, info = TorchEngine(load_checkpoint(small_model), "cpu"), probe(encode)
+def test_bitstream_features_are_hidden_with_pixels_only(encode: Path) -> None:
+    recipe = recipe_for(Method.COARSE_TO_FINE, SHAPE)  # of every view
+    card = ModelCard(
+        method="coarse-to-fine", shape=recipe.shape, clip_frames=2, label="vmaf_v0.6.1"
+    )
+    engine = TorchEngine(Checkpoint(card, recipe.build().state_dict()), "cpu")
+    info = probe(encode)
     *pixels, features = Predictor(engine).preprocessor.load_views(info, None)
     *same_pixels, hidden = Predictor(engine, pixels_only=True).preprocessor.load_views(info, None)
     assert len(pixels) == 4  # and motion, probing and deep features

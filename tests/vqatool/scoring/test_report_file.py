@@ -230,19 +230,20 @@ def test_a_report_holds_the_inputs_of_the_latest_run(
     assert [row.path for row in read_report(out)] == list(map(str, videos[:2]))
 
 
-@pytest.mark.parametrize("done", range(1, 4))
 def test_an_interrupted_report_ends_like_an_uninterrupted_one(
-    done: int, videos: list[Path], predictor: Predictor, tmp_path: Path
+    videos: list[Path], predictor: Predictor, tmp_path: Path
 ) -> None:
-    whole, broken = tmp_path / "whole.csv", tmp_path / "broken.csv"
+    whole = tmp_path / "whole.csv"
     list(rows_into(whole, videos, predictor))
-    half: Iterator[ReportRow] = rows_into(broken, videos, predictor)
-    list(itertools.islice(half, done))
-    del half  # closing the generator rewrites nothing, like a kill
-    with broken.open("a") as file:
-        file.write('"torn,li')
-    list(rows_into(broken, videos, predictor))
-    assert without_time(broken) == without_time(whole)
+    for done in range(1, 4):
+        broken = tmp_path / f"broken-{done}.csv"
+        half: Iterator[ReportRow] = rows_into(broken, videos, predictor)
+        list(itertools.islice(half, done))
+        del half  # closing the generator rewrites nothing, like a kill
+        with broken.open("a") as file:
+            file.write('"torn,li')
+        list(rows_into(broken, videos, predictor))
+        assert without_time(broken) == without_time(whole), done
 
 
 def test_jobs_do_not_change_the_report(
@@ -337,20 +338,24 @@ def test_two_runs_never_write_one_report(
     assert len(list(half)) == 1
 
 
-@pytest.mark.parametrize("batch", [1, 3, 16])
 def test_batches_of_several_videos_give_every_video_its_own_scores(
-    batch: int, videos: list[Path], small_model: Path, tmp_path: Path
+    videos: list[Path], small_model: Path, tmp_path: Path
 ) -> None:
     bad = tmp_path / "empty.mp4"
     bad.touch()
     mixed = [videos[0], bad, *videos[1:3], bad.with_name("gone.mp4"), videos[3]]
-    predictor = Predictor(TorchEngine(load_checkpoint(small_model), "cpu"), batch=batch)
-    config = ScoreConfig(None, 0.1)
-    rows = list(rows_into(tmp_path / "r.csv", mixed, predictor, config))
-    assert [row.path for row in rows] == list(map(str, mixed))
-    for path, row in zip(mixed, rows, strict=True):
-        (alone,) = rows_into(tmp_path / f"{path.name}.csv", [path], predictor, config)
-        assert row.score == (None if row.error else pytest.approx(alone.score, abs=0.01))
+    engine, config = TorchEngine(load_checkpoint(small_model), "cpu"), ScoreConfig(None, 0.1)
+    alone = [
+        row
+        for number, path in enumerate(mixed)
+        for row in rows_into(tmp_path / f"{number}.csv", [path], Predictor(engine, batch=1), config)
+    ]
+    for batch in (1, 3, 16):
+        out = tmp_path / f"batch-{batch}.csv"
+        rows = list(rows_into(out, mixed, Predictor(engine, batch=batch), config))
+        assert [row.path for row in rows] == list(map(str, mixed))
+        for row, single in zip(rows, alone, strict=True):
+            assert row.score == (None if row.error else pytest.approx(single.score, abs=0.01))
 
 
 @pytest.mark.parametrize(

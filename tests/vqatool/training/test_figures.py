@@ -109,9 +109,9 @@ def test_the_network_learns_the_labels_of_clips_from_their_figures() -> None:
 
 
 def test_the_fit_is_the_same_each_time_and_leaves_the_other_layers_and_random_numbers() -> None:
-    first = fitted()
+    first = fitted(count=60)
     drawn = torch.rand(())
-    second = fitted()
+    second = fitted(count=60)
     assert torch.rand(()) == drawn
     one, two = first.state_dict(), second.state_dict()
     assert all(torch.equal(one[name], two[name]) for name in one)
@@ -128,7 +128,7 @@ def test_a_model_without_the_network_stays_as_it_is() -> None:
 
 @torch.no_grad()
 def test_without_deep_features_an_unknown_stream_leaves_the_score_to_the_frames() -> None:
-    network = fitted(has_deep=False).figure_network
+    network = fitted(count=60, has_deep=False).figure_network
     assert network is not None
     figures = torch.rand(2, len(network.get_buffer("mean")))
     known = torch.tensor([1.0, 0.0])

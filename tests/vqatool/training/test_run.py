@@ -261,7 +261,7 @@ def test_a_model_can_overfit_a_few_clips(work_folder: Path) -> None:
     clips = inputs_of(work_folder, encodes)
     weights = LossWeights(group=0.3)
     config = replace(
-        CONFIG, epochs=120, rungs=4, validations=12, lr=2e-3, ema_decay=0.9, weights=weights
+        CONFIG, epochs=60, rungs=4, validations=12, lr=2e-3, ema_decay=0.9, weights=weights
     )
     updates: list[Progress] = []
     trainer_of_clips = Trainer(
