@@ -1,4 +1,5 @@
 import os
+import shutil
 import time
 from dataclasses import replace
 from functools import partial
@@ -46,6 +47,22 @@ def with_tiles(folder: Path, source: Path | None = None) -> CachedInputs:
     clips = CachedInputs(encodes, folder / ".views", RECIPE, 4, has_tiles=True)
     list(clips.decode_missing())
     return clips
+
+
+@pytest.fixture(scope="module")
+def views_of_all(tmp_path_factory: pytest.TempPathFactory, labelled: Path) -> Path:
+    """What `cached` and `with_tiles` decode; not to be written."""
+    folder = Path(shutil.copytree(labelled, tmp_path_factory.mktemp("views") / "encodes"))
+    cached(folder)
+    with_tiles(folder)
+    return folder / ".views"
+
+
+@pytest.fixture
+def decoded(work_folder: Path, views_of_all: Path) -> Path:
+    """The folder of a test, with its encodes decoded before."""
+    shutil.copytree(views_of_all, work_folder / ".views")
+    return work_folder
 
 
 def with_views(folder: Path, views: tuple[View, ...]) -> CachedInputs:
@@ -121,15 +138,15 @@ def test_a_work_folder_that_was_moved_is_not_decoded_again(
     assert CachedInputs(encodes, folder / CACHE_FOLDER, recipe, 1 + BRIEF_FRAMES).missing()
 
 
-def test_a_changed_encode_is_decoded_again(work_folder: Path) -> None:
-    clips = cached(work_folder)
+def test_a_changed_encode_is_decoded_again(decoded: Path) -> None:
+    clips = cached(decoded)
     encode = clips.encodes[0]
     encode.path.write_bytes(clips.encodes[1].path.read_bytes())
     assert list(clips.decode_missing()) == [encode]
 
 
-def test_a_batch_has_labels_and_groups_of_its_encodes(work_folder: Path) -> None:
-    clips = cached(work_folder)
+def test_a_batch_has_labels_and_groups_of_its_encodes(decoded: Path) -> None:
+    clips = cached(decoded)
     batch = clips.batch([0, 1, 4], seed=0, num_frame_groups=2)
     widths = (NUM_PROBING_FEATURES, NUM_DEEP_FEATURES, len(BitstreamFeatures._fields))
     figures = [(3, width) for width in widths]
@@ -144,9 +161,9 @@ def test_a_batch_has_labels_and_groups_of_its_encodes(work_folder: Path) -> None
     assert (batch.group_B[:, None] == batch.group_B[None, :]).tolist() == same_rung
 
 
-def test_encodes_of_one_source_have_views_at_the_same_positions(work_folder: Path) -> None:
+def test_encodes_of_one_source_have_views_at_the_same_positions(decoded: Path) -> None:
     """Only the distortion may differ, or the model learns the content."""
-    clips = cached(work_folder)
+    clips = cached(decoded)
     source = clips.encodes[0].source
     members = [i for i, e in enumerate(clips.encodes) if e.source == source and "90p" in e.rung]
     view, *_ = clips.batch(members, seed=3, num_frame_groups=2).views
@@ -155,8 +172,8 @@ def test_encodes_of_one_source_have_views_at_the_same_positions(work_folder: Pat
         assert torch.corrcoef(torch.stack([first, other]))[0, 1] > 0.9
 
 
-def test_views_depend_on_the_seed(work_folder: Path) -> None:
-    clips = cached(work_folder)
+def test_views_depend_on_the_seed(decoded: Path) -> None:
+    clips = cached(decoded)
     first, same, other = (
         clips.batch([0, 5], seed=seed, num_frame_groups=2).views[0] for seed in (7, 7, 8)
     )
@@ -165,15 +182,15 @@ def test_views_depend_on_the_seed(work_folder: Path) -> None:
 
 
 def test_a_training_batch_has_the_quality_of_each_patch_against_the_source(
-    work_folder: Path,
+    decoded: Path,
 ) -> None:
-    clips = with_tiles(work_folder)
+    clips = with_tiles(decoded)
     pixels, *_ = clips.batch(list(range(12)), seed=0, num_frame_groups=2).views
     assert pixels.shape == (12, 2, 4, 64, 64)
     quality = patch_quality(pixels[:, :, 3].flatten(0, 1), 2).view(12, -1).mean(1)
     vmaf = torch.tensor([encode.vmaf for encode in clips.encodes])
     assert torch.corrcoef(torch.stack([quality, vmaf]))[0, 1] > 0.8
-    plain = cached(work_folder)
+    plain = cached(decoded)
     for index in (0, 7):
         for tiled, untiled in zip(
             clips.evaluation_views(index), plain.evaluation_views(index), strict=True
