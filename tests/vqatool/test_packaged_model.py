@@ -8,11 +8,15 @@ import pytest
 from ladder.media.ffmpeg import Ffmpeg, run
 from ladder.media.probe import probe
 from vqatool.cli.demo import demo_clip
+from vqatool.inference.engine import Output
 from vqatool.inference.loading import load_predictor
 from vqatool.inference.model_file import default_checkpoint
 from vqatool.inference.predictor import Predictor
 from vqatool.inference.torch_engine import TorchEngine
 from vqatool.inputs.bitstream import BitstreamFeatures
+from vqatool.inputs.clip import Array
+
+pytestmark = pytest.mark.usefixtures("float32")
 
 CRFS = (8, 18, 28, 38, 48)
 DISPLAY = (1280, 720)
@@ -33,15 +37,19 @@ def encodes(tmp_path_factory: pytest.TempPathFactory, ffmpeg: Ffmpeg) -> list[Pa
     return [folder / f"{crf}.mp4" for crf in CRFS]
 
 
-def scores(predictor: Predictor, paths: list[Path]) -> list[float]:
-    views = [predictor.preprocessor.load_views(probe(path), DISPLAY) for path in paths]
-    return [100 * float(score) for score in predictor.predict(views).score_B]
+@pytest.fixture(scope="module")
+def views(predictor: Predictor, encodes: list[Path]) -> list[list[Array]]:
+    return [predictor.preprocessor.load_views(probe(path), DISPLAY) for path in encodes]
 
 
-def test_near_lossless_encodes_are_near_the_top_and_the_others_in_order(
-    predictor: Predictor, encodes: list[Path]
-) -> None:
-    found = scores(predictor, encodes)
+@pytest.fixture(scope="module")
+def output(predictor: Predictor, views: list[list[Array]]) -> Output:
+    """Of the encodes as they are."""
+    return predictor.predict(views)
+
+
+def test_near_lossless_encodes_are_near_the_top_and_the_others_in_order(output: Output) -> None:
+    found = [100 * float(score) for score in output.score_B]
     assert found[0] > 90
     assert found == sorted(found, reverse=True)
     assert found[-1] < 60
@@ -49,24 +57,24 @@ def test_near_lossless_encodes_are_near_the_top_and_the_others_in_order(
 
 @pytest.mark.parametrize("octaves", [0.5, 1.0, 2.0])
 def test_a_coarser_quantiser_never_scores_higher_for_the_same_pixels(
-    predictor: Predictor, encodes: list[Path], octaves: float
+    predictor: Predictor, views: list[list[Array]], output: Output, octaves: float
 ) -> None:
-    views = [predictor.preprocessor.load_views(probe(path), DISPLAY) for path in encodes]
     steps = np.zeros(len(BitstreamFeatures._fields), np.float32)
     steps[STEPS] = octaves
     coarser = [[*others, stream + steps] for *others, stream in views]
-    before, after = (predictor.predict(each).score_B for each in (views, coarser))
+    before, after = output.score_B, predictor.predict(coarser).score_B
     # near-lossless scores lie above 1 before they are clipped
     assert (after.clip(0, 1) < before.clip(0, 1) + 0.01).all()
     assert (after < before)[2:].all()
 
 
-def test_both_packaged_files_are_one_model(predictor: Predictor, encodes: list[Path]) -> None:
+def test_both_packaged_files_are_one_model(
+    predictor: Predictor, views: list[list[Array]], output: Output
+) -> None:
     trainable = Predictor(TorchEngine(default_checkpoint(), "cpu"))
     assert (predictor.name, predictor.card) == (trainable.name, trainable.card)
-    views = [predictor.preprocessor.load_views(probe(path), DISPLAY) for path in encodes]
-    exported, original = predictor.predict(views), trainable.predict(views)
-    # half a thousandth of a point; bfloat16, where the CPU is fast at it, is not that exact
+    exported, original = output, trainable.predict(views)
+    # half a thousandth of a point
     assert exported.score_B == pytest.approx(original.score_B, abs=5e-6)
     assert exported.spread_B == pytest.approx(original.spread_B, abs=1e-5)
     assert exported.distance_B == pytest.approx(original.distance_B, rel=1e-4)
@@ -75,11 +83,10 @@ def test_both_packaged_files_are_one_model(predictor: Predictor, encodes: list[P
 
 @pytest.mark.parametrize("groups", [8, 5])
 def test_the_exported_model_takes_any_number_of_clips_and_frames(
-    predictor: Predictor, encodes: list[Path], groups: int
+    views: list[list[Array]], groups: int
 ) -> None:
-    shown = [predictor.preprocessor.load_views(probe(path), DISPLAY) for path in encodes[:3]]
-    views = [[view[:groups] if view.ndim > 1 else view for view in clip] for clip in shown]
-    together = load_predictor(device="cpu", batch=3).predict(views)
-    apart = Predictor(TorchEngine(default_checkpoint(), "cpu")).predict(views)
+    shown = [[view[:groups] if view.ndim > 1 else view for view in clip] for clip in views[:3]]
+    together = load_predictor(device="cpu", batch=3).predict(shown)
+    apart = Predictor(TorchEngine(default_checkpoint(), "cpu")).predict(shown)
     assert together.score_B == pytest.approx(apart.score_B, abs=5e-6)
     assert together.frame_score_BT.shape == (3, groups)
