@@ -130,7 +130,7 @@ def test_a_row_without_source_size_and_time_counts_as_done(
 ) -> None:
     made([short_source], CHEAP, tmp_path, ffmpeg)
     table = tmp_path / "encodes.csv"
-    header, *rows = list(csv.reader(table.open(newline="")))
+    header, *rows = csv.reader(table.read_text().splitlines())
     num_known = header.index("pieces") + 1
     cut = [",".join(cells[:num_known]) for cells in (header, *rows)]
     table.write_text("\n".join(cut) + "\n")
