@@ -5,10 +5,12 @@ from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
+from av.packet import Packet
 from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
 
-from ladder.codecs import StillCoding, still_codings
+from ladder.codecs import JPEG, StillCoding, still_codings
 from ladder.errors import VideoError
 from ladder.media.codec_context import codec_context
 from ladder.media.container import open_video
@@ -54,15 +56,34 @@ def encode_decode(picture_HWC: Pixels, codec: str, quality: int) -> Pixels:
     Raises:
         CapabilityError: this build of PyAV lacks the encoder or the decoder.
     """
-    frame = VideoFrame.from_ndarray(picture_HWC, format="rgb24")
     coding = still_codings()[codec]
+    decoder = codec_context(coding.decoder, "r")
+    packets = _encode(picture_HWC, codec, coding, quality)
+    shown = [picture for packet in packets for picture in decoder.decode(packet)]
+    return _rgb((shown or decoder.decode(None))[0])
+
+
+def jpeg(picture_HWC: Pixels, quantiser: int) -> bytes:
+    """The picture as a JPEG file.
+
+    Args:
+        picture_HWC: uint8 RGB.
+        quantiser: 2 (best) to 31.
+
+    Raises:
+        CapabilityError: this build of PyAV lacks the encoder.
+    """
+    return b"".join(map(bytes, _encode(picture_HWC, "mjpeg", JPEG, quantiser)))
+
+
+def _encode(
+    picture_HWC: Pixels, codec: str, coding: StillCoding, quality: int
+) -> "list[Packet[VideoStream]]":
+    frame = VideoFrame.from_ndarray(picture_HWC, format="rgb24")
     encoder = _encoder(codec, coding, quality, (frame.width, frame.height))
     frame = frame.reformat(format=encoder.pix_fmt)
     frame.pts = 0
-    decoder = codec_context(coding.decoder, "r")
-    packets = [*encoder.encode(frame), *encoder.encode(None)]
-    shown = [picture for packet in packets for picture in decoder.decode(packet)]
-    return _rgb((shown or decoder.decode(None))[0])
+    return [*encoder.encode(frame), *encoder.encode(None)]
 
 
 def _encoder(
