@@ -39,6 +39,11 @@ def write_rows(rows: Iterable[Row], path: Path) -> None:
         _FORMATS[path.suffix.lower()].write(list(rows), file)
 
 
+def is_page(path: Path) -> bool:
+    """Whether the name is that of a page of HTML, which is made of a report and is none."""
+    return path.suffix.lower() in (".html", ".htm")
+
+
 def require_writable(path: Path) -> None:
     """Refuse, before any work, what could not be written at its end.
 

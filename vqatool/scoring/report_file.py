@@ -1,6 +1,7 @@
 """Reports that survive a `kill -9`: rows are appended as they come, and sorted at the end."""
 
 import contextlib
+import csv
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -52,9 +53,8 @@ class ReportFile(Generic[R]):
         with _report_errors(self.path):
             _require_ours(table)
             try:
-                table.repair()
                 rows = table.rows()
-            except TableError as error:
+            except (TableError, csv.Error) as error:
                 raise ReportError(formats.not_ours(table.path)) from error
             if not self._is_csv:
                 rows = formats.read_rows(table, self.path) + rows
@@ -158,6 +158,15 @@ def read_report(path: Path) -> list[ReportRow]:
         ReportError: it holds something else.
     """
     return ReportFile(path, ReportRow).known()
+
+
+def read_segments(path: Path) -> list[SegmentRow]:
+    """The rows of a finished file of segments, of any format.
+
+    Raises:
+        ReportError: it holds something else.
+    """
+    return ReportFile(path, SegmentRow).known()
 
 
 def write_whole(rows: Iterable[ReportRow], path: Path) -> None:

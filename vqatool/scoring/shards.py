@@ -66,7 +66,7 @@ def merge_shards(parts: Sequence[tuple[Path, Sequence[ReportRow]]]) -> list[Repo
     every = [row for _, rows in parts for row in rows]
     _require_all([Shard.parse(text) for text in shards], sum(not rows for _, rows in parts))
     _require_same_settings(every)
-    _require_once(every)
+    require_once(every)
     return [replace(row, shard="") for row in sorted(every, key=lambda row: Path(row.path))]
 
 
@@ -90,7 +90,8 @@ def _require_same_settings(rows: Sequence[ReportRow]) -> None:
         raise ReportError(f"the shards have different settings: {found}")
 
 
-def _require_once(rows: Sequence[ReportRow]) -> None:
+def require_once(rows: Sequence[ReportRow]) -> None:
+    """Raise ReportError if a file is in two of the reports that `rows` are from."""
     twice = [path for path, count in Counter(row.path for row in rows).items() if count > 1]
     if twice:
         raise ReportError(f"{twice[0]} is in two of the reports")
