@@ -57,7 +57,7 @@ def test_a_command_that_needs_an_extra_names_the_line_to_install_it(
     assert "Traceback" not in done.stderr
 
 
-def test_score_explain_and_doctor_need_no_extra(source_video: Path, tmp_path: Path) -> None:
+def test_score_report_explain_and_doctor_need_no_extra(source_video: Path, tmp_path: Path) -> None:
     report = tmp_path / "report.csv"
     done = run_script(WITHOUT_EXTRAS, "score", source_video, "-o", report)
     assert done.returncode == 0, done.stderr
@@ -65,6 +65,10 @@ def test_score_explain_and_doctor_need_no_extra(source_video: Path, tmp_path: Pa
     assert 0 <= float(row["score"]) <= 100
     done = run_script(WITHOUT_EXTRAS, "explain", source_video, "-o", tmp_path / "why")
     assert done.returncode == 0, done.stderr
+    page = tmp_path / "page.html"
+    done = run_script(WITHOUT_EXTRAS, "report", report, "-o", page)
+    assert done.returncode == 0, done.stderr
+    assert b"data:image/jpeg" in page.read_bytes()
     done = run_script(WITHOUT_EXTRAS, "doctor")
     assert done.returncode == 0, done.stderr
     if importlib.util.find_spec("torch") is None:

@@ -26,6 +26,7 @@ from vqatool.cli.merge import merge
 from vqatool.cli.options import fail, verbosity_options
 from vqatool.cli.pretrain import pretrain
 from vqatool.cli.recommend import recommend
+from vqatool.cli.report import report
 from vqatool.cli.score import score
 from vqatool.cli.study import study
 from vqatool.cli.train import train
@@ -144,6 +145,7 @@ for command in (
     score,
     watch,
     compare,
+    report,
     merge,
     explain,
     study,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
 
 import click
 
+from vqatool.cli.gates import gate_of, gate_options
 from vqatool.cli.options import (
     count_rows,
     device_option,
@@ -22,6 +23,7 @@ from vqatool.cli.options import (
     stdout_writer,
     tonemap_option,
 )
+from vqatool.cli.report import write_page_of
 from vqatool.errors import ExitCode
 
 if TYPE_CHECKING:  # for annotations alone
@@ -51,35 +53,11 @@ class ShardType(click.ParamType["Shard"]):
             self.fail(str(error), param, ctx)
 
 
-class CodesType(click.ParamType[tuple[str, ...]]):
-    """Verdicts and warnings joined by commas."""
-
-    name = "CODE[,CODE]"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[str, ...]:
-        from vqatool.scoring.gates import FAIL_ON
-
-        if isinstance(value, tuple):
-            return value
-        codes = tuple(code.strip() for code in value.split(",") if code.strip())
-        unknown = [code for code in codes if code not in FAIL_ON]
-        if unknown or not codes:
-            self.fail(
-                f"{value!r} is not a list of codes such as error,damaged: allowed are "
-                f"{', '.join(FAIL_ON)}",
-                param,
-                ctx,
-            )
-        return codes
-
-
 @click.command()
 @click.argument("paths", nargs=-1, required=True)
 @click.option("-o", "--out", type=click.Path(dir_okay=False, allow_dash=True, path_type=Path),
-              help="Report to write: .csv, .json, .jsonl or .parquet; -: CSV on stdout.  "
-              "[default: report.csv]")  # fmt: skip
+              help="Report to write: .csv, .json, .jsonl or .parquet; .html: a page, with the rows "
+              "in CSV files beside it; -: CSV on stdout.  [default: report.csv]")  # fmt: skip
 @click.option("--json", "is_json", is_flag=True,
               help="Print each row on stdout as a line of JSON; without -o, no report is "
               "written.")  # fmt: skip
@@ -96,23 +74,7 @@ class CodesType(click.ParamType[tuple[str, ...]]):
 @tonemap_option("Score HDR videos (PQ, HLG) as SDR; else they get no score.")
 @click.option("--segment", "segment_s", type=click.FloatRange(0.5), default=10.0,
               show_default=True, help="Length of a segment, in seconds.")  # fmt: skip
-@click.option("--fail-under", type=click.FloatRange(0, 100),
-              help="Exit with code 3 if any score is below this.")  # fmt: skip
-@click.option("--threshold", "thresholds", metavar="FILE.toml",
-              type=click.Path(exists=True, dir_okay=False, path_type=Path),
-              help="The same by height or name, from a file.")  # fmt: skip
-@click.option("--fail-on", type=CodesType(), metavar="CODE[,CODE]", default=(),
-              help="Exit with code 3 if any row has one of these warnings or verdicts; error: "
-              "any file without a score.")  # fmt: skip
-@click.option("--trust", is_flag=True,
-              help="Let scores pass that a warning says not to trust.")  # fmt: skip
-@click.option(
-    "--gate-on",
-    type=click.Choice(["score", "score_low", "score_min", "score_p5"]),
-    default="score",
-    show_default=True,
-    help="Column that --fail-under and --threshold compare.",
-)
+@gate_options
 @click.option("--junit", type=click.Path(dir_okay=False, path_type=Path),
               help="File for the outcome as JUnit XML.")  # fmt: skip
 @click.option("--ci", type=click.Choice(["github"]),
@@ -171,9 +133,11 @@ def score(
     Example:
         vqatool score encodes/ -o report.csv --fail-under 70 --fail-on error,damaged
         vqatool score encodes/ --exclude '*_source.*' --per-segment timeline.csv
+        vqatool score encodes/ -o report.html
         vqatool score encodes/ --json | jq 'select(.verdict == "bad").path'
         vqatool score @list.txt --shard 2/8 -o part-2.csv
     """
+    from vqatool.files import require_own_texts
     from vqatool.inputs.decode_pool import start_server
     from vqatool.memory import return_freed_memory
     from vqatool.terminal import print_note
@@ -181,7 +145,8 @@ def score(
     return_freed_memory()
     start_server()  # the server loads what workers need while this process loads the model
     output = ScoreOutput.chosen(out, per_segment, is_json)
-    gate = _gate(fail_under, thresholds, gate_on, fail_on, trust)
+    require_own_texts([output.page] if output.page else [])
+    gate = gate_of(fail_under, thresholds, gate_on, fail_on, trust)
     videos, unreadable, note = _videos(paths, include, exclude, shard)
     if videos:  # before what takes longer than a blink
         print_note(f"scoring {videos[0]}" + f" and {len(videos) - 1} more" * (len(videos) > 1))
@@ -202,26 +167,38 @@ def score(
     _write_ci_files(rows, gate, junit, ci, count_rows(rows))
     name = f"{output.report}: " if output.report else ""
     summary = f"{count_rows(rows)}{note}; model {predictor.name}; display {config.screen}"
+    if output.page:
+        name = f"{_write_page(output, gate, jobs)}; {name}"
     _print_outcome(rows, unreadable, gate, name + summary)
 
 
 class ScoreOutput(NamedTuple):
-    """Where rows go: a report, and stdout as `json` lines or as `csv`."""
+    """Where rows go: a report, stdout as `json` lines or as `csv`, and a page of the report."""
 
     report: Path | None
     per_segment: Path | None = None
     on_stdout: Literal["", "json", "csv"] = ""
+    page: Path | None = None
 
     @classmethod
     def chosen(cls, out: Path | None, per_segment: Path | None, is_json: bool) -> Self:
-        """What -o, --per-segment and --json ask for together."""
+        """What -o, --per-segment and --json ask for together.
+
+        A page needs the rows that it is made of in files, which also let a run be resumed.
+        """
+        from vqatool.scoring.formats import is_page
+
+        page = out if out and is_page(out) else None
+        if out and page:
+            out = out.with_suffix(".csv")
+            per_segment = per_segment or out.with_name(f"{out.stem}-segments.csv")
         is_csv = out == STDOUT
         if is_csv and is_json:
             raise click.UsageError("-o - and --json both write to stdout: leave one out")
         report = None if is_csv or (is_json and not out) else out or DEFAULT_REPORT
         if per_segment and not report:
             raise click.UsageError("--per-segment needs a report in a file: name one with -o")
-        return cls(report, per_segment, "json" if is_json else "csv" if is_csv else "")
+        return cls(report, per_segment, "json" if is_json else "csv" if is_csv else "", page)
 
 
 def _hardware(name: str | None) -> str:
@@ -235,17 +212,15 @@ def _hardware(name: str | None) -> str:
     return found
 
 
-def _gate(
-    fail_under: float | None,
-    thresholds: Path | None,
-    gate_on: str,
-    fail_on: tuple[str, ...],
-    trusts_all: bool,
-) -> "Gate":
-    from vqatool.scoring.gates import Gate, Thresholds
+def _write_page(output: ScoreOutput, gate: "Gate", jobs: int | None) -> str:
+    """Make the page of the whole report, of which this run may have scored a part."""
+    from vqatool.reporting.report_page import Report
 
-    limits = Thresholds.read(thresholds, fail_under) if thresholds else Thresholds(fail_under)
-    return Gate(limits, gate_on, frozenset(fail_on), trusts_all)
+    assert output.page
+    assert output.report
+    assert output.per_segment
+    content = Report.read([output.report], [output.per_segment], gate)
+    return write_page_of(content, output.page, jobs=jobs)
 
 
 def _videos(

@@ -1,0 +1,74 @@
+"""What the codes of a report mean and what to do next, as `docs/troubleshooting.md` tells it."""
+
+from typing import NamedTuple
+
+from vqatool.inputs.decode_pool import FailureCode
+from vqatool.scoring.warning_codes import WarningCode
+
+
+class Advice(NamedTuple):
+    """What a code means, and the next step (empty: none is needed); `code` is between backticks."""
+
+    meaning: str
+    next_step: str = ""
+
+
+UNKNOWN = Advice("a code of another version of vqatool", "see the documentation of that version")
+"""For a code that is not listed here."""
+
+WARNINGS: dict[str, Advice] = {
+    WarningCode.HDR: Advice("HDR: it has no score", "score with `--tonemap`"),
+    WarningCode.TONEMAPPED: Advice(
+        "HDR that was scored as SDR", "it is the score of the SDR version that `--tonemap` makes"
+    ),
+    WarningCode.VFR: Advice("the frame rate varies: frames are taken by time"),
+    WarningCode.INTERLACED: Advice("scored without deinterlacing", "deinterlace first"),
+    WarningCode.ROTATED: Advice("the metadata rotates it: it was judged upright"),
+    WarningCode.SEVERAL_VIDEOS: Advice(
+        "the file has several videos: the default one was judged, or else the largest",
+        "copy the wanted one to a file of its own (`ffmpeg -map 0:v:1 -c copy`)",
+    ),
+    WarningCode.DOLBY_VISION: Advice("Dolby Vision: its base layer was judged"),
+    WarningCode.SHORT: Advice("less than a second", "the score rests on few frames"),
+    WarningCode.SMALL: Advice("less than 64 px"),
+    WarningCode.DAMAGED: Advice(
+        "the decoder concealed errors in a frame that was used, or in one it depends on",
+        "do not trust the score; make the file anew",
+    ),
+    WarningCode.OUT_OF_DOMAIN: Advice(
+        "unlike the training data, such as noise or a test picture", "do not trust the score"
+    ),
+}
+"""The warnings of scores, by code."""
+
+ERRORS: dict[str, Advice] = {
+    "hdr": Advice("HDR, for which neither VMAF nor the model was made", "score with `--tonemap`"),
+    FailureCode.MISSING: Advice("no such file", "check the list of paths"),
+    "empty": Advice("the file has no bytes", "make it anew"),
+    "not_video": Advice("no container that FFmpeg knows", "`--exclude` it"),
+    "no_stream": Advice("a container without a picture, such as audio alone", "`--exclude` it"),
+    "no_decoder": Advice("a codec that FFmpeg does not know"),
+    "damaged": Advice("it breaks off, or its frames cannot be decoded", "make it anew"),
+    "dolby_vision": Advice(
+        "Dolby Vision of profile 5, or 10 without a base layer: the pictures need its metadata",
+        "convert it to SDR or to profile 8",
+    ),
+    FailureCode.UNREADABLE: Advice(
+        "the system refuses to read it, or its damage made the decoder fail",
+        "check permissions; make the file anew",
+    ),
+    FailureCode.TIMEOUT: Advice(
+        "it took longer than `--timeout`", "raise `--timeout`, or use fewer `--jobs`"
+    ),
+    FailureCode.CRASHED: Advice(
+        "the process that decoded it died", "make the file anew; it may be malicious"
+    ),
+    FailureCode.OUT_OF_MEMORY: Advice(
+        "decoding it needed more memory than there was", "use fewer `--jobs`, or another machine"
+    ),
+    FailureCode.NOT_FINITE: Advice(
+        "the model gave a score that is not a number", "use another model file, or train it again"
+    ),
+    FailureCode.INTERNAL: Advice("a fault of vqatool", "please report it"),
+}
+"""The errors of files, by code."""

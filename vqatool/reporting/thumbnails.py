@@ -1,0 +1,53 @@
+"""Thumbnails: small pictures of chosen moments of videos, decoded in worker processes."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from ladder.media.decode import display_size, each_frame_at
+from ladder.media.probe import VideoInfo, probe
+from ladder.media.upright import Pixels
+from vqatool.inputs.decode_pool import DecodeFailure, DecodePool
+
+_BOX = (320, 180)  # px; turned for portrait
+_TIMEOUT_S = 30.0  # for all moments of a video: a page must not wait long for its pictures
+
+
+class Wanted(NamedTuple):
+    """The moments of a video that are to be shown, in seconds, in any order."""
+
+    path: Path
+    times_s: tuple[float, ...]
+
+
+def read_thumbnails(
+    wanted: Sequence[Wanted], *, jobs: int | None = None
+) -> Iterator[tuple[Wanted, list[Pixels] | DecodeFailure]]:
+    """For each video, in order, a picture of each moment, or the reason why there is none.
+
+    A picture is (H, W, 3) uint8 RGB, upright, at most 320 px long and 180 px short.
+
+    Args:
+        wanted: videos and their moments.
+        jobs: worker processes; None: one for each core, at most four.
+    """
+    with DecodePool(jobs=jobs, timeout_s=_TIMEOUT_S) as pool:
+        yield from pool.map(
+            wanted, lambda each: pool.submit(each.path, _decode_thumbnails, each.times_s)
+        )
+
+
+def _decode_thumbnails(path: Path, times_s: tuple[float, ...]) -> list[Pixels]:
+    """The task of a worker."""
+    info = probe(path)
+    order = sorted(range(len(times_s)), key=times_s.__getitem__)
+    frames = each_frame_at(info, [times_s[index] for index in order], _size(info))
+    shown = {index: np.ascontiguousarray(frame) for index, frame in zip(order, frames, strict=True)}
+    return [shown[index] for index in range(len(times_s))]
+
+
+def _size(info: VideoInfo) -> tuple[int, int]:
+    """The size of a thumbnail: that of the video if it is smaller than the box."""
+    return min(display_size(info, _BOX), info.display_size)
