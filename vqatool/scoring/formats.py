@@ -64,8 +64,7 @@ def require_writable(path: Path) -> None:
 def not_ours(path: Path) -> str:
     """The message for a file that is not a report."""
     return (
-        f"{path} is not a report of this version of vqatool and is left as it is: name "
-        "another file with --out"
+        f"{path} is not a report of this version of vqatool and is left as it is: name another file"
     )
 
 

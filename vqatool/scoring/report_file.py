@@ -157,7 +157,7 @@ def read_report(path: Path) -> list[ReportRow]:
     Raises:
         ReportError: it holds something else.
     """
-    return ReportFile(path, ReportRow).known()
+    return _read(path, ReportRow)
 
 
 def read_segments(path: Path) -> list[SegmentRow]:
@@ -166,7 +166,18 @@ def read_segments(path: Path) -> list[SegmentRow]:
     Raises:
         ReportError: it holds something else.
     """
-    return ReportFile(path, SegmentRow).known()
+    return _read(path, SegmentRow)
+
+
+def _read(path: Path, row_type: type[R]) -> list[R]:
+    """Rows of a file that is not written to: a program may have put other quotes around cells."""
+    if not formats.is_csv(path):
+        return ReportFile(path, row_type).known()
+    formats.require_writable(path)
+    try:
+        return Table(path, row_type).rows()
+    except (TableError, csv.Error) as error:
+        raise ReportError(f"{formats.not_ours(path)} ({error})") from error
 
 
 def write_whole(rows: Iterable[ReportRow], path: Path) -> None:

@@ -1,5 +1,6 @@
 """`vqatool report`, and `score -o report.html`."""
 
+import csv
 import json
 from pathlib import Path
 
@@ -61,6 +62,15 @@ def test_a_report_is_only_read(tmp_path: Path) -> None:
     assert vqatool("report", report, "-o", tmp_path / "p.html").exit_code == 0
     assert report.read_bytes() == torn
     assert names_in(tmp_path / "p.html") == ["a.mp4", "b.mp4"]
+
+
+def test_a_report_that_a_spreadsheet_saved_is_read(tmp_path: Path) -> None:
+    report, saved = tmp_path / "r.csv", tmp_path / "saved.csv"
+    write_whole([scored("a, b.mp4", 50.0), scored("c.mp4", 60.0)], report)
+    with report.open(newline="") as file, saved.open("w", newline="") as copy:
+        csv.writer(copy, quoting=csv.QUOTE_ALL).writerows(csv.reader(file))
+    assert vqatool("report", saved, "-o", tmp_path / "p.html").exit_code == 0
+    assert names_in(tmp_path / "p.html") == ["a, b.mp4", "c.mp4"]
 
 
 def test_the_gate_decides_the_exit_code(tmp_path: Path) -> None:
