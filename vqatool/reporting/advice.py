@@ -48,7 +48,11 @@ ERRORS: dict[str, Advice] = {
     "not_video": Advice("no container that FFmpeg knows", "`--exclude` it"),
     "no_stream": Advice("a container without a picture, such as audio alone", "`--exclude` it"),
     "no_decoder": Advice("a codec that FFmpeg does not know"),
-    "damaged": Advice("it breaks off, or its frames cannot be decoded", "make it anew"),
+    "damaged": Advice(
+        "it breaks off, its frames cannot be decoded, or the timestamps of a broadcast jump",
+        "make it anew; copy a broadcast, which gives it one clock "
+        "(`ffmpeg -i FILE -map 0:v:0 -c copy FILE.mkv`)",
+    ),
     "dolby_vision": Advice(
         "Dolby Vision of profile 5, or 10 without a base layer: the pictures need its metadata",
         "convert it to SDR or to profile 8",

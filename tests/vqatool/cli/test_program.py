@@ -200,6 +200,10 @@ def test_option_names_do_not_change() -> None:
             "--display", "--tonemap", "--segment", "--jobs", "--device",
         },
         "compare": {"--by", "--out", "--json", "--fail-on-drop"},
+        "report": {
+            "--out", "--per-segment", "--fail-under", "--threshold", "--fail-on", "--trust",
+            "--gate-on", "--thumbnails", "--jobs",
+        },
         "merge": {"--out"},
         "explain": {"--out", "--clip", "--model", "--display", "--tonemap", "--device"},
         "study": {
