@@ -28,6 +28,7 @@ from ladder.media.filters import (
 )
 from ladder.media.lengths import frame_times
 from ladder.media.probe import Hdr, VideoInfo, probe
+from ladder.media.side_data import Crop
 from ladder.media.time_ranges import TimeRange, frame_aligned
 from ladder.storage import part_of
 
@@ -247,6 +248,7 @@ def _reencode_args(source: VideoInfo, out: Path, rung: Rung, threads: int) -> li
         is_interlaced=False,
         stream_index=0,
         is_hls=False,
+        crop=Crop(),
         hdr=source.hdr_of_frames,
         is_tonemapped=False,
     )
