@@ -1,5 +1,6 @@
-"""The one way to open a network for ONNX Runtime: from bytes, with little memory."""
+"""The one way to open a network for ONNX Runtime: from bytes, with little memory, in private."""
 
+import os
 from typing import Any
 
 
@@ -16,6 +17,8 @@ def open_session(data: bytes, threads: int) -> Any:
     Raises:
         Exception: of onnxruntime, with no base class of its own: the file is broken.
     """
+    # its newer versions keep files of a user and report to its maker; read when it is loaded
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     import onnxruntime  # takes a while, and not every command asks a model
 
     options = onnxruntime.SessionOptions()
