@@ -79,11 +79,11 @@ def coded_pictures(
         _traces() as lines,
         contextlib.suppress(*_FAULTS),  # the headers before damage are valid
     ):
-        read = _Quantisers(quantiser, stream, lines) if quantiser else None
+        read = _reader(quantiser, stream, lines)
         for each in islice(_timed_packets(info, container, stream, from_s), skipped, None):
             if each.decoded_s >= end_s or time.monotonic() > deadline_s:
                 break
-            if not read and each.decoded_s < start_s:
+            if not read and 0 < start_s > each.decoded_s:
                 continue  # all that is known of it are its bytes, and they are not of this part
             packet = each.packet
             # the filter takes the packet
@@ -103,6 +103,16 @@ def _is_random_access(packet: bytes) -> bool:
             return True
         place += _NAL_LENGTH + int.from_bytes(packet[place : place + _NAL_LENGTH])
     return False
+
+
+def _reader(
+    syntax: Quantiser | None, stream: VideoStream, lines: list[_Line]
+) -> "_Quantisers | None":
+    try:
+        return _Quantisers(syntax, stream, lines) if syntax else None
+    except av.FFmpegError:  # the filter cannot read what FLV says of VP9
+        lines.clear()
+        return None
 
 
 class _Quantisers:

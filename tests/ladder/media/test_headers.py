@@ -11,6 +11,7 @@ from ladder.codecs import coded_formats
 from ladder.media.ffmpeg import run
 from ladder.media.headers import coded_pictures
 from ladder.media.probe import probe
+from tests.conftest import MakeVideo
 
 QUIET = "testsrc2=s=96x64:r=10:d=3"
 ENCODERS = {
@@ -132,3 +133,21 @@ def test_a_part_of_a_stream_without_timestamps_is_found_by_counting(
     step_s = float(1 / info.fps)
     part = coded_pictures(info, start_s=10 * step_s, length_s=10 * step_s)
     assert part == whole[10:20]
+
+
+def test_the_first_picture_counts_where_decoding_begins_before_it_is_shown(
+    make_video: MakeVideo,
+) -> None:
+    # MP4 gives the first frame of MPEG-2 the time 0 and decodes it before
+    info = probe(make_video("late-shown.mp4", QUIET, ("-c:v", "mpeg2video", "-g", "10")))
+    pictures = coded_pictures(info)
+    assert [index for index, picture in enumerate(pictures) if picture.is_key] == [0, 10, 20]
+    assert len(pictures) == 30
+
+
+def test_vp9_in_flv_has_sizes_though_its_record_cannot_be_traced(make_video: MakeVideo) -> None:
+    settings = ("-c:v", "libvpx-vp9", "-deadline", "realtime", "-cpu-used", "8", "-g", "10")
+    path = make_video("traced.mp4", QUIET, settings)
+    expected = coded_pictures(probe(path))
+    found = coded_pictures(probe(make_video("traced.flv", path, ("-c", "copy"))))
+    assert [(p.size_bytes, p.is_key) for p in found] == [(p.size_bytes, p.is_key) for p in expected]
