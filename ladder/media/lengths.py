@@ -31,7 +31,7 @@ _MAX_READ_BYTES = 2**28  # of a file without an index, for the length of its vid
 _NUM_PLACES = 64  # of a larger file, to compare their times
 _MAX_EMPTIER = 4  # times fewer bytes a second than usual
 _DEFAULT_RATE = Fraction(25)  # ffmpeg's
-_MAX_TOO_FAST = 1.5  # times the rate of the packets
+_MAX_OFF_RATE = 0.1  # of a stated rate, by the times of packets
 _MAX_DENOMINATOR = 1001
 _STATE_ENDS = ("matroska", "asf", "nut", AVI_FORMAT)
 _COUNT_DECODING = frozenset({"flv", "asf", "nut"})  # from the first packet, not the first frame
@@ -122,7 +122,7 @@ def duration_s(
 
 
 def frame_rate(
-    container: InputContainer, stream: VideoStream, seconds: Sequence[float]
+    container: InputContainer, stream: VideoStream, seconds: Sequence[float], *, is_steady: bool
 ) -> Fraction:
     """The frames a second of a video.
 
@@ -130,17 +130,23 @@ def frame_rate(
         container: the open file.
         stream: its video stream, whose first packets have been read.
         seconds: the ascending times of those packets; empty: they have none.
+        is_steady: these packets hold a frame each, evenly spaced but for the first and the last.
     """
     average, guessed = as_fraction(stream.average_rate), as_fraction(stream.guessed_rate)
     if container.format.flags & Flags.no_timestamps.value:  # type: ignore[operator]
         # of a stream without a container, ffmpeg's average is 25 whatever the stream says
         return as_fraction(stream.codec_context.framerate) or guessed or average or _DEFAULT_RATE
-    # the average is wrong if it is the container's clock, the guess if the frame rate varies
-    stated = min(filter(None, (average, guessed)), default=_DEFAULT_RATE)
-    step_s = statistics.median([b - a for a, b in pairwise(seconds)] or [0.0])
-    if step_s * stated > _MAX_TOO_FAST:  # both are clocks, as in an AVI of a finer one
-        return Fraction(1 / step_s).limit_denominator(_MAX_DENOMINATOR)
-    return stated
+    stated = [rate for rate in (average, guessed) if rate] or [_DEFAULT_RATE]
+    inner = seconds[1:-1]  # the first and the last step may be cut, or a pause
+    step_s = (inner[-1] - inner[0]) / (len(inner) - 1) if len(inner) > 1 else 0.0
+    if not is_steady or not step_s:
+        # the average is wrong if it is the container's clock, the guess if the frame rate varies
+        return min(stated)
+    # and the average if the container counts from before the first frame
+    closest = min(stated, key=lambda rate: abs(math.log(rate * step_s)))
+    if abs(closest * step_s - 1) <= _MAX_OFF_RATE:
+        return closest
+    return Fraction(1 / step_s).limit_denominator(_MAX_DENOMINATOR)
 
 
 def require_one_clock(path: Path) -> None:

@@ -195,7 +195,10 @@ def _info(
         )
     context = stream.codec_context
     rotation, is_mirrored = _orientation(frame)
-    fps = frame_rate(container, stream, seconds)
+    is_vfr = _is_uneven(seconds)
+    is_interlaced = bool(frame.interlaced_frame) or context.field_order in _INTERLACED_ORDERS
+    is_steady = not is_vfr and not is_interlaced  # a packet may hold a field
+    fps = frame_rate(container, stream, seconds, is_steady=is_steady)
     length_s = duration_s(container, stream, fps, seconds) if seconds else None
     can_seek = _can_seek(container, stream)
     if container.format.name in FORMATS_THAT_JUMP and can_seek:  # reading to an open end takes long
@@ -220,8 +223,8 @@ def _info(
         hdr=hdr,
         rotation=rotation,
         sar=as_fraction(stream.sample_aspect_ratio) or Fraction(1),
-        is_vfr=_is_uneven(seconds),
-        is_interlaced=bool(frame.interlaced_frame) or context.field_order in _INTERLACED_ORDERS,
+        is_vfr=is_vfr,
+        is_interlaced=is_interlaced,
         is_bare=(not seconds or beginning.has_false_keys or not can_seek),
         size_bytes=size_bytes(path),
         stream_index=stream.index,

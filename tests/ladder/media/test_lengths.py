@@ -201,3 +201,45 @@ def test_a_file_in_which_ffmpeg_cannot_seek_is_read_from_its_start(make_video: M
     info = probe(video)
     assert info.is_bare
     assert frames_at(info, [0.1, 1.9], (96, 64)).shape == (2, 64, 96, 3)
+
+
+X264 = ("-c:v", "libx264", "-preset", "ultrafast")
+MPEG2 = ("-c:v", "mpeg2video")
+VP9 = ("-c:v", "libvpx-vp9", "-deadline", "realtime", "-cpu-used", "8")
+
+
+@pytest.mark.parametrize(
+    ("name", "rate", "args"),
+    [
+        ("bare.264", "30", X264),  # ffmpeg's average is 25
+        ("bare.m2v", "30", MPEG2),
+        ("reordered.flv", "25", ("-c:v", "libx264", "-bf", "2")),  # counts from the first packet
+        ("reordered.nut", "25", ("-c:v", "libx264", "-bf", "2", "-output_ts_offset", "1.4")),
+        ("late.wmv", "25", (*X264, "-output_ts_offset", "1.4")),  # states its end
+        ("last.vob", "60000/1001", MPEG2),  # leaves the last frame out
+        ("ticks.ivf", "60000/1001", VP9),  # counts frames in ticks
+    ],
+)
+def test_rate_and_length_are_those_of_the_frames(
+    make_video: MakeVideo, name: str, rate: str, args: tuple[str, ...]
+) -> None:
+    scene = f"testsrc2=size=96x64:rate={rate},trim=end_frame=24"
+    info = probe(make_video(f"rate-{name}", scene, args))
+    assert float(info.fps) == pytest.approx(float(Fraction(rate)), rel=0.001)
+    assert info.duration_s == pytest.approx(24 / float(Fraction(rate)), abs=0.002)
+
+
+def test_the_rate_is_that_of_the_frames_where_the_first_one_waits(make_video: MakeVideo) -> None:
+    # its first frame lasts until 1.44 s, as of fragments whose video begins late: 10 on average
+    path = make_video("waits.mp4", "testsrc2=size=96x64:rate=25,trim=end_frame=24", X264)
+    args = (*COPY, "-bsf:v", "setts=ts=TS+gt(N\\,0)*1.4/TB")
+    assert probe(make_video("waiting.mp4", path, args)).fps == 25
+
+
+def test_the_rate_is_that_of_the_frames_where_the_clock_of_avi_is_finer(
+    make_video: MakeVideo,
+) -> None:
+    scene = "testsrc2=size=96x64:rate=24000/1001,trim=end_frame=24"
+    path = make_video("finer.mov", scene, ("-c:v", "mjpeg", "-video_track_timescale", "600"))
+    info = probe(make_video("finer.avi", path, (*COPY, "-copyts")))
+    assert float(info.fps) == pytest.approx(24, rel=0.002)
