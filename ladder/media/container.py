@@ -79,6 +79,12 @@ def open_video(
             yield container, stream
         except av.FFmpegError as error:
             raise VideoError("damaged", f"{path} cannot be decoded: {error}") from error
+        except IndexError as error:  # of PyAV, whose list of streams is that of the beginning
+            raise VideoError(
+                "damaged",
+                f"{path} has streams that begin after its start, as where recordings were joined: "
+                f"copy its video first (ffmpeg -i {path.name} -map 0:v:0 -c copy {path.stem}.mkv)",
+            ) from error
 
 
 def _opened(path: Path, hardware: str) -> InputContainer:

@@ -67,7 +67,8 @@ def _sum(paths: Iterable[Path]) -> int:
 
 def _named(playlist: Path) -> Iterator[Path]:
     try:
-        if playlist.stat().st_size > _MAX_BYTES:
+        # nobody may ever write to a pipe of that name
+        if not playlist.is_file() or playlist.stat().st_size > _MAX_BYTES:
             return
         text = playlist.read_text(encoding="utf-8", errors="replace")
     except OSError:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from ladder.errors import VideoError
-from ladder.media.container import as_fraction
+from ladder.media.container import as_fraction, open_video
 from ladder.media.lengths import frame_times
 from ladder.media.probe import VideoInfo, probe
 from tests.conftest import MakeVideo
@@ -139,3 +139,10 @@ def test_a_ratio_from_any_pyav_version_becomes_a_fraction() -> None:
     assert as_fraction(Fraction(4, 3)) == Fraction(4, 3)
     assert as_fraction(AVRational(0, 0)) is None
     assert as_fraction(None) is None
+
+
+def test_streams_that_begin_late_are_named_with_the_next_step(clip: Path) -> None:
+    reason = r"begin after its start.*ffmpeg -i clip\.mp4 -map 0:v:0 -c copy"
+    with pytest.raises(VideoError, match=reason) as error, open_video(clip):
+        raise IndexError("list index out of range")  # as PyAV does at the end, if it meets one
+    assert error.value.code == "damaged"

@@ -1,7 +1,9 @@
 """Playlists: their parts are passed over, and one without an end ends."""
 
+import os
 import time
 from pathlib import Path
+from threading import Thread
 
 import numpy as np
 import pytest
@@ -136,3 +138,13 @@ def test_playlists_of_others_name_no_files_here(tmp_path: Path) -> None:
     assert parts(playlist) == {tmp_path / "a.ts"}
     playlist.write_text("#EXTM3U\n#EXT-X-TARGETDURATION:4\nfar.m3u8\n")  # itself
     assert parts(playlist) == set()
+
+
+def test_a_pipe_that_is_named_like_a_playlist_is_not_waited_for(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe.m3u8"
+    os.mkfifo(pipe)
+    found: list[set[Path]] = []
+    reader = Thread(target=lambda: found.append(parts(pipe)), daemon=True)
+    reader.start()
+    reader.join(10)
+    assert found == [set()]
