@@ -1,6 +1,7 @@
 """Plan stage 1: which encodes of which sources are missing in a work folder."""
 
 import logging
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -12,7 +13,7 @@ from ladder.encode.ladders import Ladder, fitting
 from ladder.encode.rungs import RateMode, Rung
 from ladder.encode.transcode import VideoLength
 from ladder.errors import LadderError, VmafError
-from ladder.media.discover import DiscoveredFiles, find_videos
+from ladder.media.discover import DiscoveredFiles, find_videos, real_path
 from ladder.media.ffmpeg import Ffmpeg
 from ladder.media.playlists import size_bytes
 from ladder.media.probe import FILE_FAULTS, VideoInfo, fault_message, probe
@@ -21,6 +22,8 @@ from ladder.media.tonemap import CURVE
 from ladder.storage import Status, Table, digest, file_digest, part_of
 
 logger = logging.getLogger(__name__)
+
+_MAX_STEM_BYTES = 240  # of a folder's name that a digest follows; a name has 255 at the most
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,15 +144,15 @@ def find_sources(paths: Sequence[Path], folder: Path) -> DiscoveredFiles:
         TableError: `encodes.csv` is not a table of this program.
     """
     rows = encodes_table(folder).rows()
-    kept = {path.resolve() for path in paths if not path.is_dir()}
+    kept = {real_path(path) for path in paths if not path.is_dir()}
     kept |= {Path(row.source_path) for row in rows}
     encode_folders = {
-        (folder / row.encode_path).parent.resolve() for row in rows if row.encode_path
+        real_path((folder / row.encode_path).parent) for row in rows if row.encode_path
     }
     sources = []
     found = find_videos(paths)
     for path in found.videos:
-        full = path.resolve()
+        full = real_path(path)
         if full in kept or not encode_folders & set(full.parents):
             sources.append(path)
         else:
@@ -245,7 +248,7 @@ def _planned_row(source: Source, rung: Rung) -> EncodeRow:
     width, height = source.info.display_size
     return EncodeRow(
         source=source.name,
-        source_path=str(source.info.path.resolve()),
+        source_path=str(real_path(source.info.path)),
         encode_path=_encode_path(source.name, rung.name),
         rung=rung.name,
         codec=rung.codec,
@@ -267,7 +270,7 @@ def failed_source(name: str, path: Path, error: Exception) -> EncodeRow:
     """The error row of a source that cannot be read."""
     return EncodeRow(
         source=name,
-        source_path=str(path.resolve()),
+        source_path=str(real_path(path)),
         encode_path="",
         rung="",
         codec="",
@@ -308,12 +311,13 @@ def source_name(path: Path, names: dict[str, str]) -> str:
     the stages' own files, so it must not be hidden, leave the work folder, or look like one of
     those files.
     """
-    full = str(path.resolve())
+    full = str(real_path(path))
     name = path.stem.lstrip(".") or "source"
     if name.lower().endswith((".csv", ".part")):
         name += "_"
     if names.get(name, full) != full:
-        name = f"{name}-{digest(full, size=3)}"
+        short = os.fsdecode(os.fsencode(name)[:_MAX_STEM_BYTES])
+        name = f"{short}-{digest(full, size=3)}"
     names[name] = full
     return name
 

@@ -97,17 +97,22 @@ def find_videos(paths: Iterable[Path], wanted: FileFilter = ALL) -> DiscoveredFi
     )
 
 
+def real_path(path: Path) -> Path:
+    """The absolute path without links; a link in a circle stays, where `resolve` raises."""
+    return Path(os.path.realpath(path))
+
+
 def _matching_files(path: Path, files: Iterable[Path], wanted: FileFilter) -> list[Path]:
     """The video files among `files`, which were found at `path`, that `wanted` keeps."""
     if not _is_folder(path):
         return [path] if wanted.matches(path.name) else []
     files = [file for file in files if _is_shown(file)]
-    inside = {part.resolve() for file in files if is_playlist(file) for part in parts(file)}
+    inside = {real_path(part) for file in files if is_playlist(file) for part in parts(file)}
     return [
         file
         for file in files
         if wanted.matches(file.relative_to(path).as_posix())
-        and not (inside and file.resolve() in inside)
+        and not (inside and real_path(file) in inside)
         and _is_video(file)
     ]
 

@@ -284,6 +284,27 @@ def test_a_source_is_recognised_by_any_path_to_it(
     assert paths == {str(source_video.resolve())}
 
 
+def test_a_link_in_a_circle_is_an_error_row(short_source: Path, tmp_path: Path) -> None:
+    (tmp_path / "films").mkdir()
+    (tmp_path / "films" / "circle.mp4").symlink_to("circle.mp4")
+    (tmp_path / "films" / "good.mp4").symlink_to(short_source)
+    folder = tmp_path / "encodes"
+    plan = planned(find_sources([tmp_path / "films"], folder).videos, CHEAP, folder)
+    assert [row.source for row in plan.failed] == ["circle"]
+    assert [job.row.source for job in plan.jobs] == ["good"]
+
+
+def test_two_sources_with_one_name_of_the_greatest_length_have_a_folder_each(
+    short_source: Path, ffmpeg: Ffmpeg, tmp_path: Path
+) -> None:
+    sources = [tmp_path / f"{'x' * 251}.{suffix}" for suffix in ("mp4", "mkv")]
+    for source in sources:
+        source.write_bytes(short_source.read_bytes())
+    rows = made(sources, CHEAP, tmp_path / "encodes", ffmpeg)
+    assert [row.error for row in rows] == ["", ""]
+    assert len({row.source for row in rows}) == 2
+
+
 # ---- groups
 
 
