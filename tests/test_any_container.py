@@ -189,6 +189,7 @@ def frames_on_screen(info: VideoInfo, times_s: Sequence[float]) -> list[int]:
     return [int(np.abs(decoded - picture).mean((1, 2, 3)).argmin()) for picture in shown]
 
 
+@pytest.mark.slow
 @searched(8)
 @given(case=cases)
 def test_facts_frames_and_times_are_those_of_plain_ffmpeg_in_every_container(
@@ -228,6 +229,7 @@ def assert_same_pictures(
         assert abs(ours.size_bytes - other.size_bytes) <= extra, name
 
 
+@pytest.mark.slow
 @searched(3)
 @given(case=cases, source=cases, data=st.data())
 def test_a_label_depends_neither_on_the_container_of_the_encode_nor_of_the_source(
@@ -256,6 +258,7 @@ def predictor() -> Predictor:
     return load_predictor(device="cpu")
 
 
+@pytest.mark.slow
 @searched(3)
 @given(case=cases, data=st.data())
 def test_a_score_does_not_depend_on_the_container(
