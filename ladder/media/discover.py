@@ -14,7 +14,9 @@ from ladder.errors import ListError, VideoError
 from ladder.media.container import open_video
 from ladder.media.playlists import DASH_SUFFIX, is_playlist, parts
 
-_MORE_SUFFIXES = frozenset({".ts", ".m2ts", ".mts", ".ivf", ".y4m", ".obu", ".vob", ".mxf", ".rm"})
+_MORE_SUFFIXES = frozenset(
+    {".3gp", ".3g2", ".ts", ".m2ts", ".mts", ".ivf", ".y4m", ".obu", ".vob", ".mxf", ".rm"}
+)
 
 # formats that FFmpeg opens but that are no video: still pictures, and text as terminal output
 _NO_VIDEO = re.compile(r"tty|image2|\w+_pipe|gif|apng|ico")

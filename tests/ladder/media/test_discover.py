@@ -162,3 +162,12 @@ def test_a_folder_without_access_is_named_and_the_others_are_searched(
     found = find_videos([tmp_path])
     assert found.videos == (tmp_path / "open" / "open.mp4",)
     assert found.unreadable == (tmp_path / "closed",)
+
+
+@pytest.mark.parametrize("suffix", ["3gp", "3g2"])
+def test_a_broken_file_of_a_suffix_that_is_of_sound_elsewhere_is_found(
+    tmp_path: Path, suffix: str
+) -> None:
+    broken = tmp_path / f"broken.{suffix}"  # Python's table has these as sound
+    broken.write_bytes(b"no video")
+    assert find_videos([tmp_path]).videos == (broken,)
