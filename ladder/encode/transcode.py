@@ -276,13 +276,14 @@ def _file_settings(source: VideoInfo, threads: int) -> Settings:
         "map_metadata": -1,
         "format": "mp4",
     }
-    # the default is one frame of the stated rate, and some encoders take no finer one
-    return settings | ({"enc_time_base": "1:90000"} if _needs_a_finer_clock(source) else {})
+    # the default is a frame of the stated rate, which may be wrong; some encoders take none finer
+    frame = f"{source.fps.denominator}:{source.fps.numerator}"
+    return settings | {"enc_time_base": "1:90000" if _needs_a_finer_clock(source) else frame}
 
 
 @functools.lru_cache(maxsize=64)  # all packets are read, and there are many outputs and passes
 def _needs_a_finer_clock(source: VideoInfo) -> bool:
-    """Whether frames are uneven, or not where the stated rate has them."""
+    """Whether frames are uneven, or not where the rate has them."""
     if source.is_vfr:
         return True
     try:
