@@ -16,6 +16,7 @@ from tests.conftest import MakeVideo
 from tests.vqatool.reporting.pages import failed, make_page, of_file, pairs, scored, segments, tree
 from vqatool.errors import ReportError
 from vqatool.reporting import report_page
+from vqatool.reporting.advice import ERRORS
 from vqatool.scoring.gates import Gate, Thresholds
 from vqatool.scoring.rows import ReportRow
 
@@ -71,8 +72,9 @@ def test_counts_and_remarks(tmp_path: Path) -> None:
         [cell.get_text() for cell in line.select("th, td")]
         for line in page.select("table.remarks tbody tr")
     ]
+    damaged = ERRORS["damaged"]
     assert remarks == [
-        ["damaged", "1", "it breaks off, or its frames cannot be decoded", "make it anew"],
+        ["damaged", "1", damaged.meaning, damaged.next_step.replace("`", "")],
         ["new_code", "1", "a code of another version of vqatool",
          "see the documentation of that version"],
         ["vfr", "2", "the frame rate varies: frames are taken by time", "none needed"],
