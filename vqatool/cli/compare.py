@@ -22,14 +22,23 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
               help="What the two rows of a video have in common: the path, the path below the "
               "folder of all files, the name, or the name without suffix.")  # fmt: skip
 @click.option("-o", "--out", type=click.Path(dir_okay=False, path_type=Path),
-              help="File for all differences: .csv, .json, .jsonl or .parquet.")  # fmt: skip
+              help="File for all differences: .csv, .json, .jsonl or .parquet; .html: a "
+              "page.")  # fmt: skip
+@click.option("--per-segment", nargs=2, type=_FILE, metavar="BEFORE AFTER",
+              help="Files of `score --per-segment`, for the timelines of the page.")  # fmt: skip
 @click.option("--json", "is_json", is_flag=True,
               help="Print each video on stdout as a line of JSON.")  # fmt: skip
 @click.option("--fail-on-drop", "max_drop", type=click.FloatRange(0, min_open=True),
               metavar="POINTS",
               help="Exit with code 3 if a score fell by so many points, or was lost.")  # fmt: skip
 def compare(
-    before: Path, after: Path, by: str, out: Path | None, is_json: bool, max_drop: float | None
+    before: Path,
+    after: Path,
+    by: str,
+    out: Path | None,
+    per_segment: tuple[Path, Path] | None,
+    is_json: bool,
+    max_drop: float | None,
 ) -> None:
     """Compare two reports of `score`, the largest drops first.
 
@@ -40,21 +49,19 @@ def compare(
     \b
     Example:
         vqatool compare old.csv new.csv --by stem --fail-on-drop 2
+        vqatool compare old.csv new.csv -o differences.html
     """
     from vqatool.cli.tables import comparison_table
-    from vqatool.reporting.comparison import ComparisonRow, PairBy
+    from vqatool.reporting.comparison import PairBy
     from vqatool.reporting.comparison import compare as compare_reports
     from vqatool.scoring.formats import json_line
-    from vqatool.scoring.report_file import ReportFile, read_report
+    from vqatool.scoring.report_file import read_report
     from vqatool.terminal import console, print_message
 
-    file = ReportFile(out, ComparisonRow) if out else None
-    if file:
-        file.known()  # another program's file is refused before the work
+    _refuse_others(out)  # before the work
     found = compare_reports(read_report(before), read_report(after), PairBy(by))
-    if file:
-        file.begin(())
-        file.end(found.rows)
+    if out:
+        _write(found, out, (before, after), per_segment, max_drop)
     if is_json:
         for row in found.rows:
             click.echo(f"{json_line(row)}\n".encode(), nl=False)
@@ -69,6 +76,46 @@ def compare(
         print_message(f"{row.video}: {change}")
     if dropped:
         raise click.exceptions.Exit(ExitCode.GATE_FAILED)
+
+
+def _refuse_others(out: Path | None) -> None:
+    """An error if the file to write is another program's."""
+    from vqatool.files import require_own_texts
+    from vqatool.reporting.comparison import ComparisonRow
+    from vqatool.scoring.formats import is_page
+    from vqatool.scoring.report_file import ReportFile
+
+    if out and is_page(out):
+        require_own_texts([out])
+    elif out:
+        ReportFile(out, ComparisonRow).known()
+
+
+def _write(
+    found: "Comparison",
+    out: Path,
+    sources: tuple[Path, Path],
+    per_segment: tuple[Path, Path] | None,
+    max_drop: float | None,
+) -> None:
+    from vqatool.reporting.comparison import ComparisonRow
+    from vqatool.reporting.comparison_page import ComparisonContent, write_comparison_page
+    from vqatool.scoring.formats import is_page
+    from vqatool.scoring.report_file import ReportFile, segments_by_path
+
+    if not is_page(out):
+        file = ReportFile(out, ComparisonRow)
+        file.begin(())
+        file.end(found.rows)
+        return
+    segments = [segments_by_path([path]) for path in per_segment or ()] or [{}, {}]
+    content = ComparisonContent(
+        comparison=found,
+        max_drop=max_drop,
+        sources=sources,
+        segments=(segments[0], segments[1]),
+    )
+    write_comparison_page(content, out)
 
 
 def _summary(found: "Comparison") -> str:

@@ -28,7 +28,7 @@ from vqatool.reporting.html import render
 from vqatool.reporting.tables import Column, DataTable
 from vqatool.reporting.thumbnails import Wanted, read_thumbnails
 from vqatool.scoring.gates import Gate, Thresholds
-from vqatool.scoring.report_file import read_report, read_segments
+from vqatool.scoring.report_file import read_report, segments_by_path
 from vqatool.scoring.rows import FileStamp, ReportRow, SegmentRow, with_verdict
 from vqatool.scoring.shards import UNFINISHED, require_once
 from vqatool.scoring.verdicts import LOWEST_SCORES, Verdict
@@ -92,10 +92,7 @@ class Report:
         """
         rows = [row for path in reports for row in read_report(path)]
         require_once(rows)
-        by_path: dict[str, list[SegmentRow]] = {}
-        for path in segments:
-            for segment in read_segments(path):
-                by_path.setdefault(segment.path, []).append(segment)
+        by_path = segments_by_path(segments)
         return cls(rows=rows, segments=by_path, gate=gate, sources=reports).checked()
 
     def checked(self) -> Self:

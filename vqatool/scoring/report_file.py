@@ -180,6 +180,19 @@ def _read(path: Path, row_type: type[R]) -> list[R]:
         raise ReportError(f"{formats.not_ours(path)} ({error})") from error
 
 
+def segments_by_path(paths: Iterable[Path]) -> dict[str, list[SegmentRow]]:
+    """The rows of finished files of segments, by video.
+
+    Raises:
+        ReportError: one of them holds something else.
+    """
+    found: dict[str, list[SegmentRow]] = {}
+    for path in paths:
+        for segment in read_segments(path):
+            found.setdefault(segment.path, []).append(segment)
+    return found
+
+
 def write_whole(rows: Iterable[ReportRow], path: Path) -> None:
     """Leave a report of these rows in any format; a file that holds something else is left alone.
 

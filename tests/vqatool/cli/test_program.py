@@ -199,7 +199,7 @@ def test_option_names_do_not_change() -> None:
             "--out", "--include", "--exclude", "--settle", "--interval", "--once", "--model",
             "--display", "--tonemap", "--segment", "--jobs", "--device",
         },
-        "compare": {"--by", "--out", "--json", "--fail-on-drop"},
+        "compare": {"--by", "--out", "--per-segment", "--json", "--fail-on-drop"},
         "report": {
             "--out", "--per-segment", "--fail-under", "--threshold", "--fail-on", "--trust",
             "--gate-on", "--thumbnails", "--jobs",

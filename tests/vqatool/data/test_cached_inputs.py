@@ -121,7 +121,7 @@ def test_encodes_with_decode_failures_are_named_after_the_others_are_decoded(
     decoded: list[LabelledEncode] = []
     with pytest.raises(TrainingDataError, match="3 labelled encodes cannot be decoded") as caught:
         # time for each new worker to load torch, where the server of workers has not
-        decoded.extend(clips.decode_missing(timeout_s=15))
+        decoded.extend(clips.decode_missing(timeout_s=8))
     assert all(f"{path} " in str(caught.value) for path in bad)
     assert all(word in str(caught.value) for word in WORDS)
     assert "vqatool ladder" in str(caught.value)
