@@ -168,7 +168,7 @@ def score(
     name = f"{output.report}: " if output.report else ""
     summary = f"{count_rows(rows)}{note}; model {predictor.name}; display {config.screen}"
     if output.page:
-        name = f"{_write_page(output, gate, jobs)}; {name}"
+        name = f"{write_page(output, gate, jobs)}; {name}"
     _print_outcome(rows, unreadable, gate, name + summary)
 
 
@@ -212,7 +212,7 @@ def _hardware(name: str | None) -> str:
     return found
 
 
-def _write_page(output: ScoreOutput, gate: "Gate", jobs: int | None) -> str:
+def write_page(output: ScoreOutput, gate: "Gate", jobs: int | None) -> str:
     """Make the page of the whole report, of which this run may have scored a part."""
     from vqatool.reporting.report_page import Report
 

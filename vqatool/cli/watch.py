@@ -19,6 +19,7 @@ from vqatool.cli.options import (
     predictor_for,
     tonemap_option,
 )
+from vqatool.cli.score import ScoreOutput, write_page
 
 if TYPE_CHECKING:  # for annotations alone
     from vqatool.scoring.segments import Display
@@ -28,7 +29,8 @@ if TYPE_CHECKING:  # for annotations alone
 @click.argument("folders", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
 @click.option("-o", "--out", type=click.Path(dir_okay=False, path_type=Path),
               default=Path("report.csv"), show_default=True,
-              help="Report to write: .csv, .json, .jsonl or .parquet.")  # fmt: skip
+              help="Report to write: .csv, .json, .jsonl or .parquet; .html: a page, made anew "
+              "each time, with the rows in .csv files beside it.")  # fmt: skip
 @click.option("--include", multiple=True, metavar="GLOB",
               help="Score only files whose name matches. Repeatable.")  # fmt: skip
 @click.option("--exclude", multiple=True, metavar="GLOB",
@@ -70,32 +72,44 @@ def watch(
     \b
     Example:
         vqatool watch incoming/ -o report.csv --display 1280x720
+        vqatool watch incoming/ -o report.html
         vqatool watch incoming/ -o report.csv --once      # from cron
     """
+    from vqatool.files import require_own_texts
     from vqatool.inputs.decode_pool import start_server
     from vqatool.memory import return_freed_memory
 
+    output = ScoreOutput.chosen(out, None, is_json=False)
+    require_own_texts([output.page] if output.page else [])
     return_freed_memory()
     start_server()  # the server loads what workers need while this process loads the model
     predictor = predictor_for(model, device)
 
     from ladder.media.discover import FileFilter
+    from vqatool.scoring.gates import Gate
     from vqatool.scoring.segments import ScoreConfig
     from vqatool.scoring.watch import Arrivals
     from vqatool.scoring.watch import watch as watch_folders
     from vqatool.terminal import print_message, print_note
 
+    def make_page() -> None:
+        if output.page:
+            print_note(write_page(output, Gate(), jobs))
+
+    assert output.report
     arrivals = Arrivals(folders, FileFilter(include, exclude), settle_s)
     print_note(f"watching {', '.join(map(str, folders))}; rows go to {out}")
     with _stopped_by_signals() as stop:
         for row in watch_folders(
             arrivals,
-            out,
+            output.report,
             predictor,
             ScoreConfig(display, segment_s, jobs, tonemap=tonemap),
             interval_s=interval_s,
             stop=stop,
             is_once=once,
+            per_segment=output.per_segment,
+            on_change=make_page,
         ):
             if not name_failures([row]):
                 print_message(f"{row.path}: {row.score:.1f}, {row.verdict}")

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -68,6 +68,8 @@ def watch(
     interval_s: float,
     stop: threading.Event,
     is_once: bool = False,
+    per_segment: Path | None = None,
+    on_change: Callable[[], None] = lambda: None,
 ) -> Iterator[ReportRow]:
     """Score complete files as they arrive; yields the row of each that the report lacked.
 
@@ -81,6 +83,8 @@ def watch(
         interval_s: seconds between two looks.
         stop: ends it, after the few files that are being scored.
         is_once: end after one look.
+        per_segment: a second file, with one row for each segment.
+        on_change: called after each look that found something, when the report is written.
 
     Raises:
         ReportError: the report holds something else, cannot be written, or another run writes it.
@@ -90,7 +94,10 @@ def watch(
         for first in range(0, len(waiting), _FILES_AT_ONCE):
             if stop.is_set():
                 return
-            yield from _new_rows(waiting[first : first + _FILES_AT_ONCE], out, predictor, config)
+            few = waiting[first : first + _FILES_AT_ONCE]
+            yield from _new_rows(few, out, predictor, config, per_segment)
+        if waiting:
+            on_change()
         if is_once or stop.wait(interval_s):
             return
 
@@ -100,7 +107,11 @@ _FILES_AT_ONCE = 32
 
 
 def _new_rows(
-    paths: Sequence[Path], out: Path, predictor: Predictor, config: ScoreConfig
+    paths: Sequence[Path],
+    out: Path,
+    predictor: Predictor,
+    config: ScoreConfig,
+    per_segment: Path | None,
 ) -> Iterator[ReportRow]:
     kept: list[int] = []
     rows = write_report(
@@ -108,6 +119,7 @@ def _new_rows(
         out,
         predictor,
         config,
+        per_segment=per_segment,
         keeps_others=True,
         on_start=lambda num_kept, _: kept.append(num_kept),
     )

@@ -93,6 +93,22 @@ def test_once_scores_what_is_complete_and_a_restart_only_what_is_missing(
     assert rows == {"a.mp4": "ok", "b.mp4": "ok", "bad.mp4": "error"}
 
 
+def test_a_page_is_made_anew_with_what_arrived(
+    labelled: Path, small_model: Path, tmp_path: Path
+) -> None:
+    folder, page = tmp_path / "in", tmp_path / "r.html"
+    folder.mkdir()
+    arguments = ["watch", folder, "-o", page, "-m", small_model, "--once", "--settle", 0]
+    for name, video in zip(("a.mp4", "b.mp4"), sorted(labelled.rglob("*.mp4")), strict=False):
+        shutil.copyfile(video, folder / name)
+        assert vqatool(*arguments).exit_code == 0
+        assert name in page.read_text()
+    assert "a.mp4" in page.read_text()
+    assert len(read_rows(tmp_path / "r-segments.csv")) == 2
+    page.write_text("another program's")
+    assert vqatool(*arguments).exit_code == 2
+
+
 def test_a_signal_ends_a_watch_in_order(labelled: Path, small_model: Path, tmp_path: Path) -> None:
     folder, out = tmp_path / "in", tmp_path / "r.csv"
     folder.mkdir()
