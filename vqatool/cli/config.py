@@ -73,8 +73,25 @@ def read_defaults(path: Path, commands: Mapping[str, click.Command]) -> DefaultM
                     f"{path}: {name}.{key} is not an option: {name} has {', '.join(options)}"
                 )
             assert option.name
-            defaults.setdefault(name, {})[option.name] = value
+            given = _as_typed(option, value)
+            if given is None:
+                raise ConfigError(
+                    f"{path}: {name}.{key} is {value!r}: give what the command line takes: "
+                    + ("true or false" if option.is_flag else "text, a number or a list of them")
+                )
+            defaults.setdefault(name, {})[option.name] = given
     return defaults
+
+
+def _as_typed(option: click.Option, value: Any) -> Any:
+    """A value of TOML as the command line would have it, which the option converts; None: no."""
+    if option.is_flag:
+        return value if isinstance(value, bool) else None
+    several = value if isinstance(value, list) else [value]
+    if any(isinstance(each, bool) or not isinstance(each, str | int | float) for each in several):
+        return None
+    texts = [str(each) for each in several]
+    return texts if option.multiple or option.nargs != 1 else ",".join(texts)
 
 
 @click.command()

@@ -14,9 +14,11 @@ display = "1280x720"
 segment = 5
 include = ["*.mp4", "*.mkv"]
 fail_under = 70
+fail-on = ["error", "bad"]
+force = true
 
 [ladder]
-codec = ["libx265"]
+codec = "libx265"
 """
 
 
@@ -46,6 +48,8 @@ def test_a_file_sets_defaults(name: str, monkeypatch: pytest.MonkeyPatch) -> Non
         f"score --display 1280x720  # {name}",
         f"score --segment 5  # {name}",
         f"score --fail-under 70  # {name}",
+        f"score --fail-on error,bad  # {name}",
+        f"score --force True  # {name}",
     ]
 
 
@@ -63,6 +67,7 @@ def test_the_command_line_counts_more_than_a_variable_and_that_more_than_a_file(
     assert isinstance(given, dict)
     assert (given["display"], given["segment_s"], given["fail_under"]) == (None, 4.0, 70.0)
     assert given["include"] == ("*.mp4", "*.mkv")
+    assert (given["fail_on"], given["force"]) == (("error", "bad"), True)
     assert shown("score")[1:3] == [
         "score --display 640x360  # $VQATOOL_SCORE_DISPLAY",
         "score --segment 4  # $VQATOOL_SCORE_SEGMENT",
@@ -98,6 +103,15 @@ def test_no_two_options_have_one_variable() -> None:
         ("[score]\ndisplya = 'native'", "score.displya is not an option"),
         ("[score", "cannot be read as TOML"),
         ("[score]\nsegment = 'long'", "'long' is not a valid float"),
+        ("[score]\ndisplay = 3", "'3' is neither a size"),
+        ("[score]\ndisplay = true", "score.display is True"),
+        ("[score]\ndisplay = {x = 1}", "score.display is {'x': 1}"),
+        (
+            "[score]\nforce = 'yes'",
+            "score.force is 'yes': give what",
+        ),
+        ("[score]\nfail-on = ['error', 'worse']", "'error,worse' is not a list of codes"),
+        ("[score]\nsegment = 2026-01-01", "score.segment is datetime.date"),
     ],
 )
 def test_a_wrong_file_is_named_with_what_is_wrong(text: str, words: str) -> None:
