@@ -166,26 +166,33 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
     """A binary file that replaces `path` in one step when the block ends without an error.
 
     The bytes are on the disk before the file is renamed: after a crash `path` has either its old
-    content or all of the new content. Missing parent folders are created.
+    content or all of the new content. Missing parent folders are created. A link stays one: the
+    file that it leads to is replaced.
 
     Raises:
         OutputError: the file cannot be written.
     """
-    part = part_of(path)
+    target = Path(os.path.realpath(path))
+    part = part_of(target)
     with _named_in_errors(path):
-        if path.exists() and not path.is_file():
-            # renaming would replace a device such as /dev/null with a file
+        # renaming would replace a device such as /dev/null, or a link such as /dev/stdout
+        folder = str(path.absolute().parent)
+        if folder in ("/dev", "/dev/fd") or folder.startswith("/proc/") or _is_no_file(target):
             raise OSError(errno.EINVAL, "not a regular file", str(path))
-        path.parent.mkdir(parents=True, exist_ok=True)
+        target.parent.mkdir(parents=True, exist_ok=True)
         try:
             with part.open("wb") as file:
                 yield file
                 file.flush()
                 os.fsync(file.fileno())
-            part.replace(path)
+            part.replace(target)
         except BaseException:
             part.unlink(missing_ok=True)
             raise
+
+
+def _is_no_file(path: Path) -> bool:
+    return path.exists() and not path.is_file()
 
 
 @contextlib.contextmanager

@@ -429,3 +429,22 @@ def test_a_spreadsheet_does_not_run_a_name(name: str, tmp_path: Path) -> None:
         (row,) = csv.DictReader(file)
     assert row["source"] == f"'{name}"
     assert [row.source for row in table.rows()] == [name]
+
+
+def test_a_link_stays_one_and_the_file_behind_it_is_replaced(tmp_path: Path) -> None:
+    real, link = tmp_path / "there" / "real.csv", tmp_path / "link.csv"
+    real.parent.mkdir()
+    real.write_bytes(b"before")
+    link.symlink_to(real)
+    with atomic_write(link) as file:
+        file.write(b"after")
+    assert link.is_symlink()
+    assert real.read_bytes() == b"after"
+
+
+@pytest.mark.parametrize("path", ["/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"])
+def test_nothing_of_the_system_is_replaced(path: str) -> None:
+    before = Path("/dev/stdout").is_symlink()
+    with pytest.raises(OutputError, match="not a regular file"), atomic_write(Path(path)):
+        pass
+    assert Path("/dev/stdout").is_symlink() == before

@@ -53,8 +53,11 @@ def report(
     """
     from vqatool.files import require_own_texts
     from vqatool.reporting.report_page import Report
+    from vqatool.scoring.formats import is_page
     from vqatool.terminal import print_message
 
+    if not is_page(out):
+        raise click.UsageError(f"-o {out} is no name of a page: it ends in .html")
     require_own_texts([out])
     gate = gate_of(fail_under, thresholds, gate_on, fail_on, trust)
     content = Report.read(reports, per_segment, gate)

@@ -113,6 +113,16 @@ def test_a_page_of_another_program_is_refused_before_any_work(
     assert "vqatool did not write it" in done.stderr
 
 
+def test_a_page_has_the_name_of_one(tmp_path: Path) -> None:
+    drawing = tmp_path / "frames.svg"
+    drawing.write_text("<svg><!-- vqatool --></svg>")
+    report = tmp_path / "r.csv"
+    report.touch()
+    done = vqatool("report", report, "-o", drawing)
+    assert (done.exit_code, "ends in .html" in done.stderr) == (2, True)
+    assert "svg" in drawing.read_text()
+
+
 def test_rows_are_not_written_to_a_page(tmp_path: Path, labelled: Path, small_model: Path) -> None:
     part, page = tmp_path / "part.csv", tmp_path / "page.html"
     write_whole([scored("a.mp4", 50.0, shard="1/1")], part)
