@@ -250,6 +250,35 @@ class DisplayType(click.ParamType["Display"]):
         return Size(int(found[1]), int(found[2]))
 
 
+def name_filter_options(command: C) -> C:
+    """--include and --exclude."""
+    include = click.option(
+        "--include",
+        multiple=True,
+        metavar="GLOB",
+        help="Score only files whose name matches. Repeatable.",
+    )
+    exclude = click.option(
+        "--exclude",
+        multiple=True,
+        metavar="GLOB",
+        help="Skip files whose name matches. Repeatable.",
+    )
+    return include(exclude(command))
+
+
+def segment_option(command: C) -> C:
+    """--segment, as `segment_s`."""
+    return click.option(
+        "--segment",
+        "segment_s",
+        type=click.FloatRange(0.5),
+        default=10.0,
+        show_default=True,
+        help="Length of a segment, in seconds.",
+    )(command)
+
+
 def display_option(command: C) -> C:
     """--display."""
     return click.option(

@@ -18,8 +18,10 @@ from vqatool.cli.options import (
     jobs_option,
     model_option,
     name_failures,
+    name_filter_options,
     name_unreadable,
     predictor_for,
+    segment_option,
     stdout_writer,
     tonemap_option,
 )
@@ -65,15 +67,11 @@ class ShardType(click.ParamType["Shard"]):
               help="Keep the report's rows of files that are not given.")  # fmt: skip
 @click.option("--per-segment", type=click.Path(dir_okay=False, path_type=Path),
               help="File for the scores of segments, one row each.")  # fmt: skip
-@click.option("--include", multiple=True, metavar="GLOB",
-              help="Score only files whose name matches. Repeatable.")  # fmt: skip
-@click.option("--exclude", multiple=True, metavar="GLOB",
-              help="Skip files whose name matches. Repeatable.")  # fmt: skip
+@name_filter_options
 @model_option
 @display_option
 @tonemap_option("Score HDR videos (PQ, HLG) as SDR; else they get no score.")
-@click.option("--segment", "segment_s", type=click.FloatRange(0.5), default=10.0,
-              show_default=True, help="Length of a segment, in seconds.")  # fmt: skip
+@segment_option
 @gate_options
 @click.option("--junit", type=click.Path(dir_okay=False, path_type=Path),
               help="File for the outcome as JUnit XML.")  # fmt: skip

@@ -16,7 +16,9 @@ from vqatool.cli.options import (
     jobs_option,
     model_option,
     name_failures,
+    name_filter_options,
     predictor_for,
+    segment_option,
     tonemap_option,
 )
 from vqatool.cli.score import ScoreOutput, write_page
@@ -31,10 +33,7 @@ if TYPE_CHECKING:  # for annotations alone
               default=Path("report.csv"), show_default=True,
               help="Report to write: .csv, .json, .jsonl or .parquet; .html: a page, made anew "
               "each time, with the rows in .csv files beside it.")  # fmt: skip
-@click.option("--include", multiple=True, metavar="GLOB",
-              help="Score only files whose name matches. Repeatable.")  # fmt: skip
-@click.option("--exclude", multiple=True, metavar="GLOB",
-              help="Skip files whose name matches. Repeatable.")  # fmt: skip
+@name_filter_options
 @click.option("--settle", "settle_s", type=click.FloatRange(0), default=5.0, show_default=True,
               help="Seconds that size and time of a file stay the same before it counts as "
               "complete.")  # fmt: skip
@@ -44,8 +43,7 @@ if TYPE_CHECKING:  # for annotations alone
 @model_option
 @display_option
 @tonemap_option("Score HDR videos (PQ, HLG) as SDR; else they get no score.")
-@click.option("--segment", "segment_s", type=click.FloatRange(0.5), default=10.0,
-              show_default=True, help="Length of a segment, in seconds.")  # fmt: skip
+@segment_option
 @jobs_option
 @device_option
 def watch(

@@ -26,7 +26,7 @@ from vqatool.reporting.advice import ERRORS, UNKNOWN, WARNINGS, Advice
 from vqatool.reporting.charts import Timeline, clock, histogram, timeline
 from vqatool.reporting.html import render
 from vqatool.reporting.tables import Column, DataTable
-from vqatool.reporting.thumbnails import Wanted, read_thumbnails
+from vqatool.reporting.thumbnails import ThumbnailTimes, read_thumbnails
 from vqatool.scoring.gates import Gate, Thresholds
 from vqatool.scoring.report_file import read_report, segments_by_path
 from vqatool.scoring.rows import FileStamp, ReportRow, SegmentRow, with_verdict
@@ -523,7 +523,7 @@ def _with_pictures(
 ) -> list[FileCard]:
     """The cards with as many pictures as fit into `room` bytes."""
     wanted = [
-        Wanted(card.path, tuple(moment.at_s for moment in card.moments))
+        ThumbnailTimes(card.path, tuple(moment.at_s for moment in card.moments))
         for card in cards
         if card.path and card.moments
     ]

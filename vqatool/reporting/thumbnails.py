@@ -15,7 +15,7 @@ _BOX = (320, 180)  # px; turned for portrait
 _TIMEOUT_S = 30.0  # for all moments of a video: a page must not wait long for its pictures
 
 
-class Wanted(NamedTuple):
+class ThumbnailTimes(NamedTuple):
     """The moments of a video that are to be shown, in seconds, in any order."""
 
     path: Path
@@ -23,19 +23,19 @@ class Wanted(NamedTuple):
 
 
 def read_thumbnails(
-    wanted: Sequence[Wanted], *, jobs: int | None = None
-) -> Iterator[tuple[Wanted, list[Pixels] | DecodeFailure]]:
+    videos: Sequence[ThumbnailTimes], *, jobs: int | None = None
+) -> Iterator[tuple[ThumbnailTimes, list[Pixels] | DecodeFailure]]:
     """For each video, in order, a picture of each moment, or the reason why there is none.
 
     A picture is (H, W, 3) uint8 RGB, upright, at most 320 px long and 180 px short.
 
     Args:
-        wanted: videos and their moments.
+        videos: each with its moments.
         jobs: worker processes; None: one for each core, at most four.
     """
     with DecodePool(jobs=jobs, timeout_s=_TIMEOUT_S) as pool:
         yield from pool.map(
-            wanted, lambda each: pool.submit(each.path, _decode_thumbnails, each.times_s)
+            videos, lambda each: pool.submit(each.path, _decode_thumbnails, each.times_s)
         )
 
 

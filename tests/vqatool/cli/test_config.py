@@ -74,6 +74,17 @@ def test_the_command_line_counts_more_than_a_variable_and_that_more_than_a_file(
     ]
 
 
+def test_one_text_is_one_value_of_an_option_that_takes_several(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[dict[str, object]] = []
+    monkeypatch.setattr(cli.commands["ladder"], "callback", lambda **given: seen.append(given))
+    (tmp_path / "x.mp4").touch()
+    Path("vqatool.toml").write_text(FILE)
+    assert vqatool("ladder", "x.mp4").exit_code == 0
+    assert seen[0]["codecs"] == ("libx265",)
+
+
 def test_every_option_is_shown_with_its_own_default() -> None:
     lines = shown("score", "--all")
     assert "score --segment 10.0  # its own default" in lines

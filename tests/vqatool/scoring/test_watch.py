@@ -89,6 +89,9 @@ def test_once_scores_what_is_complete_and_a_restart_only_what_is_missing(
     (folder / "bad.mp4").write_text("no video")
     done = vqatool(*arguments, 0)
     assert (done.exit_code, "a.mp4: " in done.stderr) == (0, False)
+    again = vqatool(*arguments, 0)
+    assert "b.mp4: " not in again.stderr  # its row is kept
+    assert "failed: " in again.stderr  # a failed file is tried again
     rows = {Path(row["path"]).name: row["status"] for row in read_rows(out)}
     assert rows == {"a.mp4": "ok", "b.mp4": "ok", "bad.mp4": "error"}
 
