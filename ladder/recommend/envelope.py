@@ -103,9 +103,10 @@ class SizeCurve:
     def rate_for(self, quality: float) -> float:
         """The lowest rate, kbit/s, that reaches a quality; inf if none of its samples does."""
         lowest, highest = self.qualities
-        if quality > highest:
-            return math.inf
         low, high = self._quality.low, self._quality.high
+        # the curve's end may be a last digit above its sample, and it has to reach what it gives
+        if quality > max(highest, float(self._quality(high))):
+            return math.inf
         if quality <= lowest:
             return self.low_kbps
         for _ in range(_HALVINGS):

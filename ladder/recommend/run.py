@@ -29,6 +29,7 @@ from ladder.label.rows import LabelRow, labels_table
 from ladder.label.run import LabelOptions
 from ladder.media.probe import probe
 from ladder.media.time_ranges import TrimSpec, parse_time_ranges
+from ladder.media.tonemap import TONEMAPPED
 from ladder.recommend.adaptive import EncodeRound
 from ladder.recommend.bdrate import MIN_POINTS, bd_rate
 from ladder.recommend.choice import Choice, Delivery, Limits, choose_rungs
@@ -52,6 +53,8 @@ _BITS_PER_PIXEL = (0.012, 0.025, 0.05, 0.1, 0.2)  # of bitrate probes, for x264
 
 DEFAULT_TRIM = TrimSpec(segments=(4, 5.0))
 """What is encoded of a source by default, so that a film costs no more than 20 s of it."""
+
+_HDR = "hdr"  # the code of a warning
 
 _NAME = re.compile(r"\d+p-(?:crf\d+|\d+k)-[a-z0-9]+(?:-(\w+))?")  # of a rung without other settings
 
@@ -283,10 +286,21 @@ def recommend_rounds(source: Source, request: Request, folder: Path) -> Iterator
     Raises:
         CurveError: too few probes could be encoded and labelled, or none is within the limits.
         LadderFileError: no probe is possible.
+        VideoError: the source is HDR, and was not read as SDR.
     """
+    _refuse_hdr(source)
     rungs = probe_rungs(source, request)
     yield EncodeRound(plan_encodes([(source, rungs)], folder), _label_options(source))
     yield chosen_round(read_probes(source, request, folder), request, folder)
+
+
+def _refuse_hdr(source: Source) -> None:
+    if source.info.hdr_of_frames:
+        raise VideoError(
+            _HDR,
+            f"{source.info.path} is HDR ({source.info.hdr}), and VMAF was made for SDR: --tonemap "
+            "recommends a ladder for its SDR version",
+        )
 
 
 def chosen_round(probed: Probed, request: Request, folder: Path) -> EncodeRound:
@@ -378,16 +392,22 @@ def read_labelled(
 
 
 class _Kind(NamedTuple):
-    """What encodes of one curve share."""
+    """What encodes of one curve share; the last two are the code of a warning, or "".
+
+    `dynamics` is `hdr` or `tonemapped` where the label is of such pictures, and `encoded_as` is
+    `tonemapped` where the encode itself is the SDR version of an HDR source.
+    """
 
     codec: str
     rate_mode: RateMode
     preset: str
     pieces: str
     model: str
+    dynamics: str
+    encoded_as: str
 
     def __str__(self) -> str:
-        return ", ".join(filter(None, self))
+        return ", ".join(dict.fromkeys(filter(None, self)))
 
 
 @dataclass(frozen=True)
@@ -406,12 +426,18 @@ class LabelledSet:
         """
         row = self.encodes[0].encode
         path, source = Path(row.source_path), None
+        if self.kind.dynamics == _HDR:
+            raise VideoError(
+                _HDR,
+                f"the labels of {row.source} are of HDR, which VMAF was not made for: run `vqatool "
+                "label --tonemap` on the folder, or `vqatool recommend --tonemap` on the source",
+            )
         if path.is_file():
             for each in self.encodes:
                 require_same_source(each.encode)
             source = Source(
                 name=row.source,
-                info=probe(path),
+                info=probe(path, tonemap=bool(self.kind.encoded_as)),
                 time_ranges=parse_time_ranges(self.kind.pieces),
                 modified=time_of_change(path),
                 digest=file_digest(path),
@@ -422,7 +448,7 @@ class LabelledSet:
             display_size=(row.display_width_px or 0, row.display_height_px or 0),
             source=source,
             delivery=Delivery(self.kind.codec, is_crf, self.kind.preset or None),
-            labels=LabelOptions(models=(self.kind.model,)),
+            labels=LabelOptions(models=(self.kind.model,), tonemap=bool(self.kind.dynamics)),
             encodes=self.encodes,
         )
 
@@ -444,7 +470,12 @@ def _kind_of(row: EncodeRow, label: LabelRow) -> _Kind | None:
     is_plain = row.rate_mode in (RateMode.CRF, RateMode.VBR) and row.status == Status.OK
     if not (found and is_plain and row.rate_mode) or preset not in ("", *CODECS[row.codec].presets):
         return None
-    return _Kind(row.codec, row.rate_mode, preset, row.pieces, label.vmaf_model)
+    codes = label.warnings.split(";")
+    dynamics = next((code for code in (_HDR, TONEMAPPED) if code in codes), "")
+    encoded_as = TONEMAPPED if row.tonemap else ""
+    return _Kind(
+        row.codec, row.rate_mode, preset, row.pieces, label.vmaf_model, dynamics, encoded_as
+    )
 
 
 def _label_options(source: Source) -> LabelOptions:

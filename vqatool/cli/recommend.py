@@ -17,6 +17,7 @@ from vqatool.cli.options import (
     ffmpeg_option,
     jobs_option,
     join_paths,
+    tonemap_option,
 )
 from vqatool.errors import ExitCode
 
@@ -89,6 +90,7 @@ class NumbersType(click.ParamType[tuple[int, ...]]):
               help="Choose by the mean VMAF of frames or by their 5th percentile.")  # fmt: skip
 @click.option("--against", "against_name", metavar="NAME|FILE",
               help="Encode this ladder too, and tell what is saved against it.")  # fmt: skip
+@tonemap_option("Probe and encode HDR sources (PQ, HLG) as SDR; else they get no ladder.")
 @click.option("--no-encode", is_flag=True,
               help="Of labels: predict the rungs, and encode nothing.")  # fmt: skip
 @jobs_option
@@ -111,6 +113,7 @@ def recommend(
     max_rungs: int,
     pool: str,
     against_name: str | None,
+    tonemap: bool,
     no_encode: bool,
     jobs: int | None,
     ffmpeg_path: Path | None,
@@ -168,7 +171,7 @@ def recommend(
         found = find_sources_or_fail(sources, folder or _FOLDER)
         run = _Run(folder or _FOLDER, request, ffmpeg, jobs)
         run.unreadable = found.unreadable
-        run.recommend_sources(found.videos, trim)
+        run.recommend_sources(found.videos, trim, tonemap=tonemap)
     run.exit()
 
 
@@ -188,7 +191,7 @@ def _refuse_options_of_probes() -> None:
     context = click.get_current_context()
     given = [
         name
-        for name in ("folder", "by", "rates", "preset", "clip", "segments")
+        for name in ("folder", "by", "rates", "preset", "clip", "segments", "tonemap")
         if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
     ]
     if given:
@@ -211,20 +214,20 @@ class _Run:
     reasons: list[str] = field(default_factory=list)
     unreadable: Sequence[Path] = ()
 
-    def recommend_sources(self, videos: Sequence[Path], trim: "TrimSpec") -> None:
+    def recommend_sources(self, videos: Sequence[Path], trim: "TrimSpec", *, tonemap: bool) -> None:
         """Probe each source, and encode the rungs that were chosen for it."""
         from ladder.encode.plan import read_sources
-        from ladder.errors import CurveError, LadderFileError
+        from ladder.errors import CurveError, LadderFileError, VideoError
         from ladder.recommend.run import ANY_SIZE, read_probes, recommend_rounds
 
-        sources, failed = read_sources(videos, ANY_SIZE, self.folder, trim)
+        sources, failed = read_sources(videos, ANY_SIZE, self.folder, trim, tonemap=tonemap)
         self.rows += failed
         for source in sources:
             self._require_own_files(source.name)
             try:
                 self._encode(recommend_rounds(source, self.request, self.folder))
                 self._finish(read_probes(source, self.request, self.folder))
-            except (CurveError, LadderFileError) as error:
+            except (CurveError, LadderFileError, VideoError) as error:
                 self.reasons.append(str(error))
 
     def recommend_labelled(self, codec: str | None, *, is_encoded: bool) -> None:

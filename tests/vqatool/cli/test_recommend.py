@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import MakeVideo
+from tests.hdr import as_hdr
 from tests.vqatool.program import read_rows, vqatool
 
 GRID = ("--sizes", "108,54", "--rates", "16,26,36", "--preset", "ultrafast")
@@ -106,6 +107,42 @@ def test_a_source_is_cut_to_segments(make_video: MakeVideo, tmp_path: Path) -> N
     }
 
 
+def test_hdr_gets_a_ladder_of_its_sdr_version_alone(
+    make_video: MakeVideo, source_video: Path, tmp_path: Path
+) -> None:
+    hdr, work = as_hdr(make_video, source_video, "hlg"), tmp_path / "w"
+    grid = ("--sizes", 54, "--rates", "20,32,44", "--preset", "ultrafast", "--max-rungs", 1)
+    done = vqatool("recommend", hdr, "-o", work, *grid)
+    assert done.exit_code == 4
+    assert f"failed: {hdr} is HDR (hlg)" in done.stderr
+    assert "--tonemap" in done.stderr
+    assert not (work / "encodes.csv").exists()
+    done = vqatool("recommend", hdr, "-o", work, *grid, "--tonemap")
+    assert done.exit_code == 0, done.stderr
+    assert "the labels have warnings: tonemapped" in done.stderr
+    assert {row["tonemap"] for row in read_rows(work / "encodes.csv")} == {"mobius"}
+    rows = (work / "encodes.csv").read_bytes()
+    done = vqatool("recommend", work, "--max-rungs", 1)
+    assert done.exit_code == 0, done.stderr
+    assert (work / "encodes.csv").read_bytes() == rows
+
+
+def test_labels_of_hdr_make_no_ladder(
+    make_video: MakeVideo, source_video: Path, tmp_path: Path
+) -> None:
+    hdr, work, rungs = as_hdr(make_video, source_video, "hlg"), tmp_path / "w", tmp_path / "r.toml"
+    keys = 'height_px = 54\npreset = "ultrafast"\ncodec = "libx264"\n'
+    rungs.write_text("".join(f"[[rung]]\ncrf = {crf}\n{keys}" for crf in (20, 32, 44)))
+    assert vqatool("ladder", hdr, "-o", work, "--rungs", rungs).exit_code == 0
+    assert vqatool("label", work).exit_code == 0
+    done = vqatool("recommend", work, "--no-encode")
+    assert done.exit_code == 4
+    assert "are of HDR, which VMAF was not made for: run `vqatool label --tonemap`" in done.stderr
+    assert vqatool("label", work, "--tonemap").exit_code == 0
+    done = vqatool("recommend", work, "--no-encode")
+    assert done.exit_code == 0, done.stderr
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -131,10 +168,9 @@ def test_options_that_cannot_be_are_usage_errors(
     assert not (tmp_path / "w").exists()
 
 
-@pytest.mark.parametrize("option", ["--by", "--rates", "--clip", "-o"])
+@pytest.mark.parametrize("option", ["--by crf", "--rates 20", "--clip 0+1", "-o w", "--tonemap"])
 def test_labels_are_not_probed_again(option: str, work: Path) -> None:
-    value = {"--by": "crf", "--rates": "20", "--clip": "0+1", "-o": "w"}[option]
-    done = vqatool("recommend", work, option, value)
+    done = vqatool("recommend", work, *option.split())
     assert done.exit_code == 2
     assert "is of probes" in done.stderr
 
