@@ -64,8 +64,8 @@ Settings of the loss (weights that are not named are the method's own): {_pairs(
 
 ## Validation
 
-On {validation["count"]} encodes of held-out sources, the validation side: SRCC {validation["srcc"]:.3f}, KRCC {validation["krcc"]:.3f}, PLCC {validation["plcc"]:.3f}, RMSE
-{validation["rmse"]:.1f} VMAF points, mean SRCC inside bitrate groups {validation["in_group_srcc"]:.3f}. The test on further sources is in
+On {validation["count"]} encodes of held-out sources, the validation side: SRCC {validation["srcc"]:.3f}, KRCC {validation["krcc"]:.3f}, mean SRCC inside bitrate groups
+{validation["in_group_srcc"]:.3f}; after a fitted logistic PLCC {validation["plcc"]:.3f} and RMSE {validation["rmse"]:.1f} VMAF points. The test on further sources is in
 [experiments](docs/experiments.md#the-packaged-model).
 
 ## Limits

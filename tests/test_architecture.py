@@ -48,6 +48,7 @@ FORBIDDEN = {
     "vqatool/terminal.py": {"vqatool", "ladder", "click"},
     "vqatool/losses.py": {"vqatool", "ladder", "click"},
     "vqatool/metrics.py": {"vqatool", "ladder", "torch", "click"},
+    "vqatool/bootstrap.py": {"ladder", "torch", "scipy", "click"},
 }  # fmt: skip
 
 
@@ -89,7 +90,6 @@ ONE_IMPORTER = {
     "vqatool.scorer": "the Python interface, light to import",
     "vqatool.scoring.ci_output": "the outcome in the formats of continuous integration",
     "vqatool.training.figures": "the fit of the figure network, after the training",
-    "vqatool.evaluation.bootstrap": "confidence intervals of correlations",
     "vqatool.evaluation.cost": "parameters, operations, time and memory of a model",
     "vqatool.evaluation.plots": "the plots, which load matplotlib",
     "vqatool.evaluation.summary": "the metrics as sentences",

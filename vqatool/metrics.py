@@ -3,9 +3,9 @@
 import itertools
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +15,7 @@ Values = npt.NDArray[np.float64]
 
 _MIN_VALUES = 3
 _PAIR_GAP, _FLIP_GAP = 5.0, 10.0  # label points between the encodes of a pair
+_NEIGHBOUR_GAP = 1.0
 _FLIP_SCORE_GAP = 5.0
 _GOOD_LABEL = 97.0  # VMAF of what looks like its source
 _MIN_VALUES_OF_CURVE = 5  # four parameters go through any four points
@@ -63,31 +64,81 @@ class RawErrors:
 def raw_errors(score_N: Values, label_N: Values, sources: Sequence[str]) -> RawErrors:
     """Errors of scores on the label's scale; `sources` are those of the N encodes."""
     error_N = score_N - label_N
-    label_gap_P, score_gap_P = _pair_gaps(score_N, label_N, sources)
-    is_apart_P, is_far_P = (label_gap_P >= gap for gap in (_PAIR_GAP, _FLIP_GAP))
+    order, flips = pair_shares(score_N, label_N, sources)
     good_G = score_N[label_N >= _GOOD_LABEL]
     return RawErrors(
         rmse=_mean_or_nan(error_N**2) ** 0.5,
         bias=_mean_or_nan(error_N),
-        order=_mean_or_nan(score_gap_P[is_apart_P] > 0),
-        flips=_mean_or_nan(score_gap_P[is_far_P] < -_FLIP_SCORE_GAP),
+        order=order.share,
+        flips=flips.share,
         good_lowest=float(good_G.min()) if len(good_G) else math.nan,
         good_p5=float(np.quantile(good_G, 0.05)) if len(good_G) else math.nan,
     )
 
 
-def _pair_gaps(score_N: Values, label_N: Values, sources: Sequence[str]) -> tuple[Values, Values]:
-    """Gaps of labels, at least 0, and of scores, above 0 in the labels' order, of P pairs."""
-    members: dict[str, list[int]] = {}
-    for index, source in enumerate(sources):
-        members.setdefault(source, []).append(index)
-    pairs = np.array(
-        [pair for own in members.values() for pair in itertools.combinations(own, 2)], int
-    ).reshape(-1, 2)
-    label_gap_P, score_gap_P = (
-        values[pairs[:, 0]] - values[pairs[:, 1]] for values in (label_N, score_N)
+class PairShare(NamedTuple):
+    """Of which of P pairs of encodes something is true, 0 or 1, and the first encode of each."""
+
+    is_true_P: Values
+    first_P: npt.NDArray[np.int64]
+
+    @property
+    def share(self) -> float:
+        """0 to 1; NaN if there are no pairs."""
+        return _mean_or_nan(self.is_true_P)
+
+
+def pair_shares(
+    score_N: Values, label_N: Values, sources: Sequence[str]
+) -> tuple[PairShare, PairShare]:
+    """What `order` and `flips` of `RawErrors` are the shares of."""
+    pairs = [pair for own in _members(sources) for pair in itertools.combinations(own, 2)]
+    first_P, label_gap_P, score_gap_P = _gaps(score_N, label_N, pairs)
+    is_apart_P, is_far_P = (label_gap_P >= gap for gap in (_PAIR_GAP, _FLIP_GAP))
+    return (
+        PairShare((score_gap_P > 0)[is_apart_P].astype(float), first_P[is_apart_P]),
+        PairShare((score_gap_P < -_FLIP_SCORE_GAP)[is_far_P].astype(float), first_P[is_far_P]),
     )
-    return np.abs(label_gap_P), score_gap_P * np.sign(label_gap_P)
+
+
+def neighbours_in_order(
+    score_N: Values, label_N: Values, ladders: Sequence[Hashable], kbps_N: Sequence[float]
+) -> PairShare:
+    """Which neighbouring rungs the scores put in the order of the labels.
+
+    Neighbours are two encodes of one ladder between whose bitrates there is no third. Those whose
+    labels are less than 1 point apart are left out; two equal scores are in the wrong order.
+
+    Args:
+        score_N: one for each encode.
+        label_N: one for each encode.
+        ladders: the ladder of each encode, such as its source and its codec.
+        kbps_N: the bitrate of each encode.
+    """
+    ladders_by_rate = (sorted(own, key=kbps_N.__getitem__) for own in _members(ladders))
+    pairs = [pair for own in ladders_by_rate for pair in itertools.pairwise(own)]
+    first_P, label_gap_P, score_gap_P = _gaps(score_N, label_N, pairs)
+    is_apart_P = label_gap_P >= _NEIGHBOUR_GAP
+    return PairShare((score_gap_P > 0)[is_apart_P].astype(float), first_P[is_apart_P])
+
+
+def _members(names: Sequence[Hashable]) -> list[list[int]]:
+    """The indices of each name."""
+    members: dict[Hashable, list[int]] = {}
+    for index, name in enumerate(names):
+        members.setdefault(name, []).append(index)
+    return list(members.values())
+
+
+def _gaps(
+    score_N: Values, label_N: Values, pairs: Sequence[tuple[int, int]]
+) -> tuple[npt.NDArray[np.int64], Values, Values]:
+    """Of P pairs: the first encode, the gap of labels, and of scores, above 0 in their order."""
+    pair_P2 = np.array(pairs, np.int64).reshape(-1, 2)
+    label_gap_P, score_gap_P = (
+        values[pair_P2[:, 0]] - values[pair_P2[:, 1]] for values in (label_N, score_N)
+    )
+    return pair_P2[:, 0], np.abs(label_gap_P), score_gap_P * np.sign(label_gap_P)
 
 
 def agreement(predictions: Sequence[float] | Values, labels: Sequence[float] | Values) -> Agreement:

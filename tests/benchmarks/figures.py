@@ -33,13 +33,13 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVR
 
 from ladder.storage import work_lock
-from vqatool.data.labels import LabelledEncode, origins_of, read_labelled_encodes
-from vqatool.evaluation.bootstrap import (
+from vqatool.bootstrap import (
     interval,
     origin_weights,
     resampled_rmse,
     resampled_srcc,
 )
+from vqatool.data.labels import LabelledEncode, origins_of, read_labelled_encodes
 from vqatool.inputs.bitstream import STEP_ORIGIN, bitstream_vector
 from vqatool.inputs.clip import DEFAULT_FRAME_GROUPS, Array, Clip, View
 from vqatool.inputs.fragments import fragments

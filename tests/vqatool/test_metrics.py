@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from vqatool.metrics import agreement, logistic_fit, raw_errors, srcc
+from vqatool.metrics import agreement, logistic_fit, neighbours_in_order, raw_errors, srcc
 
 LABELS = np.linspace(10, 95, 40)
 
@@ -77,6 +77,19 @@ def test_raw_errors_are_those_counted_by_hand() -> None:
     flipped = raw_errors(np.array([70.0, 91.0, 82.0, 99.0, 61.0, 95.0]), labels, sources)
     assert flipped.flips == 1 / 3  # 98-80 by 12 points
     assert raw_errors(scores + 9, labels, sources).bias == pytest.approx(found.bias + 9)
+
+
+def test_neighbouring_rungs_are_counted_by_hand() -> None:
+    kbps = [100.0, 300.0, 200.0, 400.0, 100.0, 200.0]
+    labels = np.array([20.0, 60.0, 40.0, 60.5, 70.0, 60.0])
+    scores = np.array([25.0, 30.0, 40.0, 10.0, 50.0, 50.0])
+    ladders = ["a", "a", "a", "a", "b", "b"]
+    # a: 100-200 right, 200-300 wrong, 300-400 less than a point apart; b: equal scores
+    found = neighbours_in_order(scores, labels, ladders, kbps)
+    assert found.is_true_P.tolist() == [1, 0, 0]
+    assert found.first_P.tolist() == [0, 2, 4]
+    assert found.share == pytest.approx(1 / 3)
+    assert math.isnan(neighbours_in_order(scores[:1], labels[:1], ["a"], [1.0]).share)
 
 
 def test_raw_errors_that_cannot_be_counted_are_nan() -> None:

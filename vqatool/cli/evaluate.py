@@ -119,16 +119,20 @@ def _run_predict(
 
 
 def _print_tables(evaluation: "Evaluation", training: "list[LabelledEncode]") -> None:
-    from vqatool.cli.tables import agreement_table, baseline_table, raw_error_table
+    from vqatool.cli.tables import (
+        agreement_table,
+        baseline_table,
+        fitted_table,
+        order_table,
+        raw_error_table,
+    )
     from vqatool.evaluation.summary import remarks, summary_sentences
     from vqatool.terminal import console, print_message
 
-    console().print(raw_error_table(evaluation.metric_rows))
-    console().print()
-    console().print(agreement_table(evaluation.metric_rows))
-    console().print()
-    console().print(baseline_table(evaluation.metric_rows))
-    console().print()
+    tables = (raw_error_table, order_table, agreement_table, fitted_table, baseline_table)
+    for table in tables:
+        console().print(table(evaluation.metric_rows))
+        console().print()
     if training:
         sources = len({encode.source for encode in training})
         print_message(

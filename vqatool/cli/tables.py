@@ -1,7 +1,7 @@
 """Rows -> tables that people read in a terminal."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from rich import box
@@ -214,42 +214,95 @@ def delta_table(found: "Comparison", quality: str) -> Table:
 
 def raw_error_table(rows: "Sequence[MetricRow]") -> Table:
     """The model's errors as a user meets them, on every set that has enough origins."""
-    from vqatool.evaluation.evaluator import MODEL, find_row
+    table = _metrics_table(f"scores as they are, VMAF points; {_intervals_of(rows)}")
+    headings = ("count", "RMSE", "95 %", "bias", "95 %", "lowest of 97+")
+    return _fill(
+        table,
+        headings,
+        [row for row in rows if _is_listed(row) and math.isfinite(row.raw_rmse)],
+        lambda row: (
+            str(row.count), _value(row.raw_rmse, 1), _range(row.raw_rmse_low, row.raw_rmse_high, 1),
+            f"{row.bias:+.1f}", _range(row.bias_low, row.bias_high, 1), _value(row.good_lowest, 1),
+        ),
+    )  # fmt: skip
 
-    overall = find_row(rows, "all", "all", MODEL)
-    drawn = f"{overall.origins} {overall.drawn}s"
-    table = _metrics_table(f"scores as they are, 95 % intervals over {drawn}")
-    for heading in ("count", "RMSE", "95 %", "bias", "order", "flips", "lowest of 97+"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    listed = [row for row in rows if _is_listed(row) and math.isfinite(row.raw_rmse)]
-    for previous, row in zip([None, *listed], listed, strict=False):
-        if previous and previous.set != row.set:
-            table.add_section()
-        table.add_row(
-            _set_name(row), str(row.count), _value(row.raw_rmse, 1),
-            _range(row.raw_rmse_low, row.raw_rmse_high, 1), _value(row.bias, 1),
-            _value(100 * row.order, 1), _value(100 * row.flips, 1), _value(row.good_lowest, 1),
-        )  # fmt: skip
-    return table
+
+def order_table(rows: "Sequence[MetricRow]") -> Table:
+    """How many pairs of encodes of one source the model's scores put in the right order."""
+    table = _metrics_table("pairs of encodes of one source, % of them; in order: 5 points apart")
+    headings = ("in order", "95 %", "neighbours", "95 %", "flips", "95 %")
+    return _fill(
+        table,
+        headings,
+        [
+            row
+            for row in rows
+            if _is_listed(row) and (math.isfinite(row.order) or math.isfinite(row.neighbours))
+        ],
+        lambda row: [
+            cell
+            for name in ("order", "neighbours", "flips")
+            for cell in (
+                _value(100 * getattr(row, name), 1),
+                _range(100 * getattr(row, f"{name}_low"), 100 * getattr(row, f"{name}_high"), 1),
+            )
+        ],
+    )
 
 
 def agreement_table(rows: "Sequence[MetricRow]") -> Table:
-    """The model's correlations on every set that has enough origins, with 95 % intervals.
+    """The model's rank correlations on every set that has enough origins."""
+    table = _metrics_table("rank correlations")
+    return _fill(
+        table,
+        ("count", "SRCC", "95 %", "KRCC", "95 %"),
+        [row for row in rows if _is_listed(row)],
+        lambda row: (
+            str(row.count), _value(row.srcc), _range(row.srcc_low, row.srcc_high),
+            _value(row.krcc), _range(row.krcc_low, row.krcc_high),
+        ),
+    )  # fmt: skip
 
-    It fits into 80 columns: the intervals of PLCC are only in the CSV of metrics.
-    """
-    table = _metrics_table("rank correlation; PLCC and RMSE after a fitted logistic")
-    for heading in ("count", "SRCC", "95 %", "KRCC", "PLCC", "RMSE", "95 %"):
+
+def fitted_table(rows: "Sequence[MetricRow]") -> Table:
+    """PLCC and RMSE after the logistic, on every set that has enough origins."""
+    table = _metrics_table("after a logistic fitted to each set, which hides a bias")
+    return _fill(
+        table,
+        ("count", "fitted PLCC", "95 %", "fitted RMSE", "95 %"),
+        [row for row in rows if _is_listed(row) and math.isfinite(row.plcc)],
+        lambda row: (
+            str(row.count), _value(row.plcc), _range(row.plcc_low, row.plcc_high),
+            _value(row.rmse, 1), _range(row.rmse_low, row.rmse_high, 1),
+        ),
+    )  # fmt: skip
+
+
+def _intervals_of(rows: "Sequence[MetricRow]") -> str:
+    from vqatool.evaluation.evaluator import MODEL, find_row
+
+    overall = find_row(rows, "all", "all", MODEL)
+    drawn = f"{overall.origins} {overall.drawn}{'s' * (overall.origins != 1)}"
+    return (
+        f"95 % intervals over {drawn}"
+        if overall.is_enough
+        else f"no intervals, too few {overall.drawn}s ({overall.origins})"
+    )
+
+
+def _fill(
+    table: Table,
+    headings: Sequence[str],
+    rows: "Sequence[MetricRow]",
+    cells: "Callable[[MetricRow], Iterable[str]]",
+) -> Table:
+    """The table with a line for each row, and a rule between kinds of sets."""
+    for heading in headings:
         table.add_column(heading, justify="right", no_wrap=True)
-    listed = [row for row in rows if _is_listed(row)]
-    for previous, row in zip([None, *listed], listed, strict=False):
+    for previous, row in zip([None, *rows], rows, strict=False):
         if previous and previous.set != row.set:
             table.add_section()
-        table.add_row(
-            _set_name(row), str(row.count), _value(row.srcc), _range(row.srcc_low, row.srcc_high),
-            _value(row.krcc), _value(row.plcc), _value(row.rmse, 1),
-            _range(row.rmse_low, row.rmse_high, 1),
-        )  # fmt: skip
+        table.add_row(_set_name(row), *cells(row))
     return table
 
 
@@ -278,7 +331,16 @@ def study_table(rows: "Sequence[StudyRow]") -> Table:
     from vqatool.evaluation.study import mean_over_seeds, paired_difference
 
     table = Table(title="variants on held-out sources", title_justify="left")
-    headings = ["study", "variant", "seeds", "SRCC", "PLCC", "in groups", "RMSE", "against first"]
+    headings = [
+        "study",
+        "variant",
+        "seeds",
+        "SRCC",
+        "fitted PLCC",
+        "in groups",
+        "fitted RMSE",
+        "against first",
+    ]
     has_costs = any(row.clip_s is not None for row in rows)
     for heading in headings + list(_COSTS) * has_costs:
         is_name = heading in ("study", "variant")
@@ -335,10 +397,10 @@ def _remark(row: "ReportRow", gate: "Gate") -> str:
 
 
 def _is_listed(row: "MetricRow") -> bool:
-    from vqatool.evaluation.evaluator import MEAN, MIN_ORIGINS, MODEL
+    from vqatool.evaluation.evaluator import MEAN, MODEL
 
     is_known = row.set in ("all", "codec", "height", "display", "kind", MEAN)
-    is_known |= row.set == "group" and row.origins >= MIN_ORIGINS
+    is_known |= row.set == "group" and row.is_enough
     return is_known and row.predictor == MODEL and row.groups != 0
 
 

@@ -18,6 +18,8 @@ from vqatool.cli.options import (
 from vqatool.methods import Method
 
 if TYPE_CHECKING:  # for annotations alone
+    from collections.abc import Mapping
+
     from vqatool.inference.model_file import Checkpoint
     from vqatool.training.initialization import Initialization
     from vqatool.training.step import Progress as StepDone
@@ -182,11 +184,25 @@ def train(
         if is_exported:
             print_message(f"exporting {exported}")
             export_once(checkpoint, exported)
-        print_message(
-            f"{target}: SRCC {found['srcc']:.3f}, PLCC {found['plcc']:.3f}, "
-            f"RMSE {found['rmse']:.1f} on {found['count']:.0f} encodes of held-out sources; "
-            f"next: vqatool evaluate {folder}"
-        )
+        print_message(f"{target}: {_headline(found)}; next: vqatool evaluate {folder}")
+
+
+def _headline(found: "Mapping[str, float]") -> str:
+    """What held-out sources say of a model; no figures where they are too few."""
+    from vqatool.bootstrap import MIN_ORIGINS
+
+    if "raw_rmse" not in found:
+        return "finished by an earlier version"
+    size = f"{found['count']:.0f} encodes of {found['sources']:.0f} held-out source(s)"
+    if not math.isfinite(found["raw_rmse_low"]):
+        return f"{size} are too few to tell how good it is, {MIN_ORIGINS} sources are needed"
+    return (
+        f"RMSE {found['raw_rmse']:.1f} "
+        f"({found['raw_rmse_low']:.1f} to {found['raw_rmse_high']:.1f}), "
+        f"bias {found['bias']:+.1f} ({found['bias_low']:+.1f} to {found['bias_high']:+.1f}), "
+        f"SRCC {found['srcc']:.3f} ({found['srcc_low']:.2f} to {found['srcc_high']:.2f}) "
+        f"on {size}, with 95 % intervals"
+    )
 
 
 def _run_training(
@@ -225,7 +241,8 @@ def _progress_note(now: "StepDone") -> str:
     in_groups = now.metrics["in_group_srcc"]
     groups = "" if math.isnan(in_groups) else f" ({in_groups:.3f} in groups)"
     return (
-        f"{loss}, val SRCC {now.metrics['srcc']:.3f}{groups}, {now.data_wait_share:.0%} data wait"
+        f"{loss}, val RMSE {now.metrics['raw_rmse']:.1f}, SRCC {now.metrics['srcc']:.3f}{groups}, "
+        f"{now.data_wait_share:.0%} data wait"
     )
 
 

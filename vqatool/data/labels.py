@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ladder.encode.plan import EncodeRow, encodes_table
 from ladder.label.files import LABELS_FILE, LabelFiles
-from ladder.label.metrics import log_metric_name
+from ladder.label.metrics import METRICS, log_metric_name
 from ladder.label.rows import LabelRow, labels_table
 from ladder.media.probe import Size
 from ladder.media.tonemap import TONEMAPPED
@@ -18,6 +18,11 @@ from vqatool.data.source_columns import read_source_column
 from vqatool.errors import TrainingDataError
 
 ORIGINS_FILE = "origins.csv"
+
+_TOP_LABEL = 100.0
+
+_BEYOND_100 = {metric.log_name for name, metric in METRICS.items() if name.startswith("v1-4k-3h")}
+"""Models whose values go to 110: what 4K adds to 1080 lines."""
 
 _CODED_ONCE, _CODED_TWICE = "coded once", "coded twice"
 
@@ -79,7 +84,8 @@ def read_labelled_encodes(folder: Path) -> list[LabelledEncode]:
     """Every encode of a work folder that has a good label, in the order of their paths.
 
     Raises:
-        TrainingDataError: there are no labels; the message names the command that makes them.
+        TrainingDataError: there are no labels, or not on the scale of scores; the message names the
+            command that makes them.
     """
     encodes = {row.key: row for row in encodes_table(folder).rows() if row.status == "ok"}
     labels = [row for row in labels_table(folder).rows() if row.status == "ok"]
@@ -98,7 +104,20 @@ def read_labelled_encodes(folder: Path) -> list[LabelledEncode]:
             f"then `vqatool label {folder}`; or, with encodes of your own, "
             f"`vqatool label --source SRC ENC... -o {folder / LABELS_FILE}`"
         )
+    _refuse_other_scales(labelled, folder)
     return sorted(labelled, key=lambda encode: encode.path)
+
+
+def _refuse_other_scales(encodes: Iterable[LabelledEncode], folder: Path) -> None:
+    for encode in encodes:
+        model = encode.metric
+        if model in _BEYOND_100 or encode.vmaf > _TOP_LABEL:
+            raise TrainingDataError(
+                f"{labels_table(folder).path}: {encode.path} has a VMAF of "
+                f"{encode.vmaf:.1f} by {model}, whose scale does not end at 100, and scores are 0 "
+                f"to 100: label again with another model, such as `vqatool label {folder} "
+                "--vmaf-model v0` or `v1-4k`"
+            )
 
 
 def _labelled(

@@ -16,27 +16,34 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from vqatool.data.groups import bitrate_groups
-from vqatool.data.labels import LabelledEncode, origins_of
-from vqatool.evaluation.bootstrap import (
+from vqatool.bootstrap import (
+    MIN_ORIGINS,
+    Interval,
     interval,
     origin_weights,
+    resampled_krcc,
     resampled_mean,
     resampled_plcc,
     resampled_rmse,
     resampled_srcc,
 )
+from vqatool.data.groups import bitrate_groups
+from vqatool.data.labels import LabelledEncode, origins_of
 from vqatool.evaluation.features import Similarity
-from vqatool.metrics import Values, agreement_and_fit, raw_errors, srcc
+from vqatool.metrics import (
+    PairShare,
+    Values,
+    agreement_and_fit,
+    neighbours_in_order,
+    pair_shares,
+    raw_errors,
+    srcc,
+)
 
 MODEL, BRANCH = "model", "branch "
 
 
 MINUS = "model minus "
-
-
-MIN_ORIGINS = 5
-"""A group with fewer origins is left out: an interval of so few draws means little."""
 
 
 MEAN = "mean inside groups"
@@ -57,7 +64,8 @@ class MetricRow:
     that have enough origins: all, those of a bitrate, those of a CRF); `band` (`value` is the share
     of labels inside the model's band) or `similarity` (`value` is a mean cosine). A predictor
     named `model minus X` is the difference of two SRCCs, paired by resample. `origins` are what the
-    bootstrap draws: the sources, or fewer where `origins.csv` joins some.
+    bootstrap draws: the sources, or fewer where `origins.csv` joins some. Of fewer than five there
+    are no intervals.
     """
 
     set: str
@@ -88,6 +96,17 @@ class MetricRow:
     good_lowest: float = math.nan
     good_p5: float = math.nan
     origins: int = 0
+    krcc_low: float = math.nan
+    krcc_high: float = math.nan
+    bias_low: float = math.nan
+    bias_high: float = math.nan
+    order_low: float = math.nan
+    order_high: float = math.nan
+    flips_low: float = math.nan
+    flips_high: float = math.nan
+    neighbours: float = math.nan
+    neighbours_low: float = math.nan
+    neighbours_high: float = math.nan
 
     @property
     def key(self) -> str:
@@ -98,6 +117,11 @@ class MetricRow:
     def drawn(self) -> str:
         """The word for what the bootstrap draws: `origin` where several sources are one."""
         return "origin" if self.origins < self.sources else "source"
+
+    @property
+    def is_enough(self) -> bool:
+        """Whether there are enough origins to tell how good a predictor is."""
+        return self.origins >= MIN_ORIGINS
 
 
 def find_row(rows: Sequence[MetricRow], set_kind: str, name: str, predictor: str) -> MetricRow:
@@ -154,12 +178,13 @@ class Evaluator:
         """
         error_N = np.abs(self._predicted[MODEL] - self._label_N)
         is_inside_N = (error_N <= np.asarray(bands)).astype(np.float64)
-        span = interval(resampled_mean(is_inside_N, self._weight_RN))
+        size = self._size(range(len(self._encodes)))
+        span = _span(resampled_mean(is_inside_N, self._weight_RN), size)
         return MetricRow(
             set="band",
             name=f"{np.mean(bands):.1f}",
             predictor=MODEL,
-            **self._size(range(len(self._encodes))),
+            **size,
             value=float(is_inside_N.mean()),
             value_low=span.low,
             value_high=span.high,
@@ -195,28 +220,51 @@ class Evaluator:
         # the logistic is fitted once: a fit for each resample would take a thousand times as long
         metrics, fitted_N = agreement_and_fit(predicted, labels)
         weight_RN = self._weight_RN[:, subset.members]
-        plcc = interval(resampled_plcc(fitted_N, labels, weight_RN))
-        rmse = interval(resampled_rmse(fitted_N, labels, weight_RN))
-        low, high = interval(ranking.resampled_R)
+        size = self._size(subset.members)
+        plcc = _span(resampled_plcc(fitted_N, labels, weight_RN), size)
+        rmse = _span(resampled_rmse(fitted_N, labels, weight_RN), size)
+        low, high = _span(ranking.resampled_R, size)
+        is_on_scale = predictor == MODEL or predictor.startswith(BRANCH)  # the bitrate is not
+        # Kendall's takes long, and it is told of these alone
+        krcc = _span(resampled_krcc(predicted, labels, weight_RN), size) if is_on_scale else _NONE
         row = MetricRow(
-            set=subset.kind, name=subset.name, predictor=predictor, **self._size(subset.members),
+            set=subset.kind, name=subset.name, predictor=predictor, **size,
             srcc=metrics.srcc, srcc_low=low, srcc_high=high,
-            krcc=metrics.krcc, plcc=metrics.plcc, plcc_low=plcc.low, plcc_high=plcc.high,
+            krcc=metrics.krcc, krcc_low=krcc.low, krcc_high=krcc.high,
+            plcc=metrics.plcc, plcc_low=plcc.low, plcc_high=plcc.high,
             rmse=metrics.rmse, rmse_low=rmse.low, rmse_high=rmse.high,
         )  # fmt: skip
-        is_on_scale = predictor == MODEL or predictor.startswith(BRANCH)  # the bitrate is not
         return self._with_raw_errors(row, predicted, subset.members) if is_on_scale else row
 
     def _with_raw_errors(
         self, row: MetricRow, predicted_N: Values, members: Sequence[int]
     ) -> MetricRow:
         label_N, weight_RN = self._label_N[members], self._weight_RN[:, members]
-        errors = raw_errors(predicted_N, label_N, [self._encodes[i].source for i in members])
-        low, high = interval(resampled_rmse(predicted_N, label_N, weight_RN))
+        encodes, size = [self._encodes[i] for i in members], self._size(members)
+        sources = [encode.source for encode in encodes]
+        errors = raw_errors(predicted_N, label_N, sources)
+        rmse = _span(resampled_rmse(predicted_N, label_N, weight_RN), size)
+        bias = _span(resampled_mean(predicted_N - label_N, weight_RN), size)
+        neighbours = neighbours_in_order(
+            predicted_N,
+            label_N,
+            [(encode.source, encode.codec) for encode in encodes],
+            [encode.bitrate_kbps for encode in encodes],
+        )
+
+        def span(pairs: PairShare) -> Interval:
+            # both encodes of a pair are of one origin
+            return _span(resampled_mean(pairs.is_true_P, weight_RN[:, pairs.first_P]), size)
+
+        order, flips = map(span, pair_shares(predicted_N, label_N, sources))
+        in_order = span(neighbours)
         return replace(
-            row, raw_rmse=errors.rmse, raw_rmse_low=low, raw_rmse_high=high, bias=errors.bias,
-            order=errors.order, flips=errors.flips, good_lowest=errors.good_lowest,
-            good_p5=errors.good_p5,
+            row, raw_rmse=errors.rmse, raw_rmse_low=rmse.low, raw_rmse_high=rmse.high,
+            bias=errors.bias, bias_low=bias.low, bias_high=bias.high,
+            order=errors.order, order_low=order.low, order_high=order.high,
+            flips=errors.flips, flips_low=flips.low, flips_high=flips.high,
+            neighbours=neighbours.share, neighbours_low=in_order.low,
+            neighbours_high=in_order.high, good_lowest=errors.good_lowest, good_p5=errors.good_p5,
         )  # fmt: skip
 
     def _ranking(self, predictor: str, subset: _EncodeSet) -> _Ranking:
@@ -259,6 +307,14 @@ class Evaluator:
             _srcc_row(MEAN, name, predictor, mean, size, groups=len(groups))
             for predictor, mean in [*means.items(), *_gaps(means)]
         ]
+
+
+_NONE = Interval(math.nan, math.nan)
+
+
+def _span(values_R: Values, size: Mapping[str, int]) -> Interval:
+    """The interval of resampled values; none where the set has too few origins."""
+    return interval(values_R) if size["origins"] >= MIN_ORIGINS else _NONE
 
 
 def _sets(encodes: Sequence[LabelledEncode]) -> Iterator[_EncodeSet]:
@@ -319,7 +375,7 @@ def _srcc_row(
     size: Mapping[str, int],
     groups: int | None = None,
 ) -> MetricRow:
-    low, high = interval(ranking.resampled_R)
+    low, high = _span(ranking.resampled_R, size)
     return MetricRow(
         set=kind, name=name, predictor=predictor, **size, groups=groups,
         srcc=ranking.srcc, srcc_low=low, srcc_high=high,

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from vqatool.bootstrap import MIN_ORIGINS
 from vqatool.evaluation.evaluator import MetricRow
 from vqatool.evaluation.features import Similarity, plane
 from vqatool.files import PNG_METADATA
@@ -33,10 +34,11 @@ def draw_scatter(
         is_codec = np.array([name == codec for name in codecs])
         label = f"{shown(codec)} ({is_codec.sum()})"
         axes.scatter(score_N[is_codec], label_N[is_codec], color=colour, label=label, **_DOTS)
-    if np.isfinite(overall.rmse):
+    if np.isfinite(overall.rmse) and overall.is_enough:
         order = np.argsort(score_N)
         fitted = logistic_fit(score_N, label_N)
-        axes.plot(score_N[order], fitted[order], color="0.2", linewidth=1.6, label="logistic fit")
+        label = "fitted logistic"
+        axes.plot(score_N[order], fitted[order], color="0.2", linewidth=1.6, label=label)
     axes.set(xlim=(0, 100), ylim=(0, 101), xlabel="predicted score", ylabel="VMAF", aspect="equal")
     axes.set_axisbelow(True)
     axes.grid(color="0.93")
@@ -46,9 +48,16 @@ def draw_scatter(
 
 
 def draw_features(
-    feature_ND: Values, groups: Sequence[str], label_N: Values, similarity: Similarity, path: Path
+    feature_ND: Values,
+    groups: Sequence[str],
+    label_N: Values,
+    similarity: Similarity | None,
+    path: Path,
 ) -> None:
-    """The features on their two principal axes; bitrate groups are coloured by their mean VMAF."""
+    """The features on their two principal axes; bitrate groups are coloured by their mean VMAF.
+
+    `similarity` is None where there are too few origins to tell it.
+    """
     from matplotlib import colormaps
 
     figure, axes = _make_axes((8.2, 5.6))
@@ -62,10 +71,13 @@ def draw_features(
         axes.scatter(x, y, color=[colour], label=label, **_DOTS)
     axes.set_xlabel(f"first axis ({100 * share_2[0]:.0f} % of variance)")
     axes.set_ylabel(f"second axis ({100 * share_2[1]:.0f} % of variance)")
-    axes.set_title(
-        f"features by bitrate group; mean cosine of two sources: {similarity.inside:.3f} inside a "
-        f"group, {similarity.between:.3f} between groups", loc="left", fontsize=9.5,
-    )  # fmt: skip
+    title = "features by bitrate group"
+    if similarity:
+        title += (
+            f"; mean cosine of two sources: {similarity.inside:.3f} inside a group, "
+            f"{similarity.between:.3f} between groups"
+        )
+    axes.set_title(title, loc="left", fontsize=9.5)
     if len(order) <= _MAX_IN_LEGEND:
         figure.legend(loc="outside right center", frameon=False, fontsize=8)
     figure.savefig(path, dpi=140, metadata=PNG_METADATA)
@@ -88,8 +100,15 @@ def _cycle_colours(names: set[str]) -> list[str]:
 
 
 def _headline(overall: MetricRow) -> str:
+    size = f"{overall.count} encodes of {overall.sources} source{'s' * (overall.sources != 1)}"
+    if not overall.is_enough:
+        return f"{size}: too few for a figure, {MIN_ORIGINS} are needed"
+    row = overall
     return (
-        f"SRCC {overall.srcc:.3f} ({overall.srcc_low:.2f} to {overall.srcc_high:.2f}), "
-        f"PLCC {overall.plcc:.3f}, RMSE {overall.rmse:.1f}: "
-        f"{overall.count} encodes of {overall.sources} sources"
+        f"RMSE {row.raw_rmse:.1f} ({row.raw_rmse_low:.1f} to {row.raw_rmse_high:.1f}), bias "
+        f"{row.bias:+.1f} ({row.bias_low:+.1f} to {row.bias_high:+.1f}), "
+        f"SRCC {row.srcc:.3f} ({row.srcc_low:.2f} to {row.srcc_high:.2f})\n"
+        f"after the logistic: RMSE {row.rmse:.1f} ({row.rmse_low:.1f} to {row.rmse_high:.1f}), "
+        f"PLCC {row.plcc:.3f} ({row.plcc_low:.2f} to {row.plcc_high:.2f})\n"
+        f"{size}, 95 % intervals"
     )

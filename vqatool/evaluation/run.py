@@ -201,4 +201,5 @@ def _draw(evaluation: Evaluation, scatter: Path, features: Path) -> None:
     draw_scatter(score_N, label_N, codecs, overall, scatter)
     feature_ND = np.array([prediction.feature_D for prediction in evaluation.predictions])
     groups = bitrate_groups(encodes)
-    draw_features(feature_ND, groups, label_N, evaluation.similarity, features)
+    told = evaluation.similarity if overall.is_enough else None
+    draw_features(feature_ND, groups, label_N, told, features)

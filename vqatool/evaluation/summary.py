@@ -3,11 +3,11 @@
 import math
 from collections.abc import Sequence
 
+from vqatool.bootstrap import MIN_ORIGINS
 from vqatool.evaluation.baselines import BASELINES, BITRATE, REGRESSION
 from vqatool.evaluation.evaluator import (
     BRANCH,
     MEAN,
-    MIN_ORIGINS,
     MINUS,
     MODEL,
     MetricRow,
@@ -25,7 +25,7 @@ def summary_sentences(rows: Sequence[MetricRow]) -> list[str]:
     origins).
     """
     overall = find_row(rows, "all", "all", MODEL)
-    if overall.origins < MIN_ORIGINS:
+    if not overall.is_enough:
         return [
             f"{overall.origins} {overall.drawn}(s) are too few to tell whether the model beats the "
             f"bitrate: at least {MIN_ORIGINS} are needed"
@@ -55,6 +55,8 @@ def remarks(rows: Sequence[MetricRow]) -> list[str]:
     sentences = [
         f"bitrate groups of {MIN_ORIGINS} {drawn}s or more: {group_count} of {len(groups)}"
     ]
+    if not band.is_enough:
+        return sentences  # what so few hold says nothing of others
     if band.name != "0.0":
         sentences.append(
             f"the model's band, {band.name} to either side in the mean, holds "
@@ -95,4 +97,4 @@ def _lead(gap: MetricRow) -> str:
 
 def _has_interval(gap: MetricRow) -> bool:
     """Whether there are enough origins for an interval, and the scores of both predictors vary."""
-    return gap.origins >= MIN_ORIGINS and math.isfinite(gap.srcc)
+    return gap.is_enough and math.isfinite(gap.srcc)

@@ -3,6 +3,7 @@
 import csv
 import logging
 import math
+import os
 import pickle
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -17,7 +18,9 @@ from vqatool.files import PNG_METADATA
 
 STEP, EPOCH, LR = "step", "epoch", "lr"
 ELAPSED, WAIT = "elapsed_s", "data_wait_share"
-VALIDATION_COLUMNS = ("val_srcc", "val_plcc", "val_rmse", "val_in_group_srcc")
+VALIDATION_COLUMNS = (
+    "val_srcc", "val_plcc", "val_rmse", "val_in_group_srcc", "val_raw_rmse", "val_bias",
+)  # fmt: skip
 FIRST_COLUMNS = (STEP, EPOCH, LR)
 """The columns in front of the loss terms, whose names depend on the method."""
 
@@ -131,15 +134,19 @@ class MetricsLog:
 
     def append(self, row: Mapping[str, float | None]) -> None:
         """Append a row; None and NaN are empty cells."""
-        with self.path.open("a", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            if not file.tell():
-                writer.writerow(row)
-            writer.writerow(map(_cell, row.values()))
+        with self.path.open("a+", newline="", encoding="utf-8") as file:
+            file.seek(0)
+            # the log of a training that an earlier version began keeps its columns
+            columns = next(csv.reader(file), None)
+            file.seek(0, os.SEEK_END)
+            writer = csv.DictWriter(file, columns or list(row), "", "ignore", lineterminator="\n")
+            if columns is None:
+                writer.writeheader()
+            writer.writerow({name: _cell(value) for name, value in row.items()})
 
 
 def plot_history(table: Path, picture: Path) -> None:
-    """Draw loss terms and held-out rank correlations over the steps; needs at least one row.
+    """Draw loss terms, and what held-out sources show, over the steps; needs at least one row.
 
     Args:
         table: file of a `MetricsLog`; nothing is drawn while it has no row.
@@ -152,9 +159,9 @@ def plot_history(table: Path, picture: Path) -> None:
     from matplotlib.figure import Figure
 
     rows = pd.read_csv(table)
-    figure = Figure(figsize=(8, 7), layout="constrained")
+    figure = Figure(figsize=(8, 9), layout="constrained")
     FigureCanvasAgg(figure)
-    above, below = figure.subplots(2, 1, sharex=True)
+    above, errors, ranks = figure.subplots(3, 1, sharex=True)
     names = list(rows.columns)
     terms = names[len(FIRST_COLUMNS) : names.index(VALIDATION_COLUMNS[0])]
     terms = [name for name in terms if (rows[name] > 0).any()]  # not those without weight
@@ -164,10 +171,17 @@ def plot_history(table: Path, picture: Path) -> None:
         above.plot(rows[STEP], rows[name], color=line.get_color(), alpha=0.25, linewidth=0.8)
     above.set(ylabel="weighted loss term", yscale="log")
     validated = rows.dropna(subset=[VALIDATION_COLUMNS[0]])
-    for column, label in (("val_srcc", "SRCC"), ("val_in_group_srcc", "SRCC inside groups")):
-        below.plot(validated[STEP], validated[column], marker="o", markersize=3, label=label)
-    below.set(xlabel="step", ylabel="on held-out sources")
-    for axes in (above, below):
+    for axes, column, label in (
+        (errors, "val_raw_rmse", "RMSE of scores as they are"),
+        (errors, "val_bias", "bias of scores as they are"),
+        (ranks, "val_srcc", "SRCC"),
+        (ranks, "val_in_group_srcc", "SRCC inside groups"),
+    ):
+        if column in validated:
+            axes.plot(validated[STEP], validated[column], marker="o", markersize=3, label=label)
+    errors.set(ylabel="held-out sources, VMAF points")
+    ranks.set(xlabel="step", ylabel="held-out sources")
+    for axes in (above, errors, ranks):
         axes.grid(alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
         axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))

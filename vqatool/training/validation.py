@@ -9,12 +9,21 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vqatool.bootstrap import (
+    MIN_ORIGINS,
+    Interval,
+    interval,
+    origin_weights,
+    resampled_mean,
+    resampled_rmse,
+    resampled_srcc,
+)
 from vqatool.data.cached_inputs import CachedInputs
 from vqatool.data.groups import bitrate_groups
-from vqatool.data.labels import LabelledEncode
+from vqatool.data.labels import LabelledEncode, origins_of
 from vqatool.inference.predictor import to_label_scale
 from vqatool.inference.torch_engine import predict
-from vqatool.metrics import Agreement, agreement
+from vqatool.metrics import Agreement, Values, agreement, raw_errors
 from vqatool.models.quality import QualityModel
 
 _BAND_SHARE = 0.9
@@ -22,13 +31,24 @@ _BAND_SHARE = 0.9
 
 @dataclass(frozen=True, kw_only=True)
 class Validation(Agreement):
-    """Agreement with the labels of held-out encodes.
+    """Errors of the scores of held-out encodes as they are, and agreement with their labels.
 
-    `in_group_srcc` is the mean SRCC inside the bitrate groups that have at least three encodes; NaN
-    where there is none.
+    `raw_rmse` and `bias` (score minus label) are in label points. `low` and `high` are ends of 95 %
+    intervals over `origins`, NaN where there are too few of them. `in_group_srcc` is the mean SRCC
+    inside the bitrate groups that have at least three encodes; NaN where there is none.
     """
 
     in_group_srcc: float
+    sources: int
+    origins: int
+    raw_rmse: float
+    raw_rmse_low: float
+    raw_rmse_high: float
+    bias: float
+    bias_low: float
+    bias_high: float
+    srcc_low: float
+    srcc_high: float
 
     @property
     def selection_metric(self) -> float:
@@ -79,16 +99,43 @@ def validate(
 ) -> Validation:
     """Compare the scores of these encodes with their labels, overall and inside bitrate groups."""
     overall = agreement(scores, labels)
+    score_N, label_N = np.asarray(scores, float), np.asarray(labels, float)
+    sources, origins = [encode.source for encode in encodes], origins_of(encodes)
+    errors = raw_errors(score_N, label_N, sources)
+    rmse, bias, rank = _intervals(score_N, label_N, origins)
     groups = np.array(bitrate_groups(encodes))
     in_group = [
-        agreement(np.array(scores)[groups == group], np.array(labels)[groups == group]).srcc
+        agreement(score_N[groups == group], label_N[groups == group]).srcc
         for group in sorted(set(groups.tolist()))
     ]
     known = [value for value in in_group if math.isfinite(value)]
     return Validation(
         **asdict(overall),
         in_group_srcc=sum(known) / len(known) if known else math.nan,
+        sources=len(set(sources)),
+        origins=len(set(origins)),
+        raw_rmse=errors.rmse,
+        raw_rmse_low=rmse.low,
+        raw_rmse_high=rmse.high,
+        bias=errors.bias,
+        bias_low=bias.low,
+        bias_high=bias.high,
+        srcc_low=rank.low,
+        srcc_high=rank.high,
     )
+
+
+def _intervals(score_N: Values, label_N: Values, origins: Sequence[str]) -> list[Interval]:
+    """95 % intervals of RMSE, bias and SRCC; NaN where there are too few origins."""
+    if len(set(origins)) < MIN_ORIGINS:
+        return [Interval(math.nan, math.nan)] * 3
+    weight_RN = origin_weights(origins)
+    resampled = (
+        resampled_rmse(score_N, label_N, weight_RN),
+        resampled_mean(score_N - label_N, weight_RN),
+        resampled_srcc(score_N, label_N, weight_RN),
+    )
+    return [interval(values_R) for values_R in resampled]
 
 
 def band(

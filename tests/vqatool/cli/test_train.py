@@ -1,10 +1,16 @@
 """`vqatool train`: its options."""
 
+import math
 from dataclasses import asdict
 
+import pytest
+
+from tests.vqatool.data.test_groups import encodes
 from vqatool.cli import cli
+from vqatool.cli.train import _headline
 from vqatool.methods.recipe import LossWeights
 from vqatool.training.trainer import TrainConfig
+from vqatool.training.validation import validate
 
 
 def test_defaults_in_the_help_are_those_of_the_stage() -> None:
@@ -16,3 +22,18 @@ def test_defaults_in_the_help_are_those_of_the_stage() -> None:
     unsaid = {name for name, value in settings.items() if value is None or value is False}
     for name in same - unsaid - {"shape"}:
         assert given[name] == settings[name], name
+
+
+@pytest.mark.parametrize(("sources", "is_told"), [(4, False), (5, True)])
+def test_the_last_line_has_figures_of_five_sources_or_more(sources: int, is_told: bool) -> None:
+    members = encodes(sources, 3)
+    labels = [e.vmaf for e in members]
+    line = _headline(asdict(validate([label + 2 for label in labels], labels, members)))
+    told = "RMSE 2.0 (2.0 to 2.0), bias +2.0 (+2.0 to +2.0), SRCC 1.000 (1.00 to 1.00)"
+    assert line.startswith(told) == is_told
+    assert ("too few to tell" in line) != is_told
+    assert ("RMSE" in line) == is_told
+
+
+def test_a_model_of_an_earlier_version_has_no_such_figures() -> None:
+    assert _headline({"count": 3, "srcc": math.nan}) == "finished by an earlier version"

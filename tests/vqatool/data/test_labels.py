@@ -75,3 +75,25 @@ def test_the_rung_of_an_encode_made_elsewhere_is_what_groups_it(
     list(make_labels(plan_pairs(pairs, files, options, rung_by=RungBy.HEIGHT), files, ffmpeg))
     found = read_labelled_encodes(elsewhere)
     assert {encode.rung for encode in found} == {f"{encode.height_px}p" for encode in found}
+
+
+@pytest.mark.parametrize(
+    ("vmaf", "model", "is_on_scale"),
+    [
+        (100.0, "vmaf_v0.6.1", True),
+        (100.1, "vmaf_of_mine", False),
+        (70.0, "vmaf_v1.0.16_3d0h_2160", False),
+        (70.0, "vmaf_v1.0.16_hfr_3d0h_2160", False),
+        (70.0, "vmaf_v1.0.16_1d5h_2160", True),
+    ],
+)
+def test_labels_whose_scale_goes_beyond_100_train_nothing(
+    work_folder: Path, vmaf: float, model: str, is_on_scale: bool
+) -> None:
+    table = labels_table(work_folder)
+    table.append(replace(table.rows()[0], vmaf=vmaf, vmaf_model=model))
+    if is_on_scale:
+        assert vmaf in {encode.vmaf for encode in read_labelled_encodes(work_folder)}
+        return
+    with pytest.raises(TrainingDataError, match=rf"VMAF of {vmaf} by .* --vmaf-model v0"):
+        read_labelled_encodes(work_folder)

@@ -1,5 +1,5 @@
 import math
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -136,12 +136,40 @@ def test_texts_count_origins_where_several_sources_are_one() -> None:
     few = of_few_origins(3, ENCODES)
     rows = metric_rows(LABELS, few)
     assert summary(rows).startswith("4 origin(s) are too few to tell")
-    assert raw_error_table(rows).title == "scores as they are, 95 % intervals over 4 origins"
+    title = "scores as they are, VMAF points; "
+    assert raw_error_table(rows).title == f"{title}no intervals, too few origins (4)"
     assert only_row(rows, "all", "all").sources == SOURCES
     assert "is ahead of both baselines" in summary(metric_rows(LABELS, of_few_origins(2, ENCODES)))
     plain = metric_rows(LABELS)
-    assert raw_error_table(plain).title == "scores as they are, 95 % intervals over 12 sources"
+    assert raw_error_table(plain).title == f"{title}95 % intervals over 12 sources"
     assert remarks(plain)[0] == "bitrate groups of 5 sources or more: 6 of 6"
+
+
+def test_no_interval_comes_of_fewer_than_five_origins() -> None:
+    few = only_row(metric_rows(LABELS + 1, of_few_origins(3, ENCODES)), "all", "all")
+    assert few.raw_rmse == pytest.approx(1)
+    ends = [value for name, value in asdict(few).items() if name.endswith(("_low", "_high"))]
+    assert ends
+    assert all(map(math.isnan, ends))
+
+
+def test_every_figure_of_a_set_has_an_interval_around_it() -> None:
+    scores = LABELS + np.random.default_rng(1).normal(0, 4, len(LABELS))
+    row = only_row(metric_rows(scores), "all", "all")
+    for name in ("raw_rmse", "bias", "order", "neighbours", "srcc", "krcc", "plcc", "rmse"):
+        low, value, high = (getattr(row, f"{name}{end}") for end in ("_low", "", "_high"))
+        assert low < value < high, name
+    assert 0 <= row.flips_low <= row.flips <= row.flips_high < 0.2
+
+
+def test_neighbours_are_encodes_of_one_source_and_codec_next_to_each_other_in_bitrate() -> None:
+    # libx264 has four rungs a source, libx265 two: three neighbours and one
+    worse = [each.rung == "270p-300k" for each in ENCODES]
+    lowered = np.where(worse, LABELS - 14, LABELS)  # below the rung before it, above the first
+    row = only_row(metric_rows(lowered), "all", "all")
+    assert row.neighbours == pytest.approx(3 / 4)
+    assert only_row(metric_rows(lowered), "codec", "libx265").neighbours == 1
+    assert math.isnan(only_row(metric_rows(lowered), "group", "90p-300k").neighbours)
 
 
 def test_equal_scores_in_a_whole_group_count_as_srcc_0() -> None:

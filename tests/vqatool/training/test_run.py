@@ -217,6 +217,7 @@ def test_the_history_of_a_training_is_in_a_table_and_a_plot(
     rows = read_rows(work_folder / "m-metrics.csv")
     terms = ["quality", "plcc", "group", "rank", "frame", "spread", "tile", "pixels"]
     predictions = ["val_srcc", "val_plcc", "val_rmse", "val_in_group_srcc"]
+    predictions += ["val_raw_rmse", "val_bias"]
     assert list(rows[0]) == ["step", "epoch", "lr", *terms, *predictions, "elapsed_s", WAIT]
     assert [row["step"] for row in rows] == ["2", "4", "6"]
     assert [row["epoch"] for row in rows] == ["0", "1", "2"]

@@ -26,6 +26,13 @@ def test_a_resumed_log_drops_torn_rows_and_rows_that_are_written_again(tmp_path:
     assert table.path.read_text().splitlines()[-1] == "30,1,0.05,"
 
 
+def test_a_log_that_an_earlier_version_began_keeps_its_columns(tmp_path: Path) -> None:
+    table = MetricsLog(tmp_path / "m-metrics.csv")
+    table.path.write_text(f"{HEADER}10,0,0.1,1\n")
+    table.append({"step": 30, "epoch": 1, "lr": 0.05, "quality": 2, "val_bias": 1.5})
+    assert table.path.read_text().splitlines()[-1] == "30,1,0.05,2"
+
+
 def test_a_new_training_starts_a_new_log(tmp_path: Path) -> None:
     table = MetricsLog(tmp_path / "m-metrics.csv")
     table.path.write_text(f"{HEADER}10,0,0.1,1\n")

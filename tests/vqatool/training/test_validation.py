@@ -1,5 +1,5 @@
 import math
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -29,6 +29,26 @@ def test_without_groups_of_three_the_srcc_alone_counts() -> None:
 def test_without_any_srcc_the_selection_metric_is_its_minimum() -> None:
     members = encodes(1, 2)
     assert validate([1.0, 2.0], [3.0, 4.0], members).selection_metric == -1
+
+
+def test_errors_are_those_of_the_scores_as_they_are() -> None:
+    members = encodes(6, 4)
+    labels = [e.vmaf for e in members]
+    found = validate([label + 3 for label in labels], labels, members)
+    assert [found.raw_rmse, found.bias] == pytest.approx([3, 3])
+    assert found.rmse == pytest.approx(0, abs=0.1)  # the logistic hides it
+    assert [found.raw_rmse_low, found.bias_high] == pytest.approx([3, 3])
+    assert [found.srcc_low, found.srcc_high] == pytest.approx([1, 1])
+    assert (found.sources, found.origins) == (6, 6)
+
+
+def test_few_origins_give_no_intervals() -> None:
+    members = [replace(e, origin="film") for e in encodes(6, 4)]
+    found = validate([e.vmaf for e in members], [e.vmaf for e in members], members)
+    assert (found.sources, found.origins) == (6, 1)
+    ends = [value for name, value in asdict(found).items() if name.endswith(("_low", "_high"))]
+    assert len(ends) == 6
+    assert all(map(math.isnan, ends))
 
 
 def test_the_band_contains_nine_of_ten_sources() -> None:

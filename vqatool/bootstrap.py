@@ -7,7 +7,7 @@ drawn. Every metric is computed with these weights, for all resamples in one arr
 are percentile intervals (Efron, "Bootstrap Methods: Another Look at the Jackknife", Annals of
 Statistics 1979).
 
-Shapes: R resamples, N encodes, O origins, U distinct values.
+Shapes: R resamples, N encodes, O origins, U distinct values, B encodes of a block.
 """
 
 import math
@@ -20,6 +20,10 @@ from vqatool.metrics import Values
 
 RESAMPLES = 1000
 _CONFIDENCE = 0.95
+_BLOCK = 512  # encodes whose pairs with all others are in memory at once
+
+MIN_ORIGINS = 5
+"""Of fewer origins no interval is given, and no conclusion drawn: so few draws mean little."""
 
 
 class Interval(NamedTuple):
@@ -49,6 +53,25 @@ def interval(values_R: Values) -> Interval:
 def resampled_srcc(predicted_N: Values, label_N: Values, weight_RN: Values) -> Values:
     """Spearman's rank correlation in each resample, (R,); NaN where one side is constant."""
     return _correlation(_ranks(predicted_N, weight_RN), _ranks(label_N, weight_RN), weight_RN)
+
+
+def resampled_krcc(predicted_N: Values, label_N: Values, weight_RN: Values) -> Values:
+    """Kendall's tau-b in each resample, (R,); NaN where one side is constant."""
+    concordant_R, untied_R, untied_label_R = (np.zeros(len(weight_RN)) for _ in range(3))
+    for begin in range(0, len(label_N), _BLOCK):
+        block = slice(begin, begin + _BLOCK)
+        sign_BN, sign_label_BN = (
+            np.sign(values[block, None] - values[None, :]) for values in (predicted_N, label_N)
+        )
+        weight_RB = weight_RN[:, block]
+        for total_R, pair_BN in (
+            (concordant_R, sign_BN * sign_label_BN),
+            (untied_R, np.abs(sign_BN)),
+            (untied_label_R, np.abs(sign_label_BN)),
+        ):
+            total_R += np.einsum("rn,rn->r", weight_RB @ pair_BN, weight_RN)
+    scale_R = np.sqrt(untied_R * untied_label_R)
+    return np.divide(concordant_R, scale_R, out=np.full_like(scale_R, np.nan), where=scale_R > 0)
 
 
 def resampled_plcc(predicted_N: Values, label_N: Values, weight_RN: Values) -> Values:

@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from vqatool.evaluation.bootstrap import (
+from vqatool import bootstrap
+from vqatool.bootstrap import (
     interval,
     origin_weights,
+    resampled_krcc,
     resampled_mean,
     resampled_plcc,
     resampled_rmse,
@@ -30,18 +32,20 @@ def test_resamples_depend_only_on_the_seed() -> None:
     assert (first != other).any()
 
 
-def test_a_weighted_metric_equals_that_of_repeated_encodes() -> None:
+def test_a_weighted_metric_equals_that_of_repeated_encodes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bootstrap, "_BLOCK", 7)  # several, and a last one that is smaller
     random = np.random.default_rng(0)
     labels = np.round(random.uniform(0, 12, 32))  # with ties
     predicted = labels + np.round(random.normal(0, 3, 32))
     weights = origin_weights(SOURCES, resamples=10, seed=0)
-    srcc, plcc, rmse = (
+    srcc, krcc, plcc, rmse = (
         metric(predicted, labels, weights)
-        for metric in (resampled_srcc, resampled_plcc, resampled_rmse)
+        for metric in (resampled_srcc, resampled_krcc, resampled_plcc, resampled_rmse)
     )
     for number, row in enumerate(weights.astype(int)):
         x, y = np.repeat(predicted, row), np.repeat(labels, row)
         assert srcc[number] == pytest.approx(stats.spearmanr(x, y).statistic)
+        assert krcc[number] == pytest.approx(stats.kendalltau(x, y).statistic)
         assert plcc[number] == pytest.approx(np.corrcoef(x, y)[0, 1])
         assert rmse[number] == pytest.approx(math.sqrt(np.mean((x - y) ** 2)))
 
