@@ -8,7 +8,7 @@ stage writes one CSV file, and a repeated run does only what is missing.
 
 import os
 
-from vqatool.scorer import Scorer, score
+from vqatool.scorer import Report, Scorer, score
 
 # torch's threads wait for each other by spinning, which takes the cores from the processes that
 # decode. OpenMP reads this when torch is loaded, and every entry imports this package first.
@@ -16,4 +16,4 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 __version__ = "0.1.0"
 
-__all__ = ["Scorer", "score"]
+__all__ = ["Report", "Scorer", "score"]

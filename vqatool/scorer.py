@@ -1,15 +1,99 @@
 """Score videos from Python: what `vqatool score` does, for other programs and for notebooks."""
 
 import functools
+import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # `import vqatool` loads nothing heavy
+    import pandas as pd
+
     from vqatool.inference.predictor import Predictor
-    from vqatool.scoring.rows import ReportRow
+    from vqatool.scoring.rows import ReportRow, SegmentRow
 
 Paths = str | Path | Iterable[str | Path]
+
+
+class Report:
+    """The rows of videos that are scored while they are asked for, and what is made of all of them.
+
+    A loop over it gets each row as soon as it is known; a second loop gets them again. Whatever
+    needs all rows waits for those that are missing.
+    """
+
+    def __init__(self, rows: "Iterator[ReportRow]", segments: "list[SegmentRow]") -> None:
+        """`segments` is filled while `rows` are taken."""
+        self._source, self._segments = rows, segments
+        self._known: list[ReportRow] = []
+
+    def __iter__(self) -> "Iterator[ReportRow]":
+        number = 0
+        while number < len(self._known) or self._take():
+            yield self._known[number]
+            number += 1
+
+    def __next__(self) -> "ReportRow":
+        if self._take():
+            return self._known[-1]
+        raise StopIteration
+
+    def _take(self) -> bool:
+        """Wait for the next row; whether there is one."""
+        for row in self._source:
+            self._known.append(row)
+            return True
+        return False
+
+    @property
+    def rows(self) -> "list[ReportRow]":
+        """All rows."""
+        return list(self)
+
+    def to_pandas(self) -> "pd.DataFrame":
+        """All rows as a table of pandas; numbers are numbers, and what is not known is missing.
+
+        Raises:
+            CapabilityError: pandas is not installed.
+        """
+        from vqatool.scoring.formats import as_frame
+
+        return as_frame(self.rows)
+
+    def to_html(self, out: str | Path | None = None, *, thumbnails: bool = True) -> str:
+        """The page that `vqatool report` makes of all rows, as text.
+
+        It has the timelines of videos that were scored now, not of rows that `out` of `score` kept.
+
+        Args:
+            out: also write it to this file.
+            thumbnails: show pictures of the worst files, which are decoded once more for them.
+
+        Raises:
+            OutputNameError: `out` exists and is of another program.
+            ReportError: the page would be too large.
+        """
+        from vqatool.files import require_own_texts
+        from vqatool.reporting.report_page import Report as Content
+        from vqatool.reporting.report_page import write_page
+        from vqatool.scoring.gates import Gate
+
+        if out:
+            require_own_texts([Path(out)])
+        rows = self.rows
+        segments: dict[str, list[SegmentRow]] = {}
+        for segment in self._segments:
+            segments.setdefault(segment.path, []).append(segment)
+        content = Content(rows=rows, segments=segments, gate=Gate(), sources=())
+        with tempfile.TemporaryDirectory() as folder:
+            # links to the videos are relative to where the page is
+            page = Path(out) if out else Path(folder) / "report.html"
+            write_page(content, page, has_thumbnails=thumbnails)
+            return page.read_text(encoding="utf-8")
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows of it."""
+        return self.to_pandas().to_html(max_rows=60)
 
 
 class Scorer:
@@ -54,15 +138,18 @@ class Scorer:
 
         return load_predictor(self._model, self._device)
 
-    def score(self, paths: Paths, *, out: str | Path | None = None) -> "Iterator[ReportRow]":
-        """Score videos; yields the rows that `vqatool score` writes, each as soon as it is known.
+    def score(
+        self, paths: Paths, *, out: str | Path | None = None, progress: bool = True
+    ) -> Report:
+        """Score videos: the rows that `vqatool score` writes, each as soon as it is known.
 
         Worker processes decode the videos. They do not run the main script, so that it needs no
-        `if __name__ == "__main__":`. Rows are dataclasses, of which pandas makes a table.
+        `if __name__ == "__main__":`. Nothing is scored before a row is asked for.
 
         Args:
             paths: a file or a folder, or several of them.
             out: report to keep: rows that it holds already come first and are not scored again.
+            progress: show it in a notebook; elsewhere nothing is shown.
 
         Raises:
             CheckpointError: the model file is missing or broken.
@@ -71,13 +158,23 @@ class Scorer:
             ValueError: torch has no such device.
         """
         from ladder.media.discover import find_videos
+        from vqatool.notebook import ask_for_no_widgets, is_notebook, with_progress
         from vqatool.scoring.report_file import stream_rows, write_report
 
         several = [paths] if isinstance(paths, str | Path) else paths
         videos = find_videos(map(Path, several)).videos
-        if out:
-            return write_report(videos, Path(out), self._predictor, self._config)
-        return stream_rows(videos, self._predictor, self._config)
+        segments: list[SegmentRow] = []
+        rows = (
+            write_report(
+                videos, Path(out), self._predictor, self._config, on_segments=segments.extend
+            )
+            if out
+            else stream_rows(videos, self._predictor, self._config, on_segments=segments.extend)
+        )
+        if is_notebook():
+            ask_for_no_widgets()
+            rows = with_progress(rows, len(videos)) if progress else rows
+        return Report(rows, segments)
 
 
 def score(
@@ -91,7 +188,8 @@ def score(
     jobs: int | None = None,
     timeout_s: float = 120.0,
     tonemap: bool = False,
-) -> "Iterator[ReportRow]":
+    progress: bool = True,
+) -> Report:
     """Score videos once: ``for row in vqatool.score("encodes/"): print(row.path, row.score)``.
 
     The arguments are those of `Scorer` and of its `score`.
@@ -105,4 +203,4 @@ def score(
         timeout_s=timeout_s,
         tonemap=tonemap,
     )
-    return scorer.score(paths, out=out)
+    return scorer.score(paths, out=out, progress=progress)

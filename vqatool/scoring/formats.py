@@ -4,11 +4,14 @@ import json
 from collections.abc import Callable, Iterable
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, TypeVar
 
 from ladder.errors import CapabilityError, TableError
 from ladder.storage import Row, Table, atomic_write
 from vqatool.errors import ReportError
+
+if TYPE_CHECKING:  # not part of the light install
+    import pandas as pd
 
 R = TypeVar("R", bound=Row)
 Record = dict[str, Any]
@@ -142,6 +145,19 @@ def _for_parquet(value: Any) -> Any:
         return str(value)
     is_text = isinstance(value, str)
     return value.encode("utf-8", "backslashreplace").decode() if is_text else value
+
+
+def as_frame(rows: Iterable[Row]) -> "pd.DataFrame":
+    """Rows as a table of pandas, with the column types of `as_json`.
+
+    Raises:
+        CapabilityError: pandas is not installed.
+    """
+    try:
+        import pandas as pd
+    except ImportError as error:
+        raise CapabilityError("tables need pandas: pip install pandas") from error
+    return pd.DataFrame([as_json(row) for row in rows])
 
 
 def _pandas_with_pyarrow() -> Any:

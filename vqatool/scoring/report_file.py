@@ -81,6 +81,9 @@ class ReportFile(Generic[R]):
                 self._table.path.unlink()
 
 
+OnSegments = Callable[[Iterable[SegmentRow]], None]
+
+
 def write_report(
     videos: Sequence[Path],
     out: Path,
@@ -92,6 +95,7 @@ def write_report(
     is_forced: bool = False,
     keeps_others: bool = False,
     on_start: Callable[[int, Sequence[str]], None] | None = None,
+    on_segments: OnSegments = lambda segments: None,
 ) -> Iterator[ReportRow]:
     """Score the videos that the report does not hold yet; yield every row, kept rows first.
 
@@ -110,6 +114,7 @@ def write_report(
         keeps_others: keep the rows of files that are not among `videos`.
         on_start: called before the first video is scored, with the number of rows that are kept,
             and with the paths of other files whose rows are dropped.
+        on_segments: receives the segments of each video that is scored, before its row.
 
     Raises:
         ReportError: the report holds something else, cannot be written, or another run writes it.
@@ -138,16 +143,26 @@ def write_report(
         missing = [path for path in videos if str(path) not in kept]
         for result in score_videos(missing, predictor, config):
             row = report_row(result, model=predictor.name, display=config.screen)
-            kept[row.path] = writer.append(_Rows(row, tuple(segment_rows(result))))
+            segments = tuple(segment_rows(result))
+            kept[row.path] = writer.append(_Rows(row, segments))
+            on_segments(segments)
             yield kept[row.path].video
         writer.end([*before, *(kept[str(path)] for path in videos)])
 
 
 def stream_rows(
-    videos: Iterable[Path], predictor: Predictor, config: ScoreConfig
+    videos: Iterable[Path],
+    predictor: Predictor,
+    config: ScoreConfig,
+    *,
+    on_segments: OnSegments = lambda segments: None,
 ) -> Iterator[ReportRow]:
-    """The row of each video, in order, as a report would hold it, without one."""
+    """The row of each video, in order, as a report would hold it, without one.
+
+    `on_segments` receives the segments of each video before its row.
+    """
     for result in score_videos(videos, predictor, config):
+        on_segments(segment_rows(result))
         yield as_stored(report_row(result, model=predictor.name, display=config.screen))
 
 
