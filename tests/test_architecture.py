@@ -101,7 +101,6 @@ ONE_IMPORTER = {
     "vqatool.pretraining.patches": "trains the network of deep features, a program of its own",
     "vqatool.pretraining.published_weights": "the stage of `vqatool import`",
     "vqatool.reporting.frame_plot": "a drawing of every frame, made without matplotlib",
-    "vqatool.reporting.advice": "what codes mean, the words of docs/troubleshooting.md",
     "vqatool.reporting.explanation": "the stage of `vqatool explain`",
     "vqatool.reporting.comparison_page": "the page of a comparison",
     "vqatool.reporting.thumbnails": "pictures of moments, for any page",

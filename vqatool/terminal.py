@@ -90,6 +90,17 @@ def shown(text: str) -> str:
     )
 
 
+def cut_middle(text: str, width: int) -> str:
+    """`text` without so much of its middle that it has at most `width` letters.
+
+    Names of encodes differ at their ends: the source in front, the rung behind.
+    """
+    if len(text) <= width:
+        return text
+    front = (width - 1) // 3
+    return f"{text[:front]}\N{HORIZONTAL ELLIPSIS}{text[front + 1 - width :]}"
+
+
 class _ConsoleHandler(logging.Handler):
     """Prints each record to stderr, above a progress bar where there is one."""
 

@@ -99,7 +99,8 @@ def _opened(path: Path, hardware: str) -> InputContainer:
             hwaccel=hwaccel,
         )
     except (av.FFmpegError, OSError, ValueError) as error:
-        reason = f"cannot be opened as video: {error}"
+        # the text of the error has the path once more
+        reason = f"cannot be opened as video: {getattr(error, 'strerror', None) or error}"
         if path.suffix.lower() == DASH_SUFFIX:
             reason = (
                 "is a manifest of DASH, which is not read here: copy its video into one file "

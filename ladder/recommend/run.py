@@ -227,9 +227,22 @@ class Recommendation:
 
     @property
     def mean_error(self) -> float | None:
-        """Mean size of the difference between predicted and measured VMAF."""
-        errors = [abs(rung.error) for rung in self.rungs if rung.error is not None]
+        """Mean of `prediction_errors`; None if there are none."""
+        errors = self.prediction_errors
         return sum(errors) / len(errors) if errors else None
+
+    @property
+    def prediction_errors(self) -> list[float]:
+        """How far measured VMAF is off the prediction, without rungs that were probed themselves.
+
+        What is predicted for these is what was measured.
+        """
+        probes = {each.encode.rung for each in self.probed.encodes}
+        return [
+            abs(rung.error)
+            for rung in self.rungs
+            if rung.error is not None and rung.choice.rung.name not in probes
+        ]
 
     @property
     def sizes_left_out(self) -> list[str]:

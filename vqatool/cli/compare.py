@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from vqatool.cli.options import STDOUT, stdout_writer
 from vqatool.errors import ExitCode
 
 if TYPE_CHECKING:  # for annotations alone
@@ -21,9 +22,9 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
               show_default=True,
               help="What the two rows of a video have in common: the path, the path below the "
               "folder of all files, the name, or the name without suffix.")  # fmt: skip
-@click.option("-o", "--out", type=click.Path(dir_okay=False, path_type=Path),
+@click.option("-o", "--out", type=click.Path(dir_okay=False, allow_dash=True, path_type=Path),
               help="File for all differences: .csv, .json, .jsonl or .parquet; .html: a "
-              "page.")  # fmt: skip
+              "page; -: CSV on stdout.")  # fmt: skip
 @click.option("--per-segment", nargs=2, type=_FILE, metavar="BEFORE AFTER",
               help="Files of `score --per-segment`, for the timelines of the page.")  # fmt: skip
 @click.option("--json", "is_json", is_flag=True,
@@ -51,21 +52,22 @@ def compare(
         vqatool compare old.csv new.csv --by stem --fail-on-drop 2
         vqatool compare old.csv new.csv -o differences.html
     """
+    from ladder.storage import Table
     from vqatool.cli.tables import comparison_table
-    from vqatool.reporting.comparison import PairBy
+    from vqatool.reporting.comparison import ComparisonRow, PairBy
     from vqatool.reporting.comparison import compare as compare_reports
-    from vqatool.scoring.formats import json_line
     from vqatool.scoring.report_file import read_report
     from vqatool.terminal import console, print_message
 
+    on_stdout, out = _on_stdout(out, is_json)
     _refuse_others(out)  # before the work
     found = compare_reports(read_report(before), read_report(after), PairBy(by))
     if out:
         _write(found, out, (before, after), per_segment, max_drop)
-    if is_json:
-        for row in found.rows:
-            click.echo(f"{json_line(row)}\n".encode(), nl=False)
-    else:
+    write = stdout_writer(on_stdout, Table(Path("differences.csv"), ComparisonRow))
+    for row in found.rows:
+        write(row)
+    if not on_stdout:
         console(is_result=True).print(comparison_table(found.rows))
     for remark in found.remarks:
         print_message(f"warning: {remark}")
@@ -76,6 +78,15 @@ def compare(
         print_message(f"{row.video}: {change}")
     if dropped:
         raise click.exceptions.Exit(ExitCode.GATE_FAILED)
+
+
+def _on_stdout(out: Path | None, is_json: bool) -> tuple[str, Path | None]:
+    """In which form rows go to stdout, `json`, `csv` or "" (none do), and the file for them."""
+    if out != STDOUT:
+        return "json" if is_json else "", out
+    if is_json:
+        raise click.UsageError("-o - and --json both write to stdout: leave one out")
+    return "csv", None
 
 
 def _refuse_others(out: Path | None) -> None:

@@ -1,7 +1,8 @@
 """`vqatool doctor`: what works on this machine, found by trying it, and how to get the rest."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,7 +30,9 @@ class Check:
 
 @click.command()
 @ffmpeg_option
-def doctor(ffmpeg_path: Path | None) -> None:
+@click.option("--json", "is_json", is_flag=True,
+              help="Print each check on stdout as a line of JSON.")  # fmt: skip
+def doctor(ffmpeg_path: Path | None, is_json: bool) -> None:
     """Check what works on this machine.
 
     Everything that vqatool needs is tried; what does not work is listed with the remedy.
@@ -38,6 +41,18 @@ def doctor(ffmpeg_path: Path | None) -> None:
     Example:
         vqatool doctor
     """
+    checks = []
+    for check in run_checks(ffmpeg_path):
+        checks.append(check)
+        if is_json:
+            click.echo(json.dumps(asdict(check)))
+    if not is_json:
+        _print_table(checks)
+    if any(check.is_required and not check.works for check in checks):
+        raise click.exceptions.Exit(ExitCode.NO_CAPABILITY)
+
+
+def _print_table(checks: Iterable[Check]) -> None:
     from rich.table import Table
 
     from vqatool.terminal import console
@@ -45,14 +60,11 @@ def doctor(ffmpeg_path: Path | None) -> None:
     table = Table(title="vqatool doctor", title_justify="left")
     for heading in ("part", "works", "details"):
         table.add_column(heading, overflow="fold")
-    checks = list(run_checks(ffmpeg_path))
     for check in checks:
         works = "yes" if check.works else "no" if check.is_required else "no (optional)"
         details = check.details if check.works else f"{check.details}\nremedy: {check.remedy}"
         table.add_row(check.name, works, details)
     console(is_result=True).print(table)
-    if any(check.is_required and not check.works for check in checks):
-        raise click.exceptions.Exit(ExitCode.NO_CAPABILITY)
 
 
 def run_checks(ffmpeg_path: Path | None) -> Iterator[Check]:

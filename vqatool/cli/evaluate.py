@@ -130,9 +130,10 @@ def _print_tables(evaluation: "Evaluation", training: "list[LabelledEncode]") ->
     from vqatool.terminal import console, print_message
 
     tables = (raw_error_table, order_table, agreement_table, fitted_table, baseline_table)
+    out = console(is_result=True)
     for table in tables:
-        console().print(table(evaluation.metric_rows))
-        console().print()
+        out.print(table(evaluation.metric_rows))
+        out.print()
     if training:
         sources = len({encode.source for encode in training})
         print_message(

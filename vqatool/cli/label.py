@@ -11,6 +11,7 @@ import click
 
 from ladder.label.metrics import METRICS, features, model_names, vmaf_models
 from vqatool.cli.options import (
+    STDOUT,
     WORK_FOLDER,
     count_rows,
     exit_on_failures,
@@ -37,7 +38,6 @@ _FEATURES = ", ".join(
 )
 
 _TABLE = Path("labels.csv")  # for several pairs
-_STDOUT = Path("-")
 
 
 def _split_names(ctx: click.Context, param: click.Parameter, text: str) -> tuple[str, ...]:
@@ -59,7 +59,7 @@ class _Outputs(NamedTuple):
         """
         from vqatool.files import require_own_files
 
-        is_csv = out == _STDOUT
+        is_csv = out == STDOUT
         if is_csv and is_json:
             raise click.UsageError("-o - and --json both write to stdout: leave one out")
         for option, path, suffix in (
@@ -231,7 +231,7 @@ def _label_folder(
     write = stdout_writer(outputs.on_stdout, files.table)
     rows = run_label_plan(plan, folder, ffmpeg, jobs, "labelling", write)
     if not outputs.on_stdout:
-        console().print(label_summary(rows))
+        console(is_result=True).print(label_summary(rows))
     _draw(rows, files, outputs)
     print_message(f"{files.table_path}: {count_rows(rows)}; next: vqatool train {folder}")
     exit_on_failures(rows)
@@ -399,7 +399,7 @@ def _show_outcome(rows: "Sequence[LabelRow]", files: "LabelFiles", outputs: _Out
     if len(rows) == 1 and good and not outputs.on_stdout:
         console(is_result=True).print(label_figures(good[0]))
     elif good and not outputs.on_stdout:
-        console().print(pair_summary(rows))
+        console(is_result=True).print(pair_summary(rows))
     if outputs.table:
         can_train = files.is_of_work_folder and len({row.source for row in good}) > 1
         next_step = f"; next: vqatool train {files.folder}" if can_train else ""

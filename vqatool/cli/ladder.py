@@ -1,7 +1,7 @@
 """`vqatool ladder`: stage 1, sources -> encodes."""
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +19,7 @@ from vqatool.cli.options import (
     ffmpeg_option,
     jobs_option,
     name_unreadable,
+    stdout_writer,
     tonemap_option,
 )
 from vqatool.errors import ExitCode
@@ -57,6 +58,8 @@ def _complete_rungs(
 @click.option("--segments", type=ParsedType("NxSECONDS", "parse_segments"),
               help="N parts of every source, evenly spread and joined, such as 3x10.")  # fmt: skip
 @tonemap_option("Make SDR encodes of HDR sources (PQ, HLG); else they stay HDR.")
+@click.option("--json", "is_json", is_flag=True,
+              help="Print each encode on stdout as a line of JSON.")  # fmt: skip
 @click.option("--dry-run", is_flag=True, help="Print the ffmpeg commands without running them.")
 @jobs_option
 @ffmpeg_option
@@ -68,6 +71,7 @@ def ladder(
     clip: "TimeRange | None",
     segments: tuple[int, float] | None,
     tonemap: bool,
+    is_json: bool,
     dry_run: bool,
     jobs: int | None,
     ffmpeg_path: Path | None,
@@ -83,10 +87,13 @@ def ladder(
         vqatool ladder film.mkv --rungs training --segments 4x8
     """
     from ladder.encode.ladders import ladder_named, with_codecs
+    from ladder.encode.plan import encodes_table
     from ladder.media.ffmpeg import find_ffmpeg
     from ladder.media.time_ranges import TrimSpec
     from vqatool.terminal import print_message
 
+    if is_json and dry_run:
+        raise click.UsageError("--dry-run and --json both write to stdout: leave one out")
     if clip and segments:
         raise click.UsageError("--clip and --segments both choose a part of the source: use one")
     ffmpeg = find_ffmpeg(ffmpeg_path)
@@ -96,7 +103,10 @@ def ladder(
         failed = _print_commands(found.videos, rungs, folder, trim, ffmpeg, jobs, tonemap)
         exit_on_failures(failed, found.unreadable)
         return
-    rows = run_ladder(found.videos, rungs, folder, ffmpeg, trim=trim, tonemap=tonemap, jobs=jobs)
+    write = stdout_writer("json" if is_json else "", encodes_table(folder))
+    rows = run_ladder(
+        found.videos, rungs, folder, ffmpeg, trim=trim, tonemap=tonemap, jobs=jobs, write=write
+    )
     print_message(f"{folder / 'encodes.csv'}: {count_rows(rows)}; next: vqatool label {folder}")
     exit_on_failures(rows, found.unreadable)
 
@@ -110,21 +120,27 @@ def run_ladder(
     trim: "TrimSpec | None" = None,
     tonemap: bool = False,
     jobs: int | None = None,
+    write: "Callable[[EncodeRow], None]" = lambda row: None,
 ) -> "list[EncodeRow]":
     """Encode every video at every rung; returns new encodes and those of earlier runs.
 
     An adaptive ladder takes several rounds: it labels the encodes of one to choose the rungs of
-    the next.
+    the next. `write` receives each row as it is known.
     """
     from ladder.media.time_ranges import FULL
     from ladder.recommend.adaptive import ladder_rounds
 
     rounds = ladder_rounds(videos, ladder, folder, trim=trim or FULL, tonemap=tonemap)
-    return run_rounds(rounds, folder, ffmpeg, jobs=jobs)
+    return run_rounds(rounds, folder, ffmpeg, jobs=jobs, write=write)
 
 
 def run_rounds(
-    rounds: "Iterable[EncodeRound]", folder: Path, ffmpeg: "Ffmpeg", *, jobs: int | None = None
+    rounds: "Iterable[EncodeRound]",
+    folder: Path,
+    ffmpeg: "Ffmpeg",
+    *,
+    jobs: int | None = None,
+    write: "Callable[[EncodeRow], None]" = lambda row: None,
 ) -> "list[EncodeRow]":
     """Make the encodes of every round, and the labels it asks for; returns new and old encodes."""
     from ladder.label.run import plan_labels
@@ -132,7 +148,7 @@ def run_rounds(
     rows: list[EncodeRow] = []
     for number, each in enumerate(rounds, 1):
         suffix = f" (round {number})" if each.labels else ""
-        rows += _run_ladder_plan(each.plan, folder, ffmpeg, jobs, f"encoding{suffix}")
+        rows += _run_ladder_plan(each.plan, folder, ffmpeg, jobs, f"encoding{suffix}", write)
         if each.labels:
             labels = plan_labels(folder, each.labels, only=each.keys)
             run_label_plan(labels, folder, ffmpeg, jobs, f"labelling{suffix}")
@@ -140,7 +156,12 @@ def run_rounds(
 
 
 def _run_ladder_plan(
-    plan: "LadderPlan", folder: Path, ffmpeg: "Ffmpeg", jobs: int | None, name: str
+    plan: "LadderPlan",
+    folder: Path,
+    ffmpeg: "Ffmpeg",
+    jobs: int | None,
+    name: str,
+    write: "Callable[[EncodeRow], None]",
 ) -> "list[EncodeRow]":
     from ladder.encode.run import make_encodes
     from vqatool.cli.progress import Progress
@@ -149,10 +170,13 @@ def _run_ladder_plan(
     if plan.done:
         print_note(f"{name}: {len(plan.done)} encodes exist already")
     rows = list(plan.done)
+    for row in plan.done:
+        write(row)
     costs = {job.row.key: job.cost for job in plan.jobs}
     with Progress(name, costs) as progress:
         for row in make_encodes(plan, folder, ffmpeg, jobs=jobs, on_progress=progress.update):
             progress.finish(row.key)
+            write(row)
             rows.append(row)
     return rows
 

@@ -342,6 +342,10 @@ def device_or_usage(name: str) -> str:
         raise click.UsageError(str(error)) from error
 
 
+STDOUT = Path("-")
+"""The name that stands for stdout after -o."""
+
+
 def stdout_writer(form: str, table: "Table[R]") -> "Callable[[R], None]":
     """Writes a row of the table to stdout at once, as `json` lines or as `csv`; "": nowhere."""
     from vqatool.scoring.formats import json_line
@@ -378,16 +382,34 @@ def join_paths(paths: Iterable[Path]) -> str:
     return ", ".join(map(str, paths))
 
 
+_MOST_FAILURES = 20
+
+_IS_REMEDY = ("--", "(ffmpeg", "convert it", "copy it")
+
+
 def name_failures(rows: Iterable[Outcome]) -> bool:
     """Print each failed row with its reason; returns whether there is any."""
     from vqatool.terminal import print_message
 
     failed = [row for row in rows if row.status == "error"]
-    for row in failed:
+    for row in failed[:_MOST_FAILURES]:
         # many reasons name the file already
         is_named = row.error.startswith(row.key)
-        print_message(f"failed: {row.error if is_named else f'{row.key}: {row.error}'}")
+        reason = row.error if is_named else f"{row.key}: {row.error}"
+        print_message(f"failed: {reason}{_remedy(row)}")
+    if len(failed) > _MOST_FAILURES:
+        print_message(f"failed: {len(failed) - _MOST_FAILURES} more, whose rows have the reason")
     return bool(failed)
+
+
+def _remedy(row: Outcome) -> str:
+    """What to do next with a file that has no score, unless its reason says so."""
+    from vqatool.reporting.advice import ERRORS
+
+    advice = ERRORS.get(getattr(row, "error_code", ""))
+    if not (advice and advice.next_step) or any(word in row.error for word in _IS_REMEDY):
+        return ""
+    return f" ({advice.next_step.replace('`', '')})"
 
 
 def name_unreadable(folders: Iterable[Path]) -> bool:

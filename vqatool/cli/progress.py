@@ -9,9 +9,11 @@ import rich.progress
 from rich.console import Console
 from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from vqatool.terminal import console, is_quiet, shown
+from vqatool.terminal import console, cut_middle, is_quiet, shown
 
 _LINE_EVERY_S = 10.0
+
+_MIN_NOTE, _CLOCKS = 12, 34  # columns of the note, and of the times with a short bar
 
 
 class Progress:
@@ -86,8 +88,10 @@ class Progress:
         self._show(self._name, done, total, count, note)
 
     def _show(self, name: str, done: float, total: float, count: str, note: str) -> None:
+        room = max(_MIN_NOTE, self._console.width - len(name) - len(count) - _CLOCKS)
+        short = cut_middle(shown(note), room)
         self._bar.update(
-            self._task, description=name, completed=done, total=total, count=count, note=shown(note)
+            self._task, description=name, completed=done, total=total, count=count, note=short
         )
         now = time.monotonic()
         if name != self._name_shown:

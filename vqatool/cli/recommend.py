@@ -16,7 +16,6 @@ from vqatool.cli.options import (
     exit_on_failures,
     ffmpeg_option,
     jobs_option,
-    join_paths,
     tonemap_option,
 )
 from vqatool.errors import ExitCode
@@ -281,7 +280,9 @@ class _Run:
         console(is_result=True).print(recommendation_table(found))
         for sentence in _sentences(found):
             print_message(sentence)
-        print_message(f"wrote {join_paths(write_files(found, self.folder))}")
+        paths = write_files(found, self.folder)
+        suffixes = ",".join(path.name.removeprefix(f"{probed.name}.") for path in paths)
+        print_message(f"wrote {paths[0].with_name(probed.name)}.{{{suffixes}}}")
 
 
 def _sentences(found: "Recommendation") -> Iterator[str]:
@@ -292,23 +293,20 @@ def _sentences(found: "Recommendation") -> Iterator[str]:
         yield (
             f"{crossover.to_height_px}p is better than {crossover.from_height_px}p from "
             f"{crossover.rate_kbps:.0f} kbit/s on (VMAF {crossover.quality:.1f})"
-            + (
-                f", or from less: {crossover.to_height_px}p was not probed below (--rates)"
-                if crossover.is_bound
-                else ""
-            )
+            + (", or less: not probed below (--rates)" if crossover.is_bound else "")
         )
     if found.mean_error is not None:
-        largest = max(abs(rung.error) for rung in found.rungs if rung.error is not None)
+        largest = max(found.prediction_errors)
         yield (
-            f"measured VMAF is {found.mean_error:.2f} off the prediction in the mean, "
+            f"measured VMAF: {found.mean_error:.2f} off the prediction in the mean, "
             f"{largest:.2f} at most"
         )
     yield from _savings(found)
     if found.label_warnings:
         yield f"the labels have warnings: {', '.join(found.label_warnings)}"
     counts = Counter(each.role for each in found.encodes)
-    yield "encodes: " + ", ".join(f"{counts[role]} {text}" for role, text in _ROLES.items())
+    told = (f"{counts[role]} {text}" for role, text in _ROLES.items() if counts[role])
+    yield f"encodes: {', '.join(told)}"
 
 
 def _savings(found: "Recommendation") -> Iterator[str]:

@@ -11,6 +11,7 @@ import click
 
 from vqatool.cli.gates import gate_of, gate_options
 from vqatool.cli.options import (
+    STDOUT,
     count_rows,
     device_option,
     display_option,
@@ -36,7 +37,6 @@ if TYPE_CHECKING:  # for annotations alone
     from vqatool.scoring.shards import Shard
 
 DEFAULT_REPORT = Path("report.csv")
-STDOUT = Path("-")
 
 
 class ShardType(click.ParamType["Shard"]):
@@ -167,7 +167,7 @@ def score(
     summary = f"{count_rows(rows)}{note}; model {predictor.name}; display {config.screen}"
     if output.page:
         name = f"{write_page(output, gate, jobs)}; {name}"
-    _print_outcome(rows, unreadable, gate, name + summary)
+    _print_outcome(rows, unreadable, gate, name + summary, is_stdout_taken=bool(output.on_stdout))
 
 
 class ScoreOutput(NamedTuple):
@@ -310,14 +310,19 @@ def _write_ci_files(
 
 
 def _print_outcome(
-    rows: "Sequence[ReportRow]", unreadable: Sequence[Path], gate: "Gate", summary: str
+    rows: "Sequence[ReportRow]",
+    unreadable: Sequence[Path],
+    gate: "Gate",
+    summary: str,
+    *,
+    is_stdout_taken: bool,
 ) -> None:
     """Print the table, the summary, each failure and each missed gate, and exit accordingly."""
     from vqatool.cli.tables import enlarged_hint, score_summary
     from vqatool.terminal import console, print_message, print_note
 
     if any(row.score is not None for row in rows):
-        console().print(score_summary(rows, gate))
+        console(is_result=not is_stdout_taken).print(score_summary(rows, gate))
     print_message(summary)
     if hint := enlarged_hint(rows):
         print_note(hint)

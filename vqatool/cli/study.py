@@ -115,7 +115,7 @@ def study(
             has_cost=cost,
             on_progress=message,
         )
-    console().print(study_table(rows))
+    console(is_result=True).print(study_table(rows))
     print_message(f"{len(rows)} trainings, {seeds} seed(s) each: wrote {table}")
 
 

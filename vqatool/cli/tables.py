@@ -9,7 +9,7 @@ from rich.table import Table
 
 from ladder.label.metrics import LABEL_COLUMNS, METRICS
 from ladder.label.rows import LabelRow
-from vqatool.terminal import shown
+from vqatool.terminal import console, cut_middle, shown
 
 if TYPE_CHECKING:  # torch takes seconds to load, and the summary of labels needs none
     from ladder.recommend.bdrate import Comparison
@@ -33,23 +33,19 @@ def score_summary(rows: "Sequence[ReportRow]", gate: "Gate", *, most: int = 10) 
     table.add_column("remark", overflow="fold")
     for row in scored[:most]:
         band = f"{row.score_low:.0f} to {row.score_high:.0f}"
-        name = cut_middle(shown(row.path), _NAME_WIDTH)
-        table.add_row(name, f"{row.score:.1f}", band, row.verdict, _remark(row, gate))
+        table.add_row(
+            _cut_name(row.path, 43), f"{row.score:.1f}", band, row.verdict, _remark(row, gate)
+        )
     return table
 
 
-_NAME_WIDTH = 60
+_MIN_NAME_WIDTH, _MAX_NAME_WIDTH = 20, 60
 
 
-def cut_middle(text: str, width: int) -> str:
-    """`text` without so much of its middle that it has at most `width` letters.
-
-    Names of encodes differ at their ends: the source in front, the rung behind.
-    """
-    if len(text) <= width:
-        return text
-    front = (width - 1) // 3
-    return f"{text[:front]}\N{HORIZONTAL ELLIPSIS}{text[front + 1 - width :]}"
+def _cut_name(name: str, other_columns: int) -> str:
+    """A file's name, cut so that it fits on one line beside columns of that width together."""
+    room = console().width - other_columns
+    return cut_middle(shown(name), max(_MIN_NAME_WIDTH, min(room, _MAX_NAME_WIDTH)))
 
 
 def enlarged_hint(rows: "Sequence[ReportRow]") -> str:
@@ -58,10 +54,12 @@ def enlarged_hint(rows: "Sequence[ReportRow]") -> str:
     smaller = [row for row in scored if _is_smaller(row)]
     if not smaller:
         return ""
-    count = "all" if len(smaller) == len(scored) else f"{len(smaller)} of {len(scored)}"
+    number = len(smaller)
+    count = f"all {number}" if number == len(scored) > 1 else str(number)
+    verb = "is" if number == 1 else "are"
     return (
-        f"{count} videos are smaller than the display and judged enlarged to "
-        f"{smaller[0].display}: --display sets its size, --display native judges pixel for pixel"
+        f"{count} {verb} smaller than {smaller[0].display}, and judged enlarged to it "
+        "(--display sets it)"
     )
 
 
@@ -83,7 +81,7 @@ def comparison_table(rows: "Sequence[ComparisonRow]", *, most: int = 20) -> Tabl
     table.add_column("bitrate", justify="right")
     for row in paired[:most]:
         table.add_row(
-            cut_middle(shown(row.video), _NAME_WIDTH),
+            _cut_name(row.video, 56),
             _points(row.score_before), _points(row.score_after), _points(row.difference, "+"),
             " > ".join(dict.fromkeys((row.verdict_before or "-", row.verdict_after or "-"))),
             _bitrate_change(row),
@@ -126,7 +124,7 @@ def label_figures(row: LabelRow) -> Table:
     for column in _FIGURES:
         value = getattr(row, column)
         if value is not None:
-            table.add_row(column, f"{value:.2f}" if column != "ssim" else f"{value:.4f}")
+            table.add_row(column, f"{value:.1f}" if column != "ssim" else f"{value:.4f}")
     of_both = f"{row.frames_encode} in the encode, {row.frames_source} in the source"
     table.add_row("frames_compared", f"{row.frames_compared} by {row.pairing} ({of_both})")
     table.add_row("compared at", f"{row.scale}, {row.pix_fmt}, {row.vmaf_model}")
@@ -159,7 +157,7 @@ def pair_summary(labels: Sequence[LabelRow], *, most: int = 30) -> Table:
         remark = (
             row.warnings.replace(";", ", ") if row.status == "ok" else row.error.partition("\n")[0]
         )
-        table.add_row(shown(row.encode_path), rate, *cells, shown(remark))
+        table.add_row(_cut_name(row.encode_path, 47), rate, *cells, shown(remark))
     return table
 
 

@@ -173,6 +173,7 @@ def train(
     weights = LossWeights(**_loss_settings(settings))
     config = TrainConfig(method=method, shape=shape, weights=weights, **settings)
     target = out or folder / MODEL_NAME
+    _require_suffix(target)
     exported = target.with_suffix(EXPORTED_SUFFIX)
     if is_exported:  # before the work
         require_own_files(models=[exported])
@@ -185,6 +186,12 @@ def train(
             print_message(f"exporting {exported}")
             export_once(checkpoint, exported)
         print_message(f"{target}: {_headline(found)}; next: vqatool evaluate {folder}")
+
+
+def _require_suffix(target: Path) -> None:
+    suffix = Path(MODEL_NAME).suffix
+    if target.suffix.lower() != suffix:
+        raise click.UsageError(f"-o {target} is no name of a model file: it ends in {suffix}")
 
 
 def _headline(found: "Mapping[str, float]") -> str:

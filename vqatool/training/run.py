@@ -117,10 +117,10 @@ def train_in_locked_folder(
     # refuse what cannot be built before anything is decoded; the teacher was built when loaded
     replace(initialization, teacher=None).model(config)
     odd_videos = find_outliers(outliers) if outliers else ()
-    out.parent.mkdir(parents=True, exist_ok=True)
     encodes = read_labelled_encodes(folder)
     label = _label_name(folder)
     _require_encode_files(folder, encodes)
+    out.parent.mkdir(parents=True, exist_ok=True)
     with accelerator.main_process_first():  # the first process writes the split, the others read it
         split = split_by_source(
             folder, [e.source for e in encodes], val_share=config.val_share, seed=config.seed

@@ -1,5 +1,6 @@
 """`vqatool doctor`: the parts it checks and its exit codes."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -56,3 +57,10 @@ def test_the_doctor_names_a_libvmaf_with_a_fault_and_uses_another(
     named = {check.name: check for check in run_checks(faulty)}
     assert not named["libvmaf"].works
     assert "3.2.1" in named["libvmaf"].details
+
+
+def test_json_has_a_line_for_each_check() -> None:
+    done = vqatool("doctor", "--json")
+    checks = [json.loads(line) for line in done.stdout.splitlines()]
+    assert {check["name"] for check in checks} >= {"python", "ffmpeg", "encoder libx264"}
+    assert all(isinstance(check["works"], bool) for check in checks)

@@ -48,7 +48,8 @@ def test_one_pair_is_told_in_the_terminal_and_writes_nothing(place: Path) -> Non
 def test_several_encodes_go_to_a_table_that_is_continued(place: Path) -> None:
     command = ("label", "--source", "src/film.mp4", "made/film_*.mp4", *PLAIN)
     done = vqatool(*command)
-    assert (done.exit_code, done.stdout) == (0, "")
+    assert done.exit_code == 0
+    assert done.stdout.startswith("VMAF ")
     rows = read_rows(place / "labels.csv")
     assert [row["encode_path"] for row in rows] == ["made/film_54p.mp4", "made/film_72p.mp4"]
     before = (place / "labels.csv").read_bytes()

@@ -1,5 +1,6 @@
 """`vqatool ladder`: encodes, messages and exit codes."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -87,6 +88,21 @@ def test_a_clip_after_the_end_of_the_source_is_a_failed_row(
     done = vqatool(*command, "--clip", "60+10")
     assert done.exit_code == 4
     assert "begins after its end" in done.stderr
+
+
+def test_json_has_a_line_for_each_encode(
+    tmp_path: Path, real_clips: list[Path], two_rungs: Path
+) -> None:
+    command = ["ladder", real_clips[0], "-o", tmp_path / "w", "--rungs", two_rungs, "--json"]
+    for _ in range(2):  # rows of an earlier run too
+        done = vqatool(*command)
+        rows = [json.loads(line) for line in done.stdout.splitlines()]
+        assert sorted(row["rung"] for row in rows) == sorted(
+            row["rung"] for row in read_rows(tmp_path / "w" / "encodes.csv")
+        )
+        assert all(isinstance(row["bitrate_kbps"], float) for row in rows)
+    done = vqatool(*command, "--dry-run")
+    assert (done.exit_code, "leave one out" in done.stderr) == (2, True)
 
 
 def test_two_runs_never_write_the_same_folder(tmp_path: Path, real_clips: list[Path]) -> None:

@@ -163,8 +163,8 @@ def test_option_names_do_not_change() -> None:
     }
     assert options == {
         "ladder": {
-            "--out", "--rungs", "--codec", "--clip", "--segments", "--tonemap", "--dry-run",
-            "--jobs", "--ffmpeg",
+            "--out", "--rungs", "--codec", "--clip", "--segments", "--tonemap", "--json",
+            "--dry-run", "--jobs", "--ffmpeg",
         },
         "label": {
             "--vmaf", "--source", "--match", "--pairs", "--out", "--rung-by", "--json", "--plot",
@@ -174,7 +174,7 @@ def test_option_names_do_not_change() -> None:
         "recommend": {
             "--out", "--sizes", "--by", "--rates", "--codec", "--preset", "--clip", "--segments",
             "--spacing", "--top-vmaf", "--bottom-vmaf", "--min-kbps", "--max-kbps", "--max-rungs",
-            "--pool", "--against", "--no-encode", "--jobs", "--ffmpeg",
+            "--pool", "--against", "--tonemap", "--no-encode", "--jobs", "--ffmpeg",
         },
         "bdrate": {
             "--rate", "--quality", "--source", "--only-a", "--only-b", "--log-vmaf",
@@ -216,7 +216,7 @@ def test_option_names_do_not_change() -> None:
         },
         "import": {"--out", "--licence"},
         "export": {"--out"},
-        "doctor": {"--ffmpeg"},
+        "doctor": {"--ffmpeg", "--json"},
         "demo": {"--out", "--ffmpeg"},
         "config": {"--all"},
         "completion": set(),

@@ -89,3 +89,13 @@ def test_no_color_is_respected() -> None:
     with Progress("encoding", {"a": 1.0}, output=out) as work:
         work.finish("a")
     assert not re.search(r"\x1b\[[0-9;]*3[0-9]", text(out))
+
+
+def test_a_long_name_leaves_room_for_the_bar() -> None:
+    out = Console(file=io.StringIO(), width=80, force_terminal=True)
+    name = "videos/a-source-with-a-name-that-goes-on-and-on-and-on-1080p-4500k-x264.mp4"
+    with Progress("scoring", {name: 1.0, "b": 1.0}, output=out) as work:
+        work.finish(name)
+    shown = [line for line in re.split(r"[\r\n]", text(out)) if "x264.mp4" in line]
+    assert shown
+    assert all("1/2, 50%" in line and "scoring" in line for line in shown)

@@ -1,12 +1,23 @@
 import io
 
+import pytest
 from rich.console import Console
 from rich.table import Table
 
 from ladder.label.rows import LabelRow
-from vqatool.cli.tables import cut_middle, enlarged_hint, label_summary, score_summary
+from vqatool.cli import tables
+from vqatool.cli.options import name_failures
+from vqatool.cli.tables import (
+    comparison_table,
+    enlarged_hint,
+    label_summary,
+    pair_summary,
+    score_summary,
+)
+from vqatool.reporting.comparison import PairBy, compare
 from vqatool.scoring.gates import Gate, Thresholds
 from vqatool.scoring.rows import ReportRow
+from vqatool.terminal import cut_middle
 
 
 def scored(path: str, score: float, **more: object) -> ReportRow:
@@ -17,9 +28,9 @@ def scored(path: str, score: float, **more: object) -> ReportRow:
 FAILED = ReportRow(path="bad.mp4", status="error", error_code="empty", error="no bytes\nat all")
 
 
-def text_of(table: Table) -> str:
+def text_of(table: Table, width: int = 120) -> str:
     out = io.StringIO()
-    Console(file=out, width=120, markup=False).print(table)
+    Console(file=out, width=width, markup=False).print(table)
     return out.getvalue()
 
 
@@ -47,15 +58,54 @@ def test_a_long_name_keeps_both_ends() -> None:
     assert cut_middle("short.mp4", 60) == "short.mp4"
 
 
+LONG = "videos/a-source-with-a-name-that-goes-on-and-on-1080p-4500k-x264.mp4"
+
+
+def test_tables_of_files_fit_80_columns_with_one_line_a_file(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(tables, "console", lambda: Console(width=80))
+    row = scored(LONG, 50.0, verdict="unsure")
+    label = LabelRow(
+        encode_path=LONG, source="s", rung="r", vmaf=50.0, vmaf_p1=40.0, vmaf_min=30.0,
+        bitrate_kbps=4500.0,
+    )  # fmt: skip
+    for table in (
+        score_summary([row], Gate()),
+        comparison_table(compare([row], [row], PairBy.PATH).rows),
+        pair_summary([label]),
+    ):
+        lines = text_of(table, 80).splitlines()
+        (line,) = (line for line in lines if "\N{HORIZONTAL ELLIPSIS}" in line)
+        assert line.count("x264.mp4") == 1
+        assert len(line) <= 80
+
+
+def test_failures_are_told_once_with_what_to_do(capsys: pytest.CaptureFixture[str]) -> None:
+    told = ReportRow(path="b.mp4", status="error", error_code="hdr", error="b.mp4: add --tonemap")
+    assert name_failures([scored("good.mp4", 90.0), FAILED, told])
+    assert capsys.readouterr().err.splitlines() == [
+        "failed: bad.mp4: no bytes\N{REPLACEMENT CHARACTER}at all (make it anew)",
+        "failed: b.mp4: add --tonemap",
+    ]
+
+
+def test_many_failures_are_not_all_told(capsys: pytest.CaptureFixture[str]) -> None:
+    name_failures([FAILED] * 50)
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 21
+    assert lines[-1] == "failed: 30 more, whose rows have the reason"
+
+
 def test_videos_smaller_than_the_display_give_a_hint() -> None:
     def row(width: int, height: int, display: str = "1920x1080") -> ReportRow:
         return scored("a.mp4", 50.0, width_px=width, height_px=height, display=display)
 
     small, portrait, full = row(960, 540), row(540, 960), row(1920, 1080)
     assert enlarged_hint([full, row(1920, 800), row(960, 540, "native"), FAILED]) == ""
-    assert enlarged_hint([small, portrait]).startswith("all videos are smaller")
-    assert enlarged_hint([small, full]).startswith("1 of 2 videos are smaller")
-    assert "1920x1080" in enlarged_hint([small])
+    assert enlarged_hint([small, portrait]).startswith("all 2 are smaller than 1920x1080")
+    assert enlarged_hint([small, full]).startswith("1 is smaller")
+    assert len(enlarged_hint([small] * 10_000 + [full])) <= 80
 
 
 def test_remarks_name_the_gate_the_warnings_and_the_worst_segment() -> None:

@@ -2,10 +2,12 @@
 
 import math
 from dataclasses import asdict
+from pathlib import Path
 
 import pytest
 
 from tests.vqatool.data.test_groups import encodes
+from tests.vqatool.program import vqatool
 from vqatool.cli import cli
 from vqatool.cli.train import _headline
 from vqatool.methods.recipe import LossWeights
@@ -37,3 +39,16 @@ def test_the_last_line_has_figures_of_five_sources_or_more(sources: int, is_told
 
 def test_a_model_of_an_earlier_version_has_no_such_figures() -> None:
     assert _headline({"count": 3, "srcc": math.nan}) == "finished by an earlier version"
+
+
+def test_a_model_file_ends_in_safetensors(tmp_path: Path) -> None:
+    done = vqatool("train", tmp_path / "none", "-o", tmp_path / "m.txt")
+    assert done.exit_code == 2
+    assert "is no name of a model file: it ends in .safetensors" in done.stderr
+
+
+def test_a_folder_without_labels_is_not_made(tmp_path: Path) -> None:
+    for command in ("train", "study"):
+        done = vqatool(command, tmp_path / "none")
+        assert (done.exit_code, "no labelled encodes" in done.stderr) == (2, True)
+    assert not (tmp_path / "none").exists()

@@ -1,5 +1,6 @@
 """Pairs of two reports, their differences, and `vqatool compare`."""
 
+import csv
 import json
 import math
 from dataclasses import replace
@@ -120,6 +121,10 @@ def test_the_command_prints_writes_and_fails(tmp_path: Path) -> None:
     assert vqatool(*arguments, "-o", out).exit_code == 0  # its own file is replaced
     lines = [json.loads(line) for line in vqatool(*arguments, "--json").stdout.splitlines()]
     assert (len(lines), lines[1]["difference"], lines[0]["score_after"]) == (8, -4.5, None)
+    piped = vqatool(*arguments, "-o", "-")
+    assert list(csv.DictReader(piped.stdout.splitlines())) == read_rows(out)
+    both = vqatool(*arguments, "-o", "-", "--json")
+    assert (both.exit_code, "leave one out" in both.stderr) == (2, True)
 
 
 def test_the_command_names_what_is_no_report(tmp_path: Path) -> None:
