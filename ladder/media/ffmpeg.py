@@ -162,7 +162,9 @@ def find_ffmpeg(option: Path | None = None) -> Ffmpeg:
         ("environment", os.environ.get("VQATOOL_FFMPEG", "")),
     ):
         if program:
-            found = Ffmpeg(shutil.which(program) or program, origin)
+            # a file that is named is not looked for on PATH, and runs in other folders too
+            path = Path(program).absolute() if Path(program).is_file() else shutil.which(program)
+            found = Ffmpeg(str(path or program), origin)
             _ = found.version  # raises if it does not run: never fall back silently
             return _logged(found)
     if on_path := ffmpeg_on_path():

@@ -81,7 +81,8 @@ def evaluate(
         paths = write_evaluation(evaluation, stem)
     for reason in reasons:
         print_message(f"left out: {reason}")
-    message = f"{len(predictions)} encodes of {evaluation.metric_rows[0].sources} sources"
+    sources = evaluation.metric_rows[0].sources
+    message = f"{len(predictions)} encodes of {sources} source{'s' * (sources != 1)}"
     message += f", {len(reasons)} left out" if reasons else ""
     print_message(f"{predictor.name}, {message}: wrote {join_paths(paths)}")
     if reasons:

@@ -428,3 +428,14 @@ def test_a_failed_parallel_run_kills_only_its_own_processes(fake_ffmpeg: FakeFfm
     assert running == [True, True]  # the processes of the other run
     other.join(30)
     assert left_running(script) == []
+
+
+def test_an_ffmpeg_in_this_folder_is_not_looked_for_on_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ffmpeg: Ffmpeg
+) -> None:
+    (tmp_path / "ffmpeg").symlink_to(ffmpeg.path)
+    (tmp_path / "other").mkdir()
+    monkeypatch.chdir(tmp_path)
+    found = find_ffmpeg(Path("ffmpeg"))
+    assert found.path == str(tmp_path / "ffmpeg")
+    run(found, ["-version"], cwd=tmp_path / "other")
