@@ -95,6 +95,35 @@ def test_every_command_and_option_is_documented() -> None:
             assert known, f"{name} {param.name}"
 
 
+RECORDINGS = module("make_recordings")
+
+
+@pytest.mark.parametrize("name", RECORDINGS.RECORDINGS)
+def test_a_recording_is_small_fetches_nothing_and_names_no_machine(name: str) -> None:
+    svg = (RECORDINGS.FOLDER / f"{name}.svg").read_text(encoding="utf-8")
+    assert len(svg.encode()) <= RECORDINGS.MAX_BYTES
+    assert set(re.findall(r"\w+://[^\s\"')]*", svg)) == {"http://www.w3.org/2000/svg"}
+    assert "@font-face" not in svg
+    assert re.findall(r"(?<![\w./])/(?!dev/null)\w+/\w", svg) == []  # an absolute path
+    for command in RECORDINGS.RECORDINGS[name]:
+        words = shlex.split(command.split("|")[0].split("2>")[0])
+        if words[0] == "vqatool":
+            assert any(word in cli.commands for word in words[1:3])
+
+
+def test_every_picture_is_shown_somewhere() -> None:
+    shown = "".join(page.read_text(encoding="utf-8") for page in PAGES)
+    made = {path.name for path in RECORDINGS.FOLDER.iterdir()}
+    assert made == {*(f"{name}.svg" for name in RECORDINGS.RECORDINGS), *RECORDINGS.PAGE_PICTURES}
+    assert {name for name in made if f"recordings/{name}" not in shown} == set()
+    assert all((RECORDINGS.FOLDER / name).stat().st_size < 100_000 for name in made)
+
+
+def test_a_screen_has_what_a_progress_bar_left_of_it() -> None:
+    bar = "one\r\n\x1b[?25lscoring 1\r\x1b[2Kscoring \x1b[1m2\x1b[0m\r\n\x1b[1A\x1b[2Ktwo\r\n"
+    assert RECORDINGS.screen(bar) == ["one", "two"]
+
+
 def test_the_readme_is_short() -> None:
     assert len(README.splitlines()) <= 150
 
