@@ -17,8 +17,8 @@ from av.video.stream import VideoStream
 from ladder.errors import VideoError
 from ladder.media.playlists import DASH_SUFFIX, HLS_OPTIONS
 
-AVI_FORMAT = "avi"
-"""FFmpeg's name of the format."""
+AVI_FORMAT, ASF_FORMAT = "avi", "asf"
+"""FFmpeg's names of the formats that have times of decoding alone."""
 
 _STILLS = Disposition.attached_pic | Disposition.timed_thumbnails
 
@@ -131,11 +131,11 @@ def is_shown(packet: "Packet[VideoStream]") -> bool:
 def shown_at(packet: "Packet[VideoStream]") -> Fraction | None:
     """When a packet's frame is shown, in seconds of the file's clock; None: the file does not say.
 
-    AVI has no pts: FFmpeg gives its packets those of frames in decoding order, and dts that begin
-    with the track.
+    AVI and ASF have no pts: FFmpeg gives their packets those of frames in decoding order, and dts
+    that begin with the track.
     """
-    is_avi = packet.stream.container.format.name == AVI_FORMAT
-    stamp = packet.dts if is_avi else packet.pts
+    has_pts = packet.stream.container.format.name not in {AVI_FORMAT, ASF_FORMAT}
+    stamp = packet.pts if has_pts else packet.dts
     return None if stamp is None else stamp * packet.time_base
 
 

@@ -20,6 +20,7 @@ from av.video.stream import VideoStream
 
 from ladder.errors import VideoError
 from ladder.media.container import LENIENT, Decoding, is_shown, open_video
+from ladder.media.lengths import frame_times
 from ladder.media.probe import Size, VideoInfo
 from ladder.media.upright import Pixels, Upright, small_luma
 
@@ -344,6 +345,9 @@ def _timed(
     info: VideoInfo, container: InputContainer, stream: VideoStream
 ) -> Iterator[tuple[float, VideoFrame]]:
     """(seconds from the first frame, frame); without timestamps, by the frame rate."""
+    if info.is_timed_by_order:
+        yield from zip(frame_times(info.path, info.fps), container.decode(stream), strict=False)
+        return
     frame_s = float(1 / info.fps)
     before_s = -frame_s
     for frame in container.decode(stream):

@@ -78,6 +78,8 @@ def _input(video: VideoInfo, options: InputOptions) -> VideoNode:
         fixed |= HLS_OPTIONS
     source = graph.input(_quote_path(video.path), **fixed, **options)
     stream = source[str(video.stream_index)]
+    if video.is_timed_by_order:
+        stream = retime_by_index(stream, video.fps)
     if any(video.crop):
         stream = _cropped(stream, video)
     if video.is_interlaced:
@@ -130,12 +132,12 @@ def _part(video: VideoInfo, time_range: TimeRange, options: InputOptions) -> Vid
     start, length = frame_aligned(time_range, video.fps)
     # seek early and cut with trim: -t counts from the first frame that is read, and in a file
     # without an index a seek may land too late
-    jump = max(Fraction(0), start - _SEEK_MARGIN_S)
+    jump = Fraction(0) if video.is_timed_by_order else max(Fraction(0), start - _SEEK_MARGIN_S)
     end = start + length
     first: InputOptions = {"ss": f"{float(jump):.6f}"} if jump else {}
     last: InputOptions = {"t": f"{float(end - jump + _END_MARGIN_S):.6f}"}
     # timestamps of the file itself (`clock_arguments`): another track may begin earlier
-    first_s, last_s = float(video.start + start), float(video.start + end)
-    inside = {"start": f"{first_s:.6f}", "end": f"{last_s:.6f}"}
+    zero = Fraction(0) if video.is_timed_by_order else video.start
+    inside = {"start": f"{float(zero + start):.6f}", "end": f"{float(zero + end):.6f}"}
     stream = _input(video, options | first | last)
     return from_zero(stream.filter("trim", **inside))

@@ -1,5 +1,6 @@
 """How long a video is: the times of its frames, their number, and the length its header states."""
 
+import contextlib
 import math
 import statistics
 from collections.abc import Iterator, Sequence
@@ -15,7 +16,14 @@ from av.packet import Packet
 from av.video.stream import VideoStream
 
 from ladder.errors import VideoError
-from ladder.media.container import AVI_FORMAT, as_fraction, is_shown, open_video, shown_at
+from ladder.media.container import (
+    ASF_FORMAT,
+    AVI_FORMAT,
+    as_fraction,
+    is_shown,
+    open_video,
+    shown_at,
+)
 from ladder.media.playlists import HLS_FORMAT, size_bytes
 
 NUM_FIRST_PACKETS = 240
@@ -33,8 +41,10 @@ _MAX_EMPTIER = 4  # times fewer bytes a second than usual
 _DEFAULT_RATE = Fraction(25)  # ffmpeg's
 _MAX_OFF_RATE = 0.1  # of a stated rate, by the times of packets
 _MAX_DENOMINATOR = 1001
-_STATE_ENDS = ("matroska", "asf", "nut", AVI_FORMAT)
-_COUNT_DECODING = frozenset({"flv", "asf", "nut"})  # from the first packet, not the first frame
+_STATE_ENDS = ("matroska", ASF_FORMAT, "nut", AVI_FORMAT)
+_COUNT_DECODING = frozenset(
+    {"flv", ASF_FORMAT, "nut"}
+)  # from the first packet, not the first frame
 _UNKNOWN_FRAMES = 2**30  # what FFmpeg's AVI muxer writes into a pipe
 
 
@@ -70,12 +80,25 @@ def frame_times(path: Path, fps: Fraction) -> list[float]:
     first = next((index for index, packet in enumerate(packets) if packet.is_key), None)
     start = None if first is None else packets[first].time
     times = [packet.time for packet in packets[first or 0 :] if packet.is_shown]
-    if start is not None:
+    if start is not None and any(time is not None and time < start for time in times):
+        decoded = _first_decoded(path)  # some of them refer to nothing that is missing
+        start = start if decoded is None else decoded
         times = [time for time in times if time is None or time >= start]
     known = sorted(time for time in times if time is not None)
     if not known or len(known) < len(times):
         return [float(index / fps) for index in range(len(times))]
     return [float(time - known[0]) for time in known]
+
+
+def _first_decoded(path: Path) -> Fraction | None:
+    """The time of the first frame that a decoder gives, in seconds of the file's clock."""
+    with open_video(path) as (container, stream):
+        for packet in container.demux(stream):
+            with contextlib.suppress(av.FFmpegError):
+                for frame in packet.decode():
+                    base = as_fraction(stream.time_base)
+                    return None if frame.pts is None or base is None else frame.pts * base
+    return None
 
 
 def count_frames(path: Path) -> int:
@@ -129,12 +152,13 @@ def frame_rate(
     Args:
         container: the open file.
         stream: its video stream, whose first packets have been read.
-        seconds: the ascending times of those packets; empty: they have none.
+        seconds: the ascending times of those packets; empty: they, or some of them, have none.
         is_steady: these packets hold a frame each, evenly spaced but for the first and the last.
     """
     average, guessed = as_fraction(stream.average_rate), as_fraction(stream.guessed_rate)
-    if container.format.flags & Flags.no_timestamps.value:  # type: ignore[operator]
-        # of a stream without a container, ffmpeg's average is 25 whatever the stream says
+    if not seconds or container.format.flags & Flags.no_timestamps.value:  # type: ignore[operator]
+        # of a stream without a container, ffmpeg's average is 25 whatever the stream says, and of
+        # one with few timestamps its guess is their rate
         return as_fraction(stream.codec_context.framerate) or guessed or average or _DEFAULT_RATE
     stated = [rate for rate in (average, guessed) if rate] or [_DEFAULT_RATE]
     inner = seconds[1:-1]  # the first and the last step may be cut, or a pause

@@ -20,6 +20,7 @@ from av.video.stream import VideoStream
 
 from ladder.errors import LadderError, VideoError
 from ladder.media.container import (
+    ASF_FORMAT,
     AVI_FORMAT,
     as_fraction,
     is_shown,
@@ -39,6 +40,7 @@ from ladder.media.playlists import HLS_FORMAT, size_bytes
 from ladder.media.side_data import Crop, side_data
 
 _NUM_SUSPECTS = 12  # packets that may tell a wrong index
+_NUM_REORDERED = 48  # packets that may tell times of decoding
 _INTER_CODECS = frozenset({"h264", "hevc", "av1", "vp9", "vp8", "mpeg2video", "mpeg4"})
 _BASE_DEPTH = 8
 _INTERLACED_ORDERS = range(2, 6)  # AVFieldOrder: TT, BB, TB, BT
@@ -94,7 +96,8 @@ class VideoInfo:
     sar: Fraction  # sample aspect ratio: width over height of one pixel
     is_vfr: bool
     is_interlaced: bool
-    # seeking is impossible: without timestamps, with a wrong index, or a playlist without an end
+    # seeking is impossible: without timestamps of showing, with a wrong index, or a playlist
+    # without an end
     is_bare: bool
     size_bytes: int
     stream_index: int = 0  # of the video stream among all streams of the file
@@ -106,9 +109,11 @@ class VideoInfo:
     crop: Crop = Crop()  # noqa: RUF009 - what the container cuts off the stored picture
     is_mirrored: bool = False  # shown with left and right exchanged, before it is turned
     is_tonemapped: bool = False  # it is HDR, and whoever reads its frames gets them as SDR
-    # AVI has no times of showing: where frames are reordered, only the dts that a decoder gives to
-    # frames, in the order they are shown, tells their times
+    # AVI and ASF have no times of showing: where frames are reordered, only the dts that a decoder
+    # gives to frames, in the order they are shown, tells their times
     is_timed_by_dts: bool = False
+    # some files of other formats lack them too: the n-th frame that is shown has the n-th timestamp
+    is_timed_by_order: bool = False
 
     @property
     def display_size(self) -> Size:
@@ -140,11 +145,16 @@ class _Beginning(NamedTuple):
     """The first frame, the ascending times of the first packets in seconds, and of their flags.
 
     `has_false_keys`: packets are called key frames and are none, so that seeking leads nowhere.
+    `is_ascending`: each packet is shown after the one before, if its timestamps are right.
+    `are_all_timed`: each frame from the first timestamp on has one; in a program stream some have
+    none.
     """
 
     frame: VideoFrame | None
     seconds: list[float]
     has_false_keys: bool
+    is_ascending: bool = False
+    are_all_timed: bool = True
 
 
 def fault_message(path: Path, error: Exception) -> str:
@@ -195,20 +205,20 @@ def _info(
         )
     context = stream.codec_context
     rotation, is_mirrored = _orientation(frame)
-    is_vfr = _is_uneven(seconds)
+    is_vfr = beginning.are_all_timed and _is_uneven(seconds)
     is_interlaced = bool(frame.interlaced_frame) or context.field_order in _INTERLACED_ORDERS
-    is_steady = not is_vfr and not is_interlaced  # a packet may hold a field
-    fps = frame_rate(container, stream, seconds, is_steady=is_steady)
-    length_s = duration_s(container, stream, fps, seconds) if seconds else None
+    # a packet may hold a field
+    is_steady = not is_vfr and not is_interlaced
+    known_s = seconds if beginning.are_all_timed else []
+    fps = frame_rate(container, stream, known_s, is_steady=is_steady)
+    length_s = duration_s(container, stream, fps, known_s) if known_s else None
     can_seek = _can_seek(container, stream)
     if container.format.name in FORMATS_THAT_JUMP and can_seek:  # reading to an open end takes long
         require_one_clock(path)
-    is_timed_by_dts = container.format.name == AVI_FORMAT and bool(context.has_b_frames)
+    is_timed_by_dts, is_timed_by_order = _lacks_times(path, container, stream, beginning)
     start_s = seconds[0] if seconds else 0.0
-    if is_timed_by_dts and frame.dts is not None:
-        # a first picture that stays longer comes out late
-        delayed_s = start_s + float(context.reorder_depth / fps)
-        start_s = min(float(frame.dts * (stream.time_base or 0)), delayed_s)
+    if is_timed_by_dts or is_timed_by_order:
+        start_s = _first_shown_s(stream, frame, start_s, fps)
     return VideoInfo(
         path=path,
         width_px=frame.width,
@@ -225,7 +235,7 @@ def _info(
         sar=as_fraction(stream.sample_aspect_ratio) or Fraction(1),
         is_vfr=is_vfr,
         is_interlaced=is_interlaced,
-        is_bare=(not seconds or beginning.has_false_keys or not can_seek),
+        is_bare=not seconds or beginning.has_false_keys or not can_seek or is_timed_by_order,
         size_bytes=size_bytes(path),
         stream_index=stream.index,
         num_videos=len(videos(container)),
@@ -235,6 +245,7 @@ def _info(
         is_mirrored=is_mirrored,
         is_hls=container.format.name == HLS_FORMAT,
         is_timed_by_dts=is_timed_by_dts,
+        is_timed_by_order=is_timed_by_order,
         start=Fraction(start_s),
     )
 
@@ -266,19 +277,22 @@ def _read_first_packets(container: InputContainer, stream: VideoStream) -> _Begi
     """What the first packets tell, read in one pass."""
     frame: VideoFrame | None = None
     seconds: list[float] = []
+    num_untimed = 0
     # an index that calls every frame a key frame is that of an intra codec, or wrong
     is_suspect = stream.codec_context.codec.canonical_name in _INTER_CODECS
     for index, packet in enumerate(islice(container.demux(stream), NUM_FIRST_PACKETS)):
-        time = shown_at(packet)
-        if time is not None and not packet.is_discard and is_shown(packet):
-            seconds.append(float(time))
+        if packet.size and not packet.is_discard and is_shown(packet):
+            time = shown_at(packet)
+            num_untimed += time is None and bool(seconds)
+            seconds += [] if time is None else [float(time)]
         is_suspect = is_suspect and (packet.is_keyframe or not packet.size)
         if frame is None or (is_suspect and index < _NUM_SUSPECTS):
             for decoded in _decoded(packet, is_needed=frame is None):
                 frame = frame or decoded
                 if is_suspect and decoded.pict_type != PictureType.I:
                     return _Beginning(frame, _all_seconds(container, stream, seconds), True)
-    return _Beginning(frame, sorted(seconds), False)
+    ascending = sorted(seconds)
+    return _Beginning(frame, ascending, False, seconds == ascending, not num_untimed)
 
 
 def _decoded(packet: "Packet[VideoStream]", *, is_needed: bool) -> list[VideoFrame]:
@@ -289,6 +303,41 @@ def _decoded(packet: "Packet[VideoStream]", *, is_needed: bool) -> list[VideoFra
         if is_needed:
             raise
         return []
+
+
+def _lacks_times(
+    path: Path, container: InputContainer, stream: VideoStream, beginning: _Beginning
+) -> tuple[bool, bool]:
+    """Whether frames are timed by the decoder's dts, and whether by their order."""
+    has_b_frames, frame = bool(stream.codec_context.has_b_frames), beginning.frame
+    if container.format.name in {AVI_FORMAT, ASF_FORMAT}:
+        # FFmpeg delays the pts of H.264 by a frame until it knows that there are no B frames
+        return has_b_frames or bool(frame and frame.pts != frame.dts), False
+    return False, has_b_frames and beginning.is_ascending and _are_frames_disordered(path)
+
+
+def _first_shown_s(
+    stream: VideoStream, frame: VideoFrame, decoded_s: float, fps: Fraction
+) -> float:
+    """When the first frame is shown if timestamps, from `decoded_s` on, are those of decoding."""
+    # a first picture that stays longer comes out late
+    delayed_s = decoded_s + float(stream.codec_context.reorder_depth / fps)
+    if frame.dts is None:
+        return delayed_s
+    return min(float(frame.dts * (stream.time_base or 0)), delayed_s)
+
+
+def _are_frames_disordered(path: Path) -> bool:
+    """Whether the decoder puts frames into an order that is not that of their timestamps.
+
+    Then they are times of decoding: of H.264 in an MXF whose index does not order it, of MP4
+    without composition times.
+    """
+    with open_video(path) as (container, stream):
+        packets = islice(container.demux(stream), _NUM_REORDERED)
+        frames = [frame for packet in packets for frame in _decoded(packet, is_needed=False)]
+    stamps = [frame.pts for frame in frames if frame.pts is not None]
+    return stamps != sorted(stamps)
 
 
 def _all_seconds(

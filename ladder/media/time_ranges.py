@@ -44,7 +44,7 @@ class TrimSpec:
             LadderError: the clip begins after the source's end, or the source has no timestamps.
         """
         time_ranges = tuple(self._wanted(source))
-        if time_ranges and source.is_bare:
+        if time_ranges and source.is_bare and not source.is_timed_by_order:
             raise LadderError(
                 f"{source.path} has no timestamps or no usable index and cannot be trimmed: "
                 "put it into a container first (ffmpeg -i FILE -c copy FILE.mkv)"

@@ -243,3 +243,32 @@ def test_the_rate_is_that_of_the_frames_where_the_clock_of_avi_is_finer(
     path = make_video("finer.mov", scene, ("-c:v", "mjpeg", "-video_track_timescale", "600"))
     info = probe(make_video("finer.avi", path, (*COPY, "-copyts")))
     assert float(info.fps) == pytest.approx(24, rel=0.002)
+
+
+def test_pictures_that_lead_the_first_key_frame_are_counted_if_they_can_be_decoded(
+    make_video: MakeVideo,
+) -> None:
+    gops = "log-level=none:keyint=12:min-keyint=12:bframes=3:open-gop=0:radl=2"
+    args = ("-c:v", "libx265", "-preset", "ultrafast", "-x265-params", gops)
+    whole = make_video("radl.mp4", "testsrc2=size=96x64:rate=25,trim=end_frame=36", args)
+    # a cut at the second key frame: two pictures after it are shown before it, and need no other
+    cut = make_video("radl.ts", whole, (*COPY, "-copypriorss", "1"), ("-ss", "0.5"))
+    assert count_frames(cut) == count_decodable_frames(cut) == 26
+    assert frame_times(cut, Fraction(25)) == pytest.approx([n / 25 for n in range(26)], abs=0.002)
+
+
+def test_times_of_decoding_in_any_container_are_those_of_frames_in_their_order(
+    make_video: MakeVideo,
+) -> None:
+    args = ("-c:v", "libx264", "-bf", "3", "-g", "12", "-pix_fmt", "yuv420p")
+    scene = "testsrc2=size=96x64:rate=25,trim=end_frame=24"
+    right = probe(make_video("shown.mp4", scene, args))
+    middles_s = [(n + 0.5) / 25 for n in range(24)]
+    expected = frames_at(right, middles_s, (96, 64))
+    for suffix in ("mkv", "flv", "ts"):
+        lost = (*COPY, "-bsf:v", "setts=pts=DTS")
+        info = probe(make_video(f"decoded.{suffix}", right.path, lost))
+        assert frame_times(info.path, info.fps) == pytest.approx(
+            [n / 25 for n in range(24)], abs=0.002
+        )
+        assert (frames_at(info, middles_s, (96, 64)) == expected).all(), suffix

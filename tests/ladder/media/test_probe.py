@@ -53,6 +53,7 @@ def test_the_properties_of_a_plain_video(source_video: Path) -> None:
         "crop": (0, 0, 0, 0),
         "is_mirrored": False,
         "is_timed_by_dts": False,
+        "is_timed_by_order": False,
     }
     assert info.display_size == (192, 108)
     assert info.bitrate_kbps == pytest.approx(source_video.stat().st_size * 8 / 1000 / 0.96)

@@ -227,18 +227,29 @@ def test_a_clip_up_to_the_end_has_the_last_frame(
     assert (row.error, numbers_in(tmp_path / row.encode_path)) == ("", list(range(115, 125)))
 
 
-@pytest.mark.parametrize("coder", [("libx264", "-crf", "5"), ("mpeg4", "-q:v", "2")])
-@pytest.mark.parametrize("container", ["avi", "mkv"])
+NO_B = ("libx264", "-crf", "5", "-bf", "0")
+X264, MPEG2, MPEG4 = ("libx264", "-crf", "5"), ("mpeg2video", "-q:v", "2"), ("mpeg4", "-q:v", "2")
+
+
+@pytest.mark.parametrize(
+    ("coder", "container"),
+    [
+        (X264, "avi"), (X264, "mkv"), (X264, "wmv"), (X264, "mxf"), (X264, "vob"),
+        (NO_B, "avi"), (NO_B, "wmv"), (MPEG2, "asf"), (MPEG2, "mxf"),
+        (MPEG4, "avi"), (MPEG4, "mkv"), (MPEG4, "wmv"),
+    ],
+)  # fmt: skip
 def test_frames_that_are_stored_out_of_order_are_found(
     make_video: MakeVideo, ffmpeg: Ffmpeg, tmp_path: Path, coder: tuple[str, ...], container: str
 ) -> None:
-    """AVI has no times of showing, and its packets those of decoding."""
-    args = ("-c:v", *coder, "-bf", "2", "-b_strategy", "0", "-g", "25", "-pix_fmt", "yuv420p")
-    name = f"reordered-{coder[0]}.{container}"
+    """AVI and ASF have no times of showing, an MXF of H.264 those of decoding, VOB a few."""
+    args = ("-bf", "2", "-b_strategy", "0", "-g", "25", "-pix_fmt", "yuv420p", "-c:v", *coder)
+    name = f"reordered{''.join(coder)}.{container}"
     source = numbered(make_video, name, args=args)
     info = probe(source)
     assert frame_times(source, info.fps) == pytest.approx([n / 25 for n in range(125)], abs=0.001)
     assert info.duration_s == pytest.approx(5, abs=0.001)
+    assert not info.is_vfr
     (row,) = made(
         [source], [Rung(height_px=NUMBERED, crf=10)], tmp_path, ffmpeg,
         TrimSpec(clip=TimeRange(3.0, 0.4)),
