@@ -63,6 +63,20 @@ def source_video(make_video: MakeVideo) -> Path:
     return make_video("source.mp4", scene, (*args, "-pix_fmt", "yuv420p"))
 
 
+@pytest.fixture(scope="session")
+def interlaced_later(make_video: MakeVideo, ffmpeg: Ffmpeg) -> Path:
+    """24 progressive frames of `source_video`'s size, then 24 interlaced ones: H.264 at 25 fps."""
+    coder = ("-frames:v", "24", "-c:v", "libx264", "-preset", "ultrafast", "-crf", "8")
+    scene = "mandelbrot=size=192x112:rate={}:start_scale=0.6:end_pts=60{}"
+    frames = make_video("progressive.ts", scene.format(25, ""), coder)
+    fields = ("-flags", "+ildct+ilme", "-x264-params", "tff=1", "-vf", "setfield=tff", *coder)
+    woven = make_video("woven.ts", scene.format(50, ",tinterlace=interleave_top"), fields)
+    both = frames.with_name("interlaced-later.ts")
+    if not both.exists():
+        run(ffmpeg, ["-i", f"concat:{frames}|{woven}", "-c", "copy", "-y", file_url(both)])
+    return both
+
+
 @pytest.fixture
 def close_folder(monkeypatch: pytest.MonkeyPatch) -> CloseFolder:
     """`close_folder(parent, video)`: `parent/closed/closed.mp4` and `parent/open/open.mp4`.

@@ -10,7 +10,7 @@ from ladder.encode.plan import EncodeRow, require_same_source
 from ladder.encode.transcode import measure_length
 from ladder.errors import VmafError
 from ladder.label.libvmaf import Pairing
-from ladder.media.decode import read_luma
+from ladder.media.decode import has_interlaced_frames, read_luma
 from ladder.media.lengths import count_frames
 from ladder.media.probe import VideoInfo, probe
 from ladder.media.time_ranges import TimeRange, frame_aligned, parse_time_ranges
@@ -68,13 +68,21 @@ def read_reference(row: EncodeRow, *, tonemap: bool = False) -> Reference:
         VmafError: another file has taken its place.
     """
     require_same_source(row)
-    info, time_ranges = probe(Path(row.source_path), tonemap=tonemap), parse_time_ranges(row.pieces)
+    info = _probed(Path(row.source_path), tonemap=tonemap)
+    time_ranges = parse_time_ranges(row.pieces)
     return Reference(
         info,
         time_ranges,
         measure_length(info, time_ranges).frame_count,
         opening_frames(info, time_ranges),
     )
+
+
+def _probed(path: Path, *, tonemap: bool) -> VideoInfo:
+    """What `probe` finds, and whether interlaced frames follow progressive ones."""
+    info = probe(path, tonemap=tonemap)
+    is_partly_interlaced = not info.is_interlaced and has_interlaced_frames(path)
+    return replace(info, is_partly_interlaced=is_partly_interlaced)
 
 
 def align_encode(
@@ -86,7 +94,7 @@ def align_encode(
         VideoError: the encode is missing or cannot be read.
         VmafError: the two cannot be compared.
     """
-    encode = probe(folder / row.encode_path, tonemap=tonemap)
+    encode = _probed(folder / row.encode_path, tonemap=tonemap)
     if encode.hdr_of_frames != source.info.hdr_of_frames:
         raise VmafError(
             f"the encode is {encode.hdr or 'SDR'}, its source {source.info.hdr or 'SDR'}: VMAF "
@@ -117,7 +125,9 @@ def alignment_warnings(aligned: AlignedEncode, source: VideoInfo) -> Iterator[st
         TONEMAPPED: source.is_tonemapped or info.is_tonemapped,
         "vfr": any(video.is_vfr for video in both),
         "interlaced": any(video.is_interlaced for video in both),
+        "partly_interlaced": any(video.is_partly_interlaced for video in both),
         "several_videos": any(video.num_videos > 1 for video in both),
+        "range": any(video.has_two_ranges for video in both),
         "dolby_vision": any(video.dolby_vision for video in both),
     }
     yield from (code for code, is_raised in facts.items() if is_raised)

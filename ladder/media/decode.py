@@ -7,11 +7,13 @@ planned, `frames_at` decodes the video from the first wanted time to the last.
 """
 
 import contextlib
+import math
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import av
 import numpy as np
 from av.container import InputContainer
 from av.packet import Packet
@@ -30,11 +32,24 @@ CLOCK_S = 0.002
 SEEK_BEYOND_S = 4.0
 """Seek only over longer gaps (s): after a seek, decoding starts at an earlier key frame."""
 
+_KEY_STEP_S = 0.5
+
 MAX_MISSING_S = 0.5
 """A file that ends this long before its stated duration is damaged."""
 
 # their decoders skip exactly the frames that no other frame refers to
 _CODECS_THAT_SKIP_NONREF = frozenset({"h264"})
+
+
+@dataclass
+class SeenFrames:
+    """What the frames were like that were decoded: `are_interlaced` if one of them was."""
+
+    are_interlaced: bool = False
+
+    def add(self, frame: VideoFrame) -> None:
+        """Note what one frame is like."""
+        self.are_interlaced = self.are_interlaced or bool(frame.interlaced_frame)
 
 
 class SparseDecodingUnavailable(Exception):
@@ -117,18 +132,23 @@ def each_frame_at(
     times_s: Sequence[float],
     size: tuple[int, int],
     decoding: Decoding = LENIENT,
+    seen: SeenFrames | None = None,
 ) -> Iterator[Pixels]:
-    """As `frames_at`, one frame (height, width, 3) after another, as they are decoded."""
+    """As `frames_at`, one frame (height, width, 3) after another, as they are decoded.
+
+    What they are like is added to `seen`.
+    """
+    seen = seen or SeenFrames()
     given = 0
     if not info.is_bare and not info.is_timed_by_dts:
         with contextlib.suppress(SparseDecodingUnavailable):
             frames = _decode_sparse(info, times_s, decoding)
-            for picture_HWC in _frames_on_screen(info, times_s, size, frames):
+            for picture_HWC in _frames_on_screen(info, times_s, size, frames, seen):
                 yield picture_HWC
                 given += 1
     if rest_s := times_s[given:]:
         frames = _decode_sequential(info, rest_s, decoding)
-        yield from _frames_on_screen(info, rest_s, size, frames)
+        yield from _frames_on_screen(info, rest_s, size, frames, seen)
 
 
 def read_luma(info: VideoInfo, count: int, size: tuple[int, int], start_s: float = 0.0) -> Pixels:
@@ -158,6 +178,34 @@ def count_decodable_frames(path: Path) -> int:
         # the decoder finds damage without the loop filter too, which takes a third of the time
         stream.codec_context.options = {"err_detect": "explode", "skip_loop_filter": "all"}
         return sum(1 for _ in container.decode(stream))
+
+
+def has_interlaced_frames(path: Path) -> bool:
+    """Whether any key frame of a video is interlaced, of those that are half a second apart.
+
+    Raises:
+        VideoError: the file cannot be opened or read.
+    """
+    next_s = -math.inf
+    with open_video(path, Decoding(threads=1)) as (container, stream):
+        for packet in container.demux(stream):
+            time_s = next_s if packet.pts is None else float(packet.pts * packet.time_base)
+            if not packet.is_keyframe or time_s < next_s:
+                continue
+            next_s = time_s + _KEY_STEP_S
+            if any(frame.interlaced_frame for frame in _decoded_alone(stream, packet)):
+                return True
+    return False
+
+
+def _decoded_alone(stream: VideoStream, packet: "Packet[VideoStream]") -> list[VideoFrame]:
+    """The frame of a key packet; none where it is damaged."""
+    frames: list[VideoFrame] = []
+    with contextlib.suppress(av.FFmpegError):
+        frames += packet.decode()
+        frames += stream.codec_context.decode(None)
+    stream.codec_context.flush_buffers()
+    return frames
 
 
 def require_complete(info: VideoInfo) -> None:
@@ -267,6 +315,7 @@ def _frames_on_screen(
     times_s: Sequence[float],
     size: tuple[int, int],
     frames: Iterator[tuple[float, VideoFrame]],
+    seen: SeenFrames,
 ) -> Iterator[Pixels]:
     """The frame of `frames` (time in seconds, frame; ascending) shown at each of `times_s`."""
     upright, count = Upright(info, size), 0
@@ -277,6 +326,7 @@ def _frames_on_screen(
         while last and until < len(times_s) and times_s[until] + CLOCK_S < time_s:
             until += 1
         if last and until > count:
+            seen.add(last)
             yield from [upright(last)] * (until - count)
             count = until
         if count == len(times_s):
@@ -284,6 +334,7 @@ def _frames_on_screen(
         last = frame
     if last is None:
         raise VideoError("damaged", f"{info.path} has no frame that can be decoded")
+    seen.add(last)
     yield from [upright(last)] * (len(times_s) - count)
 
 

@@ -80,6 +80,8 @@ def _input(video: VideoInfo, options: InputOptions) -> VideoNode:
     stream = source[str(video.stream_index)]
     if video.is_timed_by_order:
         stream = retime_by_index(stream, video.fps)
+    if video.has_range_of_container:
+        stream = stream.filter("setparams", range="pc" if video.is_full_range else "tv")
     if any(video.crop):
         stream = _cropped(stream, video)
     if video.is_interlaced:

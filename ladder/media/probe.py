@@ -43,6 +43,9 @@ _NUM_SUSPECTS = 12  # packets that may tell a wrong index
 _NUM_REORDERED = 48  # packets that may tell times of decoding
 _INTER_CODECS = frozenset({"h264", "hevc", "av1", "vp9", "vp8", "mpeg2video", "mpeg4"})
 _BASE_DEPTH = 8
+_FULL_RANGE = 2  # AVColorRange; 1 is limited, 0 unknown
+# their streams do not say a range, and FFmpeg's decoders call it limited
+_CODECS_WITHOUT_RANGE = frozenset({"vp8", "mpeg1video", "mpeg2video", "prores"})
 _INTERLACED_ORDERS = range(2, 6)  # AVFieldOrder: TT, BB, TB, BT
 
 FILE_FAULTS = (
@@ -112,6 +115,10 @@ class VideoInfo:
     # AVI and ASF have no times of showing: where frames are reordered, only the dts that a decoder
     # gives to frames, in the order they are shown, tells their times
     is_timed_by_dts: bool = False
+    # progressive at first, and later not; only the stages that read all of the file tell it
+    is_partly_interlaced: bool = False
+    # the container and the stream name different ranges
+    has_two_ranges: bool = False
     # some files of other formats lack them too: the n-th frame that is shown has the n-th timestamp
     is_timed_by_order: bool = False
 
@@ -121,6 +128,11 @@ class VideoInfo:
         width_px, height_px = self.crop.rest(self.width_px, self.height_px)
         width, height = _even(width_px * self.sar), _even(height_px)
         return Size(height, width) if self.rotation % 180 else Size(width, height)
+
+    @property
+    def has_range_of_container(self) -> bool:
+        """Whether `is_full_range` is what the container says, and not what decoders say."""
+        return self.has_two_ranges and self.codec in _CODECS_WITHOUT_RANGE
 
     @property
     def hdr_of_frames(self) -> Hdr:
@@ -174,14 +186,16 @@ def probe(path: Path, *, tonemap: bool = False) -> VideoInfo:
             is Dolby Vision without a base layer.
     """
     with open_video(path) as (container, stream):
-        # decoding replaces the container's tag by that of the bitstream, which may have none
+        # decoding replaces the container's tags by those of the bitstream, which may have none
         tagged_transfer = int(stream.codec_context.color_trc)
+        tagged_range = int(stream.codec_context.color_range)
         beginning = _read_first_packets(container, stream)
         if beginning.frame is None:
             raise VideoError("damaged", f"{path} has no frame that can be decoded")
         coded_transfer = int(stream.codec_context.color_trc)
         hdr = _HDR_OF_TRANSFER.get(coded_transfer) or _HDR_OF_TRANSFER.get(tagged_transfer)
         info = _info(path, container, stream, beginning, hdr or Hdr.NONE)
+        info = _with_range(info, tagged_range, beginning.frame)
         return replace(info, is_tonemapped=tonemap and bool(info.hdr))
 
 
@@ -229,7 +243,7 @@ def _info(
         codec=context.codec.canonical_name,
         pix_fmt=frame.format.name,
         bit_depth=max((part.bits for part in frame.format.components), default=_BASE_DEPTH),
-        is_full_range=frame.color_range == 2 or frame.format.name.startswith("yuvj"),
+        is_full_range=frame.color_range == _FULL_RANGE or frame.format.name.startswith("yuvj"),
         hdr=hdr,
         rotation=rotation,
         sar=as_fraction(stream.sample_aspect_ratio) or Fraction(1),
@@ -248,6 +262,15 @@ def _info(
         is_timed_by_order=is_timed_by_order,
         start=Fraction(start_s),
     )
+
+
+def _with_range(info: VideoInfo, tagged: int, frame: VideoFrame) -> VideoInfo:
+    """`info` with the range that the container says, where the stream cannot say one."""
+    has_two = 0 not in {tagged, int(frame.color_range)} and tagged != frame.color_range
+    info = replace(info, has_two_ranges=has_two)
+    if info.has_range_of_container:
+        return replace(info, is_full_range=tagged == _FULL_RANGE)
+    return info
 
 
 def _orientation(frame: VideoFrame) -> tuple[int, bool]:

@@ -7,7 +7,7 @@ import av.filter
 import numpy as np
 import numpy.typing as npt
 from av.video.frame import VideoFrame
-from av.video.reformatter import VideoReformatter
+from av.video.reformatter import ColorRange, VideoReformatter
 
 from ladder.media.probe import VideoInfo
 from ladder.media.side_data import Crop
@@ -28,14 +28,14 @@ class Upright:
 
     def __call__(self, frame: VideoFrame) -> Pixels:
         """(height, width, 3), in memory of its own."""
-        cropped = _cropped(frame, self._info.crop)
+        cropped = _cropped(_in_range(frame, self._info), self._info.crop)
         return _turned(self._info, _rgb(self._scaler, self._info, cropped, self._size, "BICUBIC"))
 
 
 def small_luma(info: VideoInfo, frame: VideoFrame, size: tuple[int, int]) -> Pixels:
     """The luma of a frame, upright, scaled to `size` (width, height), limited range."""
     width, height = _before_turning(info, size)
-    frame = _cropped(frame, info.crop)
+    frame = _cropped(_in_range(frame, info), info.crop)
     if info.is_tonemapped:
         rgb_HWC = _rgb(VideoReformatter(), info, frame, (width, height), "AREA")
         frame = VideoFrame.from_ndarray(rgb_HWC, format="rgb24")
@@ -78,6 +78,13 @@ def _turned(info: VideoInfo, stored: Pixels) -> Pixels:
     if info.is_mirrored:
         stored = np.fliplr(stored)
     return np.rot90(stored, k=info.rotation // 90)
+
+
+def _in_range(frame: VideoFrame, info: VideoInfo) -> VideoFrame:
+    """The frame with the range that `info` has."""
+    if info.has_range_of_container:
+        frame.color_range = ColorRange.JPEG if info.is_full_range else ColorRange.MPEG
+    return frame
 
 
 def _cropped(frame: VideoFrame, crop: Crop) -> VideoFrame:

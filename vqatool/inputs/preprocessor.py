@@ -9,7 +9,7 @@ import numpy as np
 
 from ladder.errors import VideoError
 from ladder.media.container import LENIENT, Decoding
-from ladder.media.decode import display_size, each_frame_at, uniform_times
+from ladder.media.decode import SeenFrames, display_size, each_frame_at, uniform_times
 from ladder.media.headers import coded_pictures
 from ladder.media.probe import VideoInfo, probe
 from vqatool.inputs.bitstream import UNKNOWN_BITSTREAM, bitstream_features
@@ -52,6 +52,7 @@ class ClipPreprocessor:
         start_s: float = 0.0,
         length_s: float | None = None,
         is_strict: bool = False,
+        seen: SeenFrames | None = None,
     ) -> list[Array]:
         """What workers make of a part of a video: the model's views, some not `finished` yet.
 
@@ -66,6 +67,7 @@ class ClipPreprocessor:
             length_s=length_s,
             reads_stream=self.reads_stream,
             decoding=Decoding(self.threads, is_strict, self.hardware),
+            seen=seen,
         )
         grouped = [view for view in self.views if isinstance(view, GroupedView)]
         if len(grouped) == len(self.views):
@@ -145,6 +147,7 @@ def read_groups(
     length_s: float | None = None,
     reads_stream: bool = False,
     decoding: Decoding = LENIENT,
+    seen: SeenFrames | None = None,
 ) -> Iterator[Clip]:
     """Frame groups spread evenly over a part of a video, scaled to the display, one at a time.
 
@@ -159,6 +162,7 @@ def read_groups(
         length_s: length of the part; None: to the end.
         reads_stream: whether to read the bitstream features; else they are unknown.
         decoding: threads, strictness, hardware.
+        seen: gets what the frames are like.
 
     Raises:
         VideoError: the file cannot be decoded.
@@ -170,7 +174,7 @@ def read_groups(
     if reads_stream:
         pictures = coded_pictures(info, start_s=start_s, length_s=length_s)
         features = bitstream_features(info, pictures, size)
-    pictures_HWC = each_frame_at(info, times_s, size, decoding)
+    pictures_HWC = each_frame_at(info, times_s, size, decoding, seen)
     pixels_THWC = np.empty((frame_group.num_frames, size[1], size[0], 3), np.uint8)
     for index in range(num_frame_groups):
         for number, picture_HWC in enumerate(islice(pictures_HWC, frame_group.num_frames)):

@@ -23,10 +23,19 @@ WARNINGS: dict[str, Advice] = {
     ),
     WarningCode.VFR: Advice("the frame rate varies: frames are taken by time"),
     WarningCode.INTERLACED: Advice("scored without deinterlacing", "deinterlace first"),
+    WarningCode.PARTLY_INTERLACED: Advice(
+        "interlaced frames follow progressive ones: scored without deinterlacing",
+        "deinterlace first (`ffmpeg -i FILE -vf bwdif=deint=interlaced FILE.mkv`)",
+    ),
     WarningCode.ROTATED: Advice("the metadata rotates it: it was judged upright"),
     WarningCode.SEVERAL_VIDEOS: Advice(
         "the file has several videos: the default one was judged, or else the largest",
         "copy the wanted one to a file of its own (`ffmpeg -map 0:v:1 -c copy`)",
+    ),
+    WarningCode.RANGE: Advice(
+        "the container and the stream name different ranges: the stream's was taken, of VP8, "
+        "MPEG-2 and ProRes, which name none, the container's",
+        "repair the wrong tag (`ffmpeg -i FILE -c copy -color_range tv FILE.mkv`)",
     ),
     WarningCode.DOLBY_VISION: Advice("Dolby Vision: its base layer was judged"),
     WarningCode.SHORT: Advice("less than a second", "the score rests on few frames"),

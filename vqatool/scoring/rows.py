@@ -232,6 +232,7 @@ def video_warnings(info: VideoInfo) -> Iterator[WarningCode]:
         WarningCode.INTERLACED: info.is_interlaced,
         WarningCode.ROTATED: bool(info.rotation),
         WarningCode.SEVERAL_VIDEOS: info.num_videos > 1,
+        WarningCode.RANGE: info.has_two_ranges,
         WarningCode.DOLBY_VISION: bool(info.dolby_vision),
         WarningCode.SHORT: info.duration_s < _SHORT_S,
         WarningCode.SMALL: min(info.display_size) < _SMALL_PX,

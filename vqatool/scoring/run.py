@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
+from ladder.media.probe import VideoInfo
 from vqatool.inference.engine import Output
 from vqatool.inference.predictor import Predictor, to_label_scale
 from vqatool.inputs.decode_pool import DecodeFailure, DecodePool, FailureCode
@@ -115,7 +116,6 @@ def _result(video: _Video, predictor: Predictor) -> ScoreResult:
         failure = failure or DecodeFailure(latest.path, FailureCode.INTERNAL, "no segments")
         _log.info("%s: %s", failure.code, failure.reason)
         return FailedVideo(failure, latest.stamp, latest.info)
-    is_damaged = any(segment.is_damaged for segment in video.segments)
     is_unlike = predictor.is_out_of_distribution(video.outputs)
     return ScoredVideo(
         path=latest.path,
@@ -127,13 +127,16 @@ def _result(video: _Video, predictor: Predictor) -> ScoreResult:
                 segment.end_s,
                 score,
                 band,
-                _warnings(segment.is_damaged, predictor.is_out_of_distribution([output])),
+                _warnings(latest.info, [segment], predictor.is_out_of_distribution([output])),
             )
             for segment, score, band, output in zip(
                 video.segments, video.scores, video.bands, video.outputs, strict=True
             )
         ),
-        warnings=(*video_warnings(latest.info), *_warnings(is_damaged, is_unlike)),
+        warnings=(
+            *video_warnings(latest.info),
+            *_warnings(latest.info, video.segments, is_unlike),
+        ),
         frames_scored=predictor.card.clip_frames * len(video.scores),
         spent_s=video.spent_s,
     )
@@ -152,9 +155,14 @@ def _failure(video: _Video, predictor: Predictor) -> DecodeFailure | None:
     return DecodeFailure(path, FailureCode.NOT_FINITE, reason)
 
 
-def _warnings(is_damaged: bool, is_out_of_distribution: bool) -> tuple[WarningCode, ...]:
+def _warnings(
+    info: VideoInfo, segments: Sequence[Segment], is_out_of_distribution: bool
+) -> tuple[WarningCode, ...]:
+    """The warnings that the decoding of segments, and their scores, give rise to."""
+    is_interlaced = any(segment.is_interlaced for segment in segments)
     raised = {
-        WarningCode.DAMAGED: is_damaged,
+        WarningCode.PARTLY_INTERLACED: is_interlaced and not info.is_interlaced,
+        WarningCode.DAMAGED: any(segment.is_damaged for segment in segments),
         WarningCode.OUT_OF_DOMAIN: is_out_of_distribution,
     }
     return tuple(code for code, is_raised in raised.items() if is_raised)

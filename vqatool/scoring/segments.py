@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ladder.errors import VideoError
-from ladder.media.decode import require_complete
+from ladder.media.decode import SeenFrames, require_complete
 from ladder.media.probe import FILE_FAULTS, Size, VideoInfo, probe
 from vqatool.inputs.clip import Array
 from vqatool.inputs.decode_pool import (
@@ -78,13 +78,14 @@ class ScoreConfig:
 class Segment(NamedTuple):
     """A segment of a video as views of the model.
 
-    `is_damaged` if the decoder had to conceal errors.
+    `is_damaged` if the decoder had to conceal errors, `is_interlaced` if a frame is interlaced.
     """
 
     start_s: float
     end_s: float
     views: list[Array]
     is_damaged: bool
+    is_interlaced: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -216,7 +217,10 @@ def _decode_segment(
     preprocessor: ClipPreprocessor,
     display: Display,
 ) -> Segment:
-    load_views = partial(preprocessor.load_views, info, display, start_s=start_s, length_s=length_s)
+    seen = SeenFrames()
+    load_views = partial(
+        preprocessor.load_views, info, display, start_s=start_s, length_s=length_s, seen=seen
+    )
     is_damaged = False
     try:
         views = load_views(is_strict=True)
@@ -225,4 +229,4 @@ def _decode_segment(
             raise
         _log.info("%s, %.1f s: decoding again and concealing errors", info.path, start_s)
         is_damaged, views = True, load_views()
-    return Segment(start_s, start_s + length_s, views, is_damaged)
+    return Segment(start_s, start_s + length_s, views, is_damaged, seen.are_interlaced)

@@ -13,6 +13,7 @@ from ladder.encode.plan import plan_ladder
 from ladder.encode.run import make_encodes
 from ladder.encode.rungs import Rung
 from ladder.label.run import LabelOptions, plan_labels
+from ladder.media.decode import frames_at
 from ladder.media.ffmpeg import Ffmpeg, run
 from ladder.media.probe import probe
 from tests.conftest import EXACT, MakeVideo
@@ -372,3 +373,55 @@ def test_a_source_that_changes_midway(
     row = label_of(encode, source, ffmpeg, tmp_path)
     assert row.frames_compared == 24, row.error
     assert row.vmaf == pytest.approx(right, abs=0.01)
+
+
+def test_full_range_that_only_the_container_of_a_stream_without_ranges_names(
+    make_video: MakeVideo, source_video: Path, ffmpeg: Ffmpeg, tmp_path: Path
+) -> None:
+    """VP8 has no range, and FFmpeg's decoder calls it limited; browsers take the container's."""
+    full = "scale=in_range=tv:out_range=pc,format=yuv420p,setparams=range=tv"
+    untold = make_video("vp8.webm", source_video, ("-vf", full, "-c:v", "libvpx", "-b:v", "2M"))
+    told = make_video("vp8-full.webm", untold, ("-c", "copy", "-color_range", "pc"))
+    info = probe(told)
+    assert (info.is_full_range, info.has_two_ranges) == (True, True)
+    graph = f"[0:v]setparams=range=pc,scale=out_range=tv,format=yuv420p[e];[e][1:v]{BY_HAND}"
+    right = vmaf_by_hand(told, source_video, graph, ffmpeg, tmp_path)
+    wrong = vmaf_by_hand(told, source_video, PLAIN, ffmpeg, tmp_path)
+    assert wrong > right + 1
+    row = label_of(told, source_video, ffmpeg, tmp_path)
+    assert row.vmaf == pytest.approx(right, abs=0.01)
+    assert row.warnings == "range"
+    # what a model sees is the source's contrast, and not more of it
+    middle = [0.5]
+    seen, taken, meant = (
+        frames_at(probe(path), middle, (192, 108)).astype(int)
+        for path in (told, untold, source_video)
+    )
+    assert abs(seen - meant).mean() < 4 < abs(taken - meant).mean()
+    assert probe(untold).has_two_ranges is False
+
+
+def test_ranges_that_differ_are_told_where_the_stream_names_one(
+    make_video: MakeVideo, source_video: Path, ffmpeg: Ffmpeg, tmp_path: Path
+) -> None:
+    told = make_video("vp9-full.webm", source_video, ("-c:v", "libvpx-vp9", "-b:v", "1M"))
+    odd = make_video("vp9-odd.webm", told, ("-c", "copy", "-color_range", "pc"))
+    right = vmaf_by_hand(odd, source_video, PLAIN, ffmpeg, tmp_path)
+    row = label_of(odd, source_video, ffmpeg, tmp_path)
+    assert row.vmaf == pytest.approx(right, abs=0.01)
+    assert (row.warnings, probe(odd).is_full_range) == ("range", False)
+
+
+def test_interlace_that_begins_later(
+    interlaced_later: Path, ffmpeg: Ffmpeg, tmp_path: Path
+) -> None:
+    args = ("-i", str(interlaced_later), "-crf", "30", *X264, "-flags", "-ildct-ilme")
+    encode = tmp_path / "of-both.mp4"
+    run(ffmpeg, [*args, str(encode)])
+    by_index = "settb=1/25,setpts=N"
+    graph = f"[0:v]{by_index}[e];[1:v]{by_index}[s];[e][s]{BY_HAND}"
+    right = vmaf_by_hand(encode, interlaced_later, graph, ffmpeg, tmp_path)
+    assert not probe(interlaced_later).is_interlaced
+    row = label_of(encode, interlaced_later, ffmpeg, tmp_path)
+    assert row.vmaf == pytest.approx(right, abs=0.01)
+    assert (row.warnings, row.frames_compared) == ("partly_interlaced", 48)

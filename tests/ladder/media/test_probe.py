@@ -52,6 +52,8 @@ def test_the_properties_of_a_plain_video(source_video: Path) -> None:
         "has_false_keys": False,
         "crop": (0, 0, 0, 0),
         "is_mirrored": False,
+        "is_partly_interlaced": False,
+        "has_two_ranges": False,
         "is_timed_by_dts": False,
         "is_timed_by_order": False,
     }

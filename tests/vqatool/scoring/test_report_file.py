@@ -167,6 +167,17 @@ def test_hdr_gets_no_score_but_as_sdr(
     assert plain == ["short"] * 2
 
 
+def test_interlace_that_begins_later_is_told(
+    interlaced_later: Path, predictor: Predictor, tmp_path: Path
+) -> None:
+    parts = tmp_path / "s.csv"
+    config = replace(NATIVE, segment_s=1)
+    (row,) = rows_into(tmp_path / "r.csv", [interlaced_later], predictor, config, per_segment=parts)
+    assert (row.status, row.warnings.split(";")[0]) == ("ok", "partly_interlaced")
+    told = ["partly_interlaced" in line for line in parts.read_text().splitlines()[1:]]
+    assert told == [False, True]
+
+
 def test_a_row_of_hdr_from_a_version_that_scored_it_as_it_is_goes(
     make_video: MakeVideo, source_video: Path, predictor: Predictor, tmp_path: Path
 ) -> None:
