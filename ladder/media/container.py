@@ -12,6 +12,7 @@ from av.codec.hwaccel import HWAccel
 from av.container import InputContainer
 from av.packet import Packet
 from av.stream import Disposition
+from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from ladder.errors import VideoError
@@ -79,12 +80,6 @@ def open_video(
             yield container, stream
         except av.FFmpegError as error:
             raise VideoError("damaged", f"{path} cannot be decoded: {error}") from error
-        except IndexError as error:  # of PyAV, whose list of streams is that of the beginning
-            raise VideoError(
-                "damaged",
-                f"{path} has streams that begin after its start, as where recordings were joined: "
-                f"copy its video first (ffmpeg -i {path.name} -map 0:v:0 -c copy {path.stem}.mkv)",
-            ) from error
 
 
 def _opened(path: Path, hardware: str) -> InputContainer:
@@ -107,6 +102,27 @@ def _opened(path: Path, hardware: str) -> InputContainer:
                 f"first (ffmpeg -i {path.name} -map 0:v -c copy {path.stem}.mp4)"
             )
         raise VideoError("not_video", f"{path} {reason}") from error
+
+
+def packets_of(container: InputContainer, stream: VideoStream) -> "Iterator[Packet[VideoStream]]":
+    """The packets of a stream from here on, and an empty one at the end; it flushes a decoder."""
+    packets = container.demux(stream)
+    while True:
+        try:
+            packet = next(packets, None)
+        except IndexError:
+            # PyAV's list of streams is that of the beginning; at the end, after all packets, it may
+            # look there for those that came later
+            return
+        if packet is None:
+            return
+        yield packet
+
+
+def frames_of(container: InputContainer, stream: VideoStream) -> Iterator[VideoFrame]:
+    """The decoded frames of a stream from here on."""
+    for packet in packets_of(container, stream):
+        yield from packet.decode()
 
 
 def videos(container: InputContainer) -> list[VideoStream]:

@@ -21,7 +21,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from ladder.errors import VideoError
-from ladder.media.container import LENIENT, Decoding, is_shown, open_video
+from ladder.media.container import LENIENT, Decoding, frames_of, is_shown, open_video, packets_of
 from ladder.media.lengths import frame_times
 from ladder.media.probe import Size, VideoInfo
 from ladder.media.upright import Pixels, Upright, small_luma
@@ -177,7 +177,7 @@ def count_decodable_frames(path: Path) -> int:
     with open_video(path) as (container, stream):
         # the decoder finds damage without the loop filter too, which takes a third of the time
         stream.codec_context.options = {"err_detect": "explode", "skip_loop_filter": "all"}
-        return sum(1 for _ in container.decode(stream))
+        return sum(1 for _ in frames_of(container, stream))
 
 
 def has_interlaced_frames(path: Path) -> bool:
@@ -188,7 +188,7 @@ def has_interlaced_frames(path: Path) -> bool:
     """
     next_s = -math.inf
     with open_video(path, Decoding(threads=1)) as (container, stream):
-        for packet in container.demux(stream):
+        for packet in packets_of(container, stream):
             time_s = next_s if packet.pts is None else float(packet.pts * packet.time_base)
             if not packet.is_keyframe or time_s < next_s:
                 continue
@@ -217,7 +217,7 @@ def require_complete(info: VideoInfo) -> None:
         target = start + int(max(0.0, info.duration_s - 2) / stream.time_base)
         container.seek(target, stream=stream)
         end_s = 0.0
-        for packet in container.demux(stream):
+        for packet in packets_of(container, stream):
             if packet.is_corrupt:
                 raise VideoError("damaged", f"{info.path} ends inside a frame")
             if packet.pts is not None:
@@ -397,11 +397,11 @@ def _timed(
 ) -> Iterator[tuple[float, VideoFrame]]:
     """(seconds from the first frame, frame); without timestamps, by the frame rate."""
     if info.is_timed_by_order:
-        yield from zip(frame_times(info.path, info.fps), container.decode(stream), strict=False)
+        yield from zip(frame_times(info.path, info.fps), frames_of(container, stream), strict=False)
         return
     frame_s = float(1 / info.fps)
     before_s = -frame_s
-    for frame in container.decode(stream):
+    for frame in frames_of(container, stream):
         stamp = frame.dts if info.is_timed_by_dts else frame.pts
         before_s = before_s + frame_s if stamp is None else _seconds(info, stream, stamp)
         yield before_s, frame
@@ -444,7 +444,7 @@ def _entries(
 
 
 def _packets(container: InputContainer, stream: VideoStream) -> "Iterator[Packet[VideoStream]]":
-    return (packet for packet in container.demux(stream) if packet.size)
+    return (packet for packet in packets_of(container, stream) if packet.size)
 
 
 def _frame_on_screen_at(shown: Sequence[int], time: float) -> int:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from ladder.errors import ListError, VideoError
-from ladder.media.container import open_video
+from ladder.media.container import frames_of, open_video
 from ladder.media.playlists import DASH_SUFFIX, is_playlist, parts
 
 _MORE_SUFFIXES = frozenset(
@@ -191,6 +191,6 @@ def _holds_video(path: Path, *, decodes: bool) -> bool:
         with open_video(path) as (container, stream):
             if _NO_VIDEO.fullmatch(container.format.name):
                 return False
-            return not decodes or next(iter(container.decode(stream)), None) is not None
+            return not decodes or next(iter(frames_of(container, stream)), None) is not None
     except VideoError:
         return False

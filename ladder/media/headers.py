@@ -22,7 +22,7 @@ from av.packet import Packet
 from av.video.stream import VideoStream
 
 from ladder.codecs import Quantiser, coded_formats
-from ladder.media.container import open_video
+from ladder.media.container import open_video, packets_of
 from ladder.media.decode import CLOCK_S, SEEK_BEYOND_S
 from ladder.media.probe import VideoInfo
 
@@ -203,7 +203,7 @@ def _timed_packets(
     if from_s > 0:
         container.seek(start + int(from_s / base), stream=stream)
     decoded_s = shown_s = from_s - float(1 / info.fps)
-    for packet in container.demux(stream):
+    for packet in packets_of(container, stream):
         if not packet.size:
             continue
         decoded_s += float(1 / info.fps)

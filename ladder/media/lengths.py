@@ -22,15 +22,17 @@ from ladder.media.container import (
     as_fraction,
     is_shown,
     open_video,
+    packets_of,
     shown_at,
 )
 from ladder.media.playlists import HLS_FORMAT, size_bytes
+from ladder.media.transport import TS_FORMAT, require_first_streams
 
 NUM_FIRST_PACKETS = 240
 """Packets to read of a file's beginning: they tell a variable frame rate, in a file of any size."""
 
 _MAX_UNSTATED_S = 0.5  # a track that is longer than its header says by this has a wrong header
-FORMATS_THAT_JUMP = frozenset({"mpegts", "mpeg", HLS_FORMAT})
+FORMATS_THAT_JUMP = frozenset({TS_FORMAT, "mpeg", HLS_FORMAT})
 """FFmpeg's names of formats in which ffmpeg corrects jumps of timestamps."""
 
 # the jumps of dts, in seconds, that it corrects; in other formats they are pauses
@@ -93,7 +95,7 @@ def frame_times(path: Path, fps: Fraction) -> list[float]:
 def _first_decoded(path: Path) -> Fraction | None:
     """The time of the first frame that a decoder gives, in seconds of the file's clock."""
     with open_video(path) as (container, stream):
-        for packet in container.demux(stream):
+        for packet in packets_of(container, stream):
             with contextlib.suppress(av.FFmpegError):
                 for frame in packet.decode():
                     base = as_fraction(stream.time_base)
@@ -113,7 +115,7 @@ def video_bytes(path: Path) -> int:
         VideoError: the file cannot be opened or read.
     """
     with open_video(path) as (container, stream):
-        return sum(packet.size for packet in container.demux(stream))
+        return sum(packet.size for packet in packets_of(container, stream))
 
 
 def duration_s(
@@ -174,11 +176,15 @@ def frame_rate(
 
 
 def require_one_clock(path: Path) -> None:
-    """Raise VideoError if the timestamps of a broadcast jump; reads at most 256 MiB of it.
+    """Raise VideoError if the timestamps or the streams of a broadcast change.
+
+    Reads at most 256 MiB of it.
 
     Of a larger file, places all over it are compared, and all of it is read if they look wrong.
     """
     with open_video(path) as (container, stream):
+        if container.format.name == TS_FORMAT:
+            require_first_streams(path, {each.id for each in container.streams})
         if size_bytes(path) > _MAX_READ_BYTES:
             if container.format.name == HLS_FORMAT or not _looks_joined(container, stream):
                 return
@@ -196,7 +202,7 @@ def _on_one_clock(
     """
     can_jump = container.format.name in FORMATS_THAT_JUMP
     before_s: float | None = None
-    for packet in container.demux(stream):
+    for packet in packets_of(container, stream):
         if can_jump and packet.dts is not None:
             now_s = float(packet.dts * packet.time_base)
             if before_s is not None and not -_MAX_BACK_S <= now_s - before_s <= _MAX_GAP_S:
@@ -215,7 +221,7 @@ def _looks_joined(container: InputContainer, stream: VideoStream) -> bool:
     times_s = []
     for number in range(_NUM_PLACES):
         container.seek(container.size * number // _NUM_PLACES, unsupported_byte_offset=True)
-        known = (packet for packet in container.demux(stream) if packet.dts is not None)
+        known = (packet for packet in packets_of(container, stream) if packet.dts is not None)
         times_s += [float((packet.dts or 0) * packet.time_base) for packet in islice(known, 1)]
     steps_s = [after - before for before, after in pairwise(times_s)] or [0.0]
     usual_s = statistics.median(steps_s)
@@ -270,6 +276,6 @@ def _end_s(container: InputContainer, stream: VideoStream, known_s: float) -> fl
 def _packet_ends_s(container: InputContainer, stream: VideoStream) -> list[float]:
     return [
         float(time + (packet.duration or 0) * packet.time_base)
-        for packet in container.demux(stream)
+        for packet in packets_of(container, stream)
         if packet.size and (time := shown_at(packet)) is not None
     ]

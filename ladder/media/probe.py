@@ -25,6 +25,7 @@ from ladder.media.container import (
     as_fraction,
     is_shown,
     open_video,
+    packets_of,
     shown_at,
     videos,
 )
@@ -303,7 +304,7 @@ def _read_first_packets(container: InputContainer, stream: VideoStream) -> _Begi
     num_untimed = 0
     # an index that calls every frame a key frame is that of an intra codec, or wrong
     is_suspect = stream.codec_context.codec.canonical_name in _INTER_CODECS
-    for index, packet in enumerate(islice(container.demux(stream), NUM_FIRST_PACKETS)):
+    for index, packet in enumerate(islice(packets_of(container, stream), NUM_FIRST_PACKETS)):
         if packet.size and not packet.is_discard and is_shown(packet):
             time = shown_at(packet)
             num_untimed += time is None and bool(seconds)
@@ -357,7 +358,7 @@ def _are_frames_disordered(path: Path) -> bool:
     without composition times.
     """
     with open_video(path) as (container, stream):
-        packets = islice(container.demux(stream), _NUM_REORDERED)
+        packets = islice(packets_of(container, stream), _NUM_REORDERED)
         frames = [frame for packet in packets for frame in _decoded(packet, is_needed=False)]
     stamps = [frame.pts for frame in frames if frame.pts is not None]
     return stamps != sorted(stamps)
@@ -367,7 +368,7 @@ def _all_seconds(
     container: InputContainer, stream: VideoStream, seconds: list[float]
 ) -> list[float]:
     """`seconds` and those of the packets that come until as many are read as always."""
-    rest = islice(container.demux(stream), NUM_FIRST_PACKETS - len(seconds))
+    rest = islice(packets_of(container, stream), NUM_FIRST_PACKETS - len(seconds))
     more = [float(time) for p in rest if is_shown(p) and (time := shown_at(p)) is not None]
     return sorted([*seconds, *more])
 

@@ -4,7 +4,7 @@ import functools
 from dataclasses import dataclass
 from pathlib import Path
 
-from ladder.media.container import as_fraction, open_video
+from ladder.media.container import as_fraction, open_video, packets_of
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ def read_rendition(path: Path) -> Rendition:
         extradata = context.extradata or b""
         codec_string = _codec_string(context.codec.canonical_name, context.codec_tag, extradata)
         groups: list[list[int]] = []  # bytes and frames of each
-        for packet in container.demux(stream):
+        for packet in packets_of(container, stream):
             if packet.is_keyframe or not groups:
                 groups.append([0, 0])
             groups[-1][0] += packet.size

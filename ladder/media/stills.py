@@ -13,7 +13,7 @@ from av.video.stream import VideoStream
 from ladder.codecs import JPEG, StillCoding, still_codings
 from ladder.errors import VideoError
 from ladder.media.codec_context import codec_context
-from ladder.media.container import open_video
+from ladder.media.container import frames_of, open_video
 from ladder.media.upright import Pixels
 
 # SVT-AV1 writes its settings to stderr unless SVT_LOG allows only errors
@@ -30,7 +30,7 @@ def read_picture(path: Path) -> Pixels:
         VideoError: the file cannot be read as a picture.
     """
     with open_video(path) as (container, stream):
-        for frame in container.decode(stream):
+        for frame in frames_of(container, stream):
             return _rgb(frame)
     raise VideoError("damaged", f"{path} has no picture that can be decoded")
 

@@ -2,13 +2,18 @@
 
 import os
 import socket
+from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
+from typing import cast
 
 import pytest
+from av.container import InputContainer
+from av.video.stream import VideoStream
 
 from ladder.errors import VideoError
-from ladder.media.container import as_fraction, open_video
+from ladder.media.container import as_fraction, open_video, packets_of
+from ladder.media.decode import frames_at
 from ladder.media.lengths import frame_times
 from ladder.media.probe import VideoInfo, probe
 from tests.conftest import MakeVideo
@@ -141,8 +146,48 @@ def test_a_ratio_from_any_pyav_version_becomes_a_fraction() -> None:
     assert as_fraction(None) is None
 
 
-def test_streams_that_begin_late_are_named_with_the_next_step(clip: Path) -> None:
-    reason = r"begin after its start.*ffmpeg -i clip\.mp4 -map 0:v:0 -c copy"
-    with pytest.raises(VideoError, match=reason) as error, open_video(clip):
-        raise IndexError("list index out of range")  # as PyAV does at the end, if it meets one
+@pytest.fixture
+def recording(make_video: MakeVideo) -> Path:
+    args = ("-c:v", "libx264", "-preset", "ultrafast", "-mpegts_start_pid", "0x100")
+    return make_video("recording.ts", "testsrc2=size=96x64:rate=25:duration=1.6", args)
+
+
+def test_a_video_that_begins_late_is_named_with_the_next_step(
+    make_video: MakeVideo, recording: Path, tmp_path: Path
+) -> None:
+    """Two recordings of other identifiers, joined: FFmpeg reads the first alone."""
+    other = ("-mpegts_start_pid", "0x200", "-mpegts_pmt_start_pid", "0x1100")
+    second = make_video("other.ts", recording, (*COPY, *other, "-output_ts_offset", "3"))
+    joined = tmp_path / "joined.ts"
+    joined.write_bytes(recording.read_bytes() + second.read_bytes())
+    reason = r"begins after its start \(PID 0x200\).*-i joined\.ts -map 0:v:1 -c copy"
+    with pytest.raises(VideoError, match=reason) as error:
+        probe(joined)
     assert error.value.code == "damaged"
+
+
+def test_sound_that_begins_late_changes_nothing(
+    make_video: MakeVideo, recording: Path, tmp_path: Path
+) -> None:
+    sound = ("-i", str(make_video("late-sound.m4a", "sine=duration=0.4", ("-c:a", "aac"))))
+    both = ("-map", "1:v", "-map", "0:a", *COPY, "-mpegts_start_pid", "0x100")
+    second = make_video("sounding.ts", recording, (*both, "-output_ts_offset", "1.6"), sound)
+    joined = tmp_path / "joined.ts"
+    joined.write_bytes(recording.read_bytes() + second.read_bytes())
+    info = probe(joined)
+    assert (len(frame_times(joined, info.fps)), info.num_videos) == (80, 1)
+    assert len(frames_at(info, [0.1, 2.7], (96, 64))) == 2
+
+
+def test_a_list_of_streams_that_is_too_short_at_the_end_is_no_fault_of_a_file(clip: Path) -> None:
+    """PyAV asks its list, which is that of the beginning, for streams that came later."""
+
+    class Ending:
+        def demux(self, stream: VideoStream) -> Iterator[int]:
+            yield from range(3)
+            raise IndexError("list index out of range")
+
+    with open_video(clip) as (_, stream):
+        assert len(list(packets_of(cast("InputContainer", Ending()), stream))) == 3
+    with pytest.raises(IndexError), open_video(clip):  # ours is not hidden
+        raise IndexError
