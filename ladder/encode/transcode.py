@@ -221,13 +221,16 @@ def verify_encode(
 def _commands(
     source: VideoInfo, outputs: Mapping[Path, Rung], time_ranges: Sequence[TimeRange], threads: int
 ) -> list[list[str]]:
-    """ffmpeg arguments of each process: one or two passes, then the re-encodes."""
+    """ffmpeg arguments of each process: one or two passes, then the re-encodes; HDR one by one."""
     first = {
         _first_encode(out) if rung.reencode_crf else out: rung for out, rung in outputs.items()
     }
     passes = (1, 2) if any(rung.two_pass for rung in outputs.values()) else (0,)
+    # of several outputs ffmpeg tells one alone of the mastering display
+    groups = [{out: rung} for out, rung in first.items()] if source.hdr_of_frames else [first]
     commands = [
-        transcode_args(source, first, time_ranges, threads=threads, pass_number=number)
+        transcode_args(source, group, time_ranges, threads=threads, pass_number=number)
+        for group in groups
         for number in passes
     ]
     return commands + [

@@ -72,6 +72,31 @@ def test_hdr_that_only_the_container_tells_stays_hdr(
         assert (row.error, probe(tmp_path / row.encode_path).hdr) == ("", "pq")
 
 
+@pytest.mark.parametrize("suffix", ["mp4", "mkv"])
+def test_the_mastering_display_of_hdr_is_told_by_every_encode(
+    make_video: MakeVideo, ffmpeg: Ffmpeg, tmp_path: Path, suffix: str
+) -> None:
+    """The stream tells it in MP4, the container alone in Matroska."""
+    display = "G(13250,34500)B(7500,3000)R(34000,16000)WP(15635,16450)L(10000000,1)"
+    tags = "hdr10=1:colorprim=bt2020:transfer=smpte2084:colormatrix=bt2020nc"
+    params = f"log-level=none:{tags}:master-display={display}:max-cll=1000,400"
+    coder = ("-c:v", "libx265", "-pix_fmt", "yuv420p10le", "-x265-params", params)
+    source = make_video("mastered.mp4", CLIP, coder)
+    if suffix == "mkv":
+        silent = ("-c", "copy", "-bsf:v", "filter_units=remove_types=39")
+        source = make_video("mastered.mkv", source, silent)
+    codecs = ("libx264", "libx265", "libsvtav1")
+    rungs = [Rung(height_px=NUMBERED, codec=codec, crf=30) for codec in codecs]
+    rungs += [Rung(height_px=NUMBERED, codec="libx265", crf=40)]
+    rows = made([source], rungs, tmp_path, ffmpeg)
+    assert [row.error for row in rows] == [""] * len(rungs)
+    for row in rows:
+        with av.open(str(tmp_path / row.encode_path)) as container:
+            kinds = {data.type.name for data in next(container.decode(video=0)).side_data}
+        told = {"MASTERING_DISPLAY_METADATA", "CONTENT_LIGHT_LEVEL"}
+        assert told <= kinds, row.rung
+
+
 def test_hdr_in_8_bits_is_refused_and_the_other_rungs_are_made(
     make_video: MakeVideo, ffmpeg: Ffmpeg, tmp_path: Path
 ) -> None:
