@@ -16,7 +16,11 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from ladder.errors import VideoError
-from ladder.media.playlists import DASH_SUFFIX, HLS_OPTIONS
+from ladder.media.dash import DASH_SUFFIX, dash_files
+from ladder.media.playlists import HLS_OPTIONS
+
+PROTOCOLS = "file,concat,crypto,data"
+"""Of FFmpeg: local files only; a playlist named like a video must not fetch from the network."""
 
 AVI_FORMAT, ASF_FORMAT = "avi", "asf"
 """FFmpeg's names of the formats that have times of decoding alone."""
@@ -83,12 +87,13 @@ def open_video(
 
 
 def _opened(path: Path, hardware: str) -> InputContainer:
-    # local files only: a playlist named like a video must not fetch from the network
-    options = {"protocol_whitelist": "file,crypto,data", **HLS_OPTIONS}
+    options = {"protocol_whitelist": PROTOCOLS, **HLS_OPTIONS}
+    files = dash_files(path) if path.suffix.lower() == DASH_SUFFIX else [path]
+    addresses = "|".join(f"file:{file.absolute()}" for file in files)
     hwaccel = HWAccel(hardware, allow_software_fallback=True) if hardware else None
     try:
         return av.open(
-            f"file:{path.absolute()}",
+            addresses if len(files) == 1 else f"concat:{addresses}",
             options=options,
             metadata_errors="replace",  # tags need not be valid text, and nothing needs theirs
             hwaccel=hwaccel,
@@ -96,11 +101,6 @@ def _opened(path: Path, hardware: str) -> InputContainer:
     except (av.FFmpegError, OSError, ValueError) as error:
         # the text of the error has the path once more
         reason = f"cannot be opened as video: {getattr(error, 'strerror', None) or error}"
-        if path.suffix.lower() == DASH_SUFFIX:
-            reason = (
-                "is a manifest of DASH, which is not read here: copy its video into one file "
-                f"first (ffmpeg -i {path.name} -map 0:v -c copy {path.stem}.mp4)"
-            )
         raise VideoError("not_video", f"{path} {reason}") from error
 
 

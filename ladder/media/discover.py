@@ -12,7 +12,8 @@ from typing import BinaryIO
 
 from ladder.errors import ListError, VideoError
 from ladder.media.container import frames_of, open_video
-from ladder.media.playlists import DASH_SUFFIX, is_playlist, parts
+from ladder.media.dash import DASH_SUFFIX
+from ladder.media.playlists import is_playlist, parts
 
 _MORE_SUFFIXES = frozenset(
     {".3gp", ".3g2", ".ts", ".m2ts", ".mts", ".ivf", ".y4m", ".obu", ".vob", ".mxf", ".rm"}

@@ -9,6 +9,8 @@ from urllib.parse import quote_from_bytes, unquote_to_bytes
 
 import ffmpeg as graph
 
+from ladder.media.container import PROTOCOLS
+from ladder.media.dash import DASH_SUFFIX, dash_files
 from ladder.media.ffmpeg import file_url
 from ladder.media.playlists import HLS_OPTIONS
 from ladder.media.probe import VideoInfo
@@ -23,7 +25,7 @@ OutputNode: TypeAlias = graph.nodes.OutputStream
 
 InputOptions = dict[str, int | str]
 
-_FILE = "file:"
+_FILE, _CONCAT = "file:", "concat:"
 
 _SEEK_MARGIN_S = 15  # longer than most distances of key frames
 _END_MARGIN_S = 5  # the video may begin later than the file
@@ -70,13 +72,15 @@ def from_zero(stream: VideoNode) -> VideoNode:
 
 
 def _input(video: VideoInfo, options: InputOptions) -> VideoNode:
-    # local files only: a playlist named like a video must not fetch from the network
-    fixed: InputOptions = {"protocol_whitelist": "file,crypto,data"}
+    fixed: InputOptions = {"protocol_whitelist": PROTOCOLS}
     if not video.is_interlaced:  # the deinterlacer takes one size
         fixed["reinit_filter"] = 0
     if video.is_hls:
         fixed |= HLS_OPTIONS
-    source = graph.input(_quote_path(video.path), **fixed, **options)
+    is_dash = video.path.suffix.lower() == DASH_SUFFIX
+    files = [_quote_path(file) for file in (dash_files(video.path) if is_dash else [video.path])]
+    address = files[0] if len(files) == 1 else _CONCAT + "|".join(files)
+    source = graph.input(address, **fixed, **options)
     stream = source[str(video.stream_index)]
     if video.is_timed_by_order:
         stream = retime_by_index(stream, video.fps)
@@ -124,6 +128,8 @@ def _quote_path(path: Path) -> str:
 
 
 def _unquote_path(argument: str) -> str:
+    if argument.startswith(_CONCAT):
+        return _CONCAT + "|".join(map(_unquote_path, argument.removeprefix(_CONCAT).split("|")))
     if not argument.startswith(_FILE):
         return argument
     return file_url(Path(os.fsdecode(unquote_to_bytes(argument.removeprefix(_FILE)))))

@@ -10,8 +10,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-DASH_SUFFIX = ".mpd"
-"""Of manifests, in lower case. PyAV's wheels have no reader for them."""
+from ladder.media.dash import DASH_SUFFIX, dash_files, segment_files
 
 SUFFIXES = frozenset({".m3u8", ".m3u", DASH_SUFFIX})
 """Of playlists, in lower case; a player's list has them too, and names no parts."""
@@ -55,6 +54,8 @@ def size_bytes(path: Path) -> int:
     own = path.stat().st_size
     if not is_playlist(path):
         return own
+    if path.suffix.lower() == DASH_SUFFIX:
+        return _sum(dash_files(path))
     named = set(_named(path)) - {path}
     # variants name segments, and no further playlists
     sizes = [_sum(set(_named(each))) for each in named if is_playlist(each)]
@@ -73,7 +74,10 @@ def _named(playlist: Path) -> Iterator[Path]:
         text = playlist.read_text(encoding="utf-8", errors="replace")
     except OSError:
         return
-    names = _dash_names(text) if playlist.suffix.lower() == DASH_SUFFIX else _hls_names(text)
+    is_dash = playlist.suffix.lower() == DASH_SUFFIX
+    if is_dash:
+        yield from segment_files(playlist)
+    names = _dash_names(text) if is_dash else _hls_names(text)
     for name in names:
         yield from _files(playlist.parent, name)
 

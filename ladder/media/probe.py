@@ -29,6 +29,7 @@ from ladder.media.container import (
     shown_at,
     videos,
 )
+from ladder.media.dash import DASH_SUFFIX, dash_files, require_all_segments
 from ladder.media.lengths import (
     FORMATS_THAT_JUMP,
     NUM_FIRST_PACKETS,
@@ -197,6 +198,8 @@ def probe(path: Path, *, tonemap: bool = False) -> VideoInfo:
         hdr = _HDR_OF_TRANSFER.get(coded_transfer) or _HDR_OF_TRANSFER.get(tagged_transfer)
         info = _info(path, container, stream, beginning, hdr or Hdr.NONE)
         info = _with_range(info, tagged_range, beginning.frame)
+        if path.suffix.lower() == DASH_SUFFIX:
+            require_all_segments(path, info.duration_s)
         return replace(info, is_tonemapped=tonemap and bool(info.hdr))
 
 
@@ -209,7 +212,8 @@ def _info(
 ) -> VideoInfo:
     frame, seconds = beginning.frame, beginning.seconds
     assert frame
-    crop, vision = side_data(path, container, stream)
+    header = dash_files(path)[0] if path.suffix.lower() == DASH_SUFFIX else path
+    crop, vision = side_data(header, container, stream)
     if min(crop.rest(frame.width, frame.height)) < 1:
         raise VideoError("damaged", f"{path} is cropped by {crop}, which leaves no picture")
     if vision and not vision.has_base_layer:

@@ -10,6 +10,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from av.sidedata.sidedata import Type
 
 from ladder.codecs import CODECS
 from ladder.encode.ladders import Ladder
@@ -92,9 +93,9 @@ def test_the_mastering_display_of_hdr_is_told_by_every_encode(
     assert [row.error for row in rows] == [""] * len(rungs)
     for row in rows:
         with av.open(str(tmp_path / row.encode_path)) as container:
-            kinds = {data.type.name for data in next(container.decode(video=0)).side_data}
-        told = {"MASTERING_DISPLAY_METADATA", "CONTENT_LIGHT_LEVEL"}
-        assert told <= kinds, row.rung
+            told = next(container.decode(video=0)).side_data
+        for kind in (Type.MASTERING_DISPLAY_METADATA, Type.CONTENT_LIGHT_LEVEL):
+            assert told[kind], row.rung  # type: ignore[typeddict-item]
 
 
 def test_hdr_in_8_bits_is_refused_and_the_other_rungs_are_made(

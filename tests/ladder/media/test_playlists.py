@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from ladder.encode.rungs import Rung
-from ladder.errors import VideoError
 from ladder.media.decode import frames_at
 from ladder.media.discover import find_videos
 from ladder.media.ffmpeg import Ffmpeg, run
@@ -120,14 +119,6 @@ def test_a_playlist_that_names_itself_has_a_size(clip: Path, tmp_path: Path) -> 
     playlist.write_text(f"#EXTM3U\n#EXT-X-TARGETDURATION:4\n{frames}\n#EXTINF:4,\na.ts\n")
     (tmp_path / "a.ts").write_bytes(b"x" * 99)
     assert size_bytes(playlist) == 99
-
-
-def test_a_manifest_of_dash_is_one_row_with_the_next_step(tmp_path: Path) -> None:
-    manifest = tmp_path / "p.mpd"
-    manifest.write_text("<?xml version='1.0'?><MPD></MPD>")
-    with pytest.raises(VideoError, match=r"ffmpeg -i p\.mpd") as error:
-        probe(manifest)
-    assert error.value.code == "not_video"
 
 
 def test_playlists_of_others_name_no_files_here(tmp_path: Path) -> None:
