@@ -301,26 +301,50 @@ def _can_seek(container: InputContainer, stream: VideoStream) -> bool:
     return True
 
 
+class _Times:
+    """When the frames of packets are shown, in seconds, and how many of them do not say it.
+
+    Of a stream that was cut, decoders drop what comes before the first key frame, and what is shown
+    before it.
+    """
+
+    def __init__(self) -> None:
+        self.known_s: list[float] = []
+        self.num_missing = 0
+        self._has_key, self._from_s = False, -math.inf
+
+    def add(self, packet: "Packet[VideoStream]") -> None:
+        time = shown_at(packet)
+        if packet.is_keyframe and not self._has_key:
+            self._has_key = True
+            if self.known_s and time is not None:
+                self.known_s.clear()
+                self._from_s = float(time)
+        if not packet.size or packet.is_discard or not is_shown(packet):
+            return
+        if time is None:
+            self.num_missing += bool(self.known_s)
+        elif float(time) >= self._from_s:
+            self.known_s.append(float(time))
+
+
 def _read_first_packets(container: InputContainer, stream: VideoStream) -> _Beginning:
     """What the first packets tell, read in one pass."""
     frame: VideoFrame | None = None
-    seconds: list[float] = []
-    num_untimed = 0
+    times = _Times()
     # an index that calls every frame a key frame is that of an intra codec, or wrong
     is_suspect = stream.codec_context.codec.canonical_name in _INTER_CODECS
     for index, packet in enumerate(islice(packets_of(container, stream), NUM_FIRST_PACKETS)):
-        if packet.size and not packet.is_discard and is_shown(packet):
-            time = shown_at(packet)
-            num_untimed += time is None and bool(seconds)
-            seconds += [] if time is None else [float(time)]
+        times.add(packet)
         is_suspect = is_suspect and (packet.is_keyframe or not packet.size)
         if frame is None or (is_suspect and index < _NUM_SUSPECTS):
             for decoded in _decoded(packet, is_needed=frame is None):
                 frame = frame or decoded
                 if is_suspect and decoded.pict_type != PictureType.I:
-                    return _Beginning(frame, _all_seconds(container, stream, seconds), True)
-    ascending = sorted(seconds)
-    return _Beginning(frame, ascending, False, seconds == ascending, not num_untimed)
+                    return _Beginning(frame, _all_seconds(container, stream, times.known_s), True)
+    ascending = sorted(times.known_s)
+    is_ascending = times.known_s == ascending
+    return _Beginning(frame, ascending, False, is_ascending, not times.num_missing)
 
 
 def _decoded(packet: "Packet[VideoStream]", *, is_needed: bool) -> list[VideoFrame]:

@@ -272,3 +272,22 @@ def test_times_of_decoding_in_any_container_are_those_of_frames_in_their_order(
             [n / 25 for n in range(24)], abs=0.002
         )
         assert (frames_at(info, middles_s, (96, 64)) == expected).all(), suffix
+
+
+def test_a_broadcast_that_was_cut_begins_with_the_first_frame_that_is_shown(
+    make_video: MakeVideo, tmp_path: Path
+) -> None:
+    """A decoder drops what comes before the first key frame, which made the rate look variable."""
+    args = ("-c:v", "libx264", "-bf", "2", "-g", "12", "-pix_fmt", "yuv420p")
+    whole = make_video("to-cut.ts", "testsrc2=size=96x64:rate=25,trim=end_frame=48", args)
+    cut, packets = tmp_path / "cut.ts", whole.stat().st_size // 188
+    cut.write_bytes(whole.read_bytes()[packets * 22 // 100 * 188 :])
+    info, shown = probe(cut), count_decodable_frames(cut)
+    assert shown < 48
+    assert len(frame_times(cut, info.fps)) == shown
+    assert info.duration_s == pytest.approx(shown / 25, abs=0.001)
+    assert info.fps == 25
+    assert not info.is_vfr
+    with av.open(str(cut)) as container:
+        first = next(container.decode(video=0))
+        assert float(info.start) == pytest.approx(first.time, abs=0.001)
