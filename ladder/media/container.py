@@ -19,9 +19,6 @@ from ladder.errors import VideoError
 from ladder.media.dash import DASH_SUFFIX, dash_files
 from ladder.media.playlists import HLS_OPTIONS
 
-PROTOCOLS = "file,concat,crypto,data"
-"""Of FFmpeg: local files only; a playlist named like a video must not fetch from the network."""
-
 AVI_FORMAT, ASF_FORMAT = "avi", "asf"
 """FFmpeg's names of the formats that have times of decoding alone."""
 
@@ -87,9 +84,9 @@ def open_video(
 
 
 def _opened(path: Path, hardware: str) -> InputContainer:
-    options = {"protocol_whitelist": PROTOCOLS, **HLS_OPTIONS}
     files = dash_files(path) if path.suffix.lower() == DASH_SUFFIX else [path]
     addresses = "|".join(f"file:{file.absolute()}" for file in files)
+    options = {"protocol_whitelist": protocols(len(files)), **HLS_OPTIONS}
     hwaccel = HWAccel(hardware, allow_software_fallback=True) if hardware else None
     try:
         return av.open(
@@ -123,6 +120,11 @@ def frames_of(container: InputContainer, stream: VideoStream) -> Iterator[VideoF
     """The decoded frames of a stream from here on."""
     for packet in packets_of(container, stream):
         yield from packet.decode()
+
+
+def protocols(num_files: int) -> str:
+    """Of FFmpeg, for local files: a playlist named like a video must not fetch from the network."""
+    return "file,concat,crypto,data" if num_files > 1 else "file,crypto,data"
 
 
 def videos(container: InputContainer) -> list[VideoStream]:

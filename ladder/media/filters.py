@@ -9,7 +9,7 @@ from urllib.parse import quote_from_bytes, unquote_to_bytes
 
 import ffmpeg as graph
 
-from ladder.media.container import PROTOCOLS
+from ladder.media.container import protocols
 from ladder.media.dash import DASH_SUFFIX, dash_files
 from ladder.media.ffmpeg import file_url
 from ladder.media.playlists import HLS_OPTIONS
@@ -72,14 +72,14 @@ def from_zero(stream: VideoNode) -> VideoNode:
 
 
 def _input(video: VideoInfo, options: InputOptions) -> VideoNode:
-    fixed: InputOptions = {"protocol_whitelist": PROTOCOLS}
+    is_dash = video.path.suffix.lower() == DASH_SUFFIX
+    files = [_quote_path(file) for file in (dash_files(video.path) if is_dash else [video.path])]
+    address = files[0] if len(files) == 1 else _CONCAT + "|".join(files)
+    fixed: InputOptions = {"protocol_whitelist": protocols(len(files))}
     if not video.is_interlaced:  # the deinterlacer takes one size
         fixed["reinit_filter"] = 0
     if video.is_hls:
         fixed |= HLS_OPTIONS
-    is_dash = video.path.suffix.lower() == DASH_SUFFIX
-    files = [_quote_path(file) for file in (dash_files(video.path) if is_dash else [video.path])]
-    address = files[0] if len(files) == 1 else _CONCAT + "|".join(files)
     source = graph.input(address, **fixed, **options)
     stream = source[str(video.stream_index)]
     if video.is_timed_by_order:

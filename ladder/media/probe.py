@@ -160,8 +160,8 @@ class _Beginning(NamedTuple):
 
     `has_false_keys`: packets are called key frames and are none, so that seeking leads nowhere.
     `is_ascending`: each packet is shown after the one before, if its timestamps are right.
-    `are_all_timed`: each frame from the first timestamp on has one; in a program stream some have
-    none.
+    `are_all_timed`: each frame from the first key frame on has a timestamp; of a program stream
+    some have none. `is_timed_late`: the first ones have none, as of Matroska those before 0.
     """
 
     frame: VideoFrame | None
@@ -169,6 +169,7 @@ class _Beginning(NamedTuple):
     has_false_keys: bool
     is_ascending: bool = False
     are_all_timed: bool = True
+    is_timed_late: bool = False
 
 
 def fault_message(path: Path, error: Exception) -> str:
@@ -310,7 +311,7 @@ class _Times:
 
     def __init__(self) -> None:
         self.known_s: list[float] = []
-        self.num_missing = 0
+        self.num_missing, self.is_first_missing = 0, False
         self._has_key, self._from_s = False, -math.inf
 
     def add(self, packet: "Packet[VideoStream]") -> None:
@@ -323,7 +324,8 @@ class _Times:
         if not packet.size or packet.is_discard or not is_shown(packet):
             return
         if time is None:
-            self.num_missing += bool(self.known_s)
+            self.num_missing += self._has_key
+            self.is_first_missing = self.is_first_missing or (self._has_key and not self.known_s)
         elif float(time) >= self._from_s:
             self.known_s.append(float(time))
 
@@ -344,7 +346,8 @@ def _read_first_packets(container: InputContainer, stream: VideoStream) -> _Begi
                     return _Beginning(frame, _all_seconds(container, stream, times.known_s), True)
     ascending = sorted(times.known_s)
     is_ascending = times.known_s == ascending
-    return _Beginning(frame, ascending, False, is_ascending, not times.num_missing)
+    is_timed_late = times.is_first_missing and bool(ascending)
+    return _Beginning(frame, ascending, False, is_ascending, not times.num_missing, is_timed_late)
 
 
 def _decoded(packet: "Packet[VideoStream]", *, is_needed: bool) -> list[VideoFrame]:
@@ -365,7 +368,8 @@ def _lacks_times(
     if container.format.name in {AVI_FORMAT, ASF_FORMAT}:
         # FFmpeg delays the pts of H.264 by a frame until it knows that there are no B frames
         return has_b_frames or bool(frame and frame.pts != frame.dts), False
-    return False, has_b_frames and beginning.is_ascending and _are_frames_disordered(path)
+    is_disordered = has_b_frames and beginning.is_ascending and _are_frames_disordered(path)
+    return False, beginning.is_timed_late or is_disordered
 
 
 def _first_shown_s(

@@ -291,3 +291,16 @@ def test_a_broadcast_that_was_cut_begins_with_the_first_frame_that_is_shown(
     with av.open(str(cut)) as container:
         first = next(container.decode(video=0))
         assert float(info.start) == pytest.approx(first.time, abs=0.001)
+
+
+def test_first_frames_without_timestamps_are_frames(make_video: MakeVideo) -> None:
+    """Matroska says nothing of times before 0."""
+    args = ("-c:v", "libx264", "-bf", "2", "-g", "12", "-pix_fmt", "yuv420p")
+    whole = probe(make_video("from-0.mp4", "testsrc2=size=96x64:rate=25,trim=end_frame=48", args))
+    early = (*COPY, "-avoid_negative_ts", "disabled", "-output_ts_offset", "-1")
+    info = probe(make_video("before-0.mkv", whole.path, early))
+    times = frame_times(info.path, info.fps)
+    assert times == pytest.approx([n / 25 for n in range(48)], abs=0.001)
+    assert info.duration_s == pytest.approx(48 / 25)
+    middles_s = [time + 0.02 for time in times]
+    assert (frames_at(info, middles_s, (96, 64)) == frames_at(whole, middles_s, (96, 64))).all()
