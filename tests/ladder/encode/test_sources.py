@@ -418,3 +418,20 @@ def test_film_in_a_stream_of_fields_keeps_its_frames(
     encode = tmp_path / "work" / row.encode_path
     assert numbers_in(encode) == numbers_in(video) == list(range(36))
     assert count_frames(encode) == count_frames(video) == 36
+
+
+# ---- what goes wrong with one source
+
+
+def test_a_video_that_begins_late_is_a_row_and_the_next_source_is_encoded(
+    make_video: MakeVideo, ffmpeg: Ffmpeg, tmp_path: Path
+) -> None:
+    good = make_video("to-join.ts", "testsrc2=size=96x64:rate=25:duration=1.6", EXACT)
+    other = ("-c", "copy", "-mpegts_start_pid", "0x200", "-mpegts_pmt_start_pid", "0x1100")
+    second = make_video("to-join-2.ts", good, (*other, "-output_ts_offset", "3"))
+    joined = tmp_path / "joined.ts"
+    joined.write_bytes(good.read_bytes() + second.read_bytes())
+    rows = made([joined, good], [Rung(height_px=64, crf=30)], tmp_path / "work", ffmpeg)
+    by_source = {row.source: row for row in rows}
+    assert "PID 0x200" in by_source["joined"].error
+    assert (by_source["to-join"].error, by_source["to-join"].frame_count) == ("", 40)

@@ -8,7 +8,7 @@ import av
 import pytest
 
 from ladder.errors import VideoError
-from ladder.media.decode import count_decodable_frames, frames_at
+from ladder.media.decode import count_decodable_frames, frames_at, require_complete
 from ladder.media.ffmpeg import Ffmpeg, run
 from ladder.media.lengths import count_frames, frame_times
 from ladder.media.probe import probe
@@ -304,3 +304,18 @@ def test_first_frames_without_timestamps_are_frames(make_video: MakeVideo) -> No
     assert info.duration_s == pytest.approx(48 / 25)
     middles_s = [time + 0.02 for time in times]
     assert (frames_at(info, middles_s, (96, 64)) == frames_at(whole, middles_s, (96, 64))).all()
+
+
+@pytest.mark.parametrize("coder", ["libx264", "mpeg4", "mjpeg"])
+@pytest.mark.parametrize("frames", [1, 2, 3])
+def test_an_avi_of_few_frames_has_all_of_them(
+    make_video: MakeVideo, coder: str, frames: int
+) -> None:
+    args = ("-frames:v", str(frames), "-c:v", coder, "-pix_fmt", "yuv420p", "-strict", "-2")
+    info = probe(make_video(f"few-{coder}-{frames}.avi", CLIP, args))
+    times = [n / 25 for n in range(frames)]
+    assert frame_times(info.path, info.fps) == pytest.approx(times, abs=0.001)
+    assert info.duration_s == pytest.approx(frames / 25, abs=0.001)
+    require_complete(info)
+    shown = frames_at(info, [time + 0.02 for time in times], (96, 64))
+    assert len({picture.tobytes() for picture in shown}) == frames
