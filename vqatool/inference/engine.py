@@ -51,6 +51,39 @@ class Output(NamedTuple):
         arrays = (None if each is None else each[index : index + 1] for each in self[:-1])
         return Output(*arrays)  # type: ignore[arg-type]  # the first three are arrays
 
+    def branches_of(self, index: int) -> tuple[Branch, ...]:
+        """The branches of one clip alone."""
+        return tuple(
+            Branch(
+                branch.name,
+                *(None if each is None else each[index : index + 1] for each in branch[1:]),  # type: ignore[arg-type]  # only the last may be None
+            )
+            for branch in self.branches
+        )
+
+
+class TypicalInput(NamedTuple):
+    """What an input of figures is for a typical clip of the training data.
+
+    Means and standard deviations (K,) of its figures over the clips; no deviations where they are
+    not known. `swing_K` is the mean deviation over the frames of a clip; None for an input that has
+    no frames.
+    """
+
+    mean_K: Floats
+    deviation_K: Floats | None = None
+    swing_K: Floats | None = None
+
+    def like(self, view: Array) -> Floats:
+        """The input of a typical clip, in the shape of this one, (K,) or (T, K)."""
+        if view.ndim == 1 or self.swing_K is None:
+            return np.broadcast_to(self.mean_K, view.shape)
+        turns_T = (-1.0) ** np.arange(len(view))
+        turns_T -= turns_T.mean()
+        # over the frames the mean is exact, and so is the deviation where there are several
+        unit_T1 = (turns_T / (turns_T.std() or 1.0))[:, None]
+        return (self.mean_K + unit_T1 * self.swing_K).astype(np.float32)
+
 
 class Limits(NamedTuple):
     """The largest `distance_B` and `outlier_B` of a clip like the training data."""
@@ -94,6 +127,11 @@ class Engine(Protocol):
     @property
     def model(self) -> Loaded:
         """What runs."""
+        ...
+
+    @property
+    def typical(self) -> Sequence[TypicalInput | None]:
+        """Of each input, what it is for a typical clip; None for pixels, empty if not known."""
         ...
 
     @property

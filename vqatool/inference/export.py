@@ -18,8 +18,14 @@ from ladder.storage import atomic_write
 from vqatool.errors import CheckpointError
 from vqatool.inference.card import CARD_KEY
 from vqatool.inference.model_file import Checkpoint, require_finite
-from vqatool.inference.onnx_engine import ENGINE_KEY, OnnxEngine, engine_facts
-from vqatool.inference.torch_engine import NamedOutput, limits_of
+from vqatool.inference.onnx_engine import (
+    ENGINE_KEY,
+    TYPICAL_KEY,
+    OnnxEngine,
+    engine_facts,
+    typical_facts,
+)
+from vqatool.inference.torch_engine import NamedOutput, limits_of, typical_inputs
 from vqatool.inputs.clip import Clip, collate
 from vqatool.inputs.preprocessor import preprocess
 from vqatool.methods.recipe import FreeInExport, Recipe
@@ -47,6 +53,7 @@ def export(checkpoint: Checkpoint, path: Path) -> None:
     limits = limits_of(checkpoint.ood) if checkpoint.ood else None
     program.model.metadata_props[CARD_KEY] = checkpoint.card.text()
     program.model.metadata_props[ENGINE_KEY] = engine_facts(checkpoint.name, limits)
+    program.model.metadata_props[TYPICAL_KEY] = typical_facts(typical_inputs(network.model))
     data = program.model_proto.SerializeToString()
     with atomic_write(path) as file:
         file.write(data)

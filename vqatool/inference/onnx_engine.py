@@ -13,13 +13,18 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from vqatool.errors import CheckpointError
 from vqatool.inference.card import CARD_KEY, ModelCard
-from vqatool.inference.engine import FIELDS, Floats, Limits, Loaded
+from vqatool.inference.engine import FIELDS, Floats, Limits, Loaded, TypicalInput
 from vqatool.onnx_session import open_session
 
 ENGINE_KEY = "vqatool.engine"
 """The name that an exported file's metadata has `engine_facts` under."""
+
+TYPICAL_KEY = "vqatool.typical"
+"""The name of `typical_facts` in it; files of earlier versions have none."""
 
 MAX_BYTES = 2**31 - 1
 """A larger file is no exported model: the format ends there."""
@@ -30,6 +35,28 @@ _log = logging.getLogger(__name__)
 def engine_facts(name: str, limits: Limits | None) -> str:
     """What an exported file knows beside the card, as JSON."""
     return json.dumps({"name": name, "limits": limits and [_finite(value) for value in limits]})
+
+
+def typical_facts(typical: Sequence[TypicalInput | None]) -> str:
+    """What an exported file knows of typical clips, as JSON."""
+    return json.dumps(
+        [
+            each and {name: _rounded(value) for name, value in each._asdict().items()}
+            for each in typical
+        ]
+    )
+
+
+def _rounded(values: Floats | None) -> list[float] | None:
+    # weights have half precision, of which these are a part
+    return None if values is None else [float(f"{value:.5g}") for value in values]
+
+
+def _typical_input(named: Mapping[str, Sequence[float] | None] | None) -> TypicalInput | None:
+    if named is None:
+        return None
+    arrays = {k: None if v is None else np.array(v, np.float32) for k, v in named.items()}
+    return TypicalInput(**arrays)  # type: ignore[arg-type]  # the first is an array
 
 
 class OnnxEngine:
@@ -54,6 +81,8 @@ class OnnxEngine:
             card, facts = ModelCard.parse(metadata[CARD_KEY]), json.loads(metadata[ENGINE_KEY])
             limits = None if facts["limits"] is None else Limits(*map(_number, facts["limits"]))
             self.model = Loaded(card, str(facts["name"]), limits)
+            typical = json.loads(metadata.get(TYPICAL_KEY, "[]"))
+            self.typical = tuple(map(_typical_input, typical))
             _require_interface(session, len(card.recipe.inputs))
             clips = session.get_inputs()[0].shape[0]
             self.max_batch = clips if isinstance(clips, int) else None

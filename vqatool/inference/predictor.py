@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from vqatool.inference.engine import Engine, Floats, Output, output_of
+from vqatool.inference.engine import Engine, Floats, Limits, Output, TypicalInput, output_of
 from vqatool.inputs.clip import Array, collate, finished
 from vqatool.inputs.preprocessor import ClipPreprocessor
 
@@ -16,6 +16,7 @@ class Predictor:
     Attributes:
         card: of the model file.
         name: method and digest of the weights.
+        inputs: of the model.
         preprocessor: what makes the model's views of a video.
         batch: clips that the model takes at once.
 
@@ -30,6 +31,7 @@ class Predictor:
     ) -> None:
         self.card, self.name = engine.model.card, engine.model.name
         recipe = self.card.recipe
+        self.inputs = recipe.inputs
         reads_stream = recipe.reads_stream and not pixels_only
         self.preprocessor = ClipPreprocessor(
             recipe.views, self.card.clip_frames, recipe.frame_group, reads_stream
@@ -47,11 +49,17 @@ class Predictor:
 
     def predict(self, clips: Sequence[Sequence[Array]]) -> Output:
         """The model's output for N clips, at least one, each as the preprocessor loads it."""
+        return self.predict_finished(list(map(self.finish, clips)))
+
+    def finish(self, clip: Sequence[Array]) -> list[Array]:
+        """The inputs of the model from one clip as the preprocessor loads it."""
+        return finished(self.preprocessor.views, clip)
+
+    def predict_finished(self, clips: Sequence[Sequence[Array]]) -> Output:
+        """The model's output for N clips, at least one, each as `finish` gives it."""
         outputs: list[Mapping[str, Floats]] = []
         for start in range(0, len(clips), self.batch):
-            taken = clips[start : start + self.batch]
-            views = [finished(self.preprocessor.views, clip) for clip in taken]
-            columns = zip(*views, strict=True)
+            columns = zip(*clips[start : start + self.batch], strict=True)
             outputs.append(self._engine.run([collate(column) for column in columns]))
         return output_of(
             {name: np.concatenate([each[name] for each in outputs]) for name in outputs[0]}
@@ -64,10 +72,19 @@ class Predictor:
         points: list[float] = (100 * self.card.band_per_spread * output.spread_B).tolist()
         return points
 
+    @property
+    def limits(self) -> Limits | None:
+        """Of a clip like the training data; None for a model that cannot tell."""
+        return self._engine.model.limits
+
+    @property
+    def typical(self) -> Sequence[TypicalInput | None]:
+        """Of each input, what it is for a typical clip; None for pixels, empty if not known."""
+        return self._engine.typical
+
     def is_out_of_distribution(self, clips: Sequence[Output]) -> bool:
         """Whether most of these clips, of an output each, are unlike the training data."""
-        limits = self._engine.model.limits
-        return limits is not None and not limits.contains(clips)
+        return self.limits is not None and not self.limits.contains(clips)
 
 
 def to_label_scale(score: Array) -> list[float]:

@@ -17,6 +17,7 @@ from vqatool.inference.engine import (
     Floats,
     Limits,
     Loaded,
+    TypicalInput,
 )
 from vqatool.inference.model_file import Checkpoint
 from vqatool.inference.ood import OodDetector
@@ -62,6 +63,11 @@ class TorchEngine:
         )
         return NamedOutput(self._checkpoint.model(), self._checkpoint.ood).to(self._device).eval()
 
+    @property
+    def typical(self) -> Sequence[TypicalInput | None]:
+        """Of each input, what it is for a typical clip of the training."""
+        return typical_inputs(self._network.model)
+
     def load(self) -> None:
         """Build the model.
 
@@ -88,14 +94,14 @@ class NamedOutput(nn.Module):
 
     def __init__(self, model: QualityModel, ood: OodDetector | None) -> None:
         super().__init__()
-        self._model, self._ood_parts = model, ood is not None
+        self.model, self._ood_parts = model, ood is not None
         self._has_classifier = ood is not None and ood.classifier is not None
         for name, value in (ood.tensors() if ood else {}).items():
             self.register_buffer(name.replace(".", "__"), value)
 
     def forward(self, *views: Tensor) -> dict[str, Tensor]:
         """Tensors by the names of `FIELDS`, and those of branches."""
-        quality = self._model(*views)
+        quality = self.model(*views)
         values: list[Tensor | None] = [
             quality.score_B,
             quality.features_BD,
@@ -113,6 +119,14 @@ class NamedOutput(nn.Module):
             parts = zip(BRANCH_FIELDS, branch[1:], strict=True)
             found |= {f"{BRANCH_PREFIX}{branch.name}.{part}": value for part, value in parts}
         return {name: value for name, value in found.items() if value is not None}
+
+
+def typical_inputs(model: QualityModel) -> tuple[TypicalInput | None, ...]:
+    """What the inputs of a model are for a typical clip of its training; empty if not known."""
+    return tuple(
+        view and TypicalInput(*(None if each is None else each.cpu().numpy() for each in view))  # type: ignore[arg-type]  # the first is a tensor
+        for view in model.typical_views()
+    )
 
 
 def limits_of(ood: OodDetector) -> Limits:

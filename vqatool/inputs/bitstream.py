@@ -6,7 +6,7 @@ was re-encoded at a high bitrate has good features, so the training data must ho
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -15,6 +15,7 @@ import numpy.typing as npt
 from ladder.codecs import coded_formats
 from ladder.media.headers import CodedPicture
 from ladder.media.probe import VideoInfo
+from vqatool.inputs.readable import ReadableFigure
 
 if TYPE_CHECKING:  # a clip holds these features
     from vqatool.inputs.clip import Clip
@@ -121,3 +122,29 @@ def bitstream_vector(
 ) -> npt.NDArray[np.float32]:
     """The clip's `BitstreamFeatures` as (F,) float32; the generator is not used."""
     return np.array(clip.bitstream, np.float32)
+
+
+def _power_of(field: str) -> Callable[[float], float]:
+    """What the field holds the logarithm of."""
+    origin = STEP_ORIGIN if field in _STEP_FEATURES else math.log2(_SCALES.get(field, 1))
+    return lambda value: float(2 ** (value + origin))
+
+
+def _readable(field: str, name: str, unit: str, digits: int) -> ReadableFigure:
+    flag = "has_step" if field in _STEP_FEATURES else "is_known"
+    index, known = map(BitstreamFeatures._fields.index, (field, flag))
+    return ReadableFigure(name, unit, index, _power_of(field), digits, known)
+
+
+_SCALES = {"display": 540, "fps": 30}
+
+READABLE_STREAM = (
+    _readable("bits_per_pixel", "bits of a picture", "bit/px", 4),
+    _readable("key_bits_per_pixel", "bits of a key frame", "bit/px", 4),
+    _readable("step_mean", "quantiser step, mean", "samples", 1),
+    _readable("step_max", "quantiser step, coarsest", "samples", 1),
+    _readable("coded_to_display", "coded height / shown height", "", 2),
+    _readable("display", "shown height", "px", 0),
+    _readable("fps", "frame rate", "frames/s", 2),
+)
+"""What of the features people can read; samples have 8 bits."""

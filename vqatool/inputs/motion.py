@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vqatool.inputs.clip import Array, Clip
+from vqatool.inputs.readable import ReadableFigure
 
 _Floats = npt.NDArray[np.float32]
 
@@ -21,6 +22,15 @@ _MIN_CHANGE = 0.1  # added to differences before the logarithm, 8 bit samples
 _MAX_EQUAL = 0.5  # difference of samples that count as equal, 8 bit samples
 _LUMA = (0.2126, 0.7152, 0.0722)  # ITU-R BT.709
 _BUSY_QUANTILE = 0.9  # of the changes of the large squares
+
+
+READABLE_MOTION = (
+    ReadableFigure(
+        "change from frame to frame", "samples", 0, lambda value: 2 ** (2 * value) - _MIN_CHANGE, 2
+    ),
+    ReadableFigure("samples that stay equal", "%", 4, lambda value: 50 * (value + 1), 0),
+)
+"""What of the features people can read; samples have 8 bits."""
 
 
 def motion_vector(clip: Clip, *, generator: np.random.Generator | None = None) -> _Floats:

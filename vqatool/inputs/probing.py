@@ -18,6 +18,7 @@ import numpy.typing as npt
 from ladder.media.reencode import Luma, reencode
 from ladder.media.upright import Pixels
 from vqatool.inputs.clip import Array, Clip
+from vqatool.inputs.readable import ReadableFigure
 
 QUANTISERS = (20, 26, 32, 38, 44)
 """QP of the probes, from hardly visible to poor."""
@@ -30,6 +31,16 @@ _PLACES = (0.25, 0.75)  # of the clip: the frame groups that are encoded
 _MIN_BITS = 1e-5  # per pixel, added before the logarithm
 _MIN_ERROR = 0.02  # squares of 8 bit samples, so that equal pictures have a finite PSNR
 _MIN_GRADIENT = 1e-3
+
+
+_SHOWN = FIGURES_PER_QUANTISER * QUANTISERS.index(32)  # the probe of middling quality
+
+READABLE_PROBES = (
+    ReadableFigure("bits of a probe at QP 32", "bit/px", _SHOWN, lambda value: 2 ** (2 * value), 3),
+    ReadableFigure("PSNR of that probe", "dB", _SHOWN + 2, lambda value: 6 * value + 38, 1),
+    ReadableFigure("detail it keeps", "%", _SHOWN + 3, lambda value: 100 * (value / 4 + 0.8), 0),
+)
+"""What of the figures people can read."""
 
 
 def probing_vector(clip: Clip, *, generator: np.random.Generator | None = None) -> Array:

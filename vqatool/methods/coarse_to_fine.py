@@ -15,7 +15,12 @@ from dataclasses import asdict
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from vqatool.inputs.bitstream import STEP_ORIGIN, BitstreamFeatures, bitstream_vector
+from vqatool.inputs.bitstream import (
+    READABLE_STREAM,
+    STEP_ORIGIN,
+    BitstreamFeatures,
+    bitstream_vector,
+)
 from vqatool.inputs.clip import Array, FrameGroup, GroupedView
 from vqatool.inputs.deep_features import (
     NUM_DEEP_FEATURES,
@@ -24,8 +29,13 @@ from vqatool.inputs.deep_features import (
     patches,
 )
 from vqatool.inputs.fragments import fragments, rearranged
-from vqatool.inputs.motion import NUM_MOTION_FEATURES, motion_vector
-from vqatool.inputs.probing import NUM_PROBING_FEATURES, mean_of_probes, probes
+from vqatool.inputs.motion import NUM_MOTION_FEATURES, READABLE_MOTION, motion_vector
+from vqatool.inputs.probing import (
+    NUM_PROBING_FEATURES,
+    READABLE_PROBES,
+    mean_of_probes,
+    probes,
+)
 from vqatool.methods.recipe import Input, Loss, LossWeights, Recipe, build_config
 from vqatool.models.shapes import BitstreamLayout, CoarseToFineConfig
 
@@ -79,12 +89,14 @@ def _inputs(config: CoarseToFineConfig) -> tuple[Input, ...]:
     deep = GroupedView(patches, finish=features_of_patches, version=network_digest)
     pixels = Input(GroupedView(view), augment, has_tiles=config.has_tiles)
     stream = GroupedView(bitstream_vector, _first)  # each group has the clip's
+    motion, probing = GroupedView(motion_vector), GroupedView(probes, mean_of_probes)
+    figures = partial(Input, is_random=False)
     of_clips = (
-        (config.has_motion, Input(GroupedView(motion_vector), is_random=False)),
-        (config.has_probing, Input(GroupedView(probes, mean_of_probes), is_random=False)),
+        (config.has_motion, figures(motion, name="motion", readable=READABLE_MOTION)),
+        (config.has_probing, figures(probing, name="detail", readable=READABLE_PROBES)),
         # the figure network alone takes them, which is fitted after a training
-        (config.takes_deep, Input(deep, is_random=False, unused=NUM_DEEP_FEATURES)),
-        (config.has_stream, Input(stream, is_random=False)),
+        (config.takes_deep, figures(deep, name="pixels", unused=NUM_DEEP_FEATURES)),
+        (config.has_stream, figures(stream, name="bitstream", readable=READABLE_STREAM)),
     )
     return (pixels, *(each for is_there, each in of_clips if is_there))
 

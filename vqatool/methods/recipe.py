@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, Self, Type
 import numpy as np
 
 from vqatool.inputs.clip import Array, Clip, FrameGroup, GroupedView, View
+from vqatool.inputs.readable import ReadableFigure
 
 if TYPE_CHECKING:  # for annotations alone: these need torch, or exist for type checkers only
     from _typeshed import DataclassInstance
@@ -33,7 +34,8 @@ class Input(NamedTuple):
     `is_random` is false of a view that ignores its generator: it is computed once then, not once
     for each random variant. With `has_tiles` the pixels of a training step have a fourth channel:
     the quality of each place against the source (`vqatool.vif.quality_channel`). `unused` is the
-    number of figures of a view that no step learns from, only the fit after a training.
+    number of figures of a view that no step learns from, only the fit after a training. `name`
+    says what is shown, in a word; `readable` are figures of it that people can read.
     """
 
     view: View
@@ -41,6 +43,8 @@ class Input(NamedTuple):
     is_random: bool = True
     has_tiles: bool = False
     unused: int = 0
+    name: str = "frames"
+    readable: tuple[ReadableFigure, ...] = ()
 
 
 class Loss(Protocol):

@@ -33,6 +33,7 @@ from vqatool.models.quality import (
     QualityModel,
     TileOutput,
     TrainingOutput,
+    TypicalView,
     in_float32,
 )
 from vqatool.models.shapes import SWIN_SIZES, BitstreamLayout, CoarseToFineConfig
@@ -209,6 +210,7 @@ class CoarseToFine(QualityModel):
             self._contrast = _figure_layers(self._bands.width, width, config.figure_noise)
         self._has_stream, self._has_motion = config.has_stream, config.has_motion
         self._has_probing, self._has_spread = config.has_probing, config.has_spread
+        self._num_motion = motion * config.has_motion
         if config.has_motion:
             self._motion = _figure_layers(motion, width, config.figure_noise)
         figures = stream.width * config.has_stream + probing * config.has_probing
@@ -216,7 +218,7 @@ class CoarseToFine(QualityModel):
             self._stream = _figure_layers(figures, width, config.figure_noise)
         self._figures = None
         if config.has_figure_score and config.has_stream:
-            pooled = 2 * motion * config.has_motion  # mean and deviation over the frames
+            pooled = 2 * self._num_motion  # mean and deviation over the frames
             self._figures = FigureNetwork(figures + pooled, stream.width, deep * config.has_deep)
         self._has_deep = config.takes_deep
         self._position = nn.Parameter(0.02 * torch.randn(1, width, _POSITIONS))
@@ -351,6 +353,26 @@ class CoarseToFine(QualityModel):
         probing_P = others.pop() if self._has_probing else None
         motion_TK = others.pop() if self._has_motion else None
         return _all_figures(stream_F, probing_P, motion_TK), deep_E
+
+    def typical_views(self) -> Sequence[TypicalView | None]:
+        """Of motion, probing, deep features and bitstream, as far as the model takes them."""
+        network = self._figures
+        if network is None or not network.is_fitted:
+            return ()
+        mean, deviation = network.get_buffer("mean"), network.get_buffer("deviation")
+        # in the order of `_all_figures`: stream, probing, means and deviations of motion
+        stream, known = slice(self._layout.width), len(mean)
+        swing = slice(known - self._num_motion, known)
+        motion = slice(known - 2 * self._num_motion, known - self._num_motion)
+        probing = slice(self._layout.width, motion.start)
+        views: list[TypicalView | None] = [None]
+        if self._has_motion:
+            views.append(TypicalView(mean[motion], deviation[motion], mean[swing]))
+        if self._has_probing:
+            views.append(TypicalView(mean[probing], deviation[probing]))
+        if self._has_deep:
+            views.append(TypicalView(network.get_buffer("deep_mean")))
+        return [*views, TypicalView(mean[stream], deviation[stream])]
 
     def _correction(
         self, clip: "_ClipFeatures", score_B: Tensor, spread_B: Tensor | None

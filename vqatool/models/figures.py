@@ -76,6 +76,11 @@ class FigureNetwork(nn.Module):
         self._is_twice = _layers(figures + components, _GATE_WIDTH, _TYPICAL_LOGIT)
         self.requires_grad_(False)
 
+    @property
+    def is_fitted(self) -> bool:
+        """Whether any of its scores counts."""
+        return bool(self.get_buffer("share").abs().sum() > 0)
+
     def standardise(self, figures_NF: Tensor, deep_NE: Tensor) -> None:
         """Take means, deviations and components from the clips of a training."""
         self.get_buffer("mean").copy_(figures_NF.mean(0))

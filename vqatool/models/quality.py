@@ -49,6 +49,19 @@ class Quality(NamedTuple):
     spread_B: Tensor | None = None
 
 
+class TypicalView(NamedTuple):
+    """What a view of figures is for a typical clip of the training data.
+
+    Means and standard deviations (K,) of its figures over the clips; `deviation_K` is None where it
+    is not known. `swing_K` is the mean deviation over the frames of a clip; None for a view that
+    has no frames.
+    """
+
+    mean_K: Tensor
+    deviation_K: Tensor | None = None
+    swing_K: Tensor | None = None
+
+
 class TeacherOutput(NamedTuple):
     """The teacher's output, and the student's features projected to the width of the teacher's."""
 
@@ -97,6 +110,13 @@ class QualityModel(nn.Module):
             NotImplementedError: the model has no such network.
         """
         raise NotImplementedError
+
+    def typical_views(self) -> Sequence[TypicalView | None]:
+        """Of each view in order, what it is for a typical clip of the training; None for pixels.
+
+        Empty for a model that does not know it.
+        """
+        return ()
 
     @abstractmethod
     def forward(self, *views: Tensor) -> Quality:

@@ -3,7 +3,7 @@
 import logging
 import math
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -11,6 +11,7 @@ from typing import NamedTuple
 from ladder.media.probe import VideoInfo
 from vqatool.inference.engine import Output
 from vqatool.inference.predictor import Predictor, to_label_scale
+from vqatool.inputs.clip import Array
 from vqatool.inputs.decode_pool import DecodeFailure, DecodePool, FailureCode
 from vqatool.scoring.rows import (
     FailedVideo,
@@ -37,6 +38,28 @@ class _Video:
     outputs: list[Output] = field(default_factory=list)
 
 
+class ModelRun(NamedTuple):
+    """One segment as the model saw it, for who wants to know why it has its score.
+
+    Attributes:
+        info: the video.
+        segment: its place, and its views as the workers made them.
+        inputs: the same as the model takes them.
+        output: what the model gave for it alone, with its branches.
+        score: of the segment, 0 (worst) to 100 (best).
+    """
+
+    info: VideoInfo
+    segment: Segment
+    inputs: Sequence[Array]
+    output: Output
+    score: float
+
+
+def _look_away(run: ModelRun) -> None:
+    """The observer of who wants nothing but scores."""
+
+
 class _Item(NamedTuple):
     """A segment that waits for its score, or, without one, the end of its video."""
 
@@ -45,12 +68,18 @@ class _Item(NamedTuple):
 
 
 def score_videos(
-    videos: Iterable[Path], predictor: Predictor, config: ScoreConfig
+    videos: Iterable[Path],
+    predictor: Predictor,
+    config: ScoreConfig,
+    *,
+    observe: Callable[[ModelRun], None] = _look_away,
 ) -> Iterator[ScoreResult]:
     """Score videos in order; a video that cannot be scored gives the reason.
 
     Workers decode the next videos while the model works, and the decoded segments wait in bounded
     queues: memory grows neither with the number of videos nor with their length.
+
+    `observe` is called for every segment, in order, as soon as it has its score.
     """
     # a driver of a GPU maps far more memory than a decoder takes
     limits = not config.hardware
@@ -58,7 +87,7 @@ def score_videos(
         decoded = decode_videos(videos, predictor.preprocessor, config, pool)
         predictor.load_model()
         for items in _batches(_items(decoded), predictor.batch):
-            _add_scores(items, predictor)
+            _add_scores(items, predictor, observe)
             for video, segment in items:
                 if segment is None:
                     yield _result(video, predictor)
@@ -91,12 +120,15 @@ def _batches(items: Iterable[_Item], size: int) -> Iterator[list[_Item]]:
     yield waiting
 
 
-def _add_scores(items: Sequence[_Item], predictor: Predictor) -> None:
+def _add_scores(
+    items: Sequence[_Item], predictor: Predictor, observe: Callable[[ModelRun], None]
+) -> None:
     chosen = [(video, segment) for video, segment in items if segment]
     if not chosen:
         return
     started = time.monotonic()
-    output = predictor.predict([segment.views for _, segment in chosen])
+    clips = [predictor.finish(segment.views) for _, segment in chosen]
+    output = predictor.predict_finished(clips)
     share_s = (time.monotonic() - started) / len(chosen)
     scores, bands = to_label_scale(output.score_B), predictor.bands(output)
     for number, ((video, segment), score, band) in enumerate(
@@ -107,6 +139,9 @@ def _add_scores(items: Sequence[_Item], predictor: Predictor) -> None:
         video.bands.append(band)
         video.outputs.append(output.clip(number))
         video.spent_s += share_s
+        if video.latest.info:
+            alone = video.outputs[-1]._replace(branches=output.branches_of(number))
+            observe(ModelRun(video.latest.info, segment, clips[number], alone, score))
 
 
 def _result(video: _Video, predictor: Predictor) -> ScoreResult:
