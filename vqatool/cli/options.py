@@ -279,6 +279,18 @@ def segment_option(command: C) -> C:
     )(command)
 
 
+def timeout_option(command: C) -> C:
+    """--timeout, as `timeout_s`."""
+    return click.option(
+        "--timeout",
+        "timeout_s",
+        type=click.FloatRange(1),
+        default=120.0,
+        show_default=True,
+        help="Seconds that decoding 2 segments may take before a file fails.",
+    )(command)
+
+
 def display_option(command: C) -> C:
     """--display."""
     return click.option(

@@ -24,6 +24,7 @@ from vqatool.cli.options import (
     predictor_for,
     segment_option,
     stdout_writer,
+    timeout_option,
     tonemap_option,
 )
 from vqatool.cli.report import write_page_of
@@ -79,14 +80,7 @@ class ShardType(click.ParamType["Shard"]):
               help="Also tell this service what failed or does not pass.")  # fmt: skip
 @click.option("--shard", type=ShardType(), help="Score one part of the files, such as 2/8.")
 @click.option("--force", is_flag=True, help="Score again the files that the report already holds.")
-@click.option(
-    "--timeout",
-    "timeout_s",
-    type=click.FloatRange(1),
-    default=120.0,
-    show_default=True,
-    help="Seconds that decoding 2 segments may take before a file becomes an error row.",
-)
+@timeout_option
 @click.option("--batch", type=click.IntRange(1),
               help="Segments in one batch of the model.  [default: 1, or 16 on a GPU]")  # fmt: skip
 @click.option("--hwaccel", metavar="auto|NAME",

@@ -1,7 +1,7 @@
 """Rows -> tables that people read in a terminal."""
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from rich import box
@@ -9,6 +9,7 @@ from rich.table import Table
 
 from ladder.label.metrics import LABEL_COLUMNS, METRICS
 from ladder.label.rows import LabelRow
+from vqatool.reporting.charts import clock
 from vqatool.terminal import console, cut_middle, shown
 
 if TYPE_CHECKING:  # torch takes seconds to load, and the summary of labels needs none
@@ -17,6 +18,7 @@ if TYPE_CHECKING:  # torch takes seconds to load, and the summary of labels need
     from vqatool.evaluation.evaluator import MetricRow
     from vqatool.evaluation.study import MeanInterval, StudyRow
     from vqatool.reporting.comparison import ComparisonRow
+    from vqatool.reporting.explanation import Explanation
     from vqatool.scoring.gates import Gate
     from vqatool.scoring.rows import ReportRow
 
@@ -46,6 +48,35 @@ def _cut_name(name: str, other_columns: int) -> str:
     """A file's name, cut so that it fits on one line beside columns of that width together."""
     room = console().width - other_columns
     return cut_middle(shown(name), max(_MIN_NAME_WIDTH, min(room, _MAX_NAME_WIDTH)))
+
+
+def explanation_table(found: "Explanation", *, most: int = 10) -> Table:
+    """What each input adds to the score of the video, and of its lowest segments."""
+    lowest = sorted(found.segments, key=lambda segment: segment.score)[:most]
+    count = (
+        f"lowest {most} of {len(found.segments)} segments" if len(lowest) == most else "segments"
+    )
+    base = "" if found.base is None else f"; an input adds its points to {found.base:.1f}"
+    table = Table(title=f"{count}segments, lowest first{base}", title_justify="left")
+    for heading in ("at", "score", "band", *found.points):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("remark", overflow="fold")
+    row = found.row
+    whole = (row.score or 0.0, row.score_low or 0.0, row.score_high or 0.0)
+    remark = row.warnings.replace(";", ", ")
+    table.add_row("all", *_explained(whole, found.points), remark)
+    table.add_section()
+    for segment in lowest:
+        figures = (segment.score, segment.score_low, segment.score_high)
+        parts = _explained(figures, segment.points)
+        table.add_row(clock(segment.start_s), *parts, segment.warnings.replace(";", ", "))
+    return table
+
+
+def _explained(figures: tuple[float, float, float], points: Mapping[str, float]) -> list[str]:
+    score, low, high = figures
+    added = (f"{each:+.1f}" for each in points.values())
+    return [f"{score:.1f}", f"{low:.0f} to {high:.0f}", *added]
 
 
 def enlarged_hint(rows: "Sequence[ReportRow]") -> str:

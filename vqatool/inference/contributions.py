@@ -22,7 +22,7 @@ _SAME_SCORE = 1e-5  # a thousandth of a point
 
 @dataclass(frozen=True)
 class Contributions:
-    """Points of a score: `base`, with every group as in a typical clip, and what each adds to it."""
+    """Points of a score: `base`, with each group as in a typical clip, and what each adds to it."""
 
     base: float
     points: Mapping[str, float]  # by the name of the group
@@ -46,7 +46,9 @@ def contributions(
     if not known:
         return None
     inputs = _shortest(predictor, inputs, float(output.score_B[0]))
-    replaced = [each.like(view) if each else view for each, view in zip(typical, inputs)]
+    replaced = [
+        each.like(view) if each else view for each, view in zip(typical, inputs, strict=True)
+    ]
     clips = []
     for subset in range(2 ** len(known) - 1):  # the last one is the clip itself
         own = {index for place, index in enumerate(known) if subset >> place & 1}

@@ -132,8 +132,8 @@ def _power_of(field: str) -> Callable[[float], float]:
 
 def _readable(field: str, name: str, unit: str, digits: int) -> ReadableFigure:
     flag = "has_step" if field in _STEP_FEATURES else "is_known"
-    index, known = map(BitstreamFeatures._fields.index, (field, flag))
-    return ReadableFigure(name, unit, index, _power_of(field), digits, known)
+    place, known = map(BitstreamFeatures._fields.index, (field, flag))
+    return ReadableFigure(name, unit, place, _power_of(field), digits, known)
 
 
 _SCALES = {"display": 540, "fps": 30}

@@ -16,7 +16,7 @@ class ReadableFigure(NamedTuple):
     Attributes:
         name: what it is.
         unit: of `read`; empty for a share.
-        index: its place in the view.
+        place: of it in the view.
         read: the view's value -> the value in the unit.
         digits: those to be shown behind the point.
         flag: the place in the view of what is 1 where the figure is known; None: it always is.
@@ -24,7 +24,7 @@ class ReadableFigure(NamedTuple):
 
     name: str
     unit: str
-    index: int
+    place: int
     read: Callable[[float], float]
     digits: int = 1
     flag: int | None = None
@@ -34,4 +34,4 @@ class ReadableFigure(NamedTuple):
         figures_K = view.reshape(-1, view.shape[-1]).mean(axis=0)
         if self.flag is not None and not figures_K[self.flag]:
             return None
-        return float(figures_K[self.index])
+        return float(figures_K[self.place])

@@ -1,6 +1,6 @@
 """The geometry of a page's charts: scores -> points of SVG, and the words that tell the same."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -11,7 +11,11 @@ _BIN_WIDTH = 32.0
 _BIN_HEIGHT = 120.0  # of the fullest bin
 _TIMELINE_WIDTH = 600.0
 _TIMELINE_HEIGHT = 100.0  # a score is a height
+_STRIP_HEIGHT = 60.0
+_WATERFALL_WIDTH = 400.0
+_ROW_HEIGHT = 24.0
 _MAX_STEPS = 240  # more cannot be told apart, and long videos would fill the page
+_MAX_DOTS = 600
 _MAX_TICKS = 6
 _TICK_STEPS_S = (0.1, 0.5, 1, 2, 5, 10, 30, 60, 120, 300, 600, 1800, 3600, 7200, 21600, 86400)
 
@@ -67,6 +71,7 @@ class Timeline:
         band: points of the outline of the band; empty if it is not known.
         flags: where segments with warnings begin.
         marks: the chosen moments, by number.
+        dots: the scores of single frames.
         ticks: the axis of time.
         description: what the picture shows, for those who do not see it.
     """
@@ -77,12 +82,18 @@ class Timeline:
     marks: tuple[Tick, ...]
     ticks: tuple[Tick, ...]
     description: str
+    dots: tuple[tuple[float, float], ...] = ()
 
 
-def timeline(segments: Sequence[SegmentRow], marked_s: Sequence[float] = ()) -> Timeline:
+def timeline(
+    segments: Sequence[SegmentRow],
+    marked_s: Sequence[float] = (),
+    frames: Sequence[tuple[float, float]] = (),
+) -> Timeline:
     """The timeline of one video's segments, in order; there is at least one.
 
-    `marked_s` are moments in seconds, which are numbered from 1 on.
+    `marked_s` are moments in seconds, which are numbered from 1 on. `frames` are times and scores
+    of single frames; of too many none is drawn.
 
     Of more than 240 segments, each step is the one with the lowest score of its neighbours.
     """
@@ -116,6 +127,150 @@ def timeline(segments: Sequence[SegmentRow], marked_s: Sequence[float] = ()) -> 
             f"the highest {max(segment.score for segment in segments):.1f}"
             + (f"; {len(flagged)} with warnings" if flagged else "")
         ),
+        dots=tuple((x_of(at_s), _y_of(score)) for at_s, score in frames)
+        if len(frames) <= _MAX_DOTS
+        else (),
+    )
+
+
+@dataclass(frozen=True)
+class Bar:
+    """A bar of a chart; `label` says what it is, and `value` how long."""
+
+    x: float
+    y: float
+    width: float
+    height: float
+    label: str = ""
+    value: str = ""
+
+
+@dataclass(frozen=True)
+class Strip:
+    """Figures of a video's segments over its time, as bars that stand on 0: 600 wide, 60 high.
+
+    Attributes:
+        name: what the figures are.
+        bars: one for each segment.
+        axis_y: where 0 is.
+        labels: values on the axis, from the top; `x` is their height here.
+        ticks: the axis of time.
+        description: what the picture shows, for those who do not see it.
+    """
+
+    name: str
+    bars: tuple[Bar, ...]
+    axis_y: float
+    labels: tuple[Tick, ...]
+    ticks: tuple[Tick, ...]
+    description: str
+
+
+def strip(
+    name: str,
+    times_s: Sequence[tuple[float, float]],
+    values: Sequence[float],
+    low: float,
+    high: float,
+    form: str = ".0f",
+) -> Strip:
+    """The strip of one figure; `low` and `high` are the ends of its axis, which holds 0.
+
+    Of more than 240 segments, each bar is the value of its neighbours that is furthest from 0.
+
+    Args:
+        name: what the figure is.
+        times_s: start and end of each segment, in order.
+        values: of each segment.
+        low: 0 or less.
+        high: 0 or more.
+        form: how a value is shown.
+    """
+    start_s, end_s = times_s[0][0], times_s[-1][1]
+    scale = _TIMELINE_WIDTH / max(end_s - start_s, 1e-6)
+
+    def y_of(value: float) -> float:
+        return round(_STRIP_HEIGHT * (high - max(low, min(value, high))) / (high - low), 1)
+
+    bars = []
+    for first, last in _groups(len(values)):
+        value = max(values[first:last], key=abs)
+        left, right = (
+            (at_s - start_s) * scale for at_s in (times_s[first][0], times_s[last - 1][1])
+        )
+        top, bottom = sorted((y_of(value), y_of(0.0)))
+        width = round(max(right - left - 1, 0.5), 1)
+        bars.append(Bar(round(left, 1), top, width, max(round(bottom - top, 1), 0.5)))
+    lowest, highest = (choose(range(len(values)), key=values.__getitem__) for choose in (min, max))
+    return Strip(
+        name=name,
+        bars=tuple(bars),
+        axis_y=y_of(0.0),
+        labels=tuple(Tick(y_of(each), f"{each:g}") for each in dict.fromkeys((high, 0.0, low))),
+        ticks=tuple(
+            Tick(round((at_s - start_s) * scale, 1), clock(at_s))
+            for at_s in _tick_times(start_s, end_s)
+        ),
+        description=(
+            f"{name}: lowest {values[lowest]:{form}} at {clock(times_s[lowest][0])}, "
+            f"highest {values[highest]:{form}} at {clock(times_s[highest][0])}"
+        ),
+    )
+
+
+@dataclass(frozen=True)
+class Waterfall:
+    """Parts that add up, one bar below the other: 400 wide, 24 for each bar.
+
+    Attributes:
+        bars: the base, each part, and the sum.
+        joints: where one bar ends and the next begins.
+        ticks: the axis of scores.
+        height: of all bars.
+        description: what the picture shows, for those who do not see it.
+    """
+
+    bars: tuple[Bar, ...]
+    joints: tuple[float, ...]
+    ticks: tuple[Tick, ...]
+    height: float
+    description: str
+
+
+def waterfall(base: tuple[str, float], parts: Mapping[str, float], total: str) -> Waterfall:
+    """The waterfall of a base, the parts that are added to it, and their sum, named `total`."""
+    ends = [base[1]]
+    for part in parts.values():
+        ends.append(ends[-1] + part)
+    low, high = min(0.0, *ends), max(100.0, *ends)
+
+    def x_of(value: float) -> float:
+        return round(_WATERFALL_WIDTH * (value - low) / (high - low), 1)
+
+    spans = [(base[0], 0.0, base[1], f"{base[1]:.1f}")]
+    spans += [
+        (name, before, after, f"{after - before:+.1f}")
+        for name, (before, after) in zip(parts, pairwise(ends), strict=True)
+    ]
+    # parts that add up to 0 may leave a rest
+    spans.append((total, 0.0, ends[-1], f"{abs(ends[-1]):.1f}"))
+    bars = [
+        Bar(
+            x=x_of(min(before, after)),
+            y=index * _ROW_HEIGHT,
+            width=max(round(x_of(max(before, after)) - x_of(min(before, after)), 1), 1.0),
+            height=_ROW_HEIGHT - 6,
+            label=name,
+            value=value,
+        )
+        for index, (name, before, after, value) in enumerate(spans)
+    ]
+    return Waterfall(
+        bars=tuple(bars),
+        joints=tuple(x_of(end) for end in ends),
+        ticks=tuple(Tick(x_of(score), str(score)) for score in range(0, 101, 25)),
+        height=_ROW_HEIGHT * len(bars),
+        description=", ".join(f"{bar.label} {bar.value}" for bar in bars),
     )
 
 
@@ -134,10 +289,8 @@ def _y_of(score: float) -> float:
 
 def _pooled(segments: Sequence[SegmentRow]) -> list[SegmentRow]:
     """At most `_MAX_STEPS` steps without gaps, each with the figures of its lowest segment."""
-    count = min(len(segments), _MAX_STEPS)
-    borders = [index * len(segments) // count for index in range(count + 1)]
     steps = []
-    for first, last in pairwise(borders):
+    for first, last in _groups(len(segments)):
         together = segments[first:last]
         lowest = min(together, key=lambda segment: segment.score)
         steps.append(
@@ -151,6 +304,12 @@ def _pooled(segments: Sequence[SegmentRow]) -> list[SegmentRow]:
             )
         )
     return steps
+
+
+def _groups(number: int) -> Iterator[tuple[int, int]]:
+    """At most `_MAX_STEPS` groups of neighbours: the first of each, and that of the next one."""
+    count = min(number, _MAX_STEPS)
+    return pairwise(index * number // count for index in range(count + 1))
 
 
 def _tick_times(start_s: float, end_s: float) -> list[float]:

@@ -1,169 +1,332 @@
-"""Why a clip has its score: the score of each frame, of each branch, and attention maps.
+"""Why a video has its score: its segments as `score` judges them, and what moved each of them.
 
-Every model has a curve over its frames. A model that fuses several branches has a score and a curve
-for each of them. A model that weighs the patches of a frame has an attention map of each frame.
+The scores are those of `vqatool.scoring.run`, whose observer tells what the model saw and gave.
 """
 
-import csv
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from statistics import fmean
 
-import numpy as np
-import numpy.typing as npt
-
-from ladder.errors import VideoError
-from ladder.media.probe import probe
-from ladder.media.time_ranges import FULL, TrimSpec
-from ladder.media.upright import Pixels
-from vqatool.errors import CheckpointError
-from vqatool.files import PNG_METADATA, require_own_files
-from vqatool.inference.engine import Branch, Output
+from ladder.errors import LadderError, VideoError
+from ladder.media.probe import VideoInfo
+from ladder.media.time_ranges import TimeRange
+from vqatool.inference.contributions import contributions
+from vqatool.inference.engine import Branch, Limits, Output
 from vqatool.inference.predictor import Predictor, to_label_scale
 from vqatool.inputs.clip import Array
-from vqatool.inputs.decode_pool import WHOLE_VIDEO_TIMEOUT_S, DecodeFailure, decode_one
-from vqatool.inputs.preprocessor import ClipPreprocessor, require_sdr, sample_times
+from vqatool.inputs.preprocessor import ClipPreprocessor, sample_times
+from vqatool.inputs.readable import ReadableFigure
+from vqatool.reporting.attention import AttentionMap, draw_attention_map
+from vqatool.scoring.rows import FailedVideo, ReportRow, ScoredVideo, report_row, segment_rows
+from vqatool.scoring.run import ModelRun, score_videos
+from vqatool.scoring.segments import ScoreConfig
 
 ALL = "all"
 """The name of the score that all branches are fused into."""
 
+NUM_MOMENTS = 5
+"""Moments of a video that are shown."""
+
+_MAX_CHOSEN = 20  # of the moments that a time range asks for
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExplainedSegment:
+    """One segment as `score` judges it, and the points that each input adds to `base`.
+
+    Scores are 0 (worst) to 100 (best). Parts that the model does not have are None.
+    """
+
+    path: str
+    start_s: float
+    end_s: float
+    score: float
+    score_low: float
+    score_high: float
+    warnings: str = ""
+    base: float | None = None
+    from_bitstream: float | None = None
+    from_motion: float | None = None
+    from_detail: float | None = None
+    from_pixels: float | None = None
+    distance: float | None = None
+    outlier: float | None = None
+
+    @property
+    def key(self) -> str:
+        """The video and the segment's start."""
+        return f"{self.path}@{self.start_s:.4f}"
+
+    @property
+    def points(self) -> dict[str, float]:
+        """What each group of inputs adds to `base`, by its name; empty if it is not known."""
+        found = {name: getattr(self, f"from_{name}") for name in GROUPS}
+        return {name: value for name, value in found.items() if value is not None}
+
+
+GROUPS = ("bitstream", "motion", "detail", "pixels")
+"""The groups of inputs whose contributions can be told, by the names of `recipe.Input`."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class FrameScore:
-    """The score of one frame by a branch or by `ALL`, a row of `moments.csv`; 0 to 100."""
+    """The score of one frame by a branch or by `ALL`; 0 to 100."""
 
+    path: str
     part: str
     at_s: float
     score: float
 
+    @property
+    def key(self) -> str:
+        """The video, the part and the time."""
+        return f"{self.path}@{self.part}@{self.at_s:.4f}"
 
-class AttentionMap(NamedTuple):
-    """How much each patch of one frame counts for a branch, as a picture."""
 
-    part: str
+@dataclass(frozen=True)
+class Moment:
+    """A segment that is shown: its number, and its frame with the lowest score."""
+
+    segment: int
     at_s: float
-    picture: Pixels
+    attention_maps: tuple[AttentionMap, ...] = ()
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A readable figure of a group: of typical clips, and of each segment; None: not known.
+
+    `deviation` is the standard deviation over the training data. Values are as the model takes
+    them, from which `figure.read` makes those of `figure.unit`.
+    """
+
+    group: str
+    figure: ReadableFigure
+    typical: float
+    deviation: float
+    values: tuple[float | None, ...]
+
+    @property
+    def mean(self) -> float | None:
+        """Over the segments that it is known of."""
+        known = [value for value in self.values if value is not None]
+        return fmean(known) if known else None
+
+    def deviations(self, value: float | None) -> float | None:
+        """How many standard deviations of the training data a value is above a typical one."""
+        return None if value is None else (value - self.typical) / self.deviation
 
 
 @dataclass(frozen=True, kw_only=True)
 class Explanation:
-    """A model's output for one clip; `scores` are those of the whole clip by part, `ALL` first.
+    """Why a video has its score.
 
-    All scores are 0 (worst) to 100 (best).
+    Attributes:
+        row: of the report.
+        segments: in order.
+        frame_scores: of `ALL`, then of each branch.
+        moments: those that are shown, the lowest score first.
+        readings: readable figures of the inputs; none for a model without.
+        limits: of the detector of what is unlike the training data; None without one.
     """
 
-    scores: dict[str, float]
+    row: ReportRow
+    segments: list[ExplainedSegment]
     frame_scores: list[FrameScore]
-    attention_maps: list[AttentionMap]
+    moments: list[Moment]
+    readings: list[Reading]
+    limits: Limits | None
+
+    @property
+    def base(self) -> float | None:
+        """The mean of the segments', as the score is; None if it is not known."""
+        known = [each.base for each in self.segments if each.base is not None]
+        return fmean(known) if known else None
+
+    @property
+    def points(self) -> dict[str, float]:
+        """What each group adds to `base`: means of the segments', which add up to the score."""
+        names = self.segments[0].points
+        return {name: fmean(each.points[name] for each in self.segments) for name in names}
+
+    @property
+    def branches(self) -> list[str]:
+        """The names of the model's branches."""
+        return [part for part in dict.fromkeys(f.part for f in self.frame_scores) if part != ALL]
 
 
 def explain(
     predictor: Predictor,
     path: Path,
-    display: tuple[int, int] | None,
-    trim: TrimSpec = FULL,
+    config: ScoreConfig,
     *,
-    tonemap: bool = False,
-    timeout_s: float = WHOLE_VIDEO_TIMEOUT_S,
+    shown: TimeRange | None = None,
+    on_segment: Callable[[int, int], None] = lambda done, total: None,
 ) -> Explanation:
-    """Predict for one clip of a video as `score` does for a segment, and keep all output.
+    """Score one video as `score` does, and keep why.
 
     Args:
         predictor: the model.
-        path: the video; a worker process decodes it.
-        display: (width, height) of the screen, px; None scores pixel for pixel.
-        trim: which clip of it; by default the whole video.
-        tonemap: read HDR as SDR; else it is refused.
-        timeout_s: seconds that the worker has.
+        path: the video; worker processes decode it.
+        config: how it is scored.
+        shown: the part whose moments are shown; None: the worst segments of the video.
+        on_segment: called after each segment with the number of those done and of all.
 
     Raises:
-        VideoError: the file cannot be decoded or is HDR, or the clip begins after its end.
-        CheckpointError: the model's score is not a finite number.
+        VideoError: the video has no score; the error has the reason.
+        LadderError: `shown` begins after the video's end.
     """
-    decoded = decode_one(
-        path, _decode_clip, predictor.preprocessor, display, trim, tonemap, timeout_s=timeout_s
-    )
-    if isinstance(decoded, DecodeFailure):
-        raise VideoError(decoded.code, decoded.reason)
-    output = predictor.predict([decoded.views])
-    if not np.isfinite(output.score_B).all():
-        raise CheckpointError(
-            f"{path}: model {predictor.name} gives a score that is not a finite number: its "
-            "weights are broken, so train it again or name another model"
-        )
-    parts: list[tuple[str, Output | Branch]] = [(ALL, output)]
-    parts += [(branch.name, branch) for branch in output.branches]
-    return Explanation(
-        scores={name: to_label_scale(part.score_B)[0] for name, part in parts},
-        frame_scores=[
-            FrameScore(part=name, at_s=at_s, score=score)
-            for name, part in parts
-            for at_s, score in _curve(decoded.times_s, to_label_scale(part.frame_score_BT[0]))
-        ],
-        attention_maps=[
-            attention_map
-            for branch, view_TCHW in zip(output.branches, decoded.views, strict=False)
-            for attention_map in _attention_maps(branch, view_TCHW, decoded.times_s)
-        ],
-    )
+    witness = _Witness(predictor, config, shown, on_segment)
+    (result,) = score_videos([path], predictor, config, observe=witness)
+    if isinstance(result, FailedVideo):
+        raise VideoError(result.failure.code, result.failure.reason)
+    return witness.explanation(result)
 
 
-class _DecodedClip(NamedTuple):
-    """The views of a clip, and the times of its frames in seconds."""
+@dataclass
+class _Seen:
+    """What is kept of each segment; `views` only while it may be shown."""
 
-    views: list[Array]
+    start_s: float
+    score: float
     times_s: list[float]
+    output: Output
+    base: float | None
+    points: dict[str, float]
+    raw: list[float | None]
+    views: Sequence[Array] | None
 
 
-def _decode_clip(
-    path: Path,
-    preprocessor: ClipPreprocessor,
-    display: tuple[int, int] | None,
-    trim: TrimSpec,
-    tonemap: bool,
-) -> _DecodedClip:
-    """The task of a worker."""
-    info = probe(path, tonemap=tonemap)
-    require_sdr(info)
-    start_s, length_s = next(
-        ((time_range.start_s, time_range.length_s) for time_range in trim.ranges_of(info)),
-        (0.0, info.duration_s),
-    )
-    views = preprocessor.load_views(info, display, start_s=start_s, length_s=length_s)
-    times_s = sample_times(
-        start_s, length_s, preprocessor.num_frame_groups, preprocessor.frame_group, float(info.fps)
-    )
-    return _DecodedClip(views, times_s)
+@dataclass
+class _Witness:
+    """Sees the segments of one video while they are scored."""
+
+    predictor: Predictor
+    config: ScoreConfig
+    shown: TimeRange | None
+    on_segment: Callable[[int, int], None]
+    seen: list[_Seen] = field(default_factory=list)
+
+    def __call__(self, run: ModelRun) -> None:
+        if not self.seen:
+            _require_inside(self.shown, run.info)
+        found = contributions(self.predictor, run.inputs, run.output)
+        self.seen.append(
+            _Seen(
+                start_s=run.segment.start_s,
+                score=run.score,
+                times_s=_times(self.predictor.preprocessor, run),
+                output=run.output,
+                base=found.base if found else None,
+                points=dict(found.points) if found else {},
+                raw=[figure.raw(run.inputs[index]) for index, figure in self._figures],
+                views=run.segment.views if run.output.branches else None,
+            )
+        )
+        chosen = self._chosen(run.segment.end_s - run.segment.start_s)
+        for number, each in enumerate(self.seen):
+            if number not in chosen:
+                each.views = None
+        self.on_segment(len(self.seen), self.config.num_segments(run.info.duration_s))
+
+    @property
+    def _figures(self) -> list[tuple[int, ReadableFigure]]:
+        inputs = self.predictor.inputs if self.predictor.typical else ()
+        return [(i, figure) for i, each in enumerate(inputs) for figure in each.readable]
+
+    def _chosen(self, length_s: float) -> list[int]:
+        """The numbers of the segments to show, as far as it is known, the lowest score first."""
+        ranked = sorted(range(len(self.seen)), key=lambda number: self.seen[number].score)
+        if not self.shown:
+            return ranked[:NUM_MOMENTS]
+        first_s, last_s = self.shown.start_s, self.shown.start_s + self.shown.length_s
+        inside = [n for n in ranked if first_s - length_s < self.seen[n].start_s < last_s]
+        return inside[:_MAX_CHOSEN]
+
+    def explanation(self, result: ScoredVideo) -> Explanation:
+        """All that was seen of the video, which now has its row."""
+        path = str(result.path)
+        row = report_row(result, model=self.predictor.name, display=self.config.screen)
+        length_s = result.segments[0].end_s - result.segments[0].start_s
+        return Explanation(
+            row=row,
+            segments=[
+                ExplainedSegment(
+                    **vars(segment),
+                    base=seen.base,
+                    from_bitstream=seen.points.get("bitstream"),
+                    from_motion=seen.points.get("motion"),
+                    from_detail=seen.points.get("detail"),
+                    from_pixels=seen.points.get("pixels"),
+                    distance=_first(seen.output.distance_B),
+                    outlier=_first(seen.output.outlier_B),
+                )
+                for segment, seen in zip(segment_rows(result), self.seen, strict=True)
+            ],
+            frame_scores=[score for seen in self.seen for score in _frame_scores(path, seen)],
+            moments=[_moment(number, self.seen[number]) for number in self._chosen(length_s)],
+            readings=[
+                self._reading(place, index, figure)
+                for place, (index, figure) in enumerate(self._figures)
+            ],
+            limits=self.predictor.limits,
+        )
+
+    def _reading(self, place: int, index: int, figure: ReadableFigure) -> Reading:
+        typical = self.predictor.typical[index]
+        assert typical is not None
+        assert typical.deviation_K is not None
+        return Reading(
+            group=self.predictor.inputs[index].name,
+            figure=figure,
+            typical=float(typical.mean_K[figure.place]),
+            deviation=float(typical.deviation_K[figure.place]),
+            values=tuple(seen.raw[place] for seen in self.seen),
+        )
 
 
-def write_explanation(found: Explanation, folder: Path) -> list[Path]:
-    """Write `moments.csv` and a picture for each attention map; return the paths."""
-    folder.mkdir(parents=True, exist_ok=True)
-    table, columns = folder / "moments.csv", [field.name for field in fields(FrameScore)]
-    pictures = [folder / f"{one.part}-{one.at_s:09.3f}.png" for one in found.attention_maps]
-    require_own_files({table: columns}, pictures)
-    with table.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, columns, lineterminator="\n")
-        writer.writeheader()
-        for frame_score in found.frame_scores:
-            shown = {"at_s": f"{frame_score.at_s:.3f}", "score": f"{frame_score.score:.4g}"}
-            writer.writerow(asdict(frame_score) | shown)
-    if pictures:
-        # takes a second, and not every install has it
-        from matplotlib.image import imsave
-    for path, attention_map in zip(pictures, found.attention_maps, strict=True):
-        imsave(path, attention_map.picture, metadata=PNG_METADATA)
-    return [table, *pictures]
+def _require_inside(shown: TimeRange | None, info: VideoInfo) -> None:
+    if shown and shown.start_s >= info.duration_s:
+        raise LadderError(
+            f"{info.path} is {info.duration_s:.2f} s long, the clip {shown} begins after its end"
+        )
 
 
-def _curve(times_s: list[float], scores: list[float]) -> Iterator[tuple[float, float]]:
-    """Scores, each with the time of its first frame."""
-    yield from zip(times_s[:: len(times_s) // len(scores)], scores, strict=True)
+def _first(values: Array | None) -> float | None:
+    return None if values is None else float(values[0])
+
+
+def _times(preprocessor: ClipPreprocessor, run: ModelRun) -> list[float]:
+    """When the frames of a segment are, all of all groups, in seconds."""
+    start_s, end_s = run.segment.start_s, run.segment.end_s
+    groups, group = preprocessor.num_frame_groups, preprocessor.frame_group
+    return sample_times(start_s, end_s - start_s, groups, group, float(run.info.fps))
+
+
+def _frame_scores(path: str, seen: _Seen) -> Iterator[FrameScore]:
+    parts: list[tuple[str, Output | Branch]] = [(ALL, seen.output)]
+    parts += [(branch.name, branch) for branch in seen.output.branches]
+    for name, part in parts:
+        scores = to_label_scale(part.frame_score_BT[0])
+        times_s = seen.times_s[:: len(seen.times_s) // len(scores)]
+        for at_s, score in zip(times_s, scores, strict=True):
+            yield FrameScore(path=path, part=name, at_s=at_s, score=score)
+
+
+def _moment(number: int, seen: _Seen) -> Moment:
+    frames = [score for score in _frame_scores("", seen) if score.part == ALL]
+    lowest = min(frames, key=lambda frame: frame.score)
+    maps = [
+        attention_map
+        for branch, view_TCHW in zip(seen.output.branches, seen.views or (), strict=False)
+        for attention_map in _attention_maps(branch, view_TCHW, seen.times_s)
+    ]
+    return Moment(number, lowest.at_s, tuple(maps))
 
 
 def _attention_maps(
-    branch: Branch, view_TCHW: Array, times_s: list[float]
+    branch: Branch, view_TCHW: Array, times_s: Sequence[float]
 ) -> Iterator[AttentionMap]:
     """A picture for each frame of the branch's view, if it weighs the frame's patches."""
     if branch.weight_map_BTHW is None:
@@ -173,39 +336,3 @@ def _attention_maps(
     for at_s, frame_CHW, weight_HW in zip(times_s[::step], view_TCHW, weights_THW, strict=True):
         frame_HWC = frame_CHW.transpose(1, 2, 0)
         yield AttentionMap(branch.name, at_s, draw_attention_map(frame_HWC, weight_HW))
-
-
-_STRENGTH = 0.5  # of the colour; the rest is the frame in grey
-
-
-def draw_attention_map(frame_HWC: Pixels, weight_HW: npt.NDArray[np.floating]) -> Pixels:
-    """The frame in grey, each patch in the colour of its weight: from blue (smallest) to red.
-
-    Colours are relative to this frame; equal weights have the middle colour.
-
-    Args:
-        frame_HWC: uint8 RGB, the model's input.
-        weight_HW: a weight for each patch, fewer rows and columns than the frame has.
-
-    Returns:
-        uint8 RGB of the frame's size.
-    """
-    from matplotlib import colormaps  # takes a second, which only this needs
-
-    colours_HWC = 255 * colormaps["turbo"](_relative(weight_HW))[..., :3]
-    rows, columns = (
-        np.arange(length) * patches // length
-        for length, patches in zip(frame_HWC.shape[:2], weight_HW.shape, strict=True)
-    )
-    painted_HWC = colours_HWC[rows[:, None], columns]
-    grey_HW1 = frame_HWC.mean(axis=2, keepdims=True)
-    blend_HWC = _STRENGTH * painted_HWC + (1 - _STRENGTH) * grey_HW1
-    return np.asarray(blend_HWC.round(), dtype=np.uint8)
-
-
-def _relative(weight_HW: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
-    """0 for the smallest weight, 1 for the largest."""
-    smallest, largest = float(weight_HW.min()), float(weight_HW.max())
-    if smallest == largest:
-        return np.full(weight_HW.shape, 0.5)
-    return np.asarray((weight_HW - smallest) / (largest - smallest), dtype=np.float64)

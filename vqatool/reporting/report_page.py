@@ -320,6 +320,11 @@ def _codes(row: ReportRow) -> list[str]:
     return [code for code in row.warnings.split(";") if code]
 
 
+def remarks_of(row: ReportRow) -> list[Remark]:
+    """The warnings of one file."""
+    return [Remark(code, 1, WARNINGS.get(code, UNKNOWN)) for code in _codes(row)]
+
+
 def _errors(failed: Sequence[ReportRow], folder: str) -> list[Remark]:
     by_code: dict[str, list[ReportRow]] = {}
     for row in failed:
@@ -440,7 +445,7 @@ def _card(row: ReportRow, report: Report, folder: str, out: Path) -> FileCard:
         )
     path, reason = _find(row, report.sources)
     notes += [reason] * bool(reason)
-    link = _link(path, out) if path else ""
+    link = link_to(path, out) if path else ""
     moments = [
         replace(moment, link=link and f"{link}#t={moment.at_s:.1f}")
         for moment in _worst_moments(row, segments)
@@ -450,8 +455,8 @@ def _card(row: ReportRow, report: Report, folder: str, out: Path) -> FileCard:
         name=_name(row, folder),
         path=path,
         link=link,
-        facts=[(name, text) for name, text in _facts(row) if text],
-        remarks=[Remark(code, 1, WARNINGS.get(code, UNKNOWN)) for code in _codes(row)],
+        facts=facts_of(row),
+        remarks=remarks_of(row),
         timeline=(timeline(segments, [moment.at_s for moment in moments]) if segments else None),
         moments=moments,
         note="; ".join(notes),
@@ -498,15 +503,16 @@ def _find(row: ReportRow, sources: Sequence[Path]) -> tuple[Path | None, str]:
     return None, reason
 
 
-def _link(path: Path, out: Path) -> str:
+def link_to(path: Path, out: Path) -> str:
     """The address of a file as seen from the page, so that both can be moved together."""
     relative = os.path.relpath(path.absolute(), out.absolute().parent)
     return quote(os.fsencode(relative))
 
 
-def _facts(row: ReportRow) -> list[tuple[str, str]]:
+def facts_of(row: ReportRow) -> list[tuple[str, str]]:
+    """What is known of a file, as names and texts."""
     shape = [_picture_size(row), row.pix_fmt, row.hdr.upper()]
-    return [
+    facts = [
         ("codec", row.codec),
         ("picture", " ".join(part for part in shape if part)),
         ("rate", _with_unit(_rate(row), "frames/s")),
@@ -516,6 +522,7 @@ def _facts(row: ReportRow) -> list[tuple[str, str]]:
         ("worst segment", _number(row.score_min)),
         ("5th percentile of segments", _number(row.score_p5)),
     ]
+    return [(name, text) for name, text in facts if text]
 
 
 def _with_pictures(
@@ -533,7 +540,7 @@ def _with_pictures(
         on_pictures(len(seen), len(wanted))
     for count, scale in _PICTURE_SIZES:
         images = {
-            path: [_image(picture, scale) for picture in pictures[:count]]
+            path: [embedded(picture, scale) for picture in pictures[:count]]
             for path, pictures in seen.items()
             if not isinstance(pictures, DecodeFailure)
         }
@@ -562,7 +569,8 @@ def _with_note(card: FileCard, note: str) -> FileCard:
     return replace(card, note="; ".join(text for text in (card.note, note) if text))
 
 
-def _image(picture_HWC: Pixels, scale: float) -> Image:
+def embedded(picture_HWC: Pixels, scale: float = 1.0) -> Image:
+    """The picture inside a page; `scale` of its sides, at most 1."""
     height, width = picture_HWC.shape[:2]
     if scale < 1:
         # the chroma of a JPEG has half the size

@@ -7,11 +7,11 @@ from typing import NamedTuple
 import numpy as np
 
 from ladder.media.decode import display_size, each_frame_at
-from ladder.media.probe import VideoInfo, probe
+from ladder.media.probe import Size, VideoInfo, probe
 from ladder.media.upright import Pixels
 from vqatool.inputs.decode_pool import DecodeFailure, DecodePool
 
-_BOX = (320, 180)  # px; turned for portrait
+_BOX = Size(320, 180)  # px; turned for portrait
 _TIMEOUT_S = 30.0  # for all moments of a video: a page must not wait long for its pictures
 
 
@@ -23,31 +23,40 @@ class ThumbnailTimes(NamedTuple):
 
 
 def read_thumbnails(
-    videos: Sequence[ThumbnailTimes], *, jobs: int | None = None
+    videos: Sequence[ThumbnailTimes],
+    *,
+    jobs: int | None = None,
+    box: Size = _BOX,
+    tonemap: bool = False,
 ) -> Iterator[tuple[ThumbnailTimes, list[Pixels] | DecodeFailure]]:
     """For each video, in order, a picture of each moment, or the reason why there is none.
 
-    A picture is (H, W, 3) uint8 RGB, upright, at most 320 px long and 180 px short.
+    A picture is (H, W, 3) uint8 RGB, upright, no larger than the video.
 
     Args:
         videos: each with its moments.
         jobs: worker processes; None: one for each core, at most four.
+        box: the long and the short side that a picture fits into, px.
+        tonemap: show HDR as SDR.
     """
     with DecodePool(jobs=jobs, timeout_s=_TIMEOUT_S) as pool:
         yield from pool.map(
-            videos, lambda each: pool.submit(each.path, _decode_thumbnails, each.times_s)
+            videos,
+            lambda each: pool.submit(each.path, _decode_thumbnails, each.times_s, box, tonemap),
         )
 
 
-def _decode_thumbnails(path: Path, times_s: tuple[float, ...]) -> list[Pixels]:
+def _decode_thumbnails(
+    path: Path, times_s: tuple[float, ...], box: Size, tonemap: bool
+) -> list[Pixels]:
     """The task of a worker."""
-    info = probe(path)
+    info = probe(path, tonemap=tonemap)
     order = sorted(range(len(times_s)), key=times_s.__getitem__)
-    frames = each_frame_at(info, [times_s[index] for index in order], _size(info))
+    frames = each_frame_at(info, [times_s[index] for index in order], _size(info, box))
     shown = {index: np.ascontiguousarray(frame) for index, frame in zip(order, frames, strict=True)}
     return [shown[index] for index in range(len(times_s))]
 
 
-def _size(info: VideoInfo) -> tuple[int, int]:
+def _size(info: VideoInfo, box: Size) -> tuple[int, int]:
     """The size of a thumbnail: that of the video if it is smaller than the box."""
-    return min(display_size(info, _BOX), info.display_size)
+    return min(display_size(info, box), info.display_size)
