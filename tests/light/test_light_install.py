@@ -63,8 +63,13 @@ def test_score_report_explain_and_doctor_need_no_extra(source_video: Path, tmp_p
     assert done.returncode == 0, done.stderr
     (row,) = rows_of(report)
     assert 0 <= float(row["score"]) <= 100
-    done = run_script(WITHOUT_EXTRAS, "explain", source_video, "-o", tmp_path / "why")
+    why = tmp_path / "why.html"
+    done = run_script(WITHOUT_EXTRAS, "explain", source_video, "-o", why, "--json")
     assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert f"{found['score']:.4f}" == row["score"]
+    assert len(found["contributions"]) == 4
+    assert b"data:image/jpeg" in why.read_bytes()
     page = tmp_path / "page.html"
     done = run_script(WITHOUT_EXTRAS, "report", report, "-o", page)
     assert done.returncode == 0, done.stderr

@@ -57,7 +57,8 @@ def explanation_table(found: "Explanation", *, most: int = 10) -> Table:
         f"lowest {most} of {len(found.segments)} segments" if len(lowest) == most else "segments"
     )
     base = "" if found.base is None else f"; an input adds its points to {found.base:.1f}"
-    table = Table(title=f"{count}segments, lowest first{base}", title_justify="left")
+    title = f"{count}segments, lowest first{base}"
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
     for heading in ("at", "score", "band", *found.points):
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("remark", overflow="fold")

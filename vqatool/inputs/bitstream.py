@@ -6,7 +6,8 @@ was re-encoded at a high bitrate has good features, so the training data must ho
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -124,16 +125,16 @@ def bitstream_vector(
     return np.array(clip.bitstream, np.float32)
 
 
-def _power_of(field: str) -> Callable[[float], float]:
-    """What the field holds the logarithm of."""
-    origin = STEP_ORIGIN if field in _STEP_FEATURES else math.log2(_SCALES.get(field, 1))
-    return lambda value: float(2 ** (value + origin))
+def _power(value: float, origin: float) -> float:
+    """What the value is the logarithm of."""
+    return float(2 ** (value + origin))
 
 
 def _readable(field: str, name: str, unit: str, digits: int) -> ReadableFigure:
     flag = "has_step" if field in _STEP_FEATURES else "is_known"
+    origin = STEP_ORIGIN if field in _STEP_FEATURES else math.log2(_SCALES.get(field, 1))
     place, known = map(BitstreamFeatures._fields.index, (field, flag))
-    return ReadableFigure(name, unit, place, _power_of(field), digits, known)
+    return ReadableFigure(name, unit, place, partial(_power, origin=origin), digits, known)
 
 
 _SCALES = {"display": 540, "fps": 30}

@@ -24,11 +24,17 @@ _LUMA = (0.2126, 0.7152, 0.0722)  # ITU-R BT.709
 _BUSY_QUANTILE = 0.9  # of the changes of the large squares
 
 
+def _samples(value: float) -> float:
+    return float(2 ** (2 * value)) - _MIN_CHANGE
+
+
+def _percent(value: float) -> float:
+    return 50 * (value + 1)
+
+
 READABLE_MOTION = (
-    ReadableFigure(
-        "change from frame to frame", "samples", 0, lambda value: 2 ** (2 * value) - _MIN_CHANGE, 2
-    ),
-    ReadableFigure("samples that stay equal", "%", 4, lambda value: 50 * (value + 1), 0),
+    ReadableFigure("change from frame to frame", "samples", 0, _samples, 2),
+    ReadableFigure("samples that stay equal", "%", 4, _percent, 0),
 )
 """What of the features people can read; samples have 8 bits."""
 

@@ -35,10 +35,23 @@ _MIN_GRADIENT = 1e-3
 
 _SHOWN = FIGURES_PER_QUANTISER * QUANTISERS.index(32)  # the probe of middling quality
 
+
+def _bits(value: float) -> float:
+    return float(2 ** (2 * value))
+
+
+def _decibels(value: float) -> float:
+    return 6 * value + 38
+
+
+def _percent(value: float) -> float:
+    return 100 * (value / 4 + 0.8)
+
+
 READABLE_PROBES = (
-    ReadableFigure("bits of a probe at QP 32", "bit/px", _SHOWN, lambda value: 2 ** (2 * value), 3),
-    ReadableFigure("PSNR of that probe", "dB", _SHOWN + 2, lambda value: 6 * value + 38, 1),
-    ReadableFigure("detail it keeps", "%", _SHOWN + 3, lambda value: 100 * (value / 4 + 0.8), 0),
+    ReadableFigure("bits of a probe at QP 32", "bit/px", _SHOWN, _bits, 3),
+    ReadableFigure("PSNR of that probe", "dB", _SHOWN + 2, _decibels, 1),
+    ReadableFigure("detail it keeps", "%", _SHOWN + 3, _percent, 0),
 )
 """What of the figures people can read."""
 

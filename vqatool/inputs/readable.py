@@ -17,7 +17,7 @@ class ReadableFigure(NamedTuple):
         name: what it is.
         unit: of `read`; empty for a share.
         place: of it in the view.
-        read: the view's value -> the value in the unit.
+        read: the view's value -> the value in the unit; a process can be given it.
         digits: those to be shown behind the point.
         flag: the place in the view of what is 1 where the figure is known; None: it always is.
     """

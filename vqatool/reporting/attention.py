@@ -9,15 +9,12 @@ from ladder.media.upright import Pixels
 
 _STRENGTH = 0.5  # of the colour; the rest is the frame in grey
 
-# "Turbo, An Improved Rainbow Colormap for Visualization" (Google, 2019), the polynomials of
-# R. Du: coefficients of red, green and blue from the power 0 on
-_TURBO = np.array(
-    [
-        [0.13572138, 4.61539260, -42.66032258, 132.13108234, -152.94239396, 59.28637943],
-        [0.09140261, 2.19418839, 4.84296658, -14.18503333, 4.27729857, 2.82956604],
-        [0.10667330, 12.64194608, -60.58204836, 110.36276771, -89.90310912, 27.34824973],
-    ]
-)
+TURBO = (
+    "30123b", "4040a2", "466be3", "4294ff", "28bceb", "18ddc2",
+    "32f298", "6dfe62", "a4fc3c", "cdec34", "eecf3a", "fdac34",
+    "fb7e21", "eb500e", "d02f05", "a91601", "7a0403",
+)  # fmt: skip
+"""Colours at equal distances of "Turbo, An Improved Rainbow Colormap" (Google, 2019), RGB."""
 
 
 class AttentionMap(NamedTuple):
@@ -30,8 +27,9 @@ class AttentionMap(NamedTuple):
 
 def colours(share: npt.NDArray[np.floating]) -> npt.NDArray[np.floating]:
     """Shares (...,) of 0 to 1 -> colours (..., 3), RGB of 0 to 255: from blue by green to red."""
-    powers = np.clip(share, 0, 1)[..., None] ** np.arange(_TURBO.shape[1])
-    return np.asarray(255 * (powers @ _TURBO.T).clip(0, 1))
+    stops_3N = np.array([list(bytes.fromhex(colour)) for colour in TURBO]).T
+    places_N = np.linspace(0, 1, len(TURBO))
+    return np.stack([np.interp(share, places_N, channel_N) for channel_N in stops_3N], axis=-1)
 
 
 def draw_attention_map(frame_HWC: Pixels, weight_HW: npt.NDArray[np.floating]) -> Pixels:

@@ -18,7 +18,7 @@ from ladder.storage import Row, Table, atomic_write
 from vqatool import __version__
 from vqatool.files import require_own_files, require_own_texts
 from vqatool.inputs.decode_pool import DecodeFailure
-from vqatool.reporting.attention import colours
+from vqatool.reporting.attention import TURBO
 from vqatool.reporting.charts import Strip, Waterfall, clock, strip, timeline, waterfall
 from vqatool.reporting.explanation import (
     ALL,
@@ -50,7 +50,7 @@ _BOX = Size(480, 270)
 _FAR = 3.0  # deviations from a typical clip
 _KINDS = {Verdict.GOOD: ("good", "\u2713"), Verdict.BAD: ("bad", "\u2717")}
 _UNSURE = ("unsure", "!")
-_NUM_COLOURS = 9  # of the key of attention maps
+_ALIKE = 5.0  # points below the median segment, at most, of the lowest one
 
 
 @dataclass(frozen=True)
@@ -191,11 +191,17 @@ def reasons(found: Explanation) -> list[str]:
     if len(found.segments) == 1:
         return sentences
     worst = worst_stretch(found)
+    lowest = min(found.segments, key=lambda segment: segment.score)
+    if worst.rest - lowest.score < _ALIKE:
+        sentences.append(
+            f"its segments are alike: the lowest scores {lowest.score:.1f}, the median segment "
+            f"{worst.rest:.1f}"
+        )
+        return sentences
     sentences.append(
         f"the worst stretch is {clock(worst.start_s)} to {clock(worst.end_s)}: it scores "
         f"{worst.score:.1f}, the median segment {worst.rest:.1f}"
     )
-    lowest = min(found.segments, key=lambda segment: segment.score)
     apart = {name: points - found.points[name] for name, points in lowest.points.items()}
     if apart:
         name, points = ranked(apart)[0]
@@ -398,13 +404,12 @@ def _likeness(found: Explanation) -> list[str]:
 class KeyColour(NamedTuple):
     """A colour of the key of attention maps, and the place that it stands at, in percent."""
 
-    offset: int
+    offset: float
     colour: str
 
 
 def _key() -> list[KeyColour]:
-    shares = np.linspace(0, 1, _NUM_COLOURS)
+    last = len(TURBO) - 1
     return [
-        KeyColour(round(100 * share), "#{:02x}{:02x}{:02x}".format(*map(round, colour)))
-        for share, colour in zip(shares.tolist(), colours(shares).tolist(), strict=True)
+        KeyColour(round(100 * place / last, 2), f"#{colour}") for place, colour in enumerate(TURBO)
     ]

@@ -205,7 +205,10 @@ def test_option_names_do_not_change() -> None:
             "--gate-on", "--thumbnails", "--jobs",
         },
         "merge": {"--out"},
-        "explain": {"--out", "--clip", "--model", "--display", "--tonemap", "--device"},
+        "explain": {
+            "--out", "--json", "--clip", "--model", "--display", "--tonemap", "--segment",
+            "--timeout", "--jobs", "--device",
+        },
         "study": {
             "--of", "--out", "--seeds", "--size", "--epochs", "--lr", "--init", "--teacher",
             "--cost", "--device",

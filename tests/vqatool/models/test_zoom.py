@@ -31,7 +31,7 @@ from vqatool.models.zoom import (
     Zoom,
     hyper_columns,
 )
-from vqatool.reporting.explanation import draw_attention_map
+from vqatool.reporting.attention import draw_attention_map
 
 PICO = ZoomConfig(
     size="pico",
