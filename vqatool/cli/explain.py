@@ -109,6 +109,11 @@ def _files(video: Path, out: Path | None, is_json: bool) -> "ExplanationFiles | 
     page = f"{video.name}.html"
     if out is None:
         out = Path("explained") / page
+    if not is_page(out) and not out.is_dir() and (out.suffix or str(out) == "-"):
+        raise click.UsageError(
+            f"-o {out} is neither a page, which ends in .html, nor a folder: --json prints the "
+            "figures on stdout"
+        )
     files = ExplanationFiles(out if is_page(out) else out / page)
     files.require_own()
     return files

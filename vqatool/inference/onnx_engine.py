@@ -84,6 +84,8 @@ class OnnxEngine:
             typical = json.loads(metadata.get(TYPICAL_KEY, "[]"))
             self.typical = tuple(map(_typical_input, typical))
             _require_interface(session, len(card.recipe.inputs))
+            if typical and len(typical) != len(card.recipe.inputs):
+                raise ValueError(f"it knows {len(typical)} inputs of a typical clip")
             clips = session.get_inputs()[0].shape[0]
             self.max_batch = clips if isinstance(clips, int) else None
         except (TypeError, ValueError, KeyError) as error:

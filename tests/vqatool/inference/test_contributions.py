@@ -1,15 +1,21 @@
 """Shapley values of groups of inputs, by scores that can be computed by hand."""
 
+import json
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pytest
+import torch
 
 from vqatool.inference.card import ModelCard
 from vqatool.inference.contributions import contributions
 from vqatool.inference.engine import Floats, Limits, Loaded, TypicalInput
+from vqatool.inference.onnx_engine import typical_facts
 from vqatool.inference.predictor import Predictor
-from vqatool.inputs.clip import Array
+from vqatool.inference.torch_engine import typical_inputs
+from vqatool.inputs.bitstream import UNKNOWN_BITSTREAM
+from vqatool.inputs.clip import Array, Clip, collate
+from vqatool.inputs.preprocessor import preprocess
 from vqatool.methods import Method, recipe_for
 
 SHAPE = {"size": "pico", "has_probing": False, "has_deep": False}  # frames, motion, bitstream
@@ -97,3 +103,41 @@ def test_a_typical_input_has_the_mean_and_the_deviation_of_its_kind(frames: int)
     assert view.mean(0) == pytest.approx([1.0, 2.0])
     assert view.std(0) == pytest.approx([0.5, 0.0], abs=1e-6)
     assert typical.like(np.zeros((1, 2))).tolist() == [[1.0, 2.0]]
+
+
+@pytest.mark.parametrize("shape", [{}, SHAPE, {"size": "pico", "has_motion": False}])
+def test_a_typical_clip_has_the_mean_figures_of_the_training(shape: dict[str, object]) -> None:
+    recipe = recipe_for(Method.COARSE_TO_FINE, {"size": "pico"} | shape)
+    views = [torch.from_numpy(collate([view])[0]) for view in preprocess(recipe.views, a_video())]
+    model = recipe.build()
+    network = model.figure_network
+    assert network is not None
+    assert model.typical_views() == ()  # it is not fitted
+    figures, deep = model.clip_figures(views)
+    network.get_buffer("share").fill_(1)
+    network.get_buffer("mean").copy_(figures)
+    network.get_buffer("deep_mean").copy_(deep)
+    facts = json.loads(typical_facts(typical_inputs(model)))
+    typical = [
+        entry and TypicalInput(**{k: as_floats(v) for k, v in entry.items()}) for entry in facts
+    ]
+    assert [entry is None for entry in typical] == [True] + [False] * (len(views) - 1)
+    clip = [
+        torch.from_numpy(np.array(entry.like(view.numpy()))) if entry else view
+        for entry, view in zip(typical, views, strict=True)
+    ]
+    found_figures, found_deep = model.clip_figures(clip)
+    assert found_figures.numpy() == pytest.approx(figures.numpy(), rel=1e-4, abs=1e-4)
+    assert found_deep.numpy() == pytest.approx(deep.numpy(), rel=1e-4, abs=1e-4)
+
+
+def as_floats(values: list[float] | None) -> Floats | None:
+    return None if values is None else np.array(values, np.float32)
+
+
+def a_video() -> Clip:
+    """Four frame groups of two frames of noise, each brighter than the one before."""
+    noise = np.random.default_rng(0).integers(60, size=(8, 3, 256, 256), dtype=np.uint8)
+    bright = 20 * np.arange(8, dtype=np.uint8)[:, None, None, None]
+    known = UNKNOWN_BITSTREAM._replace(is_known=1.0, step_mean=1.5, key_share=0.25)
+    return Clip(noise + bright, 2, known)

@@ -214,6 +214,17 @@ def test_a_clip_after_the_end_and_a_text_file_are_errors(
     assert not (tmp_path / "why.html").exists()
 
 
+@pytest.mark.parametrize("name", ["why.csv", "-"])
+def test_what_is_neither_a_page_nor_a_folder_is_refused(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, real_clips: list[Path]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = vqatool("explain", real_clips[0], "-o", name)
+    assert done.exit_code == 2
+    assert "--json" in done.output
+    assert not list(tmp_path.iterdir())
+
+
 def test_hdr_is_explained_as_sdr_alone(
     make_video: MakeVideo, source_video: Path, small_model: Path
 ) -> None:
