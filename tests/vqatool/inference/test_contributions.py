@@ -118,9 +118,7 @@ def test_a_typical_clip_has_the_mean_figures_of_the_training(shape: dict[str, ob
     network.get_buffer("mean").copy_(figures)
     network.get_buffer("deep_mean").copy_(deep)
     facts = json.loads(typical_facts(typical_inputs(model)))
-    typical = [
-        entry and TypicalInput(**{k: as_floats(v) for k, v in entry.items()}) for entry in facts
-    ]
+    typical = [entry and typical_input(**entry) for entry in facts]
     assert [entry is None for entry in typical] == [True] + [False] * (len(views) - 1)
     clip = [
         torch.from_numpy(np.array(entry.like(view.numpy()))) if entry else view
@@ -131,8 +129,13 @@ def test_a_typical_clip_has_the_mean_figures_of_the_training(shape: dict[str, ob
     assert found_deep.numpy() == pytest.approx(deep.numpy(), rel=1e-4, abs=1e-4)
 
 
-def as_floats(values: list[float] | None) -> Floats | None:
-    return None if values is None else np.array(values, np.float32)
+def typical_input(
+    mean_K: list[float], deviation_K: list[float] | None, swing_K: list[float] | None
+) -> TypicalInput:
+    deviation, swing = (
+        None if each is None else np.array(each, np.float32) for each in (deviation_K, swing_K)
+    )
+    return TypicalInput(np.array(mean_K, np.float32), deviation, swing)
 
 
 def a_video() -> Clip:
