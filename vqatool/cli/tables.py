@@ -53,9 +53,7 @@ def _cut_name(name: str, other_columns: int) -> str:
 def explanation_table(found: "Explanation", *, most: int = 10) -> Table:
     """What each input adds to the score of the video, and of its lowest segments."""
     lowest = sorted(found.segments, key=lambda segment: segment.score)[:most]
-    count = (
-        f"lowest {most} of {len(found.segments)} segments" if len(lowest) == most else "segments"
-    )
+    count = f"lowest {most} of {len(found.segments)} " if len(found.segments) > most else ""
     base = "" if found.base is None else f"; an input adds its points to {found.base:.1f}"
     title = f"{count}segments, lowest first{base}"
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
