@@ -3,6 +3,8 @@
 from typing import NamedTuple
 
 from vqatool.inputs.decode_pool import FailureCode
+from vqatool.reporting.row_texts import codes_of
+from vqatool.scoring.rows import ReportRow
 from vqatool.scoring.warning_codes import WarningCode
 
 
@@ -85,3 +87,17 @@ ERRORS: dict[str, Advice] = {
     FailureCode.INTERNAL: Advice("a fault of vqatool", "please report it"),
 }
 """The errors of files, by code."""
+
+
+class Remark(NamedTuple):
+    """A code, how many files have it, what it means, and the first files that it stopped."""
+
+    code: str
+    num_files: int
+    advice: Advice
+    examples: tuple[tuple[str, str], ...] = ()
+
+
+def remarks_of(row: ReportRow) -> list[Remark]:
+    """The warnings of one file."""
+    return [Remark(code, 1, WARNINGS.get(code, UNKNOWN)) for code in codes_of(row)]

@@ -18,6 +18,7 @@ from ladder.storage import Row, Table, atomic_write
 from vqatool import __version__
 from vqatool.files import require_own_files, require_own_texts
 from vqatool.inputs.decode_pool import DecodeFailure
+from vqatool.reporting.advice import remarks_of
 from vqatool.reporting.attention import TURBO
 from vqatool.reporting.charts import Strip, Waterfall, clock, strip, timeline, waterfall
 from vqatool.reporting.explanation import (
@@ -29,9 +30,10 @@ from vqatool.reporting.explanation import (
     Moment,
     Reading,
 )
+from vqatool.reporting.file_cards import link_to
 from vqatool.reporting.html import render
-from vqatool.reporting.report_page import Image, embedded, facts_of, link_to, remarks_of
-from vqatool.reporting.thumbnails import ThumbnailTimes, read_thumbnails
+from vqatool.reporting.row_texts import facts_of
+from vqatool.reporting.thumbnails import Image, ThumbnailTimes, embedded, read_thumbnails
 from vqatool.scoring.formats import as_json
 from vqatool.scoring.rows import SegmentRow
 from vqatool.scoring.verdicts import Verdict

@@ -1,5 +1,6 @@
 """Thumbnails: small pictures of chosen moments of videos, decoded in worker processes."""
 
+import base64
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -8,10 +9,12 @@ import numpy as np
 
 from ladder.media.decode import display_size, each_frame_at
 from ladder.media.probe import Size, VideoInfo, probe
+from ladder.media.stills import jpeg, resize
 from ladder.media.upright import Pixels
 from vqatool.inputs.decode_pool import DecodeFailure, DecodePool
 
 _BOX = Size(320, 180)  # px; turned for portrait
+_JPEG_QUANTISER = 5
 _TIMEOUT_S = 30.0  # for all moments of a video: a page must not wait long for its pictures
 
 
@@ -60,3 +63,22 @@ def _decode_thumbnails(
 def _size(info: VideoInfo, box: Size) -> tuple[int, int]:
     """The size of a thumbnail: that of the video if it is smaller than the box."""
     return min(display_size(info, box), info.display_size)
+
+
+class Image(NamedTuple):
+    """A picture inside the page; sizes are in px."""
+
+    uri: str
+    width: int
+    height: int
+
+
+def embedded(picture_HWC: Pixels, scale: float = 1.0) -> Image:
+    """The picture inside a page; `scale` of its sides, at most 1."""
+    height, width = picture_HWC.shape[:2]
+    if scale < 1:
+        # the chroma of a JPEG has half the size
+        width, height = (max(2, round(side * scale / 2) * 2) for side in (width, height))
+        picture_HWC = resize(picture_HWC, width, height)
+    data = base64.b64encode(jpeg(picture_HWC, _JPEG_QUANTISER)).decode("ascii")
+    return Image(f"data:image/jpeg;base64,{data}", width, height)
