@@ -1,0 +1,189 @@
+"""The cards of the worst files of a report: facts, warnings, timeline, and their worst moments."""
+
+import math
+import os
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from urllib.parse import quote
+
+from ladder.media.upright import Pixels
+from vqatool.inputs.decode_pool import DecodeFailure
+from vqatool.reporting.advice import Remark, remarks_of
+from vqatool.reporting.charts import Timeline, clock, timeline
+from vqatool.reporting.row_texts import facts_of
+from vqatool.reporting.thumbnails import Image, ThumbnailTimes, embedded, read_thumbnails
+from vqatool.scoring.rows import FileStamp, ReportRow, SegmentRow
+
+_NUM_MOMENTS = 3
+_MOMENT_S = 5.0  # the middle of a segment of the usual length
+_IMAGE_MARKUP_BYTES = 400
+_SAME_SCORE = 0.01  # reports hold four decimals
+
+_PICTURE_SIZES = ((3, 1.0), (2, 1.0), (2, 0.75), (1, 0.75), (1, 0.5))
+"""Pictures for each file and the scale of their sides, the most that fit first."""
+
+
+@dataclass(frozen=True)
+class Moment:
+    """A moment of a video: a bad one, its link (empty: no such file here) and its picture."""
+
+    at_s: float
+    score: float | None
+    link: str = ""
+    image: Image | None = None
+
+    @property
+    def label(self) -> str:
+        """The time as players show it."""
+        return clock(self.at_s)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileCard:
+    """One of the worst files."""
+
+    row: ReportRow
+    name: str
+    path: Path | None  # where the file is, if it is here and as it was scored
+    link: str
+    facts: Sequence[tuple[str, str]]
+    remarks: Sequence[Remark]
+    timeline: Timeline | None
+    moments: Sequence[Moment]
+    note: str
+
+
+def card_of(
+    row: ReportRow,
+    segments_of: Mapping[str, Sequence[SegmentRow]],
+    sources: Sequence[Path],
+    folder: str,
+    out: Path,
+) -> FileCard:
+    """The card of a scored row.
+
+    Args:
+        row: of the file.
+        segments_of: the segments of files, by path.
+        sources: the report files, whose folders relative paths are looked for in too.
+        folder: what the names of files leave out.
+        out: the page.
+    """
+    known = segments_of.get(row.path, ())
+    segments, notes = _segments_of(row, known), []
+    if not segments:
+        notes.append(
+            "no timeline: these segments are of another run"
+            if known
+            else "no timeline: `score --per-segment FILE` writes one"
+        )
+    path, reason = _find(row, sources)
+    notes += [reason] * bool(reason)
+    link = link_to(path, out) if path else ""
+    moments = [
+        replace(moment, link=link and f"{link}#t={moment.at_s:.1f}")
+        for moment in _worst_moments(row, segments)
+    ]
+    return FileCard(
+        row=row,
+        name=row.path.removeprefix(folder),
+        path=path,
+        link=link,
+        facts=facts_of(row),
+        remarks=remarks_of(row),
+        timeline=(timeline(segments, [moment.at_s for moment in moments]) if segments else None),
+        moments=moments,
+        note="; ".join(notes),
+    )
+
+
+def _segments_of(row: ReportRow, known: Sequence[SegmentRow]) -> list[SegmentRow]:
+    """The segments that the score is the mean of; none if they are not there or of another run."""
+    segments = sorted(known, key=lambda segment: segment.start_s)
+    figures = [
+        figure
+        for each in segments
+        for figure in (each.start_s, each.end_s, each.score, each.score_low, each.score_high)
+    ]
+    if not segments or not all(map(math.isfinite, figures)):
+        return []
+    mean = statistics.fmean(segment.score for segment in segments)
+    return segments if abs(mean - (row.score or 0.0)) < _SAME_SCORE else []
+
+
+def _worst_moments(row: ReportRow, segments: Sequence[SegmentRow]) -> list[Moment]:
+    """The middles of the segments with the lowest scores, the lowest first."""
+    if segments:
+        lowest = sorted(segments, key=lambda segment: segment.score)[:_NUM_MOMENTS]
+        return [Moment((each.start_s + each.end_s) / 2, each.score) for each in lowest]
+    if row.worst_at_s is None:
+        return []
+    left_s = max(0.0, (row.duration_s or 0.0) - row.worst_at_s)
+    return [Moment(row.worst_at_s + min(_MOMENT_S, left_s / 2), row.score_min)]
+
+
+def _find(row: ReportRow, sources: Sequence[Path]) -> tuple[Path | None, str]:
+    """The file of a row, from here or from the folder of a report, or why there is none."""
+    reason = "no pictures: the file is not here"
+    for folder in dict.fromkeys([Path(), *(source.parent for source in sources)]):
+        path = folder / row.path
+        try:
+            stamp = FileStamp.of(path)
+        except (OSError, ValueError):
+            continue
+        if stamp == (row.size_bytes, row.modified):
+            return path, ""
+        reason = "no pictures: the file has changed since it was scored, so score it again"
+    return None, reason
+
+
+def link_to(path: Path, out: Path) -> str:
+    """The address of a file as seen from the page, so that both can be moved together."""
+    relative = os.path.relpath(path.absolute(), out.absolute().parent)
+    return quote(os.fsencode(relative))
+
+
+def with_pictures(
+    cards: Sequence[FileCard], room: int, jobs: int | None, on_pictures: Callable[[int, int], None]
+) -> list[FileCard]:
+    """The cards with as many pictures as fit into `room` bytes."""
+    wanted = [
+        ThumbnailTimes(card.path, tuple(moment.at_s for moment in card.moments))
+        for card in cards
+        if card.path and card.moments
+    ]
+    seen: dict[Path, list[Pixels] | DecodeFailure] = {}
+    for each, pictures in read_thumbnails(wanted, jobs=jobs):
+        seen[each.path] = pictures
+        on_pictures(len(seen), len(wanted))
+    for count, scale in _PICTURE_SIZES:
+        images = {
+            path: [embedded(picture, scale) for picture in pictures[:count]]
+            for path, pictures in seen.items()
+            if not isinstance(pictures, DecodeFailure)
+        }
+        size = sum(
+            len(image.uri) + _IMAGE_MARKUP_BYTES for each in images.values() for image in each
+        )
+        if size <= room:
+            return [_with_images(card, seen, images) for card in cards]
+    return [_with_note(card, "no pictures: the page has no room for them") for card in cards]
+
+
+def _with_images(
+    card: FileCard,
+    seen: Mapping[Path, list[Pixels] | DecodeFailure],
+    images: Mapping[Path, list[Image]],
+) -> FileCard:
+    found = seen.get(card.path) if card.path else None
+    if isinstance(found, DecodeFailure):
+        return _with_note(card, f"no pictures: {found.reason}")
+    own = images.get(card.path, []) if card.path else []
+    shown = [replace(moment, image=image) for moment, image in zip(card.moments, own, strict=False)]
+    return replace(card, moments=[*shown, *card.moments[len(shown) :]])
+
+
+def _with_note(card: FileCard, note: str) -> FileCard:
+    return replace(card, note="; ".join(text for text in (card.note, note) if text))
