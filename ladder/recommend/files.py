@@ -15,7 +15,8 @@ from ladder.encode.rungs import Rung
 from ladder.media.rendition import Rendition, read_rendition
 from ladder.recommend.chart import chart_svg
 from ladder.recommend.points import Point
-from ladder.recommend.run import ChosenRung, Measured, Recommendation
+from ladder.recommend.probed import Measured
+from ladder.recommend.run import ChosenRung, Recommendation
 from ladder.storage import atomic_write
 
 FORMAT = "vqatool recommend 1"

@@ -27,7 +27,8 @@ if TYPE_CHECKING:  # for annotations alone: these modules load PyAV
     from ladder.media.time_ranges import TimeRange, TrimSpec
     from ladder.recommend.adaptive import EncodeRound
     from ladder.recommend.choice import Spacing
-    from ladder.recommend.run import Probed, Recommendation, Request
+    from ladder.recommend.probed import Probed
+    from ladder.recommend.run import Recommendation, Request
 
 _FOLDER = Path("recommended")
 
@@ -233,7 +234,8 @@ class _Run:
         """Choose rungs by the labels that the folder holds, and encode them if `is_encoded`."""
         from ladder.errors import CurveError, VideoError
         from ladder.media.probe import FILE_FAULTS, fault_message
-        from ladder.recommend.run import chosen_round, read_labelled
+        from ladder.recommend.probed import read_labelled
+        from ladder.recommend.run import chosen_round
 
         for labelled in read_labelled(self.folder, codec, self.request.heights):
             try:

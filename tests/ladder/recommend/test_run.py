@@ -26,6 +26,7 @@ from ladder.recommend.adaptive import EncodeRound
 from ladder.recommend.choice import Axis, Delivery, Limits, Spacing
 from ladder.recommend.files import as_json, write_files
 from ladder.recommend.points import Columns, read_points
+from ladder.recommend.probed import read_labelled
 from ladder.recommend.run import (
     ANY_SIZE,
     HEIGHTS,
@@ -33,7 +34,6 @@ from ladder.recommend.run import (
     Request,
     chosen_round,
     probe_rungs,
-    read_labelled,
     read_probes,
     recommend,
     recommend_rounds,
