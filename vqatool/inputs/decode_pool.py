@@ -20,6 +20,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from enum import StrEnum
@@ -51,6 +52,7 @@ WHOLE_VIDEO_TIMEOUT_S = 1800.0
 _PRELOADED = ("vqatool.inputs.decode_pool", "vqatool.inputs.preprocessor")
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 _MIN_WORKER_BYTES = 4 * 2**30  # 8K frames and the reference frames of their decoder take 3 GB
+_MAX_STARTS = 3  # of one task whose pool broke
 _MEMORY_SHARE = 0.8  # of the machine's memory, for all workers together
 _CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
 
@@ -109,14 +111,33 @@ class PendingDecode(Generic[R_co]):
     """A task that was given to a `DecodePool` and may still be running."""
 
     def __init__(
-        self, path: Path, future: "Future[_Answer[R_co | DecodeFailure]]", timeout_s: float
+        self,
+        path: Path,
+        start: "Callable[[], Future[_Answer[R_co | DecodeFailure]]]",
+        timeout_s: float,
     ) -> None:
-        self._path, self.future, self._timeout_s = path, future, timeout_s
+        self._path, self._start, self._timeout_s = path, start, timeout_s
+        self.future = start()
 
     def result(self) -> R_co | DecodeFailure:
         """Wait for the result, or for the reason why there is none."""
+        for _ in range(_MAX_STARTS - 1):
+            # pebble gives up all tasks where a worker dies before it has told which is its own
+            with contextlib.suppress(BrokenProcessPool):
+                return self._result()
+            _log.info("%s: the workers are started again", self._path)
+            self.future = self._start()
+        try:
+            return self._result()
+        except BrokenProcessPool:
+            reason = f"{self._path} crashed its decoder {_MAX_STARTS} times"
+            return self._logged(DecodeFailure(self._path, FailureCode.CRASHED, reason))
+
+    def _result(self) -> R_co | DecodeFailure:
         try:
             answer = self.future.result()
+        except BrokenProcessPool:
+            raise
         except TimeoutError:
             reason = f"{self._path} took over {self._timeout_s:g} s"
             failure = DecodeFailure(self._path, FailureCode.TIMEOUT, reason)
@@ -129,6 +150,9 @@ class PendingDecode(Generic[R_co]):
             for record in answer.records:
                 logging.getLogger(record.name).handle(record)
             return answer.value
+        return self._logged(failure)
+
+    def _logged(self, failure: DecodeFailure) -> DecodeFailure:
         _log.info("%s: %s", failure.code, failure.reason)
         return failure
 
@@ -162,11 +186,15 @@ class DecodePool(AbstractContextManager["DecodePool"]):
     ) -> None:
         self.num_workers, self.num_threads = allocate_workers(jobs)
         self._timeout_s = timeout_s
+        self._max_bytes = _worker_memory_bytes(self.num_workers) if limits_memory else None
         start_server(preloaded)
-        self._pool = ProcessPool(
+        self._pool = self._new_pool()
+
+    def _new_pool(self) -> ProcessPool:
+        return ProcessPool(
             self.num_workers,
             initializer=_prepare_worker,
-            initargs=(_worker_memory_bytes(self.num_workers) if limits_memory else None,),
+            initargs=(self._max_bytes,),
             context=_Context(),
         )
 
@@ -176,6 +204,9 @@ class DecodePool(AbstractContextManager["DecodePool"]):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self._end_workers()
+
+    def _end_workers(self) -> None:
         self._pool.stop()  # type: ignore[no-untyped-call]
         self._pool.join()
 
@@ -183,8 +214,13 @@ class DecodePool(AbstractContextManager["DecodePool"]):
         """Run `function(path, *args)` in a worker. Function, arguments and result are pickled."""
         levels = [logging.getLogger(name).getEffectiveLevel() for name in _LOGGERS]
         call = (levels, function, path, *args)
-        future = self._pool.schedule(_call, call, timeout=self._timeout_s)
-        return PendingDecode(path, future, self._timeout_s)
+        return PendingDecode(path, lambda: self._schedule(call), self._timeout_s)
+
+    def _schedule(self, call: tuple[Any, ...]) -> "Future[Any]":
+        if not self._pool.active:  # it broke
+            self._end_workers()
+            self._pool = self._new_pool()
+        return self._pool.schedule(_call, call, timeout=self._timeout_s)
 
     def map(
         self, tasks: Iterable[T], submit: Callable[[T], PendingDecode[R]], *, in_order: bool = True

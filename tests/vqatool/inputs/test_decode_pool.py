@@ -10,10 +10,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 import numpy as np
 import pytest
+from pebble.pool.process import PoolManager
 
 from ladder.errors import VideoError
 from vqatool.inputs.decode_pool import (
@@ -110,6 +112,30 @@ def test_each_fault_is_the_failure_of_its_file(in_order: bool, tmp_path: Path) -
     assert "took over 4 s" in failures[2].reason
     assert "AttributeError('a fault')" in failures[5].reason
     assert "lack of memory" in failures[7].reason
+
+
+@pytest.mark.parametrize("num_breaks", [1, 9])
+def test_a_pool_that_breaks_costs_the_file_that_broke_it_alone(
+    num_breaks: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # as pebble does where a worker dies before it has told its task: seen on a busy machine
+    breaks = iter(range(num_breaks))
+    find = PoolManager.find_expired_task
+
+    def breaking(manager: PoolManager, worker_id: int) -> object:
+        if next(breaks, None) is not None:
+            raise BrokenProcessPool("All workers expired")
+        return find(manager, worker_id)
+
+    monkeypatch.setattr(PoolManager, "find_expired_task", breaking)
+    names = ["good", "crash", "better", "best"]
+    with DecodePool(jobs=1, timeout_s=10) as pool:
+        found = dict(pool.map(names, lambda name: pool.submit(tmp_path / name, faulty, 1, 2)))
+    crash = found.pop("crash")
+    assert found == {name: (name, 3) for name in ("good", "better", "best")}
+    assert isinstance(crash, DecodeFailure)
+    assert crash.code == "crashed"
+    assert ("SIGSEGV" if num_breaks == 1 else "3 times") in crash.reason
 
 
 @pytest.mark.parametrize("ask", [too_much_for_numpy, too_much_for_onnxruntime, too_much_for_torch])
