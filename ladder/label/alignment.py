@@ -12,7 +12,7 @@ from ladder.errors import VmafError
 from ladder.label.libvmaf import Pairing
 from ladder.media.decode import has_interlaced_frames, read_luma
 from ladder.media.lengths import count_frames
-from ladder.media.probe import VideoInfo, probe
+from ladder.media.probe import RGB, VideoInfo, probe
 from ladder.media.time_ranges import TimeRange, frame_aligned, parse_time_ranges
 from ladder.media.tonemap import TONEMAPPED
 from ladder.media.upright import Pixels
@@ -120,6 +120,8 @@ def alignment_warnings(aligned: AlignedEncode, source: VideoInfo) -> Iterator[st
     if not _have_same_shape(info, source):
         yield f"aspect:{_aspect(source):.3g}>{_aspect(info):.3g}"
     both = (source, info)
+    if RGB not in {v.matrix for v in both} and info.effective_matrix != source.effective_matrix:
+        yield f"matrix:{source.matrix_of_frames}>{info.matrix_of_frames}"
     facts = {
         "hdr": source.hdr_of_frames,
         TONEMAPPED: source.is_tonemapped or info.is_tonemapped,

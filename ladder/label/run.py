@@ -198,7 +198,8 @@ class _LabelRun:
         except FILE_FAULTS as error:
             return [self._error_row(row, Path(row.source_path), error) for row in rows]
         labels: list[LabelRow] = []
-        by_pix_fmt: dict[str, list[AlignedEncode]] = {}
+        # libvmaf's inputs get one matrix: encodes of several in one graph would all get the first's
+        alike: dict[tuple[str, str], list[AlignedEncode]] = {}
         for row in rows:
             try:
                 aligned = align_encode(
@@ -209,8 +210,8 @@ class _LabelRun:
             except FILE_FAULTS as error:
                 labels.append(self._error_row(row, self._path(row), error))
                 continue
-            by_pix_fmt.setdefault(pix_fmt, []).append(aligned)
-        for pix_fmt, encodes in by_pix_fmt.items():
+            alike.setdefault((pix_fmt, aligned.info.matrix), []).append(aligned)
+        for (pix_fmt, _), encodes in alike.items():
             labels += self._measure(encodes, source, pix_fmt)
         return labels
 

@@ -45,6 +45,19 @@ _NUM_SUSPECTS = 12  # packets that may tell a wrong index
 _NUM_REORDERED = 48  # packets that may tell times of decoding
 _INTER_CODECS = frozenset({"h264", "hevc", "av1", "vp9", "vp8", "mpeg2video", "mpeg4"})
 _BASE_DEPTH = 8
+UNKNOWN = "unknown"
+"""The matrix of a video that names none."""
+
+RGB = "gbr"
+"""The matrix of a video that is RGB."""
+
+_BT601, _BT709 = "bt470bg", "bt709"
+_MATRICES = {
+    0: RGB, 1: _BT709, 4: "fcc", 5: _BT601, 6: "smpte170m", 7: "smpte240m", 8: "ycgco",
+    9: "bt2020nc", 10: "bt2020c",
+}  # fmt: skip
+"""ffmpeg's names of AVColorSpace; smpte170m is bt470bg by another name."""
+
 _FULL_RANGE = 2  # AVColorRange; 1 is limited, 0 unknown
 # their streams do not say a range, and FFmpeg's decoders call it limited
 _CODECS_WITHOUT_RANGE = frozenset({"vp8", "mpeg1video", "mpeg2video", "prores"})
@@ -123,6 +136,7 @@ class VideoInfo:
     has_two_ranges: bool = False
     # some files of other formats lack them too: the n-th frame that is shown has the n-th timestamp
     is_timed_by_order: bool = False
+    matrix: str = UNKNOWN  # of RGB -> YUV, as ffmpeg names it; of RGB `gbr`
 
     @property
     def display_size(self) -> Size:
@@ -130,6 +144,17 @@ class VideoInfo:
         width_px, height_px = self.crop.rest(self.width_px, self.height_px)
         width, height = _even(width_px * self.sar), _even(height_px)
         return Size(height, width) if self.rotation % 180 else Size(width, height)
+
+    @property
+    def matrix_of_frames(self) -> str:
+        """The matrix of the frames that are read: tone-mapped ones have that of SDR."""
+        return _BT709 if self.is_tonemapped else self.matrix
+
+    @property
+    def effective_matrix(self) -> str:
+        """The matrix by which ffmpeg converts frames; one that is not named is BT.601's."""
+        matrix = self.matrix_of_frames
+        return _BT601 if matrix in {UNKNOWN, "smpte170m"} else matrix
 
     @property
     def has_range_of_container(self) -> bool:
@@ -266,6 +291,7 @@ def _info(
         is_hls=container.format.name == HLS_FORMAT,
         is_timed_by_dts=is_timed_by_dts,
         is_timed_by_order=is_timed_by_order,
+        matrix=_MATRICES.get(int(frame.colorspace), UNKNOWN),
         start=Fraction(start_s),
     )
 

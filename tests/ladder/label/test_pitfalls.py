@@ -225,7 +225,9 @@ def test_hdr_that_is_compared_as_sdr(
     options = LabelOptions(models=(V0,), tonemap=True)
     rows = label(folder, ffmpeg, options)
     assert {row.error for row in rows.values()} == {""}
-    assert {row.warnings for row in rows.values()} == {"tonemapped"}
+    # the SDR version that was made without it names no matrix
+    assert rows["hdr"].warnings == "tonemapped"
+    assert rows["sdr"].warnings == "matrix:bt709>unknown;tonemapped"
     assert plan_labels(folder, options).jobs == ()
     plain = label(folder, ffmpeg)
     assert (plain["hdr"].error, plain["hdr"].warnings) == ("", "hdr")
@@ -425,3 +427,33 @@ def test_interlace_that_begins_later(
     row = label_of(encode, interlaced_later, ffmpeg, tmp_path)
     assert row.vmaf == pytest.approx(right, abs=0.01)
     assert (row.warnings, row.frames_compared) == ("partly_interlaced", 48)
+
+
+@pytest.mark.parametrize("names", [("same", "other", "untold"), ("untold", "other", "same")])
+def test_a_label_does_not_depend_on_the_matrix_of_its_neighbours(
+    names: tuple[str, ...],
+    make_video: MakeVideo,
+    source_video: Path,
+    ffmpeg: Ffmpeg,
+    tmp_path: Path,
+) -> None:
+    """libvmaf's inputs agree on a matrix: in one graph the first encode's became that of all."""
+    to_709 = ("-vf", "scale=out_color_matrix=bt709", "-colorspace", "bt709")
+    source = make_video("709.mp4", source_video, (*to_709, "-c:v", "libx264", "-qp", "0"))
+    coarse = ("-c:v", "libx264", "-crf", "38")
+    encodes = {
+        "same": make_video("709-coarse.mp4", source, coarse),
+        "other": make_video("601-coarse.mp4", source, (*coarse, "-colorspace", "bt470bg")),
+        "untold": make_video("untold-coarse.avi", source, ("-c:v", "mpeg4", "-q:v", "20")),
+    }
+    assert [probe(encodes[name]).matrix for name in ("same", "other", "untold")] == [
+        "bt709", "bt470bg", "unknown",
+    ]  # fmt: skip
+    folder = work_folder(tmp_path / "work", source, {name: encodes[name] for name in names})
+    rows = label(folder, ffmpeg)
+    for name, encode in encodes.items():
+        right = vmaf_by_hand(encode, source, PLAIN, ffmpeg, tmp_path)
+        assert rows[name].vmaf == pytest.approx(right, abs=0.001), name
+    assert {name: row.warnings for name, row in rows.items()} == {
+        "same": "", "other": "matrix:bt709>bt470bg", "untold": "matrix:bt709>unknown",
+    }  # fmt: skip

@@ -56,6 +56,7 @@ def test_the_properties_of_a_plain_video(source_video: Path) -> None:
         "has_two_ranges": False,
         "is_timed_by_dts": False,
         "is_timed_by_order": False,
+        "matrix": "unknown",
     }
     assert info.display_size == (192, 108)
     assert info.bitrate_kbps == pytest.approx(source_video.stat().st_size * 8 / 1000 / 0.96)
