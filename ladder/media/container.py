@@ -17,7 +17,7 @@ from av.video.stream import VideoStream
 
 from ladder.errors import VideoError
 from ladder.media.dash import DASH_SUFFIX, dash_files
-from ladder.media.playlists import HLS_OPTIONS
+from ladder.media.playlists import HLS_OPTIONS, is_playlist, require_readable
 
 AVI_FORMAT, ASF_FORMAT = "avi", "asf"
 """FFmpeg's names of the formats that have times of decoding alone."""
@@ -60,7 +60,7 @@ def open_video(
             names the cause.
     """
     if not path.is_file():
-        raise VideoError("missing", f"{path} is not a file")
+        raise VideoError("missing", f"{path} {_what_it_is(path)}")
     if not path.stat().st_size:
         raise VideoError("empty", f"{path} has no bytes")
     container = _opened(path, decoding.hardware)
@@ -83,7 +83,20 @@ def open_video(
             raise VideoError("damaged", f"{path} cannot be decoded: {error}") from error
 
 
+def _what_it_is(path: Path) -> str:
+    """Why a path that is no file is none."""
+    if path.is_dir():
+        return "is a folder"
+    if path.exists():
+        return "is a pipe, a socket or a device, and not a file: write what comes from it to a file"
+    if path.is_symlink():
+        return f"is a link to {path.readlink()}, which leads to no file"
+    return "is not a file"
+
+
 def _opened(path: Path, hardware: str) -> InputContainer:
+    if is_playlist(path):
+        require_readable(path)
     files = dash_files(path) if path.suffix.lower() == DASH_SUFFIX else [path]
     addresses = "|".join(f"file:{file.absolute()}" for file in files)
     options = {"protocol_whitelist": protocols(len(files)), **HLS_OPTIONS}

@@ -13,7 +13,7 @@ from typing import BinaryIO
 from ladder.errors import ListError, VideoError
 from ladder.media.container import frames_of, open_video
 from ladder.media.dash import DASH_SUFFIX
-from ladder.media.playlists import is_playlist, parts
+from ladder.media.playlists import is_playlist, parts, require_readable
 
 _MORE_SUFFIXES = frozenset(
     {".3gp", ".3g2", ".ts", ".m2ts", ".mts", ".ivf", ".y4m", ".obu", ".vob", ".mxf", ".rm"}
@@ -110,7 +110,11 @@ def _matching_files(path: Path, files: Iterable[Path], wanted: FileFilter) -> li
     if not _is_folder(path):
         return [path] if wanted.matches(path.name) else []
     files = [file for file in files if _is_shown(file)]
-    inside = {real_path(part) for file in files if is_playlist(file) for part in parts(file)}
+    inside: set[Path] = set()
+    for file in files:
+        # of playlists that name each other the first stays, and its row says so
+        if is_playlist(file) and real_path(file) not in inside:
+            inside |= {real_path(part) for part in parts(file)}
     return [
         file
         for file in files
@@ -178,12 +182,22 @@ def _is_video(path: Path) -> bool:
     suffix = path.suffix.lower()
     if suffix == DASH_SUFFIX:  # the representations of other manifests are videos by themselves
         return bool(parts(path))
+    if is_playlist(path) and not _is_readable(path):
+        return True  # its row says what is wrong
     kind = mimetypes.guess_type(path.name)[0] or ""
     if suffix in _MORE_SUFFIXES or kind.startswith("video/"):
         return True
     if suffix == ".part":
         return False
     return _holds_video(path, decodes=bool(kind))
+
+
+def _is_readable(playlist: Path) -> bool:
+    try:
+        require_readable(playlist)
+    except VideoError:
+        return False
+    return True
 
 
 def _holds_video(path: Path, *, decodes: bool) -> bool:

@@ -7,9 +7,11 @@ import glob
 import html
 import re
 from collections.abc import Iterable, Iterator
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+from ladder.errors import VideoError
 from ladder.media.dash import DASH_SUFFIX, dash_files, segment_files
 
 SUFFIXES = frozenset({".m3u8", ".m3u", DASH_SUFFIX})
@@ -29,6 +31,7 @@ HLS_OPTIONS = {
 _MAX_BYTES = 2**24  # a larger file is no playlist
 _HLS_URI = re.compile(r'URI="([^"]+)"')
 _HLS_TAGS = ("#EXT-X-TARGETDURATION", "#EXT-X-STREAM-INF", "#EXT-X-MEDIA-SEQUENCE")
+_NEEDED_TAGS = ("#EXT-X-MAP:", "#EXT-X-MEDIA:")
 _DASH_NAMES = re.compile(r"\b(media|initialization)\s*=\s*([\"'])(.+?)\2")
 _DASH_PLACE = re.compile(r"\$[^$]*\$")
 
@@ -49,6 +52,33 @@ def parts(playlist: Path) -> set[Path]:
     return found
 
 
+def require_readable(playlist: Path) -> None:
+    """Raise VideoError for a playlist of HLS that FFmpeg would read forever, or without a segment.
+
+    That is one that names itself, perhaps by others, or a segment that is not there.
+    """
+    graph: dict[Path, set[Path]] = {}
+    waiting = [playlist.resolve()]
+    while waiting:
+        each = waiting.pop()
+        if each not in graph:
+            names = map(_local, _needed(_text(each)))
+            graph[each] = {
+                (each.parent / name).resolve() for name in names if is_playlist(Path(name))
+            }
+            waiting += graph[each]
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        loop = " > ".join(path.name for path in error.args[1])
+        raise VideoError("damaged", f"{playlist} names itself: {loop}") from error
+    text = _text(playlist)
+    if "#EXTINF" in text and "#EXT-X-GAP" not in text:
+        for name in _needed(text):
+            if (plain := _local(name)) and not (playlist.parent / plain).exists():
+                raise VideoError("damaged", f"{playlist} names {plain}, which is not here")
+
+
 def size_bytes(path: Path) -> int:
     """The bytes of a video: of a playlist those of the files that it names, or its best variant."""
     own = path.stat().st_size
@@ -66,13 +96,20 @@ def _sum(paths: Iterable[Path]) -> int:
     return sum(path.stat().st_size for path in paths if not is_playlist(path))
 
 
-def _named(playlist: Path) -> Iterator[Path]:
+def _text(playlist: Path) -> str:
+    """The playlist; empty where it cannot be read."""
     try:
         # nobody may ever write to a pipe of that name
         if not playlist.is_file() or playlist.stat().st_size > _MAX_BYTES:
-            return
-        text = playlist.read_text(encoding="utf-8", errors="replace")
+            return ""
+        return playlist.read_text(encoding="utf-8", errors="replace")
     except OSError:
+        return ""
+
+
+def _named(playlist: Path) -> Iterator[Path]:
+    text = _text(playlist)
+    if not text:
         return
     is_dash = playlist.suffix.lower() == DASH_SUFFIX
     if is_dash:
@@ -92,6 +129,16 @@ def _hls_names(text: str) -> Iterator[str]:
             yield found[1]
 
 
+def _needed(text: str) -> Iterator[str]:
+    """What a reader opens: no list of key frames, and no part that is announced."""
+    if any(tag in text for tag in _HLS_TAGS):
+        for line in text.splitlines():
+            if not line.startswith("#"):
+                yield line.strip()
+            elif line.startswith(_NEEDED_TAGS) and (found := _HLS_URI.search(line)):
+                yield found[1]
+
+
 def _dash_names(text: str) -> Iterator[str]:
     """Names of segments; a file that is a whole representation is a video of its own."""
     for kind, _, quoted in _DASH_NAMES.findall(text):
@@ -102,9 +149,8 @@ def _dash_names(text: str) -> Iterator[str]:
 
 def _files(folder: Path, name: str) -> Iterator[Path]:
     """The existing files below `folder` that a name, or a template of DASH, stands for."""
-    address = urlsplit(name)
-    plain = unquote(address.path)
-    if address.scheme or not plain or plain.endswith("/"):
+    plain = _local(name)
+    if not plain:
         return
     try:
         if "$" in plain:
@@ -116,3 +162,13 @@ def _files(folder: Path, name: str) -> Iterator[Path]:
             yield folder / plain
     except (OSError, ValueError, NotImplementedError):  # no name of a file here
         return
+
+
+def _local(name: str) -> str:
+    """The path of a file here that a name stands for; empty if it stands for none."""
+    try:
+        address = urlsplit(name)
+    except ValueError:  # such as a host that is no address
+        return ""
+    plain = unquote(address.path)
+    return "" if address.scheme or address.netloc or plain.endswith("/") else plain

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from ladder.encode.rungs import Rung
+from ladder.errors import VideoError
 from ladder.media.decode import frames_at
 from ladder.media.discover import find_videos
 from ladder.media.ffmpeg import Ffmpeg, run
@@ -119,6 +120,30 @@ def test_a_playlist_that_names_itself_has_a_size(clip: Path, tmp_path: Path) -> 
     playlist.write_text(f"#EXTM3U\n#EXT-X-TARGETDURATION:4\n{frames}\n#EXTINF:4,\na.ts\n")
     (tmp_path / "a.ts").write_bytes(b"x" * 99)
     assert size_bytes(playlist) == 99
+
+
+def test_a_playlist_that_leads_to_itself_is_an_error_and_not_read_forever(tmp_path: Path) -> None:
+    variant = "#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=1\n{}\n"
+    for name, next_one in (("self", "self"), ("one", "two"), ("two", "three"), ("three", "two")):
+        (tmp_path / f"{name}.m3u8").write_text(variant.format(f"{next_one}.m3u8"))
+    for name in ("self", "one"):
+        with pytest.raises(VideoError, match=rf"{name}\.m3u8 names itself: .*\.m3u8 > .*\.m3u8"):
+            probe(tmp_path / f"{name}.m3u8")
+    # a row each, but for those that others lead to
+    assert [path.stem for path in find_videos([tmp_path]).videos] == ["one", "self"]
+    (tmp_path / "one.m3u8").unlink()
+    assert [path.stem for path in find_videos([tmp_path]).videos] == ["self", "three"]
+
+
+def test_a_segment_that_is_gone_is_named(clip: Path, tmp_path: Path, ffmpeg: Ffmpeg) -> None:
+    playlist = tmp_path / "p.m3u8"
+    run(ffmpeg, ["-i", str(clip), *HLS, str(playlist)])
+    with playlist.open("a") as file:
+        file.write('#EXT-X-PRELOAD-HINT:TYPE=PART,URI="later.ts"\n')
+    assert probe(playlist).duration_s == pytest.approx(4, abs=0.15)
+    (tmp_path / "p2.ts").unlink()
+    with pytest.raises(VideoError, match=r"p\.m3u8 names p2\.ts, which is not here"):
+        probe(playlist)
 
 
 def test_playlists_of_others_name_no_files_here(tmp_path: Path) -> None:
