@@ -41,6 +41,7 @@ from ladder.media.lengths import (
 from ladder.media.playlists import HLS_FORMAT, size_bytes
 from ladder.media.side_data import Crop, side_data
 
+_LOWEST_FPS = Fraction(1, 120)  # of slides; a track that counts in no unit has one in 512 s
 _NUM_SUSPECTS = 12  # packets that may tell a wrong index
 _NUM_REORDERED = 48  # packets that may tell times of decoding
 _INTER_CODECS = frozenset({"h264", "hevc", "av1", "vp9", "vp8", "mpeg2video", "mpeg4"})
@@ -256,6 +257,12 @@ def _info(
     is_steady = not is_vfr and not is_interlaced
     known_s = seconds if beginning.are_all_timed else []
     fps = frame_rate(container, stream, known_s, is_steady=is_steady)
+    if fps < _LOWEST_FPS:
+        raise VideoError(
+            "damaged",
+            f"{path} says that a frame stays for {float(1 / fps):.0f} s, so its clock is wrong: "
+            f"give it its rate (ffmpeg -i {path.name} -c copy -bsf:v setts=ts=N/(25*TB) OUT.mkv)",
+        )
     length_s = duration_s(container, stream, fps, known_s) if known_s else None
     can_seek = _can_seek(container, stream)
     if container.format.name in FORMATS_THAT_JUMP and can_seek:  # reading to an open end takes long

@@ -94,6 +94,8 @@ def failure_of(path: Path, error: Exception) -> DecodeFailure:
     if _is_out_of_memory(error):
         reason = f"{path} needs more memory than a decoder may take: {error!r}"
         return DecodeFailure(path, FailureCode.OUT_OF_MEMORY, reason)
+    if isinstance(error, OSError) and error.errno == errno.ELOOP:
+        return DecodeFailure(path, FailureCode.MISSING, f"{path} is a link that leads to itself")
     # a damaged file can cause any of these
     if isinstance(error, OSError | ValueError | IndexError | ZeroDivisionError):
         return DecodeFailure(path, FailureCode.UNREADABLE, f"{path}: {error!r}")

@@ -7,6 +7,7 @@ from pathlib import Path
 import av
 import pytest
 
+from ladder.errors import VideoError
 from ladder.media.decode import frames_at
 from ladder.media.headers import coded_pictures
 from ladder.media.lengths import count_frames
@@ -233,3 +234,15 @@ def test_probe_returns_ratios_as_fractions(source_video: Path) -> None:
     info = probe(source_video)
     assert type(info.fps) is Fraction
     assert type(info.sar) is Fraction
+
+
+def test_a_track_that_counts_in_no_unit_of_time_is_an_error(
+    source_video: Path, tmp_path: Path
+) -> None:
+    data = bytearray(source_video.read_bytes())
+    place = data.index(b"mdhd") + 16  # the time scale of the track
+    data[place : place + 4] = bytes(4)
+    path = tmp_path / "timeless.mp4"
+    path.write_bytes(data)
+    with pytest.raises(VideoError, match=r"timeless\.mp4 says that a frame stays for 512 s"):
+        probe(path)

@@ -333,3 +333,12 @@ def test_libraries_of_workers_have_one_thread_and_those_of_the_program_as_before
     tmp_path: Path,
 ) -> None:
     assert output_of(tmp_path, THREADS) == ["1", "7"]
+
+
+def test_a_link_that_leads_to_itself_is_told_in_words(tmp_path: Path) -> None:
+    path = tmp_path / "circle.mp4"
+    path.symlink_to(path)
+    with pytest.raises(OSError, match="Too many levels") as caught:
+        path.stat()
+    failure = failure_of(path, caught.value)
+    assert (failure.code, failure.reason) == ("missing", f"{path} is a link that leads to itself")
