@@ -123,7 +123,7 @@ def bad_files(make: Maker, plain: Path) -> Iterator[tuple[Path, str]]:
     yield make.folder / "gone.mp4", "not a file"
     link = make.folder / "link.mp4"
     link.symlink_to("nowhere.mp4")
-    yield link, "not a file"
+    yield link, "which leads to no file"
 
 
 def fuzzed_files(make: Maker) -> Iterator[Path]:
