@@ -1,6 +1,7 @@
 """Rows -> tables that people read in a terminal."""
 
 import math
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -416,9 +417,10 @@ def format_interval(spread: "MeanInterval", digits: int, *, sign: bool = False) 
 
 
 def _remark(row: "ReportRow", gate: "Gate") -> str:
-    remarks = [gate.message(row)] if gate.is_missed(row) else []
-    if row.warnings:
-        remarks.append(row.warnings.replace(";", ", "))
+    message = gate.message(row)
+    remarks = [message] if message else []
+    told = re.findall(r"\w+", message)
+    remarks += [code for code in row.warnings.split(";") if code and code not in told]
     if row.score_min is not None and row.score is not None and row.score - row.score_min > 5:
         remarks.append(f"{row.score_min:.0f} at {row.worst_at_s:.0f} s")
     return ", ".join(remarks)

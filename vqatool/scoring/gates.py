@@ -98,9 +98,9 @@ class Gate:
     def _reasons(self, row: ReportRow) -> Iterator[str]:
         codes = [row.verdict, *row.warnings.split(";"), row.error_code]
         codes += [ERROR] * (row.status == ERROR)
-        for code in dict.fromkeys(codes):
-            if code in self.fail_on:
-                yield f"it is {code}" if code in set(Verdict) else f"it has {code}"
+        named = [code for code in dict.fromkeys(codes) if code in self.fail_on]
+        for code in named:
+            yield f"it is {code}" if code in set(Verdict) else f"it has {code}"
         threshold = self.thresholds.of(row)
         if threshold is None or (row.status == ERROR and not _lacks_number(row)):
             return
@@ -109,9 +109,14 @@ class Gate:
             yield f"{self.on} is not a number, so it does not reach {threshold:g}"
         elif value < threshold:
             yield f"{self.on} {value:.2f} is below {threshold:g}"
-        elif not self.trusts_all and (doubts := UNTRUSTED.intersection(row.warnings.split(";"))):
-            named = " and ".join(sorted(doubts))
-            yield f"{self.on} {value:.2f} is not trusted ({named}); --trust lets it pass"
+        elif not self.trusts_all and (doubts := self._doubts(row)):
+            # --trust alone lets nothing pass that `fail_on` holds back
+            remedy = "" if named else "; --trust lets it pass"
+            yield f"{self.on} {value:.2f} is not trusted ({' and '.join(doubts)}){remedy}"
+
+    def _doubts(self, row: ReportRow) -> list[str]:
+        """Warnings that say not to trust the score, but for those that `fail_on` tells already."""
+        return sorted(UNTRUSTED.intersection(row.warnings.split(";")) - self.fail_on)
 
 
 def _lacks_number(row: ReportRow) -> bool:

@@ -115,6 +115,14 @@ def test_remarks_name_the_gate_the_warnings_and_the_worst_segment() -> None:
         assert part in output
 
 
+@pytest.mark.parametrize("fail_on", [frozenset(), frozenset({"out_of_domain"})])
+def test_a_remark_tells_a_warning_once(fail_on: frozenset[str]) -> None:
+    row = scored("odd.mp4", 95.0, warnings="vfr;out_of_domain")
+    output = text_of(score_summary([row], Gate(Thresholds(60), fail_on=fail_on)), 200)
+    assert output.count("out_of_domain") == 1
+    assert "vfr" in output
+
+
 def test_a_name_with_brackets_is_not_markup() -> None:
     assert "[bold]x[/nope].mp4" in text_of(
         score_summary([scored("[bold]x[/nope].mp4", 50.0)], Gate())

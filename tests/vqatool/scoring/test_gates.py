@@ -62,6 +62,25 @@ def test_a_score_that_is_not_to_be_trusted_passes_only_with_trust(warning: str) 
     assert gate(70).message(scored("a", 50.0, warnings=warning)) == "score 50.00 is below 70"
 
 
+@pytest.mark.parametrize(
+    ("fail_on", "message"),
+    [
+        ({"out_of_domain"}, "it has out_of_domain"),
+        (
+            {"vfr"},
+            "it has vfr, score 95.00 is not trusted (out_of_domain)",
+        ),
+        ({"error"}, "score 95.00 is not trusted (out_of_domain); --trust lets it pass"),
+    ],
+)
+def test_trust_is_no_remedy_where_another_code_fails(fail_on: set[str], message: str) -> None:
+    row = scored("a", 95.0, warnings="vfr;out_of_domain")
+    held = Gate(Thresholds(70), fail_on=frozenset(fail_on))
+    assert held.message(row) == message
+    trusting = dataclasses.replace(held, trusts_all=True)
+    assert trusting.is_missed(row) == ("--trust" not in message)
+
+
 def test_other_warnings_do_not_make_a_score_doubtful() -> None:
     assert not gate(70).is_missed(scored("a", 95.0, warnings="vfr;rotated;short"))
 
