@@ -126,7 +126,7 @@ def score(
         vqatool score encodes/ -o report.csv --fail-under 70 --fail-on error,damaged
         vqatool score encodes/ --exclude '*_source.*' --per-segment timeline.csv
         vqatool score encodes/ -o report.html
-        vqatool score encodes/ --json | jq 'select(.verdict == "bad").path'
+        vqatool score encodes/ --json --fail-on bad,poor,unsure > scores.jsonl
         vqatool score @list.txt --shard 2/8 -o part-2.csv
     """
     from vqatool.files import require_own_texts
