@@ -18,8 +18,8 @@ def set_verbosity(verbosity: int) -> None:
     """Choose what `print_note`, progress and the loggers of this program show.
 
     Args:
-        verbosity: -1 or less: errors and results only; 0: notes, progress and warnings too; 1: also
-            each choice and its reason; 2 or more: also each command that runs.
+        verbosity: -1 or less: errors, failures, and results on stdout only; 0: notes, progress and
+            warnings too; 1: also each choice and its reason; 2 or more: also each command.
     """
     level = _LEVELS[max(-1, min(verbosity, 2))]
     handler = _ConsoleHandler(level)
@@ -73,7 +73,7 @@ def _console(is_result: bool) -> "Console":
 
 
 def print_message(text: str) -> None:
-    """Print one plain line to stderr: a result or an error."""
+    """Print one plain line to stderr, of what went wrong: `-q` does not hide it."""
     console().print(shown(text), soft_wrap=True)
 
 

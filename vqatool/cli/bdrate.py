@@ -85,7 +85,7 @@ def bdrate(
     from ladder.recommend.points import Columns, read_points
     from vqatool.cli.tables import delta_table
     from vqatool.files import require_own_texts
-    from vqatool.terminal import console, print_message
+    from vqatool.terminal import console, print_message, print_note
 
     require_own_texts([out] if out else [])
     anchor = read_points(a, Columns(rate, quality, source, dict(only_a)))
@@ -96,7 +96,7 @@ def bdrate(
     _print_notes(found)
     if out:
         _write(found, out)
-        print_message(f"wrote {out}")
+        print_note(f"wrote {out}")
     for reason in found.failed.values():
         print_message(f"left out: {reason}")
     if found.failed:

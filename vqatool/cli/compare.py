@@ -57,7 +57,7 @@ def compare(
     from vqatool.reporting.comparison import ComparisonRow, PairBy
     from vqatool.reporting.comparison import compare as compare_reports
     from vqatool.scoring.report_file import read_report
-    from vqatool.terminal import console, print_message
+    from vqatool.terminal import console, print_message, print_note
 
     on_stdout, out = _on_stdout(out, is_json)
     _refuse_others(out)  # before the work
@@ -70,8 +70,8 @@ def compare(
     if not on_stdout:
         console(is_result=True).print(comparison_table(found.rows))
     for remark in found.remarks:
-        print_message(f"warning: {remark}")
-    print_message(_summary(found))
+        print_note(f"warning: {remark}")
+    print_note(_summary(found))
     dropped = [] if max_drop is None else [row for row in found.rows if row.is_drop(max_drop)]
     for row in dropped:
         change = "lost its score" if row.difference is None else f"fell by {-row.difference:.2f}"

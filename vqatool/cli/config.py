@@ -110,6 +110,8 @@ def config(ctx: click.Context, is_all: bool, names: tuple[str, ...]) -> None:
         vqatool config
         vqatool config score --all
     """
+    from vqatool.terminal import print_note
+
     program = ctx.find_root().command
     assert isinstance(program, click.Group)
     unknown = [name for name in names if name not in program.commands]
@@ -122,7 +124,7 @@ def config(ctx: click.Context, is_all: bool, names: tuple[str, ...]) -> None:
             if is_all or value.origin != _OWN:
                 click.echo(f"{name} --{value.option} {value.text}  # {value.origin}")
     origin = config_file()
-    click.echo(f"file: {origin}" if origin else f"no file {FILE} here", err=True)
+    print_note(f"file: {origin}" if origin else f"no file {FILE} here")
 
 
 _OWN = "its own default"

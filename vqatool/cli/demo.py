@@ -52,7 +52,7 @@ def demo(folder: Path, ffmpeg_path: Path | None) -> None:
     from ladder.media.ffmpeg import find_ffmpeg
     from ladder.media.probe import probe
     from vqatool.scoring.segments import ScoreConfig
-    from vqatool.terminal import console, print_message
+    from vqatool.terminal import console, print_note
 
     clip, ffmpeg = demo_clip(), find_ffmpeg(ffmpeg_path)
     report = folder / "report.csv"
@@ -62,7 +62,7 @@ def demo(folder: Path, ffmpeg_path: Path | None) -> None:
     made = [folder / row.encode_path for row in encodes if row.status == "ok"]
     scored = run_score(made, predictor_for(None, "auto"), config, ScoreOutput(report))
     console(is_result=True).print(demo_table(demo_rows(encodes, labels, scored, folder)))
-    print_message("wrote " + join_paths([folder / "encodes.csv", folder / "labels.csv", report]))
+    print_note("wrote " + join_paths([folder / "encodes.csv", folder / "labels.csv", report]))
     exit_on_failures([*encodes, *labels, *scored])
 
 

@@ -65,7 +65,7 @@ def evaluate(
     from vqatool.data.splits import encodes_of_split, training_encodes
     from vqatool.evaluation.run import evaluate as evaluate_predictions
     from vqatool.evaluation.run import output_paths, write_evaluation
-    from vqatool.terminal import print_message
+    from vqatool.terminal import print_message, print_note
 
     stem = out or folder / "evaluation"
     output_paths(stem)  # refuses to overwrite files of others before the work
@@ -84,7 +84,7 @@ def evaluate(
     sources = evaluation.metric_rows[0].sources
     message = f"{len(predictions)} encodes of {sources} source{'s' * (sources != 1)}"
     message += f", {len(reasons)} left out" if reasons else ""
-    print_message(f"{predictor.name}, {message}: wrote {join_paths(paths)}")
+    print_note(f"{predictor.name}, {message}: wrote {join_paths(paths)}")
     if reasons:
         raise click.exceptions.Exit(ExitCode.SOME_FAILED)
 
@@ -128,7 +128,7 @@ def _print_tables(evaluation: "Evaluation", training: "list[LabelledEncode]") ->
         raw_error_table,
     )
     from vqatool.evaluation.summary import remarks, summary_sentences
-    from vqatool.terminal import console, print_message
+    from vqatool.terminal import console, print_note
 
     tables = (raw_error_table, order_table, agreement_table, fitted_table, baseline_table)
     out = console(is_result=True)
@@ -137,13 +137,13 @@ def _print_tables(evaluation: "Evaluation", training: "list[LabelledEncode]") ->
         out.print()
     if training:
         sources = len({encode.source for encode in training})
-        print_message(
+        print_note(
             f"the regression was fitted to {len(training)} encodes of {sources} training sources"
         )
     else:
-        print_message(
+        print_note(
             "the folder has no training split: the regression was fitted with one source left out "
             "at a time"
         )
     for sentence in [*remarks(evaluation.metric_rows), *summary_sentences(evaluation.metric_rows)]:
-        print_message(sentence)
+        print_note(sentence)

@@ -130,15 +130,15 @@ def _tell(
 ) -> None:
     """Write the files, and say on stderr what was found and where it is."""
     from vqatool.reporting.explanation_page import reasons, write_explanation
-    from vqatool.terminal import print_message, print_note
+    from vqatool.terminal import print_note
 
     row = found.row
-    print_message(
+    print_note(
         f"{row.path}: {row.score:.1f} {row.verdict} ({row.score_low:.0f} to {row.score_high:.0f}); "
         f"model {row.model}; display {row.display}"
     )
     for reason in reasons(found):
-        print_message(reason)
+        print_note(reason)
     if not found.points:
         print_note(
             "what each input adds is not known: the model has one kind of input, or its file is "
@@ -146,4 +146,4 @@ def _tell(
         )
     if files:
         size = write_explanation(found, files, jobs=jobs, tonemap=tonemap)
-        print_message(f"{files.page}: page, {size / 1e6:.2f} MB; tables and JSON beside it")
+        print_note(f"{files.page}: page, {size / 1e6:.2f} MB; tables and JSON beside it")

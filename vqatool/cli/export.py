@@ -24,7 +24,7 @@ def export(model: Path, out: Path | None) -> None:
     from vqatool.inference.export import export as export_model
     from vqatool.inference.loading import EXPORTED_SUFFIX
     from vqatool.inference.model_file import load_checkpoint
-    from vqatool.terminal import print_message
+    from vqatool.terminal import print_note
 
     target = out or model.with_suffix(EXPORTED_SUFFIX)
     if target.suffix.lower() != EXPORTED_SUFFIX:
@@ -32,4 +32,4 @@ def export(model: Path, out: Path | None) -> None:
     require_own_files(models=[target])
     checkpoint = load_checkpoint(model)
     export_model(checkpoint, target)
-    print_message(f"{target}: {checkpoint.name}")
+    print_note(f"{target}: {checkpoint.name}")

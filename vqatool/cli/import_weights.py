@@ -26,12 +26,12 @@ def import_weights(file: Path, out: Path, licence: str) -> None:
     """
     from vqatool.inference.model_file import save_checkpoint
     from vqatool.pretraining.published_weights import published_checkpoint
-    from vqatool.terminal import print_message
+    from vqatool.terminal import print_note
 
     checkpoint = published_checkpoint(file, licence=licence)
     save_checkpoint(checkpoint, out)
     card = checkpoint.card
-    print_message(
+    print_note(
         f"wrote {out}, size {card.shape['size']}; next: vqatool train --method {card.method} "
         f"--init {out}"
     )

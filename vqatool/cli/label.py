@@ -223,7 +223,7 @@ def _label_folder(
     """Label the encodes of a work folder, and exit accordingly."""
     from ladder.label.files import LabelFiles
     from vqatool.cli.tables import label_summary
-    from vqatool.terminal import console, print_message
+    from vqatool.terminal import console, print_note
 
     plan = _planned(folder, options, needs_logs=bool(outputs.plot))
     _require_few_curves(plan, outputs)
@@ -233,7 +233,7 @@ def _label_folder(
     if not outputs.on_stdout:
         console(is_result=True).print(label_summary(rows))
     _draw(rows, files, outputs)
-    print_message(f"{files.table_path}: {count_rows(rows)}; next: vqatool train {folder}")
+    print_note(f"{files.table_path}: {count_rows(rows)}; next: vqatool train {folder}")
     exit_on_failures(rows)
 
 
@@ -372,7 +372,7 @@ def _draw(rows: "Sequence[LabelRow]", files: "LabelFiles", outputs: _Outputs) ->
     from ladder.label.libvmaf import read_log
     from ladder.label.metrics import log_metric_name
     from vqatool.reporting.frame_plot import Curve, write_frame_plot
-    from vqatool.terminal import print_message
+    from vqatool.terminal import print_note
 
     good = [row for row in rows if row.status == "ok"]
     if not outputs.plot or not good:
@@ -387,13 +387,13 @@ def _draw(rows: "Sequence[LabelRow]", files: "LabelFiles", outputs: _Outputs) ->
     ]
     title = " and ".join(dict.fromkeys(row.vmaf_model for row in good))
     write_frame_plot(curves, f"{title} of every frame", outputs.plot)
-    print_message(f"wrote {outputs.plot}")
+    print_note(f"wrote {outputs.plot}")
 
 
 def _show_outcome(rows: "Sequence[LabelRow]", files: "LabelFiles", outputs: _Outputs) -> None:
     """Print the figures of one pair, or a table of several, and where the rows are."""
     from vqatool.cli.tables import label_figures, pair_summary
-    from vqatool.terminal import console, print_message
+    from vqatool.terminal import console, print_note
 
     good = [row for row in rows if row.status == "ok"]
     if len(rows) == 1 and good and not outputs.on_stdout:
@@ -403,7 +403,7 @@ def _show_outcome(rows: "Sequence[LabelRow]", files: "LabelFiles", outputs: _Out
     if outputs.table:
         can_train = files.is_of_work_folder and len({row.source for row in good}) > 1
         next_step = f"; next: vqatool train {files.folder}" if can_train else ""
-        print_message(f"{outputs.table}: {count_rows(rows)}{next_step}")
+        print_note(f"{outputs.table}: {count_rows(rows)}{next_step}")
 
 
 def run_label(

@@ -90,7 +90,7 @@ def ladder(
     from ladder.encode.plan import encodes_table
     from ladder.media.ffmpeg import find_ffmpeg
     from ladder.media.time_ranges import TrimSpec
-    from vqatool.terminal import print_message
+    from vqatool.terminal import print_note
 
     if is_json and dry_run:
         raise click.UsageError("--dry-run and --json both write to stdout: leave one out")
@@ -107,7 +107,7 @@ def ladder(
     rows = run_ladder(
         found.videos, rungs, folder, ffmpeg, trim=trim, tonemap=tonemap, jobs=jobs, write=write
     )
-    print_message(f"{folder / 'encodes.csv'}: {count_rows(rows)}; next: vqatool label {folder}")
+    print_note(f"{folder / 'encodes.csv'}: {count_rows(rows)}; next: vqatool label {folder}")
     exit_on_failures(rows, found.unreadable)
 
 

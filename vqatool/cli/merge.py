@@ -23,8 +23,8 @@ def merge(parts: tuple[Path, ...], out: Path) -> None:
     """
     from vqatool.scoring.report_file import read_report, write_whole
     from vqatool.scoring.shards import merge_shards
-    from vqatool.terminal import print_message
+    from vqatool.terminal import print_note
 
     rows = merge_shards([(part, read_report(part)) for part in parts])
     write_whole(rows, out)
-    print_message(f"{out}: {count_rows(rows)}")
+    print_note(f"{out}: {count_rows(rows)}")

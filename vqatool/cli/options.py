@@ -43,7 +43,7 @@ def verbosity_options(command: C) -> C:
         expose_value=False,
         is_eager=True,
         callback=lambda ctx, param, is_set: _add_verbosity(ctx, -int(is_set)),
-        help="Print errors and results only.",
+        help="Print results on stdout, and on stderr errors and failures only.",
     )
     verbose = click.option(
         "-v",

@@ -107,7 +107,7 @@ def pretrain(
     from vqatool.inference.model_file import load_checkpoint, save_checkpoint
     from vqatool.pretraining.run import PretrainConfig
     from vqatool.pretraining.run import pretrain as learn
-    from vqatool.terminal import print_message
+    from vqatool.terminal import print_note
     from vqatool.training.initialization import Initialization
     from vqatool.training.step import Progress as StepDone
 
@@ -129,7 +129,7 @@ def pretrain(
     save_checkpoint(checkpoint, out)
     found = checkpoint.card.training["test_srcc"]
     message = ", ".join(f"{name} {srcc:.3f}" for name, srcc in found.items())
-    print_message(
+    print_note(
         f"{out}: SRCC on held-out pictures: {message}; next: vqatool train --method {method} "
         f"--init {out}"
     )

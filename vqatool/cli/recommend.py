@@ -276,15 +276,15 @@ class _Run:
         from ladder.recommend.files import write_files
         from ladder.recommend.run import recommend as recommend_ladder
         from vqatool.cli.tables import recommendation_table
-        from vqatool.terminal import console, print_message
+        from vqatool.terminal import console, print_note
 
         found = recommend_ladder(probed, self.request, self.folder)
         console(is_result=True).print(recommendation_table(found))
         for sentence in _sentences(found):
-            print_message(sentence)
+            print_note(sentence)
         paths = write_files(found, self.folder)
         suffixes = ",".join(path.name.removeprefix(f"{probed.name}.") for path in paths)
-        print_message(f"wrote {paths[0].with_name(probed.name)}.{{{suffixes}}}")
+        print_note(f"wrote {paths[0].with_name(probed.name)}.{{{suffixes}}}")
 
 
 def _sentences(found: "Recommendation") -> Iterator[str]:

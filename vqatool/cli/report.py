@@ -54,14 +54,14 @@ def report(
     from vqatool.files import require_own_texts
     from vqatool.reporting.report_page import Report
     from vqatool.scoring.formats import is_page
-    from vqatool.terminal import print_message
+    from vqatool.terminal import print_note
 
     if not is_page(out):
         raise click.UsageError(f"-o {out} is no name of a page: it ends in .html")
     require_own_texts([out])
     gate = gate_of(fail_under, thresholds, gate_on, fail_on, trust)
     content = Report.read(reports, per_segment, gate)
-    print_message(write_page_of(content, out, has_thumbnails=thumbnails, jobs=jobs))
+    print_note(write_page_of(content, out, has_thumbnails=thumbnails, jobs=jobs))
     if any(map(gate.is_missed, content.rows)):
         raise click.exceptions.Exit(ExitCode.GATE_FAILED)
 

@@ -317,7 +317,7 @@ def _print_outcome(
 
     if any(row.score is not None for row in rows):
         console(is_result=not is_stdout_taken).print(score_summary(rows, gate))
-    print_message(summary)
+    print_note(summary)
     if hint := enlarged_hint(rows):
         print_note(hint)
     has_failures = name_unreadable(unreadable)

@@ -79,7 +79,7 @@ def study(
     from vqatool.evaluation.study import run_study
     from vqatool.evaluation.variants import NEEDS_WEIGHTS, trials
     from vqatool.inference.model_file import default_checkpoint, load_checkpoint
-    from vqatool.terminal import console, print_message
+    from vqatool.terminal import console, print_note
     from vqatool.training.trainer import TrainConfig
 
     chosen = studies or tuple(name for name in STUDY_NAMES if name not in NEEDS_WEIGHTS)
@@ -116,7 +116,7 @@ def study(
             on_progress=message,
         )
     console(is_result=True).print(study_table(rows))
-    print_message(f"{len(rows)} trainings, {seeds} seed(s) each: wrote {table}")
+    print_note(f"{len(rows)} trainings, {seeds} seed(s) each: wrote {table}")
 
 
 def _by_method(inits: tuple[Path, ...], studies: tuple[str, ...]) -> "dict[str, Checkpoint]":

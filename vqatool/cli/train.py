@@ -157,7 +157,7 @@ def train(
     from vqatool.inference.export import export_once
     from vqatool.inference.loading import EXPORTED_SUFFIX
     from vqatool.methods.recipe import LossWeights
-    from vqatool.terminal import print_message
+    from vqatool.terminal import print_note
     from vqatool.training.trainer import TrainConfig
 
     initialization = _initialization(init, method, teacher)
@@ -183,9 +183,9 @@ def train(
     found = checkpoint.card.validation
     if PartialState().is_main_process:
         if is_exported:
-            print_message(f"exporting {exported}")
+            print_note(f"exporting {exported}")
             export_once(checkpoint, exported)
-        print_message(f"{target}: {_headline(found)}; next: vqatool evaluate {folder}")
+        print_note(f"{target}: {_headline(found)}; next: vqatool evaluate {folder}")
 
 
 def _require_suffix(target: Path) -> None:

@@ -88,7 +88,7 @@ def watch(
     from vqatool.scoring.segments import ScoreConfig
     from vqatool.scoring.watch import Arrivals
     from vqatool.scoring.watch import watch as watch_folders
-    from vqatool.terminal import print_message, print_note
+    from vqatool.terminal import print_note
 
     def make_page() -> None:
         if output.page:
@@ -110,7 +110,7 @@ def watch(
             on_change=make_page,
         ):
             if not name_failures([row]):
-                print_message(f"{row.path}: {row.score:.1f}, {row.verdict}")
+                print_note(f"{row.path}: {row.score:.1f}, {row.verdict}")
     print_note(f"stopped; {out} has a row for each file that was complete")
 
 

@@ -104,6 +104,26 @@ def test_the_gate_decides_the_exit_code(
     assert ("is below 100" in done.stderr) == (exit_code == 3)
 
 
+def test_quiet_leaves_only_what_failed_on_stderr(
+    tmp_path: Path, labelled: Path, small_model: Path
+) -> None:
+    video, bad = sorted(labelled.rglob("*.mp4"))[0], tmp_path / "bad.mp4"
+    bad.write_text("no video\n" * 100)
+    report = tmp_path / "r.csv"
+    score = ["-q", "score", "-o", report, "-m", small_model, "--device", "cpu", "--fail-under", 100]
+    done = vqatool(*score, video, bad)
+    failed, missed = done.stderr.splitlines()
+    assert failed.startswith(f"failed: {bad}")
+    assert missed.startswith(f"{video}: ")
+    assert "scores, lowest first" in done.stdout
+    for command in (
+        ["compare", report, report],
+        ["report", report, "-o", tmp_path / "r.html"],
+        ["config"],
+    ):
+        assert vqatool("-q", *command).stderr == "", command
+
+
 def test_a_missed_gate_beside_failures_names_both_and_exits_7(
     tmp_path: Path, labelled: Path, small_model: Path
 ) -> None:
