@@ -1,9 +1,11 @@
 """Rows -> tables that people read in a terminal."""
 
 import math
+import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
 from rich import box
 from rich.table import Table
@@ -28,27 +30,65 @@ def score_summary(rows: "Sequence[ReportRow]", gate: "Gate", *, most: int = 10) 
     """The lowest scores, worst first; at most `most` of them."""
     scored = sorted((row for row in rows if row.score is not None), key=lambda r: r.score or 0)
     count = f"lowest {most} of {len(scored)} scores" if len(scored) > most else "scores"
-    table = Table(title=f"{count}, lowest first", title_justify="left")
-    table.add_column("file", overflow="fold")
+    remarks = [_remark(row, gate) for row in scored[:most]]
+    names = _Names.fitting([row.path for row in scored[:most]], _room(_SCORE_WIDTH, remarks))
+    table = Table(title=f"{count}, lowest first{names.place}", title_justify="left")
+    table.add_column("file", no_wrap=True)
     table.add_column("score", justify="right")
     table.add_column("band", justify="right")
     table.add_column("verdict")
     table.add_column("remark", overflow="fold")
-    for row in scored[:most]:
+    for row, name, remark in zip(scored, names.cut, remarks, strict=False):
         band = f"{row.score_low:.0f} to {row.score_high:.0f}"
-        table.add_row(
-            _cut_name(row.path, 43), f"{row.score:.1f}", band, row.verdict, _remark(row, gate)
-        )
+        table.add_row(name, f"{row.score:.1f}", band, row.verdict, remark)
     return table
 
 
 _MIN_NAME_WIDTH, _MAX_NAME_WIDTH = 20, 60
+_SCORE_WIDTH, _PAIR_WIDTH, _COMPARISON_WIDTH = 37, 39, 56
+"""What the columns of each table take that are neither names nor remarks, with their borders."""
+_REMARK, _MAX_REMARK_WIDTH = "remark", 20
 
 
-def _cut_name(name: str, other_columns: int) -> str:
-    """A file's name, cut so that it fits on one line beside columns of that width together."""
-    room = console().width - other_columns
-    return cut_middle(shown(name), max(_MIN_NAME_WIDTH, min(room, _MAX_NAME_WIDTH)))
+def _room(other_columns: int, remarks: Sequence[str] = ()) -> int:
+    """How many letters of a name fit on one line beside the other columns of a table.
+
+    A remark may have several lines, a name may not: it could not be copied or searched for.
+    """
+    beside = max(map(len, [_REMARK, *remarks])) if remarks else 0
+    room = console().width - other_columns - min(beside, _MAX_REMARK_WIDTH)
+    return max(_MIN_NAME_WIDTH, min(room, _MAX_NAME_WIDTH))
+
+
+class _Names(NamedTuple):
+    """Names of files, each on one line of a table, and the folder of all of them for its title."""
+
+    cut: list[str]
+    place: str = ""
+
+    @classmethod
+    def fitting(cls, names: Sequence[str], width: int) -> "_Names":
+        """The names below the folder of all if one is too long, and without the middle then."""
+        if all(len(name) <= width for name in names):
+            return cls([shown(name) for name in names])
+        # absolute and relative names have no folder in common
+        is_mixed = len({Path(name).is_absolute() for name in names}) > 1
+        folder = "" if is_mixed else os.path.commonpath([Path(name).parent for name in names])
+        below = [os.path.relpath(name, folder) if folder else name for name in names]
+        place = f", in {shown(folder)}" if folder else ""
+        cut = [cut_middle(shown(name), width) for name in below]
+        if len(set(cut)) < len(set(below)):  # what tells them apart is in the middle, as of rungs
+            places = enumerate(zip(*below, strict=False))
+            start = next((at for at, letters in places if len(set(letters)) > 1), 0)
+            cut = [_window(shown(name), start, width) for name in below]
+        return cls(cut, place)
+
+
+def _window(text: str, start: int, width: int) -> str:
+    """At most `width` letters of the text from `start` on, with a sign where it is cut."""
+    dots = "\N{HORIZONTAL ELLIPSIS}"
+    rest = f"{dots}{text[start:]}" if start else text
+    return rest if len(rest) <= width else f"{rest[: width - 1]}{dots}"
 
 
 def explanation_table(found: "Explanation", *, most: int = 10) -> Table:
@@ -104,15 +144,16 @@ def comparison_table(rows: "Sequence[ComparisonRow]", *, most: int = 20) -> Tabl
     """The largest drops first; at most `most` of the videos that are in both reports."""
     paired = [row for row in rows if not row.outcome.startswith("only_")]
     count = f"{most} of {len(paired)} videos" if len(paired) > most else "videos"
-    table = Table(title=f"{count}, the largest drops first", title_justify="left")
-    table.add_column("video", overflow="fold")
+    names = _Names.fitting([row.video for row in paired[:most]], _room(_COMPARISON_WIDTH))
+    table = Table(title=f"{count}, the largest drops first{names.place}", title_justify="left")
+    table.add_column("video", no_wrap=True)
     for heading in ("before", "after", "difference"):
         table.add_column(heading, justify="right")
     table.add_column("verdict", overflow="fold")
     table.add_column("bitrate", justify="right")
-    for row in paired[:most]:
+    for row, name in zip(paired, names.cut, strict=False):
         table.add_row(
-            _cut_name(row.video, 56),
+            name,
             _points(row.score_before), _points(row.score_after), _points(row.difference, "+"),
             " > ".join(dict.fromkeys((row.verdict_before or "-", row.verdict_after or "-"))),
             _bitrate_change(row),
@@ -176,19 +217,21 @@ def pair_summary(labels: Sequence[LabelRow], *, most: int = 30) -> Table:
     """The main figures of each encode, or of each rung if there are more than `most` encodes."""
     if len(labels) > most:
         return label_summary(labels)
-    table = Table(title="VMAF", title_justify="left")
-    table.add_column("encode", overflow="fold")
+    remarks = [
+        shown(row.warnings.replace(";", ", ") if row.status == "ok" else row.error.split("\n")[0])
+        for row in labels
+    ]
+    names = _Names.fitting([row.encode_path for row in labels], _room(_PAIR_WIDTH, remarks))
+    table = Table(title=f"VMAF{names.place}", title_justify="left")
+    table.add_column("encode", no_wrap=True)
     for heading in ("kbit/s", "mean", "p1", "lowest"):
         table.add_column(heading, justify="right")
     table.add_column("remark", overflow="fold")
-    for row in labels:
+    for row, name, remark in zip(labels, names.cut, remarks, strict=True):
         figures = (row.vmaf, row.vmaf_p1, row.vmaf_min)
         cells = ["" if value is None else f"{value:.1f}" for value in figures]
         rate = "" if row.bitrate_kbps is None else f"{row.bitrate_kbps:.0f}"
-        remark = (
-            row.warnings.replace(";", ", ") if row.status == "ok" else row.error.partition("\n")[0]
-        )
-        table.add_row(_cut_name(row.encode_path, 47), rate, *cells, shown(remark))
+        table.add_row(name, rate, *cells, remark)
     return table
 
 

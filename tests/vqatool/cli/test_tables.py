@@ -81,6 +81,51 @@ def test_tables_of_files_fit_80_columns_with_one_line_a_file(
         assert len(line) <= 80
 
 
+def test_names_are_told_apart_below_the_folder_of_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tables, "console", lambda: Console(width=80))
+    folder = "/archive/of/a/house/that/likes/long/names"
+    clips = ["bee/big-buck-bunny-2160p-at-24-4500k.mp4", "bmw/big-buck-bunny-720p-2000k.mp4"]
+    paths = [f"{folder}/{clip}" for clip in clips]
+    rows = [scored(path, 50.0, verdict="unsure", warnings="out_of_domain") for path in paths]
+    labels = [
+        LabelRow(
+            encode_path=path, source="s", rung="r", vmaf=50.0, vmaf_p1=40.0, vmaf_min=30.0,
+            bitrate_kbps=4500.0, warnings="frame_count_mismatch",
+        )
+        for path in paths
+    ]  # fmt: skip
+    for table in (
+        score_summary(rows, Gate(Thresholds(60))),
+        comparison_table(compare(rows, rows, PairBy.PATH).rows),
+        pair_summary(labels),
+    ):
+        title, *lines = text_of(table, 80).splitlines()
+        assert folder in title
+        for clip in clips:
+            (line,) = (line for line in lines if f" {clip[:5]}" in line)
+            assert clip[-14:] in line  # on the same line
+        assert max(map(len, lines)) <= 80
+
+
+def test_rungs_that_differ_in_the_middle_of_their_names_are_told_apart(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(tables, "console", lambda: Console(width=80))
+    rows = [
+        scored(f"big-buck-bunny-{height}p-4500k-x264-slow.mp4", 50.0, verdict="unsure")
+        for height in (1080, 720)
+    ]
+    output = text_of(score_summary(rows, Gate(Thresholds(60))), 80)
+    assert "1080p-4500k" in output
+    assert "\N{HORIZONTAL ELLIPSIS}720p-4500k" in output
+
+
+def test_short_names_and_those_without_a_common_folder_stay_whole() -> None:
+    assert "a/b.mp4" in text_of(score_summary([scored("a/b.mp4", 50.0)], Gate()))
+    mixed = ["/" + LONG * 2, LONG]
+    assert "x264.mp4" in text_of(score_summary([scored(name, 50.0) for name in mixed], Gate()))
+
+
 def test_failures_are_told_once_with_what_to_do(capsys: pytest.CaptureFixture[str]) -> None:
     told = ReportRow(path="b.mp4", status="error", error_code="hdr", error="b.mp4: add --tonemap")
     assert name_failures([scored("good.mp4", 90.0), FAILED, told])
