@@ -15,6 +15,7 @@ from vqatool.scoring.rows import ReportRow
 
 _RESAMPLES = 1000
 _CONFIDENCE = 0.95
+_DECIMALS = 4  # of the scores in reports; more would be errors of binary fractions
 
 
 class PairBy(StrEnum):
@@ -156,7 +157,7 @@ def _pair(key: str, before: ReportRow | None, after: ReportRow | None) -> Compar
     return ComparisonRow(
         video=key,
         outcome=_outcome(before, after),
-        difference=None if old is None or new is None else new - old,
+        difference=None if old is None or new is None else round(new - old, _DECIMALS),
         score_before=old,
         score_after=new,
         verdict_before=before.verdict if before else "",

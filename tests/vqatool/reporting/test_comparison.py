@@ -104,6 +104,13 @@ def test_other_settings_are_remarks() -> None:
     assert compare([scored("a", 50)], [scored("a", 60)]).remarks == []
 
 
+def test_a_difference_has_as_many_decimals_as_the_scores() -> None:
+    (row,) = compare([scored("a", 91.1236)], [scored("a", 74.9)]).rows
+    assert row.difference == -16.2236
+    assert row.is_drop(16.2236)
+    assert not row.is_drop(16.2237)
+
+
 def test_the_command_prints_writes_and_fails(tmp_path: Path) -> None:
     before, after, out = tmp_path / "b.csv", tmp_path / "a.json", tmp_path / "d.csv"
     write_whole(BEFORE, before)
