@@ -10,7 +10,7 @@ from vqatool.cli.options import STDOUT, stdout_writer
 from vqatool.errors import ExitCode
 
 if TYPE_CHECKING:  # for annotations alone
-    from vqatool.reporting.comparison import Comparison
+    from vqatool.reporting.comparison import Comparison, ComparisonRow
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
@@ -74,10 +74,18 @@ def compare(
     print_note(_summary(found))
     dropped = [] if max_drop is None else [row for row in found.rows if row.is_drop(max_drop)]
     for row in dropped:
-        change = "lost its score" if row.difference is None else f"fell by {-row.difference:.2f}"
-        print_message(f"{row.video}: {change}")
+        print_message(f"{row.video}: {_drop(row, max_drop or 0.0)}")
     if dropped:
         raise click.exceptions.Exit(ExitCode.GATE_FAILED)
+
+
+def _drop(row: "ComparisonRow", max_drop: float) -> str:
+    """Why the video does not pass."""
+    from vqatool.scoring.gates import with_decimals
+
+    if row.difference is None:
+        return "lost its score"
+    return f"fell by {with_decimals(-row.difference, lambda points: points >= max_drop)}"
 
 
 def _on_stdout(out: Path | None, is_json: bool) -> tuple[str, Path | None]:

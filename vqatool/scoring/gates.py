@@ -1,7 +1,7 @@
 """A report as a gate: which videos pass, and why the others do not."""
 
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -108,15 +108,29 @@ class Gate:
         if value is None:
             yield f"{self.on} is not a number, so it does not reach {threshold:g}"
         elif value < threshold:
-            yield f"{self.on} {value:.2f} is below {threshold:g}"
+            told = with_decimals(value, lambda rounded: rounded < threshold)
+            yield f"{self.on} {told} is below {threshold:g}"
         elif not self.trusts_all and (doubts := self._doubts(row)):
             # --trust alone lets nothing pass that `fail_on` holds back
             remedy = "" if named else "; --trust lets it pass"
-            yield f"{self.on} {value:.2f} is not trusted ({' and '.join(doubts)}){remedy}"
+            yield f"{self.on} {value:.1f} is not trusted ({' and '.join(doubts)}){remedy}"
 
     def _doubts(self, row: ReportRow) -> list[str]:
         """Warnings that say not to trust the score, but for those that `fail_on` tells already."""
         return sorted(UNTRUSTED.intersection(row.warnings.split(";")) - self.fail_on)
+
+
+def with_decimals(value: float, is_clear: Callable[[float], bool]) -> str:
+    """The value with one decimal, or with as many, up to four, as the reason needs to be seen.
+
+    So 54.93 is 54.9, but 59.96 that is below 60 stays as it is.
+
+    Args:
+        value: of a report, which has four decimals.
+        is_clear: whether the reason, such as being below a limit, holds for the rounded value.
+    """
+    texts = [f"{value:.{decimals}f}" for decimals in range(1, 5)]
+    return next((text for text in texts if is_clear(float(text))), texts[-1])
 
 
 def _lacks_number(row: ReportRow) -> bool:

@@ -137,7 +137,7 @@ def test_a_missed_gate_beside_failures_names_both_and_exits_7(
     done = vqatool(*arguments, "--fail-under", 100)
     assert done.exit_code == 7
     score = float(next(row["score"] for row in read_rows(out) if row["score"]))
-    assert f"{video}: score {score:.2f} is below 100\n" in done.stderr
+    assert f"{video}: score {score:.1f} is below 100\n" in done.stderr
     for path in bad:
         (line,) = [
             line for line in done.stderr.splitlines() if "failed: " in line and str(path) in line

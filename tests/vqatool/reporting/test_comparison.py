@@ -124,7 +124,7 @@ def test_the_command_prints_writes_and_fails(tmp_path: Path) -> None:
     assert [row["video"] for row in read_rows(out)][:2] == ["c.mp4", "a.mp4"]
     missed = vqatool(*arguments, "--fail-on-drop", 2)
     assert missed.exit_code == 3
-    assert missed.stderr.splitlines()[-2:] == ["c.mp4: lost its score", "a.mp4: fell by 4.50"]
+    assert missed.stderr.splitlines()[-2:] == ["c.mp4: lost its score", "a.mp4: fell by 4.5"]
     assert vqatool(*arguments, "-o", out).exit_code == 0  # its own file is replaced
     lines = [json.loads(line) for line in vqatool(*arguments, "--json").stdout.splitlines()]
     assert (len(lines), lines[1]["difference"], lines[0]["score_after"]) == (8, -4.5, None)
@@ -132,6 +132,14 @@ def test_the_command_prints_writes_and_fails(tmp_path: Path) -> None:
     assert list(csv.DictReader(piped.stdout.splitlines())) == read_rows(out)
     both = vqatool(*arguments, "-o", "-", "--json")
     assert (both.exit_code, "leave one out" in both.stderr) == (2, True)
+
+
+def test_a_drop_has_as_many_decimals_as_it_needs_to_be_seen(tmp_path: Path) -> None:
+    before, after = tmp_path / "b.csv", tmp_path / "a.csv"
+    write_whole([scored("a.mp4", 90)], before)
+    write_whole([scored("a.mp4", 87.86)], after)
+    done = vqatool("compare", before, after, "--fail-on-drop", 2.13)
+    assert done.stderr.splitlines()[-1] == "a.mp4: fell by 2.14"
 
 
 def test_the_command_names_what_is_no_report(tmp_path: Path) -> None:

@@ -106,7 +106,7 @@ def test_the_table_has_every_file_the_lowest_score_first(tmp_path: Path) -> None
         ["d.mp4", "error, damaged", "", "", ""],
         ["e.mp4", "error, new_code", "", "", ""],
     ]
-    assert lines[0][-1] == "score 42.00 is below 70"
+    assert lines[0][-1] == "score 42.0 is below 70"
     titles = [each.get_text() for each in page.select("#files thead th")]
     assert dict(zip(titles, lines[0], strict=True))["warnings"] == "vfr, out_of_domain"
     assert page.select("#files th[aria-sort=ascending]")[0].get_text() == "score"

@@ -23,7 +23,7 @@ def test_junit_counts_failures_and_errors_and_names_the_figures() -> None:
     assert cases["good.mp4"].find("failure") is None
     failure, error = cases["poor.mp4"].find("failure"), cases["bad.mp4"].find("error")
     assert failure is not None
-    assert failure.get("message") == "score 40.00 is below 70"
+    assert failure.get("message") == "score 40.0 is below 70"
     assert error is not None
     assert (error.get("type"), error.get("message")) == ("empty", "it has no bytes")
     outputs = {name: case.findtext("system-out") for name, case in cases.items()}
@@ -50,12 +50,12 @@ def test_github_shows_failures_first_and_then_the_lowest_scores() -> None:
     rows = [scored("high.mp4", 99.0), scored("low, 1.mp4", 20.0), scored("mid.mp4", 60.0), FAILED]
     assert list(github_annotations(rows, gate(70))) == [
         "::error file=bad.mp4,title=vqatool::bad.mp4: it has no bytes",
-        "::error file=low%2C 1.mp4,title=vqatool::low, 1.mp4: score 20.00 is below 70",
-        "::error file=mid.mp4,title=vqatool::mid.mp4: score 60.00 is below 70",
+        "::error file=low%2C 1.mp4,title=vqatool::low, 1.mp4: score 20.0 is below 70",
+        "::error file=mid.mp4,title=vqatool::mid.mp4: score 60.0 is below 70",
     ]
     summary = github_summary(rows, gate(70), "3 good, 1 failed")
     assert summary.startswith("### vqatool: 3 good, 1 failed\n")
-    assert "| low, 1.mp4 | 20.0 |  | good | score 20.00 is below 70 |" in summary
+    assert "| low, 1.mp4 | 20.0 |  | good | score 20.0 is below 70 |" in summary
     assert "high.mp4" not in summary
 
 

@@ -49,7 +49,7 @@ def test_a_gate_can_be_on_any_figure_and_names_it(on: str) -> None:
     value = getattr(row, on)
     assert gate(value + 0.5, on).is_missed(row)
     assert not gate(value, on).is_missed(row)
-    assert gate(value + 0.5, on).message(row) == f"{on} {value:.2f} is below {value + 0.5:g}"
+    assert gate(value + 0.5, on).message(row) == f"{on} {value:.1f} is below {value + 0.5:g}"
 
 
 @pytest.mark.parametrize("warning", ["hdr", "out_of_domain", "vfr;damaged"])
@@ -59,7 +59,7 @@ def test_a_score_that_is_not_to_be_trusted_passes_only_with_trust(warning: str) 
     assert "--trust" in gate(70).message(row)
     assert not Gate(Thresholds(70), trusts_all=True).is_missed(row)
     assert not gate().is_missed(row)  # no gate was asked for
-    assert gate(70).message(scored("a", 50.0, warnings=warning)) == "score 50.00 is below 70"
+    assert gate(70).message(scored("a", 50.0, warnings=warning)) == "score 50.0 is below 70"
 
 
 @pytest.mark.parametrize(
@@ -68,9 +68,9 @@ def test_a_score_that_is_not_to_be_trusted_passes_only_with_trust(warning: str) 
         ({"out_of_domain"}, "it has out_of_domain"),
         (
             {"vfr"},
-            "it has vfr, score 95.00 is not trusted (out_of_domain)",
+            "it has vfr, score 95.0 is not trusted (out_of_domain)",
         ),
-        ({"error"}, "score 95.00 is not trusted (out_of_domain); --trust lets it pass"),
+        ({"error"}, "score 95.0 is not trusted (out_of_domain); --trust lets it pass"),
     ],
 )
 def test_trust_is_no_remedy_where_another_code_fails(fail_on: set[str], message: str) -> None:
@@ -79,6 +79,16 @@ def test_trust_is_no_remedy_where_another_code_fails(fail_on: set[str], message:
     assert held.message(row) == message
     trusting = dataclasses.replace(held, trusts_all=True)
     assert trusting.is_missed(row) == ("--trust" not in message)
+
+
+@pytest.mark.parametrize(
+    ("score", "threshold", "told"),
+    [(54.93, 60, "54.9"), (59.96, 60, "59.96"), (59.996, 60, "59.996"), (59.94, 59.95, "59.9")],
+)
+def test_a_figure_has_as_many_decimals_as_its_gate_needs(
+    score: float, threshold: float, told: str
+) -> None:
+    assert gate(threshold).message(scored("a", score)) == f"score {told} is below {threshold:g}"
 
 
 def test_other_warnings_do_not_make_a_score_doubtful() -> None:
