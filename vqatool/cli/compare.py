@@ -72,11 +72,27 @@ def compare(
     for remark in found.remarks:
         print_note(f"warning: {remark}")
     print_note(_summary(found))
+    _name_gone(found, after)
     dropped = [] if max_drop is None else [row for row in found.rows if row.is_drop(max_drop)]
     for row in dropped:
         print_message(f"{row.video}: {_drop(row, max_drop or 0.0)}")
     if dropped:
         raise click.exceptions.Exit(ExitCode.GATE_FAILED)
+
+
+def _name_gone(found: "Comparison", after: Path) -> None:
+    """Print each video that the later report lacks, which is no drop but may be a fault."""
+    from vqatool.reporting.comparison import Outcome
+    from vqatool.terminal import print_note
+
+    gone = [row.video for row in found.rows if row.outcome == Outcome.ONLY_BEFORE]
+    for video in gone[:_MOST_GONE]:
+        print_note(f"{video}: not in {after}")
+    if len(gone) > _MOST_GONE:
+        print_note(f"{len(gone) - _MOST_GONE} more are not in {after}: -o has all")
+
+
+_MOST_GONE = 20
 
 
 def _drop(row: "ComparisonRow", max_drop: float) -> str:
@@ -140,18 +156,11 @@ def _write(
 def _summary(found: "Comparison") -> str:
     from vqatool.reporting.comparison import Outcome
 
-    counts = {outcome: found.count(outcome) for outcome in Outcome}
-    parts = [f"{counts[Outcome.COMPARED]} compared"]
-    if counts[Outcome.COMPARED]:
+    num_compared = found.count(Outcome.COMPARED)
+    parts = [f"{num_compared} compared"]
+    if num_compared:
         mean, low, high = found.mean
         interval = "" if math.isnan(low) else f" ({low:+.2f} to {high:+.2f})"
         parts[0] += f", mean difference {mean:+.2f}{interval}"
-    words = {
-        Outcome.LOST: "lost their score",
-        Outcome.GAINED: "gained a score",
-        Outcome.FAILED: "failed in both",
-        Outcome.ONLY_BEFORE: "only before",
-        Outcome.ONLY_AFTER: "only after",
-    }
-    parts += [f"{counts[outcome]} {text}" for outcome, text in words.items() if counts[outcome]]
+    parts += found.others()
     return "; ".join(parts)

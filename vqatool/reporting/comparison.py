@@ -100,6 +100,18 @@ class Comparison:
         """How many videos have this outcome."""
         return sum(row.outcome == outcome for row in self.rows)
 
+    def others(self) -> list[str]:
+        """How many videos could not be compared, a part of a sentence for each outcome."""
+        counts = {outcome: self.count(outcome) for outcome in Outcome}
+        words = {
+            Outcome.LOST: "lost its score" if counts[Outcome.LOST] == 1 else "lost their scores",
+            Outcome.GAINED: "gained a score",
+            Outcome.FAILED: "failed in both",
+            Outcome.ONLY_BEFORE: "only before",
+            Outcome.ONLY_AFTER: "only after",
+        }
+        return [f"{counts[each]:,} {text}" for each, text in words.items() if counts[each]]
+
 
 def compare(
     before: Sequence[ReportRow], after: Sequence[ReportRow], by: PairBy = PairBy.PATH

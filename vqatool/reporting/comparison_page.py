@@ -91,15 +91,17 @@ def _values(content: ComparisonContent) -> dict[str, Any]:
 
 def _outcome(max_drop: float | None, num_dropped: int, found: Comparison) -> dict[str, str]:
     """The one line at the top: its look, a sign before it, and its text."""
+    others = "".join(f"; {part}" for part in found.others())
     if max_drop is None:
         count = found.count(Outcome.COMPARED)
-        return {"kind": "plain", "mark": "\u2013", "text": f"{count:,} videos compared"}
+        text = f"{count:,} video{'s' * (count != 1)} compared{others}"
+        return {"kind": "plain", "mark": "\u2013", "text": text}
     what = f"fell by {max_drop:g} points or more, or was lost"
     if not num_dropped:
-        return {"kind": "good", "mark": "\u2713", "text": f"Passed: no score {what}"}
+        return {"kind": "good", "mark": "\u2713", "text": f"Passed: no score {what}{others}"}
     scores = "score" if num_dropped == 1 else "scores"
     text = f"Not passed: {num_dropped:,} {scores} {what.replace('was', 'were', num_dropped > 1)}"
-    return {"kind": "bad", "mark": "\u2717", "text": text}
+    return {"kind": "bad", "mark": "\u2717", "text": text + others}
 
 
 def _mean(found: Comparison) -> str:

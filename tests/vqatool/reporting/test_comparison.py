@@ -120,7 +120,8 @@ def test_the_command_prints_writes_and_fails(tmp_path: Path) -> None:
     assert done.exit_code == 0
     assert done.stdout.index("c.mp4") < done.stdout.index("a.mp4") < done.stdout.index("b.mp4")
     assert "3 compared, mean difference -1.17" in done.stderr
-    assert "1 lost their score; 1 gained a score; 1 failed in both; 1 only before" in done.stderr
+    assert "1 lost its score; 1 gained a score; 1 failed in both; 1 only before" in done.stderr
+    assert done.stderr.splitlines()[-1] == f"f.mp4: not in {after}"
     assert [row["video"] for row in read_rows(out)][:2] == ["c.mp4", "a.mp4"]
     missed = vqatool(*arguments, "--fail-on-drop", 2)
     assert missed.exit_code == 3

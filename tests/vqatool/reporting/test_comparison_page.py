@@ -37,9 +37,15 @@ def made(
 @pytest.mark.parametrize(
     ("max_drop", "outcome"),
     [
-        (None, "\u2013 2 videos compared"),
-        (5.0, "\u2717 Not passed: 2 scores fell by 5 points or more, or were lost"),
-        (50.0, "\u2717 Not passed: 1 score fell by 50 points or more, or was lost"),
+        (None, "\u2013 2 videos compared; 1 lost its score"),
+        (
+            5.0,
+            "\u2717 Not passed: 2 scores fell by 5 points or more, or were lost; 1 lost its score",
+        ),
+        (
+            50.0,
+            "\u2717 Not passed: 1 score fell by 50 points or more, or was lost; 1 lost its score",
+        ),
     ],
 )
 def test_the_page_tells_the_outcome_and_what_got_worse(
@@ -57,6 +63,13 @@ def test_the_page_tells_the_outcome_and_what_got_worse(
     assert "-30.0 from 90.0 good to 60.0 fair" in cards["2. a.mp4"].get_text()
     assert [each.get_text() for each in cards["2. a.mp4"].select("h4")] == ["Before"]
     assert ("does not pass" in cards["2. a.mp4"].get_text()) == (max_drop == 5)
+
+
+def test_the_page_tells_of_videos_that_are_gone(tmp_path: Path) -> None:
+    for max_drop, outcome in ((None, "1 video compared; 1 only before"), (50.0, "; 1 only before")):
+        page = tree(made(tmp_path, BEFORE[:2], AFTER[:1], max_drop))
+        (found,) = page.select(".outcome")
+        assert found.get_text().endswith(outcome)
 
 
 def test_a_comparison_of_many_videos_has_room_for_the_largest_drops(tmp_path: Path) -> None:
