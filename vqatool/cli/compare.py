@@ -160,7 +160,7 @@ def _summary(found: "Comparison") -> str:
     parts = [f"{num_compared} compared"]
     if num_compared:
         mean, low, high = found.mean
-        interval = "" if math.isnan(low) else f" ({low:+.2f} to {high:+.2f})"
+        interval = "" if math.isnan(low) else f" (95 %: {low:+.2f} to {high:+.2f})"
         parts[0] += f", mean difference {mean:+.2f}{interval}"
     parts += found.others()
     return "; ".join(parts)

@@ -15,6 +15,8 @@ from vqatool.scoring.rows import ReportRow
 
 _RESAMPLES = 1000
 _CONFIDENCE = 0.95
+LEAST_VIDEOS = 5
+"""Fewer give no interval: a bootstrap over so few is far too narrow."""
 _DECIMALS = 4  # of the scores in reports; more would be errors of binary fractions
 
 
@@ -80,7 +82,7 @@ class ComparisonRow:
 class MeanDifference(NamedTuple):
     """The mean over videos, and its 95 % interval: how far it hangs on which were chosen.
 
-    NaN where there is no pair, or only one.
+    NaN where there is no pair; the interval also where there are fewer than `LEAST_VIDEOS`.
     """
 
     mean: float
@@ -209,8 +211,8 @@ def _mean(differences: Sequence[float]) -> MeanDifference:
     if not differences:
         return MeanDifference(math.nan, math.nan, math.nan)
     value_N = np.asarray(differences)
-    if len(value_N) == 1:
-        return MeanDifference(float(value_N[0]), math.nan, math.nan)
+    if len(value_N) < LEAST_VIDEOS:
+        return MeanDifference(float(value_N.mean()), math.nan, math.nan)
     rng, count = np.random.default_rng(0), len(value_N)
     # one at a time: all of them together would take gigabytes for a report of 100,000 files
     means = [value_N[rng.integers(count, size=count)].mean() for _ in range(_RESAMPLES)]

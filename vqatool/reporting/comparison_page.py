@@ -108,7 +108,7 @@ def _mean(found: Comparison) -> str:
     mean, low, high = found.mean
     if math.isnan(mean):
         return ""
-    return f"{mean:+.2f}" + ("" if math.isnan(low) else f" ({low:+.2f} to {high:+.2f})")
+    return f"{mean:+.2f}" + ("" if math.isnan(low) else f" (95 %: {low:+.2f} to {high:+.2f})")
 
 
 def _is_worse(row: ComparisonRow) -> bool:

@@ -67,8 +67,19 @@ def test_the_mean_has_an_interval_over_videos() -> None:
     # of a mean of 40 values of standard deviation 0.5
     assert low == pytest.approx(2.5 - 1.96 * 0.5 / math.sqrt(40), abs=0.05)
     assert high == pytest.approx(2.5 + 1.96 * 0.5 / math.sqrt(40), abs=0.05)
-    single = compare(before[:1], after[:1]).mean
-    assert (single.mean, math.isnan(single.low)) == (2.0, True)
+    for count, is_enough in ((1, False), (4, False), (5, True)):
+        few = compare(before[:count], after[:count]).mean
+        assert math.isnan(few.low) == math.isnan(few.high) == (not is_enough)
+        assert 2 <= few.mean < 3
+
+
+@pytest.mark.parametrize(("count", "interval"), [(4, ""), (5, " (95 %: +2.00 to +2.00)")])
+def test_the_interval_says_what_it_is(count: int, interval: str, tmp_path: Path) -> None:
+    before, after = tmp_path / "b.csv", tmp_path / "a.csv"
+    write_whole([scored(f"{number}.mp4", 50) for number in range(count)], before)
+    write_whole([scored(f"{number}.mp4", 52) for number in range(count)], after)
+    done = vqatool("compare", before, after)
+    assert done.stderr == f"{count} compared, mean difference +2.00{interval}\n"
 
 
 @pytest.mark.parametrize(
