@@ -14,6 +14,7 @@ import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from fractions import Fraction
 from pathlib import Path
 
 import ffmpeg as graph
@@ -78,20 +79,29 @@ class Pairing:
         left_in_source = self.frames_source - max(0, -self.offset)
         return left_in_source, self.frames_encode - max(0, self.offset)
 
-    def require_compared(self, compared: int, subsample: int) -> None:
+    def require_compared(
+        self, compared: int, subsample: int, rates: tuple[Fraction, Fraction]
+    ) -> None:
         """Raise VmafError if libvmaf compared fewer frames than have a partner.
 
         Args:
             compared: frames in its log.
             subsample: every n-th frame was measured.
+            rates: frames a second of the source and of the encode, which tell a wrong source.
         """
         count = min(self._left)
         # by time, the frames at the ends may lie beyond the other video
         allowed = 0 if self.mode == PairingMode.INDEX else _LOST_BY_TIME
         if compared < -(-(count - allowed) // subsample):
+            source_fps, encode_fps = (f"{float(rate):.5g}" for rate in rates)
+            reason = (
+                "one of the videos changes midway or cannot be read to its end"
+                if source_fps == encode_fps
+                else f"the source has {source_fps} frames a second and the encode {encode_fps}, so "
+                "is it the right source?"
+            )
             raise VmafError(
-                f"libvmaf compared {compared} frames, and {count} have a partner: one of the "
-                "videos changes midway or cannot be read to its end"
+                f"libvmaf compared {compared} frames, and {count} have a partner: {reason}"
             )
 
 

@@ -256,7 +256,8 @@ class _LabelRun:
         try:
             log, request = parse_log(text), self.plan.options.request_for(row)
             compared = len(next(iter(log.metrics.values())))
-            encode.pairing.require_compared(compared, request.subsample)
+            rates = (source.info.fps, encode.info.fps)
+            encode.pairing.require_compared(compared, request.subsample, rates)
             save_log(self.files.log(row.encode_path), text)
             warnings = alignment_warnings(encode, source.info)
             label = _with_facts(self._empty_label(row), row, encode.info, source.info)

@@ -330,8 +330,15 @@ def test_measuring_leaves_no_file_and_reports_progress(
 def test_a_label_of_fewer_frames_than_have_a_partner_is_refused(
     pairing: Pairing, compared: int, subsample: int, is_right: bool
 ) -> None:
+    rates = (Fraction(24), Fraction(24))
     if is_right:
-        pairing.require_compared(compared, subsample)
+        pairing.require_compared(compared, subsample, rates)
         return
-    with pytest.raises(VmafError, match=f"compared {compared} frames"):
-        pairing.require_compared(compared, subsample)
+    with pytest.raises(VmafError, match=f"compared {compared} frames.*cannot be read to its end"):
+        pairing.require_compared(compared, subsample, rates)
+
+
+def test_other_frame_rates_ask_for_the_right_source() -> None:
+    pairing = Pairing(frames_source=60, frames_encode=60)
+    with pytest.raises(VmafError, match=r"source has 29\.97 .* encode 24, so is it the right"):
+        pairing.require_compared(57, 1, (Fraction(30000, 1001), Fraction(24)))
