@@ -1,18 +1,21 @@
 """Score videos from Python: what `vqatool score` does, for other programs and for notebooks."""
 
-import functools
+import os
 import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # `import vqatool` loads nothing heavy
     import pandas as pd
 
-    from vqatool.inference.predictor import Predictor
     from vqatool.scoring.rows import ReportRow, SegmentRow
+    from vqatool.scoring.segments import Display
 
 Paths = str | Path | Iterable[str | Path]
+
+Screen = tuple[int, int] | str | None
+"""The `display` of `Scorer`."""
 
 
 class Report:
@@ -105,38 +108,37 @@ class Scorer:
 
     Args:
         model: model file, .onnx or .safetensors; None: the packaged one.
-        display: (width, height) of the screen in px; None scores pixel for pixel.
+        display: the screen that the videos are shown on: (width, height) in px, or as the command
+            line has it, such as "1280x720". None or "native": pixel for pixel, no video resized.
         segment_s: length in seconds of the segments that get a score of their own.
         device: `cpu`, `auto` (a GPU where there is one and torch is installed), or another device
             of torch.
         jobs: worker processes that decode; None: one for each core, at most four.
         timeout_s: seconds that a worker has for two segments of a file.
         tonemap: score HDR videos as SDR; else they get no score.
+
+    Raises:
+        CheckpointError: the model file is missing or broken.
+        CapabilityError: the model file or the device needs torch, which is not installed.
+        ValueError: torch has no such device, or `display` is no size.
     """
 
     def __init__(
         self,
         model: str | Path | None = None,
         *,
-        display: tuple[int, int] | None = (1920, 1080),
+        display: Screen = (1920, 1080),
         segment_s: float = 10.0,
         device: str = "auto",
         jobs: int | None = None,
         timeout_s: float = 120.0,
         tonemap: bool = False,
     ) -> None:
-        from ladder.media.probe import Size
+        from vqatool.inference.loading import load_predictor
         from vqatool.scoring.segments import ScoreConfig
 
-        self._model, self._device = Path(model) if model else None, device
-        size = Size(*display) if display else None
-        self._config = ScoreConfig(size, segment_s, jobs, timeout_s, tonemap=tonemap)
-
-    @functools.cached_property
-    def _predictor(self) -> "Predictor":
-        from vqatool.inference.loading import load_predictor
-
-        return load_predictor(self._model, self._device)
+        self._config = ScoreConfig(_size(display), segment_s, jobs, timeout_s, tonemap=tonemap)
+        self._predictor = load_predictor(Path(model) if model else None, device)
 
     def score(
         self, paths: Paths, *, out: str | Path | None = None, progress: bool = True
@@ -152,17 +154,14 @@ class Scorer:
             progress: show it in a notebook; elsewhere nothing is shown.
 
         Raises:
-            CheckpointError: the model file is missing or broken.
-            CapabilityError: the model file or the device needs torch, which is not installed.
             ReportError: `out` holds something else, cannot be written, or another run writes it.
-            ValueError: torch has no such device.
+            TypeError: `paths` holds something that is no path.
         """
         from ladder.media.discover import find_videos
         from vqatool.notebook import ask_for_no_widgets, is_notebook, with_progress
         from vqatool.scoring.report_file import stream_rows, write_report
 
-        several = [paths] if isinstance(paths, str | Path) else paths
-        videos = find_videos(map(Path, several)).videos
+        videos = find_videos(_several(paths)).videos
         segments: list[SegmentRow] = []
         rows = (
             write_report(
@@ -177,12 +176,34 @@ class Scorer:
         return Report(rows, segments)
 
 
+def _size(display: Screen) -> "Display":
+    """The display as the parser of the command line reads it."""
+    from vqatool.scoring.segments import parse_display
+
+    if display is None:
+        return None
+    pair = isinstance(display, tuple | list)
+    return parse_display("x".join(map(str, display)) if pair else str(display))
+
+
+def _several(paths: Any) -> list[Path]:
+    is_one = isinstance(paths, str) or not isinstance(paths, Iterable)
+    several = [paths] if is_one else list(paths)
+    for path in several:
+        if not isinstance(path, str | os.PathLike):
+            raise TypeError(
+                f"{path!r} is no path: give a file or a folder as text or as a path, or several "
+                "of them"
+            )
+    return [Path(path) for path in several]
+
+
 def score(
     paths: Paths,
     *,
     out: str | Path | None = None,
     model: str | Path | None = None,
-    display: tuple[int, int] | None = (1920, 1080),
+    display: Screen = (1920, 1080),
     segment_s: float = 10.0,
     device: str = "auto",
     jobs: int | None = None,

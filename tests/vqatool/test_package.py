@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import vqatool
+from vqatool.errors import CheckpointError
 from vqatool.inputs.decode_pool import decode_one
 
 
@@ -44,3 +45,31 @@ def test_score_takes_a_path_a_string_or_several(
     paths = [str(video)] if kind is list else kind(video)
     (row,) = vqatool.score(paths, model=small_model, device="cpu", display=(320, 180))
     assert (row.path, row.status) == (str(video), "ok")
+
+
+@pytest.mark.parametrize(
+    ("display", "told"),
+    [("native", "native"), (None, "native"), ("320x180", "320x180"), ((320, 180), "320x180")],
+)
+def test_a_display_is_given_as_on_the_command_line_or_as_a_pair(
+    display: vqatool.scorer.Screen, told: str, small_model: Path
+) -> None:
+    (row,) = vqatool.score("none.mp4", model=small_model, device="cpu", display=display)
+    assert row.display == told
+
+
+@pytest.mark.parametrize("display", ["480", (480,), (480, 2), 480])
+def test_what_is_no_display_is_refused(display: vqatool.scorer.Screen, small_model: Path) -> None:
+    with pytest.raises(ValueError, match="neither a size such as 1920x1080 nor native"):
+        vqatool.Scorer(small_model, display=display)
+
+
+@pytest.mark.parametrize("paths", [3, None, ["a.mp4", 3]])
+def test_what_is_no_path_is_named(paths: vqatool.scorer.Paths, small_model: Path) -> None:
+    with pytest.raises(TypeError, match=r"(3|None) is no path: give a file or a folder"):
+        vqatool.score(paths, model=small_model, device="cpu")
+
+
+def test_a_model_that_is_missing_is_refused_before_any_video() -> None:
+    with pytest.raises(CheckpointError, match=r"nope\.onnx"):
+        vqatool.Scorer("nope.onnx")

@@ -3,7 +3,6 @@
 import json
 import logging
 import platform
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
@@ -17,7 +16,6 @@ from vqatool.errors import ExitCode
 if TYPE_CHECKING:  # for annotations alone: torch and PyAV load in the commands
     from ladder.storage import Row, Table
     from vqatool.inference.predictor import Predictor
-    from vqatool.scoring.segments import Display
 
 WORK_FOLDER = Path("encodes")
 MODEL_NAME = "model.safetensors"
@@ -230,26 +228,6 @@ def device_option(command: C) -> C:
     )(command)
 
 
-class DisplayType(click.ParamType["Display"]):
-    """A screen such as 1920x1080, or `native` (None)."""
-
-    name = "WxH|native"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> "Display":
-        from ladder.media.probe import Size  # PyAV loads in the commands
-
-        if value is None or value == "native":
-            return None
-        if isinstance(value, Size):
-            return value
-        found = re.fullmatch(r"(\d{2,5})x(\d{2,5})", value)
-        if not found or min(int(found[1]), int(found[2])) < 16:
-            self.fail(f"{value!r} is neither a size such as 1920x1080 nor native", param, ctx)
-        return Size(int(found[1]), int(found[2]))
-
-
 def name_filter_options(command: C) -> C:
     """--include and --exclude."""
     include = click.option(
@@ -295,7 +273,7 @@ def display_option(command: C) -> C:
     """--display."""
     return click.option(
         "--display",
-        type=DisplayType(),
+        type=ParsedType("WxH|native", "parse_display", "vqatool.scoring.segments"),
         default="1920x1080",
         show_default=True,
         help="Size of the screen the videos are shown on; native: pixel for pixel.",

@@ -7,6 +7,7 @@ here loads a model, so workers stay small.
 import contextlib
 import logging
 import math
+import re
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -32,6 +33,9 @@ from vqatool.scoring.rows import FileStamp
 
 Display = Size | None
 
+_DISPLAY = re.compile(r"(\d{2,5})x(\d{2,5})", re.ASCII)
+_MIN_DISPLAY_PX = 16
+
 DEFAULT_DISPLAY = Size(1920, 1080)
 """The screen that VMAF was made for."""
 
@@ -39,6 +43,21 @@ SEGMENTS_PER_TASK = 2
 """Segments that one task of a worker decodes."""
 
 _log = logging.getLogger(__name__)
+
+
+def parse_display(text: str) -> Display:
+    """A screen such as `1920x1080`; None, pixel for pixel, of `native`.
+
+    Raises:
+        ValueError: the text is neither, or a side is below 16 px.
+    """
+    if text == "native":
+        return None
+    found = _DISPLAY.fullmatch(text)
+    size = Size(int(found[1]), int(found[2])) if found else None
+    if not size or min(size) < _MIN_DISPLAY_PX:
+        raise ValueError(f"{text!r} is neither a size such as 1920x1080 nor native")
+    return size
 
 
 @dataclass(frozen=True)
