@@ -63,13 +63,13 @@ class Report:
 
         return as_frame(self.rows)
 
-    def to_html(self, out: str | Path | None = None, *, thumbnails: bool = True) -> str:
-        """The page that `vqatool report` makes of all rows, as text.
+    def to_html(self, out: str | Path | None = None, *, thumbnails: bool = True) -> str | None:
+        """The page that `vqatool report` makes of all rows: a file, or as text without `out`.
 
         It has the timelines of videos that were scored now, not of rows that `out` of `score` kept.
 
         Args:
-            out: also write it to this file.
+            out: the file to write; then nothing is returned, so that a notebook shows no text.
             thumbnails: show pictures of the worst files, which are decoded once more for them.
 
         Raises:
@@ -92,7 +92,7 @@ class Report:
             # links to the videos are relative to where the page is
             page = Path(out) if out else Path(folder) / "report.html"
             write_page(content, page, has_thumbnails=thumbnails)
-            return page.read_text(encoding="utf-8")
+            return None if out else page.read_text(encoding="utf-8")
 
     def _repr_html_(self) -> str:
         """What a notebook shows of it."""

@@ -23,7 +23,7 @@ for row in report:
     "[row.path for row in report] == [row.path for row in report.rows]",
     "report.to_pandas()[['path', 'score']].shape, str(report.to_pandas()['score'].dtype)",
     "report",
-    "page = report.to_html(OUT); open(OUT).read() == page",
+    "page = report.to_html(); (report.to_html(OUT), '<h1>Video quality</h1>' in page)",
     "'Scores over time' in page, 'data:image' in page",
     "scorer.score(PATHS[0], progress=False).rows[0].score == report.rows[0].score",
 )
@@ -77,7 +77,7 @@ def test_rows_are_kept_and_make_tables_and_pages(
     (shown,) = outputs[3]
     assert "<table" in shown.data["text/html"]
     # a bar for the pictures would be an output too
-    assert text_of(outputs[4]) == "True"
+    assert text_of(outputs[4]) == "(None, True)"
     assert text_of(outputs[5]) == "(True, True)"
     assert text_of(outputs[6]) == "True"
 

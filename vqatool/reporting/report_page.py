@@ -28,6 +28,7 @@ from vqatool.reporting.row_texts import (
     number_text,
     picture_size,
     rate_text,
+    screen_text,
     shortened,
 )
 from vqatool.reporting.tables import Column, DataTable
@@ -53,13 +54,13 @@ _COLUMNS = (
     Column("file"), Column("status"), Column("verdict"), Column("score", True),
     Column("band", True), Column("worst segment", True), Column("worst at, s", True),
     Column("length, s", True), Column("codec"), Column("size, px"), Column("fps", True),
-    Column("kbit/s", True), Column("MB", True), Column("judged on"), Column("model"),
+    Column("kbit/s", True), Column("MB", True), Column("display"), Column("model"),
     Column("warnings"),
     Column("reason"),
 )  # fmt: skip
 
 _ALWAYS = ("file", "status", "score")  # also where they are empty
-_WHERE_MIXED = ("judged on", "model")  # else the head of the page has the only value
+_WHERE_MIXED = ("display", "model")  # else the head of the page has the only value
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,7 +167,7 @@ def _summary(report: Report, ranked: Sequence[ReportRow], folder: str) -> dict[s
         "sources": [str(path) for path in report.sources],
         "made": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "folder": folder,
-        "displays": _values("display", ranked),
+        "displays": [screen_text(each) for each in _values("display", ranked)],
         "models": _values("model", ranked),
         "outcome": _outcome(report, len(missed), len(failed)),
         "counts": _counts(report, ranked, len(missed), len(failed)),
@@ -213,7 +214,8 @@ def _verdict_ranges() -> str:
 
 
 def _title(sources: Sequence[Path]) -> str:
-    return f"Video quality: {', '.join(path.name for path in sources)}"
+    names = ", ".join(path.name for path in sources)
+    return f"Video quality: {names}" if names else "Video quality"
 
 
 class Outcome(NamedTuple):

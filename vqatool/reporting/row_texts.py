@@ -49,6 +49,13 @@ def picture_size(row: ReportRow) -> str:
     return f"{row.width_px}x{row.height_px}" if row.width_px and row.height_px else ""
 
 
+def screen_text(display: str) -> str:
+    """What a display does to a video, for people who do not know the words of the options."""
+    if display == "native":
+        return "pixel for pixel, not scaled to a screen (native)"
+    return f"scaled to a screen of {display}"
+
+
 def facts_of(row: ReportRow) -> list[tuple[str, str]]:
     """What is known of a file, as names and texts."""
     shape = [picture_size(row), row.pix_fmt, row.hdr.upper()]

@@ -277,3 +277,17 @@ def test_ten_thousand_rows_fit(tmp_path: Path) -> None:
     path = make_page(tmp_path / "page.html", rows)
     assert path.stat().st_size < report_page.MAX_BYTES / 2
     assert path.read_bytes().count(b"<article ") == report_page.NUM_WORST
+
+
+def test_a_page_of_rows_without_a_report_has_a_title_and_says_what_native_is(
+    tmp_path: Path,
+) -> None:
+    content = report_page.Report(
+        rows=[replace(ROWS[0], display="native")], segments={}, gate=Gate(), sources=()
+    )
+    report_page.write_page(content, tmp_path / "page.html", has_thumbnails=False)
+    page = tree(tmp_path / "page.html")
+    assert page.select_one("title").get_text() == "Video quality"  # type: ignore[union-attr]
+    told = page.select_one(".sources").get_text()  # type: ignore[union-attr]
+    assert "Made of" not in told
+    assert "pixel for pixel, not scaled to a screen (native)" in told
