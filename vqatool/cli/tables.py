@@ -460,12 +460,16 @@ def format_interval(spread: "MeanInterval", digits: int, *, sign: bool = False) 
 
 
 def _remark(row: "ReportRow", gate: "Gate") -> str:
+    from vqatool.scoring.verdicts import worse_verdict
+
     message = gate.message(row)
     remarks = [message] if message else []
     told = re.findall(r"\w+", message)
     remarks += [code for code in row.warnings.split(";") if code and code not in told]
     if row.score_min is not None and row.score is not None and row.score - row.score_min > 5:
-        remarks.append(f"{row.score_min:.0f} at {row.worst_at_s:.0f} s")
+        worse = worse_verdict(row.score, row.score_min)
+        lowest = f"{row.score_min:.0f} ({worse})" if worse else f"{row.score_min:.0f}"
+        remarks.append(f"{lowest} at {row.worst_at_s:.0f} s")
     return ", ".join(remarks)
 
 

@@ -244,6 +244,11 @@ class _Witness:
         inside = [n for n in ranked if first_s - length_s < self.seen[n].start_s < last_s]
         return inside[:_MAX_CHOSEN]
 
+    def _worse(self, ranked: list[int], score: float) -> list[int]:
+        """Without those as good as the video, at least the lowest; all that a clip asks for."""
+        worse = [number for number in ranked if self.seen[number].score < score]
+        return ranked if self.shown else worse or ranked[:1]
+
     def explanation(self, result: ScoredVideo) -> Explanation:
         """All that was seen of the video, which now has its row."""
         path = str(result.path)
@@ -265,7 +270,10 @@ class _Witness:
                 for segment, seen in zip(segment_rows(result), self.seen, strict=True)
             ],
             frame_scores=[score for seen in self.seen for score in _frame_scores(path, seen)],
-            moments=[_moment(number, self.seen[number]) for number in self._chosen(length_s)],
+            moments=[
+                _moment(number, self.seen[number])
+                for number in self._worse(self._chosen(length_s), row.score or 0.0)
+            ],
             readings=[
                 self._reading(place, index, figure)
                 for place, (index, figure) in enumerate(self._figures)

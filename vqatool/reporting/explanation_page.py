@@ -32,7 +32,7 @@ from vqatool.reporting.explanation import (
 )
 from vqatool.reporting.file_cards import link_to
 from vqatool.reporting.html import render
-from vqatool.reporting.row_texts import facts_of
+from vqatool.reporting.row_texts import facts_of, worse_segment
 from vqatool.reporting.thumbnails import Image, ThumbnailTimes, embedded, read_thumbnails
 from vqatool.scoring.formats import as_json
 from vqatool.scoring.rows import SegmentRow
@@ -248,12 +248,14 @@ def _values(found: Explanation, page: Path, jobs: int | None, tonemap: bool) -> 
     row, segments = found.row, found.segments
     pictures, note = _pictures(found, jobs, tonemap)
     frames = [(each.at_s, each.score) for each in found.frame_scores if each.part == ALL]
-    kind, mark = _KINDS.get(Verdict(row.verdict), _UNSURE)
+    worse = worse_segment(row)
+    kind, mark = _UNSURE if worse else _KINDS.get(Verdict(row.verdict), _UNSURE)
     return {
         "title": f"Why {Path(row.path).name} has its score",
         "made": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "row": row,
         "outcome": {"kind": kind, "mark": mark},
+        "worse": worse and f"{worse}, at {clock(row.worst_at_s or 0.0)}",
         "counts": _counts(found),
         "reasons": reasons(found),
         "remarks": remarks_of(row),

@@ -12,7 +12,7 @@ from ladder.media.upright import Pixels
 from vqatool.inputs.decode_pool import DecodeFailure
 from vqatool.reporting.advice import Remark, remarks_of
 from vqatool.reporting.charts import Timeline, clock, timeline
-from vqatool.reporting.row_texts import facts_of
+from vqatool.reporting.row_texts import facts_of, worse_segment
 from vqatool.reporting.thumbnails import Image, ThumbnailTimes, embedded, read_thumbnails
 from vqatool.scoring.rows import FileStamp, ReportRow, SegmentRow
 
@@ -48,6 +48,7 @@ class FileCard:
     name: str
     path: Path | None  # where the file is, if it is here and as it was scored
     link: str
+    worse: str
     facts: Sequence[tuple[str, str]]
     remarks: Sequence[Remark]
     timeline: Timeline | None
@@ -91,6 +92,7 @@ def card_of(
         name=row.path.removeprefix(folder),
         path=path,
         link=link,
+        worse=worse_segment(row),
         facts=facts_of(row),
         remarks=remarks_of(row),
         timeline=(timeline(segments, [moment.at_s for moment in moments]) if segments else None),

@@ -4,6 +4,7 @@ from typing import Any
 
 from vqatool.reporting.charts import clock
 from vqatool.scoring.rows import ReportRow
+from vqatool.scoring.verdicts import worse_verdict
 
 _MAX_REASON = 300  # letters of an error in a table
 
@@ -54,6 +55,14 @@ def screen_text(display: str) -> str:
     if display == "native":
         return "pixel for pixel, not scaled to a screen (native)"
     return f"scaled to a screen of {display}"
+
+
+def worse_segment(row: ReportRow) -> str:
+    """Such as `11.0, bad`: the worst segment, where its verdict is worse; else empty."""
+    if row.score is None or row.score_min is None:
+        return ""
+    found = worse_verdict(row.score, row.score_min)
+    return f"{row.score_min:.1f}, {found}" if found else ""
 
 
 def facts_of(row: ReportRow) -> list[tuple[str, str]]:

@@ -24,6 +24,9 @@ class Verdict(StrEnum):
 LOWEST_SCORES = {Verdict.GOOD: 70.0, Verdict.FAIR: 50.0, Verdict.POOR: 30.0, Verdict.BAD: 0.0}
 """The lowest score of each verdict."""
 
+_NOISE = 5.0
+"""Points that a segment is lower by without being told apart: models are less exact."""
+
 _IN_ORDER = list(LOWEST_SCORES)
 
 
@@ -44,6 +47,15 @@ def verdict(score: float, low: float, high: float, warnings: Iterable[str]) -> V
     worst, found, best = map(_rank, (low, score, high))
     is_clear = worst - found <= 1 and found - best <= 1
     return _IN_ORDER[found] if is_clear else Verdict.UNSURE
+
+
+def worse_verdict(score: float, lowest: float) -> Verdict | None:
+    """The verdict of a video's lowest segment, by its score alone, where it is a worse one.
+
+    None: the segment is in the range of the video's own score, or little below it.
+    """
+    is_worse = score - lowest > _NOISE and _rank(lowest) > _rank(score)
+    return _IN_ORDER[_rank(lowest)] if is_worse else None
 
 
 def _rank(score: float) -> int:

@@ -88,8 +88,7 @@ def test_a_planted_bad_stretch_is_found_and_shown(explained: ExplanationFiles) -
     assert min(others) - float(lowest["score"]) > 30
     assert min(GROUPS, key=lambda name: float(lowest[f"from_{name}"])) == "pixels"
     page = tree(explained.page)
-    first = page.select_one("article")
-    assert first is not None
+    (first,) = page.select("article")  # the other segments are better than the video
     assert "0:02 to 0:03" in first.get_text()
     assert first.select_one("img[src^='data:image/jpeg']") is not None
     at_s = json.loads(explained.json.read_bytes())["moments"][0]["at_s"]
@@ -110,7 +109,7 @@ def test_contributions_add_up_to_the_score(explained: ExplanationFiles) -> None:
 def test_every_picture_has_a_title_and_a_scale(explained: ExplanationFiles) -> None:
     page = tree(explained.page)
     drawings = page.select("svg")
-    assert len(drawings) == 1 + 1 + len(GROUPS) + 4  # timeline, parts, strips, and moments
+    assert len(drawings) == 1 + 1 + len(GROUPS) + 1  # timeline, parts, strips, and the moment
     for drawing in drawings:
         title = drawing.select_one("title")
         assert title is not None
@@ -288,6 +287,20 @@ def test_the_worst_stretch_is_what_lies_low_around_the_lowest_segment() -> None:
         "its segments are alike: the lowest scores 84.0" in reasons(of_scores(video, 86, 84, 88))[1]
     )
     assert len(reasons(of_scores(video, 50))) == 1
+
+
+def test_a_worst_segment_of_a_worse_verdict_is_in_the_headline(tmp_path: Path) -> None:
+    page = ExplanationFiles(tmp_path / "why.html")
+    for scores, told in (
+        ((10.0, 100.0, 100.0, 95.0), "! 76.2, good; its worst segment 10.0, bad, at 0:00"),
+        ((69.0, 71.0, 72.0, 73.0), "\u2713 71.2, good"),
+    ):
+        found = of_scores(tmp_path / "a.mp4", *scores)
+        row = replace(found.row, verdict="good")
+        write_explanation(replace(found, row=row), page)
+        outcome = tree(page.page).select_one(".outcome")
+        assert outcome is not None
+        assert " ".join(outcome.get_text().split()) == told
 
 
 def test_names_and_missing_pictures_are_shown_as_they_are(tmp_path: Path) -> None:

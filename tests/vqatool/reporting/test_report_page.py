@@ -291,3 +291,11 @@ def test_a_page_of_rows_without_a_report_has_a_title_and_says_what_native_is(
     told = page.select_one(".sources").get_text()  # type: ignore[union-attr]
     assert "Made of" not in told
     assert "pixel for pixel, not scaled to a screen (native)" in told
+
+
+def test_a_card_says_where_a_segment_is_of_a_worse_verdict(tmp_path: Path) -> None:
+    rows = [scored("a.mp4", 72.0, score_min=11.0), scored("b.mp4", 72.5, score_min=69.0)]
+    page = tree(make_page(tmp_path / "page.html", rows))
+    told = ["its worst segment 11.0, bad" in card.get_text() for card in page.select("article")]
+    assert told == [True, False]
+    assert "its worst segment" not in page.select("article")[1].get_text()
