@@ -31,7 +31,7 @@ class ExitCode(IntEnum):
     GATE_AND_SOME_FAILED = 7
     """Both 3 and 4."""
     INTERRUPTED = 130
-    """Ctrl-C; the same command continues."""
+    """Ctrl-C; the same command continues, or begins anew where it keeps nothing."""
 
 
 class VqatoolError(Exception):

@@ -35,6 +35,18 @@ from vqatool.errors import ExitCode, VqatoolError
 
 _log = logging.getLogger(__name__)
 
+_WRITE_AT_THE_END = {
+    "bdrate",
+    "compare",
+    "doctor",
+    "evaluate",
+    "explain",
+    "export",
+    "merge",
+    "report",
+}
+"""Commands that an interrupt leaves without anything to go on from."""
+
 _EXTRAS = {
     "torch": "train",
     "timm": "train",
@@ -66,7 +78,12 @@ class _Program(click.Group):
         except BrokenPipeError:
             raise  # click ends in silence: nobody reads the output any more
         except KeyboardInterrupt:
-            fail("interrupted: run the same command again to continue", ExitCode.INTERRUPTED)
+            again = (
+                "nothing is kept, and the same command begins anew"
+                if ctx.invoked_subcommand in _WRITE_AT_THE_END
+                else "run the same command again to continue"
+            )
+            fail(f"interrupted: {again}", ExitCode.INTERRUPTED)
         except ModuleNotFoundError as error:
             extra = _EXTRAS.get((error.name or "").partition(".")[0])
             if extra is None:

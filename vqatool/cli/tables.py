@@ -95,8 +95,9 @@ def explanation_table(found: "Explanation", *, most: int = 10) -> Table:
     """What each input adds to the score of the video, and of its lowest segments."""
     lowest = sorted(found.segments, key=lambda segment: segment.score)[:most]
     count = f"lowest {most} of {len(found.segments)} " if len(found.segments) > most else ""
-    base = "" if found.base is None else f"; an input adds its points to {found.base:.1f}"
-    title = f"{count}segments, lowest first{base}"
+    title = f"{count}segments, lowest first"
+    if found.base is not None:
+        title += f"; a typical clip scores {found.base:.1f}, and each input adds its points to that"
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
     for heading in ("at", "score", "band", *found.points):
         table.add_column(heading, justify="right", no_wrap=True)

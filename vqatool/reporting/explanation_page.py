@@ -32,7 +32,7 @@ from vqatool.reporting.explanation import (
 )
 from vqatool.reporting.file_cards import link_to
 from vqatool.reporting.html import render
-from vqatool.reporting.row_texts import facts_of, worse_segment
+from vqatool.reporting.row_texts import facts_of, screen_text, worse_segment
 from vqatool.reporting.thumbnails import Image, ThumbnailTimes, embedded, read_thumbnails
 from vqatool.scoring.formats import as_json
 from vqatool.scoring.rows import SegmentRow
@@ -187,8 +187,8 @@ def reasons(found: Explanation) -> list[str]:
     if found.base is not None:
         parts = ", ".join(f"{name} {points:+.1f}" for name, points in ranked(found.points))
         sentences.append(
-            f"a typical clip of the training data scores {found.base:.1f}; of what is not typical "
-            f"here, {parts} points"
+            f"a typical clip of the training data scores {found.base:.1f}; what differs in this "
+            f"video makes it {found.row.score:.1f}: {parts} points"
         )
     if len(found.segments) == 1:
         return sentences
@@ -255,6 +255,7 @@ def _values(found: Explanation, page: Path, jobs: int | None, tonemap: bool) -> 
         "made": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "row": row,
         "outcome": {"kind": kind, "mark": mark},
+        "screen": screen_text(row.display),
         "worse": worse and f"{worse}, at {clock(row.worst_at_s or 0.0)}",
         "counts": _counts(found),
         "reasons": reasons(found),

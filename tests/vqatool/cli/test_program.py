@@ -279,15 +279,15 @@ def test_each_verbosity_of_an_encode(
     assert vqatool("-q", *ask).stderr == ""
 
 
-def run_failing(error: BaseException, *args: str) -> Result:
+def run_failing(error: BaseException, *args: str, name: str = "failing") -> Result:
     """The result of the program if a command raises this error."""
 
-    @click.command()
+    @click.command(name)
     def failing() -> None:
         raise error
 
     program = type(cli)(commands=[failing])
-    return CliRunner().invoke(program, ["failing", *args], catch_exceptions=False)
+    return CliRunner().invoke(program, [name, *args], catch_exceptions=False)
 
 
 @pytest.mark.parametrize(
@@ -320,7 +320,13 @@ def test_an_unexpected_error_keeps_its_traceback_and_asks_for_a_report(error: Ex
 def test_an_interrupt_exits_130() -> None:
     done = run_failing(KeyboardInterrupt())
     assert done.exit_code == 130
-    assert "run the same command again" in done.stderr
+    assert "run the same command again to continue" in done.stderr
+
+
+def test_an_interrupt_of_what_keeps_nothing_does_not_promise_to_continue() -> None:
+    done = run_failing(KeyboardInterrupt(), name="explain")
+    assert done.exit_code == 130
+    assert "nothing is kept, and the same command begins anew" in done.stderr
 
 
 @pytest.mark.parametrize("folder", ["/proc/none", "notes.txt/w"])

@@ -286,7 +286,10 @@ def test_the_worst_stretch_is_what_lies_low_around_the_lowest_segment() -> None:
     assert (
         "its segments are alike: the lowest scores 84.0" in reasons(of_scores(video, 86, 84, 88))[1]
     )
-    assert len(reasons(of_scores(video, 50))) == 1
+    assert reasons(of_scores(video, 50)) == [
+        "a typical clip of the training data scores 80.0; "
+        "what differs in this video makes it 50.0: pixels -30.0 points"
+    ]
 
 
 def test_a_worst_segment_of_a_worse_verdict_is_in_the_headline(tmp_path: Path) -> None:
@@ -312,6 +315,9 @@ def test_names_and_missing_pictures_are_shown_as_they_are(tmp_path: Path) -> Non
     assert isinstance(shown, BeautifulSoup)
     assert notice is not None
     assert "no pictures" in notice.get_text().lower()
+    told = shown.select_one(".sources")
+    assert told is not None
+    assert "judged by none, pixel for pixel, not scaled to a screen (native)" in told.get_text()
     title = shown.select_one("title")
     assert title is not None
     assert title.get_text() == f"Why {Path(HOSTILE[1]).name} has its score"
