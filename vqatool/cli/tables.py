@@ -470,7 +470,7 @@ def _remark(row: "ReportRow", gate: "Gate") -> str:
     if row.score_min is not None and row.score is not None and row.score - row.score_min > 5:
         worse = worse_verdict(row.score, row.score_min)
         lowest = f"{row.score_min:.0f} ({worse})" if worse else f"{row.score_min:.0f}"
-        remarks.append(f"{lowest} at {row.worst_at_s:.0f} s")
+        remarks.append(f"{lowest} from {row.worst_at_s:.0f} s")
     return ", ".join(remarks)
 
 

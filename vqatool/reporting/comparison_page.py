@@ -95,7 +95,7 @@ def _outcome(max_drop: float | None, num_dropped: int, found: Comparison) -> dic
     if max_drop is None:
         count = found.count(Outcome.COMPARED)
         text = f"{count:,} video{'s' * (count != 1)} compared{others}"
-        return {"kind": "plain", "mark": "\u2013", "text": text}
+        return {"kind": "plain", "mark": "", "text": text}
     what = f"fell by {max_drop:g} points or more, or was lost"
     if not num_dropped:
         return {"kind": "good", "mark": "\u2713", "text": f"Passed: no score {what}{others}"}

@@ -256,7 +256,7 @@ def _values(found: Explanation, page: Path, jobs: int | None, tonemap: bool) -> 
         "row": row,
         "outcome": {"kind": kind, "mark": mark},
         "screen": screen_text(row.display),
-        "worse": worse and f"{worse}, at {clock(row.worst_at_s or 0.0)}",
+        "worse": worse and f"{worse}, from {clock(row.worst_at_s or 0.0)}",
         "counts": _counts(found),
         "reasons": reasons(found),
         "remarks": remarks_of(row),
@@ -289,7 +289,7 @@ def _counts(found: Explanation) -> list[tuple[str, str]]:
         ("score", f"{row.score:.1f}"),
         ("90 % band", f"{row.score_low:.1f} to {row.score_high:.1f}"),
         ("lowest segment", f"{row.score_min:.1f}"),
-        ("at", clock(row.worst_at_s or 0.0)),
+        ("which begins at", clock(row.worst_at_s or 0.0)),
         ("segments", f"{len(found.segments):,}"),
         ("frames seen", f"{row.frames_scored:,}"),
     ]

@@ -51,11 +51,10 @@ _NOTES_BYTES = 10_000  # of notes that only a page without room for all has
 _NOT_PASSED = "not passed"
 
 _COLUMNS = (
-    Column("file"), Column("status"), Column("verdict"), Column("score", True),
-    Column("band", True), Column("worst segment", True), Column("worst at, s", True),
+    Column("file"), Column("score", True), Column("verdict"), Column("status"), Column("warnings"),
+    Column("band", True), Column("worst segment", True), Column("worst segment from, s", True),
     Column("length, s", True), Column("codec"), Column("size, px"), Column("fps", True),
     Column("kbit/s", True), Column("MB", True), Column("display"), Column("model"),
-    Column("warnings"),
     Column("reason"),
 )  # fmt: skip
 
@@ -219,7 +218,7 @@ def _title(sources: Sequence[Path]) -> str:
 
 
 class Outcome(NamedTuple):
-    """The one line at the top; `mark` is a sign before it and `kind` names its look."""
+    """The one line at the top; `mark` is a sign before it, if any, and `kind` names its look."""
 
     kind: str
     mark: str
@@ -230,10 +229,10 @@ def _outcome(report: Report, num_missed: int, num_failed: int) -> Outcome:
     total = len(report.rows)
     stopped = f"{_files(num_failed)} could not be scored" if num_failed else ""
     if not total:
-        return Outcome("plain", "\u2013", "The report has no files")
+        return Outcome("plain", "", "The report has no files")
     if not _has_gate(report.gate):
         text = f"{total - num_failed:,} of {_files(total)} scored"
-        return Outcome("plain", "\u2013", text + f", {num_failed:,} failed" * bool(num_failed))
+        return Outcome("plain", "", text + f", {num_failed:,} failed" * bool(num_failed))
     if num_missed or any(map(report.gate.is_missed, report.rows)):
         verb = "does" if num_missed == 1 else "do"
         missed = f"{_files(num_missed)} {verb} not pass" if num_missed else ""
@@ -328,9 +327,10 @@ def _cells(row: ReportRow, gate: Gate, folder: str) -> tuple[str, ...]:
         states.append(_NOT_PASSED)
     return (
         row.path.removeprefix(folder),
-        ", ".join(states),
-        row.verdict,
         number_text(row.score),
+        row.verdict,
+        ", ".join(states),
+        ", ".join(codes_of(row)),
         band_text(row),
         number_text(row.score_min),
         number_text(row.worst_at_s),
@@ -342,6 +342,5 @@ def _cells(row: ReportRow, gate: Gate, folder: str) -> tuple[str, ...]:
         megabytes_text(row),
         row.display,
         row.model,
-        ", ".join(codes_of(row)),
         reason,
     )

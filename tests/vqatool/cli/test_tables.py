@@ -156,7 +156,7 @@ def test_videos_smaller_than_the_display_give_a_hint() -> None:
 def test_remarks_name_the_gate_the_warnings_and_the_worst_segment() -> None:
     row = scored("uneven.mp4", 80.0, score_min=40.0, worst_at_s=20.0, warnings="vfr;hdr")
     output = text_of(score_summary([row], Gate(Thresholds(85.0))))
-    for part in ("score 80.0 is below 85", "vfr, hdr", "40 (poor) at 20 s"):
+    for part in ("score 80.0 is below 85", "vfr, hdr", "40 (poor) from 20 s"):
         assert part in output
 
 

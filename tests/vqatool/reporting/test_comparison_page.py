@@ -37,7 +37,7 @@ def made(
 @pytest.mark.parametrize(
     ("max_drop", "outcome"),
     [
-        (None, "\u2013 2 videos compared; 1 lost its score"),
+        (None, "2 videos compared; 1 lost its score"),
         (
             5.0,
             "\u2717 Not passed: 2 scores fell by 5 points or more, or were lost; 1 lost its score",

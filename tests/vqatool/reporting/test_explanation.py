@@ -295,7 +295,7 @@ def test_the_worst_stretch_is_what_lies_low_around_the_lowest_segment() -> None:
 def test_a_worst_segment_of_a_worse_verdict_is_in_the_headline(tmp_path: Path) -> None:
     page = ExplanationFiles(tmp_path / "why.html")
     for scores, told in (
-        ((10.0, 100.0, 100.0, 95.0), "! 76.2, good; its worst segment 10.0, bad, at 0:00"),
+        ((10.0, 100.0, 100.0, 95.0), "! 76.2, good; its worst segment 10.0, bad, from 0:00"),
         ((69.0, 71.0, 72.0, 73.0), "\u2713 71.2, good"),
     ):
         found = of_scores(tmp_path / "a.mp4", *scores)

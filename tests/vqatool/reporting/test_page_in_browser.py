@@ -164,3 +164,20 @@ def test_without_scripts_the_first_rows_are_there(browser: Browser, report: Path
     assert len(files(opened)) == 100
     assert opened.locator(".filters").is_hidden()
     context.close()
+
+
+@pytest.mark.parametrize(
+    ("width", "seen"), [(1440, "warnings"), (1200, "warnings"), (390, "score")]
+)
+def test_the_first_columns_are_on_the_screen_and_names_stay_there(
+    page: Page, width: int, seen: str
+) -> None:
+    page.set_viewport_size({"width": width, "height": 800})
+    column = page.locator("#files thead th").filter(has_text=seen).first.bounding_box()
+    assert column is not None
+    assert column["x"] + column["width"] <= width
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    names = page.locator("#files tbody th").first
+    before = names.bounding_box()
+    page.locator("#files .scroll").evaluate("each => each.scrollLeft = 200")
+    assert names.bounding_box() == before
