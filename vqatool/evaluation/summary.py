@@ -22,7 +22,8 @@ def summary_sentences(rows: Sequence[MetricRow]) -> list[str]:
 
     The model is ahead of a baseline if the 95 % interval of the difference of their SRCCs over all
     encodes is above 0, and its mean SRCC inside groups is higher (where any group has enough
-    origins).
+    origins). It has learned nothing where that interval is below 0, or above it without a lead
+    inside groups; an interval that reaches 0 tells neither.
     """
     overall = find_row(rows, "all", "all", MODEL)
     if not overall.is_enough:
@@ -32,14 +33,7 @@ def summary_sentences(rows: Sequence[MetricRow]) -> list[str]:
         ]
     if not math.isfinite(overall.srcc):
         return ["The model gives every encode the same score: it has learned nothing."]
-    not_beaten = [_NAMES[baseline] for baseline in BASELINES if not _is_ahead(rows, baseline)]
-    conclusion = (
-        "The model has learned nothing beyond the baseline: "
-        f"not ahead of {' and '.join(not_beaten)}."
-        if not_beaten
-        else "The model is ahead of both baselines."
-    )
-    sentences = [conclusion, *(_comparison(rows, baseline) for baseline in BASELINES)]
+    sentences = [_conclusion(rows), *(_comparison(rows, baseline) for baseline in BASELINES)]
     if not find_row(rows, MEAN, "all", MODEL).groups:
         sentences.append(f"no bitrate group has {MIN_ORIGINS} {overall.drawn}s: none was evaluated")
     return sentences
@@ -78,9 +72,29 @@ def remarks(rows: Sequence[MetricRow]) -> list[str]:
     return sentences
 
 
-def _is_ahead(rows: Sequence[MetricRow], baseline: str) -> bool:
+def _conclusion(rows: Sequence[MetricRow]) -> str:
+    ahead = {baseline: _is_ahead(rows, baseline) for baseline in BASELINES}
+    behind, unsure = (
+        " and ".join(_NAMES[baseline] for baseline, is_ahead in ahead.items() if is_ahead is answer)
+        for answer in (False, None)
+    )
+    if behind:
+        return f"The model has learned nothing beyond the baseline: not ahead of {behind}."
+    if unsure:
+        return (
+            f"Whether the model is ahead of {unsure} cannot be told: the 95 % interval of the "
+            "difference is not on one side of 0."
+        )
+    return "The model is ahead of both baselines."
+
+
+def _is_ahead(rows: Sequence[MetricRow], baseline: str) -> bool | None:
+    """None: it cannot be told, as the difference is 0 only in some resamples or not known."""
     overall = find_row(rows, "all", "all", MINUS + baseline)
     inside = find_row(rows, MEAN, "all", MINUS + baseline)
+    is_equal = overall.srcc_low == overall.srcc_high == 0
+    if not (overall.srcc_low > 0 or overall.srcc_high < 0 or is_equal):
+        return None
     return overall.srcc_low > 0 and (not inside.groups or inside.srcc > 0)
 
 

@@ -231,8 +231,16 @@ def test_a_lead_with_an_interval_that_contains_0_does_not_count() -> None:
     # as good as the bitrate with other errors: the difference has either sign
     shuffled = RATES + random.normal(0, 1, LABELS.size)
     gap = only_row(metric_rows(shuffled), "all", "all", MINUS + BITRATE)
-    assert gap.srcc_low < 0
-    assert "learned nothing" in summary(metric_rows(shuffled))
+    assert gap.srcc_low < 0 < gap.srcc_high
+    told = summary(metric_rows(shuffled))
+    assert "Whether the model is ahead of bitrate alone" in told
+    assert "learned nothing" not in told
+
+
+def test_a_model_that_is_behind_has_learned_nothing() -> None:
+    assert "learned nothing beyond the baseline: not ahead of bitrate" in summary(
+        metric_rows(-RATES)
+    )
 
 
 def test_four_sources_are_too_few_for_a_conclusion() -> None:
