@@ -73,9 +73,17 @@ class Table(Generic[R]):
             return []
         header = tuple(lines[0])
         if len(header) < self._num_required or header != self.columns[: len(header)]:
-            raise TableError(f"{self.path} has other columns than {','.join(self.columns)}")
+            raise TableError(f"{self.path} {self._misfit(header)}")
         rows = (self._row(header, cells) for cells in lines[1:])
         return list({row.key: row for row in rows}.values())
+
+    def _misfit(self, header: tuple[str, ...]) -> str:
+        """What keeps a header from being this table's, in a few words."""
+        missing = [column for column in self.columns[: self._num_required] if column not in header]
+        if not missing:
+            return "has other columns, or in another order"
+        more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
+        return f"has other columns, without {', '.join(missing[:3])}{more}"
 
     def repair(self) -> None:
         """Prepare the file for the next row: drop an incomplete line, add missing columns.

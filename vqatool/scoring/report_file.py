@@ -192,7 +192,9 @@ def _read(path: Path, row_type: type[R]) -> list[R]:
     try:
         return Table(path, row_type).rows()
     except (TableError, csv.Error) as error:
-        raise ReportError(f"{formats.not_ours(path)} ({error})") from error
+        told = str(error) if isinstance(error, TableError) else f"{path} is not a CSV: {error}"
+        made_by = "score --per-segment" if row_type is SegmentRow else "score"
+        raise ReportError(f"{told}: name a file of `vqatool {made_by}`") from error
 
 
 def segments_by_path(paths: Iterable[Path]) -> dict[str, list[SegmentRow]]:
