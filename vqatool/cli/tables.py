@@ -128,6 +128,7 @@ def enlarged_hint(rows: "Sequence[ReportRow]") -> str:
         return ""
     number = len(smaller)
     count = f"all {number}" if number == len(scored) > 1 else str(number)
+    count += " video" * (number == 1)
     verb = "is" if number == 1 else "are"
     return (
         f"{count} {verb} smaller than {smaller[0].display}, and judged enlarged to it "

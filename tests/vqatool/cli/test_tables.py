@@ -149,7 +149,7 @@ def test_videos_smaller_than_the_display_give_a_hint() -> None:
     small, portrait, full = row(960, 540), row(540, 960), row(1920, 1080)
     assert enlarged_hint([full, row(1920, 800), row(960, 540, "native"), FAILED]) == ""
     assert enlarged_hint([small, portrait]).startswith("all 2 are smaller than 1920x1080")
-    assert enlarged_hint([small, full]).startswith("1 is smaller")
+    assert enlarged_hint([small, full]).startswith("1 video is smaller")
     assert len(enlarged_hint([small] * 10_000 + [full])) <= 80
 
 
