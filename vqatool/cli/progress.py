@@ -84,7 +84,7 @@ class Progress:
         shares = tuple(self._shares.items())  # other threads may add to it
         done = sum(self._costs.get(key, 0.0) * share for key, share in shares)
         total = sum(self._costs.values()) or 1.0
-        count = f"{self._num_finished}/{len(self._costs)}, {done / total:.0%}"
+        count = f"{self._num_finished}/{len(self._costs)}, {done / total:.0%} of the work"
         self._show(self._name, done, total, count, note)
 
     def _show(self, name: str, done: float, total: float, count: str, note: str) -> None:
