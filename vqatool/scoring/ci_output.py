@@ -1,5 +1,6 @@
 """The outcome of a run for continuous integration: JUnit XML, and what GitHub Actions shows."""
 
+import math
 import re
 from collections.abc import Iterator, Sequence
 from xml.etree import ElementTree
@@ -45,11 +46,17 @@ def github_annotations(rows: Sequence[ReportRow], gate: Gate) -> Iterator[str]:
 
 
 def github_summary(rows: Sequence[ReportRow], gate: Gate, summary: str) -> str:
-    """Markdown for the page of a run: one line in all, and a table of the videos to look at."""
+    """Markdown for the page of a run: one line in all, and a table of the videos to look at.
+
+    Where all pass, these are the ten lowest scores.
+    """
     marked = _marked(rows, gate)
     lines = [f"### vqatool: {_cell(summary)}", ""]
-    if marked:
-        lines += ["| file | score | band | verdict | why |", "|---|---|---|---|---|"]
+    if not marked:
+        lines += ["All pass. The lowest scores:", ""]
+        scored = sorted(rows, key=lambda row: math.inf if row.score is None else row.score)
+        marked = [(row, "") for row in scored[:_MOST_ANNOTATIONS]]
+    lines += ["| file | score | band | verdict | why |", "|---|---|---|---|---|"]
     for row, text in marked[:_MOST_LINES]:
         cells = (row.path, _score(row), _band(row), row.verdict, text)
         lines.append("| " + " | ".join(map(_cell, cells)) + " |")

@@ -59,6 +59,15 @@ def test_github_shows_failures_first_and_then_the_lowest_scores() -> None:
     assert "high.mp4" not in summary
 
 
+def test_github_gets_the_lowest_scores_where_all_pass() -> None:
+    rows = [scored(f"{number}.mp4", float(number)) for number in range(99, 80, -1)]
+    lines = github_summary(rows, gate(70), "19 good").splitlines()
+    assert lines[2].startswith("All pass")
+    assert [line.split(" | ")[:2] for line in lines[6:]] == [
+        [f"| {number}.mp4", f"{number}.0"] for number in range(81, 91)
+    ]
+
+
 def test_github_gets_no_more_than_it_shows() -> None:
     rows = [scored(f"{number}.mp4", float(number)) for number in range(60)]
     lines = list(github_annotations(rows, gate(70)))
