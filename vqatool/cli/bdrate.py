@@ -103,9 +103,15 @@ def bdrate(
         raise click.exceptions.Exit(ExitCode.SOME_FAILED)
 
 
+_EQUAL = 1e-6  # %; no two encoders are so alike, but errors of rounding are smaller
+
+
 def verdict(found: "Comparison") -> str:
     """What BD-rate says, in one sentence; that it says nothing, where the interval is too wide."""
     values = [delta.value for delta in found.rate.values()]
+    spread = [end for delta in found.rate.values() for end in delta.interval]
+    if all(abs(value) < _EQUAL for value in [*values, *spread]):
+        return "A and B are equal: both need the same bitrate for the same quality"
     least = min(values, key=abs)
     if not found.is_verdict:
         return (

@@ -38,9 +38,22 @@ def test_a_clear_difference_is_a_verdict(tmp_path: Path) -> None:
     assert "vqatool did not write it" in done.stderr
 
 
-def test_no_difference_is_no_verdict(tmp_path: Path) -> None:
+def test_a_table_against_itself_is_equal(tmp_path: Path) -> None:
     a = table(tmp_path / "a.csv", 3, 1)
     done = vqatool("bdrate", a, a)
+    assert done.exit_code == 0, done.stderr
+    assert "A and B are equal" in done.stdout
+    assert "no verdict" not in done.stdout
+
+
+def test_a_difference_smaller_than_its_interval_is_no_verdict(tmp_path: Path) -> None:
+    a, b = table(tmp_path / "a.csv", 3, 1), table(tmp_path / "b.csv", 3, 1)
+    lines = b.read_text().splitlines()  # one source is dearer, the next as much cheaper
+    for at in range(1, 11):
+        source, rate, quality = lines[at].split(",")
+        lines[at] = f"{source},{float(rate) * (1.2 if at <= 5 else 0.84)},{quality}"
+    b.write_text("\n".join(lines) + "\n")
+    done = vqatool("bdrate", a, b)
     assert done.exit_code == 0, done.stderr
     assert "no verdict" in done.stdout
     assert "3 sources, which are few" in done.stderr
