@@ -56,9 +56,10 @@ def require_writable(path: Path) -> None:
     """
     suffix = path.suffix.lower()
     if suffix not in ("", ".csv", *_FORMATS):
+        page = "" if is_page(path) else "; score, watch and compare also make a page, .html"
         raise ReportError(
             f"{path}: a report cannot be {suffix}: name a file that ends in .csv, "
-            f"{', '.join(list(_FORMATS)[:-1])} or {list(_FORMATS)[-1]}"
+            f"{', '.join(list(_FORMATS)[:-1])} or {list(_FORMATS)[-1]}{page}"
         )
     if suffix == ".parquet":
         _pandas_with_pyarrow()

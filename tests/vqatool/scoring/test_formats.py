@@ -115,3 +115,10 @@ def test_a_file_of_another_kind_is_left_as_it_is(
     with pytest.raises(ReportError, match="left as it is"):
         ReportFile(path, ReportRow).known()
     assert path.read_bytes() == content
+
+
+@pytest.mark.parametrize(("name", "names_page"), [("x.txt", True), ("x.html", False)])
+def test_a_refused_suffix_names_all_that_can_be_written(name: str, names_page: bool) -> None:
+    with pytest.raises(ReportError, match=r"ends in \.csv, .* or \.parquet") as caught:
+        formats.require_writable(Path(name))
+    assert ("make a page, .html" in str(caught.value)) == names_page
