@@ -20,6 +20,7 @@ from vqatool.metrics import Values
 
 RESAMPLES = 1000
 _CONFIDENCE = 0.95
+_ROUNDING = 1e-9
 _BLOCK = 512  # encodes whose pairs with all others are in memory at once
 
 MIN_ORIGINS = 5
@@ -31,6 +32,11 @@ class Interval(NamedTuple):
 
     low: float
     high: float
+
+    @property
+    def is_known(self) -> bool:
+        """Whether it tells anything: resamples that are all equal are of too few origins."""
+        return self.high - self.low > _ROUNDING
 
 
 def origin_weights(origins: Sequence[str], *, resamples: int = RESAMPLES, seed: int = 0) -> Values:

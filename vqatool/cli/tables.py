@@ -508,4 +508,6 @@ def _known(value: float | None, digits: int = 1) -> str:
 
 
 def _range(low: float, high: float, digits: int = 2) -> str:
-    return f"{low:.{digits}f}..{high:.{digits}f}" if math.isfinite(low) else ""
+    from vqatool.bootstrap import Interval
+
+    return f"{low:.{digits}f}..{high:.{digits}f}" if Interval(low, high).is_known else ""

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 
-from vqatool.bootstrap import MIN_ORIGINS
+from vqatool.bootstrap import MIN_ORIGINS, Interval
 from vqatool.evaluation.baselines import BASELINES, BITRATE, REGRESSION
 from vqatool.evaluation.evaluator import (
     BRANCH,
@@ -54,8 +54,8 @@ def remarks(rows: Sequence[MetricRow]) -> list[str]:
     if band.name != "0.0":
         sentences.append(
             f"the model's band, {band.name} to either side in the mean, holds "
-            f"{100 * band.value:.0f} % of the labels (95 % interval {100 * band.value_low:.0f} to "
-            f"{100 * band.value_high:.0f}); "
+            f"{100 * band.value:.0f} % of the labels"
+            f"{_interval(100 * band.value_low, 100 * band.value_high, '.0f')}; "
             "it was made to hold 90 %"
         )
     sentences += [
@@ -106,7 +106,12 @@ def _comparison(rows: Sequence[MetricRow], baseline: str) -> str:
 
 
 def _lead(gap: MetricRow) -> str:
-    return f"{gap.srcc:+.3f} (95 % interval {gap.srcc_low:+.3f} to {gap.srcc_high:+.3f})"
+    return f"{gap.srcc:+.3f}{_interval(gap.srcc_low, gap.srcc_high, '+.3f')}"
+
+
+def _interval(low: float, high: float, form: str) -> str:
+    """With a space before it; empty where there is none, or none of any width."""
+    return f" (95 % interval {low:{form}} to {high:{form}})" * Interval(low, high).is_known
 
 
 def _has_interval(gap: MetricRow) -> bool:

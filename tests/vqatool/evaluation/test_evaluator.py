@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ladder.media.probe import Size
-from vqatool.cli.tables import agreement_table, baseline_table, raw_error_table
+from vqatool.cli.tables import agreement_table, baseline_table, order_table, raw_error_table
 from vqatool.data.labels import LabelledEncode
 from vqatool.evaluation.baselines import BITRATE, REGRESSION
 from vqatool.evaluation.evaluator import MEAN, MINUS, MODEL, Evaluator, MetricRow
@@ -198,6 +198,15 @@ def test_the_coverage_of_the_band_is_the_share_of_labels_in_it() -> None:
     band = only_row(metric_rows(scores), "band", "5.0")
     assert band.value == pytest.approx(0.75)
     assert band.value_low <= 0.75 <= band.value_high
+
+
+def test_an_interval_without_width_is_not_told() -> None:
+    rows = metric_rows(LABELS)
+    assert only_row(rows, "band", "5.0").value_low == only_row(rows, "band", "5.0").value_high
+    assert "holds 100 % of the labels; it was made" in "\n".join(remarks(rows))
+    cells = [cell for column in order_table(rows).columns for cell in column.cells]
+    assert "100.0" in cells
+    assert not any(".." in str(cell) for cell in cells)
 
 
 def test_a_model_that_predicts_the_bitrate_has_learned_nothing() -> None:
