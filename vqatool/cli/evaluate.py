@@ -78,6 +78,8 @@ def evaluate(
         training = training_encodes(folder)
         evaluation = evaluate_predictions(predictions, training)
         _print_tables(evaluation, training)
+        if model:  # the packaged one has not learned from this folder
+            _warn_of_known_sources(predictions, training)
         paths = write_evaluation(evaluation, stem)
     for reason in reasons:
         print_message(f"left out: {reason}")
@@ -117,6 +119,21 @@ def _run_predict(
             f"none of the {len(encodes)} labelled encodes can be decoded; the first: {reasons[0]}"
         )
     return predictions, reasons
+
+
+def _warn_of_known_sources(
+    predictions: "Sequence[Prediction]", training: "Sequence[LabelledEncode]"
+) -> None:
+    from vqatool.terminal import print_message
+
+    judged = {prediction.encode.source for prediction in predictions}
+    known = judged & {encode.source for encode in training}
+    if known:
+        print_message(
+            f"warning: {len(known)} of {len(judged)} sources are on the training side of the "
+            "split: a model that was trained here knows them, and all figures above are better "
+            "than on new videos. Held-out sources: --split test or --split val"
+        )
 
 
 def _print_tables(evaluation: "Evaluation", training: "list[LabelledEncode]") -> None:

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pytest
+
 from tests.vqatool.program import read_rows, vqatool
 
 
@@ -31,3 +33,16 @@ def test_an_evaluation_without_any_readable_file_is_refused(
     assert done.exit_code == 2
     assert "none of the 12 labelled encodes" in done.stderr
     assert not (work_folder / "evaluation.csv").exists()
+
+
+@pytest.mark.parametrize(("split", "is_warned"), [("all", True), ("val", False)])
+def test_sources_that_the_model_learned_from_are_warned_of(
+    split: str, is_warned: bool, work_folder: Path, small_model: Path
+) -> None:
+    first, *others = sorted({row["source"] for row in read_rows(work_folder / "encodes.csv")})
+    sides = [f"{first},val", *(f"{source},train" for source in others)]
+    (work_folder / "splits.csv").write_text("\n".join(["source,split", *sides, ""]))
+    done = vqatool("evaluate", work_folder, "-m", small_model, "--split", split, "--device", "cpu")
+    assert done.exit_code == 0
+    told = "warning: 2 of 3 sources are on the training side of the split"
+    assert (told in done.stderr) == is_warned
