@@ -167,7 +167,8 @@ def plot_history(table: Path, picture: Path) -> None:
     terms = [name for name in terms if (rows[name] > 0).any()]  # not those without weight
     smooth = rows[terms].ewm(span=max(1, len(rows) // 20)).mean()
     for name in terms:
-        (line,) = above.plot(rows[STEP], smooth[name], label=name)
+        # a line of one point is not seen
+        (line,) = above.plot(rows[STEP], smooth[name], "." if len(rows) == 1 else "-", label=name)
         above.plot(rows[STEP], rows[name], color=line.get_color(), alpha=0.25, linewidth=0.8)
     above.set(ylabel="weighted loss term", yscale="log")
     validated = rows.dropna(subset=[VALIDATION_COLUMNS[0]])

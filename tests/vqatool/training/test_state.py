@@ -1,9 +1,11 @@
 import logging
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
+from ladder.media.stills import read_picture
 from vqatool.files import require_own_files
 from vqatool.training.state import (
     FIRST_COLUMNS,
@@ -46,6 +48,17 @@ def test_an_empty_log_is_not_plotted(tmp_path: Path) -> None:
     table.truncate_after(0)
     plot_history(table.path, tmp_path / "m.png")
     assert not (tmp_path / "m.png").exists()
+
+
+def test_a_single_step_is_seen_in_the_plot(tmp_path: Path) -> None:
+    table, picture = tmp_path / "m-metrics.csv", tmp_path / "m.png"
+    state = TrainingState()
+    state.add_step({"quality": 1.0}, wait_s=0.0)
+    MetricsLog(table).append(state.next_row(0.1, is_validated=False))
+    plot_history(table, picture)
+    shown_HWC = read_picture(picture)
+    panel_HWC = shown_HWC[: shown_HWC.shape[0] // 3, : shown_HWC.shape[1] * 2 // 3].astype(int)
+    assert (np.ptp(panel_HWC, axis=2) > 50).any()  # a colour, besides the grey of the grid
 
 
 def test_the_log_and_its_plot_are_known_as_files_of_ours(tmp_path: Path) -> None:
