@@ -488,7 +488,9 @@ def _set_name(row: "MetricRow") -> str:
 
     if row.set == MEAN:
         return f"mean, {row.groups} {'groups' if row.name == 'all' else row.name}"
-    return shown(row.name)
+    # a rung may have the name of a height
+    kind = f"{row.set} " if row.set in ("group", "height") else ""
+    return shown(f"{kind}{row.name}")
 
 
 def _metrics_table(title: str) -> Table:

@@ -200,6 +200,13 @@ def test_the_coverage_of_the_band_is_the_share_of_labels_in_it() -> None:
     assert band.value_low <= 0.75 <= band.value_high
 
 
+def test_groups_and_heights_of_one_name_are_told_apart() -> None:
+    names = list(agreement_table(metric_rows(LABELS)).columns[0].cells)
+    assert "group 90p-300k" in names
+    assert "height 90p" in names
+    assert len(names) == len(set(names))
+
+
 def test_an_interval_without_width_is_not_told() -> None:
     rows = metric_rows(LABELS)
     assert only_row(rows, "band", "5.0").value_low == only_row(rows, "band", "5.0").value_high
