@@ -80,7 +80,7 @@ def evaluate(
         _print_tables(evaluation, training)
         if model:  # the packaged one has not learned from this folder
             _warn_of_known_sources(predictions, training)
-        paths = write_evaluation(evaluation, stem)
+        paths = write_evaluation(evaluation, stem, predictor.name)
     for reason in reasons:
         print_message(f"left out: {reason}")
     sources = evaluation.metric_rows[0].sources

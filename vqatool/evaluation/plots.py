@@ -25,7 +25,13 @@ _COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#
 
 
 def draw_scatter(
-    score_N: Values, label_N: Values, codecs: Sequence[str], overall: MetricRow, path: Path
+    score_N: Values,
+    label_N: Values,
+    codecs: Sequence[str],
+    overall: MetricRow,
+    path: Path,
+    *,
+    model: str,
 ) -> None:
     """Scores against VMAF, a colour for each codec, with the identity and the fitted logistic."""
     figure, axes = _make_axes((6.4, 6.6))
@@ -42,7 +48,8 @@ def draw_scatter(
     axes.set(xlim=(0, 100), ylim=(0, 101), xlabel="predicted score", ylabel="VMAF", aspect="equal")
     axes.set_axisbelow(True)
     axes.grid(color="0.93")
-    axes.set_title(_headline(overall), loc="left", fontsize=10)
+    title = f"{shown(model)}\n{_headline(overall)}"
+    axes.set_title(title, loc="left", fontsize=10, parse_math=False)
     axes.legend(loc="upper left", frameon=False, fontsize=8)
     figure.savefig(path, dpi=140, metadata=PNG_METADATA)
 

@@ -162,8 +162,8 @@ def output_paths(stem: Path) -> list[Path]:
     return paths
 
 
-def write_evaluation(evaluation: Evaluation, stem: Path) -> list[Path]:
-    """Write the files of `output_paths`.
+def write_evaluation(evaluation: Evaluation, stem: Path, model: str) -> list[Path]:
+    """Write the files of `output_paths`; `model` is the name in the pictures.
 
     Raises:
         OutputNameError: one of them exists and was not written by vqatool.
@@ -172,7 +172,7 @@ def write_evaluation(evaluation: Evaluation, stem: Path) -> list[Path]:
     stem.parent.mkdir(parents=True, exist_ok=True)
     Table(paths[0], PredictionRow).rewrite(_prediction_rows(evaluation))
     Table(paths[1], MetricRow).rewrite(evaluation.metric_rows)
-    _draw(evaluation, paths[2], paths[3])
+    _draw(evaluation, paths[2], paths[3], model)
     return paths
 
 
@@ -193,12 +193,12 @@ def _prediction_rows(evaluation: Evaluation) -> Iterator[PredictionRow]:
         )
 
 
-def _draw(evaluation: Evaluation, scatter: Path, features: Path) -> None:
+def _draw(evaluation: Evaluation, scatter: Path, features: Path, model: str) -> None:
     encodes = [prediction.encode for prediction in evaluation.predictions]
     score_N = np.array([prediction.score for prediction in evaluation.predictions])
     label_N = np.array([encode.vmaf for encode in encodes])
     overall, codecs = evaluation.metric_rows[0], [encode.codec for encode in encodes]
-    draw_scatter(score_N, label_N, codecs, overall, scatter)
+    draw_scatter(score_N, label_N, codecs, overall, scatter, model=model)
     feature_ND = np.array([prediction.feature_D for prediction in evaluation.predictions])
     groups = bitrate_groups(encodes)
     told = evaluation.similarity if overall.is_enough else None

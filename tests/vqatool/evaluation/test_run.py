@@ -26,7 +26,7 @@ PREDICTIONS = [
 
 def test_an_evaluation_writes_predictions_metrics_and_plots(tmp_path: Path) -> None:
     evaluation = evaluate(PREDICTIONS, ENCODES)
-    predictions, metric_rows, *plots = write_evaluation(evaluation, tmp_path / "sub" / "e")
+    predictions, metric_rows, *plots = write_evaluation(evaluation, tmp_path / "sub" / "e", "m")
     table, rows = pd.read_csv(predictions), pd.read_csv(metric_rows)
     assert list(table)[-2:] == ["baseline_bitrate", "baseline_regression"]
     assert list(table["score"] - table["vmaf"]) == pytest.approx([1] * len(ENCODES))
@@ -39,6 +39,11 @@ def test_an_evaluation_writes_predictions_metrics_and_plots(tmp_path: Path) -> N
     )
     assert [path.name for path in plots] == ["e.png", "e-features.png"]
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in plots)
+    pictures = [
+        write_evaluation(evaluation, tmp_path / "e", model)[2].read_bytes()
+        for model in ("m", "m", "$other_")
+    ]
+    assert pictures[0] == pictures[1] != pictures[2]  # the name of the model is in it
 
 
 def test_the_branches_of_a_model_have_metrics_of_their_own() -> None:
@@ -87,13 +92,13 @@ def test_an_evaluation_keeps_names_that_are_not_valid_text(tmp_path: Path) -> No
         )
         for prediction in PREDICTIONS[:9]
     ]
-    predictions, *_ = write_evaluation(evaluate(odd, []), tmp_path / "e")
+    predictions, *_ = write_evaluation(evaluate(odd, []), tmp_path / "e", "m")
     assert b",caf\xe9," in predictions.read_bytes()
 
 
 def test_one_encode_is_evaluated_without_an_srcc(tmp_path: Path) -> None:
     evaluation = evaluate(PREDICTIONS[:1], [])
-    table, metric_rows, *_ = write_evaluation(evaluation, tmp_path / "e.csv")
+    table, metric_rows, *_ = write_evaluation(evaluation, tmp_path / "e.csv", "m")
     assert (table.name, metric_rows.name) == ("e.csv", "e-figures.csv")
     assert pd.read_csv(metric_rows)["srcc"].isna().all()
 
