@@ -91,9 +91,9 @@ def test_what_cannot_be_a_page_of_reports_is_a_usage_error(tmp_path: Path) -> No
     for args, words in (
         ([report, report], "a.mp4 is in two of the reports"),
         ([report, "-o", other], "vqatool did not write it"),
-        ([tmp_path / "notes.csv"], "is not a report"),
+        ([tmp_path / "notes.csv"], "without path, status: name a file of `vqatool score`"),
         ([other], "other.html: a report cannot be .html"),
-        ([report, "--per-segment", report], "is not a report"),
+        ([report, "--per-segment", report], "name a file of `vqatool score --per-segment`"),
         ([tmp_path / "gone.csv"], "does not exist"),
     ):
         done = vqatool("report", *args, *([] if "-o" in args else ["-o", page]))
