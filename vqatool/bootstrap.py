@@ -15,8 +15,9 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
-from vqatool.metrics import Values
+Values = npt.NDArray[np.float64]
 
 RESAMPLES = 1000
 _CONFIDENCE = 0.95
