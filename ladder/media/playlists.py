@@ -5,6 +5,7 @@ A playlist (RFC 8216) or a manifest (ISO/IEC 23009-1) and the files that it name
 
 import glob
 import html
+import os
 import re
 from collections.abc import Iterable, Iterator
 from graphlib import CycleError, TopologicalSorter
@@ -57,25 +58,25 @@ def require_readable(playlist: Path) -> None:
 
     That is one that names itself, perhaps by others, or a segment that is not there.
     """
-    graph: dict[Path, set[Path]] = {}
-    waiting = [playlist.resolve()]
+    graph: dict[str, set[str]] = {}
+    waiting = [os.path.realpath(playlist)]  # of links in a circle too
     while waiting:
-        each = waiting.pop()
-        if each not in graph:
+        each = Path(waiting.pop())
+        if str(each) not in graph:
             names = map(_local, _needed(_text(each)))
-            graph[each] = {
-                (each.parent / name).resolve() for name in names if is_playlist(Path(name))
-            }
-            waiting += graph[each]
+            lists = {os.path.realpath(each.parent / n) for n in names if is_playlist(Path(n))}
+            graph[str(each)] = lists
+            waiting += lists
     try:
         TopologicalSorter(graph).prepare()
     except CycleError as error:
-        loop = " > ".join(path.name for path in error.args[1])
+        loop = " > ".join(Path(path).name for path in error.args[1])
         raise VideoError("damaged", f"{playlist} names itself: {loop}") from error
     text = _text(playlist)
     if "#EXTINF" in text and "#EXT-X-GAP" not in text:
         for name in _needed(text):
-            if (plain := _local(name)) and not (playlist.parent / plain).exists():
+            # a name may be longer than names of files can be
+            if (plain := _local(name)) and not os.path.exists(playlist.parent / plain):  # noqa: PTH110
                 raise VideoError("damaged", f"{playlist} names {plain}, which is not here")
 
 
@@ -171,4 +172,5 @@ def _local(name: str) -> str:
     except ValueError:  # such as a host that is no address
         return ""
     plain = unquote(address.path)
-    return "" if address.scheme or address.netloc or plain.endswith("/") else plain
+    is_far = address.scheme or address.netloc
+    return "" if is_far or plain.endswith("/") or "\0" in plain else plain

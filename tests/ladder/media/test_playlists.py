@@ -135,6 +135,20 @@ def test_a_playlist_that_leads_to_itself_is_an_error_and_not_read_forever(tmp_pa
     assert [path.stem for path in find_videos([tmp_path]).videos] == ["self", "three"]
 
 
+def test_names_that_no_file_can_have_end_no_run(tmp_path: Path) -> None:
+    variant = "#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=1\n{}\n"
+    media = "#EXTM3U\n#EXT-X-TARGETDURATION:4\n#EXTINF:4,\n{}\n"
+    (tmp_path / "circle.m3u8").symlink_to("circle.m3u8")
+    (tmp_path / "circled.m3u8").write_text(variant.format("circle.m3u8"))
+    (tmp_path / "long.m3u8").write_text(media.format("x" * 300 + ".ts"))
+    (tmp_path / "nul.m3u8").write_text(variant.format("a\0b.m3u8"))
+    found = find_videos([tmp_path]).videos
+    assert "long" in {path.stem for path in found}
+    for path in sorted(tmp_path.iterdir()):
+        with pytest.raises(VideoError, match=path.name):
+            probe(path)
+
+
 def test_a_segment_that_is_gone_is_named(clip: Path, tmp_path: Path, ffmpeg: Ffmpeg) -> None:
     playlist = tmp_path / "p.m3u8"
     run(ffmpeg, ["-i", str(clip), *HLS, str(playlist)])
