@@ -18,7 +18,14 @@ from vqatool.inputs.clip import Array
 from vqatool.inputs.preprocessor import ClipPreprocessor, sample_times
 from vqatool.inputs.readable import ReadableFigure
 from vqatool.reporting.attention import AttentionMap, draw_attention_map
-from vqatool.scoring.rows import FailedVideo, ReportRow, ScoredVideo, report_row, segment_rows
+from vqatool.scoring.rows import (
+    FailedVideo,
+    ReportRow,
+    ScoredVideo,
+    SegmentRow,
+    report_row,
+    segment_rows,
+)
 from vqatool.scoring.run import ModelRun, score_videos
 from vqatool.scoring.segments import ScoreConfig
 
@@ -32,19 +39,12 @@ _MAX_CHOSEN = 20  # of the moments that a time range asks for
 
 
 @dataclass(frozen=True, kw_only=True)
-class ExplainedSegment:
+class ExplainedSegment(SegmentRow):
     """One segment as `score` judges it, and the points that each input adds to `base`.
 
     Scores are 0 (worst) to 100 (best). Parts that the model does not have are None.
     """
 
-    path: str
-    start_s: float
-    end_s: float
-    score: float
-    score_low: float
-    score_high: float
-    warnings: str = ""
     base: float | None = None
     from_bitstream: float | None = None
     from_motion: float | None = None
@@ -52,11 +52,6 @@ class ExplainedSegment:
     from_pixels: float | None = None
     distance: float | None = None
     outlier: float | None = None
-
-    @property
-    def key(self) -> str:
-        """The video and the segment's start."""
-        return f"{self.path}@{self.start_s:.4f}"
 
     @property
     def points(self) -> dict[str, float]:

@@ -35,7 +35,6 @@ from vqatool.reporting.html import render
 from vqatool.reporting.row_texts import facts_of, screen_text, worse_segment
 from vqatool.reporting.thumbnails import Image, ThumbnailTimes, embedded, read_thumbnails
 from vqatool.scoring.formats import as_json
-from vqatool.scoring.rows import SegmentRow
 from vqatool.scoring.verdicts import Verdict
 
 GROUP_MEANINGS = {
@@ -261,7 +260,7 @@ def _values(found: Explanation, page: Path, jobs: int | None, tonemap: bool) -> 
         "reasons": reasons(found),
         "remarks": remarks_of(row),
         "facts": facts_of(row),
-        "timeline": timeline(_segment_rows(segments), _middles(found), frames),
+        "timeline": timeline(segments, _middles(found), frames),
         "fall": found.base is not None
         and waterfall(("typical clip", found.base), _in_order(found.points), "this video"),
         "strips": _strips(found),
@@ -297,11 +296,6 @@ def _counts(found: Explanation) -> list[tuple[str, str]]:
 
 def _in_order(points: Mapping[str, float]) -> dict[str, float]:
     return {name: points[name] for name in GROUPS if name in points}
-
-
-def _segment_rows(segments: Iterable[ExplainedSegment]) -> list[SegmentRow]:
-    names = SegmentRow.__dataclass_fields__
-    return [SegmentRow(**{name: getattr(each, name) for name in names}) for each in segments]
 
 
 def _middles(found: Explanation) -> list[float]:
