@@ -93,6 +93,7 @@ ONE_IMPORTER = {
     "vqatool.scorer": "the Python interface, light to import",
     "vqatool.scoring.ci_output": "the outcome in the formats of continuous integration",
     "vqatool.training.figures": "the fit of the figure network, after the training",
+    "vqatool.training.contents": "the places of contents, which `vqatool explain` looks up",
     "vqatool.evaluation.cost": "parameters, operations, time and memory of a model",
     "vqatool.evaluation.plots": "the plots, which load matplotlib",
     "vqatool.evaluation.summary": "the metrics as sentences",

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vqatool.inference.card import ModelCard
+from vqatool.inference.contents import Contents
 from vqatool.inputs.clip import Array
 
 Floats = npt.NDArray[np.float32]
@@ -114,11 +115,13 @@ class Loaded:
         card: of the model file.
         name: method and digest of the weights.
         limits: None for a model that cannot tell what is unlike its training data.
+        contents: of the training; None for a model that does not know them.
     """
 
     card: ModelCard
     name: str
     limits: Limits | None
+    contents: Contents | None = None
 
 
 class Engine(Protocol):

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from ladder.storage import atomic_write
 from vqatool.errors import CheckpointError
 from vqatool.inference.card import CARD_KEY
+from vqatool.inference.contents import CONTENTS_KEY, Contents
 from vqatool.inference.model_file import Checkpoint, require_finite
 from vqatool.inference.onnx_engine import (
     ENGINE_KEY,
@@ -54,6 +55,8 @@ def export(checkpoint: Checkpoint, path: Path) -> None:
     program.model.metadata_props[CARD_KEY] = checkpoint.card.text()
     program.model.metadata_props[ENGINE_KEY] = engine_facts(checkpoint.name, limits)
     program.model.metadata_props[TYPICAL_KEY] = typical_facts(typical_inputs(network.model))
+    if checkpoint.contents:
+        program.model.metadata_props[CONTENTS_KEY] = checkpoint.contents.text()
     data = program.model_proto.SerializeToString()
     with atomic_write(path) as file:
         file.write(data)
@@ -62,11 +65,17 @@ def export(checkpoint: Checkpoint, path: Path) -> None:
 def export_once(checkpoint: Checkpoint, path: Path) -> None:
     """As `export`, unless the file holds this model already."""
     try:
-        if OnnxEngine(path).model.name == checkpoint.name:
+        held = OnnxEngine(path).model
+        same_contents = _text(held.contents) == _text(checkpoint.contents)
+        if held.name == checkpoint.name and same_contents:
             return
     except CheckpointError:
         pass  # there is none yet, or an older one
     export(checkpoint, path)
+
+
+def _text(contents: Contents | None) -> str:
+    return contents.text() if contents else ""
 
 
 def example_views(recipe: Recipe, num_frame_groups: int) -> list[Tensor]:

@@ -19,6 +19,7 @@ from torch import Tensor
 from ladder.storage import atomic_write
 from vqatool.errors import CheckpointError
 from vqatool.inference.card import CARD_KEY, ModelCard
+from vqatool.inference.contents import CONTENTS_KEY, Contents
 from vqatool.inference.ood import OodDetector
 from vqatool.methods.recipe import Recipe
 from vqatool.models.quality import QualityModel
@@ -30,12 +31,13 @@ _OOD_PREFIX = "domain."  # of the names of the out-of-distribution detector's te
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Weights and their card; `ood` and `path` are None where they are unknown."""
+    """Weights and their card; `ood`, `path` and `contents` are None where they are unknown."""
 
     card: ModelCard
     weights: Mapping[str, Tensor]
     ood: OodDetector | None = None
     path: Path | None = None
+    contents: Contents | None = None
 
     @property
     def recipe(self) -> Recipe:
@@ -92,8 +94,11 @@ def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
     if checkpoint.ood:
         named = checkpoint.ood.tensors().items()
         tensors |= {_OOD_PREFIX + name: value.contiguous() for name, value in named}
+    metadata = {CARD_KEY: checkpoint.card.text()}
+    if checkpoint.contents:
+        metadata[CONTENTS_KEY] = checkpoint.contents.text()
     with atomic_write(path) as file:
-        file.write(save(tensors, {CARD_KEY: checkpoint.card.text()}))
+        file.write(save(tensors, metadata))
 
 
 def require_finite(path: Path, name: str, written: Tensor, value: Tensor) -> None:
@@ -119,26 +124,34 @@ def load_checkpoint(path: Path) -> Checkpoint:
     """
     try:
         with safe_open(path, framework="pt") as file:
-            text = (file.metadata() or {}).get(CARD_KEY)
+            metadata = file.metadata() or {}
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - no dict
     except (OSError, SafetensorError) as error:
         raise CheckpointError(f"{path} cannot be read as a model file: {error}") from error
-    if text is None:
+    if CARD_KEY not in metadata:
         raise CheckpointError(f"{path} has no card of vqatool: make the file with `vqatool train`")
     try:
-        return _checkpoint(ModelCard.parse(text), tensors, path)
+        return _checkpoint(metadata, tensors, path)
     except (TypeError, ValueError, KeyError) as error:
         raise CheckpointError(f"{path} was made by another version of vqatool: {error}") from error
 
 
-def _checkpoint(card: ModelCard, tensors: Mapping[str, Tensor], path: Path) -> Checkpoint:
+def _checkpoint(
+    metadata: Mapping[str, str], tensors: Mapping[str, Tensor], path: Path
+) -> Checkpoint:
     ood = {
         key.removeprefix(_OOD_PREFIX): value
         for key, value in tensors.items()
         if key.startswith(_OOD_PREFIX)
     }
     weights = {key: value for key, value in tensors.items() if not key.startswith(_OOD_PREFIX)}
-    return Checkpoint(card, weights, OodDetector.from_tensors(ood) if ood else None, path)
+    return Checkpoint(
+        ModelCard.parse(metadata[CARD_KEY]),
+        weights,
+        OodDetector.from_tensors(ood) if ood else None,
+        path,
+        Contents.parse(metadata.get(CONTENTS_KEY)),
+    )
 
 
 def default_checkpoint() -> Checkpoint:

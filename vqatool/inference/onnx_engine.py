@@ -17,6 +17,7 @@ import numpy as np
 
 from vqatool.errors import CheckpointError
 from vqatool.inference.card import CARD_KEY, ModelCard
+from vqatool.inference.contents import CONTENTS_KEY, Contents
 from vqatool.inference.engine import FIELDS, Floats, Limits, Loaded, TypicalInput
 from vqatool.onnx_session import open_session
 
@@ -80,7 +81,8 @@ class OnnxEngine:
         try:
             card, facts = ModelCard.parse(metadata[CARD_KEY]), json.loads(metadata[ENGINE_KEY])
             limits = None if facts["limits"] is None else Limits(*map(_number, facts["limits"]))
-            self.model = Loaded(card, str(facts["name"]), limits)
+            contents = Contents.parse(metadata.get(CONTENTS_KEY))
+            self.model = Loaded(card, str(facts["name"]), limits, contents)
             typical = json.loads(metadata.get(TYPICAL_KEY, "[]"))
             self.typical = tuple(map(_typical_input, typical))
             _require_interface(session, len(card.recipe.inputs))

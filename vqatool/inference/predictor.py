@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from vqatool.inference.contents import Contents
 from vqatool.inference.engine import Engine, Floats, Limits, Output, TypicalInput, output_of
 from vqatool.inputs.clip import Array, collate, finished
 from vqatool.inputs.preprocessor import ClipPreprocessor
@@ -81,6 +82,11 @@ class Predictor:
     def typical(self) -> Sequence[TypicalInput | None]:
         """Of each input, what it is for a typical clip; None for pixels, empty if not known."""
         return self._engine.typical
+
+    @property
+    def contents(self) -> Contents | None:
+        """Of the training; None for a model that does not know them."""
+        return self._engine.model.contents
 
     def is_out_of_distribution(self, clips: Sequence[Output]) -> bool:
         """Whether most of these clips, of an output each, are unlike the training data."""

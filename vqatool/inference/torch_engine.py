@@ -50,7 +50,7 @@ class TorchEngine:
         # one at a time is as fast on a CPU, and the last digits then do not depend on other clips
         self.batch = 1 if self._device.type == "cpu" else _GPU_BATCH
         limits = limits_of(checkpoint.ood) if checkpoint.ood else None
-        self.model = Loaded(checkpoint.card, checkpoint.name, limits)
+        self.model = Loaded(checkpoint.card, checkpoint.name, limits, checkpoint.contents)
 
     @cached_property
     def _network(self) -> "NamedOutput":

@@ -22,6 +22,7 @@ from vqatool.inputs.clip import DEFAULT_FRAME_GROUPS
 from vqatool.methods.recipe import LossWeights
 from vqatool.models.quality import TrainingOutput
 from vqatool.training.batch_loader import BatchIndex, BatchLoader
+from vqatool.training.contents import training_contents
 from vqatool.training.figures import fit_figure_network
 from vqatool.training.initialization import Initialization
 from vqatool.training.state import (
@@ -202,7 +203,8 @@ class Trainer:
             fingerprint=self._fingerprint,
         )
         ood = fit_ood_detector(learned.features_ND, predictions.features_ND)
-        return Checkpoint(card, weights, ood)
+        contents = training_contents(self._recipe, self._inputs)
+        return Checkpoint(card, weights, ood, contents=contents)
 
     def _take_step(self, batches: Iterator[tuple[BatchIndex, Batch]]) -> Progress:
         asked_s = time.monotonic()

@@ -14,6 +14,7 @@ from ladder.media.probe import probe
 from tests.vqatool.program import read_rows, vqatool
 from vqatool.errors import CheckpointError
 from vqatool.inference.card import CARD_KEY, ModelCard
+from vqatool.inference.contents import CONTENTS_KEY, Contents
 from vqatool.inference.export import example_views, export, export_once
 from vqatool.inference.loading import load_predictor
 from vqatool.inference.model_file import Checkpoint, load_checkpoint, save_checkpoint
@@ -37,6 +38,10 @@ SHAPE = {
     "fusion_layers": 0,
 }
 
+CONTENTS = Contents(
+    ("café", "city"), np.eye(2, dtype=np.float16), np.ones((10, 2), np.float16), own=0.5
+)
+
 
 @pytest.fixture(scope="module")
 def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -50,7 +55,7 @@ def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
     features = torch.randn(40, model.feature_width)
     ood = expose_to_outliers(fit_ood_detector(features, features), features, features, features + 9)
     path = tmp_path_factory.mktemp("exported") / "model.safetensors"
-    save_checkpoint(Checkpoint(card, model.state_dict(), ood), path)
+    save_checkpoint(Checkpoint(card, model.state_dict(), ood, contents=CONTENTS), path)
     return path
 
 
@@ -88,6 +93,9 @@ def test_an_exported_file_knows_card_name_and_limits(original: Path, exported: P
     assert engine.model.card == first.model.card
     assert engine.model.name == first.model.name
     assert engine.model.limits == pytest.approx(first.model.limits)
+    for contents in (Predictor(first).contents, Predictor(engine).contents):
+        assert contents is not None
+        assert contents.text() == CONTENTS.text()
     content = exported.read_bytes()
     # no file of the machine it was made on
     assert b".py" not in content
@@ -112,8 +120,11 @@ def test_a_model_is_exported_once(exported: Path, original: Path, tmp_path: Path
     copy = tmp_path / "copy.onnx"
     copy.write_bytes(exported.read_bytes())
     before = copy.stat().st_mtime_ns
-    export_once(load_checkpoint(original), copy)
+    checkpoint = load_checkpoint(original)
+    export_once(checkpoint, copy)
     assert copy.stat().st_mtime_ns == before
+    export_once(replace(checkpoint, contents=None), copy)  # the same weights
+    assert OnnxEngine(copy).model.contents is None
 
 
 def test_broken_weights_are_not_exported(original: Path, tmp_path: Path) -> None:
@@ -170,6 +181,7 @@ def changed(exported: Path, path: Path, **facts: str | None) -> Path:
         ({CARD_KEY: "{}"}, "another version"),
         ({CARD_KEY: "nonsense"}, "another version"),
         ({ENGINE_KEY: "[]"}, "another version"),
+        ({CONTENTS_KEY: "{}"}, "another version"),
         ({ENGINE_KEY: '{"name": "x", "limits": ["a", "b"]}'}, "another version"),
     ],
 )

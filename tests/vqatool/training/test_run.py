@@ -23,7 +23,7 @@ from tests.vqatool.program import read_rows
 from vqatool.data.cached_inputs import CachedInputs
 from vqatool.data.groups import loss_groups
 from vqatool.data.labels import LabelledEncode, read_labelled_encodes
-from vqatool.data.splits import VAL, encodes_of_split
+from vqatool.data.splits import TRAIN, VAL, encodes_of_split
 from vqatool.errors import CheckpointError, OutputNameError, TrainingDataError
 from vqatool.inference.model_file import load_checkpoint
 from vqatool.inputs.clip import collate
@@ -67,6 +67,9 @@ def test_training_writes_a_model_with_its_metrics_and_nothing_else(work_folder: 
     assert card.training["epochs"] == 3
     assert card.data["train"]["sources"] == 2
     assert load_checkpoint(out).name == checkpoint.name
+    assert checkpoint.contents is not None
+    learned = {encode.source for encode in encodes_of_split(work_folder, TRAIN)}
+    assert set(checkpoint.contents.names) == learned
 
 
 def test_progress_has_every_loss_term_and_the_newest_validation(work_folder: Path) -> None:
