@@ -56,9 +56,10 @@ class Margin(click.ParamType[float | str]):
 )
 @click.option("--detach-teacher", "is_detached", is_flag=True,
               help="Do not update the teacher.")  # fmt: skip
-@click.option("--tune", type=click.Choice(["all", "head", "prompts"]), default="all",
-              show_default=True,
-              help="Parameters to train; prompts: of q-mamba, with --shape prompts=4.")  # fmt: skip
+@click.option("--tune", type=click.Choice(["all", "head", "figures", "prompts"]),
+              default="all", show_default=True,
+              help="Parameters to train; figures: the networks on figures of coarse-to-fine alone, "
+                   "in minutes; prompts: of q-mamba, with --shape prompts=4.")  # fmt: skip
 @size_option(None, "Size of a new model, such as pico, nano or tiny; needs --init scratch.  "
              "[default: nano]")  # fmt: skip
 @shape_option

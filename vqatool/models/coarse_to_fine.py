@@ -28,6 +28,7 @@ from vqatool.models.backbones import SwinPyramid
 from vqatool.models.bands import BandContrast
 from vqatool.models.figures import FigureNetwork
 from vqatool.models.quality import (
+    FIGURES,
     PixelInput,
     Quality,
     QualityModel,
@@ -344,6 +345,12 @@ class CoarseToFine(QualityModel):
     def figure_network(self) -> FigureNetwork | None:
         """The network on bitstream, motion and probing figures and deep features."""
         return self._figures
+
+    def trainable_layers(self, part: str) -> Sequence[nn.Module]:
+        """As of every model, and `figures`, the figure network."""
+        if part == FIGURES and self._figures is not None:
+            return [self._figures]
+        return super().trainable_layers(part)
 
     def clip_figures(self, views: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """Bitstream, probing, and mean and deviation of motion over the frames, (F,); deep (E,)."""

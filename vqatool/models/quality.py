@@ -15,6 +15,9 @@ from torch import Tensor, nn
 if TYPE_CHECKING:  # it is made of the functions below
     from vqatool.models.figures import FigureNetwork
 
+FIGURES = "figures"
+"""The part of a model that `fit_figure_network` fits: no step of a training changes it."""
+
 
 class Branch(NamedTuple):
     """The output of one branch of a model for B videos, on the scale of `Quality.score_B`.

@@ -19,6 +19,7 @@ from vqatool.errors import OutputNameError, TrainingDataError
 from vqatool.files import require_own_files
 from vqatool.inference.model_file import Checkpoint, load_checkpoint, save_checkpoint
 from vqatool.methods.recipe import Recipe
+from vqatool.models.quality import FIGURES
 from vqatool.training.initialization import Initialization
 from vqatool.training.outliers import find_outliers, with_outliers
 from vqatool.training.state import FIRST_COLUMNS, delete_state
@@ -136,7 +137,7 @@ def train_in_locked_folder(
             [e for e in encodes if split[e.source] == side],
             recipe,
             config.clip_frames,
-            has_tiles=side == TRAIN,
+            has_tiles=side == TRAIN and config.tune != FIGURES,
         )
         for side, recipe in recipes.items()
     )

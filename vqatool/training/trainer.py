@@ -17,10 +17,10 @@ from vqatool.data.labels import origins_of
 from vqatool.data.splits import TRAIN, VAL
 from vqatool.inference.card import LABEL_SCALE, ModelCard
 from vqatool.inference.model_file import Checkpoint
-from vqatool.inference.ood import fit_ood_detector
+from vqatool.inference.ood import OodDetector, fit_ood_detector
 from vqatool.inputs.clip import DEFAULT_FRAME_GROUPS
 from vqatool.methods.recipe import LossWeights
-from vqatool.models.quality import TrainingOutput
+from vqatool.models.quality import FIGURES, TrainingOutput
 from vqatool.training.batch_loader import BatchIndex, BatchLoader
 from vqatool.training.contents import training_contents
 from vqatool.training.figures import fit_figure_network
@@ -58,7 +58,8 @@ class TrainConfig(OptimizerConfig):
 
     A batch holds `sources` x `rungs` encodes, and `step_frames` of the `clip_frames` frame groups
     of each. The method decides how many frames a group has, and whether a step uses all groups. The
-    training ends early after `patience` validations without a better one.
+    training ends early after `patience` validations without a better one. Where `tune` is
+    `FIGURES` it has no steps: the figure network is fitted to the encodes, the rest stays.
     """
 
     epochs: int = 30
@@ -144,12 +145,16 @@ class Trainer:
             steps=self._loader.num_steps,
             is_from_scratch=initialization.init is None,
         )
+        self._init = initialization.init
         self._best_weights: dict[str, Tensor] = {}
         self._state, self._share = TrainingState(), 0.0
         self._resume()
 
     def fit(self, on_progress: OnProgress) -> None:
         """Take all steps that are left; calls `on_progress` after each."""
+        if self._config.tune == FIGURES:
+            self._keep_weights()
+            return
         if self._accelerator.is_main_process:
             self._metrics_log.truncate_after(self._state.step)
         self._saved_s, self._save_took_s = time.monotonic(), 0.0
@@ -173,9 +178,6 @@ class Trainer:
         fit_figure_network(model, self._inputs, seed=self._config.seed)
         weights = round_to_half(model, model.state_dict())
         predictions, origins = self._predict(), origins_of(self._val_inputs.encodes)
-        learned = predict_all(
-            model, self._inputs, self._accelerator.device, max_clips=_MAX_OOD_CLIPS
-        )
         config = asdict(self._config)
         validation = validate(predictions.scores, predictions.labels, self._val_inputs.encodes)
         card = ModelCard(
@@ -202,9 +204,16 @@ class Trainer:
             licence=config["licence"],
             fingerprint=self._fingerprint,
         )
-        ood = fit_ood_detector(learned.features_ND, predictions.features_ND)
         contents = training_contents(self._recipe, self._inputs)
-        return Checkpoint(card, weights, ood, contents=contents)
+        return Checkpoint(card, weights, self._ood_detector(predictions), contents=contents)
+
+    def _ood_detector(self, predictions: Predictions) -> OodDetector:
+        """A new one; that of the weights a training began with if its features are the same."""
+        if self._config.tune == FIGURES and self._init and self._init.ood:
+            return self._init.ood
+        model, device = self._train_step.ema_model, self._accelerator.device
+        learned = predict_all(model, self._inputs, device, max_clips=_MAX_OOD_CLIPS)
+        return fit_ood_detector(learned.features_ND, predictions.features_ND)
 
     def _take_step(self, batches: Iterator[tuple[BatchIndex, Batch]]) -> Progress:
         asked_s = time.monotonic()
@@ -273,10 +282,13 @@ class Trainer:
         if is_better or metric == best:  # of equal ones, the later has learned from more steps
             state.best_selection_metric = metric
             state.best_step, state.best_epoch = state.step, state.epoch
-            weights = self._train_step.ema_model.state_dict()
-            self._best_weights = {key: value.clone() for key, value in weights.items()}
+            self._keep_weights()
             _log.info("step %d: kept the weights, selection metric %.4f", state.step, metric)
         return True
+
+    def _keep_weights(self) -> None:
+        weights = self._train_step.ema_model.state_dict()
+        self._best_weights = {key: value.clone() for key, value in weights.items()}
 
     def _predict(self) -> Predictions:
         model, device = self._train_step.ema_model, self._accelerator.device

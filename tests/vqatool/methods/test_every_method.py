@@ -186,6 +186,7 @@ def test_an_option_that_a_method_lacks_is_a_usage_error(work_folder: Path) -> No
         (["--method", "sama", "--shape", "mask=none"], "mask 'none' of kind video is none of"),
         (["--method", "sama", "--shape", "colour=red"], "colour"),
         (["--tune", "prompts"], "has no prompts to tune"),
+        (["--method", "sama", "--tune", "figures"], "add --init FILE"),
         (["--method", "sama", "--shape", "burst_frames=3"], "burst_frames is even"),
         (["--init", "scratch", "--shape", "has_stream=no"], 'has_stream is like true, not "no"'),
         (["--init", "default", "--size", "pico"], "add --init scratch"),

@@ -26,9 +26,11 @@ from vqatool.data.labels import LabelledEncode, read_labelled_encodes
 from vqatool.data.splits import TRAIN, VAL, encodes_of_split
 from vqatool.errors import CheckpointError, OutputNameError, TrainingDataError
 from vqatool.inference.model_file import load_checkpoint
+from vqatool.inference.ood import fit_ood_detector
 from vqatool.inputs.clip import collate
 from vqatool.methods import Method, recipe_for
 from vqatool.methods.recipe import LossWeights
+from vqatool.models.quality import FIGURES
 from vqatool.training import run as training_run
 from vqatool.training import trainer
 from vqatool.training.initialization import Initialization
@@ -333,6 +335,30 @@ def test_training_starts_from_initial_weights(work_folder: Path, small_model: Pa
         if not weight.requires_grad:  # the figure network is fitted anew
             continue
         assert torch.allclose(tuned.weights[name].float(), init.weights[name].float(), atol=1e-3)
+
+
+def test_figures_are_fitted_alone_to_more_encodes(work_folder: Path, small_model: Path) -> None:
+    generator = torch.Generator().manual_seed(0)
+    features = torch.randn(60, 8, generator=generator)
+    init = replace(load_checkpoint(small_model), ood=fit_ood_detector(features[:40], features[40:]))
+    config = replace(CONFIG, shape={}, tune=FIGURES)
+    out = work_folder / "m.safetensors"
+    tuned = train(work_folder, out, config, initialization=Initialization(init=init), device="cpu")
+    changed = {
+        name.split(".")[0]
+        for name, weight in tuned.weights.items()
+        if not torch.equal(weight, init.weights[name])
+    }
+    assert changed == {"_figures"}
+    assert tuned.ood is not None
+    assert init.ood is not None
+    assert tuned.ood.tensors().keys() == init.ood.tensors().keys()
+    assert all(torch.equal(v, init.ood.tensors()[k]) for k, v in tuned.ood.tensors().items())
+    assert tuned.card.band != init.card.band
+    assert not (work_folder / "m-metrics.csv").exists()  # it has no steps
+    assert train(
+        work_folder, out, config, initialization=Initialization(init=init), device="cpu"
+    ).card == tuned.card  # fmt: skip
 
 
 def test_weights_of_another_method_are_refused(work_folder: Path, small_model: Path) -> None:
