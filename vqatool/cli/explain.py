@@ -63,8 +63,9 @@ def explain(
 
     The score and its segments are those of `score`. The page has their timeline, how many points
     each input of the model adds (bitstream, motion, detail, pixels), the frames of the worst
-    moments, and the figures that the model read beside those of a typical clip. zoom-vqa adds the
-    scores of its branches and how much each patch of a frame counts.
+    moments, the figures that the model read beside those of a typical clip, and the training
+    contents that the video is nearest to. zoom-vqa adds the scores of its branches and how much
+    each patch of a frame counts.
 
     \b
     Example:
@@ -130,6 +131,7 @@ def _tell(
 ) -> None:
     """Write the files, and say on stderr what was found and where it is."""
     from vqatool.reporting.explanation_page import reasons, write_explanation
+    from vqatool.reporting.nearest_contents import NOT_KNOWN
     from vqatool.terminal import print_note
 
     row = found.row
@@ -144,6 +146,8 @@ def _tell(
             "what each input adds is not known: the model has one kind of input, or its file is "
             "older, so export it again (vqatool export)"
         )
+    if not found.nearest:
+        print_note(NOT_KNOWN)
     if files:
         size = write_explanation(found, files, jobs=jobs, tonemap=tonemap)
         print_note(f"{files.page}: page, {size / 1e6:.2f} MB; tables and JSON beside it")

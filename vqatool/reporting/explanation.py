@@ -11,13 +11,15 @@ from statistics import fmean
 from ladder.errors import LadderError, VideoError
 from ladder.media.probe import VideoInfo
 from ladder.media.time_ranges import TimeRange
+from vqatool.inference.contents import content_figures
 from vqatool.inference.contributions import contributions
-from vqatool.inference.engine import Branch, Limits, Output
+from vqatool.inference.engine import Branch, Floats, Limits, Output
 from vqatool.inference.predictor import Predictor, to_label_scale
 from vqatool.inputs.clip import Array
 from vqatool.inputs.preprocessor import ClipPreprocessor, sample_times
 from vqatool.inputs.readable import ReadableFigure
 from vqatool.reporting.attention import AttentionMap, draw_attention_map
+from vqatool.reporting.nearest_contents import NearestContents
 from vqatool.scoring.rows import (
     FailedVideo,
     ReportRow,
@@ -124,6 +126,7 @@ class Explanation:
         moments: those that are shown, the lowest score first.
         readings: readable figures of the inputs; none for a model without.
         limits: of the detector of what is unlike the training data; None without one.
+        nearest: training contents; None for a model file that holds none.
     """
 
     row: ReportRow
@@ -132,6 +135,7 @@ class Explanation:
     moments: list[Moment]
     readings: list[Reading]
     limits: Limits | None
+    nearest: NearestContents | None
 
     @property
     def base(self) -> float | None:
@@ -190,6 +194,7 @@ class _Seen:
     base: float | None
     points: dict[str, float]
     raw: list[float | None]
+    apart_N: Floats | None  # from the training contents
     views: Sequence[Array] | None
 
 
@@ -216,6 +221,7 @@ class _Witness:
                 base=found.base if found else None,
                 points=dict(found.points) if found else {},
                 raw=[figure.raw(run.inputs[index]) for index, figure in self._figures],
+                apart_N=self._apart(run.inputs),
                 views=run.segment.views if run.output.branches else None,
             )
         )
@@ -224,6 +230,11 @@ class _Witness:
             if number not in chosen:
                 each.views = None
         self.on_segment(len(self.seen), self.config.num_segments(run.info.duration_s))
+
+    def _apart(self, inputs: Sequence[Array]) -> Floats | None:
+        """How far a segment is from each training content, where these are known."""
+        contents = self.predictor.contents
+        return contents and contents.distances(content_figures(self.predictor.inputs, inputs))
 
     @property
     def _figures(self) -> list[tuple[int, ReadableFigure]]:
@@ -274,7 +285,13 @@ class _Witness:
                 for place, (index, figure) in enumerate(self._figures)
             ],
             limits=self.predictor.limits,
+            nearest=self._nearest(),
         )
+
+    def _nearest(self) -> NearestContents | None:
+        apart = [seen.apart_N for seen in self.seen if seen.apart_N is not None]
+        contents = self.predictor.contents
+        return NearestContents.of(contents, apart) if contents else None
 
     def _reading(self, place: int, index: int, figure: ReadableFigure) -> Reading:
         typical = self.predictor.typical[index]

@@ -32,6 +32,7 @@ from vqatool.reporting.explanation import (
 )
 from vqatool.reporting.file_cards import link_to
 from vqatool.reporting.html import render
+from vqatool.reporting.nearest_contents import NOT_KNOWN, NearestContents
 from vqatool.reporting.row_texts import facts_of, screen_text, worse_segment
 from vqatool.reporting.thumbnails import Image, ThumbnailTimes, embedded, read_thumbnails
 from vqatool.scoring.formats import as_json
@@ -127,8 +128,19 @@ def explanation_json(found: Explanation) -> str:
         ],
         "figures": [_figure(reading) for reading in found.readings],
         "limits": found.limits and found.limits._asdict(),
+        "nearest_contents": _nearest(found.nearest),
     }
     return json.dumps(_finite(shown), allow_nan=False)
+
+
+def _nearest(nearest: NearestContents | None) -> dict[str, Any] | None:
+    if not nearest:
+        return None
+    return {
+        "contents": [each._asdict() for each in nearest.nearest],
+        "far": nearest.contents.far,
+        "far_segments": nearest.far_segments,
+    }
 
 
 def _without_path(row: Row) -> dict[str, Any]:
@@ -189,20 +201,23 @@ def reasons(found: Explanation) -> list[str]:
             f"a typical clip of the training data scores {found.base:.1f}; what differs in this "
             f"video makes it {found.row.score:.1f}: {parts} points"
         )
-    if len(found.segments) == 1:
-        return sentences
+    sentences += _of_segments(found) if len(found.segments) > 1 else []
+    return [*sentences, found.nearest.sentence()] if found.nearest else sentences
+
+
+def _of_segments(found: Explanation) -> list[str]:
+    """What is to be said of segments, where there are several."""
     worst = worst_stretch(found)
     lowest = min(found.segments, key=lambda segment: segment.score)
     if worst.rest - lowest.score < _ALIKE:
-        sentences.append(
+        return [
             f"its segments are alike: the lowest scores {lowest.score:.1f}, the median segment "
             f"{worst.rest:.1f}"
-        )
-        return sentences
-    sentences.append(
+        ]
+    sentences = [
         f"the worst stretch is {clock(worst.start_s)} to {clock(worst.end_s)}: it scores "
         f"{worst.score:.1f}, the median segment {worst.rest:.1f}"
-    )
+    ]
     apart = {name: points - found.points[name] for name, points in lowest.points.items()}
     if apart:
         name, points = ranked(apart)[0]
@@ -274,6 +289,9 @@ def _values(found: Explanation, page: Path, jobs: int | None, tonemap: bool) -> 
         "key": _key(),
         "lines": [_line(reading, found.moments[0].segment) for reading in found.readings],
         "likeness": _likeness(found),
+        "nearest": found.nearest,
+        "not_known": NOT_KNOWN,
+        "row_count": len(segments),
         "files": [path.name for path in _others(ExplanationFiles(page))],
     }
 

@@ -4,6 +4,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from bs4 import BeautifulSoup
@@ -18,10 +19,12 @@ from tests.vqatool.program import read_rows, vqatool
 from tests.vqatool.reporting.pages import HOSTILE, tree
 from vqatool.cli.demo import demo_clip
 from vqatool.inference.card import ModelCard
+from vqatool.inference.contents import Contents
 from vqatool.inference.loading import load_predictor
-from vqatool.inference.model_file import Checkpoint, save_checkpoint
+from vqatool.inference.model_file import Checkpoint, load_checkpoint, save_checkpoint
 from vqatool.inference.predictor import Predictor
 from vqatool.inference.torch_engine import TorchEngine
+from vqatool.inputs.motion import NUM_MOTION_FEATURES
 from vqatool.methods import Method, recipe_for
 from vqatool.reporting.explanation import GROUPS, ExplainedSegment, Explanation, Moment, explain
 from vqatool.reporting.explanation_page import (
@@ -30,6 +33,7 @@ from vqatool.reporting.explanation_page import (
     worst_stretch,
     write_explanation,
 )
+from vqatool.reporting.nearest_contents import NearestContents
 from vqatool.scoring.rows import ReportRow
 from vqatool.scoring.segments import ScoreConfig
 
@@ -120,7 +124,7 @@ def test_every_picture_has_a_title_and_a_scale(explained: ExplanationFiles) -> N
         assert caption.select_one("figcaption") is not None
     assert len({title["id"] for title in page.select("svg > title")}) == len(drawings)
     assert all(image["alt"] for image in page.select("img"))
-    assert "which of them are nearest" in page.get_text()
+    assert "Is it like the training data?" in page.get_text()
 
 
 def test_figures_are_told_in_their_units(explained: ExplanationFiles) -> None:
@@ -154,6 +158,7 @@ def test_branches_have_curves_and_attention_maps(
     done = vqatool("explain", video, *asked, "--display", "native")
     assert done.exit_code == 0, done.output
     assert "what each input adds is not known" in done.stderr
+    assert done.stderr.replace("\n", " ").count("nearest training contents are not known") == 1
     rows = read_rows(files.frames)
     times = {
         part: [float(row["at_s"]) for row in rows if row["part"] == part]
@@ -175,6 +180,54 @@ def test_branches_have_curves_and_attention_maps(
     assert len(page.select("#branches svg")) == 2
     assert not page.select("#inputs")
     assert {row["from_pixels"] for row in read_rows(files.segments)} == {""}
+    assert json.loads(files.json.read_bytes())["nearest_contents"] is None
+    assert "nearest training contents are not known" in page.get_text()
+
+
+def by_motion(**places: float) -> Contents:
+    """Contents at places along a line, which is the mean change from frame to frame."""
+    projection = np.zeros((2 * NUM_MOTION_FEATURES, 1), np.float16)
+    projection[0] = 1
+    place = np.array([*places.values()], np.float16)[:, None]
+    return Contents(tuple(places), place, projection, own=0.25)
+
+
+def test_the_nearest_training_contents_are_named(
+    tmp_path: Path, make_video: MakeVideo, small_model: Path
+) -> None:
+    still = make_video("still.mp4", "smptebars=size=192x108:rate=10:duration=2")
+    model, place = tmp_path / "m.safetensors", np.log2(0.1) / 2  # of no change
+    contents = by_motion(storm=9.0, slides=place + 0.1, river=place + 2.5, desk=place - 0.75)
+    save_checkpoint(replace(load_checkpoint(small_model), contents=contents), model)
+    done = vqatool("explain", still, "-m", model, "-o", tmp_path / "why.html", "--segment", 1)
+    assert done.exit_code == 0, done.output
+    told = done.stderr.replace("\n", " ")
+    assert "nearest of 4 training contents: slides (0.1), desk (0.8) and river (2.5)" in told
+    assert "the first is as near as encodes of one content are to each other" in told
+    found = json.loads((tmp_path / "why.json").read_bytes())["nearest_contents"]
+    assert [each["name"] for each in found["contents"]] == ["slides", "desk", "river"]
+    assert [each["distance"] for each in found["contents"]] == pytest.approx([0.1, 0.75, 2.5], 0.1)
+    assert found["far_segments"] == 0
+    lines = [row.get_text("|") for row in tree(tmp_path / "why.html").select("#file tbody tr")]
+    assert lines[1].startswith("desk|0.8|nearer than 75 % of these contents")
+
+
+@pytest.mark.parametrize(
+    ("distances", "is_far", "far_segments", "words"),
+    [
+        ([[0.0, 2.0], [9.0, 2.0], [9.0, 2.0]], False, 0, "b (2.0) and a (9.0); the first is"),
+        ([[7.0, 9.0], [8.0, 9.0], [0.1, 9.0]], True, 2, "even the first is farther than 95 %"),
+    ],
+)
+def test_a_video_far_from_all_contents_says_so(
+    distances: list[list[float]], is_far: bool, far_segments: int, words: str
+) -> None:
+    found = NearestContents.of(
+        by_motion(a=0.0, b=3.0), [np.array(each, np.float32) for each in distances]
+    )
+    assert (found.is_far, found.far_segments) == (is_far, far_segments)
+    assert words in found.sentence()
+    assert [line.is_far for line in found.lines()] == [is_far, True]
 
 
 def test_json_alone_writes_no_file(
@@ -275,7 +328,7 @@ def of_scores(path: Path, *scores: float) -> Explanation:
     )  # fmt: skip
     return Explanation(
         row=row, segments=segments, frame_scores=[], moments=[Moment(0, 0.5)], readings=[],
-        limits=None,
+        limits=None, nearest=None,
     )  # fmt: skip
 
 
