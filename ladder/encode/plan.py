@@ -335,13 +335,17 @@ def is_done(before: EncodeRow, planned: EncodeRow, folder: Path) -> bool:
 
 
 def has_same_source(before: EncodeRow, planned: EncodeRow) -> bool:
-    """Whether the source's file is still the one that `before` was made from."""
+    """Whether the source's file is still the one that `before` was made from.
+
+    A copy, a checkout or `touch` changes the time alone: the content decides then.
+    """
     if before.source_size_bytes is None:  # a row from before these columns existed
         return True
-    return (before.source_size_bytes, before.source_modified) == (
-        planned.source_size_bytes,
-        planned.source_modified,
-    )
+    if before.source_size_bytes != planned.source_size_bytes:
+        return False
+    if before.source_modified == planned.source_modified:
+        return True
+    return bool(before.source_digest) and before.source_digest == planned.source_digest
 
 
 def require_same_source(row: EncodeRow) -> None:

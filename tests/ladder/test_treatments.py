@@ -203,7 +203,7 @@ def test_an_encode_is_made_again_where_it_failed_or_its_source_was_replaced(
 ) -> None:
     source, folder = tmp_path / "src" / "a.mp4", tmp_path / "w"
     source.parent.mkdir()
-    source.write_bytes(source_video.read_bytes())
+    source.write_bytes(source_video.read_bytes() + b"\0\0\0\x10freeone film")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("ladder.treatments.encoder_args", lambda *args: ["-c:v", "no-encoder"])
         (failed,) = make_treated([source], folder, ffmpeg, 1)
@@ -213,7 +213,9 @@ def test_an_encode_is_made_again_where_it_failed_or_its_source_was_replaced(
     (made,) = make_treated([source], folder, ffmpeg, 1)
     assert made.status is Status.OK
     assert list(make_treated([source], folder, ffmpeg, 1)) == []
-    os.utime(source, (1, 1))
+    os.utime(source, (1, 1))  # as a copy or a checkout does
+    assert list(make_treated([source], folder, ffmpeg, 1)) == []
+    source.write_bytes(source_video.read_bytes() + b"\0\0\0\x10freeanother.")
     (again,) = make_treated([source], folder, ffmpeg, 1)
     assert again.source_modified != made.source_modified
     (folder / again.encode_path).unlink()
