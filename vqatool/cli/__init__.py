@@ -1,6 +1,7 @@
 """The command line: parse arguments, call a stage, show the outcome; only here is click used."""
 
 import errno
+import functools
 import logging
 import os
 import traceback
@@ -13,7 +14,13 @@ from vqatool import __version__
 from vqatool.cli.bdrate import bdrate
 from vqatool.cli.compare import compare
 from vqatool.cli.completion import completion
-from vqatool.cli.config import config, config_file, name_variables, read_defaults
+from vqatool.cli.config import (
+    config,
+    config_file,
+    name_variables,
+    read_defaults,
+    unknown_variables,
+)
 from vqatool.cli.demo import demo
 from vqatool.cli.doctor import doctor
 from vqatool.cli.evaluate import evaluate
@@ -152,6 +159,25 @@ def cli() -> None:
     """
 
 
+def _warn_first(command: click.Command) -> None:
+    """Let a command begin with a warning of each misspelt variable."""
+    work = command.callback
+    assert work is not None
+
+    @functools.wraps(work)
+    def warned(*args: Any, **options: Any) -> Any:
+        from vqatool.terminal import print_note
+
+        # one command may call another
+        if not click.get_current_context().meta.setdefault(__name__, False):
+            click.get_current_context().meta[__name__] = True
+            for text in unknown_variables(cli.commands):
+                print_note(f"warning: {text}")
+        return work(*args, **options)
+
+    command.callback = warned
+
+
 for command in (
     ladder,
     label,
@@ -175,5 +201,6 @@ for command in (
     completion,
 ):
     name_variables(command)
+    _warn_first(command)
     verbosity_options(command)
     cli.add_command(command)

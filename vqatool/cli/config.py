@@ -4,6 +4,7 @@ A value on the command line counts first, then one in the environment, then one 
 the option's own default.
 """
 
+import difflib
 import os
 import tomllib
 from collections.abc import Iterator, Mapping
@@ -18,6 +19,22 @@ FILE = Path("vqatool.toml")
 PROJECT = Path("pyproject.toml")
 FILE_VARIABLE = "VQATOOL_CONFIG"
 
+_PREFIX = "VQATOOL_"
+
+_OTHERS = frozenset(
+    {
+        FILE_VARIABLE,
+        "VQATOOL_FFMPEG",
+        # of the tests and checks of this project
+        "VQATOOL_CHROMIUM",
+        "VQATOOL_COVERAGE",
+        "VQATOOL_EXAMPLES",
+        "VQATOOL_FUZZ",
+        "VQATOOL_NETFLIX_FILES",
+    }
+)
+"""Variables that set no option."""
+
 _SHARED = frozenset({"help", "verbose", "quiet"})
 """Options of every command that a file does not set."""
 
@@ -27,7 +44,17 @@ DefaultMap = dict[str, dict[str, Any]]
 def name_variables(command: click.Command) -> None:
     """Let each option of a command be set by a variable such as VQATOOL_SCORE_SEGMENT."""
     for name, option in _settable(command):
-        option.envvar = f"VQATOOL_{command.name}_{name}".upper().replace("-", "_")
+        option.envvar = f"{_PREFIX}{command.name}_{name}".upper().replace("-", "_")
+
+
+def unknown_variables(commands: Mapping[str, click.Command]) -> Iterator[str]:
+    """A sentence on each variable of the environment that looks like ours and sets nothing."""
+    options = [option for command in commands.values() for _, option in _settable(command)]
+    known = {str(option.envvar) for option in options if option.envvar} | _OTHERS
+    for name in sorted(os.environ):
+        if name.startswith(_PREFIX) and name not in known:
+            (nearest,) = difflib.get_close_matches(name, known, n=1, cutoff=0)
+            yield f"the variable {name} sets nothing: the nearest one that does is {nearest}"
 
 
 def config_file() -> Path | None:
@@ -103,7 +130,8 @@ def config(ctx: click.Context, is_all: bool, names: tuple[str, ...]) -> None:
 
     Defaults of options come from vqatool.toml, or from [tool.vqatool] in pyproject.toml, in the
     current folder (or from the file that $VQATOOL_CONFIG names), with a table for each command;
-    and from variables such as VQATOOL_SCORE_DISPLAY, which count more.
+    and from variables such as VQATOOL_SCORE_DISPLAY, which count more. A value that the command
+    would refuse is shown as invalid, with the reason.
 
     \b
     Example:
@@ -122,7 +150,8 @@ def config(ctx: click.Context, is_all: bool, names: tuple[str, ...]) -> None:
             continue
         for value in _values(command, ctx.find_root().default_map or {}):
             if is_all or value.origin != _OWN:
-                click.echo(f"{name} --{value.option} {value.text}  # {value.origin}")
+                fault = value.fault and f", invalid: {value.fault}"
+                click.echo(f"{name} --{value.option} {value.text}  # {value.origin}{fault}")
     origin = config_file()
     print_note(f"file: {origin}" if origin else f"no file {FILE} here")
 
@@ -134,6 +163,7 @@ class _Value(NamedTuple):
     option: str
     text: str
     origin: str
+    fault: str = ""  # why the command would refuse it
 
 
 def _values(command: click.Command, defaults: Mapping[str, Any]) -> Iterator[_Value]:
@@ -142,11 +172,23 @@ def _values(command: click.Command, defaults: Mapping[str, Any]) -> Iterator[_Va
     for name, option in _settable(command):
         variable = str(option.envvar)
         if os.environ.get(variable):
-            yield _Value(name, os.environ[variable], f"${variable}")
+            fault = _fault(command, option, option.value_from_envvar(click.Context(command)))
+            yield _Value(name, os.environ[variable], f"${variable}", fault)
         elif option.name in in_file:
-            yield _Value(name, _text(in_file[option.name]), str(config_file()))
+            value = in_file[option.name]
+            fault = _fault(command, option, value)
+            yield _Value(name, _text(value), str(config_file()), fault)
         else:
             yield _Value(name, _text(option.to_info_dict()["default"]), _OWN)
+
+
+def _fault(command: click.Command, option: click.Option, value: Any) -> str:
+    """Why a command would refuse a value of an option; empty: it takes it."""
+    try:
+        option.type_cast_value(click.Context(command), value)
+    except click.BadParameter as error:
+        return error.message.rstrip(".")
+    return ""
 
 
 def _text(value: Any) -> str:

@@ -1,5 +1,6 @@
 """Defaults of options from files and the environment, and the completion of shells."""
 
+import re
 from pathlib import Path
 
 import click
@@ -7,6 +8,7 @@ import pytest
 
 from tests.vqatool.program import vqatool
 from vqatool.cli import cli
+from vqatool.cli.config import unknown_variables
 
 FILE = """
 [score]
@@ -136,6 +138,44 @@ def test_a_file_that_the_environment_names_must_exist(monkeypatch: pytest.Monkey
     monkeypatch.setenv("VQATOOL_CONFIG", "gone.toml")
     done = vqatool("score", "x.mp4")
     assert (done.exit_code, "gone.toml" in done.stderr) == (2, True)
+
+
+def test_a_variable_that_sets_nothing_is_named_with_the_nearest_that_does(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("VQATOOL_SCORE_SEGMNT", "4")
+    monkeypatch.setenv("VQATOOL_SOCRE_DISPLAY", "native")
+    monkeypatch.setenv("VQATOOL_FFMPEG", "ffmpeg")  # is no option
+    done = vqatool("config")
+    assert done.stderr.splitlines()[:-1] == [
+        f"warning: the variable VQATOOL_{wrong} sets nothing: the nearest one that does is "
+        f"VQATOOL_{right}"
+        for wrong, right in (("SCORE_SEGMNT", "SCORE_SEGMENT"), ("SOCRE_DISPLAY", "SCORE_DISPLAY"))
+    ]
+    assert vqatool("config", "-q").stderr == ""
+
+
+def test_variables_of_the_tests_are_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = [path.read_text() for path in Path(__file__).parents[2].rglob("*.py")]
+    pattern = re.compile(r"environ(?:\.get\(|\[)\"(VQATOOL_\w+)\"|= \"(VQATOOL_FUZZ)\"")
+    names = {name for text in texts for pair in pattern.findall(text) for name in pair if name}
+    assert {"VQATOOL_CHROMIUM", "VQATOOL_FUZZ"} <= names
+    for name in names:
+        monkeypatch.setenv(name, "x")
+    assert list(unknown_variables(cli.commands)) == []
+
+
+def test_a_value_that_a_command_would_refuse_is_marked(monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("vqatool.toml").write_text("[score]\nsegment = 'long'\nfail-on = ['error', 'worse']\n")
+    monkeypatch.setenv("VQATOOL_SCORE_JOBS", "0")
+    monkeypatch.setenv("VQATOOL_SCORE_FORCE", "perhaps")
+    monkeypatch.setenv("VQATOOL_SCORE_DISPLAY", "native")
+    lines = {line.split()[1]: line.partition("  # ")[2] for line in shown("score")}
+    assert lines["--segment"] == "vqatool.toml, invalid: 'long' is not a valid float"
+    assert lines["--fail-on"].startswith("vqatool.toml, invalid: 'error,worse' is not a list")
+    assert lines["--jobs"].startswith("$VQATOOL_SCORE_JOBS, invalid: 0 is not in the range")
+    assert lines["--force"].startswith("$VQATOOL_SCORE_FORCE, invalid: 'perhaps' is not a valid")
+    assert lines["--display"] == "$VQATOOL_SCORE_DISPLAY"
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
