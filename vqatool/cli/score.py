@@ -312,7 +312,7 @@ def _print_outcome(
     is_stdout_taken: bool,
 ) -> None:
     """Print the table, the summary, each failure and each missed gate, and exit accordingly."""
-    from vqatool.cli.tables import enlarged_hint, score_summary
+    from vqatool.cli.tables import enlarged_hint, named_reason, score_summary
     from vqatool.terminal import console, print_message, print_note
 
     if any(row.score is not None for row in rows):
@@ -325,7 +325,7 @@ def _print_outcome(
     missed = [row for row in rows if gate.is_missed(row)]
     for row in missed:
         if row.status != "error":  # those are named already
-            print_message(f"{row.path}: {gate.message(row)}")
+            print_message(named_reason(row.path, gate.message(row)))
     if missed and has_failures:
         raise click.exceptions.Exit(ExitCode.GATE_AND_SOME_FAILED)
     if missed or has_failures:

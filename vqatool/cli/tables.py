@@ -84,6 +84,17 @@ class _Names(NamedTuple):
         return cls(cut, place)
 
 
+def named_reason(name: str, reason: str) -> str:
+    """A line such as `NAME: REASON`, on a terminal without so much of the name that it fits.
+
+    Elsewhere names stay whole: logs are searched for them.
+    """
+    if not console().is_terminal:
+        return f"{name}: {reason}"
+    room = console().width - len(reason) - len(": ")
+    return f"{cut_middle(shown(name), max(_MIN_NAME_WIDTH, room))}: {reason}"
+
+
 def _window(text: str, start: int, width: int) -> str:
     """At most `width` letters of the text from `start` on, with a sign where it is cut."""
     dots = "\N{HORIZONTAL ELLIPSIS}"

@@ -11,6 +11,7 @@ from vqatool.cli.tables import (
     comparison_table,
     enlarged_hint,
     label_summary,
+    named_reason,
     pair_summary,
     score_summary,
 )
@@ -118,6 +119,19 @@ def test_rungs_that_differ_in_the_middle_of_their_names_are_told_apart(
     output = text_of(score_summary(rows, Gate(Thresholds(60))), 80)
     assert "1080p-4500k" in output
     assert "\N{HORIZONTAL ELLIPSIS}720p-4500k" in output
+
+
+def test_a_line_of_a_gate_fits_a_terminal_and_is_whole_in_a_log(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    path, reason = "/archive/" + LONG * 3, "score 54.9 is below 60"
+    monkeypatch.setattr(tables, "console", lambda: Console(width=80, force_terminal=True))
+    line = named_reason(path, reason)
+    assert len(line) == 80
+    assert line.startswith("/archive/")
+    assert line.endswith(f"{LONG[-14:]}: {reason}")
+    monkeypatch.setattr(tables, "console", lambda: Console(width=80, force_terminal=False))
+    assert named_reason(path, reason) == f"{path}: {reason}"
 
 
 def test_short_names_and_those_without_a_common_folder_stay_whole() -> None:
