@@ -1,16 +1,20 @@
 """`vqatool compare`: two reports of the same videos, before and after a change."""
 
 import math
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from vqatool.cli.options import STDOUT, stdout_writer
+from vqatool.cli.options import STDOUT, jobs_option, stdout_writer
 from vqatool.errors import ExitCode
 
 if TYPE_CHECKING:  # for annotations alone
-    from vqatool.reporting.comparison import Comparison, ComparisonRow
+    from vqatool.reporting.comparison import Comparison, ComparisonRow, DropGate
+    from vqatool.reporting.comparison_page import ComparisonContent
+    from vqatool.scoring.rows import ReportRow
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
@@ -32,6 +36,11 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.option("--fail-on-drop", "max_drop", type=click.FloatRange(0, min_open=True),
               metavar="POINTS",
               help="Exit with code 3 if a score fell by so many points, or was lost.")  # fmt: skip
+@click.option("--fail-on-missing", "fails_on_missing", is_flag=True,
+              help="Exit with code 3 if a video is not in AFTER.")  # fmt: skip
+@click.option("--thumbnails/--no-thumbnails", default=True, show_default=True,
+              help="Show pictures of what got worse on the page.")  # fmt: skip
+@jobs_option
 def compare(
     before: Path,
     after: Path,
@@ -40,12 +49,16 @@ def compare(
     per_segment: tuple[Path, Path] | None,
     is_json: bool,
     max_drop: float | None,
+    fails_on_missing: bool,
+    thumbnails: bool,
+    jobs: int | None,
 ) -> None:
     """Compare two reports of `score`, the largest drops first.
 
     A difference is the score AFTER less the score BEFORE. Scores of single videos may be off by
     several points, but those of two encodes of one source are off alike, so differences are safer
-    than scores.
+    than scores. The videos are read for the pictures of the page alone, as far as they are there
+    and as they were scored.
 
     \b
     Example:
@@ -54,16 +67,26 @@ def compare(
     """
     from ladder.storage import Table
     from vqatool.cli.tables import comparison_table
-    from vqatool.reporting.comparison import ComparisonRow, PairBy
+    from vqatool.reporting.comparison import ComparisonRow, DropGate, PairBy
     from vqatool.reporting.comparison import compare as compare_reports
+    from vqatool.scoring.formats import is_page
     from vqatool.scoring.report_file import read_report
-    from vqatool.terminal import console, print_message, print_note
+    from vqatool.terminal import console, print_note
 
     on_stdout, out = _on_stdout(out, is_json)
     _refuse_others(out)  # before the work
-    found = compare_reports(read_report(before), read_report(after), PairBy(by))
-    if out:
-        _write(found, out, (before, after), per_segment, max_drop)
+    sources, gate = (before, after), DropGate(max_drop, fails_on_missing)
+    rows = read_report(before), read_report(after)
+    found = compare_reports(*rows, PairBy(by))
+    if out and is_page(out):
+        _write_page(
+            _content(found, gate, sources, rows, per_segment),
+            out,
+            has_thumbnails=thumbnails,
+            jobs=jobs,
+        )
+    elif out:
+        _write_table(found, out)
     write = stdout_writer(on_stdout, Table(Path("differences.csv"), ComparisonRow))
     for row in found.rows:
         write(row)
@@ -72,11 +95,20 @@ def compare(
     for remark in found.remarks:
         print_note(f"warning: {remark}")
     print_note(_summary(found))
-    _name_gone(found, after)
-    dropped = [] if max_drop is None else [row for row in found.rows if row.is_drop(max_drop)]
-    for row in dropped:
-        print_message(f"{row.video}: {_drop(row, max_drop or 0.0)}")
-    if dropped:
+    _check(found, gate, after)
+
+
+def _check(found: "Comparison", gate: "DropGate", after: Path) -> None:
+    """Name what does not pass, and what is gone; exit if anything does not pass."""
+    from vqatool.cli.tables import named_reason
+    from vqatool.terminal import print_message
+
+    if not gate.fails_on_missing:
+        _name_gone(found, after)
+    missed = list(filter(gate.is_missed, found.rows))
+    for row in missed:
+        print_message(named_reason(row.video, _reason(row, gate.max_drop or 0.0, after)))
+    if missed:
         raise click.exceptions.Exit(ExitCode.GATE_FAILED)
 
 
@@ -95,12 +127,13 @@ def _name_gone(found: "Comparison", after: Path) -> None:
 _MOST_GONE = 20
 
 
-def _drop(row: "ComparisonRow", max_drop: float) -> str:
+def _reason(row: "ComparisonRow", max_drop: float, after: Path) -> str:
     """Why the video does not pass."""
+    from vqatool.reporting.comparison import Outcome
     from vqatool.scoring.gates import with_decimals
 
     if row.difference is None:
-        return "lost its score"
+        return f"not in {after}" if row.outcome == Outcome.ONLY_BEFORE else "lost its score"
     return f"fell by {with_decimals(-row.difference, lambda points: points >= max_drop)}"
 
 
@@ -126,31 +159,44 @@ def _refuse_others(out: Path | None) -> None:
         ReportFile(out, ComparisonRow).known()
 
 
-def _write(
-    found: "Comparison",
-    out: Path,
-    sources: tuple[Path, Path],
-    per_segment: tuple[Path, Path] | None,
-    max_drop: float | None,
-) -> None:
+def _write_table(found: "Comparison", out: Path) -> None:
     from vqatool.reporting.comparison import ComparisonRow
-    from vqatool.reporting.comparison_page import ComparisonContent, write_comparison_page
-    from vqatool.scoring.formats import is_page
-    from vqatool.scoring.report_file import ReportFile, segments_by_path
+    from vqatool.scoring.report_file import ReportFile
 
-    if not is_page(out):
-        file = ReportFile(out, ComparisonRow)
-        file.begin(())
-        file.end(found.rows)
-        return
+    file = ReportFile(out, ComparisonRow)
+    file.begin(())
+    file.end(found.rows)
+
+
+def _content(
+    found: "Comparison",
+    gate: "DropGate",
+    sources: tuple[Path, Path],
+    rows: "tuple[Sequence[ReportRow], Sequence[ReportRow]]",
+    per_segment: tuple[Path, Path] | None,
+) -> "ComparisonContent":
+    from vqatool.reporting.comparison_page import ComparisonContent, Side
+    from vqatool.scoring.report_file import segments_by_path
+
     segments = [segments_by_path([path]) for path in per_segment or ()] or [{}, {}]
-    content = ComparisonContent(
-        comparison=found,
-        max_drop=max_drop,
-        sources=sources,
-        segments=(segments[0], segments[1]),
-    )
-    write_comparison_page(content, out)
+    before, after = map(Side.of, sources, rows, segments)
+    return ComparisonContent(comparison=found, gate=gate, before=before, after=after)
+
+
+def _write_page(
+    content: "ComparisonContent", out: Path, *, has_thumbnails: bool, jobs: int | None
+) -> None:
+    from vqatool.cli.progress import Progress
+    from vqatool.reporting.comparison_page import write_comparison_page
+
+    with Progress("pictures") as progress:
+        write_comparison_page(
+            content,
+            out,
+            has_thumbnails=has_thumbnails,
+            jobs=jobs,
+            on_pictures=partial(progress.show, "pictures"),
+        )
 
 
 def _summary(found: "Comparison") -> str:

@@ -1,6 +1,6 @@
 """The geometry of a page's charts: scores -> points of SVG, and the words that tell the same."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -98,39 +98,87 @@ def timeline(
     Of more than 240 segments, each step is the one with the lowest score of its neighbours.
     """
     start_s, end_s = segments[0].start_s, segments[-1].end_s
-    scale = _TIMELINE_WIDTH / max(end_s - start_s, 1e-6)
-
-    def x_of(seconds: float) -> float:
-        return round((seconds - start_s) * scale, 1)
-
-    def steps(figure: str) -> list[str]:
-        return [
-            f"{x_of(time_s)},{_y_of(getattr(step, figure))}"
-            for step in drawn
-            for time_s in (step.start_s, step.end_s)
-        ]
-
-    drawn = _pooled(segments)
+    x_of, drawn = _scale(start_s, end_s), _pooled(segments)
     flagged = [segment for segment in segments if segment.warnings]
-    lowest = min(segments, key=lambda segment: segment.score)
     return Timeline(
-        line=" ".join(steps("score")),
-        band=" ".join(steps("score_high") + steps("score_low")[::-1]),
+        line=" ".join(_steps(drawn, "score", x_of)),
+        band=" ".join(_steps(drawn, "score_high", x_of) + _steps(drawn, "score_low", x_of)[::-1]),
         flags=tuple(
             Tick(x_of(segment.start_s), segment.warnings.replace(";", ", ")) for segment in flagged
         )[:_MAX_STEPS],
         marks=tuple(Tick(x_of(at_s), str(number)) for number, at_s in enumerate(marked_s, 1)),
         ticks=tuple(Tick(x_of(at_s), clock(at_s)) for at_s in _tick_times(start_s, end_s)),
-        description=(
-            f"{len(segments)} segment{'s' * (len(segments) > 1)} from {clock(start_s)} to "
-            f"{clock(end_s)}: the lowest score is {lowest.score:.1f} at {clock(lowest.start_s)}, "
-            f"the highest {max(segment.score for segment in segments):.1f}"
-            + (f"; {len(flagged)} with warnings" if flagged else "")
-        ),
+        description=_told(segments) + (f"; {len(flagged)} with warnings" if flagged else ""),
         dots=tuple((x_of(at_s), _y_of(score)) for at_s, score in frames)
         if len(frames) <= _MAX_DOTS
         else (),
     )
+
+
+@dataclass(frozen=True)
+class BeforeAfter:
+    """The scores of a video before and after a change, over one time: 600 wide, 100 high.
+
+    Attributes:
+        lines: name and points of each, before first.
+        marks: the chosen moments, by number.
+        ticks: the axis of time.
+        description: what the picture shows, for those who do not see it.
+    """
+
+    lines: tuple[tuple[str, str], ...]
+    marks: tuple[Tick, ...]
+    ticks: tuple[Tick, ...]
+    description: str
+
+
+def before_after(
+    before: Sequence[SegmentRow], after: Sequence[SegmentRow], marked_s: Sequence[float] = ()
+) -> BeforeAfter:
+    """Both timelines of a video in one picture; the segments of one side may be missing.
+
+    `marked_s` are moments in seconds, which are numbered from 1 on. Of more than 240 segments, each
+    step is the one with the lowest score of its neighbours.
+    """
+    sides = {name: each for name, each in (("before", before), ("after", after)) if each}
+    start_s = min(segments[0].start_s for segments in sides.values())
+    end_s = max(segments[-1].end_s for segments in sides.values())
+    x_of = _scale(start_s, end_s)
+    return BeforeAfter(
+        lines=tuple(
+            (name, " ".join(_steps(_pooled(segments), "score", x_of)))
+            for name, segments in sides.items()
+        ),
+        marks=tuple(Tick(x_of(at_s), str(number)) for number, at_s in enumerate(marked_s, 1)),
+        ticks=tuple(Tick(x_of(at_s), clock(at_s)) for at_s in _tick_times(start_s, end_s)),
+        description="; ".join(f"{name}, {_told(each)}" for name, each in sides.items()),
+    )
+
+
+def _told(segments: Sequence[SegmentRow]) -> str:
+    lowest = min(segments, key=lambda segment: segment.score)
+    return (
+        f"{len(segments)} segment{'s' * (len(segments) > 1)} from {clock(segments[0].start_s)} to "
+        f"{clock(segments[-1].end_s)}: the lowest score is {lowest.score:.1f} at "
+        f"{clock(lowest.start_s)}, the highest {max(each.score for each in segments):.1f}"
+    )
+
+
+def _scale(start_s: float, end_s: float) -> Callable[[float], float]:
+    """The place of a time in a timeline."""
+    scale = _TIMELINE_WIDTH / max(end_s - start_s, 1e-6)
+    return lambda seconds: round((seconds - start_s) * scale, 1)
+
+
+def _steps(
+    segments: Sequence[SegmentRow], figure: str, x_of: Callable[[float], float]
+) -> list[str]:
+    """The points of a line with a step for each segment."""
+    return [
+        f"{x_of(time_s)},{_y_of(getattr(step, figure))}"
+        for step in segments
+        for time_s in (step.start_s, step.end_s)
+    ]
 
 
 @dataclass(frozen=True)

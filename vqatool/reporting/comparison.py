@@ -2,7 +2,7 @@
 
 import math
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -73,10 +73,33 @@ class ComparisonRow:
         """What the two rows have in common."""
         return self.video
 
-    def is_drop(self, points: float) -> bool:
-        """Whether the score fell by so many points or more, or was lost."""
-        fell = self.difference is not None and self.difference <= -points
-        return fell or self.outcome == Outcome.LOST
+    def fell_by(self, points: float) -> bool:
+        """Whether the score fell by so many points or more."""
+        return self.difference is not None and self.difference <= -points
+
+
+@dataclass(frozen=True)
+class DropGate:
+    """Which videos do not pass.
+
+    Attributes:
+        max_drop: points that no score may fall by; no score may be lost either. None: all may.
+        fails_on_missing: whether the report after must have every video of the one before.
+    """
+
+    max_drop: float | None = None
+    fails_on_missing: bool = False
+
+    @property
+    def outcomes(self) -> frozenset["Outcome"]:
+        """Those that do not pass, whatever the scores are."""
+        lost = {Outcome.LOST} if self.max_drop is not None else set()
+        return frozenset(lost | ({Outcome.ONLY_BEFORE} if self.fails_on_missing else set()))
+
+    def is_missed(self, row: ComparisonRow) -> bool:
+        """Whether the video does not pass."""
+        fell = self.max_drop is not None and row.fell_by(self.max_drop)
+        return fell or row.outcome in self.outcomes
 
 
 class MeanDifference(NamedTuple):
@@ -102,8 +125,12 @@ class Comparison:
         """How many videos have this outcome."""
         return sum(row.outcome == outcome for row in self.rows)
 
-    def others(self) -> list[str]:
-        """How many videos could not be compared, a part of a sentence for each outcome."""
+    def others(self, besides: Collection[Outcome] = ()) -> list[str]:
+        """How many videos could not be compared, a part of a sentence for each outcome.
+
+        Args:
+            besides: outcomes that are told elsewhere.
+        """
         counts = {outcome: self.count(outcome) for outcome in Outcome}
         words = {
             Outcome.LOST: "lost its score" if counts[Outcome.LOST] == 1 else "lost their scores",
@@ -112,7 +139,11 @@ class Comparison:
             Outcome.ONLY_BEFORE: "only before",
             Outcome.ONLY_AFTER: "only after",
         }
-        return [f"{counts[each]:,} {text}" for each, text in words.items() if counts[each]]
+        return [
+            f"{counts[each]:,} {text}"
+            for each, text in words.items()
+            if counts[each] and each not in besides
+        ]
 
 
 def compare(

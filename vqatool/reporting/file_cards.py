@@ -6,6 +6,7 @@ import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 from urllib.parse import quote
 
 from ladder.media.upright import Pixels
@@ -16,7 +17,9 @@ from vqatool.reporting.row_texts import facts_of, worse_segment
 from vqatool.reporting.thumbnails import Image, ThumbnailTimes, embedded, read_thumbnails
 from vqatool.scoring.rows import FileStamp, ReportRow, SegmentRow
 
-_NUM_MOMENTS = 3
+NUM_MOMENTS = 3
+"""Moments of a video that are shown."""
+
 _MOMENT_S = 5.0  # the middle of a segment of the usual length
 _IMAGE_MARKUP_BYTES = 400
 _SAME_SCORE = 0.01  # reports hold four decimals
@@ -41,19 +44,34 @@ class Moment:
 
 
 @dataclass(frozen=True, kw_only=True)
-class FileCard:
+class Pictured:
+    """Moments of a video that a page shows.
+
+    Attributes:
+        path: where the file is, if it is here and as it was scored.
+        moments: bad ones.
+        note: what is missing, and why.
+    """
+
+    path: Path | None
+    moments: Sequence[Moment]
+    note: str
+
+
+P = TypeVar("P", bound=Pictured)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileCard(Pictured):
     """One of the worst files."""
 
     row: ReportRow
     name: str
-    path: Path | None  # where the file is, if it is here and as it was scored
     link: str
     worse: str
     facts: Sequence[tuple[str, str]]
     remarks: Sequence[Remark]
     timeline: Timeline | None
-    moments: Sequence[Moment]
-    note: str
 
 
 def card_of(
@@ -73,19 +91,19 @@ def card_of(
         out: the page.
     """
     known = segments_of.get(row.path, ())
-    segments, notes = _segments_of(row, known), []
+    segments, notes = segments_of_score(row, known), []
     if not segments:
         notes.append(
             "no timeline: these segments are of another run"
             if known
             else "no timeline: `score --per-segment FILE` writes one"
         )
-    path, reason = _find(row, sources)
+    path, reason = find_video(row, sources)
     notes += [reason] * bool(reason)
     link = link_to(path, out) if path else ""
     moments = [
         replace(moment, link=link and f"{link}#t={moment.at_s:.1f}")
-        for moment in _worst_moments(row, segments)
+        for moment in worst_moments(row, segments)
     ]
     return FileCard(
         row=row,
@@ -101,7 +119,7 @@ def card_of(
     )
 
 
-def _segments_of(row: ReportRow, known: Sequence[SegmentRow]) -> list[SegmentRow]:
+def segments_of_score(row: ReportRow, known: Sequence[SegmentRow]) -> list[SegmentRow]:
     """The segments that the score is the mean of; none if they are not there or of another run."""
     segments = sorted(known, key=lambda segment: segment.start_s)
     figures = [
@@ -115,18 +133,22 @@ def _segments_of(row: ReportRow, known: Sequence[SegmentRow]) -> list[SegmentRow
     return segments if abs(mean - (row.score or 0.0)) < _SAME_SCORE else []
 
 
-def _worst_moments(row: ReportRow, segments: Sequence[SegmentRow]) -> list[Moment]:
-    """The middles of the segments with the lowest scores, the lowest first."""
+def worst_moments(row: ReportRow, segments: Sequence[SegmentRow]) -> list[Moment]:
+    """The middles of the segments with the lowest scores, the lowest first.
+
+    Those as good as the video are left out, but for the lowest.
+    """
     if segments:
-        lowest = sorted(segments, key=lambda segment: segment.score)[:_NUM_MOMENTS]
-        return [Moment((each.start_s + each.end_s) / 2, each.score) for each in lowest]
+        lowest = sorted(segments, key=lambda segment: segment.score)[:NUM_MOMENTS]
+        worse = [each for each in lowest if each.score < (row.score or 0.0)] or lowest[:1]
+        return [Moment((each.start_s + each.end_s) / 2, each.score) for each in worse]
     if row.worst_at_s is None:
         return []
     left_s = max(0.0, (row.duration_s or 0.0) - row.worst_at_s)
     return [Moment(row.worst_at_s + min(_MOMENT_S, left_s / 2), row.score_min)]
 
 
-def _find(row: ReportRow, sources: Sequence[Path]) -> tuple[Path | None, str]:
+def find_video(row: ReportRow, sources: Sequence[Path]) -> tuple[Path | None, str]:
     """The file of a row, from here or from the folder of a report, or why there is none."""
     reason = "no pictures: the file is not here"
     for folder in dict.fromkeys([Path(), *(source.parent for source in sources)]):
@@ -148,8 +170,8 @@ def link_to(path: Path, out: Path) -> str:
 
 
 def with_pictures(
-    cards: Sequence[FileCard], room: int, jobs: int | None, on_pictures: Callable[[int, int], None]
-) -> list[FileCard]:
+    cards: Sequence[P], room: int, jobs: int | None, on_pictures: Callable[[int, int], None]
+) -> list[P]:
     """The cards with as many pictures as fit into `room` bytes."""
     wanted = [
         ThumbnailTimes(card.path, tuple(moment.at_s for moment in card.moments))
@@ -175,10 +197,10 @@ def with_pictures(
 
 
 def _with_images(
-    card: FileCard,
+    card: P,
     seen: Mapping[Path, list[Pixels] | DecodeFailure],
     images: Mapping[Path, list[Image]],
-) -> FileCard:
+) -> P:
     found = seen.get(card.path) if card.path else None
     if isinstance(found, DecodeFailure):
         return _with_note(card, f"no pictures: {found.reason}")
@@ -187,5 +209,5 @@ def _with_images(
     return replace(card, moments=[*shown, *card.moments[len(shown) :]])
 
 
-def _with_note(card: FileCard, note: str) -> FileCard:
+def _with_note(card: P, note: str) -> P:
     return replace(card, note="; ".join(text for text in (card.note, note) if text))

@@ -10,7 +10,7 @@ import pytest
 
 from tests.vqatool.program import read_rows, vqatool
 from vqatool.errors import ReportError
-from vqatool.reporting.comparison import Comparison, Outcome, PairBy, compare
+from vqatool.reporting.comparison import Comparison, DropGate, Outcome, PairBy, compare
 from vqatool.scoring.report_file import write_whole
 from vqatool.scoring.rows import ReportRow
 
@@ -53,8 +53,14 @@ def test_every_video_of_either_report_is_a_row_and_what_got_worse_comes_first() 
     }
     assert list(of(found))[:4] == ["c.mp4", "a.mp4", "g.mp4", "b.mp4"]
     assert {outcome: found.count(outcome) for outcome in Outcome}[Outcome.COMPARED] == 3
-    assert [row.video for row in found.rows if row.is_drop(4.5)] == ["c.mp4", "a.mp4"]
-    assert [row.video for row in found.rows if row.is_drop(4.6)] == ["c.mp4"]
+    for gate, missed in (
+        (DropGate(4.5), ["c.mp4", "a.mp4"]),
+        (DropGate(4.6), ["c.mp4"]),
+        (DropGate(4.6, fails_on_missing=True), ["c.mp4", "f.mp4"]),
+        (DropGate(fails_on_missing=True), ["f.mp4"]),
+        (DropGate(), []),
+    ):
+        assert [row.video for row in found.rows if gate.is_missed(row)] == missed
     assert found.rows[0].error == "it has no bytes"
 
 
@@ -118,8 +124,8 @@ def test_other_settings_are_remarks() -> None:
 def test_a_difference_has_as_many_decimals_as_the_scores() -> None:
     (row,) = compare([scored("a", 91.1236)], [scored("a", 74.9)]).rows
     assert row.difference == -16.2236
-    assert row.is_drop(16.2236)
-    assert not row.is_drop(16.2237)
+    assert row.fell_by(16.2236)
+    assert not row.fell_by(16.2237)
 
 
 def test_the_command_prints_writes_and_fails(tmp_path: Path) -> None:
@@ -137,6 +143,10 @@ def test_the_command_prints_writes_and_fails(tmp_path: Path) -> None:
     missed = vqatool(*arguments, "--fail-on-drop", 2)
     assert missed.exit_code == 3
     assert missed.stderr.splitlines()[-2:] == ["c.mp4: lost its score", "a.mp4: fell by 4.5"]
+    missed = vqatool(*arguments, "--fail-on-missing")
+    assert missed.exit_code == 3
+    assert missed.stderr.count("f.mp4") == 1
+    assert missed.stderr.splitlines()[-1] == f"f.mp4: not in {after}"
     assert vqatool(*arguments, "-o", out).exit_code == 0  # its own file is replaced
     lines = [json.loads(line) for line in vqatool(*arguments, "--json").stdout.splitlines()]
     assert (len(lines), lines[1]["difference"], lines[0]["score_after"]) == (8, -4.5, None)
