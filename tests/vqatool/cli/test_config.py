@@ -171,7 +171,7 @@ def test_a_value_that_a_command_would_refuse_is_marked(monkeypatch: pytest.Monke
     monkeypatch.setenv("VQATOOL_SCORE_FORCE", "perhaps")
     monkeypatch.setenv("VQATOOL_SCORE_DISPLAY", "native")
     lines = {line.split()[1]: line.partition("  # ")[2] for line in shown("score")}
-    assert lines["--segment"] == "vqatool.toml, invalid: 'long' is not a valid float"
+    assert lines["--segment"] == "vqatool.toml, invalid: 'long' is not a valid float range"
     assert lines["--fail-on"].startswith("vqatool.toml, invalid: 'error,worse' is not a list")
     assert lines["--jobs"].startswith("$VQATOOL_SCORE_JOBS, invalid: 0 is not in the range")
     assert lines["--force"].startswith("$VQATOOL_SCORE_FORCE, invalid: 'perhaps' is not a valid")

@@ -125,8 +125,8 @@ def test_before_and_after_are_in_one_picture_with_the_worst_moments_of_both(
     # it fell by 12.5: segments that fell less are left out
     moments = [" ".join(each.get_text().split()) for each in card.select(".moments li")]
     assert moments == [
-        "1: at 0:01.5, before 80.0, after 50.0",
-        "2: at 0:02.5, before 85.0, after 67.0",
+        "1: at 0:01.5 before 80.0 after 50.0",
+        "2: at 0:02.5 before 85.0 after 67.0",
     ]
     assert [each["alt"] for each in card.select("img")] == [
         "The picture at 0:01.5 after", "The picture at 0:02.5 after"
