@@ -237,9 +237,10 @@ def _take_notebook(folder: Path) -> None:
     import nbformat
     from nbclient import NotebookClient
 
-    cells = [nbformat.v4.new_code_cell(text) for text in CELLS]
+    made: Any = nbformat.v4  # it has no types
+    cells = [made.new_code_cell(text) for text in CELLS]
     client = NotebookClient(
-        nbformat.v4.new_notebook(cells=cells),
+        made.new_notebook(cells=cells),
         kernel_name="python3",
         resources={"metadata": {"path": str(folder)}},
     )

@@ -119,10 +119,12 @@ class DropCard(NamedTuple):
     @property
     def moments(self) -> list[DropMoment]:
         """Those that got worse, the worst first."""
+        before, after = self.segments
         return [
             DropMoment(
                 clock(at_s),
-                *(_score_at(segments, at_s) for segments in self.segments),
+                _score_at(before, at_s),
+                _score_at(after, at_s),
                 [
                     (name, each.moments[number])
                     for name, each in (("before", self.before), ("after", self.after))

@@ -234,7 +234,9 @@ class _Witness:
     def _apart(self, inputs: Sequence[Array]) -> Floats | None:
         """How far a segment is from each training content, where these are known."""
         contents = self.predictor.contents
-        return contents and contents.distances(content_figures(self.predictor.inputs, inputs))
+        if contents is None:
+            return None
+        return contents.distances(content_figures(self.predictor.inputs, inputs))
 
     @property
     def _figures(self) -> list[tuple[int, ReadableFigure]]:
