@@ -258,7 +258,7 @@ body { font: 14px "Liberation Sans", sans-serif; margin: 16px; }
 pre { font: 13px/1.35 "Liberation Mono", monospace; margin: 0; padding: 8px;
   white-space: pre-wrap; }
 .code { background: #f5f5f5; border: 1px solid #e0e0e0; }
-.out { grid-column: 2; } .out > div { padding: 8px; }
+.out { grid-column: 2; padding: 6px 0; } .out > * { padding: 1px 8px; }
 table { border-collapse: collapse; font-size: 12px; }
 th, td { padding: 4px 8px; text-align: right; }
 table, th, td { border: 0 !important; } tbody tr:nth-child(odd) { background: #f5f5f5; }
