@@ -199,7 +199,10 @@ def test_option_names_do_not_change() -> None:
             "--out", "--include", "--exclude", "--settle", "--interval", "--once", "--model",
             "--display", "--tonemap", "--segment", "--jobs", "--device",
         },
-        "compare": {"--by", "--out", "--per-segment", "--json", "--fail-on-drop"},
+        "compare": {
+            "--by", "--out", "--per-segment", "--json", "--fail-on-drop", "--fail-on-missing",
+            "--thumbnails", "--jobs",
+        },
         "report": {
             "--out", "--per-segment", "--fail-under", "--threshold", "--fail-on", "--trust",
             "--gate-on", "--thumbnails", "--jobs",

@@ -34,7 +34,7 @@ def report(tmp_path_factory: pytest.TempPathFactory, make_video: MakeVideo) -> P
     rows += [scored(name, 12.0 + index, warnings="vfr") for index, name in enumerate(HOSTILE)]
     rows += [scored(f"film-{number}.mp4", 30 + number / 4) for number in range(230)]
     rows += [failed(f"bad-{number}.mp4", error="it <b>breaks</b> off") for number in range(9)]
-    timelines = segments(str(video), 10.0, 12.0, length_s=1.0)
+    timelines = segments(str(video), 10.0, 10.5, 12.5, length_s=0.6)
     page = folder / "page.html"
     return make_page(page, rows, timelines, Gate(Thresholds(40)), has_thumbnails=True)
 

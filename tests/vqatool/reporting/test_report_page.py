@@ -240,7 +240,7 @@ def test_a_page_with_less_room_has_fewer_pictures_and_at_last_fewer_rows(
     scene = "nullsrc=size=640x360:rate=5:duration=2,geq=random(1)*255:128:128"
     noise = make_video("noise-page.mp4", scene)
     rows = [of_file(noise, 50.0), *(scored(f"{'n' * 100}{n}.mp4", 60.0) for n in range(400))]
-    timelines = segments(str(noise), 40.0, 50.0, 60.0, length_s=0.6)
+    timelines = segments(str(noise), 40.0, 45.0, 49.0, 66.0, length_s=0.5)
 
     def made(max_bytes: int) -> tuple[list[int], int, list[str], int]:
         """Widths of the pictures, number of rows, notices, bytes of the rows and pictures."""
