@@ -69,6 +69,7 @@ DOORS = {
     "pandas": ("vqatool/scoring/formats.py", "vqatool/scorer.py", "vqatool/training"),
     "IPython": ("vqatool/notebook.py",),
     "pyarrow": ("vqatool/scoring/formats.py",),
+    "ray": ("vqatool/cluster.py",),
     "jinja2": ("vqatool/reporting/html.py",),
     "matplotlib": ("vqatool/training", "vqatool/evaluation", "vqatool/reporting"),
     "rich": ("vqatool/cli", "vqatool/terminal.py"),

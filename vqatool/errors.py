@@ -6,6 +6,7 @@ VqatoolError
 ├── ReportError          a report cannot be continued with the arguments given
 ├── GateError            a file of thresholds cannot be read
 ├── ConfigError          a file of defaults cannot be read
+├── ClusterError         a cluster cannot be reached, or its workers cannot do the work
 └── OutputNameError      a file to write exists and is of another program
 """
 
@@ -56,6 +57,10 @@ class GateError(VqatoolError):
 
 class ConfigError(VqatoolError):
     """A file of defaults cannot be read, or names a command or an option that there is not."""
+
+
+class ClusterError(VqatoolError):
+    """A cluster cannot be reached, or its workers cannot do the work; the message says why."""
 
 
 class OutputNameError(VqatoolError):

@@ -27,16 +27,12 @@ from ladder.encode.transcode import (
     transcode,
     verify_encode,
 )
+from ladder.errors import VideoError
 from ladder.media.decode import MAX_MISSING_S
-from ladder.media.ffmpeg import (
-    Ffmpeg,
-    OnProgress,
-    allocate_workers,
-    partition_outputs,
-    run_parallel,
-)
+from ladder.media.ffmpeg import Ffmpeg, OnProgress, allocate_workers, partition_outputs
 from ladder.media.probe import FILE_FAULTS
 from ladder.media.tonemap import FILTERS
+from ladder.runner import LocalRunner, Runner, no_progress, run_groups
 from ladder.storage import Table, remove_parts, work_lock
 
 logger = logging.getLogger(__name__)
@@ -48,7 +44,8 @@ def make_encodes(
     ffmpeg: Ffmpeg,
     *,
     jobs: int | None = None,
-    on_progress: OnProgress = lambda key, share: None,
+    runner: Runner | None = None,
+    on_progress: OnProgress = no_progress,
 ) -> Iterator[EncodeRow]:
     """Make every encode of `plan`; yields each row after it is written to `encodes.csv`.
 
@@ -60,24 +57,24 @@ def make_encodes(
         folder: work folder; it holds one folder of encodes per source.
         ffmpeg: program to run.
         jobs: number of processes at once; None: one per core, four at most.
+        runner: where the processes run; None: here.
         on_progress: called with an encode's path and its finished share, 0 to 1.
 
     Raises:
         CapabilityError: an encoder or a filter is missing.
         LockedError: another run uses the folder.
     """
-    ffmpeg.require_encoders([job.rung.codec for job in plan.jobs])
-    if any(job.source.info.is_tonemapped for job in plan.jobs):
-        ffmpeg.require_filters(FILTERS)
-    num_processes, threads = allocate_workers(jobs)
-    length_of = functools.cache(_length_of)  # a source may have several processes
+    encoders = tuple(dict.fromkeys(job.rung.codec for job in plan.jobs))
+    needs_tonemap = any(job.source.info.is_tonemapped for job in plan.jobs)
+    require = functools.partial(_require, encoders, needs_tonemap)
+    require(ffmpeg)
+    runner = runner or LocalRunner(jobs)
+    num_processes, threads = runner.allocate()
+    prepare = functools.partial(_prepare, ffmpeg, require, threads)
 
-    def encode(group: Sequence[EncodeJob]) -> list[EncodeRow]:
-        def on_share(share: float) -> None:
-            for job in group:
-                on_progress(job.row.key, share)
-
-        return _encode(group, ffmpeg, threads, on_share, length_of)
+    def lost(job: EncodeJob, reason: str) -> EncodeRow:
+        path = job.source.info.path
+        return _fail(job, VideoError("crashed", f"{path} {reason}"), ffmpeg)
 
     folder.mkdir(parents=True, exist_ok=True)
     with work_lock(folder):
@@ -86,9 +83,42 @@ def make_encodes(
         remove_parts(folder)
         for row in plan.failed:
             yield table.append(row)
-        for rows in run_parallel(encode, group_jobs(plan.jobs, num_processes), num_processes):
-            yield from map(table.append, rows)
+        groups = group_jobs(plan.jobs, num_processes)
+        needs = [folder, *(job.source.info.path for job in plan.jobs[:1])]
+        encodes = run_groups(runner, prepare, groups, lost, on_progress=on_progress, needs=needs)
+        yield from map(table.append, encodes)
         _finalize_table(table, plan)
+
+
+def _require(encoders: Sequence[str], needs_tonemap: bool, ffmpeg: Ffmpeg) -> None:
+    ffmpeg.require_encoders(encoders)
+    if needs_tonemap:
+        ffmpeg.require_filters(FILTERS)
+
+
+def _prepare(
+    ffmpeg: Ffmpeg,
+    require: Callable[[Ffmpeg], None],
+    threads: int,
+    on_progress: OnProgress | None,
+) -> Callable[[Sequence[EncodeJob]], list[EncodeRow]]:
+    """What makes the encodes of one ffmpeg process, on this machine."""
+    if on_progress is None:
+        ffmpeg = ffmpeg.here()
+        require(ffmpeg)
+    show = on_progress or no_progress
+    length_of = functools.cache(_length_of)  # a source may have several processes
+
+    def encode(group: Sequence[EncodeJob]) -> list[EncodeRow]:
+        def on_share(share: float) -> None:
+            for job in group:
+                show(job.row.key, share)
+
+        for job in group:  # a worker that was lost may still write into its own file
+            _remove_part(job)
+        return _encode(group, ffmpeg, threads, on_share, length_of)
+
+    return encode
 
 
 def group_jobs(jobs: Sequence[EncodeJob], num_processes: int) -> list[tuple[EncodeJob, ...]]:

@@ -3,12 +3,14 @@
 import itertools
 import logging
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from math import ceil
 from pathlib import Path
 
 from ladder.encode.plan import EncodeRow, encodes_table, require_same_source
+from ladder.errors import VideoError
 from ladder.label.alignment import (
     AlignedEncode,
     Reference,
@@ -21,16 +23,11 @@ from ladder.label.libvmaf import measure, parse_log, require_vmaf_models, save_l
 from ladder.label.metrics import AUTO, MetricRequest, common_pix_fmt, models_for
 from ladder.label.pairs import RungBy, rung_of
 from ladder.label.rows import LabelRow, has_metrics, label_row_type, with_metrics
-from ladder.media.ffmpeg import (
-    Ffmpeg,
-    OnProgress,
-    allocate_workers,
-    partition_outputs,
-    run_parallel,
-)
+from ladder.media.ffmpeg import Ffmpeg, OnProgress, partition_outputs
 from ladder.media.lengths import video_bytes
 from ladder.media.probe import FILE_FAULTS, VideoInfo, fault_message
 from ladder.media.tonemap import FILTERS, TONEMAPPED
+from ladder.runner import LocalRunner, Runner, no_progress, run_groups
 from ladder.storage import Status
 
 logger = logging.getLogger(__name__)
@@ -123,7 +120,8 @@ def make_labels(
     ffmpeg: Ffmpeg,
     *,
     jobs: int | None = None,
-    on_progress: OnProgress = lambda key, share: None,
+    runner: Runner | None = None,
+    on_progress: OnProgress = no_progress,
 ) -> Iterator[LabelRow]:
     """Label every encode of `plan`; yields each row after it is written to the table.
 
@@ -135,6 +133,7 @@ def make_labels(
         folder: work folder, whose table is `labels.csv`, or the files of a table.
         ffmpeg: program to run; it must have libvmaf.
         jobs: number of processes at once; None: one per core, four at most.
+        runner: where the processes run; None: here.
         on_progress: called with an encode's path and its finished share, 0 to 1.
 
     Raises:
@@ -142,14 +141,13 @@ def make_labels(
         LockedError: another run uses the folder.
     """
     models = [model for row in plan.jobs for model in plan.options.request_for(row).models]
-    require_vmaf_models(ffmpeg, tuple(dict.fromkeys(models)))
-    if any(map(plan.options.is_tonemapped, plan.jobs)):
-        ffmpeg.require_filters(FILTERS)
-    at_once, _ = allocate_workers(jobs)
-    # few encodes get more threads each
-    num_processes, threads = allocate_workers(max(1, min(at_once, len(plan.jobs))))
+    needs_tonemap = any(map(plan.options.is_tonemapped, plan.jobs))
+    require = partial(_require, tuple(dict.fromkeys(models)), needs_tonemap)
+    require(ffmpeg)
+    runner = runner or LocalRunner(jobs)
+    num_processes, threads = runner.allocate(len(plan.jobs))
     files = folder if isinstance(folder, LabelFiles) else LabelFiles.of_folder(folder)
-    run = _LabelRun(files, ffmpeg, plan, threads, on_progress)
+    run = _LabelRun(files, ffmpeg, replace(plan, jobs=(), done=()), threads)
     with files.locked():
         table = files.table
         table.repair()
@@ -158,8 +156,10 @@ def make_labels(
             if known.get(row.key) != row:
                 table.append(row)
         groups = _group_by_source(plan.jobs, plan.options, num_processes)
-        for rows in run_parallel(run.label_source, groups, num_processes):
-            yield from map(table.append, rows)
+        prepare, sources = partial(_prepare, run, require), [row.source_path for row in plan.jobs]
+        needs = [files.folder, *map(Path, sources[:1])]
+        labels = run_groups(runner, prepare, groups, run.lost, on_progress=on_progress, needs=needs)
+        yield from map(table.append, labels)
         table.rewrite(sorted(table.rows(), key=lambda row: row.key))
 
 
@@ -179,15 +179,35 @@ def _group_by_source(
     return groups
 
 
+def _require(models: Sequence[str], needs_tonemap: bool, ffmpeg: Ffmpeg) -> None:
+    require_vmaf_models(ffmpeg, models)
+    if needs_tonemap:
+        ffmpeg.require_filters(FILTERS)
+
+
+def _prepare(
+    run: "_LabelRun", require: Callable[[Ffmpeg], None], on_progress: OnProgress | None
+) -> Callable[[Sequence[EncodeRow]], list[LabelRow]]:
+    """What labels encodes of one source, on this machine."""
+    if on_progress:
+        return replace(run, on_progress=on_progress).label_source
+    ffmpeg = run.ffmpeg.here()
+    require(ffmpeg)
+    return replace(run, ffmpeg=ffmpeg).label_source
+
+
 @dataclass(frozen=True)
 class _LabelRun:
-    """What all processes of one run share; each method returns a row for every encode it gets."""
+    """What all processes of one run share; each method returns a row for every encode it gets.
+
+    The jobs of `plan` are left out: each process gets its own.
+    """
 
     files: LabelFiles
     ffmpeg: Ffmpeg
     plan: LabelPlan
     threads: int
-    on_progress: OnProgress
+    on_progress: OnProgress = no_progress
 
     def label_source(self, rows: Sequence[EncodeRow]) -> list[LabelRow]:
         """Label encodes of one source."""
@@ -284,6 +304,11 @@ class _LabelRun:
         return planned or label_row_type()(
             encode_path=row.encode_path, source=row.source, rung=row.rung
         )
+
+    def lost(self, row: EncodeRow, reason: str) -> LabelRow:
+        """The row of an encode that ended its process each time."""
+        path = self._path(row)
+        return self._error_row(row, path, VideoError("crashed", f"{path} {reason}"))
 
     def _error_row(self, row: EncodeRow, path: Path, error: Exception) -> LabelRow:
         message = fault_message(path, error)

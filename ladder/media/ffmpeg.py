@@ -90,6 +90,17 @@ class Ffmpeg:
         """
         return _version(self.path)
 
+    def here(self) -> "Ffmpeg":
+        """The ffmpeg to run on this machine, if another one chose this program.
+
+        One that was named must be here under the same name; else this machine chooses anew.
+
+        Raises:
+            CapabilityError: there is none.
+        """
+        is_named = self.origin in ("option", "environment")
+        return find_ffmpeg(Path(self.path) if is_named else None)
+
     @property
     def has_libvmaf(self) -> bool:
         """Whether this ffmpeg was built with the libvmaf filter."""
@@ -262,13 +273,19 @@ def run_parallel(work: Callable[[T], R], tasks: Sequence[T], at_once: int) -> It
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def allocate_workers(jobs: int | None) -> tuple[int, int]:
+def usable_cores() -> int:
+    """The cores that this process may use."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return cores or 1
+
+
+def allocate_workers(jobs: int | None, cores: int | None = None) -> tuple[int, int]:
     """(number of parallel processes, threads of each) that use all cores; `jobs` sets the first.
 
-    Several processes keep the cores busy while the result of one is checked.
+    Several processes keep the cores busy while the result of one is checked. `cores` bounds what
+    they use together; None: `usable_cores`.
     """
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    cores = cores or 1
+    cores = cores or usable_cores()
     at_once = jobs or min(cores, _MAX_PROCESSES)
     return at_once, max(1, cores // at_once)
 

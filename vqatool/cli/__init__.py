@@ -64,6 +64,8 @@ _EXTRAS = {
     "onnx_ir": "train",
     "onnxscript": "train",
     "pandas": "parquet",
+    "ray": "cluster",
+    "grpc": "cluster",
 }
 """The extra that installs a package which the light install lacks."""
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, Self
 import click
 
 from ladder.label.metrics import METRICS, features, model_names, vmaf_models
+from vqatool.cli.cluster import cluster_options, runner_on
 from vqatool.cli.options import (
     STDOUT,
     WORK_FOLDER,
@@ -32,6 +33,8 @@ if TYPE_CHECKING:  # for annotations alone: these modules load PyAV
     from ladder.label.rows import LabelRow
     from ladder.label.run import LabelOptions, LabelPlan
     from ladder.media.ffmpeg import Ffmpeg
+    from ladder.runner import Runner
+    from vqatool.cluster import ClusterRequest
 
 _FEATURES = ", ".join(
     f"{name} (always)" if metric.is_always_measured else name for name, metric in features().items()
@@ -130,6 +133,7 @@ class _Found(NamedTuple):
 @tonemap_option("Compare HDR (PQ, HLG) as SDR, which VMAF was made for.")
 @jobs_option
 @ffmpeg_option
+@cluster_options
 def label(
     paths: tuple[str, ...],
     source: str | None,
@@ -146,6 +150,7 @@ def label(
     tonemap: bool,
     jobs: int | None,
     ffmpeg_path: Path | None,
+    cluster: "ClusterRequest | None",
 ) -> None:
     """Measure the VMAF of every encode.
 
@@ -166,7 +171,10 @@ def label(
     outputs = _Outputs.chosen(out, is_json, plot)
     given = _Pairing(source, pairs, pattern, paths)
     if source or pairs:
-        _label_pairs(given, rung_by, outputs, options, find_ffmpeg(ffmpeg_path), jobs)
+        if cluster and not outputs.table and is_json:
+            raise click.UsageError("--on needs a table for the labels: name one with -o")
+        with runner_on(cluster, jobs) as runner:
+            _label_pairs(given, rung_by, outputs, options, find_ffmpeg(ffmpeg_path), runner)
         return
     for name, option in (("pattern", "--match"), ("out", "-o"), ("rung_by", "--rung-by")):
         if is_on_command_line(name):
@@ -174,7 +182,8 @@ def label(
                 f"{option} is for encodes made elsewhere: add --source or --pairs"
             )
     folder = _work_folder(paths)
-    _label_folder(folder, outputs, options, find_ffmpeg(ffmpeg_path), jobs)
+    with runner_on(cluster, jobs) as runner:
+        _label_folder(folder, outputs, options, find_ffmpeg(ffmpeg_path), runner)
 
 
 def _label_options(
@@ -218,7 +227,7 @@ def _work_folder(paths: Sequence[str]) -> Path:
 
 
 def _label_folder(
-    folder: Path, outputs: _Outputs, options: "LabelOptions", ffmpeg: "Ffmpeg", jobs: int | None
+    folder: Path, outputs: _Outputs, options: "LabelOptions", ffmpeg: "Ffmpeg", runner: "Runner"
 ) -> None:
     """Label the encodes of a work folder, and exit accordingly."""
     from ladder.label.files import LabelFiles
@@ -229,7 +238,7 @@ def _label_folder(
     _require_few_curves(plan, outputs)
     files = LabelFiles.of_folder(folder)
     write = stdout_writer(outputs.on_stdout, files.table)
-    rows = run_label_plan(plan, folder, ffmpeg, jobs, "labelling", write)
+    rows = run_label_plan(plan, folder, ffmpeg, runner, "labelling", write)
     if not outputs.on_stdout:
         console(is_result=True).print(label_summary(rows))
     _draw(rows, files, outputs)
@@ -243,7 +252,7 @@ def _label_pairs(
     outputs: _Outputs,
     options: "LabelOptions",
     ffmpeg: "Ffmpeg",
-    jobs: int | None,
+    runner: "Runner",
 ) -> None:
     """Label encodes made elsewhere, show the outcome, and exit accordingly."""
     from ladder.label.elsewhere import plan_pairs
@@ -262,7 +271,7 @@ def _label_pairs(
         )
         _require_few_curves(plan, outputs)
         write = stdout_writer(outputs.on_stdout, files.table)
-        rows = run_label_plan(plan, files, ffmpeg, jobs, "labelling", write)
+        rows = run_label_plan(plan, files, ffmpeg, runner, "labelling", write)
         rows.sort(key=lambda row: row.key)
         _draw(rows, files, outputs)
         _show_outcome(rows, files, outputs)
@@ -406,15 +415,15 @@ def _show_outcome(rows: "Sequence[LabelRow]", files: "LabelFiles", outputs: _Out
         print_note(f"{outputs.table}: {count_rows(rows)}{next_step}")
 
 
-def run_label(
-    folder: Path, ffmpeg: "Ffmpeg", options: "LabelOptions", *, jobs: int | None = None
-) -> "list[LabelRow]":
+def run_label(folder: Path, ffmpeg: "Ffmpeg", options: "LabelOptions") -> "list[LabelRow]":
     """Label every good encode of the folder; returns new labels and those of earlier runs.
 
     Raises:
         TrainingDataError: the folder holds no encodes.
     """
-    return run_label_plan(_planned(folder, options), folder, ffmpeg, jobs, "labelling")
+    from ladder.runner import LocalRunner
+
+    return run_label_plan(_planned(folder, options), folder, ffmpeg, LocalRunner(), "labelling")
 
 
 def _planned(folder: Path, options: "LabelOptions", *, needs_logs: bool = False) -> "LabelPlan":
@@ -434,7 +443,7 @@ def run_label_plan(
     plan: "LabelPlan",
     folder: "Path | LabelFiles",
     ffmpeg: "Ffmpeg",
-    jobs: int | None,
+    runner: "Runner",
     name: str,
     on_row: "Callable[[LabelRow], None]" = lambda row: None,
 ) -> "list[LabelRow]":
@@ -453,7 +462,7 @@ def run_label_plan(
         on_row(row)
     costs = {row.key: float(row.frame_count or 1) for row in plan.jobs}
     with Progress(name, costs) as progress:
-        for row in make_labels(plan, folder, ffmpeg, jobs=jobs, on_progress=progress.update):
+        for row in make_labels(plan, folder, ffmpeg, runner=runner, on_progress=progress.update):
             progress.finish(row.key)
             rows.append(row)
             on_row(row)

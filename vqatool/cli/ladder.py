@@ -9,6 +9,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from ladder.codecs import CODECS
+from vqatool.cli.cluster import cluster_options, runner_on
 from vqatool.cli.label import run_label_plan
 from vqatool.cli.options import (
     WORK_FOLDER,
@@ -31,6 +32,8 @@ if TYPE_CHECKING:  # for annotations alone: these modules load PyAV
     from ladder.media.ffmpeg import Ffmpeg
     from ladder.media.time_ranges import TimeRange, TrimSpec
     from ladder.recommend.adaptive import EncodeRound
+    from ladder.runner import Runner
+    from vqatool.cluster import ClusterRequest
 
 
 def _complete_rungs(
@@ -63,6 +66,7 @@ def _complete_rungs(
 @click.option("--dry-run", is_flag=True, help="Print the ffmpeg commands without running them.")
 @jobs_option
 @ffmpeg_option
+@cluster_options
 def ladder(
     sources: tuple[Path, ...],
     folder: Path,
@@ -75,6 +79,7 @@ def ladder(
     dry_run: bool,
     jobs: int | None,
     ffmpeg_path: Path | None,
+    cluster: "ClusterRequest | None",
 ) -> None:
     """Encode sources into a bitrate ladder.
 
@@ -104,9 +109,11 @@ def ladder(
         exit_on_failures(failed, found.unreadable)
         return
     write = stdout_writer("json" if is_json else "", encodes_table(folder))
-    rows = run_ladder(
-        found.videos, rungs, folder, ffmpeg, trim=trim, tonemap=tonemap, jobs=jobs, write=write
-    )
+    with runner_on(cluster, jobs) as runner:
+        rows = run_ladder(
+            found.videos, rungs, folder, ffmpeg,
+            trim=trim, tonemap=tonemap, runner=runner, write=write,
+        )  # fmt: skip
     print_note(f"{folder / 'encodes.csv'}: {count_rows(rows)}; next: vqatool label {folder}")
     exit_on_failures(rows, found.unreadable)
 
@@ -119,7 +126,7 @@ def run_ladder(
     *,
     trim: "TrimSpec | None" = None,
     tonemap: bool = False,
-    jobs: int | None = None,
+    runner: "Runner | None" = None,
     write: "Callable[[EncodeRow], None]" = lambda row: None,
 ) -> "list[EncodeRow]":
     """Encode every video at every rung; returns new encodes and those of earlier runs.
@@ -131,7 +138,7 @@ def run_ladder(
     from ladder.recommend.adaptive import ladder_rounds
 
     rounds = ladder_rounds(videos, ladder, folder, trim=trim or FULL, tonemap=tonemap)
-    return run_rounds(rounds, folder, ffmpeg, jobs=jobs, write=write)
+    return run_rounds(rounds, folder, ffmpeg, runner=runner, write=write)
 
 
 def run_rounds(
@@ -139,19 +146,21 @@ def run_rounds(
     folder: Path,
     ffmpeg: "Ffmpeg",
     *,
-    jobs: int | None = None,
+    runner: "Runner | None" = None,
     write: "Callable[[EncodeRow], None]" = lambda row: None,
 ) -> "list[EncodeRow]":
     """Make the encodes of every round, and the labels it asks for; returns new and old encodes."""
     from ladder.label.run import plan_labels
+    from ladder.runner import LocalRunner
 
+    runner = runner or LocalRunner()
     rows: list[EncodeRow] = []
     for number, each in enumerate(rounds, 1):
         suffix = f" (round {number})" if each.labels else ""
-        rows += _run_ladder_plan(each.plan, folder, ffmpeg, jobs, f"encoding{suffix}", write)
+        rows += _run_ladder_plan(each.plan, folder, ffmpeg, runner, f"encoding{suffix}", write)
         if each.labels:
             labels = plan_labels(folder, each.labels, only=each.keys)
-            run_label_plan(labels, folder, ffmpeg, jobs, f"labelling{suffix}")
+            run_label_plan(labels, folder, ffmpeg, runner, f"labelling{suffix}")
     return rows
 
 
@@ -159,7 +168,7 @@ def _run_ladder_plan(
     plan: "LadderPlan",
     folder: Path,
     ffmpeg: "Ffmpeg",
-    jobs: int | None,
+    runner: "Runner",
     name: str,
     write: "Callable[[EncodeRow], None]",
 ) -> "list[EncodeRow]":
@@ -174,7 +183,7 @@ def _run_ladder_plan(
         write(row)
     costs = {job.row.key: job.cost for job in plan.jobs}
     with Progress(name, costs) as progress:
-        for row in make_encodes(plan, folder, ffmpeg, jobs=jobs, on_progress=progress.update):
+        for row in make_encodes(plan, folder, ffmpeg, runner=runner, on_progress=progress.update):
             progress.finish(row.key)
             write(row)
             rows.append(row)

@@ -269,7 +269,9 @@ class _Run:
         require_own_texts(output_paths(name, self.folder).values())
 
     def _encode(self, rounds: "Iterable[EncodeRound]") -> None:
-        self.rows += run_rounds(rounds, self.folder, self.ffmpeg, jobs=self.jobs)
+        from ladder.runner import LocalRunner
+
+        self.rows += run_rounds(rounds, self.folder, self.ffmpeg, runner=LocalRunner(self.jobs))
 
     def _finish(self, probed: "Probed") -> None:
         """Write the files of one recommendation and show it."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
 
 import click
 
+from vqatool.cli.cluster import cluster_options, connected_to
 from vqatool.cli.gates import gate_of, gate_options
 from vqatool.cli.options import (
     STDOUT,
@@ -31,9 +32,11 @@ from vqatool.cli.report import write_page_of
 from vqatool.errors import ExitCode
 
 if TYPE_CHECKING:  # for annotations alone
+    from vqatool.cluster import ClusterRequest, RayRunner
     from vqatool.inference.predictor import Predictor
     from vqatool.scoring.gates import Gate
     from vqatool.scoring.rows import ReportRow
+    from vqatool.scoring.run import Scoring
     from vqatool.scoring.segments import Display, ScoreConfig
     from vqatool.scoring.shards import Shard
 
@@ -88,6 +91,7 @@ class ShardType(click.ParamType["Shard"]):
               "in software]")  # fmt: skip
 @jobs_option
 @device_option
+@cluster_options
 def score(
     paths: tuple[str, ...],
     out: Path | None,
@@ -114,6 +118,7 @@ def score(
     hwaccel: str | None,
     jobs: int | None,
     device: str,
+    cluster: "ClusterRequest | None",
 ) -> None:
     """Score videos without a reference.
 
@@ -128,6 +133,7 @@ def score(
         vqatool score encodes/ -o report.html
         vqatool score encodes/ --json --fail-on bad,poor,unsure > scores.jsonl
         vqatool score @list.txt --shard 2/8 -o part-2.csv
+        vqatool score /mnt/videos --on ray://head:10001 -o report.csv
     """
     from vqatool.files import require_own_texts
     from vqatool.inputs.decode_pool import start_server
@@ -135,27 +141,32 @@ def score(
     from vqatool.terminal import print_note
 
     return_freed_memory()
-    start_server()  # the server loads what workers need while this process loads the model
+    if not cluster:
+        start_server()  # the server loads what workers need while this process loads the model
     output = ScoreOutput.chosen(out, per_segment, is_json)
     require_own_texts([output.page] if output.page else [])
     gate = gate_of(fail_under, thresholds, gate_on, fail_on, trust)
     videos, unreadable, note = _videos(paths, include, exclude, shard)
     if videos:  # before what takes longer than a blink
         print_note(f"scoring {videos[0]}" + f" and {len(videos) - 1} more" * (len(videos) > 1))
-    predictor = predictor_for(model, device, batch=batch)
+    # workers of a cluster have devices of their own
+    predictor = predictor_for(model, "cpu" if cluster else device, batch=batch)
 
     from vqatool.scoring.segments import ScoreConfig
 
-    config = ScoreConfig(display, segment_s, jobs, timeout_s, _hardware(hwaccel), tonemap)
-    rows = run_score(
-        videos,
-        predictor,
-        config,
-        output,
-        shard=shard,
-        is_forced=force,
-        keeps_others=append,
-    )
+    hardware = (hwaccel or "") if cluster else _hardware(hwaccel)
+    config = ScoreConfig(display, segment_s, jobs, timeout_s, hardware, tonemap)
+    with connected_to(cluster) as runner:
+        rows = run_score(
+            videos,
+            predictor,
+            config,
+            output,
+            shard=shard,
+            is_forced=force,
+            keeps_others=append,
+            scoring=_scoring(runner, model, device, batch),
+        )
     _write_ci_files(rows, gate, junit, ci, count_rows(rows))
     name = f"{output.report}: " if output.report else ""
     summary = f"{count_rows(rows)}{note}; model {predictor.name}; display {config.screen}"
@@ -191,6 +202,19 @@ class ScoreOutput(NamedTuple):
         if per_segment and not report:
             raise click.UsageError("--per-segment needs a report in a file: name one with -o")
         return cls(report, per_segment, "json" if is_json else "csv" if is_csv else "", page)
+
+
+def _scoring(
+    runner: "RayRunner | None", model: Path | None, device: str, batch: int | None
+) -> "Scoring":
+    """What scores videos: workers of this machine, or of a cluster."""
+    from vqatool.scoring.run import score_videos
+
+    if runner is None:
+        return score_videos
+    from vqatool.scoring.cluster import ClusterScoring
+
+    return ClusterScoring(runner, model, device, batch)
 
 
 def _hardware(name: str | None) -> str:
@@ -241,12 +265,16 @@ def run_score(
     shard: "Shard | None" = None,
     is_forced: bool = False,
     keeps_others: bool = False,
+    scoring: "Scoring | None" = None,
 ) -> "list[ReportRow]":
     """Score the videos that the report lacks; returns new rows and those of earlier runs."""
     from ladder.storage import Table
     from vqatool.cli.progress import Progress
     from vqatool.scoring.report_file import stream_rows, write_report
     from vqatool.scoring.rows import ReportRow
+    from vqatool.scoring.run import score_videos
+
+    scoring = scoring or score_videos
 
     if output.report:
         source = write_report(
@@ -258,10 +286,11 @@ def run_score(
             shard=shard,
             is_forced=is_forced,
             keeps_others=keeps_others,
+            scoring=scoring,
             on_start=partial(_tell_kept, output.report),
         )
     else:
-        source = stream_rows(videos, predictor, config)
+        source = stream_rows(videos, predictor, config, scoring=scoring)
     rows = []
     write = stdout_writer(output.on_stdout, Table(DEFAULT_REPORT, ReportRow))
     costs = {str(path): 1.0 for path in videos}

@@ -63,6 +63,10 @@ def _typical_input(named: Mapping[str, Sequence[float] | None] | None) -> Typica
 class OnnxEngine:
     """An exported model file.
 
+    Args:
+        path: of the file.
+        threads: of one run; None: half of the cores, since others decode.
+
     Raises:
         CheckpointError: the file is missing, broken, or not one of this program's.
     """
@@ -70,8 +74,8 @@ class OnnxEngine:
     batch = 1
     """As fast as more, and the last digits of a score then do not depend on other clips."""
 
-    def __init__(self, path: Path) -> None:
-        self._path, self._session = path, _open(path)
+    def __init__(self, path: Path, threads: int | None = None) -> None:
+        self._path, self._session = path, _open(path, threads)
         session = self._session
         metadata = session.get_modelmeta().custom_metadata_map
         if CARD_KEY not in metadata or ENGINE_KEY not in metadata:
@@ -112,9 +116,9 @@ class OnnxEngine:
         return dict(zip(names, values, strict=True))
 
 
-def _open(path: Path) -> Any:
+def _open(path: Path, threads: int | None) -> Any:
     """ONNX Runtime's session of a file."""
-    threads = max(1, (os.cpu_count() or 1) // 2)  # others decode
+    threads = threads or max(1, (os.cpu_count() or 1) // 2)
     try:
         if path.stat().st_size > MAX_BYTES:
             raise CheckpointError(f"{path} is too large for an exported model file")

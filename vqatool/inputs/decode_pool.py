@@ -36,7 +36,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 from pebble import ProcessExpired, ProcessPool
 
 from ladder.errors import LadderError
-from ladder.media.ffmpeg import allocate_workers
+from ladder.media.ffmpeg import allocate_workers, usable_cores
 from vqatool.memory import keep_freed_frames
 
 T = TypeVar("T")
@@ -115,7 +115,7 @@ class PendingDecode(Generic[R_co]):
     def __init__(
         self,
         path: Path,
-        start: "Callable[[], Future[_Answer[R_co | DecodeFailure]]]",
+        start: "Callable[[], Future[Answer[R_co | DecodeFailure]]]",
         timeout_s: float,
     ) -> None:
         self._path, self._start, self._timeout_s = path, start, timeout_s
@@ -149,9 +149,7 @@ class PendingDecode(Generic[R_co]):
         except Exception as error:  # noqa: BLE001 - a fault of vqatool must not cost other files
             failure = failure_of(self._path, error)
         else:
-            for record in answer.records:
-                logging.getLogger(record.name).handle(record)
-            return answer.value
+            return answer.logged()
         return self._logged(failure)
 
     def _logged(self, failure: DecodeFailure) -> DecodeFailure:
@@ -176,6 +174,7 @@ class DecodePool(AbstractContextManager["DecodePool"]):
         preloaded: modules that the tasks need beside the usual ones, if the server of the workers
             is not started yet.
         limits_memory: bound what a worker may allocate.
+        cores: that this pool may use; None: all of the machine. Other pools use the others.
     """
 
     def __init__(
@@ -185,10 +184,13 @@ class DecodePool(AbstractContextManager["DecodePool"]):
         timeout_s: float = TIMEOUT_S,
         preloaded: Sequence[str] = (),
         limits_memory: bool = True,
+        cores: int | None = None,
     ) -> None:
-        self.num_workers, self.num_threads = allocate_workers(jobs)
+        self.num_workers, self.num_threads = allocate_workers(jobs, cores)
         self._timeout_s = timeout_s
-        self._max_bytes = _worker_memory_bytes(self.num_workers) if limits_memory else None
+        num_pools = max(1, usable_cores() // cores) if cores else 1
+        share = _worker_memory_bytes(num_pools * self.num_workers)
+        self._max_bytes = share if limits_memory else None
         start_server(preloaded)
         self._pool = self._new_pool()
 
@@ -214,8 +216,7 @@ class DecodePool(AbstractContextManager["DecodePool"]):
 
     def submit(self, path: Path, function: Callable[..., R], *args: Any) -> PendingDecode[R]:
         """Run `function(path, *args)` in a worker. Function, arguments and result are pickled."""
-        levels = [logging.getLogger(name).getEffectiveLevel() for name in _LOGGERS]
-        call = (levels, function, path, *args)
+        call = (log_levels(), function, path, *args)
         return PendingDecode(path, lambda: self._schedule(call), self._timeout_s)
 
     def _schedule(self, call: tuple[Any, ...]) -> "Future[Any]":
@@ -297,11 +298,17 @@ def _move_completed_first(started: deque[tuple[T, PendingDecode[R]]]) -> None:
     started.rotate(-index)
 
 
-class _Answer(NamedTuple, Generic[R_co]):
+class Answer(NamedTuple, Generic[R_co]):
     """What a worker sends back: the result, and what it logged on the way."""
 
     value: R_co
     records: list[logging.LogRecord]
+
+    def logged(self) -> R_co:
+        """The result, after the program has logged what the worker did."""
+        for record in self.records:
+            logging.getLogger(record.name).handle(record)
+        return self.value
 
 
 class _RecordList(QueueHandler):
@@ -318,19 +325,34 @@ class _RecordList(QueueHandler):
         return [self.records.get() for _ in range(self.records.qsize())]
 
 
-def _call(
-    levels: Sequence[int], function: Callable[..., R], path: Path, *args: Any
-) -> _Answer[R | DecodeFailure]:
-    """What a worker runs: errors become failures here, since not every exception can be pickled."""
+def log_levels() -> list[int]:
+    """What this program's loggers show, for its workers to send no more than that."""
+    return [logging.getLogger(name).getEffectiveLevel() for name in _LOGGERS]
+
+
+def call_recorded(levels: Sequence[int], function: Callable[..., R], *args: Any) -> Answer[R]:
+    """Call a function in a worker, and collect what it logs; `levels` are of `log_levels`."""
     handler = _RecordList()
     for name, level in zip(_LOGGERS, levels, strict=True):
         logger = logging.getLogger(name)
         logger.setLevel(level)
         logger.handlers = [handler]
+    return Answer(function(*args), handler.collected())
+
+
+def _call(
+    levels: Sequence[int], function: Callable[..., R], path: Path, *args: Any
+) -> Answer[R | DecodeFailure]:
+    """What a worker runs."""
+    return call_recorded(levels, _result_or_failure, function, path, *args)
+
+
+def _result_or_failure(function: Callable[..., R], path: Path, *args: Any) -> R | DecodeFailure:
+    """Errors become failures in the worker, since not every exception can be pickled."""
     try:
-        return _Answer(function(path, *args), handler.collected())
+        return function(path, *args)
     except Exception as error:  # noqa: BLE001 - a fault of vqatool must not cost other files
-        return _Answer(failure_of(path, error), handler.collected())
+        return failure_of(path, error)
 
 
 class _Popen(popen_forkserver.Popen):

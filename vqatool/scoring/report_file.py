@@ -21,7 +21,7 @@ from vqatool.scoring.rows import (
     segment_rows,
     with_verdict,
 )
-from vqatool.scoring.run import score_videos
+from vqatool.scoring.run import Scoring, score_videos
 from vqatool.scoring.segments import ScoreConfig
 from vqatool.scoring.shards import UNFINISHED, Shard
 from vqatool.scoring.warning_codes import WarningCode
@@ -94,6 +94,7 @@ def write_report(
     shard: Shard | None = None,
     is_forced: bool = False,
     keeps_others: bool = False,
+    scoring: Scoring = score_videos,
     on_start: Callable[[int, Sequence[str]], None] | None = None,
     on_segments: OnSegments = lambda segments: None,
 ) -> Iterator[ReportRow]:
@@ -112,6 +113,7 @@ def write_report(
         shard: the share of the files that `videos` are; None: all.
         is_forced: keep no row of `videos`.
         keeps_others: keep the rows of files that are not among `videos`.
+        scoring: what scores the videos.
         on_start: called before the first video is scored, with the number of rows that are kept,
             and with the paths of other files whose rows are dropped.
         on_segments: receives the segments of each video that is scored, before its row.
@@ -141,7 +143,7 @@ def write_report(
         yield from (rows.video for rows in kept.values())
         writer.begin([*before, *kept.values()])
         missing = [path for path in videos if str(path) not in kept]
-        for result in score_videos(missing, predictor, config):
+        for result in scoring(missing, predictor, config):
             row = report_row(result, model=predictor.name, display=config.screen)
             segments = tuple(segment_rows(result))
             kept[row.path] = writer.append(_Rows(row, segments))
@@ -151,17 +153,18 @@ def write_report(
 
 
 def stream_rows(
-    videos: Iterable[Path],
+    videos: Sequence[Path],
     predictor: Predictor,
     config: ScoreConfig,
     *,
+    scoring: Scoring = score_videos,
     on_segments: OnSegments = lambda segments: None,
 ) -> Iterator[ReportRow]:
-    """The row of each video, in order, as a report would hold it, without one.
+    """The row of each video, as `scoring` scores them, as a report would hold it, without one.
 
     `on_segments` receives the segments of each video before its row.
     """
-    for result in score_videos(videos, predictor, config):
+    for result in scoring(videos, predictor, config):
         on_segments(segment_rows(result))
         yield as_stored(report_row(result, model=predictor.name, display=config.screen))
 

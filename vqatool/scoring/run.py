@@ -56,6 +56,10 @@ class ModelRun(NamedTuple):
     score: float
 
 
+Scoring = Callable[[Sequence[Path], Predictor, ScoreConfig], Iterator[ScoreResult]]
+"""What scores videos, in any order: `score_videos`, or a cluster."""
+
+
 def _look_away(run: ModelRun) -> None:
     """The observer of who wants nothing but scores."""
 
@@ -84,13 +88,25 @@ def score_videos(
     # a driver of a GPU maps far more memory than a decoder takes
     limits = not config.hardware
     with DecodePool(jobs=config.jobs, timeout_s=config.timeout_s, limits_memory=limits) as pool:
-        decoded = decode_videos(videos, predictor.preprocessor, config, pool)
-        predictor.load_model()
-        for items in _batches(_items(decoded), predictor.batch):
-            _add_scores(items, predictor, observe)
-            for video, segment in items:
-                if segment is None:
-                    yield _result(video, predictor)
+        yield from score_with(pool, videos, predictor, config, observe=observe)
+
+
+def score_with(
+    pool: DecodePool,
+    videos: Iterable[Path],
+    predictor: Predictor,
+    config: ScoreConfig,
+    *,
+    observe: Callable[[ModelRun], None] = _look_away,
+) -> Iterator[ScoreResult]:
+    """Score videos as `score_videos` does, with workers that are there already."""
+    decoded = decode_videos(videos, predictor.preprocessor, config, pool)
+    predictor.load_model()
+    for items in _batches(_items(decoded), predictor.batch):
+        _add_scores(items, predictor, observe)
+        for video, segment in items:
+            if segment is None:
+                yield _result(video, predictor)
 
 
 def _items(videos: Iterable[Iterator[DecodedSegments]]) -> Iterator[_Item]:
