@@ -294,7 +294,7 @@ class _Crew(Generic[T, R]):
         done, _ = self._ray.wait(refs, num_returns=1, timeout=_NOTE_EVERY_S)
         if not done and not self._running and not self._idle:
             _log.warning(
-                "no worker has started yet: the cluster has no room for %d of them so far",
+                "none of %d workers has started yet: is there room in the cluster?",
                 len(self._starting),
             )
         # all that is done by now, since each wait looks at all
@@ -323,7 +323,13 @@ class _Crew(Generic[T, R]):
         except exceptions.RayTaskError as error:
             raise error.cause from None
         except exceptions.RayError as error:
-            raise _Lost(str(error).partition("\n")[0]) from error
+            raise _Lost(_words(error)) from error
+
+
+def _words(error: Exception) -> str:
+    """The first line of Ray's message, and the last, which has the cause where there is one."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return " ... ".join(dict.fromkeys([*lines[:1], *lines[-1:]])) or repr(error)
 
 
 class _Lost(Exception):

@@ -13,7 +13,7 @@ import pytest
 from tests.conftest import MakeVideo
 
 ROOT = Path(__file__).parent.parent.parent
-EXTRAS = ("torch", "timm", "accelerate", "safetensors", "scipy", "matplotlib", "pandas")
+EXTRAS = ("torch", "timm", "accelerate", "safetensors", "scipy", "matplotlib", "pandas", "ray")
 
 WITHOUT_EXTRAS = f"""
 import sys
@@ -84,6 +84,14 @@ def test_a_parquet_report_names_its_extra(source_video: Path, tmp_path: Path) ->
     done = run_script(WITHOUT_EXTRAS, "score", source_video, "-o", tmp_path / "report.parquet")
     assert done.returncode == 6
     assert "vqatool[parquet]" in done.stderr
+
+
+def test_a_cluster_names_its_extra(source_video: Path, tmp_path: Path) -> None:
+    done = run_script(
+        WITHOUT_EXTRAS, "score", source_video, "-o", tmp_path / "r.csv", "--on", "ray"
+    )
+    assert done.returncode == 6
+    assert "score needs ray: pip install 'vqatool[cluster]'" in done.stderr
 
 
 def test_ladder_and_label_need_no_extra(source_video: Path, tmp_path: Path) -> None:

@@ -461,7 +461,7 @@ def run_label_plan(
     for row in rows:
         on_row(row)
     costs = {row.key: float(row.frame_count or 1) for row in plan.jobs}
-    with Progress(name, costs) as progress:
+    with Progress(name, costs, unit="encodes") as progress:
         for row in make_labels(plan, folder, ffmpeg, runner=runner, on_progress=progress.update):
             progress.finish(row.key)
             rows.append(row)

@@ -182,7 +182,7 @@ def _run_ladder_plan(
     for row in plan.done:
         write(row)
     costs = {job.row.key: job.cost for job in plan.jobs}
-    with Progress(name, costs) as progress:
+    with Progress(name, costs, unit="encodes") as progress:
         for row in make_encodes(plan, folder, ffmpeg, runner=runner, on_progress=progress.update):
             progress.finish(row.key)
             write(row)

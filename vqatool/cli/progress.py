@@ -14,6 +14,7 @@ from vqatool.terminal import console, cut_middle, is_quiet, shown
 _LINE_EVERY_S = 10.0
 
 _MIN_NOTE, _CLOCKS = 12, 34  # columns of the note, and of the times with a short bar
+_WIDE = 100  # columns from which on the bar has room for a rate
 
 
 class Progress:
@@ -25,16 +26,23 @@ class Progress:
     Args:
         name: what is shown in front, such as `encoding`.
         costs: work in each part by its key, in any one unit; the time left follows the cost left.
+        unit: what parts are called, to show how many are finished in a second; empty: not shown.
         output: where to show it; None: stderr.
     """
 
     def __init__(
-        self, name: str, costs: Mapping[str, float] | None = None, *, output: Console | None = None
+        self,
+        name: str,
+        costs: Mapping[str, float] | None = None,
+        *,
+        unit: str = "",
+        output: Console | None = None,
     ) -> None:
-        self._name, self._costs = name, dict(costs or {})
+        self._name, self._costs, self._unit = name, dict(costs or {}), unit
         self._shares = dict.fromkeys(self._costs, 0.0)
         self._num_finished = 0
         self._console = output or console()
+        self._is_narrow = self._console.is_interactive and self._console.width < _WIDE
         self._started_at = self._line_at = time.monotonic()
         self._name_shown, self._done_before = name, 0.0
         self._bar = rich.progress.Progress(
@@ -85,6 +93,9 @@ class Progress:
         done = sum(self._costs.get(key, 0.0) * share for key, share in shares)
         total = sum(self._costs.values()) or 1.0
         count = f"{self._num_finished}/{len(self._costs)}, {done / total:.0%} of the work"
+        if self._unit and self._num_finished and not self._is_narrow:
+            spent_s = max(time.monotonic() - self._started_at, 0.001)
+            count += f", {self._num_finished / spent_s:.2f} {self._unit}/s"
         self._show(self._name, done, total, count, note)
 
     def _show(self, name: str, done: float, total: float, count: str, note: str) -> None:

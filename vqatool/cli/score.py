@@ -294,7 +294,7 @@ def run_score(
     rows = []
     write = stdout_writer(output.on_stdout, Table(DEFAULT_REPORT, ReportRow))
     costs = {str(path): 1.0 for path in videos}
-    with Progress("scoring", costs) as progress:
+    with Progress("scoring", costs, unit="files") as progress:
         for row in source:
             progress.finish(row.path)
             write(row)
