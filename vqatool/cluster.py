@@ -265,28 +265,29 @@ class _Crew(Generic[T, R]):
         """The result of each task; a task that ends its worker each time is lost."""
         waiting, losses = deque(range(len(tasks))), Counter[int]()
         while waiting or self._running:
-            while waiting and self._idle:
-                actor, number = self._idle.popleft(), waiting.popleft()
-                self._running[actor.do.remote(tasks[number])] = actor, number
+            found: list[R] = []
             for ref in self._done():
                 if ref in self._starting:
                     self._welcome(ref)
                     continue
                 actor, number = self._running.pop(ref)
                 try:
-                    answer: Answer[R] = self._fetch(ref)
+                    found.append(self._fetch(ref).logged())
+                    self._idle.append(actor)
+                    self._failed_starts = 0
                 except _Lost as lost:
+                    _log.info("a worker is lost: %s", lost)
                     self._replace(actor)
                     losses[number] += 1
-                    _log.info("a worker is lost (start %d): %s", losses[number], lost)
                     if losses[number] < MAX_STARTS:
                         waiting.appendleft(number)
                     else:
-                        yield on_lost(tasks[number], f"crashed its worker {MAX_STARTS} times")
-                    continue
-                self._idle.append(actor)
-                self._failed_starts = 0
-                yield answer.logged()
+                        found.append(on_lost(tasks[number], f"crashed {MAX_STARTS} workers"))
+            while waiting and self._idle:
+                actor, number = self._idle.popleft(), waiting.popleft()
+                self._running[actor.do.remote(tasks[number])] = actor, number
+            # the workers are busy while the caller writes
+            yield from found
 
     def _done(self) -> list[_Ref]:
         """Wait for some of what is on its way."""

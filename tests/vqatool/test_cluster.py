@@ -22,7 +22,7 @@ from vqatool import __version__
 from vqatool.cluster import ClusterRequest, RayRunner, connected
 from vqatool.errors import ClusterError
 from vqatool.inference.loading import load_predictor
-from vqatool.inputs.decode_pool import DecodeFailure
+from vqatool.inputs.decode_pool import Answer, DecodeFailure
 from vqatool.scoring.cluster import ClusterScoring, _explained
 from vqatool.scoring.report_file import write_report
 from vqatool.scoring.rows import FailedVideo
@@ -30,6 +30,12 @@ from vqatool.scoring.segments import ScoreConfig
 
 ROOT = Path(__file__).parent.parent.parent
 NATIVE = ("--display", "native")
+NODE = {
+    "num_cpus": 1,
+    "object_store_memory": 100 * 2**20,
+    "include_dashboard": False,
+    "include_log_monitor": False,
+}
 
 
 def tagged(folder: str):
@@ -58,10 +64,9 @@ def cluster() -> Iterator[Any]:
     import ray
     from ray.cluster_utils import Cluster
 
-    node = {"num_cpus": 1, "object_store_memory": 100 * 2**20, "include_dashboard": False}
-    made = Cluster(initialize_head=True, head_node_args=node, shutdown_at_exit=False)
+    made = Cluster(initialize_head=True, head_node_args=NODE, shutdown_at_exit=False)
     try:
-        made.add_node(**node)
+        made.add_node(**NODE)
         ray.init(made.address, log_to_driver=False, configure_logging=False)
         yield made
     finally:
@@ -99,7 +104,7 @@ def test_reports_and_labels_are_those_of_one_machine(
     assert "2 workers on ray" in done.stderr
     assert untimed(shared) == untimed(alone)
 
-    node = cluster.add_node(num_cpus=1, object_store_memory=100 * 2**20, include_dashboard=False)
+    node = cluster.add_node(**NODE)
     killed = tmp_path / "killed.csv"
     predictor, config = load_predictor(None, "cpu"), ScoreConfig(display=None)
     videos = [Path(row["path"]) for row in untimed(alone)]
@@ -134,7 +139,7 @@ def test_what_ends_workers_costs_itself_alone_and_a_killed_driver_goes_on(
     with connected(ClusterRequest("ray")) as runner:
         tasks = ["a", "deadly", "b", "c", "d"]
         results = runner.run(tagged(str(folder)), tasks, lambda task, reason: f"{task} {reason}")
-        assert sorted(results) == ["A", "B", "C", "D", "deadly crashed its worker 3 times"]
+        assert sorted(results) == ["A", "B", "C", "D", "deadly crashed 3 workers"]
         assert {path.name: len(path.read_text()) for path in folder.iterdir()} == {
             "a": 1, "b": 1, "c": 1, "d": 1, "deadly": 3,
         }  # fmt: skip
@@ -230,6 +235,81 @@ def test_as_many_workers_as_fit_into_the_nodes() -> None:
     assert RayRunner(ray, ClusterRequest("ray")).allocate(3) == (3, 1)
     with pytest.raises(ClusterError, match=r"no node .* has 64 CPUs and 2 GPUs .*--workers N"):
         RayRunner(ray, ClusterRequest("ray", cpus=64, gpus=2))
+
+
+class CountingRay:
+    """What a run asks of Ray, in this process, one call at a time, and how often."""
+
+    def __init__(self, *, starts: bool = True) -> None:
+        from ray import cloudpickle, exceptions
+
+        self.cloudpickle, self.exceptions, self._starts = cloudpickle, exceptions, starts
+        self.num_hired, self.num_killed, self.tasks = 0, 0, list[str]()
+
+    def nodes(self) -> list[dict[str, Any]]:
+        return [{"Alive": True, "Resources": {"CPU": 3.0}}]
+
+    def remote(self, kind: type) -> Any:
+        return SimpleNamespace(options=lambda **_: SimpleNamespace(remote=self._hire))
+
+    def put(self, value: bytes) -> bytes:
+        return value
+
+    def _hire(self, version: str, order: bytes) -> Any:
+        self.num_hired += 1
+        work = self.cloudpickle.loads(order).prepare(None)
+
+        def do(task: str) -> Callable[[], Answer[str]]:
+            self.tasks.append(task)
+            return lambda: Answer(self._fail() if task == "deadly" else work(task), [])
+
+        start: Callable[[], Any] = (lambda: None) if self._starts else self._fail
+        # each call of a start is another reference
+        return SimpleNamespace(
+            start=SimpleNamespace(remote=lambda: lambda: start()), do=SimpleNamespace(remote=do)
+        )
+
+    def _fail(self) -> str:
+        raise self.exceptions.ActorDiedError
+
+    def wait(
+        self, refs: list[Any], num_returns: int, timeout: float
+    ) -> tuple[list[Any], list[Any]]:
+        return refs[:num_returns], refs[num_returns:]
+
+    def get(self, ref: Callable[[], Any]) -> Any:
+        return ref()
+
+    def kill(self, actor: Any) -> None:
+        self.num_killed += 1
+
+
+def test_a_slow_writer_holds_the_workers_and_the_rest_is_never_handed_out(tmp_path: Path) -> None:
+    ray = CountingRay()
+    runner = RayRunner(ray, ClusterRequest("ray"))
+    results = runner.run(tagged(str(tmp_path)), list("abcdefghij"), lambda task, reason: reason)
+    assert next(results) == "A"
+    assert len(ray.tasks) <= 6  # three were done, and each worker has another
+    results.close()
+    assert ray.num_killed == ray.num_hired == 3
+
+
+def test_each_loss_costs_a_worker_that_is_replaced(tmp_path: Path) -> None:
+    ray = CountingRay()
+    runner = RayRunner(ray, ClusterRequest("ray"))
+    tasks = ["deadly", *"abcde"]
+    results = runner.run(tagged(str(tmp_path)), tasks, lambda task, reason: f"{task} {reason}")
+    assert sorted(results) == ["A", "B", "C", "D", "E", "deadly crashed 3 workers"]
+    assert ray.tasks.count("deadly") == 3
+    assert (ray.num_hired, ray.num_killed) == (6, 6)
+
+
+def test_workers_that_never_start_end_the_run(tmp_path: Path) -> None:
+    ray = CountingRay(starts=False)
+    runner = RayRunner(ray, ClusterRequest("ray"))
+    with pytest.raises(ClusterError, match="workers end while they start: The actor died"):
+        list(runner.run(tagged(str(tmp_path)), ["a", "b"], lambda task, reason: reason))
+    assert ray.num_hired == 2 + 6  # three starts for each worker are allowed to fail
 
 
 @pytest.mark.parametrize("address", ["spark", "ray://head", "ray:/head:1", "ray://a/b:1"])
