@@ -83,7 +83,6 @@ ONE_CONCEPT_A_FILE = ("vqatool.cli.", "vqatool.inputs.", "vqatool.methods.", "vq
 
 ONE_IMPORTER = {
     "ladder.media.transport": "the format of transport streams, which FFmpeg does not pass on",
-    "ladder.media.hardware": "hardware decoders, of the library of `ladder.media`",
     "ladder.recommend.chart": "the chart as SVG, which knows nothing of files",
     "ladder.recommend.files": "what a recommendation leaves behind, written after the stage",
     "ladder.media.rendition": "what manifests say of a file, by the library of `ladder.media`",

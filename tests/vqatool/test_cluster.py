@@ -14,7 +14,6 @@ from typing import Any
 import pytest
 
 import vqatool.cluster as engine
-from ladder import Ffmpeg
 from ladder.media.ffmpeg import OnProgress
 from tests.conftest import MakeVideo
 from tests.vqatool.program import read_rows, vqatool
@@ -320,8 +319,8 @@ def test_an_address_of_no_cluster_is_refused(address: str, tmp_path: Path) -> No
 
 
 def test_labels_that_nobody_keeps_are_not_made_on_a_cluster(
-    source_video: Path, ffmpeg: Ffmpeg
+    source_video: Path,
 ) -> None:
-    done = vqatool("label", "--source", source_video, source_video, "--json", "--on", "ray")
+    done = vqatool("label", "--source", source_video, source_video, "--on", "ray")
     assert done.exit_code == 2
     assert "-o" in done.stderr

@@ -171,7 +171,7 @@ def label(
     outputs = _Outputs.chosen(out, is_json, plot)
     given = _Pairing(source, pairs, pattern, paths)
     if source or pairs:
-        if cluster and not outputs.table and is_json:
+        if cluster and not outputs.table:
             raise click.UsageError("--on needs a table for the labels: name one with -o")
         with runner_on(cluster, jobs) as runner:
             _label_pairs(given, rung_by, outputs, options, find_ffmpeg(ffmpeg_path), runner)

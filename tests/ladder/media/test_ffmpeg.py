@@ -93,6 +93,16 @@ def wait_for_pids(script: Path, count: int) -> None:
 
 
 @pytest.mark.usefixtures("bare")
+def test_another_machine_takes_what_was_named_and_else_chooses_for_itself(
+    bare: None, fake_ffmpeg: FakeFfmpeg
+) -> None:
+    named = find_ffmpeg(fake_ffmpeg("mine"))
+    assert named.here() == named
+    assert Ffmpeg("/of/that/machine/ffmpeg", "PATH").here().origin == "bundled"
+    with pytest.raises(CapabilityError, match=r"/of/that/machine.*does not run"):
+        Ffmpeg("/of/that/machine/ffmpeg", "option").here()
+
+
 def test_the_option_has_the_highest_priority(
     fake_ffmpeg: FakeFfmpeg, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -328,6 +338,8 @@ def test_allocated_workers_use_all_cores_and_not_more() -> None:
     assert at_once <= 4
     assert allocate_workers(1) == (1, cores)
     assert allocate_workers(1000) == (1000, 1)
+    assert allocate_workers(None, cores=2) == (2, 1)
+    assert allocate_workers(1, cores=3) == (1, 3)
 
 
 def test_a_process_has_at_most_eight_hd_outputs_and_fewer_of_larger_size() -> None:

@@ -36,6 +36,17 @@ def test_the_time_left_follows_cost_and_not_count(out: Console) -> None:
     assert "encoding: 2/2, 100% of the work, about 0 s left" in text(out)
 
 
+def test_what_is_finished_in_a_second_is_shown_where_there_is_room(out: Console) -> None:
+    narrow = Console(file=io.StringIO(), width=80, force_terminal=True)
+    for console in (out, narrow):
+        with Progress("scoring", {"a": 1.0, "b": 1.0}, unit="files", output=console) as work:
+            work.update("a", 0.5)  # none yet
+            work.finish("a")
+    assert "0/2, 25% of the work, about" in text(out)
+    assert re.search(r"1/2, 50% of the work, \d+\.\d\d files/s, about", text(out))
+    assert "files/s" not in text(narrow)
+
+
 def test_a_share_neither_falls_nor_exceeds_the_whole(out: Console) -> None:
     with Progress("x", {"a": 1.0}, output=out) as work:
         for share in (0.6, 0.2, 7.0):

@@ -167,6 +167,11 @@ def test_a_worker_may_not_take_all_memory() -> None:
     assert isinstance(limit, int)
     assert 0 < limit <= max(4 << 30, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
     assert data_limit(Path()) != limit  # the program has none of its own
+    with DecodePool(cores=1) as pool:
+        assert (pool.num_workers, pool.num_threads) == (1, 1)
+        shared = pool.submit(Path("any"), data_limit).result()
+    assert isinstance(shared, int)
+    assert shared <= limit  # pools on the other cores have their shares
 
 
 def when_met(path: Path) -> int:
