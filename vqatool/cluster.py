@@ -12,7 +12,7 @@ import os
 import socket
 import tempfile
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -214,7 +214,7 @@ class RayRunner:
         *,
         on_progress: OnProgress = no_progress,
         needs: Sequence[Path] = (),
-    ) -> Iterator[R]:
+    ) -> Generator[R]:
         """The results of the tasks, in order of completion; at most one a worker is on its way.
 
         Raises:

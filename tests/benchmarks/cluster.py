@@ -44,7 +44,7 @@ from vqatool.scoring.run import score_videos
 from vqatool.scoring.segments import ScoreConfig
 
 _CRFS = range(18, 48, 3)
-_NODE = {"num_cpus": 1, "include_dashboard": False, "object_store_memory": 100 * 2**20}
+_NODE: dict[str, Any] = {"num_cpus": 1, "include_dashboard": False, "object_store_memory": 100 * 2**20}
 _SHARED_ACTORS = 2  # which pretend to be all workers
 _console = Console(width=100, highlight=False)
 
@@ -191,7 +191,7 @@ def simulated(given: _Setting) -> None:
 
         class Crew(engine._Crew[Any, Any]):
             def _hire(self) -> None:
-                actor = next(pretenders)
+                actor: Any = next(pretenders)
                 self._starting[actor.start.remote()] = actor
 
             def _dismiss(self, actor: Any) -> None:

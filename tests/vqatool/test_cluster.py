@@ -29,7 +29,7 @@ from vqatool.scoring.segments import ScoreConfig
 
 ROOT = Path(__file__).parent.parent.parent
 NATIVE = ("--display", "native")
-NODE = {
+NODE: dict[str, Any] = {
     "num_cpus": 1,
     "object_store_memory": 100 * 2**20,
     "include_dashboard": False,

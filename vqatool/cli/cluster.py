@@ -29,7 +29,7 @@ class AddressType(click.ParamType[str]):
 
 
 _OPTIONS = (
-    click.option("--on", "address", type=AddressType(),
+    click.option("--on", type=AddressType(),
                  help="Run on a cluster with Ray: the one at this address; ray: the one of "
                  "$RAY_ADDRESS, else one of this machine, for this run.  [default: without Ray]"),
     click.option("--workers", type=click.IntRange(1),
@@ -48,17 +48,17 @@ def cluster_options(command: C) -> C:
     @functools.wraps(command)
     def with_cluster(
         *args: Any,
-        address: str | None,
+        on: str | None,
         workers: int | None,
         worker_cpus: int,
         worker_gpus: float,
         **more: Any,
     ) -> Any:
         cluster = None
-        if address:
+        if on:
             from vqatool.cluster import ClusterRequest
 
-            cluster = ClusterRequest(address, workers, worker_cpus, worker_gpus)
+            cluster = ClusterRequest(on, workers, worker_cpus, worker_gpus)
         return command(*args, cluster=cluster, **more)
 
     made: Any = with_cluster
