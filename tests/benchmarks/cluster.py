@@ -44,7 +44,11 @@ from vqatool.scoring.run import score_videos
 from vqatool.scoring.segments import ScoreConfig
 
 _CRFS = range(18, 48, 3)
-_NODE: dict[str, Any] = {"num_cpus": 1, "include_dashboard": False, "object_store_memory": 100 * 2**20}
+_NODE: dict[str, Any] = {
+    "num_cpus": 1,
+    "include_dashboard": False,
+    "object_store_memory": 100 * 2**20,
+}
 _SHARED_ACTORS = 2  # which pretend to be all workers
 _console = Console(width=100, highlight=False)
 

@@ -318,6 +318,12 @@ def test_an_address_of_no_cluster_is_refused(address: str, tmp_path: Path) -> No
     assert "ray://head:10001" in done.stderr
 
 
+def test_workers_of_no_cluster_are_refused(tmp_path: Path) -> None:
+    done = vqatool("ladder", tmp_path, "--worker-cpus", 4)
+    assert done.exit_code == 2
+    assert "--worker-cpus is for a cluster: add --on" in done.stderr
+
+
 def test_labels_that_nobody_keeps_are_not_made_on_a_cluster(
     source_video: Path,
 ) -> None:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from vqatool.cli.options import is_on_command_line
+
 if TYPE_CHECKING:  # for annotations alone
     from ladder.runner import Runner
     from vqatool.cluster import ClusterRequest, RayRunner
@@ -55,6 +57,9 @@ def cluster_options(command: C) -> C:
         **more: Any,
     ) -> Any:
         cluster = None
+        for name in ("workers", "worker_cpus", "worker_gpus"):
+            if not on and is_on_command_line(name):
+                raise click.UsageError(f"--{name.replace('_', '-')} is for a cluster: add --on")
         if on:
             from vqatool.cluster import ClusterRequest
 
