@@ -16,7 +16,7 @@ import pytest
 import vqatool.cluster as engine
 from ladder.media.ffmpeg import OnProgress
 from tests.conftest import MakeVideo
-from tests.vqatool.program import read_rows, vqatool
+from tests.vqatool.program import RUNGS, read_rows, vqatool
 from vqatool import __version__
 from vqatool.cluster import ClusterRequest, RayRunner, connected
 from vqatool.errors import ClusterError
@@ -93,7 +93,7 @@ def untimed(path: Path) -> list[dict[str, str]]:
 
 @pytest.mark.slow
 def test_reports_and_labels_are_those_of_one_machine(
-    cluster: Any, clips: Path, tmp_path: Path, two_rungs: Path, monkeypatch: pytest.MonkeyPatch
+    cluster: Any, clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     alone, shared = tmp_path / "alone.csv", tmp_path / "shared.csv"
@@ -115,7 +115,8 @@ def test_reports_and_labels_are_those_of_one_machine(
         assert len(list(rows)) == len(videos) - 1
     assert untimed(killed) == untimed(alone)
 
-    source = "clips/1.mp4"
+    source, two_rungs = "clips/1.mp4", tmp_path / "two.toml"
+    two_rungs.write_text(RUNGS)
     assert (
         vqatool("ladder", source, "-o", "work", "--rungs", two_rungs, "--on", "ray").exit_code == 0
     )
