@@ -79,9 +79,16 @@ def make_clips(folder: Path, count: int) -> list[Path]:
     return made
 
 
-def command(folder: Path, out: Path, *more: str) -> list[str]:
-    """The command that scores a folder."""
-    return [sys.executable, "-m", "vqatool", "score", str(folder), "-o", str(out), "-q", *more]
+def start(folder: Path, out: Path, *more: str) -> "subprocess.Popen[bytes]":
+    """Start to score a folder."""
+    command = [sys.executable, "-m", "vqatool", "score", str(folder), "-o", str(out), *more]
+    return subprocess.Popen([*command, "-q", "--display", "native"], stdout=subprocess.DEVNULL)
+
+
+def score(folder: Path, out: Path, *more: str) -> None:
+    """Score a folder."""
+    status = start(folder, out, *more).wait()
+    assert status == 0, f"exit status {status}"
 
 
 def rows_in(path: Path) -> int:
@@ -119,20 +126,20 @@ def equal(given: _Setting) -> None:
     """Compare reports of one machine and of two nodes, also with kills."""
     folder, clips, work = given.folder, given.clips, given.work
     alone = work / "alone.csv"
-    subprocess.run(command(folder, alone), check=True)
+    score(folder, alone)
     expected = untimed(alone)
     with two_nodes() as (cluster, node):
         plain = work / "nodes.csv"
-        subprocess.run(command(folder, plain, "--on", "ray"), check=True)
+        score(folder, plain, "--on", "ray")
         tell("two nodes", untimed(plain) == expected)
 
         killed = work / "driver-killed.csv"
-        driver = subprocess.Popen(command(folder, killed, "--on", "ray"))
+        driver = start(folder, killed, "--on", "ray")
         wait_for_rows(driver, killed, len(clips) // 2)
         driver.kill()
         driver.wait()
         before = read_rows(killed)
-        subprocess.run(command(folder, killed, "--on", "ray"), check=True)
+        score(folder, killed, "--on", "ray")
         after = read_rows(killed)
         twice = sum(row not in after for row in before)
         tell(
@@ -141,7 +148,7 @@ def equal(given: _Setting) -> None:
         )
 
         lost = work / "node-killed.csv"
-        driver = subprocess.Popen(command(folder, lost, "--on", "ray"))
+        driver = start(folder, lost, "--on", "ray")
         wait_for_rows(driver, lost, len(clips) // 2)
         cluster.remove_node(node, allow_graceful=False)
         assert driver.wait() == 0
@@ -157,8 +164,8 @@ def overhead(given: _Setting) -> None:
     """Compare the time of `--on ray` with that of the local pool."""
     base = 0.0
     for name, more in {"the local pool": (), "--on ray": ("--on", "ray")}.items():
-        arguments = command(given.folder, given.work / f"{len(more)}.csv", *more)
-        cost = measured(partial(subprocess.run, arguments, check=True))
+        out = given.work / f"{len(more)}.csv"
+        cost = measured(partial(score, given.folder, out, *more))
         base = base or cost.wall_s
         _console.print(
             f"{name}: {len(given.clips)} clips in {cost.wall_s:.1f} s ({cost.wall_s / base:.2f}), "
