@@ -11,6 +11,7 @@ import logging
 import os
 import socket
 import tempfile
+import warnings
 from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
@@ -157,7 +158,9 @@ def _connect(ray: Any, address: str) -> None:
     # its notes on how it starts are no concern of ours
     logging.getLogger("ray").setLevel(logging.ERROR)
     try:
-        ray.init(named or "local", **settings)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of what is raised as well
+            ray.init(named or "local", **settings)
     except (OSError, RuntimeError, ValueError, AssertionError) as error:
         reason = str(error).partition("\n")[0]
         raise ClusterError(
@@ -308,7 +311,9 @@ class _Crew(Generic[T, R]):
         except _Lost as lost:
             self._failed_starts += 1
             if self._failed_starts > self._max_failed_starts:
-                raise ClusterError(f"workers end while they start: {lost}") from lost
+                raise ClusterError(
+                    f"workers end while they start ({lost}): has every node the same vqatool?"
+                ) from lost
             self._replace(actor)
         else:
             self._idle.append(actor)
