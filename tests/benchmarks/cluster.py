@@ -246,6 +246,8 @@ def main() -> None:
     parser.add_argument("--only", choices=list(_ALL), action="append", help="repeatable")
     options = parser.parse_args()
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    # Ray's workers step back for other programs; here they shall have what the local pool has
+    os.environ.setdefault("RAY_worker_niceness", "0")
     with tempfile.TemporaryDirectory(prefix="benchmark-") as name:
         work, folder = Path(name), Path(name) / "clips"
         clips = make_clips(folder, options.files)
