@@ -34,6 +34,9 @@ class Runner(Protocol):
     def allocate(self, most: int | None = None) -> tuple[int, int]:
         """(tasks at once, threads of each); at most `most` tasks, if that is known."""
 
+    def spare(self, num_tasks: int) -> int:
+        """Processes that one of so many tasks may have side by side, where it can be divided."""
+
     def run(
         self,
         prepare: Prepare[T, R],
@@ -67,6 +70,10 @@ class LocalRunner:
         """(tasks at once, threads of each) that use all cores: few tasks get more threads each."""
         at_once, threads = allocate_workers(self.jobs)
         return (at_once, threads) if most is None else allocate_workers(max(1, min(at_once, most)))
+
+    def spare(self, num_tasks: int) -> int:
+        """The share of a task in the processes at once; 0: less than one."""
+        return self.allocate()[0] // max(1, num_tasks)
 
     def run(
         self,

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from ladder.media.ffmpeg import OnProgress
+from ladder.media.ffmpeg import OnProgress, allocate_workers
 from ladder.runner import OnLost, Prepare, no_progress
 from vqatool import __version__
 from vqatool.errors import ClusterError
@@ -208,6 +208,10 @@ class RayRunner:
         """(tasks at once, threads of each)."""
         at_once = self.num_workers if most is None else max(1, min(self.num_workers, most))
         return at_once, self.request.cpus
+
+    def spare(self, num_tasks: int) -> int:
+        """Processes of a worker, for its own cores: those of other workers are out of reach."""
+        return allocate_workers(None, self.request.cpus)[0]
 
     def run(
         self,

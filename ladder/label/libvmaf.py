@@ -74,6 +74,11 @@ class Pairing:
         return PairingMode.INDEX if is_by_index else PairingMode.TIME
 
     @property
+    def count(self) -> int:
+        """Pairs of frames; by time, where each frame of the encode looks for a partner."""
+        return min(self._left) if self.mode == PairingMode.INDEX else self._left[1]
+
+    @property
     def _left(self) -> tuple[int, int]:
         """Frames of the source and of the encode that may have a partner."""
         left_in_source = self.frames_source - max(0, -self.offset)
@@ -127,14 +132,13 @@ def vmaf_args(
     outputs = []
     for index, (encode, pairing) in enumerate(encodes):
         distorted = scaled_input(video_input(encode), source.display_size, pix_fmt)
-        options = _libvmaf_options(request, pairing, f"{index}.json", threads // len(encodes))
-        measured = graph.filter(
-            [
-                _paired(distorted, source, pairing, max(0, pairing.offset)),
-                _paired(copies[index], source, pairing, max(0, -pairing.offset)),
-            ],
-            "libvmaf",
-            **options,
+        measured = libvmaf_filter(
+            paired(distorted, source, pairing, max(0, pairing.offset)),
+            paired(copies[index], source, pairing, max(0, -pairing.offset)),
+            request,
+            pairing,
+            f"{index}.json",
+            threads // len(encodes),
         )
         outputs.append(output(measured, None, format="null"))
     # -xerror: the readable part of a damaged file must not become its label
@@ -157,18 +161,43 @@ def measure(
         FfmpegError: one of the files cannot be decoded, or ffmpeg failed.
         VmafError: libvmaf wrote no log.
     """
+    args = vmaf_args(source, encodes, request, time_ranges=time_ranges, threads=threads)
+    return run_libvmaf(args, len(encodes), ffmpeg, on_progress)
+
+
+def run_libvmaf(
+    args: Sequence[str], count: int, ffmpeg: Ffmpeg, on_progress: Callable[[float], None]
+) -> list[str]:
+    """Run ffmpeg with arguments that write logs `0.json` to `count - 1`; returns their texts.
+
+    Raises:
+        FfmpegError: ffmpeg failed.
+        VmafError: libvmaf wrote no log.
+    """
     # file names must not enter the filter graph, so logs have plain names in a folder of their own
     with tempfile.TemporaryDirectory(prefix="vmaf-") as folder:
-        args = vmaf_args(source, encodes, request, time_ranges=time_ranges, threads=threads)
         messages = run(ffmpeg, args, cwd=Path(folder), on_progress=on_progress)
-        logs = [Path(folder) / f"{index}.json" for index in range(len(encodes))]
+        logs = [Path(folder) / f"{index}.json" for index in range(count)]
         if not all(log.is_file() for log in logs):  # v1 refuses small pictures like this
             reason = messages.strip()[:300] or "ffmpeg printed no message"
             raise VmafError(f"libvmaf measured nothing: {reason}")
         return [log.read_text(encoding="utf-8") for log in logs]
 
 
-def _paired(stream: VideoNode, source: VideoInfo, pairing: Pairing, skip: int) -> VideoNode:
+def libvmaf_filter(
+    distorted: VideoNode,
+    reference: VideoNode,
+    request: MetricRequest,
+    pairing: Pairing,
+    log: str,
+    threads: int,
+) -> VideoNode:
+    """The filter that compares two streams of one size and format, paired before."""
+    options = _libvmaf_options(request, pairing, log, threads)
+    return graph.filter([distorted, reference], "libvmaf", **options)
+
+
+def paired(stream: VideoNode, source: VideoInfo, pairing: Pairing, skip: int) -> VideoNode:
     """The stream without its first `skip` frames, with timestamps that pair its frames."""
     if skip:
         stream = stream.filter("trim", start_frame=skip)

@@ -154,6 +154,10 @@ def models_for(display_size: tuple[int, int], models: Sequence[str]) -> tuple[st
     return model_names(chosen)
 
 
+SHORTEST_RANGE_S = 120.0
+"""Seconds of film that are worth a process of their own (`ladder.label.frame_ranges`)."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class MetricRequest:
     """What one run of libvmaf measures of an encode.

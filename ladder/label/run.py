@@ -19,11 +19,18 @@ from ladder.label.alignment import (
     read_reference,
 )
 from ladder.label.files import LabelFiles
+from ladder.label.frame_ranges import measure_in_ranges, number_of_ranges
 from ladder.label.libvmaf import measure, parse_log, require_vmaf_models, save_log
-from ladder.label.metrics import AUTO, MetricRequest, common_pix_fmt, models_for
+from ladder.label.metrics import (
+    AUTO,
+    SHORTEST_RANGE_S,
+    MetricRequest,
+    common_pix_fmt,
+    models_for,
+)
 from ladder.label.pairs import RungBy, rung_of
 from ladder.label.rows import LabelRow, has_metrics, label_row_type, with_metrics
-from ladder.media.ffmpeg import Ffmpeg, OnProgress, partition_outputs
+from ladder.media.ffmpeg import Ffmpeg, OnProgress, ProgressSink, partition_outputs
 from ladder.media.lengths import video_bytes
 from ladder.media.probe import FILE_FAULTS, VideoInfo, fault_message
 from ladder.media.tonemap import FILTERS, TONEMAPPED
@@ -121,12 +128,14 @@ def make_labels(
     *,
     jobs: int | None = None,
     runner: Runner | None = None,
+    range_s: float = SHORTEST_RANGE_S,
     on_progress: OnProgress = no_progress,
 ) -> Iterator[LabelRow]:
     """Label every encode of `plan`; yields each row after it is written to the table.
 
-    One ffmpeg process measures several encodes of a source and decodes the source once. An encode
-    that fails gets an error row without values.
+    One ffmpeg process measures several encodes of a source and decodes the source once. Where there
+    are more processes than encodes, several measure one long encode, in ranges. An encode that
+    fails gets an error row without values.
 
     Args:
         plan: from `plan_labels` or `plan_pairs` for the same folder or files.
@@ -134,6 +143,7 @@ def make_labels(
         ffmpeg: program to run; it must have libvmaf.
         jobs: number of processes at once; None: one per core, four at most.
         runner: where the processes run; None: here.
+        range_s: seconds of a range at least; 0: no encode is measured in ranges.
         on_progress: called with an encode's path and its finished share, 0 to 1.
 
     Raises:
@@ -147,7 +157,9 @@ def make_labels(
     runner = runner or LocalRunner(jobs)
     num_processes, threads = runner.allocate(len(plan.jobs))
     files = folder if isinstance(folder, LabelFiles) else LabelFiles.of_folder(folder)
-    run = _LabelRun(files, ffmpeg, replace(plan, jobs=(), done=()), threads)
+    groups = _group_by_source(plan.jobs, plan.options, num_processes)
+    shared = replace(plan, jobs=(), done=())
+    run = _LabelRun(files, ffmpeg, shared, threads, runner.spare(len(groups)), range_s)
     with files.locked():
         table = files.table
         table.repair()
@@ -155,7 +167,6 @@ def make_labels(
         for row in plan.done:  # an earlier label may have another rung now
             if known.get(row.key) != row:
                 table.append(row)
-        groups = _group_by_source(plan.jobs, plan.options, num_processes)
         prepare, sources = partial(_prepare, run, require), [row.source_path for row in plan.jobs]
         needs = [files.folder, *map(Path, sources[:1])]
         labels = run_groups(runner, prepare, groups, run.lost, on_progress=on_progress, needs=needs)
@@ -200,13 +211,16 @@ def _prepare(
 class _LabelRun:
     """What all processes of one run share; each method returns a row for every encode it gets.
 
-    The jobs of `plan` are left out: each process gets its own.
+    The jobs of `plan` are left out: each process gets its own. `processes` may measure the encodes
+    of one group, in ranges of `range_s` seconds at least.
     """
 
     files: LabelFiles
     ffmpeg: Ffmpeg
     plan: LabelPlan
     threads: int
+    processes: int
+    range_s: float
     on_progress: OnProgress = no_progress
 
     def label_source(self, rows: Sequence[EncodeRow]) -> list[LabelRow]:
@@ -247,15 +261,7 @@ class _LabelRun:
                 self.on_progress(encode.row.key, min(seconds / duration_s, 1.0))
 
         try:
-            logs = measure(
-                source.info,
-                [(encode.info, encode.pairing) for encode in encodes],
-                self.plan.options.request_for(encodes[0].row),
-                self.ffmpeg,
-                time_ranges=source.time_ranges,
-                threads=self.threads,
-                on_progress=on_progress,
-            )
+            logs = self._logs(encodes, source, on_progress)
         except FILE_FAULTS as error:
             if len(encodes) == 1:
                 row = encodes[0].row
@@ -267,6 +273,36 @@ class _LabelRun:
             self._finish(encode, source, pix_fmt, log, label_s)
             for encode, log in zip(encodes, logs, strict=True)
         ]
+
+    def _logs(
+        self, encodes: Sequence[AlignedEncode], source: Reference, on_progress: ProgressSink
+    ) -> list[str]:
+        """libvmaf's log of each encode; a long one alone is measured in ranges."""
+        pairing, request = encodes[0].pairing, self.plan.options.request_for(encodes[0].row)
+        fps = encodes[0].info.fps
+        number = number_of_ranges(pairing, fps, self.processes, self.range_s)
+        if len(encodes) > 1 or number == 1:
+            return measure(
+                source.info,
+                [(encode.info, encode.pairing) for encode in encodes],
+                request,
+                self.ffmpeg,
+                time_ranges=source.time_ranges,
+                threads=self.threads,
+                on_progress=on_progress,
+            )
+        log = measure_in_ranges(
+            source.info,
+            encodes[0].info,
+            pairing,
+            request,
+            self.ffmpeg,
+            number=number,
+            time_ranges=source.time_ranges,
+            threads=self.threads,
+            on_progress=on_progress,
+        )
+        return [log]
 
     def _finish(
         self, encode: AlignedEncode, source: Reference, pix_fmt: str, text: str, label_s: float

@@ -52,17 +52,26 @@ R = TypeVar("R")
 
 
 class _Children:
-    """The running ffmpeg processes of one `run_parallel` call, killed together."""
+    """The running ffmpeg processes of one `run_parallel` call, killed together.
 
-    def __init__(self) -> None:
+    A call inside a task of another call belongs to that task, and is stopped with it.
+    """
+
+    def __init__(self, parent: "_Children | None") -> None:
         self.running: set[subprocess.Popen[str]] = set()
+        self.nested: set[_Children] = set()
         self.is_stopped = False
+        if parent:
+            parent.nested.add(self)
+            self.is_stopped = parent.is_stopped  # it may have stopped before it knew of this call
 
     def stop(self) -> None:
         """Kill all running processes, and every later one as soon as it starts."""
         self.is_stopped = True
         for process in tuple(self.running):
             _kill(process)
+        for each in tuple(self.nested):
+            each.stop()
 
 
 _worker = threading.local()  # `children`: the processes of this thread's `run_parallel` call
@@ -256,7 +265,7 @@ def run_parallel(work: Callable[[T], R], tasks: Sequence[T], at_once: int) -> It
     tasks are killed. Processes of other `run_parallel` calls keep running.
     """
     pool = ThreadPoolExecutor(at_once)
-    children = _Children()
+    children = _Children(getattr(_worker, "children", None))
 
     def work_unless_stopped(task: T) -> R:
         _worker.children = children

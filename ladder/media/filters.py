@@ -25,6 +25,9 @@ OutputNode: TypeAlias = graph.nodes.OutputStream
 
 InputOptions = dict[str, int | str]
 
+FILE_CLOCK = ("-copyts",)
+"""Options of an ffmpeg process that finds frames by the file's own timestamps."""
+
 _FILE, _CONCAT = "file:", "concat:"
 
 _SEEK_MARGIN_S = 15  # longer than most distances of key frames
@@ -47,6 +50,18 @@ def video_input(
     if len(parts) > 1:
         # gaps at the joints are not whole frames: give every frame the source's average duration
         stream = retime_by_index(graph.concat(*parts, v=1, a=0), video.fps)
+    return tonemapped(stream, video.hdr) if video.is_tonemapped else stream
+
+
+def window_input(
+    video: VideoInfo, start: Fraction | None, end: Fraction | None, **options: int | str
+) -> VideoNode:
+    """`video_input` from `start` to `end`, read from a key frame on; None: all on that side.
+
+    Both are in seconds from the first frame and lie between two frames. The process needs
+    `FILE_CLOCK`.
+    """
+    stream = _between(video, start, end, options)
     return tonemapped(stream, video.hdr) if video.is_tonemapped else stream
 
 
@@ -113,7 +128,7 @@ def output(stream: VideoNode, path: Path | None, **options: object) -> OutputNod
 
 def clock_arguments(time_ranges: Sequence[TimeRange]) -> list[str]:
     """Options of an ffmpeg process that cuts parts: they are found by the file's own timestamps."""
-    return ["-copyts"] if time_ranges else []
+    return list(FILE_CLOCK) if time_ranges else []
 
 
 def compile_arguments(outputs: Sequence[OutputNode]) -> list[str]:
@@ -138,14 +153,26 @@ def _unquote_path(argument: str) -> str:
 def _part(video: VideoInfo, time_range: TimeRange, options: InputOptions) -> VideoNode:
     """The frames of `time_range`; the first has the timestamp 0."""
     start, length = frame_aligned(time_range, video.fps)
+    return from_zero(_between(video, start, start + length, options))
+
+
+def _between(
+    video: VideoInfo, start: Fraction | None, end: Fraction | None, options: InputOptions
+) -> VideoNode:
+    """The frames from `start` to `end`, in seconds from the first frame; None: all on that side.
+
+    Their timestamps are those of the file (`FILE_CLOCK`).
+    """
     # seek early and cut with trim: -t counts from the first frame that is read, and in a file
     # without an index a seek may land too late
-    jump = Fraction(0) if video.is_timed_by_order else max(Fraction(0), start - _SEEK_MARGIN_S)
-    end = start + length
-    first: InputOptions = {"ss": f"{float(jump):.6f}"} if jump else {}
-    last: InputOptions = {"t": f"{float(end - jump + _END_MARGIN_S):.6f}"}
-    # timestamps of the file itself (`clock_arguments`): another track may begin earlier
+    can_jump = start is not None and not video.is_timed_by_order
+    jump = max(Fraction(0), (start or 0) - _SEEK_MARGIN_S) if can_jump else Fraction(0)
+    # timestamps of the file itself: another track may begin earlier
     zero = Fraction(0) if video.is_timed_by_order else video.start
-    inside = {"start": f"{float(zero + start):.6f}", "end": f"{float(zero + end):.6f}"}
-    stream = _input(video, options | first | last)
-    return from_zero(stream.filter("trim", **inside))
+    limits: InputOptions = {"ss": f"{float(jump):.6f}"} if jump else {}
+    if end is not None:
+        limits["t"] = f"{float(end - jump + _END_MARGIN_S):.6f}"
+    edges = {"start": start, "end": end}
+    inside = {name: f"{float(zero + at):.6f}" for name, at in edges.items() if at is not None}
+    stream = _input(video, options | limits)
+    return stream.filter("trim", **inside) if inside else stream

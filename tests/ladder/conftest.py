@@ -100,11 +100,15 @@ def work_folder(folder: Path, source: Path, encodes: dict[str, Path]) -> Path:
 
 
 def label(
-    folder: Path, ffmpeg: Ffmpeg, options: LabelOptions | None = None, **more: Any
+    folder: Path,
+    ffmpeg: Ffmpeg,
+    options: LabelOptions | None = None,
+    processes: int = 1,
+    **more: Any,
 ) -> dict[str, LabelRow]:
     """The new labels of a work folder, by rung; without `options`, by the plain model alone."""
     plan = plan_labels(folder, options or LabelOptions(models=(V0,)))
-    return {row.rung: row for row in make_labels(plan, folder, ffmpeg, jobs=1, **more)}
+    return {row.rung: row for row in make_labels(plan, folder, ffmpeg, jobs=processes, **more)}
 
 
 def label_of(

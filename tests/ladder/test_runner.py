@@ -16,6 +16,9 @@ class LosingRunner:
     def allocate(self, most: int | None = None) -> tuple[int, int]:
         return 1, 1
 
+    def spare(self, num_tasks: int) -> int:
+        return 1
+
     def run(
         self,
         prepare: Prepare[T, R],
@@ -64,3 +67,4 @@ def test_here_tasks_report_progress_and_few_get_more_threads() -> None:
     assert sorted(seen) == ["1", "2", "3"]
     assert runner.allocate()[0] == 2
     assert runner.allocate(1)[1] >= runner.allocate()[1]
+    assert [runner.spare(tasks) for tasks in (0, 1, 2, 3)] == [2, 2, 1, 0]

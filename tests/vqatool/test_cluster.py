@@ -230,6 +230,7 @@ def test_as_many_workers_as_fit_into_the_nodes() -> None:
     ray = nodes({"CPU": 8.0, "GPU": 1.0}, {"CPU": 3.0}, {})
     assert RayRunner(ray, ClusterRequest("ray")).num_workers == 11
     assert RayRunner(ray, ClusterRequest("ray", cpus=2)).allocate() == (5, 2)
+    assert RayRunner(ray, ClusterRequest("ray", cpus=2)).spare(1) == 2  # those of its own cores
     assert RayRunner(ray, ClusterRequest("ray", gpus=0.25)).num_workers == 4
     assert RayRunner(ray, ClusterRequest("ray", workers=500, cpus=64)).num_workers == 500
     assert RayRunner(ray, ClusterRequest("ray")).allocate(3) == (3, 1)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, Self
 
 import click
 
-from ladder.label.metrics import METRICS, features, model_names, vmaf_models
+from ladder.label.metrics import METRICS, SHORTEST_RANGE_S, features, model_names, vmaf_models
 from vqatool.cli.cluster import cluster_options, runner_on
 from vqatool.cli.options import (
     STDOUT,
@@ -131,6 +131,9 @@ class _Found(NamedTuple):
     help="Find the offset of encodes that begin late or early, and pair frames by it.",
 )
 @tonemap_option("Compare HDR (PQ, HLG) as SDR, which VMAF was made for.")
+@click.option("--range-s", type=click.FloatRange(0), default=SHORTEST_RANGE_S, show_default=True,
+              help="Where processes are to spare, measure a long encode in ranges of at least so "
+              "many seconds at once, with the same result; 0: never.")  # fmt: skip
 @jobs_option
 @ffmpeg_option
 @cluster_options
@@ -148,6 +151,7 @@ def label(
     subsample: int,
     sync: bool,
     tonemap: bool,
+    range_s: float,
     jobs: int | None,
     ffmpeg_path: Path | None,
     cluster: "ClusterRequest | None",
@@ -174,7 +178,9 @@ def label(
         if cluster and not outputs.table:
             raise click.UsageError("--on needs a table for the labels: name one with -o")
         with runner_on(cluster, jobs) as runner:
-            _label_pairs(given, rung_by, outputs, options, find_ffmpeg(ffmpeg_path), runner)
+            _label_pairs(
+                given, rung_by, outputs, options, find_ffmpeg(ffmpeg_path), runner, range_s
+            )
         return
     for name, option in (("pattern", "--match"), ("out", "-o"), ("rung_by", "--rung-by")):
         if is_on_command_line(name):
@@ -183,7 +189,7 @@ def label(
             )
     folder = _work_folder(paths)
     with runner_on(cluster, jobs) as runner:
-        _label_folder(folder, outputs, options, find_ffmpeg(ffmpeg_path), runner)
+        _label_folder(folder, outputs, options, find_ffmpeg(ffmpeg_path), runner, range_s)
 
 
 def _label_options(
@@ -227,7 +233,12 @@ def _work_folder(paths: Sequence[str]) -> Path:
 
 
 def _label_folder(
-    folder: Path, outputs: _Outputs, options: "LabelOptions", ffmpeg: "Ffmpeg", runner: "Runner"
+    folder: Path,
+    outputs: _Outputs,
+    options: "LabelOptions",
+    ffmpeg: "Ffmpeg",
+    runner: "Runner",
+    range_s: float,
 ) -> None:
     """Label the encodes of a work folder, and exit accordingly."""
     from ladder.label.files import LabelFiles
@@ -238,7 +249,7 @@ def _label_folder(
     _require_few_curves(plan, outputs)
     files = LabelFiles.of_folder(folder)
     write = stdout_writer(outputs.on_stdout, files.table)
-    rows = run_label_plan(plan, folder, ffmpeg, runner, "labelling", write)
+    rows = run_label_plan(plan, folder, ffmpeg, runner, "labelling", write, range_s=range_s)
     if not outputs.on_stdout:
         console(is_result=True).print(label_summary(rows))
     _draw(rows, files, outputs)
@@ -253,6 +264,7 @@ def _label_pairs(
     options: "LabelOptions",
     ffmpeg: "Ffmpeg",
     runner: "Runner",
+    range_s: float,
 ) -> None:
     """Label encodes made elsewhere, show the outcome, and exit accordingly."""
     from ladder.label.elsewhere import plan_pairs
@@ -271,7 +283,7 @@ def _label_pairs(
         )
         _require_few_curves(plan, outputs)
         write = stdout_writer(outputs.on_stdout, files.table)
-        rows = run_label_plan(plan, files, ffmpeg, runner, "labelling", write)
+        rows = run_label_plan(plan, files, ffmpeg, runner, "labelling", write, range_s=range_s)
         rows.sort(key=lambda row: row.key)
         _draw(rows, files, outputs)
         _show_outcome(rows, files, outputs)
@@ -446,6 +458,8 @@ def run_label_plan(
     runner: "Runner",
     name: str,
     on_row: "Callable[[LabelRow], None]" = lambda row: None,
+    *,
+    range_s: float = SHORTEST_RANGE_S,
 ) -> "list[LabelRow]":
     """Make the labels of a plan and show progress under that name; returns old and new labels.
 
@@ -462,7 +476,10 @@ def run_label_plan(
         on_row(row)
     costs = {row.key: float(row.frame_count or 1) for row in plan.jobs}
     with Progress(name, costs, unit="encodes") as progress:
-        for row in make_labels(plan, folder, ffmpeg, runner=runner, on_progress=progress.update):
+        made = make_labels(
+            plan, folder, ffmpeg, runner=runner, range_s=range_s, on_progress=progress.update
+        )
+        for row in made:
             progress.finish(row.key)
             rows.append(row)
             on_row(row)

@@ -168,8 +168,8 @@ def test_option_names_do_not_change() -> None:
         },
         "label": {
             "--vmaf", "--source", "--match", "--pairs", "--out", "--rung-by", "--json", "--plot",
-            "--vmaf-model", "--features", "--subsample", "--sync", "--tonemap", "--jobs",
-            "--ffmpeg",
+            "--vmaf-model", "--features", "--subsample", "--sync", "--tonemap", "--range-s",
+            "--jobs", "--ffmpeg",
         },
         "recommend": {
             "--out", "--sizes", "--by", "--rates", "--codec", "--preset", "--clip", "--segments",
