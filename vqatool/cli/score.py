@@ -44,17 +44,19 @@ DEFAULT_REPORT = Path("report.csv")
 
 
 class ShardType(click.ParamType["Shard"]):
-    """A share of the work such as 2/8."""
+    """A share of the work such as 2/8; `auto`: the one that a batch system names."""
 
-    name = "N/COUNT"
+    name = "N/COUNT|auto"
 
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> "Shard":
-        from vqatool.scoring.shards import Shard
+        from vqatool.scoring.shards import AUTO, Shard
 
+        if isinstance(value, Shard):
+            return value
         try:
-            return value if isinstance(value, Shard) else Shard.parse(value)
+            return Shard.of_environment(os.environ) if value == AUTO else Shard.parse(value)
         except ValueError as error:
             self.fail(str(error), param, ctx)
 
@@ -81,7 +83,9 @@ class ShardType(click.ParamType["Shard"]):
               help="File for the outcome as JUnit XML.")  # fmt: skip
 @click.option("--ci", type=click.Choice(["github"]),
               help="Also tell this service what failed or does not pass.")  # fmt: skip
-@click.option("--shard", type=ShardType(), help="Score one part of the files, such as 2/8.")
+@click.option("--shard", type=ShardType(),
+              help="Score one part of the files, such as 2/8; auto: that of this task of an array "
+              "of Slurm, AWS Batch or Kubernetes (which needs $VQATOOL_SHARDS).")  # fmt: skip
 @click.option("--force", is_flag=True, help="Score again the files that the report already holds.")
 @timeout_option
 @click.option("--batch", type=click.IntRange(1),

@@ -1,10 +1,14 @@
-"""One report from several machines: divide the videos into shards, and merge their reports."""
+"""One report from several machines: divide the videos into shards, and merge their reports.
+
+A batch system tells each of its tasks in variables which one it is: Slurm's job arrays, the array
+jobs of AWS Batch, and the indexed jobs of Kubernetes, which do not tell how many there are.
+"""
 
 import hashlib
 import os
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
@@ -14,6 +18,17 @@ from vqatool.scoring.rows import ReportRow
 
 UNFINISHED = ", unfinished"
 """The suffix of a shard's name in its rows until the shard is complete."""
+
+
+AUTO = "auto"
+"""Stands for the shard that the variables of a batch system name."""
+
+COUNT_VARIABLE = "VQATOOL_SHARDS"
+"""The variable with the number of shards, for batch systems that do not tell it."""
+
+_SLURM = "SLURM_ARRAY_TASK_"  # ID, MIN, MAX, STEP, COUNT: sbatch(1), output environment variables
+_AWS = "AWS_BATCH_JOB_ARRAY_"  # INDEX, from 0; SIZE
+_KUBERNETES = "JOB_COMPLETION_INDEX"  # from 0
 
 
 @dataclass(frozen=True)
@@ -35,6 +50,37 @@ class Shard:
             raise ValueError(f"{text!r} is not a shard such as 2/8")
         return cls(int(found[1]), int(found[2]))
 
+    @classmethod
+    def of_environment(cls, environment: Mapping[str, str]) -> Self:
+        """The shard that a batch system names in its variables.
+
+        Raises:
+            ValueError: there is no such variable, or the shards would have gaps.
+        """
+        if f"{_SLURM}ID" in environment:
+            return cls(*_slurm_shard(environment))
+        if f"{_AWS}INDEX" in environment:
+            index, count = f"{_AWS}INDEX", f"{_AWS}SIZE"
+        elif _KUBERNETES in environment:
+            index, count = _KUBERNETES, COUNT_VARIABLE
+        else:
+            raise ValueError(
+                f"this is no task of an array: none of {_SLURM}ID, {_AWS}INDEX and {_KUBERNETES} "
+                "is set; name the shard itself, such as 2/8"
+            )
+        if count not in environment:
+            raise ValueError(
+                f"{index} is set and {count} is not: set it to the number of tasks, for Kubernetes "
+                "the job's completions"
+            )
+        found = cls(_whole(environment, index) + 1, _whole(environment, count))
+        if found.number > found.count:
+            raise ValueError(
+                f"{index} is {found.number - 1} and {count} is {found.count}: indices begin at 0, "
+                f"so {count} must be greater"
+            )
+        return found
+
     def __str__(self) -> str:
         return f"{self.number}/{self.count}"
 
@@ -42,6 +88,32 @@ class Shard:
         """Whether a video is in this shard; its path as given decides, on any machine."""
         digest = hashlib.blake2b(os.fsencode(path), digest_size=8).digest()
         return int.from_bytes(digest) % self.count == self.number - 1
+
+
+def _slurm_shard(environment: Mapping[str, str]) -> tuple[int, int]:
+    """(number, count) of a task of a Slurm array, whose indices may begin anywhere and have a step.
+
+    A list such as 1,2,9 leaves gaps that no task would fill, and ends in an error.
+    """
+    names = ("ID", "MIN", "MAX", "STEP", "COUNT")
+    missing = [f"{_SLURM}{name}" for name in names if f"{_SLURM}{name}" not in environment]
+    if missing:
+        raise ValueError(f"{_SLURM}ID is set and {missing[0]} is not: name the shard, such as 2/8")
+    task, first, last, step, count = (_whole(environment, f"{_SLURM}{name}") for name in names)
+    steps, rest = divmod(task - first, step or 1)
+    if rest or not 0 <= steps < count or (last - first) // (step or 1) + 1 != count:
+        raise ValueError(
+            f"the indices of this Slurm array are not evenly spaced ({count} from {first} to "
+            f"{last}, step {step}): submit it with --array=1-{count}"
+        )
+    return steps + 1, count
+
+
+def _whole(environment: Mapping[str, str], name: str) -> int:
+    """The value of a variable, 0 or more."""
+    if not re.fullmatch(r"\d{1,9}", environment[name]):
+        raise ValueError(f"{name} is {environment[name]!r}, which is not a number")
+    return int(environment[name])
 
 
 def merge_shards(parts: Sequence[tuple[Path, Sequence[ReportRow]]]) -> list[ReportRow]:

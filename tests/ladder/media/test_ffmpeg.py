@@ -420,6 +420,23 @@ def test_a_task_that_starts_ffmpeg_after_an_early_stop_has_it_killed(
     assert time.monotonic() - begun < 3
 
 
+def test_a_parallel_run_inside_a_task_is_stopped_with_it(fake_ffmpeg: FakeFfmpeg) -> None:
+    script = fake_ffmpeg("nested", body=SLEEPS)
+    ffmpeg = find_ffmpeg(script)
+
+    def work(name: str) -> str:
+        if name == "bad":
+            wait_for_pids(script, 4)
+            raise RuntimeError("a bug")
+        return "".join(run_parallel(lambda part: run(ffmpeg, [part]), ["one", "two"], 2))
+
+    begun = time.monotonic()
+    with pytest.raises(RuntimeError, match="a bug"):
+        list(run_parallel(work, ["divided", "bad"], 2))
+    assert time.monotonic() - begun < 10
+    assert left_running(script) == []
+
+
 def test_a_failed_parallel_run_kills_only_its_own_processes(fake_ffmpeg: FakeFfmpeg) -> None:
     script = fake_ffmpeg("hangs", SLEEPS)
 

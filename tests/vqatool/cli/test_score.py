@@ -192,8 +192,10 @@ def test_shards_together_are_one_run(
     whole = tmp_path / "whole.csv"
     assert vqatool("score", "encodes", "-o", whole, "-m", small_model).exit_code == 0
     parts = [tmp_path / f"part-{number}.{end}" for number, end in enumerate(["csv", "json"], 1)]
-    for number, part in enumerate(parts, 1):
-        share = ["--shard", f"{number}/2", "-m", small_model]
+    monkeypatch.setenv("JOB_COMPLETION_INDEX", "1")
+    monkeypatch.setenv("VQATOOL_SHARDS", "2")
+    for shard, part in zip(("1/2", "auto"), parts, strict=True):
+        share = ["--shard", shard, "-m", small_model]
         assert vqatool("score", "encodes", "-o", part, *share).exit_code == 0
     merge_shards = tmp_path / "joined.csv"
     assert vqatool("merge", *parts, "-o", merge_shards).exit_code == 0
@@ -307,6 +309,7 @@ def test_json_and_the_timeline(videos: list[Path], small_model: Path, tmp_path: 
     ("args", "word"),
     [
         (["x.mp4", "--shard", "3/2"], "3/2"),
+        (["x.mp4", "--shard", "auto"], "no task of an array"),
         (["@gone.txt"], "gone.txt"),
         (["x.mp4", "--gate-on", "vmaf"], "score_low"),
         (["x.mp4", "--timeout", "0"], "timeout"),

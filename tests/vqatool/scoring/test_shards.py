@@ -49,6 +49,56 @@ def test_an_invalid_shard_is_refused(text: str) -> None:
         Shard.parse(text)
 
 
+def slurm(task: int, first: int, last: int, step: int, count: int) -> dict[str, str]:
+    values = {"ID": task, "MIN": first, "MAX": last, "STEP": step, "COUNT": count}
+    return {f"SLURM_ARRAY_TASK_{name}": str(value) for name, value in values.items()}
+
+
+@pytest.mark.parametrize(
+    ("environment", "shard"),
+    [
+        (slurm(0, 0, 7, 1, 8), "1/8"),
+        (slurm(8, 1, 8, 1, 8), "8/8"),
+        (slurm(5, 1, 7, 2, 4), "3/4"),
+        (slurm(3, 3, 3, 1, 1), "1/1"),
+        ({"AWS_BATCH_JOB_ARRAY_INDEX": "9", "AWS_BATCH_JOB_ARRAY_SIZE": "10"}, "10/10"),
+        ({"JOB_COMPLETION_INDEX": "0", "VQATOOL_SHARDS": "12"}, "1/12"),
+        # a batch system on Kubernetes sets its own variables, and they count
+        (
+            {
+                "JOB_COMPLETION_INDEX": "0",
+                "AWS_BATCH_JOB_ARRAY_INDEX": "4",
+                "AWS_BATCH_JOB_ARRAY_SIZE": "6",
+            },
+            "5/6",
+        ),
+    ],
+)
+def test_a_task_of_an_array_knows_its_shard(environment: dict[str, str], shard: str) -> None:
+    assert str(Shard.of_environment({"HOME": "/root", **environment})) == shard
+
+
+@pytest.mark.parametrize(
+    ("environment", "says"),
+    [
+        ({}, "such as 2/8"),
+        ({"JOB_COMPLETION_INDEX": "3"}, "VQATOOL_SHARDS is not: set it to the number of tasks"),
+        ({"JOB_COMPLETION_INDEX": "3", "VQATOOL_SHARDS": "three"}, "'three', which is not a"),
+        ({"JOB_COMPLETION_INDEX": "3", "VQATOOL_SHARDS": "3"}, "must be greater"),
+        ({"JOB_COMPLETION_INDEX": "0", "VQATOOL_SHARDS": "0"}, "must be greater"),
+        ({"AWS_BATCH_JOB_ARRAY_INDEX": "3"}, "AWS_BATCH_JOB_ARRAY_SIZE is not"),
+        ({"SLURM_ARRAY_TASK_ID": "3"}, "SLURM_ARRAY_TASK_MIN is not"),
+        # --array=1,2,9: every task says so, not only the last
+        (slurm(1, 1, 9, 1, 3), "--array=1-3"),
+        (slurm(9, 1, 9, 1, 3), "--array=1-3"),
+        (slurm(4, 1, 7, 2, 4), "not evenly spaced"),
+    ],
+)
+def test_what_does_not_name_a_shard_is_refused(environment: dict[str, str], says: str) -> None:
+    with pytest.raises(ValueError, match=says):
+        Shard.of_environment(environment)
+
+
 def test_merged_shards_equal_one_run() -> None:
     whole = [row(path) for path in sorted(VIDEOS)]
     assert merge_shards(parts(8)) == whole
