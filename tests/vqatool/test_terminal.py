@@ -1,12 +1,21 @@
 """What is printed at each verbosity, and how odd text is shown."""
 
+import json
 import logging
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from vqatool.terminal import is_quiet, log_to, print_message, print_note, set_verbosity, shown
+from vqatool.terminal import (
+    is_quiet,
+    json_lines,
+    log_to,
+    print_message,
+    print_note,
+    set_verbosity,
+    shown,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -82,3 +91,33 @@ def test_a_log_has_every_record_and_changes_nothing_on_the_terminal(
     assert first.endswith("DEBUG vqatool.x: a detail")
     assert second.endswith("INFO ladder.y: text")
     assert len(capsys.readouterr().err.splitlines()) == (3 if verbosity == 2 else 0)
+
+
+def test_lines_of_json_have_level_file_and_traceback(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "run.log"
+    with json_lines(), log_to(path):
+        set_verbosity(1)
+        logger = logging.getLogger("vqatool.x")
+        logger.warning("%s has %d frames", Path("odd\udce9.mp4"), 3)
+        logger.info("text", extra={"file": "a.mp4"})
+        try:
+            raise ValueError("two\nlines")
+        except ValueError:
+            logger.exception("failed")
+        print_note("note")
+        print_message("a\nb", file="b.mp4")
+    print_message("plain")
+    *lines, last = capsys.readouterr().err.splitlines()
+    assert last == "plain"
+    told = [json.loads(line) for line in lines]
+    assert [(entry["level"], entry["message"], entry.get("file", "")) for entry in told] == [
+        ("warning", "odd\udce9.mp4 has 3 frames", "odd\udce9.mp4"),
+        ("info", "text", "a.mp4"),
+        ("error", "failed", ""),
+        ("info", "note", ""),
+        ("error", "a\ufffdb", "b.mp4"),
+    ]
+    assert told[2]["traceback"].endswith("ValueError: two\nlines")
+    assert [json.loads(line) for line in path.read_text().splitlines()] == told[:3]

@@ -6,7 +6,7 @@ import logging
 import os
 import traceback
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
@@ -30,7 +30,7 @@ from vqatool.cli.import_weights import import_weights
 from vqatool.cli.label import label
 from vqatool.cli.ladder import ladder
 from vqatool.cli.merge import merge
-from vqatool.cli.options import fail, verbosity_options
+from vqatool.cli.options import exit_code_of, fail, verbosity_options
 from vqatool.cli.pretrain import pretrain
 from vqatool.cli.recommend import recommend
 from vqatool.cli.report import report
@@ -38,7 +38,8 @@ from vqatool.cli.score import score
 from vqatool.cli.study import study
 from vqatool.cli.train import train
 from vqatool.cli.watch import watch
-from vqatool.errors import ExitCode, VqatoolError
+from vqatool.errors import ExitCode
+from vqatool.terminal import is_json
 
 _log = logging.getLogger(__name__)
 
@@ -69,8 +70,6 @@ _EXTRAS = {
 }
 """The extra that installs a package which the light install lacks."""
 
-_DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
-
 
 class _Program(click.Group):
     """The one place where errors become messages and exit codes."""
@@ -82,8 +81,11 @@ class _Program(click.Group):
         try:
             ctx.default_map = self._defaults()
             return super().invoke(ctx)
-        except (click.ClickException, click.exceptions.Exit, click.Abort):
+        except click.ClickException as error:
+            _tell_as_json(error)
             raise  # click prints help and usage errors
+        except (click.exceptions.Exit, click.Abort):
+            raise
         except BrokenPipeError:
             raise  # click ends in silence: nobody reads the output any more
         except KeyboardInterrupt:
@@ -102,16 +104,7 @@ class _Program(click.Group):
                 ExitCode.NO_CAPABILITY,
             )
         except Exception as error:  # noqa: BLE001 - what is caught nowhere else ends here
-            code = _exit_code(error)
-            if code is ExitCode.BUG:
-                traceback.print_exc()
-                fail(
-                    "this is a bug in vqatool: please report it with the lines above and the "
-                    "output of `vqatool doctor`",
-                    code,
-                )
-            _log.debug("traceback of the error below", exc_info=True)
-            fail(_path_message(error) if isinstance(error, OSError) else str(error), code)
+            _fail_by(error)
 
     def _defaults(self) -> dict[str, Any]:
         path = config_file()
@@ -121,16 +114,27 @@ class _Program(click.Group):
         return read_defaults(path, self.commands)
 
 
-def _exit_code(error: Exception) -> ExitCode:
-    from ladder.errors import CapabilityError, LadderError
+def _tell_as_json(error: click.ClickException) -> None:
+    """Print a usage error as a line of JSON and exit, if lines of JSON are asked for."""
+    if is_json() and not isinstance(error, click.exceptions.NoArgsIsHelpError):
+        fail(error.format_message(), ExitCode(error.exit_code))
 
-    if isinstance(error, CapabilityError):
-        return ExitCode.NO_CAPABILITY
-    if isinstance(error, LadderError | VqatoolError):
-        return ExitCode.USAGE
-    if isinstance(error, OSError) and (error.filename or error.errno in _DISK_ERRORS):
-        return ExitCode.USAGE
-    return ExitCode.BUG
+
+def _fail_by(error: Exception) -> NoReturn:
+    """Print the reason of an error, with the traceback of a bug, and exit."""
+    code = exit_code_of(error)
+    if code is not ExitCode.BUG:
+        _log.debug("traceback of the error below", exc_info=True)
+        fail(_path_message(error) if isinstance(error, OSError) else str(error), code)
+    if is_json():
+        _log.error("an error that was not expected", exc_info=True)
+    else:
+        traceback.print_exc()
+    fail(
+        "this is a bug in vqatool: please report it with the lines above and the output of "
+        "`vqatool doctor`",
+        code,
+    )
 
 
 def _path_message(error: OSError) -> str:

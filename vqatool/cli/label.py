@@ -11,6 +11,7 @@ import click
 
 from ladder.label.metrics import METRICS, SHORTEST_RANGE_S, features, model_names, vmaf_models
 from vqatool.cli.cluster import cluster_options, runner_on
+from vqatool.cli.observe import Watch, metrics_option
 from vqatool.cli.options import (
     STDOUT,
     WORK_FOLDER,
@@ -137,6 +138,7 @@ class _Found(NamedTuple):
 @jobs_option
 @ffmpeg_option
 @cluster_options
+@metrics_option
 def label(
     paths: tuple[str, ...],
     source: str | None,
@@ -474,12 +476,13 @@ def run_label_plan(
     rows = list(plan.done)
     for row in rows:
         on_row(row)
+    watch = Watch("label", len(plan.done) + len(plan.jobs), len(plan.done))
     costs = {row.key: float(row.frame_count or 1) for row in plan.jobs}
     with Progress(name, costs, unit="encodes") as progress:
         made = make_labels(
             plan, folder, ffmpeg, runner=runner, range_s=range_s, on_progress=progress.update
         )
-        for row in made:
+        for row in watch.rows(made):
             progress.finish(row.key)
             rows.append(row)
             on_row(row)

@@ -11,6 +11,7 @@ from click.shell_completion import CompletionItem
 from ladder.codecs import CODECS
 from vqatool.cli.cluster import cluster_options, runner_on
 from vqatool.cli.label import run_label_plan
+from vqatool.cli.observe import Watch, metrics_option
 from vqatool.cli.options import (
     WORK_FOLDER,
     ParsedType,
@@ -67,6 +68,7 @@ def _complete_rungs(
 @jobs_option
 @ffmpeg_option
 @cluster_options
+@metrics_option
 def ladder(
     sources: tuple[Path, ...],
     folder: Path,
@@ -181,9 +183,11 @@ def _run_ladder_plan(
     rows = list(plan.done)
     for row in plan.done:
         write(row)
+    watch = Watch("ladder", len(plan.done) + len(plan.jobs) + len(plan.failed), len(plan.done))
     costs = {job.row.key: job.cost for job in plan.jobs}
     with Progress(name, costs, unit="encodes") as progress:
-        for row in make_encodes(plan, folder, ffmpeg, runner=runner, on_progress=progress.update):
+        made = make_encodes(plan, folder, ffmpeg, runner=runner, on_progress=progress.update)
+        for row in watch.rows(made):
             progress.finish(row.key)
             write(row)
             rows.append(row)

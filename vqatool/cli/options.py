@@ -1,5 +1,6 @@
 """What the commands share: options, their types, and how rows become messages and exit codes."""
 
+import errno
 import json
 import logging
 import platform
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeVar
 import click
 from click.shell_completion import CompletionItem
 
-from vqatool.errors import ExitCode
+from vqatool.errors import ExitCode, VqatoolError
 
 if TYPE_CHECKING:  # for annotations alone: torch and PyAV load in the commands
     from ladder.storage import Row, Table
@@ -28,12 +29,39 @@ _log = logging.getLogger(__name__)
 
 def fail(message: str, exit_code: ExitCode) -> NoReturn:
     """Print the reason to stderr and exit with that code."""
-    click.echo(f"Error: {message}", err=True)
+    from vqatool.terminal import is_json, print_message
+
+    if is_json():
+        print_message(message)
+    else:
+        click.echo(f"Error: {message}", err=True)
     raise click.exceptions.Exit(exit_code)
 
 
+_DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
+
+
+def exit_code_of(error: BaseException | None) -> ExitCode:
+    """How the program exits where a command ends with this error; None: without one."""
+    from ladder.errors import CapabilityError, LadderError
+
+    if error is None:
+        return ExitCode.DONE
+    if isinstance(error, click.exceptions.Exit | click.ClickException):
+        return ExitCode(error.exit_code)
+    if isinstance(error, KeyboardInterrupt):
+        return ExitCode.INTERRUPTED
+    if isinstance(error, CapabilityError | ModuleNotFoundError):
+        return ExitCode.NO_CAPABILITY
+    if isinstance(error, LadderError | VqatoolError):
+        return ExitCode.USAGE
+    if isinstance(error, OSError) and (error.filename or error.errno in _DISK_ERRORS):
+        return ExitCode.USAGE
+    return ExitCode.BUG
+
+
 def verbosity_options(command: C) -> C:
-    """-v, -vv, -q and --log; the group and its commands add up what they are given."""
+    """-v, -vv, -q, --log and --log-json; the group and its commands add up what they get."""
     quiet = click.option(
         "-q",
         "--quiet",
@@ -60,7 +88,22 @@ def verbosity_options(command: C) -> C:
         callback=lambda ctx, param, path: _log_to(ctx, path),
         help="Append what -vv prints to this file, with times.",
     )
-    return verbose(quiet(log(command)))
+    as_json = click.option(
+        "--log-json",
+        is_flag=True,
+        expose_value=False,
+        is_eager=True,
+        callback=lambda ctx, param, is_set: _log_as_json(ctx, is_set),
+        help="Write what goes to stderr, and --log, as lines of JSON: time, level, message, file.",
+    )
+    return verbose(quiet(log(as_json(command))))
+
+
+def _log_as_json(ctx: click.Context, is_set: bool) -> None:
+    from vqatool.terminal import is_json, json_lines
+
+    if is_set and not is_json():
+        ctx.find_root().with_resource(json_lines())
 
 
 def _log_to(ctx: click.Context, path: Path | None) -> None:
@@ -386,7 +429,7 @@ def name_failures(rows: Iterable[Outcome]) -> bool:
         # many reasons name the file already
         is_named = row.error.startswith(row.key)
         reason = row.error if is_named else f"{row.key}: {row.error}"
-        print_message(f"failed: {reason}{_remedy(row)}")
+        print_message(f"failed: {reason}{_remedy(row)}", file=row.key)
     if len(failed) > _MOST_FAILURES:
         print_message(f"failed: {len(failed) - _MOST_FAILURES} more, whose rows have the reason")
     return bool(failed)
@@ -408,7 +451,7 @@ def name_unreadable(folders: Iterable[Path]) -> bool:
 
     names = [str(folder) for folder in folders]
     for name in names:
-        print_message(f"failed: {name}: the folder cannot be read")
+        print_message(f"failed: {name}: the folder cannot be read", file=name)
     return bool(names)
 
 

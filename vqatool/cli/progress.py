@@ -9,7 +9,7 @@ import rich.progress
 from rich.console import Console
 from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from vqatool.terminal import console, cut_middle, is_quiet, shown
+from vqatool.terminal import console, cut_middle, is_json, is_quiet, print_note, shown
 
 _LINE_EVERY_S = 10.0
 
@@ -55,7 +55,7 @@ class Progress:
             TextColumn("{task.fields[note]}", markup=False),
             console=self._console,
             transient=True,
-            disable=is_quiet() or not self._console.is_interactive,
+            disable=is_quiet() or is_json() or not self._console.is_interactive,
             speed_estimate_period=120,
         )
         total = sum(self._costs.values()) or None
@@ -107,10 +107,15 @@ class Progress:
         now = time.monotonic()
         if name != self._name_shown:
             self._name_shown, self._started_at, self._done_before = name, now, done
-        if is_quiet() or self._console.is_interactive or now - self._line_at <= _LINE_EVERY_S:
+        has_bar = self._console.is_interactive and not is_json()
+        if is_quiet() or has_bar or now - self._line_at <= _LINE_EVERY_S:
             return
         self._line_at = now
         done_here = done - self._done_before  # a resumed training did the rest in an earlier run
         left_s = (now - self._started_at) * (total - done) / done_here if done_here else 0.0
         line = f"{name}: {count}, about {left_s:.0f} s left"
-        self._console.print(shown(f"{line}, {note}" if note else line), soft_wrap=True)
+        line = f"{line}, {note}" if note else line
+        if is_json():
+            print_note(line)
+        else:
+            self._console.print(shown(line), soft_wrap=True)

@@ -11,6 +11,7 @@ import click
 
 from vqatool.cli.cluster import cluster_options, connected_to
 from vqatool.cli.gates import gate_of, gate_options
+from vqatool.cli.observe import Watch, metrics_option
 from vqatool.cli.options import (
     STDOUT,
     count_rows,
@@ -96,6 +97,7 @@ class ShardType(click.ParamType["Shard"]):
 @jobs_option
 @device_option
 @cluster_options
+@metrics_option
 def score(
     paths: tuple[str, ...],
     out: Path | None,
@@ -280,6 +282,7 @@ def run_score(
 
     scoring = scoring or score_videos
 
+    watch = Watch("score", len(videos))
     if output.report:
         source = write_report(
             videos,
@@ -291,7 +294,7 @@ def run_score(
             is_forced=is_forced,
             keeps_others=keeps_others,
             scoring=scoring,
-            on_start=partial(_tell_kept, output.report),
+            on_start=partial(_tell_kept, output.report, watch),
         )
     else:
         source = stream_rows(videos, predictor, config, scoring=scoring)
@@ -299,16 +302,17 @@ def run_score(
     write = stdout_writer(output.on_stdout, Table(DEFAULT_REPORT, ReportRow))
     costs = {str(path): 1.0 for path in videos}
     with Progress("scoring", costs, unit="files") as progress:
-        for row in source:
+        for row in watch.rows(source):
             progress.finish(row.path)
             write(row)
             rows.append(row)
     return rows
 
 
-def _tell_kept(report: Path, num_kept: int, dropped: Sequence[str]) -> None:
+def _tell_kept(report: Path, watch: Watch, num_kept: int, dropped: Sequence[str]) -> None:
     from vqatool.terminal import print_note
 
+    watch.skip(num_kept)
     if num_kept:
         print_note(f"{report}: {num_kept} rows are kept, their files have not changed")
     if dropped:
@@ -346,9 +350,10 @@ def _print_outcome(
 ) -> None:
     """Print the table, the summary, each failure and each missed gate, and exit accordingly."""
     from vqatool.cli.tables import enlarged_hint, named_reason, score_summary
-    from vqatool.terminal import console, print_message, print_note
+    from vqatool.terminal import console, is_json, print_message, print_note
 
-    if any(row.score is not None for row in rows):
+    is_hidden = is_stdout_taken and is_json()  # a table on stderr would be no line of JSON
+    if any(row.score is not None for row in rows) and not is_hidden:
         console(is_result=not is_stdout_taken).print(score_summary(rows, gate))
     print_note(summary)
     if hint := enlarged_hint(rows):
@@ -358,7 +363,7 @@ def _print_outcome(
     missed = [row for row in rows if gate.is_missed(row)]
     for row in missed:
         if row.status != "error":  # those are named already
-            print_message(named_reason(row.path, gate.message(row)))
+            print_message(named_reason(row.path, gate.message(row)), file=row.path)
     if missed and has_failures:
         raise click.exceptions.Exit(ExitCode.GATE_AND_SOME_FAILED)
     if missed or has_failures:

@@ -165,7 +165,7 @@ def _result(video: _Video, predictor: Predictor) -> ScoreResult:
     failure = _failure(video, predictor)
     if failure or not latest.stamp or not latest.info:
         failure = failure or DecodeFailure(latest.path, FailureCode.INTERNAL, "no segments")
-        _log.info("%s: %s", failure.code, failure.reason)
+        _log.info("%s: %s", failure.code, failure.reason, extra={"file": str(latest.path)})
         return FailedVideo(failure, latest.stamp, latest.info)
     is_unlike = predictor.is_out_of_distribution(video.outputs)
     return ScoredVideo(

@@ -5,6 +5,7 @@ import os
 import shlex
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import get_args
 
@@ -20,6 +21,7 @@ from ladder.storage import Table
 from tests.conftest import CloseFolder
 from tests.vqatool.program import RUNGS, read_rows, vqatool
 from vqatool.cli import cli
+from vqatool.cli.options import verbosity_options
 from vqatool.inference.model_file import load_checkpoint
 from vqatool.losses import Contrast
 from vqatool.scoring.gates import GATE_FIGURES
@@ -158,18 +160,18 @@ def test_option_names_do_not_change() -> None:
     """A renamed option breaks people's scripts: change this list knowingly."""
     options = {
         name: {opt for param in command.params for opt in param.opts if opt.startswith("--")}
-        - {"--verbose", "--quiet", "--log"}
+        - {"--verbose", "--quiet", "--log", "--log-json"}
         for name, command in cli.commands.items()
     }
     assert options == {
         "ladder": {
             "--out", "--rungs", "--codec", "--clip", "--segments", "--tonemap", "--json",
-            "--dry-run", "--jobs", "--ffmpeg",
+            "--dry-run", "--jobs", "--ffmpeg", "--metrics",
         },
         "label": {
             "--vmaf", "--source", "--match", "--pairs", "--out", "--rung-by", "--json", "--plot",
             "--vmaf-model", "--features", "--subsample", "--sync", "--tonemap", "--range-s",
-            "--jobs", "--ffmpeg",
+            "--jobs", "--ffmpeg", "--metrics",
         },
         "recommend": {
             "--out", "--sizes", "--by", "--rates", "--codec", "--preset", "--clip", "--segments",
@@ -193,7 +195,7 @@ def test_option_names_do_not_change() -> None:
             "--out", "--json", "--append", "--per-segment", "--include", "--exclude", "--model",
             "--display", "--tonemap", "--segment", "--fail-under", "--threshold", "--fail-on",
             "--trust", "--gate-on", "--junit", "--ci", "--shard", "--force", "--timeout", "--batch",
-            "--hwaccel", "--jobs", "--device",
+            "--hwaccel", "--jobs", "--device", "--metrics",
         },
         "watch": {
             "--out", "--include", "--exclude", "--settle", "--interval", "--once", "--model",
@@ -282,15 +284,17 @@ def test_each_verbosity_of_an_encode(
     assert vqatool("-q", *ask).stderr == ""
 
 
-def run_failing(error: BaseException, *args: str, name: str = "failing") -> Result:
+def run_failing(
+    error: BaseException, *args: str, name: str = "failing", before: Sequence[str] = ()
+) -> Result:
     """The result of the program if a command raises this error."""
 
     @click.command(name)
     def failing() -> None:
         raise error
 
-    program = type(cli)(commands=[failing])
-    return CliRunner().invoke(program, [name, *args], catch_exceptions=False)
+    program = verbosity_options(type(cli)(commands=[failing]))
+    return CliRunner().invoke(program, [*before, name, *args], catch_exceptions=False)
 
 
 @pytest.mark.parametrize(
