@@ -88,6 +88,8 @@ ONE_IMPORTER = {
     "ladder.media.rendition": "what manifests say of a file, by the library of `ladder.media`",
     "ladder.media.reencode": "encoding of frames in process, of the library of `ladder.media`",
     "ladder.label.elsewhere": "the plan of labels without a ladder, which needs the stage itself",
+    "ladder.label.frame_ranges": "long films in parts, which the stage need not know of",
+    "vqatool.run_metrics": "the metrics of a run and the format of Prometheus, without click",
     "ladder.label.alignment": "how frames are paired, pure and tested without ffmpeg",
     "vqatool.scoring.cluster": "scoring where Ray is, loaded if it is asked for",
     "vqatool.scoring.watch": "the stage of `vqatool watch`",
