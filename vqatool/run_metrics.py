@@ -8,7 +8,7 @@ same ones. Counters count this run alone: a new run begins at 0, as Prometheus e
 import logging
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -162,7 +162,7 @@ class RunMetrics:
         )  # fmt: skip
 
 
-_STAGE_METRICS = (
+_STAGE_METRICS: tuple[tuple[str, str, str, Callable[[StageCounts], float]], ...] = (
     ("files_expected", "gauge", "Files that the run has to do, with those it keeps.",
      lambda counts: counts.expected),
     ("files_kept", "gauge", "Files that earlier runs did.", lambda counts: counts.kept),

@@ -252,7 +252,7 @@ def test_a_label_of_ranges_is_that_of_a_single_run(
             LabelOptions(models=(V0,)),
             processes=3,
             range_s=range_s,
-            on_progress=lambda key, share, told=told: told.append(share),  # type: ignore[misc]
+            on_progress=lambda key, share, told=told: told.append(share),
         )["closed"]
         rows.append(dataclasses.replace(row, label_s=None))
         logs.append(read_log(folder / "vmaf" / "clip" / "closed.mp4.json.gz"))
