@@ -1,7 +1,7 @@
 # The light install of vqatool: ladder, label, score and all that needs no torch. See docs/howto/batch-systems.md.
 #
 #   docker build -t vqatool .
-#   docker build -t vqatool-parquet --build-arg EXTRAS='[parquet]' .
+#   docker build -t vqatool-ray --build-arg EXTRAS='[cluster]' --build-arg PACKAGES=wget .
 
 FROM python:3.13-slim AS build
 WORKDIR /src

@@ -145,7 +145,7 @@ def parse(words: list[str]) -> dict[str, Any]:
 
 
 def test_the_image_has_the_version_of_this_program() -> None:
-    named = set(re.findall(r"\bvqatool(?:-parquet)?:([\w.]+)", PAGE.read_text()))
+    named = set(re.findall(r"\bvqatool(?:-ray)?:([\w.]+)", PAGE.read_text()))
     newest = re.search(r"^## ([\d.]+)", (ROOT / "CHANGELOG.md").read_text(), re.M)
     assert newest
     assert named == {newest[1]}
@@ -170,3 +170,19 @@ def test_the_job_of_kubernetes_covers_every_shard(monkeypatch: pytest.MonkeyPatc
     assert mounts.keys() == {volume["name"] for volume in pod["volumes"]}
     assert values["out"].startswith(mounts["media"])
     assert container["resources"]["requests"]["cpu"] == values["jobs"]
+
+
+def test_every_node_of_the_ray_cluster_sees_the_same_files() -> None:
+    spec = manifests()["RayJob"]["spec"]
+    program, *words = shlex.split(spec["entrypoint"])
+    assert program == "vqatool"
+    values = parse(words)
+    cluster = spec["rayClusterSpec"]
+    groups = [cluster["headGroupSpec"], *cluster["workerGroupSpecs"]]
+    pods = [group["template"]["spec"] for group in groups]
+    containers = [container for pod in pods for container in pod["containers"]]
+    assert len({json.dumps([c["image"], c["volumeMounts"]]) for c in containers}) == 1
+    assert len({json.dumps(pod["volumes"]) for pod in pods}) == 1
+    (mount,) = containers[0]["volumeMounts"]
+    assert values["out"].startswith(mount["mountPath"])
+    assert all(pod["securityContext"]["runAsNonRoot"] for pod in pods)
