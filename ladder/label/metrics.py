@@ -154,8 +154,8 @@ def models_for(display_size: tuple[int, int], models: Sequence[str]) -> tuple[st
     return model_names(chosen)
 
 
-SHORTEST_RANGE_S = 120.0
-"""Seconds of film that are worth a process of their own (`ladder.label.frame_ranges`)."""
+SHORTEST_RANGE_S = 0.0
+"""Seconds of a range by default; 0: no ranges, because one process of libvmaf fills two cores."""
 
 
 @dataclass(frozen=True, kw_only=True)

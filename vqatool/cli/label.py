@@ -134,7 +134,7 @@ class _Found(NamedTuple):
 @tonemap_option("Compare HDR (PQ, HLG) as SDR, which VMAF was made for.")
 @click.option("--range-s", type=click.FloatRange(0), default=SHORTEST_RANGE_S, show_default=True,
               help="Where processes are to spare, measure a long encode in ranges of at least so "
-              "many seconds at once, with the same result; 0: never.")  # fmt: skip
+              "many seconds at once, with the same result, such as 120; 0: never.")  # fmt: skip
 @jobs_option
 @ffmpeg_option
 @cluster_options
