@@ -9,6 +9,7 @@ LadderError
 ├── ListError            a list of files cannot be read
 ├── LockedError          another run writes the same files: wait for it to end
 ├── OutputError          a file or folder cannot be written
+├── RemoteError          a URL cannot be read or written
 ├── TableError           another program or another version wrote a table
 └── VmafError            VMAF ran but its result is not valid
 """
@@ -88,6 +89,19 @@ class OutputError(LadderError):
         """The OutputError for `error`, raised while writing `path`."""
         reason = error.strerror or str(error)
         return cls(f"{path} cannot be written ({reason}): free space or name another place")
+
+
+class RemoteError(LadderError):
+    """A store or a server does not give or take a file; the message has neither keys nor signatures.
+
+    `is_for_all`: nothing else of the same store can be had either, such as with wrong credentials.
+    """
+
+    code = "remote"
+
+    def __init__(self, message: str, *, is_for_all: bool = False) -> None:
+        super().__init__(message)
+        self.is_for_all = is_for_all
 
 
 class TableError(LadderError):

@@ -187,6 +187,8 @@ def _size(display: Screen) -> "Display":
 
 
 def _several(paths: Any) -> list[Path]:
+    from ladder.media.remote import as_path
+
     is_one = isinstance(paths, str) or not isinstance(paths, Iterable)
     several = [paths] if is_one else list(paths)
     for path in several:
@@ -195,7 +197,7 @@ def _several(paths: Any) -> list[Path]:
                 f"{path!r} is no path: give a file or a folder as text or as a path, or several "
                 "of them"
             )
-    return [Path(path) for path in several]
+    return list(map(as_path, several))
 
 
 def score(

@@ -18,6 +18,7 @@ from av.video.stream import VideoStream
 from ladder.errors import VideoError
 from ladder.media.dash import DASH_SUFFIX, dash_files
 from ladder.media.playlists import HLS_OPTIONS, is_playlist, require_readable
+from ladder.media.remote import RemoteFile, RemotePath
 
 AVI_FORMAT, ASF_FORMAT = "avi", "asf"
 """FFmpeg's names of the formats that have times of decoding alone."""
@@ -95,15 +96,12 @@ def _what_it_is(path: Path) -> str:
 
 
 def _opened(path: Path, hardware: str) -> InputContainer:
-    if is_playlist(path):
-        require_readable(path)
-    files = dash_files(path) if path.suffix.lower() == DASH_SUFFIX else [path]
-    addresses = "|".join(f"file:{file.absolute()}" for file in files)
-    options = {"protocol_whitelist": protocols(len(files)), **HLS_OPTIONS}
+    source, protocols_of_source = _source(path)
+    options = {"protocol_whitelist": protocols_of_source, **HLS_OPTIONS}
     hwaccel = HWAccel(hardware, allow_software_fallback=True) if hardware else None
     try:
         return av.open(
-            addresses if len(files) == 1 else f"concat:{addresses}",
+            source,
             options=options,
             metadata_errors="replace",  # tags need not be valid text, and nothing needs theirs
             hwaccel=hwaccel,
@@ -112,6 +110,23 @@ def _opened(path: Path, hardware: str) -> InputContainer:
         # the text of the error has the path once more
         reason = f"cannot be opened as video: {getattr(error, 'strerror', None) or error}"
         raise VideoError("not_video", f"{path} {reason}") from error
+
+
+def _source(path: Path) -> tuple[str | RemoteFile, str]:
+    """What PyAV opens, and the protocols by which that may name further files."""
+    if isinstance(path, RemotePath):
+        if is_playlist(path):
+            raise VideoError(
+                "not_video",
+                f"{path} is a playlist, whose parts are read from files alone: copy its folder "
+                "to this machine first",
+            )
+        return RemoteFile(path), "crypto,data"
+    if is_playlist(path):
+        require_readable(path)
+    files = dash_files(path) if path.suffix.lower() == DASH_SUFFIX else [path]
+    addresses = "|".join(f"file:{file.absolute()}" for file in files)
+    return addresses if len(files) == 1 else f"concat:{addresses}", protocols(len(files))
 
 
 def packets_of(container: InputContainer, stream: VideoStream) -> "Iterator[Packet[VideoStream]]":

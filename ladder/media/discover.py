@@ -8,12 +8,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, overload
 
 from ladder.errors import ListError, VideoError
 from ladder.media.container import frames_of, open_video
 from ladder.media.dash import DASH_SUFFIX
-from ladder.media.playlists import is_playlist, parts, require_readable
+from ladder.media.playlists import is_playlist, parts, require_readable, segments_named
+from ladder.media.remote import RemotePath, as_path, require_access
 
 _MORE_SUFFIXES = frozenset(
     {".3gp", ".3g2", ".ts", ".m2ts", ".mts", ".ivf", ".y4m", ".obu", ".vob", ".mxf", ".rm"}
@@ -32,7 +33,7 @@ _LIST_MARK = "@"
 class DiscoveredFiles:
     """The video files (each once), the number of skipped files, and the unreadable folders."""
 
-    videos: tuple[Path, ...]
+    videos: Sequence[Path]
     skipped_count: int
     unreadable: tuple[Path, ...] = ()
 
@@ -62,16 +63,20 @@ def expand_arguments(arguments: Iterable[str], stdin: BinaryIO) -> Iterator[Path
 
     `@FILE` and `-` (`stdin`) are lists: one path per line, lines that begin with `#` left out; or
     paths separated by NUL as from `find -print0`. An argument that is not an existing path is a
-    glob (`**` for any depth); a glob that matches nothing is kept as a path, as in a shell.
+    glob (`**` for any depth); a glob that matches nothing is kept as a path, as in a shell. A URL
+    is a remote path, or, of a bucket, a glob.
 
     Raises:
         ListError: a list cannot be read.
+        RemoteError: a bucket cannot be listed.
     """
     for argument in arguments:
         if argument == _STDIN:
             yield from _listed(stdin.read())
         elif argument.startswith(_LIST_MARK):
-            yield from _list_file(Path(argument.removeprefix(_LIST_MARK)))
+            yield from _list_file(as_path(argument.removeprefix(_LIST_MARK)))
+        elif isinstance(path := as_path(argument), RemotePath):
+            yield from (path.matching() if path.is_pattern() else [path])
         elif glob.has_magic(argument) and not os.path.lexists(argument):
             # Path.glob takes no absolute pattern
             matches = sorted(map(Path, glob.glob(argument, recursive=True)))  # noqa: PTH207
@@ -88,16 +93,71 @@ def find_videos(paths: Iterable[Path], wanted: FileFilter = ALL) -> DiscoveredFi
     named in `paths` is always included unless `wanted` excludes it; this function does not check
     that it can be read.
     """
-    videos: list[Path] = []
+    videos: list[Path | bytes] = []
     unreadable: list[Path] = []
     file_count = 0
+    paths = list(paths)
+    require_access(paths)
     for path in paths:
+        if isinstance(path, RemotePath) and _is_remote_folder(path):
+            num_files, found = _found_below(path, wanted)
+            file_count += num_files
+            videos += found
+            continue
         files = list(_files(path, unreadable)) if _is_folder(path) else [path]
         file_count += len(files)
         videos += _matching_files(path, files, wanted)
+    once = videos if len(paths) == 1 else list(dict.fromkeys(videos))
     return DiscoveredFiles(
-        tuple(dict.fromkeys(videos)), file_count - len(videos), tuple(dict.fromkeys(unreadable))
+        FoundPaths(once) if any(isinstance(each, bytes) for each in once) else tuple(once),
+        file_count - len(videos),
+        tuple(dict.fromkeys(unreadable)),
     )
+
+
+class FoundPaths(Sequence[Path]):
+    """Paths of which those of a listing are packed: a million of them take some 160 MB."""
+
+    def __init__(self, items: list[Path | bytes]) -> None:
+        self._items = items
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    @overload
+    def __getitem__(self, index: int) -> Path: ...
+    @overload
+    def __getitem__(self, index: slice) -> "FoundPaths": ...
+    def __getitem__(self, index: int | slice) -> "Path | FoundPaths":
+        if isinstance(index, slice):
+            return FoundPaths(self._items[index])
+        item = self._items[index]
+        return RemotePath.unpacked(item) if isinstance(item, bytes) else item
+
+
+def _is_remote_folder(path: RemotePath) -> bool:
+    """Whether to list below a remote path; one that is named like a video is not asked for."""
+    return not _is_named_as_video(path) and path.is_dir()
+
+
+def _found_below(folder: RemotePath, wanted: FileFilter) -> tuple[int, list[bytes]]:
+    """The number of objects below a prefix, and the videos among them, by their names alone."""
+    count, videos = 0, []
+    playlists: list[RemotePath] = []
+    start = len(folder.address.rstrip("/")) + 1
+    for path in folder.below():
+        count += 1
+        below = path.address[start:]
+        if any(part.startswith(".") for part in below.split("/")) or not wanted.matches(below):
+            continue
+        if is_playlist(path):
+            playlists.append(path)
+        if is_playlist(path) or _is_named_as_video(path):
+            videos.append(path.packed())
+    inside = {str(part) for playlist in playlists for part in segments_named(playlist)}
+    if inside:
+        videos = [each for each in videos if str(RemotePath.unpacked(each)) not in inside]
+    return count, videos
 
 
 def real_path(path: Path) -> Path:
@@ -142,7 +202,7 @@ def _listed(text: bytes) -> Iterator[Path]:
     else:
         lines = [line for line in text.splitlines() if not line.startswith(_COMMENT)]
     # file names may be invalid UTF-8
-    return (Path(os.fsdecode(line)) for line in lines if line.strip())
+    return (as_path(os.fsdecode(line)) for line in lines if line.strip())
 
 
 def _files(
@@ -184,12 +244,16 @@ def _is_video(path: Path) -> bool:
         return bool(parts(path))
     if is_playlist(path) and not _is_readable(path):
         return True  # its row says what is wrong
-    kind = mimetypes.guess_type(path.name)[0] or ""
-    if suffix in _MORE_SUFFIXES or kind.startswith("video/"):
+    if _is_named_as_video(path):
         return True
     if suffix == ".part":
         return False
-    return _holds_video(path, decodes=bool(kind))
+    return _holds_video(path, decodes=bool(mimetypes.guess_type(path.name)[0]))
+
+
+def _is_named_as_video(path: Path) -> bool:
+    kind = mimetypes.guess_type(path.name)[0] or ""
+    return path.suffix.lower() in _MORE_SUFFIXES or kind.startswith("video/")
 
 
 def _is_readable(playlist: Path) -> bool:

@@ -53,6 +53,13 @@ def parts(playlist: Path) -> set[Path]:
     return found
 
 
+def segments_named(playlist: Path) -> Iterator[Path]:
+    """The files that a playlist of HLS names in or below its folder, whether they exist or not."""
+    for name in _hls_names(_text(playlist)):
+        if plain := _local(name):
+            yield playlist.parent / plain
+
+
 def require_readable(playlist: Path) -> None:
     """Raise VideoError for a playlist of HLS that FFmpeg would read forever, or without a segment.
 

@@ -37,6 +37,7 @@ from pebble import ProcessExpired, ProcessPool
 
 from ladder.errors import LadderError
 from ladder.media.ffmpeg import allocate_workers, usable_cores
+from ladder.media.stores import store_environment
 from vqatool.memory import keep_freed_frames
 
 T = TypeVar("T")
@@ -198,7 +199,7 @@ class DecodePool(AbstractContextManager["DecodePool"]):
         return ProcessPool(
             self.num_workers,
             initializer=_prepare_worker,
-            initargs=(self._max_bytes,),
+            initargs=(self._max_bytes, store_environment()),
             context=_Context(),
         )
 
@@ -384,8 +385,9 @@ class _Context(ForkServerContext):
     Process = _Process
 
 
-def _prepare_worker(max_bytes: int | None) -> None:
+def _prepare_worker(max_bytes: int | None, environment: dict[str, str]) -> None:
     keep_freed_frames()
+    os.environ.update(environment)  # that of the server is older, perhaps without credentials
     if max_bytes:
         _limit_memory(max_bytes)
     # Ctrl-C is for the program, which ends the workers

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ladder.media.probe import VideoInfo
+from ladder.media.remote import RemotePath
 from ladder.storage import Table
 from vqatool.inputs.decode_pool import DecodeFailure
 from vqatool.scoring.verdicts import verdict
@@ -17,7 +18,10 @@ from vqatool.scoring.warning_codes import WarningCode
 
 
 class FileStamp(NamedTuple):
-    """Size and time of last change: a file with the same stamp is taken as unchanged."""
+    """Size and time of last change: a file with the same stamp is taken as unchanged.
+
+    Of a remote file, `modified` is its entity tag (ETag), which changes with its content.
+    """
 
     size_bytes: int
     modified: str
@@ -28,7 +32,10 @@ class FileStamp(NamedTuple):
 
         Raises:
             OSError: the file is missing.
+            RemoteError: its store cannot be asked.
         """
+        if isinstance(path, RemotePath):
+            return cls(*path.facts()[:2])
         facts = path.stat()
         moment = datetime.datetime.fromtimestamp(facts.st_mtime, datetime.UTC)
         return cls(facts.st_size, moment.isoformat(timespec="microseconds"))

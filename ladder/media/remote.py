@@ -1,0 +1,320 @@
+"""Remote paths: files in object storage and on web servers, by URL, beside paths of files here.
+
+A `RemotePath` is a `Path`, so that whatever reads, names or sorts files takes it. It is pickled as
+its URL, so that a worker can open it. Its text has no password and no signature in it.
+"""
+
+import contextlib
+import functools
+import io
+import os
+import re
+import stat
+import tempfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path, PosixPath
+from typing import IO, Any, cast
+
+from ladder.errors import RemoteError
+from ladder.media.stores import (
+    Facts,
+    Store,
+    is_whole_bucket,
+    split_address,
+    store_of,
+    without_secrets,
+)
+
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
+_COLLAPSED = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/(?!/)")
+_MAGIC = re.compile(r"[*?[]")
+_WEB = ("http://", "https://")
+
+_BLOCKS_A_FILE = 512
+_MIN_BLOCK_BYTES, _MAX_BLOCK_BYTES = 2**16, 2**20
+_MAX_BLOCKS = 96  # in the memory of a process
+_COPY_BYTES = 2**23
+
+
+def is_url(text: str) -> bool:
+    """Whether a text names something remote; `file://` does not."""
+    return bool(_URL.match(text)) and not text.startswith("file://")
+
+
+def as_path(named: str | os.PathLike[str]) -> Path:
+    """The path that a text names: remote if it is a URL, else here."""
+    if isinstance(named, Path):
+        return named
+    text = os.fspath(named)
+    return RemotePath.of(text) if is_url(text) else Path(text.removeprefix("file://"))
+
+
+class RemotePath(PosixPath):
+    """A file, or everything below a prefix, in a store that a URL names."""
+
+    _address = ""  # as given, with what opens it
+    _facts: Facts | None = None
+
+    @classmethod
+    def of(cls, address: str, facts: Facts | None = None) -> "RemotePath":
+        """The path of a URL, and what a listing said of the object."""
+        path = cls(address)
+        path._address, path._facts = address, facts
+        return path
+
+    @property
+    def address(self) -> str:
+        """The URL, with what is secret in it."""
+        return self._address or _COLLAPSED.sub(r"\1://", super().__str__(), count=1)
+
+    def __str__(self) -> str:
+        return without_secrets(self.address)
+
+    def __fspath__(self) -> str:
+        return str(self)
+
+    def __repr__(self) -> str:
+        return f"RemotePath({str(self)!r})"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, RemotePath) and str(self) == str(other)
+
+    def __hash__(self) -> int:
+        return hash(str(self))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return RemotePath.of, (self.address,)
+
+    @property
+    def name(self) -> str:
+        """The last part of the path, without the query of a URL."""
+        return super().name.partition("?")[0] if self.address.startswith(_WEB) else super().name
+
+    @property
+    def store(self) -> Store:
+        """What keeps the object."""
+        return store_of(split_address(self.address)[0])
+
+    @property
+    def key(self) -> str:
+        """The name of the object in its store."""
+        return split_address(self.address)[1]
+
+    def facts(self) -> Facts:
+        """Size, entity tag and time of the object: one request for each instance.
+
+        Raises:
+            FileNotFoundError: there is none.
+            RemoteError: its store cannot be asked.
+        """
+        if self._facts is None:
+            self._facts = self.store.facts(self.key)
+        return self._facts
+
+    def stat(self, *, follow_symlinks: bool = True) -> os.stat_result:
+        """Size and time; all else of it means nothing."""
+        size, _, modified_s = self.facts()
+        times = (modified_s,) * 3
+        return os.stat_result((stat.S_IFREG | 0o644, 0, 0, 1, 0, 0, size, *map(int, times)))
+
+    def exists(self, *, follow_symlinks: bool = True) -> bool:
+        """Whether there is such an object."""
+        try:
+            self.facts()
+        except FileNotFoundError:
+            return False
+        return True
+
+    def is_file(self, *, follow_symlinks: bool = True) -> bool:
+        """Whether there is such an object."""
+        return self.exists()
+
+    def is_dir(self, *, follow_symlinks: bool = True) -> bool:
+        """Whether it is no object and there are objects below it; asks as little as it can."""
+        if self.address.startswith(_WEB):
+            return False
+        if self.address.endswith("/") or is_whole_bucket(self.address):
+            return True
+        return not self.exists() and next(self.store.each(self.key), None) is not None
+
+    def packed(self) -> bytes:
+        """All that is known of it, in a tenth of the memory; see `unpacked`."""
+        facts = self.facts()
+        return "\0".join((self.address, *map(str, facts))).encode("utf-8", "surrogateescape")
+
+    @classmethod
+    def unpacked(cls, content: bytes) -> "RemotePath":
+        """The path of which `packed` made these bytes."""
+        address, size, etag, modified_s = content.decode("utf-8", "surrogateescape").split("\0")
+        return cls.of(address, Facts(int(size), etag, float(modified_s)))
+
+    def is_symlink(self) -> bool:
+        """Never."""
+        return False
+
+    def absolute(self) -> "RemotePath":
+        """Itself."""
+        return self
+
+    def resolve(self, strict: bool = False) -> "RemotePath":
+        """Itself."""
+        return self
+
+    def open(  # type: ignore[override]
+        self,
+        mode: str = "r",
+        buffering: int = -1,
+        encoding: str | None = None,
+        errors: str | None = None,
+        newline: str | None = None,
+    ) -> IO[Any]:
+        """The object to read: as bytes, or as text."""
+        if set(mode) - set("rbt"):
+            raise RemoteError(f"{self} cannot be written in place")
+        file = cast("IO[bytes]", RemoteFile(self))
+        return file if "b" in mode else io.TextIOWrapper(file, encoding or "utf-8", errors, newline)
+
+    def below(self) -> Iterator["RemotePath"]:
+        """Every object below this prefix, page by page, as the store sorts them."""
+        root = split_address(self.address)[0].rstrip("/")
+        for key, facts in self.store.each(self.key):
+            yield RemotePath.of(f"{root}/{key}", facts)
+
+    def matching(self) -> Iterator["RemotePath"]:
+        """The objects that this path is a pattern for: `**` for any depth."""
+        scheme_root = split_address(self.address)[0]
+        start = _MAGIC.split(self.key)[0].rpartition("/")[0]
+        pattern = re.compile(_translated(self.key))
+        for path in RemotePath.of(f"{scheme_root}/{start}").below():
+            is_hidden = "/." in f"/{path.key}" and "/." not in f"/{self.key}"
+            if pattern.fullmatch(path.key) and not is_hidden:
+                yield path
+
+    def is_pattern(self) -> bool:
+        """Whether it has signs of a pattern and is no object; on the web, `?` begins a query."""
+        has_signs = not self.address.startswith(_WEB) and bool(_MAGIC.search(self.key))
+        return has_signs and not self.exists()
+
+
+class RemoteFile(io.RawIOBase):
+    """An object as a file to read: in blocks, of which a process remembers the latest.
+
+    A file has about 512 blocks, so that whoever reads a part of it fetches little else.
+    """
+
+    def __init__(self, path: RemotePath) -> None:
+        super().__init__()
+        self._path, self._facts, self._place = path, path.facts(), 0
+        self.name = path.name
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._place
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        start = {os.SEEK_SET: 0, os.SEEK_CUR: self._place, os.SEEK_END: self._facts.size_bytes}
+        self._place = max(0, start[whence] + offset)
+        return self._place
+
+    def readinto(self, buffer: Any) -> int:
+        view, done = memoryview(buffer).cast("B"), 0
+        block_bytes = block_size(self._facts.size_bytes)
+        while done < len(view) and self._place < self._facts.size_bytes:
+            number, within = divmod(self._place, block_bytes)
+            part = _block(self._path, self._facts, number)[within : within + len(view) - done]
+            view[done : done + len(part)] = part
+            done += len(part)
+            self._place += len(part)
+        return done
+
+
+def block_size(size_bytes: int) -> int:
+    """The bytes of the blocks that a file of this size is read in."""
+    wanted = 1 << (size_bytes // _BLOCKS_A_FILE).bit_length()
+    return min(max(wanted, _MIN_BLOCK_BYTES), _MAX_BLOCK_BYTES)
+
+
+@functools.lru_cache(maxsize=_MAX_BLOCKS)
+def _block(path: RemotePath, facts: Facts, number: int) -> bytes:
+    start = number * block_size(facts.size_bytes)
+    end = min(start + block_size(facts.size_bytes), facts.size_bytes)
+    return path.store.read(path.key, start, end, facts.etag)
+
+
+def require_access(paths: Iterable[Path]) -> None:
+    """Ask each bucket for one byte, so that wrong credentials are one error before any work.
+
+    Raises:
+        RemoteError: a bucket takes no credentials that are here.
+        CapabilityError: the package that reads a URL is not installed.
+    """
+    asked = set()
+    for path in paths:
+        if isinstance(path, RemotePath) and (root := split_address(path.address)[0]) not in asked:
+            asked.add(root)
+            store = path.store
+            if not path.address.startswith(_WEB):
+                _require_credentials(store, path.key)
+
+
+def _require_credentials(store: Store, key: str) -> None:
+    try:
+        store.read(key, 0, 1, "")
+    except OSError:
+        pass  # it is not there, which its row says
+    except RemoteError as error:
+        if error.is_for_all:
+            raise
+
+
+@contextlib.contextmanager
+def local_copies(paths: Iterable[Path]) -> Iterator[dict[Path, Path]]:
+    """Each path as a file here, for programs that read no URL; copies are gone at the end."""
+    with tempfile.TemporaryDirectory(prefix="vqatool-") as folder:
+        yield {path: _copied(path, Path(folder) / str(n)) for n, path in enumerate(paths)}
+
+
+def _copied(path: Path, folder: Path) -> Path:
+    if not isinstance(path, RemotePath):
+        return path
+    folder.mkdir()
+    download(path, folder / path.name)
+    return folder / path.name
+
+
+def download(path: RemotePath, to: Path) -> None:
+    """Copy an object into a local file.
+
+    Raises:
+        FileNotFoundError: there is none.
+        RemoteError: it cannot be read.
+    """
+    size, etag, _ = path.facts()
+    with to.open("wb") as file:
+        for start in range(0, size, _COPY_BYTES):
+            file.write(path.store.read(path.key, start, min(start + _COPY_BYTES, size), etag))
+
+
+def upload(file: Path, path: RemotePath) -> None:
+    """Copy a local file into an object.
+
+    Raises:
+        RemoteError: it cannot be written.
+    """
+    path.store.put(path.key, file)
+    path._facts = None
+
+
+def _translated(pattern: str) -> str:
+    """A glob as a regular expression: `*` stays between two slashes, `**` does not."""
+    found = ""
+    for piece in re.split(r"(\*\*/|\*\*|\*|\?|\[[^]]+\])", pattern):
+        known = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}.get(piece)
+        is_set = piece.startswith("[") and piece.endswith("]")
+        found += known or (piece.replace("[!", "[^") if is_set else re.escape(piece))
+    return found
