@@ -92,7 +92,7 @@ class OutputError(LadderError):
 
 
 class RemoteError(LadderError):
-    """A store or a server does not give or take a file; the message has neither keys nor signatures.
+    """A store or a server does not give or take a file; the message has no key and no signature.
 
     `is_for_all`: nothing else of the same store can be had either, such as with wrong credentials.
     """

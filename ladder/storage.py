@@ -72,10 +72,25 @@ class Table(Generic[R]):
         if not lines:
             return []
         header = tuple(lines[0])
-        if len(header) < self._num_required or header != self.columns[: len(header)]:
-            raise TableError(f"{self.path} {self._misfit(header)}")
+        self._require(header)
         rows = (self._row(header, cells) for cells in lines[1:])
         return list({row.key: row for row in rows}.values())
+
+    def each(self) -> Iterator[R]:
+        """The rows of a finished file, one after another, also of one key; few are in memory.
+
+        Raises:
+            TableError: the header is not the header of this row type, or a cell is invalid.
+        """
+        with self.path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
+            lines = csv.reader(file)
+            header = tuple(next(lines, ()))
+            self._require(header)
+            yield from (self._row(header, cells) for cells in lines)
+
+    def _require(self, header: tuple[str, ...]) -> None:
+        if len(header) < self._num_required or header != self.columns[: len(header)]:
+            raise TableError(f"{self.path} {self._misfit(header)}")
 
     def _misfit(self, header: tuple[str, ...]) -> str:
         """What keeps a header from being this table's, in a few words."""

@@ -159,13 +159,14 @@ class Scorer:
         """
         from ladder.media.discover import find_videos
         from vqatool.notebook import ask_for_no_widgets, is_notebook, with_progress
+        from vqatool.scoring.formats import report_path
         from vqatool.scoring.report_file import stream_rows, write_report
 
         videos = find_videos(_several(paths)).videos
         segments: list[SegmentRow] = []
         rows = (
             write_report(
-                videos, Path(out), self._predictor, self._config, on_segments=segments.extend
+                videos, report_path(out), self._predictor, self._config, on_segments=segments.extend
             )
             if out
             else stream_rows(videos, self._predictor, self._config, on_segments=segments.extend)

@@ -174,6 +174,11 @@ class RemotePath(PosixPath):
         file = cast("IO[bytes]", RemoteFile(self))
         return file if "b" in mode else io.TextIOWrapper(file, encoding or "utf-8", errors, newline)
 
+    def unlink(self, missing_ok: bool = False) -> None:
+        """Delete the object."""
+        with contextlib.suppress(FileNotFoundError):
+            self.store.delete(self.key)
+
     def below(self) -> Iterator["RemotePath"]:
         """Every object below this prefix, page by page, as the store sorts them."""
         root = split_address(self.address)[0].rstrip("/")
@@ -308,6 +313,18 @@ def upload(file: Path, path: RemotePath) -> None:
     """
     path.store.put(path.key, file)
     path._facts = None
+
+
+@contextlib.contextmanager
+def written_to(path: Path) -> Iterator[Path]:
+    """A file here that becomes `path` at the end of the block: itself, unless `path` is remote."""
+    if not isinstance(path, RemotePath):
+        yield path
+        return
+    with tempfile.TemporaryDirectory(prefix="vqatool-") as folder:
+        local = Path(folder) / path.name
+        yield local
+        upload(local, path)
 
 
 def _translated(pattern: str) -> str:

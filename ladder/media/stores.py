@@ -77,6 +77,9 @@ class Store(Protocol):
     def put(self, key: str, file: Path) -> None:
         """Upload a local file."""
 
+    def delete(self, key: str) -> None:
+        """Delete one object."""
+
 
 def store_environment() -> dict[str, str]:
     """The variables of the environment by which stores are found and opened."""
@@ -173,6 +176,10 @@ class _Bucket:
         with self._translated(key):
             self._store.put(key, file)
 
+    def delete(self, key: str) -> None:
+        with self._translated(key):
+            self._store.delete(key)
+
     def _url(self, key: str) -> str:
         return f"{self._shown}/{key}" if key else self._shown
 
@@ -239,14 +246,16 @@ class _FileSystem:
             self._system.makedirs(self._path.rpartition("/")[0], exist_ok=True)
             self._system.put_file(str(file), self._path)
 
+    def delete(self, key: str) -> None:
+        with self._translated():
+            self._system.rm_file(self._path)
+
     @contextlib.contextmanager
     def _translated(self) -> Iterator[None]:
         try:
             yield
         except FileNotFoundError:
-            raise FileNotFoundError(
-                errno.ENOENT, os.strerror(errno.ENOENT), self._shown
-            ) from None
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), self._shown) from None
         except Exception as error:  # noqa: BLE001 - each file system has errors of its own
             reason = f"{self._shown} cannot be reached: {type(error).__name__}"
             raise RemoteError(reason) from None
@@ -262,7 +271,9 @@ def without_secrets(url: str) -> str:
     host, slash, path = place.partition("/")
     kept = [each for each in query.split("&") if each and not _is_secret(each)]
     end = question + "&".join(kept) if kept else ""
-    return f"{scheme}{mark}{host.rpartition('@')[2] if scheme in _HAVE_USERS else host}{slash}{path}{end}"
+    if scheme in _HAVE_USERS:
+        host = host.rpartition("@")[2]
+    return f"{scheme}{mark}{host}{slash}{path}{end}"
 
 
 _HAVE_USERS = _WEB | {"ftp", "sftp", "ssh", "smb", "webdav", "webhdfs", "hdfs"}
@@ -279,9 +290,7 @@ def _is_secret(pair: str) -> bool:
 
 
 def _needs(package: str, url: str) -> CapabilityError:
-    return CapabilityError(
-        f"{without_secrets(url)} needs {package}: pip install 'vqatool[cloud]'"
-    )
+    return CapabilityError(f"{without_secrets(url)} needs {package}: pip install 'vqatool[cloud]'")
 
 
 def _kind(scheme: str) -> str:
@@ -342,4 +351,3 @@ def _reason(answer: str) -> str:
     if re.search(r"dns|connect|request", answer, re.IGNORECASE):
         return "the connection fails: is the address right, and the network there?"
     return "the server's answer is not understood"
-

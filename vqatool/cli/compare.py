@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from vqatool.cli.options import STDOUT, jobs_option, stdout_writer
+from vqatool.cli.options import STDOUT, FileType, jobs_option, stdout_writer
 from vqatool.errors import ExitCode
 
 if TYPE_CHECKING:  # for annotations alone
@@ -16,7 +16,7 @@ if TYPE_CHECKING:  # for annotations alone
     from vqatool.reporting.comparison_page import ComparisonContent
     from vqatool.scoring.rows import ReportRow
 
-_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+_FILE = FileType(exists=True)
 
 
 @click.command()

@@ -1,17 +1,25 @@
 """`vqatool merge`: the reports of all shards -> one report."""
 
+from collections import Counter
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from vqatool.cli.options import count_rows
+from vqatool.cli.options import FileType, counts_text
+
+if TYPE_CHECKING:  # for annotations alone
+    from collections.abc import Iterator
+
+    from vqatool.scoring.rows import ReportRow
 
 
 @click.command()
 @click.argument("parts", nargs=-1, required=True,
-                type=click.Path(exists=True, dir_okay=False, path_type=Path))  # fmt: skip
-@click.option("-o", "--out", type=click.Path(dir_okay=False, path_type=Path), required=True,
-              help="Report to write: .csv, .json, .jsonl or .parquet.")  # fmt: skip
+                type=FileType(exists=True))  # fmt: skip
+@click.option("-o", "--out", type=FileType(), required=True,
+              help="Report to write: .csv, .json, .jsonl or .parquet; a folder such as out/: "
+              "Parquet in parts.")  # fmt: skip
 def merge(parts: tuple[Path, ...], out: Path) -> None:
     """Join the reports of all shards, sorted by path.
 
@@ -21,10 +29,16 @@ def merge(parts: tuple[Path, ...], out: Path) -> None:
     Example:
         vqatool merge part-*.csv -o report.csv
     """
-    from vqatool.scoring.report_file import read_report, write_whole
+    from vqatool.scoring.report_file import write_whole
     from vqatool.scoring.shards import merge_shards
     from vqatool.terminal import print_note
 
-    rows = merge_shards([(part, read_report(part)) for part in parts])
-    write_whole(rows, out)
-    print_note(f"{out}: {count_rows(rows)}")
+    counts: Counter[str] = Counter()
+
+    def counted() -> "Iterator[ReportRow]":
+        for row in merge_shards(parts):
+            counts[row.status] += 1
+            yield row
+
+    write_whole(counted(), out)
+    print_note(f"{out}: {counts_text(counts)}")

@@ -4,6 +4,7 @@ import errno
 import json
 import logging
 import platform
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
@@ -162,6 +163,23 @@ def jobs_option(command: C) -> C:
         type=click.IntRange(1, 256),
         help="Number of processes.  [default: one for each core, at most 4]",
     )(command)
+
+
+class FileType(click.Path):
+    """A file here or, by its URL, elsewhere; of a report, a folder that ends in a slash."""
+
+    def __init__(self, *, exists: bool = False, allow_dash: bool = False) -> None:
+        super().__init__(exists=exists, dir_okay=False, allow_dash=allow_dash, path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if not isinstance(value, str) or not ("://" in value or value.endswith("/")):
+            return super().convert(value, param, ctx)  # most are, and load nothing for it
+        from vqatool.scoring.formats import report_path
+
+        path = report_path(value)
+        if self.exists and not path.exists():
+            self.fail(f"{path} does not exist", param, ctx)
+        return path
 
 
 DEFAULT_MODEL = "default"
@@ -405,9 +423,13 @@ class Outcome(Protocol):
 
 def count_rows(rows: Sequence[Outcome]) -> str:
     """Such as `9 good, 1 failed`."""
-    failed = sum(row.status == "error" for row in rows)
-    good = len(rows) - failed
-    return f"{good} good" + (f", {failed} failed" if failed else "")
+    return counts_text(Counter(row.status for row in rows))
+
+
+def counts_text(counts: Mapping[str, int]) -> str:
+    """The same of the number of rows with each status."""
+    failed = counts.get("error", 0)
+    return f"{sum(counts.values()) - failed} good" + (f", {failed} failed" if failed else "")
 
 
 def join_paths(paths: Iterable[Path]) -> str:

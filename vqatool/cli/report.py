@@ -7,18 +7,18 @@ from typing import TYPE_CHECKING
 import click
 
 from vqatool.cli.gates import gate_of, gate_options
-from vqatool.cli.options import jobs_option
+from vqatool.cli.options import FileType, jobs_option
 from vqatool.errors import ExitCode
 
 if TYPE_CHECKING:  # for annotations alone
     from vqatool.reporting.report_page import Report
 
-_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+_FILE = FileType(exists=True)
 
 
 @click.command()
 @click.argument("reports", nargs=-1, required=True, type=_FILE)
-@click.option("-o", "--out", type=click.Path(dir_okay=False, path_type=Path),
+@click.option("-o", "--out", type=FileType(),
               default=Path("report.html"), show_default=True,
               help="Page to write.")  # fmt: skip
 @click.option("--per-segment", multiple=True, type=_FILE,
@@ -70,13 +70,14 @@ def write_page_of(
     content: "Report", out: Path, *, has_thumbnails: bool = True, jobs: int | None = None
 ) -> str:
     """Write the page of reports, with progress; returns what was written in words."""
+    from ladder.media.remote import written_to
     from vqatool.cli.progress import Progress
     from vqatool.reporting.report_page import write_page
 
-    with Progress("pictures") as progress:
+    with Progress("pictures") as progress, written_to(out) as page:
         size = write_page(
             content,
-            out,
+            page,
             has_thumbnails=has_thumbnails,
             jobs=jobs,
             on_pictures=partial(progress.show, "pictures"),

@@ -14,6 +14,7 @@ from vqatool.cli.gates import gate_of, gate_options
 from vqatool.cli.observe import Watch, metrics_option
 from vqatool.cli.options import (
     STDOUT,
+    FileType,
     count_rows,
     device_option,
     display_option,
@@ -64,7 +65,7 @@ class ShardType(click.ParamType["Shard"]):
 
 @click.command()
 @click.argument("paths", nargs=-1, required=True)
-@click.option("-o", "--out", type=click.Path(dir_okay=False, allow_dash=True, path_type=Path),
+@click.option("-o", "--out", type=FileType(allow_dash=True),
               help="Report to write: .csv, .json, .jsonl or .parquet; .html: a page, with the rows "
               "in CSV files beside it; -: CSV on stdout.  [default: report.csv]")  # fmt: skip
 @click.option("--json", "is_json", is_flag=True,
@@ -72,7 +73,7 @@ class ShardType(click.ParamType["Shard"]):
               "written.")  # fmt: skip
 @click.option("--append", is_flag=True,
               help="Keep the report's rows of files that are not given.")  # fmt: skip
-@click.option("--per-segment", type=click.Path(dir_okay=False, path_type=Path),
+@click.option("--per-segment", type=FileType(),
               help="File for the scores of segments, one row each.")  # fmt: skip
 @name_filter_options
 @model_option
@@ -130,7 +131,8 @@ def score(
 
     Each video becomes one row of the report; a file that cannot be read becomes a row with the
     reason. PATHS are files, folders (with their subfolders), globs, @FILE for a list of paths, or -
-    for such a list on stdin. Run again, the command scores only what is missing.
+    for such a list on stdin; or URLs of files, buckets and prefixes. Run again, the command scores
+    only what is missing.
 
     \b
     Example:
@@ -140,6 +142,7 @@ def score(
         vqatool score encodes/ --json --fail-on bad,poor,unsure > scores.jsonl
         vqatool score @list.txt --shard 2/8 -o part-2.csv
         vqatool score /mnt/videos --on ray://head:10001 -o report.csv
+        vqatool score s3://bucket/encodes/ -o s3://bucket/report.csv
     """
     from vqatool.files import require_own_texts
     from vqatool.inputs.decode_pool import start_server
@@ -247,7 +250,7 @@ def write_page(output: ScoreOutput, gate: "Gate", jobs: int | None) -> str:
 
 def _videos(
     paths: Sequence[str], include: Sequence[str], exclude: Sequence[str], shard: "Shard | None"
-) -> tuple[list[Path], tuple[Path, ...], str]:
+) -> tuple[Sequence[Path], tuple[Path, ...], str]:
     """The files to score, folders without access, and a note on the others; exits without video."""
     from ladder.media.discover import FileFilter, expand_arguments, find_videos
 
@@ -256,7 +259,7 @@ def _videos(
     if not found.videos:
         name_unreadable(found.unreadable)
         fail(f"no video found in {', '.join(paths)}", ExitCode.NO_VIDEO)
-    videos = [path for path in found.videos if not shard or shard.matches(path)]
+    videos = [path for path in found.videos if shard.matches(path)] if shard else found.videos
     others = f", {found.skipped_count} other files skipped" if found.skipped_count else ""
     share = f" (shard {shard} of {len(found.videos)} files)" if shard else ""
     return videos, found.unreadable, share + others

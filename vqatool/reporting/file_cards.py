@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import TypeVar
 from urllib.parse import quote
 
+from ladder.errors import LadderError
+from ladder.media.remote import RemotePath, as_path, is_url
 from ladder.media.upright import Pixels
 from vqatool.inputs.decode_pool import DecodeFailure
 from vqatool.reporting.advice import Remark, remarks_of
@@ -152,10 +154,10 @@ def find_video(row: ReportRow, sources: Sequence[Path]) -> tuple[Path | None, st
     """The file of a row, from here or from the folder of a report, or why there is none."""
     reason = "no pictures: the file is not here"
     for folder in dict.fromkeys([Path(), *(source.parent for source in sources)]):
-        path = folder / row.path
+        path = as_path(row.path) if is_url(row.path) else folder / row.path
         try:
             stamp = FileStamp.of(path)
-        except (OSError, ValueError):
+        except (LadderError, OSError, ValueError):
             continue
         if stamp == (row.size_bytes, row.modified):
             return path, ""
@@ -165,6 +167,8 @@ def find_video(row: ReportRow, sources: Sequence[Path]) -> tuple[Path | None, st
 
 def link_to(path: Path, out: Path) -> str:
     """The address of a file as seen from the page, so that both can be moved together."""
+    if isinstance(path, RemotePath):
+        return quote(str(path), safe=":/?&=%")
     relative = os.path.relpath(path.absolute(), out.absolute().parent)
     return quote(os.fsencode(relative))
 

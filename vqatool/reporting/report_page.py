@@ -86,7 +86,7 @@ class Report:
             ReportError: a file is no report, or two reports have a row of the same video.
         """
         rows = [row for path in reports for row in read_report(path)]
-        require_once(rows)
+        require_once(row.path for row in rows)
         by_path = segments_by_path(segments)
         return cls(rows=rows, segments=by_path, gate=gate, sources=reports).checked()
 

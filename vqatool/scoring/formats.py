@@ -1,14 +1,19 @@
 """The formats of a report: CSV, JSON, JSON Lines and Parquet, chosen by the file's suffix."""
 
+import csv
+import itertools
 import json
-from collections.abc import Callable, Iterable
+import os
+from collections.abc import Callable, Iterable, Iterator
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, TypeVar
 
 from ladder.errors import CapabilityError, TableError
+from ladder.media.remote import as_path
 from ladder.storage import Row, Table, atomic_write
 from vqatool.errors import ReportError
+from vqatool.scoring import parquet
 
 if TYPE_CHECKING:  # not part of the light install
     import pandas as pd
@@ -17,29 +22,52 @@ R = TypeVar("R", bound=Row)
 Record = dict[str, Any]
 
 
+def report_path(named: str | os.PathLike[str]) -> Path:
+    """The file that stands for a report: of a folder, which ends in a slash, its manifest."""
+    text = os.fspath(named)
+    return as_path(text + parquet.MANIFEST if text.endswith("/") else named)
+
+
 def is_csv(path: Path) -> bool:
     """Whether the report is a CSV, to which rows can be appended; so is one without a suffix."""
     return path.suffix.lower() not in _FORMATS
 
 
-def read_rows(table: Table[R], path: Path) -> list[R]:
-    """The rows of a report in another format than CSV; none if there is no file.
+def each_row(row_type: type[R], path: Path) -> Iterator[R]:
+    """The rows of a report of any format, of which few are in memory; none if there is no file.
 
     Raises:
         ReportError: the file is not a report.
     """
+    table = Table(path, row_type)
     if not path.exists() or not path.stat().st_size:
-        return []
+        return
     try:
-        return [table.row_of(record) for record in _FORMATS[path.suffix.lower()].read(path)]
-    except (ValueError, TypeError, AttributeError, KeyError, TableError, OSError) as error:
+        if is_csv(path):
+            yield from table.each()
+        else:
+            yield from map(table.row_of, _format(path).read(path))
+    except _NOT_OURS as error:
         raise ReportError(not_ours(path)) from error
 
 
-def write_rows(rows: Iterable[Row], path: Path) -> None:
-    """Replace the content of a report in another format than CSV, in one step."""
+def write_rows(rows: Iterable[Row], row_type: type[Row], path: Path) -> None:
+    """Replace the content of a report, in one step; of parts, one after another."""
+    if parquet.is_partitioned(path):
+        parquet.write_parts(rows, row_type, path)
+        return
     with atomic_write(path) as file:
-        _FORMATS[path.suffix.lower()].write(list(rows), file)
+        if is_csv(path):
+            table = Table(path, row_type)
+            lines = itertools.chain([table.header], map(table.line, rows))
+            file.writelines(line.encode("utf-8", "surrogateescape") for line in lines)
+        else:
+            _format(path).write(rows, row_type, file)
+
+
+def files_of(path: Path) -> list[Path]:
+    """The files that a report is made of, what names the others last."""
+    return [*(parquet.parts_of(path) if parquet.is_partitioned(path) else ()), path]
 
 
 def is_page(path: Path) -> bool:
@@ -61,8 +89,10 @@ def require_writable(path: Path) -> None:
             f"{path}: a report cannot be {suffix}: name a file that ends in .csv, "
             f"{', '.join(list(_FORMATS)[:-1])} or {list(_FORMATS)[-1]}{page}"
         )
-    if suffix == ".parquet":
-        _pandas_with_pyarrow()
+    if suffix == ".parquet" or parquet.is_partitioned(path):
+        parquet.require_pyarrow()
+    if parquet.is_partitioned(path) and parquet.has_foreign_parts(path):
+        raise ReportError(f"{path.parent} has parts of another program: name another folder")
 
 
 def not_ours(path: Path) -> str:
@@ -104,13 +134,17 @@ _MOST_FRAMES = 1_000_000
 """The largest denominator of a frame rate: a double has it exactly, as 24000/1001."""
 
 
-def _write_json(records: list[Row], file: BinaryIO) -> None:
-    text = json.dumps([as_json(record) for record in records], indent=1)
-    file.write(f"{text}\n".encode("ascii"))
+def _write_json(rows: Iterable[Row], row_type: type[Row], file: BinaryIO) -> None:
+    mark = "["
+    for row in rows:
+        text = json.dumps([as_json(row)], indent=1)
+        file.write(f"{mark}{text[1:-2]}".encode("ascii"))
+        mark = ","
+    file.write(b"[]\n" if mark == "[" else b"\n]\n")
 
 
-def _read_json(path: Path) -> list[Record]:
-    return [_of_json(record) for record in json.loads(path.read_bytes())]
+def _read_json(path: Path) -> Iterator[Record]:
+    return map(_of_json, json.loads(path.read_bytes()))
 
 
 def json_line(row: Row) -> str:
@@ -118,34 +152,17 @@ def json_line(row: Row) -> str:
     return json.dumps(as_json(row))
 
 
-def _write_lines(rows: list[Row], file: BinaryIO) -> None:
+def _write_lines(rows: Iterable[Row], row_type: type[Row], file: BinaryIO) -> None:
     file.writelines(f"{json_line(row)}\n".encode("ascii") for row in rows)
 
 
-def _read_lines(path: Path) -> list[Record]:
-    return [_of_json(json.loads(line)) for line in path.read_bytes().splitlines()]
+def _read_lines(path: Path) -> Iterator[Record]:
+    with path.open("rb") as file:
+        yield from (_of_json(json.loads(line)) for line in file)
 
 
-def _write_parquet(rows: list[Row], file: BinaryIO) -> None:
-    pandas = _pandas_with_pyarrow()
-    names = list(rows[0].__dataclass_fields__) if rows else []
-    records = [{name: _for_parquet(getattr(row, name)) for name in names} for row in rows]
-    table = pandas.DataFrame(records)
-    table.convert_dtypes().to_parquet(file, index=False)
-
-
-def _read_parquet(path: Path) -> list[Record]:
-    table = _pandas_with_pyarrow().read_parquet(path)
-    records: list[Record] = table.astype(object).where(table.notna(), None).to_dict("records")
-    return records
-
-
-def _for_parquet(value: Any) -> Any:
-    """Fractions as texts, which are exact; texts without what is not UTF-8."""
-    if isinstance(value, Fraction):
-        return str(value)
-    is_text = isinstance(value, str)
-    return value.encode("utf-8", "backslashreplace").decode() if is_text else value
+def _write_parquet(rows: Iterable[Row], row_type: type[Row], file: BinaryIO) -> None:
+    parquet.write_parquet(rows, row_type, file)
 
 
 def as_frame(rows: Iterable[Row]) -> "pd.DataFrame":
@@ -161,25 +178,21 @@ def as_frame(rows: Iterable[Row]) -> "pd.DataFrame":
     return pd.DataFrame([as_json(row) for row in rows])
 
 
-def _pandas_with_pyarrow() -> Any:
-    try:
-        import pyarrow  # noqa: F401
-    except ImportError as error:
-        raise CapabilityError(
-            "Parquet needs pyarrow: pip install 'vqatool[parquet]', or name a .csv or .json file"
-        ) from error
-    import pandas
-
-    return pandas
-
-
 class _Format(NamedTuple):
-    write: Callable[[list[Row], BinaryIO], None]
-    read: Callable[[Path], list[Record]]
+    write: Callable[[Iterable[Row], type[Row], BinaryIO], None]
+    read: Callable[[Path], Iterator[Record]]
 
 
 _FORMATS = {
     ".json": _Format(_write_json, _read_json),
     ".jsonl": _Format(_write_lines, _read_lines),
-    ".parquet": _Format(_write_parquet, _read_parquet),
+    ".parquet": _Format(_write_parquet, parquet.read_parquet),
 }
+_PARTS = _Format(_write_parquet, parquet.read_parts)
+
+_NOT_OURS = (ValueError, TypeError, AttributeError, KeyError, TableError, OSError, csv.Error)
+"""What reading the file of another program as a report may raise."""
+
+
+def _format(path: Path) -> _Format:
+    return _PARTS if parquet.is_partitioned(path) else _FORMATS[path.suffix.lower()]

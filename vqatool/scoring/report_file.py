@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Generic, NamedTuple, TypeVar
 
 from ladder.errors import LockedError, OutputError, TableError
-from ladder.storage import Row, Table, locked
+from ladder.media.remote import RemotePath, upload
+from ladder.storage import Row, Table, digest, locked
 from vqatool.errors import ReportError
+from vqatool.files import cache_folder
 from vqatool.inference.predictor import Predictor
 from vqatool.scoring import formats
 from vqatool.scoring.rows import (
@@ -33,14 +35,16 @@ class ReportFile(Generic[R]):
     """A file of rows of one type, in any format, that survives a run killed while writing.
 
     A CSV is appended to. For the other formats, rows are appended to a hidden CSV beside the file,
-    which replaces it at the end. All methods raise ReportError where the file cannot be written.
+    which replaces it at the end; for a remote one, to a CSV in the cache. All methods raise
+    ReportError where the file cannot be written.
     """
 
     def __init__(self, path: Path, row_type: type[R]) -> None:
         self.path = path
-        self._is_csv = formats.is_csv(path)
-        rows = path if self._is_csv else path.with_name(f".{path.name}.rows.csv")
-        self._table = Table(rows, row_type)
+        self._local, self._row_type = local_file_of(path), row_type
+        self._appends = formats.is_csv(path) and self._local == path
+        is_table = self._local if self._appends else self._local.with_name(f".{path.name}.rows.csv")
+        self._table = Table(is_table, row_type)
         formats.require_writable(path)
 
     def known(self) -> list[R]:
@@ -56,15 +60,23 @@ class ReportFile(Generic[R]):
                 rows = table.rows()
             except (TableError, csv.Error) as error:
                 raise ReportError(formats.not_ours(table.path)) from error
-            if not self._is_csv:
-                rows = formats.read_rows(table, self.path) + rows
+            if not self._appends:
+                rows = [*formats.each_row(self._row_type, self.path), *rows]
         return list({row.key: row for row in rows}.values())
 
-    def begin(self, rows: Iterable[R]) -> None:
-        """Keep `rows` of those that earlier runs left."""
+    def require_ours(self) -> None:
+        """Raise ReportError if the file holds something else, by its first row."""
         with _report_errors(self.path):
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._table.rewrite(rows)
+            next(formats.each_row(self._row_type, self.path), None)
+
+    def begin(self, rows: Iterable[R]) -> None:
+        """Keep `rows` of those that earlier runs left; a remote file is written to at once."""
+        with _report_errors(self.path):
+            self._local.parent.mkdir(parents=True, exist_ok=True)
+            kept = list(rows)
+            self._table.rewrite(kept)
+            if isinstance(self.path, RemotePath):
+                self._upload(kept, self.path)
 
     def append(self, row: R) -> R:
         """Write one row so that it survives a crash; returns the row as it will be read."""
@@ -74,11 +86,30 @@ class ReportFile(Generic[R]):
     def end(self, rows: Iterable[R]) -> None:
         """Leave the file with `rows`, in their order."""
         with _report_errors(self.path):
-            if self._is_csv:
-                self._table.rewrite(rows)
+            if isinstance(self.path, RemotePath):
+                self._upload(rows, self.path)
             else:
-                formats.write_rows(rows, self.path)
-                self._table.path.unlink()
+                formats.write_rows(rows, self._row_type, self._local)
+            if not self._appends:
+                self._table.path.unlink(missing_ok=True)
+
+    def _upload(self, rows: Iterable[R], to: RemotePath) -> None:
+        before = set(formats.files_of(to)) if to.exists() else set()
+        formats.write_rows(rows, self._row_type, self._local)
+        files = {to.with_name(file.name): file for file in formats.files_of(self._local)}
+        for path, file in files.items():
+            upload(file, path)
+        for path in before - set(files):
+            path.unlink()
+        for file in files.values():
+            file.unlink()
+
+
+def local_file_of(path: Path) -> Path:
+    """Where the rows of a report are kept while it is written: of a remote one, in the cache."""
+    if not isinstance(path, RemotePath):
+        return path
+    return cache_folder() / "reports" / digest(str(path)) / path.name
 
 
 OnSegments = Callable[[Iterable[SegmentRow]], None]
@@ -125,7 +156,8 @@ def write_report(
     in_use = f"{out} is being written by another run: wait for its end, or name another file"
     with contextlib.ExitStack() as held:
         with _report_errors(out):
-            held.enter_context(locked(out.with_name(f".{out.name}.lock"), in_use))
+            lock = local_file_of(out).with_name(f".{out.name}.lock")
+            held.enter_context(locked(lock, in_use))
         writer = _ReportWriter(out, per_segment, shard)
         known = writer.known()
         kept = {
@@ -220,8 +252,7 @@ def write_whole(rows: Iterable[ReportRow], path: Path) -> None:
         ReportError: there is such a file.
     """
     file = ReportFile(path, ReportRow)
-    file.known()
-    file.begin(())
+    file.require_ours()
     file.end(rows)
 
 

@@ -5,15 +5,23 @@ jobs of AWS Batch, and the indexed jobs of Kubernetes, which do not tell how man
 """
 
 import hashlib
+import heapq
+import itertools
 import os
 import re
+import tempfile
+from array import array
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
 
+import numpy as np
+
+from ladder.storage import Table
 from vqatool.errors import ReportError
+from vqatool.scoring.formats import each_row
 from vqatool.scoring.rows import ReportRow
 
 UNFINISHED = ", unfinished"
@@ -86,8 +94,7 @@ class Shard:
 
     def matches(self, path: Path) -> bool:
         """Whether a video is in this shard; its path as given decides, on any machine."""
-        digest = hashlib.blake2b(os.fsencode(path), digest_size=8).digest()
-        return int.from_bytes(digest) % self.count == self.number - 1
+        return path_digest(os.fspath(path)) % self.count == self.number - 1
 
 
 def _slurm_shard(environment: Mapping[str, str]) -> tuple[int, int]:
@@ -116,30 +123,91 @@ def _whole(environment: Mapping[str, str], name: str) -> int:
     return int(environment[name])
 
 
-def merge_shards(parts: Sequence[tuple[Path, Sequence[ReportRow]]]) -> list[ReportRow]:
+def path_digest(path: str) -> int:
+    """A number of 64 bits that is the same on any machine."""
+    return int.from_bytes(hashlib.blake2b(os.fsencode(path), digest_size=8).digest())
+
+
+def merge_shards(parts: Sequence[Path]) -> Iterator[ReportRow]:
     """The rows of all shards, sorted by path, as one run would have them.
 
+    Few rows are in memory: they are sorted in pieces, which are files until they are merged. No row
+    is given before all are checked.
+
     Args:
-        parts: path and rows of each report. A shard without videos has no row.
+        parts: the reports, of any format. A shard without videos has no row.
 
     Raises:
-        ReportError: a shard is missing or given twice, or model or display differ.
+        ReportError: one is no report, a shard is missing or given twice, or model or display
+            differ.
     """
-    shards: dict[str, Path] = {}
-    for path, rows in parts:
-        for text in {row.shard for row in rows}:
-            if not text:
-                raise ReportError(f"{path} is not a report of a shard: it was made without --shard")
-            if text.endswith(UNFINISHED):
-                raise ReportError(f"{path} is not finished: run its command again, then merge")
-            if text in shards:
-                raise ReportError(f"{shards[text]} and {path} are both shard {text}")
-            shards[text] = path
-    every = [row for _, rows in parts for row in rows]
-    _require_all([Shard.parse(text) for text in shards], sum(not rows for _, rows in parts))
-    _require_same_settings(every)
-    require_once(every)
-    return [replace(row, shard="") for row in sorted(every, key=lambda row: Path(row.path))]
+    checked = _Checked()
+    with tempfile.TemporaryDirectory(prefix="vqatool-") as folder:
+        pieces = list(_sorted_pieces(checked.rows(parts), Path(folder)))
+        checked.require_whole()
+        for row in heapq.merge(*(piece.each() for piece in pieces), key=_place):
+            yield replace(row, shard="")
+
+
+def _sorted_pieces(rows: Iterator[ReportRow], folder: Path) -> Iterator[Table[ReportRow]]:
+    """The rows in files of their own, each sorted."""
+    for number in itertools.count():
+        if not (some := list(itertools.islice(rows, _ROWS_A_PIECE))):
+            return
+        piece = Table(folder / f"{number}.csv", ReportRow)
+        piece.rewrite(sorted(some, key=_place))
+        yield piece
+
+
+def _place(row: ReportRow) -> list[str]:
+    """What rows are sorted by: a folder comes before what has its name and more."""
+    return row.path.split("/")
+
+
+_ROWS_A_PIECE = 20_000
+
+
+class _Checked:
+    """What the rows of several shards have in common, as they pass."""
+
+    def __init__(self) -> None:
+        self._shards: dict[str, Path] = {}
+        self._num_empty = 0
+        self._settings: set[tuple[str, str]] = set()
+        self._seen = array("Q")  # a digest of each path
+        self._parts: Sequence[Path] = ()
+
+    def rows(self, parts: Sequence[Path]) -> Iterator[ReportRow]:
+        """The rows of the parts, which are those of finished shards."""
+        self._parts = parts
+        for part in parts:
+            named = set()
+            for row in each_row(ReportRow, part):
+                if row.shard not in named:
+                    self._add(row.shard, part)
+                    named.add(row.shard)
+                self._settings.add((row.model, row.display))
+                self._seen.append(path_digest(row.path))
+                yield row
+            self._num_empty += not named
+
+    def _add(self, text: str, path: Path) -> None:
+        if not text:
+            raise ReportError(f"{path} is not a report of a shard: it was made without --shard")
+        if text.endswith(UNFINISHED):
+            raise ReportError(f"{path} is not finished: run its command again, then merge")
+        if text in self._shards:
+            raise ReportError(f"{self._shards[text]} and {path} are both shard {text}")
+        self._shards[text] = path
+
+    def require_whole(self) -> None:
+        """Raise ReportError unless the rows are those of all shards of one run, each once."""
+        _require_all([Shard.parse(text) for text in self._shards], self._num_empty)
+        _require_same_settings(self._settings)
+        digests = np.sort(np.frombuffer(self._seen, np.uint64))
+        twice = set(digests[1:][digests[1:] == digests[:-1]].tolist())
+        paths = (row.path for part in self._parts for row in each_row(ReportRow, part))
+        require_once([path for path in paths if path_digest(path) in twice] if twice else [])
 
 
 def _require_all(shards: Sequence[Shard], empty: int) -> None:
@@ -153,8 +221,7 @@ def _require_all(shards: Sequence[Shard], empty: int) -> None:
         raise ReportError(f"missing: shard {names}, and {empty} of the reports are empty")
 
 
-def _require_same_settings(rows: Sequence[ReportRow]) -> None:
-    settings = {(row.model, row.display) for row in rows}
+def _require_same_settings(settings: Set[tuple[str, str]]) -> None:
     if len(settings) > 1:
         found = "; ".join(
             sorted(f"model {model}, display {display}" for model, display in settings)
@@ -162,8 +229,8 @@ def _require_same_settings(rows: Sequence[ReportRow]) -> None:
         raise ReportError(f"the shards have different settings: {found}")
 
 
-def require_once(rows: Sequence[ReportRow]) -> None:
-    """Raise ReportError if a file is in two of the reports that `rows` are from."""
-    twice = [path for path, count in Counter(row.path for row in rows).items() if count > 1]
+def require_once(paths: Iterable[str]) -> None:
+    """Raise ReportError if a file is in two of the reports that `paths` are from."""
+    twice = [path for path, count in Counter(paths).items() if count > 1]
     if twice:
         raise ReportError(f"{twice[0]} is in two of the reports")

@@ -2,6 +2,7 @@
 
 import json
 import os
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 from ladder.errors import CapabilityError
 from vqatool.errors import ReportError
 from vqatool.scoring import formats
+from vqatool.scoring.parquet import MANIFEST
 from vqatool.scoring.report_file import ReportFile
 from vqatool.scoring.rows import ReportRow, as_stored
 
@@ -20,7 +22,8 @@ ROWS = [
     as_stored(ReportRow(path='line\n"two".mp4', status="error", error_code="empty", error="é")),
     as_stored(ReportRow(path=os.fsdecode(b"caf\xe9.mp4"), status="ok", score=0.0, rotation=90)),
 ]  # fmt: skip
-SUFFIXES = [".csv", ".json", ".jsonl", ".parquet", ".JSON"]
+PARTS = f"/{MANIFEST}"
+SUFFIXES = [".csv", ".json", ".jsonl", ".parquet", ".JSON", PARTS]
 
 
 def leave(path: Path, rows: list[ReportRow]) -> None:
@@ -36,10 +39,11 @@ def leave(path: Path, rows: list[ReportRow]) -> None:
 def test_rows_are_read_back_as_they_were_written(suffix: str, tmp_path: Path) -> None:
     path = tmp_path / f"report{suffix}"
     # Parquet's texts are UTF-8
-    rows = ROWS[:2] if suffix == ".parquet" else ROWS
+    rows = ROWS[:2] if suffix in (".parquet", PARTS) else ROWS
     leave(path, rows)
     assert ReportFile(path, ReportRow).known() == rows
-    assert [each.name for each in tmp_path.iterdir()] == [path.name]
+    files = sorted(each.name for each in path.parent.iterdir())
+    assert files == ([MANIFEST, "part-00000.parquet"] if suffix == PARTS else [path.name])
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
@@ -96,6 +100,31 @@ def test_parquet_has_typed_columns(tmp_path: Path) -> None:
     assert table.path[2] == r"caf\udce9.mp4"
 
 
+def test_parts_are_as_long_as_they_may_be_and_the_manifest_names_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vqatool.scoring.parquet.ROWS_A_PART", 2)
+    manifest = formats.report_path(f"{tmp_path}/out/")
+    rows = [replace(ROWS[0], path=f"{number}.mp4") for number in range(5)]
+    leave(manifest, rows)
+    parts = sorted(manifest.parent.glob("part-*.parquet"))
+    assert [len(pd.read_parquet(part)) for part in parts] == [2, 2, 1]
+    assert list(pd.read_parquet(parts[2]).path) == ["4.mp4"]
+    content = json.loads(manifest.read_text())
+    assert content["rows"] == 5
+    assert [part["name"] for part in content["parts"]] == [part.name for part in parts]
+    leave(manifest, rows[:1])
+    assert [each.name for each in manifest.parent.glob("part-*")] == ["part-00000.parquet"]
+    leave(manifest, [])
+    assert ReportFile(manifest, ReportRow).known() == []
+
+
+def test_parts_of_another_program_are_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "part-00000.parquet").write_bytes(b"theirs")
+    with pytest.raises(ReportError, match="another folder"):
+        ReportFile(formats.report_path(f"{tmp_path}/"), ReportRow)
+
+
 def test_parquet_without_pyarrow_is_told_before_any_work(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -111,6 +140,7 @@ def test_a_file_of_another_kind_is_left_as_it_is(
     suffix: str, content: bytes, tmp_path: Path
 ) -> None:
     path = tmp_path / f"r{suffix}"
+    path.parent.mkdir(exist_ok=True)
     path.write_bytes(content)
     with pytest.raises(ReportError, match="left as it is"):
         ReportFile(path, ReportRow).known()

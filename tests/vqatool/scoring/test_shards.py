@@ -1,10 +1,12 @@
 """A list of videos in shares, and the reports of the shares in one."""
 
+import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from ladder.storage import Table
 from vqatool.errors import ReportError
 from vqatool.scoring.rows import ReportRow
 from vqatool.scoring.shards import UNFINISHED, Shard, merge_shards
@@ -99,16 +101,38 @@ def test_what_does_not_name_a_shard_is_refused(environment: dict[str, str], says
         Shard.of_environment(environment)
 
 
-def test_merged_shards_equal_one_run() -> None:
+def merged(parts: list[tuple[Path, list[ReportRow]]], folder: Path) -> list[ReportRow]:
+    for path, rows in parts:
+        Table(folder / path, ReportRow).rewrite(rows)
+    return list(merge_shards([folder / path for path, _ in parts]))
+
+
+@pytest.mark.parametrize("rows_a_piece", [7, 1000])
+def test_merged_shards_equal_one_run(
+    rows_a_piece: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vqatool.scoring.shards._ROWS_A_PIECE", rows_a_piece)
     whole = [row(path) for path in sorted(VIDEOS)]
-    assert merge_shards(parts(8)) == whole
-    assert merge_shards(parts(8)[::-1]) == whole
-    assert merge_shards(parts(1)) == whole
+    assert merged(parts(8), tmp_path) == whole
+    assert merged(parts(8)[::-1], tmp_path) == whole
+    assert merged(parts(1), tmp_path) == whole
 
 
-def test_a_shard_without_a_video_is_an_empty_report() -> None:
+def test_a_shard_without_a_video_is_an_empty_report(tmp_path: Path) -> None:
     few = [(path, rows[:0] if path.name == "part-3.csv" else rows) for path, rows in parts(4)]
-    assert len(merge_shards(few)) == sum(len(rows) for _, rows in few)
+    assert len(merged(few, tmp_path)) == sum(len(rows) for _, rows in few)
+
+
+def test_a_merge_holds_few_rows_and_no_report(tmp_path: Path) -> None:
+    rows = [row(Path(f"{number % 100}/{number}.mp4"), "1/1") for number in range(30_000)]
+    Table(tmp_path / "part.csv", ReportRow).rewrite(rows)
+    del rows
+    tracemalloc.start()
+    count = sum(1 for _ in merge_shards([tmp_path / "part.csv"]))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert count == 30_000
+    assert peak < 30_000 * 1000  # a row alone takes more
 
 
 @pytest.mark.parametrize(
@@ -129,6 +153,6 @@ def test_a_shard_without_a_video_is_an_empty_report() -> None:
          "not finished"),
     ],
 )  # fmt: skip
-def test_shards_that_do_not_add_up_are_refused(change, message: str) -> None:
+def test_shards_that_do_not_add_up_are_refused(change, message: str, tmp_path: Path) -> None:
     with pytest.raises(ReportError, match=message):
-        merge_shards(change(parts(4)))
+        merged(change(parts(4)), tmp_path)
