@@ -2,13 +2,17 @@
 
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from ladder import Ffmpeg, find_ffmpeg
 from ladder.media.ffmpeg import file_url, run
+
+if TYPE_CHECKING:
+    from tests.object_store import ObjectStore
 
 # every core has tests to run already, and torch's threads wait by spinning
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -99,3 +103,29 @@ def close_folder(monkeypatch: pytest.MonkeyPatch) -> CloseFolder:
         monkeypatch.setattr(Path, fault, refuse)
 
     return close
+
+
+@pytest.fixture(scope="session")
+def _running_store() -> "Iterator[ObjectStore]":
+    from tests.object_store import object_store  # loads a server, which most tests do without
+
+    with object_store() as store:
+        yield store
+
+
+@pytest.fixture
+def store(
+    _running_store: "ObjectStore", monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> "ObjectStore":
+    """A server of S3 that counts what it sends, with its settings in the environment."""
+    from ladder.media import remote, stores
+
+    for name in stores.store_environment():
+        monkeypatch.delenv(name)
+    for name, value in _running_store.environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    stores.store_of.cache_clear()
+    remote._block.cache_clear()
+    _running_store.forget()
+    return _running_store

@@ -42,6 +42,8 @@ class ObjectStore:
     faults: Counter[str] = field(default_factory=Counter)
     listing: Callable[[dict[str, str]], bytes] | None = None
     """Answers listings instead of moto."""
+    refusal: bytes = b""
+    """The answer to all requests, with status 403."""
 
     def __post_init__(self) -> None:
         self._app = DomainDispatcherApplication(create_backend_app)
@@ -82,14 +84,16 @@ class ObjectStore:
         self.sent.clear()
         self.requests.clear()
         self.faults.clear()
-        self.fault, self.listing, self._count = _no_fault, None, 0
+        self.fault, self.listing, self.refusal, self._count = _no_fault, None, b"", 0
 
     def _answer(self, environ: dict[str, Any], start: Any) -> Iterable[bytes]:
         method, key = environ["REQUEST_METHOD"], environ["PATH_INFO"].removeprefix(f"/{BUCKET}/")
         is_listing = "list-type" in environ.get("QUERY_STRING", "")
         if is_listing and self.listing:
             query = dict(p.split("=", 1) for p in environ["QUERY_STRING"].split("&") if "=" in p)
-            return _sent(start, self.listing(query))
+            return _sent(start, "200 OK", self.listing(query))
+        if self.refusal:
+            return _sent(start, "403 Forbidden", self.refusal)
         with self._lock:
             self._count += 1
             fault = self.fault(self._count, environ)
@@ -108,8 +112,8 @@ class ObjectStore:
         return [body]
 
 
-def _sent(start: Any, body: bytes) -> list[bytes]:
-    start("200 OK", [("Content-Length", str(len(body))), ("Content-Type", "application/xml")])
+def _sent(start: Any, status: str, body: bytes) -> list[bytes]:
+    start(status, [("Content-Length", str(len(body))), ("Content-Type", "application/xml")])
     return [body]
 
 

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from ladder.media.ffmpeg import OnProgress, allocate_workers
+from ladder.media.remote import is_url
 from ladder.runner import OnLost, Prepare, no_progress
 from vqatool import __version__
 from vqatool.errors import ClusterError
@@ -228,7 +229,8 @@ class RayRunner:
             ClusterError: workers cannot be started, or cannot do the work.
             Exception: what `prepare` or a task raised; a file's fault is a result, not an error.
         """
-        seen = [path for path in needs if path.exists()]
+        # each worker opens a URL itself, and its row says where it cannot
+        seen = [path for path in needs if not is_url(str(path)) and path.exists()]
         order = _Order(prepare, log_levels(), Path.cwd(), seen)
         crew: _Crew[T, R] = _Crew(self._ray, self.request, self.allocate(len(tasks))[0], order)
         try:

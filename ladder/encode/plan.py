@@ -17,6 +17,7 @@ from ladder.media.discover import DiscoveredFiles, find_videos, real_path
 from ladder.media.ffmpeg import Ffmpeg
 from ladder.media.playlists import size_bytes
 from ladder.media.probe import FILE_FAULTS, VideoInfo, fault_message, probe
+from ladder.media.remote import RemotePath, as_path
 from ladder.media.time_ranges import FULL, TimeRange, TrimSpec, format_time_ranges
 from ladder.media.tonemap import CURVE
 from ladder.storage import Status, Table, digest, file_digest, part_of
@@ -97,6 +98,11 @@ class EncodeJob:
     rung: Rung
     folder: Path
 
+    def with_file(self, path: Path) -> "EncodeJob":
+        """The same job with another file of its source, such as a copy of a remote one."""
+        info = replace(self.source.info, path=path)
+        return replace(self, source=replace(self.source, info=info))
+
     @property
     def cost(self) -> float:
         """Weight of the work, for the ETA: pixels x seconds x the codec's cost, over all passes."""
@@ -145,7 +151,7 @@ def find_sources(paths: Sequence[Path], folder: Path) -> DiscoveredFiles:
     """
     rows = encodes_table(folder).rows()
     kept = {real_path(path) for path in paths if not path.is_dir()}
-    kept |= {Path(row.source_path) for row in rows}
+    kept |= {as_path(row.source_path) for row in rows}
     encode_folders = {
         real_path((folder / row.encode_path).parent) for row in rows if row.encode_path
     }
@@ -193,21 +199,29 @@ def read_sources(
             info = probe(path, tonemap=tonemap)
             _refuse_too_small(info, ladder)
             ranges = trim.ranges_of(info)
-            found.append(Source(name, info, ranges, modified, file_digest(path)))
+            found.append(Source(name, info, ranges, modified, digest_of_source(path)))
         except FILE_FAULTS as error:
             failed.append(failed_source(name, path, error))
     return found, failed
 
 
 def time_of_change(path: Path) -> str:
-    """When a file was changed last, UTC, ISO 8601; "" for what is no file.
+    """When a file was changed last, UTC, ISO 8601; of a remote one its ETag; "" for no file.
 
     Raises:
         OSError: it cannot be told.
+        RemoteError: its store cannot be asked.
     """
+    if isinstance(path, RemotePath):
+        return path.facts().etag
     if not path.is_file():
         return ""
     return datetime.fromtimestamp(path.stat().st_mtime, UTC).isoformat(timespec="microseconds")
+
+
+def digest_of_source(path: Path) -> str:
+    """Of samples of a file's bytes; of a remote one its ETag, which is a digest of all of them."""
+    return digest(path.facts().etag) if isinstance(path, RemotePath) else file_digest(path)
 
 
 def plan_encodes(wanted: Iterable[tuple[Source, Sequence[Rung]]], folder: Path) -> LadderPlan:
@@ -354,7 +368,7 @@ def require_same_source(row: EncodeRow) -> None:
     A copy has another time of change, so the content decides where size and time do not. A row of
     an earlier version knows less, and a file that is gone is no other one.
     """
-    path = Path(row.source_path)
+    path = as_path(row.source_path)
     if row.source_size_bytes is None or not path.is_file():
         return
     size = size_bytes(path)
@@ -362,7 +376,7 @@ def require_same_source(row: EncodeRow) -> None:
         change = f"has {size} bytes, it had {row.source_size_bytes}"
     elif row.source_modified == time_of_change(path) or row.source_digest in (
         "",
-        file_digest(path),
+        digest_of_source(path),
     ):
         return
     else:

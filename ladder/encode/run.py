@@ -7,6 +7,7 @@ import logging
 import shlex
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from math import ceil
 from pathlib import Path
 
@@ -31,6 +32,7 @@ from ladder.errors import VideoError
 from ladder.media.decode import MAX_MISSING_S
 from ladder.media.ffmpeg import Ffmpeg, OnProgress, allocate_workers, partition_outputs
 from ladder.media.probe import FILE_FAULTS
+from ladder.media.remote import LocalCopies
 from ladder.media.tonemap import FILTERS
 from ladder.runner import LocalRunner, Runner, no_progress, run_groups
 from ladder.storage import Table, remove_parts, work_lock
@@ -70,14 +72,15 @@ def make_encodes(
     require(ffmpeg)
     runner = runner or LocalRunner(jobs)
     num_processes, threads = runner.allocate()
-    prepare = functools.partial(_prepare, ffmpeg, require, threads)
+    copies = LocalCopies()
+    prepare = functools.partial(_prepare, ffmpeg, require, threads, copies)
 
     def lost(job: EncodeJob, reason: str) -> EncodeRow:
         path = job.source.info.path
         return _fail(job, VideoError("crashed", f"{path} {reason}"), ffmpeg)
 
     folder.mkdir(parents=True, exist_ok=True)
-    with work_lock(folder):
+    with work_lock(folder), copies:
         table = encodes_table(folder)
         table.repair()
         remove_parts(folder)
@@ -100,6 +103,7 @@ def _prepare(
     ffmpeg: Ffmpeg,
     require: Callable[[Ffmpeg], None],
     threads: int,
+    copies: LocalCopies,
     on_progress: OnProgress | None,
 ) -> Callable[[Sequence[EncodeJob]], list[EncodeRow]]:
     """What makes the encodes of one ffmpeg process, on this machine."""
@@ -116,7 +120,13 @@ def _prepare(
 
         for job in group:  # a worker that was lost may still write into its own file
             _remove_part(job)
-        return _encode(group, ffmpeg, threads, on_share, length_of)
+        with copies.held() as localized:
+            try:
+                here = [job.with_file(localized(job.source.info.path)) for job in group]
+            except FILE_FAULTS as error:
+                return [_fail(job, error, ffmpeg) for job in group]
+            rows = _encode(here, ffmpeg, threads, on_share, length_of)
+            return [replace(row, error=copies.named(row.error)) for row in rows]
 
     return encode
 

@@ -1,6 +1,6 @@
 """Align an encode with its source before libvmaf compares them: frame counts, offset, HDR, rate."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from ladder.label.libvmaf import Pairing
 from ladder.media.decode import has_interlaced_frames, read_luma
 from ladder.media.lengths import count_frames
 from ladder.media.probe import RGB, VideoInfo, probe
+from ladder.media.remote import as_path, path_in
 from ladder.media.time_ranges import TimeRange, frame_aligned, parse_time_ranges
 from ladder.media.tonemap import TONEMAPPED
 from ladder.media.upright import Pixels
@@ -60,15 +61,19 @@ class AlignedEncode:
     offset: int
 
 
-def read_reference(row: EncodeRow, *, tonemap: bool = False) -> Reference:
+def read_reference(
+    row: EncodeRow, *, tonemap: bool = False, localized: Callable[[Path], Path] = lambda path: path
+) -> Reference:
     """The source of an encode; with `tonemap`, an HDR one is read as SDR.
+
+    `localized` gives the file here of a path that may be remote.
 
     Raises:
         VideoError: the file is missing or cannot be read.
         VmafError: another file has taken its place.
     """
     require_same_source(row)
-    info = _probed(Path(row.source_path), tonemap=tonemap)
+    info = _probed(localized(as_path(row.source_path)), tonemap=tonemap)
     time_ranges = parse_time_ranges(row.pieces)
     return Reference(
         info,
@@ -86,7 +91,13 @@ def _probed(path: Path, *, tonemap: bool) -> VideoInfo:
 
 
 def align_encode(
-    row: EncodeRow, folder: Path, source: Reference, *, sync: bool, tonemap: bool = False
+    row: EncodeRow,
+    folder: Path,
+    source: Reference,
+    *,
+    sync: bool,
+    tonemap: bool = False,
+    localized: Callable[[Path], Path] = lambda path: path,
 ) -> AlignedEncode:
     """The encode of `row`; `sync` corrects an offset to its source, `tonemap` reads HDR as SDR.
 
@@ -94,7 +105,7 @@ def align_encode(
         VideoError: the encode is missing or cannot be read.
         VmafError: the two cannot be compared.
     """
-    encode = _probed(folder / row.encode_path, tonemap=tonemap)
+    encode = _probed(localized(path_in(folder, row.encode_path)), tonemap=tonemap)
     if encode.hdr_of_frames != source.info.hdr_of_frames:
         raise VmafError(
             f"the encode is {encode.hdr or 'SDR'}, its source {source.info.hdr or 'SDR'}: VMAF "

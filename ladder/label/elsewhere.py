@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 
 from ladder.encode.plan import EncodeRow, encodes_table, source_name, time_of_change
-from ladder.errors import ListError, TableError
+from ladder.errors import ListError, RemoteError, TableError
 from ladder.label.files import LabelFiles
 from ladder.label.pairs import Pair, RungBy, rung_of
 from ladder.label.rows import LabelRow, label_row_type
@@ -45,12 +45,12 @@ def plan_pairs(
     for planned in _planned_labels(pairs, files, known.values()):
         before = known.get(planned.key)
         if before and _is_kept(before, planned, files, options, needs_logs=needs_logs):
-            rung = planned.rung or rung_of(before, files.folder / before.encode_path, rung_by)
+            rung = planned.rung or rung_of(before, files.path(before.encode_path), rung_by)
             done.append(replace(before, source=planned.source, rung=rung))
         else:
             missing.append(planned)
     paths = dict.fromkeys(label.source_path for label in missing)
-    sources = {path: _probed(files.folder / path) for path in paths}
+    sources = {path: _probed(files.path(path)) for path in paths}
     # in the order of their sources, which are decoded once for several encodes
     missing.sort(key=lambda label: label.source_path)
     jobs = tuple(_job(label, files, sources[label.source_path]) for label in missing)
@@ -89,9 +89,7 @@ def _planned_labels(
 def _names_of_sources(files: LabelFiles, known: Iterable[LabelRow]) -> dict[str, str]:
     """The names of sources that the table and the ladder of its folder use, and their paths."""
     names = {
-        row.source: str((files.folder / row.source_path).resolve())
-        for row in known
-        if row.source_path
+        row.source: str(files.path(row.source_path).resolve()) for row in known if row.source_path
     }
     if files.is_of_work_folder:
         with contextlib.suppress(TableError):  # of another program: it names no source of ours
@@ -126,7 +124,7 @@ def _encode_row(label: LabelRow, files: LabelFiles) -> EncodeRow:
     """The encode as the ladder that made it would have written it down."""
     return EncodeRow(
         source=label.source,
-        source_path=str(files.folder / label.source_path),
+        source_path=str(files.path(label.source_path)),
         encode_path=label.encode_path,
         rung=label.rung,
         codec="",
@@ -164,5 +162,5 @@ def _stamp(path: Path) -> tuple[int | None, str]:
     """
     try:
         return size_bytes(path), time_of_change(path)
-    except OSError:
+    except (OSError, RemoteError):
         return None, ""

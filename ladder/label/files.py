@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ladder.label.rows import LabelRow, label_row_type
+from ladder.media.remote import RemotePath, is_url, path_in
 from ladder.storage import Table, digest, locked, part_of, remove_parts, work_lock
 
 LABELS_FILE = "labels.csv"
@@ -52,11 +53,15 @@ class LabelFiles:
         """The table that stage 2 writes."""
         return Table(self.table_path, label_row_type())
 
+    def path(self, named: str) -> Path:
+        """The file that a cell of the table names."""
+        return path_in(self.folder, named)
+
     def log(self, encode_path: str) -> Path:
         """The file of libvmaf's log of an encode; `encode_path` as the table has it."""
         name = Path(encode_path).name
         is_long = len(os.fsencode(name)) > _MAX_NAME_BYTES
-        if Path(encode_path).is_absolute() or is_long:
+        if Path(encode_path).is_absolute() or is_url(encode_path) or is_long:
             # 40 letters are 160 bytes at most
             return self.logs / f"{digest(encode_path, size=6)}-{name[:40]}{_LOG_SUFFIX}"
         return self.logs / f"{encode_path}{_LOG_SUFFIX}"
@@ -85,6 +90,8 @@ class LabelFiles:
         Both move together where it lies below; links of folders are followed, that of the file is
         not.
         """
+        if isinstance(path, RemotePath):
+            return str(path)
         full = path.parent.resolve() / path.name
         folder = self.folder.resolve()
         return str(full.relative_to(folder) if full.is_relative_to(folder) else full)

@@ -18,6 +18,7 @@ from typing import BinaryIO
 from ladder.errors import ListError
 from ladder.label.rows import LabelRow
 from ladder.media.discover import find_videos
+from ladder.media.remote import path_in
 
 STEM = "{stem}"
 """Stands for the name of a source without its suffix, in the pattern of `match_pairs`."""
@@ -111,7 +112,8 @@ def read_pairs(path: Path, stdin: BinaryIO) -> tuple[Pair, ...]:
         source, encode = row["source"], row["encode"]
         if not source or not encode:
             raise ListError(f"{path}, line {reader.line_num} lacks a source or an encode")
-        pairs.append(Pair(path.parent / source, path.parent / encode, row.get("rung") or ""))
+        source_path, encode_path = (path_in(path.parent, each) for each in (source, encode))
+        pairs.append(Pair(source_path, encode_path, row.get("rung") or ""))
     if not pairs:
         raise ListError(f"{path} has no pair: write a line of source,encode for each")
     return tuple(pairs)

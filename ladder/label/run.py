@@ -33,6 +33,7 @@ from ladder.label.rows import LabelRow, has_metrics, label_row_type, with_metric
 from ladder.media.ffmpeg import Ffmpeg, OnProgress, ProgressSink, partition_outputs
 from ladder.media.lengths import video_bytes
 from ladder.media.probe import FILE_FAULTS, VideoInfo, fault_message
+from ladder.media.remote import LocalCopies, as_path
 from ladder.media.tonemap import FILTERS, TONEMAPPED
 from ladder.runner import LocalRunner, Runner, no_progress, run_groups
 from ladder.storage import Status
@@ -158,9 +159,9 @@ def make_labels(
     num_processes, threads = runner.allocate(len(plan.jobs))
     files = folder if isinstance(folder, LabelFiles) else LabelFiles.of_folder(folder)
     groups = _group_by_source(plan.jobs, plan.options, num_processes)
-    shared = replace(plan, jobs=(), done=())
-    run = _LabelRun(files, ffmpeg, shared, threads, runner.spare(len(groups)), range_s)
-    with files.locked():
+    shared, spare = replace(plan, jobs=(), done=()), runner.spare(len(groups))
+    with files.locked(), LocalCopies() as copies:
+        run = _LabelRun(files, ffmpeg, shared, threads, spare, range_s, copies)
         table = files.table
         table.repair()
         known = {row.key: row for row in table.rows()}
@@ -168,7 +169,7 @@ def make_labels(
             if known.get(row.key) != row:
                 table.append(row)
         prepare, sources = partial(_prepare, run, require), [row.source_path for row in plan.jobs]
-        needs = [files.folder, *map(Path, sources[:1])]
+        needs = [files.folder, *map(as_path, sources[:1])]
         labels = run_groups(runner, prepare, groups, run.lost, on_progress=on_progress, needs=needs)
         yield from map(table.append, labels)
         table.rewrite(sorted(table.rows(), key=lambda row: row.key))
@@ -221,23 +222,35 @@ class _LabelRun:
     threads: int
     processes: int
     range_s: float
+    copies: LocalCopies
     on_progress: OnProgress = no_progress
 
     def label_source(self, rows: Sequence[EncodeRow]) -> list[LabelRow]:
         """Label encodes of one source."""
+        with self.copies.held() as localized:
+            return self._label_source(rows, localized)
+
+    def _label_source(
+        self, rows: Sequence[EncodeRow], localized: Callable[[Path], Path]
+    ) -> list[LabelRow]:
         options = self.plan.options
         try:
             tonemap = options.is_tonemapped(rows[0])
-            source = read_reference(rows[0], tonemap=tonemap)
+            source = read_reference(rows[0], tonemap=tonemap, localized=localized)
         except FILE_FAULTS as error:
-            return [self._error_row(row, Path(row.source_path), error) for row in rows]
+            return [self._error_row(row, as_path(row.source_path), error) for row in rows]
         labels: list[LabelRow] = []
         # libvmaf's inputs get one matrix: encodes of several in one graph would all get the first's
         alike: dict[tuple[str, str], list[AlignedEncode]] = {}
         for row in rows:
             try:
                 aligned = align_encode(
-                    row, self.files.folder, source, sync=options.sync, tonemap=tonemap
+                    row,
+                    self.files.folder,
+                    source,
+                    sync=options.sync,
+                    tonemap=tonemap,
+                    localized=localized,
                 )
                 models = options.request_for(row).models
                 pix_fmt = common_pix_fmt([source.info, aligned.info], models)
@@ -333,7 +346,7 @@ class _LabelRun:
         )
 
     def _path(self, row: EncodeRow) -> Path:
-        return self.files.folder / row.encode_path
+        return self.files.path(row.encode_path)
 
     def _empty_label(self, row: EncodeRow) -> LabelRow:
         planned = self.plan.elsewhere.get(row.key)
@@ -347,7 +360,7 @@ class _LabelRun:
         return self._error_row(row, path, VideoError("crashed", f"{path} {reason}"))
 
     def _error_row(self, row: EncodeRow, path: Path, error: Exception) -> LabelRow:
-        message = fault_message(path, error)
+        message = self.copies.named(fault_message(path, error))
         return replace(self._empty_label(row), status=Status.ERROR, error=message)
 
 
@@ -381,7 +394,7 @@ def _is_outdated(files: LabelFiles, row: EncodeRow, needs_log: bool) -> bool:
         require_same_source(row)
     except FILE_FAULTS:
         return True
-    log, encode = files.log(row.encode_path), files.folder / row.encode_path
+    log, encode = files.log(row.encode_path), files.path(row.encode_path)
     if not (log.is_file() and encode.is_file()):
         return needs_log
     return encode.stat().st_mtime_ns > log.stat().st_mtime_ns

@@ -10,7 +10,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import BinaryIO, overload
 
-from ladder.errors import ListError, VideoError
+from ladder.errors import ListError, RemoteError, VideoError
 from ladder.media.container import frames_of, open_video
 from ladder.media.dash import DASH_SUFFIX
 from ladder.media.playlists import is_playlist, parts, require_readable, segments_named
@@ -99,8 +99,8 @@ def find_videos(paths: Iterable[Path], wanted: FileFilter = ALL) -> DiscoveredFi
     paths = list(paths)
     require_access(paths)
     for path in paths:
-        if isinstance(path, RemotePath) and _is_remote_folder(path):
-            num_files, found = _found_below(path, wanted)
+        if isinstance(path, RemotePath):
+            num_files, found = _found_at(path, wanted)
             file_count += num_files
             videos += found
             continue
@@ -135,14 +135,26 @@ class FoundPaths(Sequence[Path]):
         return RemotePath.unpacked(item) if isinstance(item, bytes) else item
 
 
+def _found_at(path: RemotePath, wanted: FileFilter) -> tuple[int, list[Path | bytes]]:
+    """The number of files at a remote path, and the videos among them."""
+    if _is_remote_folder(path):
+        return _found_below(path, wanted)
+    return 1, [path] if wanted.matches(path.name) else []
+
+
 def _is_remote_folder(path: RemotePath) -> bool:
     """Whether to list below a remote path; one that is named like a video is not asked for."""
-    return not _is_named_as_video(path) and path.is_dir()
+    try:
+        return not _is_named_as_video(path) and path.is_dir()
+    except RemoteError as error:
+        if error.is_for_all:
+            raise
+        return False  # its row says why
 
 
-def _found_below(folder: RemotePath, wanted: FileFilter) -> tuple[int, list[bytes]]:
+def _found_below(folder: RemotePath, wanted: FileFilter) -> tuple[int, list[Path | bytes]]:
     """The number of objects below a prefix, and the videos among them, by their names alone."""
-    count, videos = 0, []
+    count, videos = 0, list[bytes]()
     playlists: list[RemotePath] = []
     start = len(folder.address.rstrip("/")) + 1
     for path in folder.below():
@@ -157,11 +169,13 @@ def _found_below(folder: RemotePath, wanted: FileFilter) -> tuple[int, list[byte
     inside = {str(part) for playlist in playlists for part in segments_named(playlist)}
     if inside:
         videos = [each for each in videos if str(RemotePath.unpacked(each)) not in inside]
-    return count, videos
+    return count, [*videos]
 
 
 def real_path(path: Path) -> Path:
     """The absolute path without links; a link in a circle stays, where `resolve` raises."""
+    if isinstance(path, RemotePath):
+        return path
     return Path(os.path.realpath(path))
 
 

@@ -9,9 +9,12 @@ import functools
 import io
 import os
 import re
+import shutil
 import stat
 import tempfile
-from collections.abc import Iterable, Iterator
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path, PosixPath
 from typing import IO, Any, cast
 
@@ -34,6 +37,7 @@ _BLOCKS_A_FILE = 512
 _MIN_BLOCK_BYTES, _MAX_BLOCK_BYTES = 2**16, 2**20
 _MAX_BLOCKS = 96  # in the memory of a process
 _COPY_BYTES = 2**23
+_MAX_COPIES_BYTES = 2**34
 
 
 def is_url(text: str) -> bool:
@@ -46,7 +50,18 @@ def as_path(named: str | os.PathLike[str]) -> Path:
     if isinstance(named, Path):
         return named
     text = os.fspath(named)
-    return RemotePath.of(text) if is_url(text) else Path(text.removeprefix("file://"))
+    if is_url(text):
+        return RemotePath.of(_SIGNED.get(text, text))
+    return Path(text.removeprefix("file://"))
+
+
+def path_in(folder: Path, named: str) -> Path:
+    """The path that a cell of a table names: a URL, or relative to a folder."""
+    return as_path(named) if is_url(named) else folder / named
+
+
+_SIGNED: dict[str, str] = {}
+"""The URLs of this run that are signed, by what is shown of them: tables hold nothing secret."""
 
 
 class RemotePath(PosixPath):
@@ -60,6 +75,8 @@ class RemotePath(PosixPath):
         """The path of a URL, and what a listing said of the object."""
         path = cls(address)
         path._address, path._facts = address, facts
+        if (shown := str(path)) != address:
+            _SIGNED[shown] = address
         return path
 
     @property
@@ -277,19 +294,77 @@ def _require_credentials(store: Store, key: str) -> None:
             raise
 
 
-@contextlib.contextmanager
-def local_copies(paths: Iterable[Path]) -> Iterator[dict[Path, Path]]:
-    """Each path as a file here, for programs that read no URL; copies are gone at the end."""
-    with tempfile.TemporaryDirectory(prefix="vqatool-") as folder:
-        yield {path: _copied(path, Path(folder) / str(n)) for n, path in enumerate(paths)}
+class LocalCopies(contextlib.AbstractContextManager["LocalCopies"]):
+    """Remote files as files here, for programs that read no URL; all are gone at the end.
+
+    Those that nobody holds are kept for the next one as far as there is room.
+    """
+
+    def __init__(self, max_bytes: int = _MAX_COPIES_BYTES) -> None:
+        self._max_bytes, self._lock = max_bytes, threading.Lock()
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
+        self._holders: Counter[RemotePath] = Counter()
+        self._files: dict[RemotePath, Path] = {}  # the longest unused first
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _copies_elsewhere, (dict(_SIGNED),)
+
+    def __exit__(self, *_: object) -> None:
+        if self._folder:
+            self._folder.cleanup()
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[Callable[[Path], Path]]:
+        """What gives the local file of a path, which stays until the end of the block."""
+        mine: list[RemotePath] = []
+
+        def localized(path: Path) -> Path:
+            if not isinstance(path, RemotePath):
+                return path
+            with self._lock:  # one download at a time
+                self._holders[path] += 1
+                mine.append(path)
+                file = self._files.pop(path, None) or self._copied(path)
+                self._files[path] = file
+                return file
+
+        try:
+            yield localized
+        finally:
+            with self._lock:
+                self._holders.subtract(mine)
+                self._make_room(0)
+
+    def named(self, message: str) -> str:
+        """A message about a copy as one about what it is a copy of."""
+        for path, file in list(self._files.items()):
+            message = message.replace(str(file), str(path))
+        return message
+
+    def _copied(self, path: RemotePath) -> Path:
+        self._make_room(path.facts().size_bytes)
+        self._folder = self._folder or tempfile.TemporaryDirectory(prefix="vqatool-")
+        folder = Path(tempfile.mkdtemp(dir=self._folder.name))
+        download(path, folder / path.name)
+        return folder / path.name
+
+    def _make_room(self, num_bytes: int) -> None:
+        unused = [path for path in self._files if not self._holders[path]]
+        sizes = {path: path.facts().size_bytes for path in self._files}
+        for path in unused:
+            if sum(sizes.values()) + num_bytes <= self._max_bytes:
+                return
+            del sizes[path]
+            shutil.rmtree(self._files.pop(path).parent)
 
 
-def _copied(path: Path, folder: Path) -> Path:
-    if not isinstance(path, RemotePath):
-        return path
-    folder.mkdir()
-    download(path, folder / path.name)
-    return folder / path.name
+def _copies_elsewhere(signed: dict[str, str]) -> LocalCopies:
+    """The copies of another process, which may be ended at any time: it keeps no file that waits.
+
+    Texts of paths in tables mean there what they mean here.
+    """
+    _SIGNED.update(signed)
+    return LocalCopies(0)
 
 
 def download(path: RemotePath, to: Path) -> None:

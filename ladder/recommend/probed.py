@@ -11,6 +11,7 @@ from ladder.codecs import CODECS
 from ladder.encode.plan import (
     EncodeRow,
     Source,
+    digest_of_source,
     encodes_table,
     require_same_source,
     time_of_change,
@@ -20,12 +21,13 @@ from ladder.errors import CurveError, VideoError
 from ladder.label.rows import LabelRow, labels_table
 from ladder.label.run import LabelOptions
 from ladder.media.probe import probe
+from ladder.media.remote import as_path
 from ladder.media.time_ranges import parse_time_ranges
 from ladder.media.tonemap import TONEMAPPED
 from ladder.recommend.choice import Delivery
 from ladder.recommend.envelope import Envelope, Sample, SizeCurve
 from ladder.recommend.points import Point
-from ladder.storage import Status, file_digest
+from ladder.storage import Status
 
 HDR = "hdr"
 """The code of a warning."""
@@ -194,7 +196,7 @@ class LabelledSet:
             VideoError: the source cannot be read.
         """
         row = self.encodes[0].encode
-        path, source = Path(row.source_path), None
+        path, source = as_path(row.source_path), None
         if self.kind.dynamics == HDR:
             raise VideoError(
                 HDR,
@@ -209,7 +211,7 @@ class LabelledSet:
                 info=probe(path, tonemap=bool(self.kind.encoded_as)),
                 time_ranges=parse_time_ranges(self.kind.pieces),
                 modified=time_of_change(path),
-                digest=file_digest(path),
+                digest=digest_of_source(path),
             )
         is_crf = self.kind.rate_mode == RateMode.CRF
         return Probed(

@@ -15,6 +15,8 @@ from vqatool.cli.observe import Watch, metrics_option
 from vqatool.cli.options import (
     STDOUT,
     WORK_FOLDER,
+    FileType,
+    HereType,
     count_rows,
     exit_on_failures,
     fail,
@@ -105,10 +107,10 @@ class _Found(NamedTuple):
               help="Pair each of ENC with the source whose name is in its own, such as "
               "'{stem}_*' or, of folders named after sources, '{stem}/*'.")  # fmt: skip
 @click.option("--pairs",
-              type=click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path),
+              type=FileType(exists=True, allow_dash=True),
               help="CSV of pairs with the columns source, encode and, if there is one, rung; "
               "paths are relative to its folder; - is stdin.")  # fmt: skip
-@click.option("-o", "--out", type=click.Path(dir_okay=False, allow_dash=True, path_type=Path),
+@click.option("-o", "--out", type=HereType(dir_okay=False, allow_dash=True, path_type=Path),
               help="Table of encodes made elsewhere; - is stdout.  "
               "[default: labels.csv; of one pair and with --json none]")  # fmt: skip
 @click.option("--rung-by", type=click.Choice(["bitrate", "height", "folder"]),
@@ -312,6 +314,7 @@ def _find_pairs(given: _Pairing) -> _Found:
     """The pairs that are meant; exits where there is no video or no pair."""
     from ladder.label.pairs import find_below, pairs_with, read_pairs
     from ladder.media.discover import expand_arguments
+    from ladder.media.remote import as_path
 
     if given.pairs:
         if given.source or given.pattern or given.encodes:
@@ -327,7 +330,7 @@ def _find_pairs(given: _Pairing) -> _Found:
     if given.pattern:
         matched, no_access = _match(given, encodes)
         return _Found(matched.pairs, (*unreadable, *no_access), matched)
-    source = Path(given.source)
+    source = as_path(given.source)
     if not source.is_file():
         raise click.UsageError(
             f"--source {source} is a folder: pair its files with --match '{{stem}}_*'"

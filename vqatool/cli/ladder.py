@@ -14,7 +14,9 @@ from vqatool.cli.label import run_label_plan
 from vqatool.cli.observe import Watch, metrics_option
 from vqatool.cli.options import (
     WORK_FOLDER,
+    HereType,
     ParsedType,
+    SourceType,
     count_rows,
     exit_on_failures,
     fail,
@@ -47,8 +49,8 @@ def _complete_rungs(
 
 
 @click.command()
-@click.argument("sources", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
-@click.option("-o", "--out", "folder", type=click.Path(file_okay=False, path_type=Path),
+@click.argument("sources", nargs=-1, required=True, type=SourceType())
+@click.option("-o", "--out", "folder", type=HereType(file_okay=False, path_type=Path),
               default=WORK_FOLDER, show_default=True, help="Work folder.")  # fmt: skip
 @click.option("--rungs", "ladder_name", default="apple-hls", show_default=True, metavar="NAME|FILE",
               shell_complete=_complete_rungs,
@@ -96,6 +98,7 @@ def ladder(
     from ladder.encode.ladders import ladder_named, with_codecs
     from ladder.encode.plan import encodes_table
     from ladder.media.ffmpeg import find_ffmpeg
+    from ladder.media.remote import is_url
     from ladder.media.time_ranges import TrimSpec
     from vqatool.terminal import print_note
 
@@ -107,6 +110,8 @@ def ladder(
     rungs, trim = with_codecs(ladder_named(ladder_name), codecs), TrimSpec(clip, segments)
     found = find_sources_or_fail(sources, folder)
     if dry_run:
+        if remote := next((str(each) for each in found.videos if is_url(str(each))), None):
+            raise click.UsageError(f"--dry-run prints commands for files here: copy {remote} first")
         failed = _print_commands(found.videos, rungs, folder, trim, ffmpeg, jobs, tonemap)
         exit_on_failures(failed, found.unreadable)
         return

@@ -182,6 +182,30 @@ class FileType(click.Path):
         return path
 
 
+class SourceType(click.Path):
+    """A file or a folder that exists here, or a URL."""
+
+    def __init__(self) -> None:
+        super().__init__(exists=True, path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if not isinstance(value, str) or "://" not in value:
+            return super().convert(value, param, ctx)
+        from ladder.media.remote import as_path
+
+        return as_path(value)
+
+
+class HereType(click.Path):
+    """A file or a folder to write that must be here."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if isinstance(value, str) and "://" in value:
+            scheme = value.partition("://")[0]
+            self.fail(f"{scheme}:// cannot be written to: name a place here", param, ctx)
+        return super().convert(value, param, ctx)
+
+
 DEFAULT_MODEL = "default"
 """The name of the packaged model."""
 

@@ -12,7 +12,9 @@ import click
 from ladder.codecs import CODECS
 from vqatool.cli.ladder import find_sources_or_fail, run_rounds
 from vqatool.cli.options import (
+    HereType,
     ParsedType,
+    SourceType,
     exit_on_failures,
     ffmpeg_option,
     jobs_option,
@@ -53,8 +55,8 @@ class NumbersType(click.ParamType[tuple[int, ...]]):
 
 
 @click.command()
-@click.argument("sources", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
-@click.option("-o", "--out", "folder", type=click.Path(file_okay=False, path_type=Path),
+@click.argument("sources", nargs=-1, required=True, type=SourceType())
+@click.option("-o", "--out", "folder", type=HereType(file_okay=False, path_type=Path),
               help="Work folder for the encodes.  [default: recommended, or the labelled folder "
               "itself]")  # fmt: skip
 @click.option("--sizes", type=NumbersType(), default=(),
@@ -157,7 +159,7 @@ def recommend(
     for height_px, rate in itertools.product(sizes or (1080,), rates or (20,)):
         request.delivery.rung(height_px, rate)  # refuses what no encoder takes
     ffmpeg = find_ffmpeg(ffmpeg_path)
-    labelled = [path for path in sources if (path / "encodes.csv").is_file()]
+    labelled = [path for path in sources if path.is_dir() and (path / "encodes.csv").is_file()]
     if labelled and len(sources) > 1:
         raise click.UsageError(f"{labelled[0]} is a work folder: name it alone")
     if labelled:

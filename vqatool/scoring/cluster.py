@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ladder.media.ffmpeg import OnProgress
 from ladder.media.hardware import find_device
+from ladder.media.remote import is_url
 from vqatool.cluster import RayRunner, missing_on
 from vqatool.errors import ClusterError
 from vqatool.inference.loading import load_predictor
@@ -105,6 +106,7 @@ def _explained(host: str, result: ScoreResult) -> ScoreResult:
     if not isinstance(result, FailedVideo):
         return result
     failure = result.failure
-    if failure.code != FailureCode.MISSING or not failure.path.exists():
+    is_here = not is_url(str(failure.path)) and failure.path.exists()
+    if failure.code != FailureCode.MISSING or not is_here:
         return result
     return replace(result, failure=replace(failure, reason=missing_on(host, failure.path)))

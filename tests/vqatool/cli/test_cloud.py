@@ -1,0 +1,179 @@
+"""Videos and reports in object storage, as a user of the command line has them."""
+
+import csv
+import shutil
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from ladder.media.remote import as_path
+from tests.object_store import BUCKET, KEY, SECRET, ObjectStore
+from tests.vqatool.program import read_rows, vqatool
+from vqatool.scoring.report_file import local_file_of
+
+ROOT = f"s3://{BUCKET}"
+HEADERS = {"path", "modified", "score_s"}
+
+
+@pytest.fixture
+def videos(store: ObjectStore, source_video: Path) -> str:
+    """A prefix with a video, what is none, and a broken one."""
+    for key, content in {
+        "in/good.mp4": source_video.read_bytes(),
+        "in/bad.mp4": b"dear diary",
+        "in/notes.txt": b"x",
+    }.items():
+        store.put(key, content)
+    store.forget()
+    return f"{ROOT}/in/"
+
+
+def remote_rows(url: str) -> dict[str, dict[str, str]]:
+    text = as_path(url).read_text(encoding="utf-8")
+    return {row["path"].rpartition("/")[2]: row for row in csv.DictReader(text.splitlines())}
+
+
+def test_a_prefix_is_scored_into_a_report_beside_it_and_the_run_goes_on(
+    videos: str, store: ObjectStore, source_video: Path, tmp_path: Path
+) -> None:
+    out = f"{ROOT}/reports/{tmp_path.name}.csv"
+    command = ("score", videos, source_video, "-o", out, "--jobs", 1)
+    done = vqatool(*command)
+    assert done.exit_code == 4
+    rows = remote_rows(out)
+    assert list(rows) == ["bad.mp4", "good.mp4", source_video.name]
+    assert rows["bad.mp4"]["error_code"] == "not_video"
+    there, here = rows["good.mp4"], rows[source_video.name]
+    assert {**there, **dict.fromkeys(HEADERS)} == {**here, **dict.fromkeys(HEADERS)}
+    assert there["path"] == f"{videos}good.mp4"
+    assert there["modified"].startswith('"')  # its ETag
+    assert not local_file_of(as_path(out)).exists()
+    assert "2 rows are kept" in vqatool(*command).stderr
+    store.put("in/good.mp4", source_video.read_bytes() + bytes(64))  # another content
+    assert "1 rows are kept" in vqatool(*command).stderr
+
+
+def test_a_run_that_was_killed_before_its_upload_goes_on(
+    videos: str, store: ObjectStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = f"{ROOT}/reports/{tmp_path.name}.jsonl"
+    command = ("score", f"{videos}good.mp4", "-o", out, "--jobs", 1)
+    with monkeypatch.context() as patch:
+        patch.setattr("vqatool.scoring.report_file.ReportFile.end", lambda file, rows: None)
+        assert vqatool(*command).exit_code == 0
+    assert as_path(out).read_text() == ""  # of the beginning, which shows that it can be written
+    assert "1 rows are kept" in vqatool(*command).stderr
+    assert f"{videos}good.mp4" in as_path(out).read_text()
+
+
+def test_parts_and_a_page_are_written_to_a_bucket(
+    videos: str, tmp_path: Path, store: ObjectStore
+) -> None:
+    folder = f"{ROOT}/reports/{tmp_path.name}/"
+    assert vqatool("score", f"{videos}good.mp4", "-o", folder, "--jobs", 1).exit_code == 0
+    part = as_path(f"{folder}part-00000.parquet")
+    with part.open("rb") as file:
+        assert list(pd.read_parquet(file).path) == [f"{videos}good.mp4"]
+    page = f"{folder}page.html"
+    done = vqatool("report", folder, "-o", page, "--jobs", 1)
+    assert done.exit_code == 0, done.stderr
+    text = as_path(page).read_text(encoding="utf-8")
+    assert f'href="{videos}good.mp4' in text
+    assert "data:image/jpeg" in text
+
+
+def test_a_flaky_server_costs_no_row(
+    videos: str, store: ObjectStore, source_video: Path, tmp_path: Path
+) -> None:
+    faults = ["503", "", "cut", "", "slow", ""]
+
+    def fault(number: int, environ: dict[str, Any]) -> str:
+        found = faults[number % len(faults)]
+        return "" if found == "cut" and environ["REQUEST_METHOD"] != "GET" else found
+
+    store.fault, store.slow_s = fault, 0.05
+    out = tmp_path / "r.csv"
+    done = vqatool("score", f"{videos}good.mp4", source_video, "-o", out, "--jobs", 1)
+    assert done.exit_code == 0, done.stderr
+    there, here = read_rows(out)
+    assert {**there, **dict.fromkeys(HEADERS)} == {**here, **dict.fromkeys(HEADERS)}
+    assert store.faults["503"]
+
+
+def test_wrong_credentials_are_one_error_without_them(
+    videos: str, store: ObjectStore, tmp_path: Path
+) -> None:
+    def set_unchecked(count: str) -> None:
+        request = urllib.request.Request(
+            f"{store.url}/moto-api/reset-auth", data=count.encode(), method="POST"
+        )
+        urllib.request.urlopen(request).read()
+
+    log = tmp_path / "run.log"
+    set_unchecked("0")
+    try:
+        for named in ([videos], [f"{videos}good.mp4", f"{videos}bad.mp4"]):
+            done = vqatool("score", *named, "-o", tmp_path / "r.csv", "-vv", "--log", log)
+            assert done.exit_code == 2
+            assert done.stderr.count("Error: ") == 1
+            assert "the credentials are not valid (InvalidAccessKeyId): set AWS_" in done.stderr
+            told = done.output + done.stderr + log.read_text()
+            assert KEY not in told
+            assert SECRET not in told
+    finally:
+        set_unchecked("inf")
+    assert not (tmp_path / "r.csv").exists()
+
+
+def test_a_bucket_that_is_not_there_is_told_before_any_work(
+    store: ObjectStore, source_video: Path
+) -> None:
+    done = vqatool("score", source_video, "-o", "s3://no-such-bucket/r.csv", "--jobs", 1)
+    assert done.exit_code == 2
+    assert "s3://no-such-bucket/r.csv" in done.stderr
+
+
+def test_remote_sources_and_encodes_are_labelled_as_local_ones(
+    store: ObjectStore, source_video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    source = store.put("src/film.mp4", source_video)
+    store.forget()
+    ladder = tmp_path / "rungs.toml"
+    ladder.write_text("[[rung]]\nheight_px = 90\ncrf = 30\n")
+    done = vqatool("ladder", source, "--rungs", ladder, "-o", "w", "--jobs", 1)
+    assert done.exit_code == 0, done.stderr
+    (row,) = read_rows(tmp_path / "w" / "encodes.csv")
+    assert row["source_path"] == source
+    assert "1 encodes exist" in vqatool("ladder", source, "--rungs", ladder, "-o", "w").stderr
+    assert vqatool("label", "w", "--vmaf-model", "v0", "--jobs", 1).exit_code == 0
+    (of_ladder,) = read_rows(tmp_path / "w" / "labels.csv")
+    shutil.copy(tmp_path / "w" / row["encode_path"], tmp_path / "film_90p.mp4")
+    encode = store.put("made/film_90p.mp4", tmp_path / "film_90p.mp4")
+    shutil.copy(source_video, tmp_path / "film.mp4")
+    plain = ("--vmaf-model", "v0", "--jobs", 1, "-o")
+    pairs = ("--source", f"{ROOT}/src/", f"{ROOT}/made/", "--match", "{stem}_*")
+    done = vqatool("label", *pairs, *plain, "there.csv")
+    assert done.exit_code == 0, done.stderr
+    assert (
+        vqatool("label", "--source", "film.mp4", "film_90p.mp4", *plain, "here.csv").exit_code == 0
+    )
+    (there,), (here,) = read_rows(tmp_path / "there.csv"), read_rows(tmp_path / "here.csv")
+    assert (there["encode_path"], there["source_path"]) == (encode, source)
+    assert there["vmaf"] == here["vmaf"] == of_ladder["vmaf"]
+    assert "1 labels exist" in vqatool("label", *pairs, *plain, "there.csv").stderr
+    assert "s3:" not in {path.name for path in tmp_path.iterdir()}
+
+
+@pytest.mark.parametrize("command", ["ladder {} -o", "label --source {} {} -o"])
+def test_what_is_written_here_alone_refuses_a_url(
+    command: str, source_video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = vqatool(*command.format(source_video, source_video).split(), "s3://b/labels.csv")
+    assert done.exit_code == 2
+    assert "name a place here" in done.stderr
+    assert not list(tmp_path.iterdir())
