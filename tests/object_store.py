@@ -1,6 +1,7 @@
 """A real S3 server (moto), which counts what it sends and fails where a test asks it to."""
 
 import contextlib
+import functools
 import threading
 import time
 from collections import Counter
@@ -63,6 +64,7 @@ class ObjectStore:
             "AWS_ENDPOINT_URL": self.url,
         }
 
+    @functools.cached_property
     def client(self) -> Any:
         """Of boto3, to put objects there."""
         return boto3.client(
@@ -76,7 +78,7 @@ class ObjectStore:
     def put(self, key: str, content: bytes | Path) -> str:
         """Put one object; returns its URL."""
         body = content.read_bytes() if isinstance(content, Path) else content
-        self.client().put_object(Bucket=BUCKET, Key=key, Body=body)
+        self.client.put_object(Bucket=BUCKET, Key=key, Body=body)
         return f"s3://{BUCKET}/{key}"
 
     def forget(self) -> None:
@@ -124,7 +126,7 @@ def object_store() -> Iterator[ObjectStore]:
     thread = threading.Thread(target=store.server.serve_forever, daemon=True)
     thread.start()
     try:
-        store.client().create_bucket(Bucket=BUCKET)
+        store.client.create_bucket(Bucket=BUCKET)
         yield store
     finally:
         store.server.shutdown()

@@ -169,6 +169,10 @@ class RemotePath(PosixPath):
         """Never."""
         return False
 
+    def samefile(self, other_path: str | os.PathLike[str]) -> bool:
+        """Whether the other one has the same URL."""
+        return self == as_path(other_path)
+
     def absolute(self) -> "RemotePath":
         """Itself."""
         return self
