@@ -67,9 +67,16 @@ DOORS = {
     "onnxruntime": ("vqatool/onnx_session.py",),
     "onnx_ir": ("vqatool/inference/export.py",),
     "accelerate": ("vqatool/training", "vqatool/cli/train.py"),
-    "pandas": ("vqatool/scoring/formats.py", "vqatool/scorer.py", "vqatool/training"),
+    "pandas": (
+        "vqatool/scoring/formats.py",
+        "vqatool/scoring/parquet.py",
+        "vqatool/scorer.py",
+        "vqatool/training",
+    ),
     "IPython": ("vqatool/notebook.py",),
-    "pyarrow": ("vqatool/scoring/formats.py",),
+    "pyarrow": ("vqatool/scoring/parquet.py",),
+    "obstore": ("ladder/media/stores.py",),
+    "fsspec": ("ladder/media/stores.py",),
     "ray": ("vqatool/cluster.py",),
     "jinja2": ("vqatool/reporting/html.py",),
     "matplotlib": ("vqatool/training", "vqatool/evaluation", "vqatool/reporting"),
@@ -83,6 +90,7 @@ ONE_CONCEPT_A_FILE = ("vqatool.cli.", "vqatool.inputs.", "vqatool.methods.", "vq
 
 ONE_IMPORTER = {
     "ladder.media.transport": "the format of transport streams, which FFmpeg does not pass on",
+    "vqatool.scoring.parquet": "Parquet in one file and in parts, by the library of that name",
     "ladder.recommend.chart": "the chart as SVG, which knows nothing of files",
     "ladder.recommend.files": "what a recommendation leaves behind, written after the stage",
     "ladder.media.rendition": "what manifests say of a file, by the library of `ladder.media`",

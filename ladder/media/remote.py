@@ -284,7 +284,8 @@ def require_access(paths: Iterable[Path]) -> None:
         if isinstance(path, RemotePath) and (root := split_address(path.address)[0]) not in asked:
             asked.add(root)
             store = path.store
-            if not path.address.startswith(_WEB):
+            is_listed = path.address.endswith("/") or is_whole_bucket(path.address)
+            if not is_listed and not path.address.startswith(_WEB):
                 _require_credentials(store, path.key)
 
 

@@ -34,9 +34,12 @@ _RETRIES = {
 }
 _PAGE = 1000  # keys of a listing at once
 
-# what S3 calls credentials that are no good at all, whatever is asked for
+_REFUSED = re.compile(r"status code: 40[13]")
+
+# of credentials that are no good at all, whatever is asked for: S3's codes, Azure's, and 401
 _BAD_CREDENTIALS = re.compile(
-    r"<Code>(InvalidAccessKeyId|SignatureDoesNotMatch|ExpiredToken|InvalidToken|TokenRefreshRequired)<"
+    "<Code>(InvalidAccessKeyId|SignatureDoesNotMatch|ExpiredToken|InvalidToken|"
+    "TokenRefreshRequired|AuthenticationFailed|InvalidAuthenticationInfo)<|status code: 401"
 )
 _WHERE = {
     "s3": "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, ~/.aws, or AWS_SKIP_SIGNATURE=true",
@@ -191,17 +194,17 @@ class _Bucket:
             yield
         except FileNotFoundError:
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), told) from None
-        except (errors.PermissionDeniedError, errors.UnauthenticatedError) as error:
-            raise self._refused(told, str(error)) from None
         except errors.PreconditionError:
             raise RemoteError(f"{told} changed while it was read: run again") from None
         except (errors.BaseError, ValueError) as error:
+            if _REFUSED.search(str(error)):  # a listing has no error of its own for it
+                raise self._refused(told, str(error)) from None
             raise RemoteError(f"{told} cannot be reached: {_reason(str(error))}") from None
 
     def _refused(self, told: str, answer: str) -> RemoteError:
         where = _WHERE[_kind(self._scheme)]
         if found := _BAD_CREDENTIALS.search(answer):
-            reason = f"the credentials are not valid ({found[1]})"
+            reason = f"the credentials are not valid ({found[1] or 401})"
             return RemoteError(f"{told}: {reason}: set {where}", is_for_all=True)
         return RemoteError(f"{told} may not be accessed: it needs other credentials ({where})")
 
