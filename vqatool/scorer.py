@@ -116,6 +116,7 @@ class Scorer:
         jobs: worker processes that decode; None: one for each core, at most four.
         timeout_s: seconds that a worker has for two segments of a file.
         tonemap: score HDR videos as SDR; else they get no score.
+        sample: segments of each video to score, evenly spread; None: all.
 
     Raises:
         CheckpointError: the model file is missing or broken.
@@ -133,11 +134,14 @@ class Scorer:
         jobs: int | None = None,
         timeout_s: float = 120.0,
         tonemap: bool = False,
+        sample: int | None = None,
     ) -> None:
         from vqatool.inference.loading import load_predictor
         from vqatool.scoring.segments import ScoreConfig
 
-        self._config = ScoreConfig(_size(display), segment_s, jobs, timeout_s, tonemap=tonemap)
+        self._config = ScoreConfig(
+            _size(display), segment_s, jobs, timeout_s, tonemap=tonemap, sample=sample
+        )
         self._predictor = load_predictor(Path(model) if model else None, device)
 
     def score(
@@ -212,6 +216,7 @@ def score(
     jobs: int | None = None,
     timeout_s: float = 120.0,
     tonemap: bool = False,
+    sample: int | None = None,
     progress: bool = True,
 ) -> Report:
     """Score videos once: ``for row in vqatool.score("encodes/"): print(row.path, row.score)``.
@@ -226,5 +231,6 @@ def score(
         jobs=jobs,
         timeout_s=timeout_s,
         tonemap=tonemap,
+        sample=sample,
     )
     return scorer.score(paths, out=out, progress=progress)

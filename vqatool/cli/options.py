@@ -342,6 +342,16 @@ def segment_option(command: C) -> C:
     )(command)
 
 
+def sample_option(command: C) -> C:
+    """--sample."""
+    return click.option(
+        "--sample",
+        type=click.IntRange(1),
+        metavar="N",
+        help="Score N segments of each video, evenly spread, and not all.",
+    )(command)
+
+
 def timeout_option(command: C) -> C:
     """--timeout, as `timeout_s`."""
     return click.option(

@@ -25,6 +25,7 @@ from vqatool.cli.options import (
     name_filter_options,
     name_unreadable,
     predictor_for,
+    sample_option,
     segment_option,
     stdout_writer,
     timeout_option,
@@ -80,6 +81,7 @@ class ShardType(click.ParamType["Shard"]):
 @display_option
 @tonemap_option("Score HDR videos (PQ, HLG) as SDR; else they get no score.")
 @segment_option
+@sample_option
 @gate_options
 @click.option("--junit", type=click.Path(dir_okay=False, path_type=Path),
               help="File for the outcome as JUnit XML.")  # fmt: skip
@@ -111,6 +113,7 @@ def score(
     display: "Display",
     tonemap: bool,
     segment_s: float,
+    sample: int | None,
     fail_under: float | None,
     thresholds: Path | None,
     fail_on: tuple[str, ...],
@@ -164,7 +167,7 @@ def score(
     from vqatool.scoring.segments import ScoreConfig
 
     hardware = (hwaccel or "") if cluster else _hardware(hwaccel)
-    config = ScoreConfig(display, segment_s, jobs, timeout_s, hardware, tonemap)
+    config = ScoreConfig(display, segment_s, jobs, timeout_s, hardware, tonemap, sample)
     with connected_to(cluster) as runner:
         rows = run_score(
             videos,

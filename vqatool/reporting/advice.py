@@ -49,6 +49,10 @@ WARNINGS: dict[str, Advice] = {
     WarningCode.OUT_OF_DOMAIN: Advice(
         "unlike the training data, such as noise or a test picture", "do not trust the score"
     ),
+    WarningCode.SAMPLED: Advice(
+        "some segments were scored, as `--sample` asked: the column `sampled` has their number",
+        "score it without `--sample` before a decision on this file",
+    ),
 }
 """The warnings of scores, by code."""
 
@@ -71,6 +75,10 @@ ERRORS: dict[str, Advice] = {
     FailureCode.UNREADABLE: Advice(
         "the system refuses to read it, or its damage made the decoder fail",
         "check permissions; make the file anew",
+    ),
+    "remote": Advice(
+        "its store or its server did not give it, after several tries",
+        "check the URL and the credentials; run again",
     ),
     FailureCode.TIMEOUT: Advice(
         "it took longer than `--timeout`", "raise `--timeout`, or use fewer `--jobs`"

@@ -2,7 +2,7 @@
 
 import socket
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -37,7 +37,7 @@ class ClusterScoring:
     batch: int | None = None
 
     def __call__(
-        self, videos: Sequence[Path], predictor: Predictor, config: ScoreConfig
+        self, videos: Iterable[Path], predictor: Predictor, config: ScoreConfig
     ) -> Iterator[ScoreResult]:
         """The results of the videos, in order of completion; `predictor` is not asked."""
         request = self.runner.request
@@ -50,7 +50,8 @@ class ClusterScoring:
             cores=request.cpus,
             config=config,
         )
-        results = self.runner.run(prepare, videos, _lost, needs=videos[:1])
+        tasks = list(videos)
+        results = self.runner.run(prepare, tasks, _lost, needs=tasks[:1])
         yield from (_explained(host, result) for host, result in results)
 
 

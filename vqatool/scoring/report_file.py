@@ -337,7 +337,9 @@ def _is_current(
     if row.hdr and not (config.tonemap and WarningCode.TONEMAPPED in row.warnings.split(";")):
         return False  # version 0.1 scored HDR as it is
     # as many frames of the same file are the same segments
-    num_segments = config.num_segments(row.duration_s or 0.0)
+    num_segments = len(config.scored_segments(row.duration_s or 0.0))
+    if row.sampled != config.sampled(row.duration_s or 0.0):
+        return False
     if row.frames_scored != predictor.card.clip_frames * num_segments:
         return False
     if needs_segments and len(rows.segments) != num_segments:

@@ -59,7 +59,7 @@ class ScoredSegment:
 class ScoredVideo:
     """A video with scores, 0 (worst) to 100 (best), of at least one segment.
 
-    `spent_s` are the seconds that decoding and the model took.
+    `spent_s` are the seconds that decoding and the model took; `sampled` is that of the config.
     """
 
     path: Path
@@ -69,6 +69,7 @@ class ScoredVideo:
     warnings: tuple[WarningCode, ...]
     frames_scored: int
     spent_s: float
+    sampled: str = ""
 
     @property
     def scores(self) -> list[float]:
@@ -139,6 +140,7 @@ class ReportRow:
     modified: str = ""
     shard: str = ""
     verdict: str = ""
+    sampled: str = ""
 
     @property
     def key(self) -> str:
@@ -195,6 +197,7 @@ def report_row(result: ScoreResult, *, model: str, display: str, shard: str = ""
         worst_at_s=result.worst.start_s,
         frames_scored=result.frames_scored,
         score_s=result.spent_s,
+        sampled=result.sampled,
         **facts,
     )
     return with_verdict(row)

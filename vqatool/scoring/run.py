@@ -56,7 +56,7 @@ class ModelRun(NamedTuple):
     score: float
 
 
-Scoring = Callable[[Sequence[Path], Predictor, ScoreConfig], Iterator[ScoreResult]]
+Scoring = Callable[[Iterable[Path], Predictor, ScoreConfig], Iterator[ScoreResult]]
 """What scores videos, in any order: `score_videos`, or a cluster."""
 
 
@@ -106,7 +106,7 @@ def score_with(
         _add_scores(items, predictor, observe)
         for video, segment in items:
             if segment is None:
-                yield _result(video, predictor)
+                yield _result(video, predictor, config)
 
 
 def _items(videos: Iterable[Iterator[DecodedSegments]]) -> Iterator[_Item]:
@@ -160,7 +160,7 @@ def _add_scores(
             observe(ModelRun(video.latest.info, segment, clips[number], alone, score))
 
 
-def _result(video: _Video, predictor: Predictor) -> ScoreResult:
+def _result(video: _Video, predictor: Predictor, config: ScoreConfig) -> ScoreResult:
     latest = video.latest
     failure = _failure(video, predictor)
     if failure or not latest.stamp or not latest.info:
@@ -168,6 +168,7 @@ def _result(video: _Video, predictor: Predictor) -> ScoreResult:
         _log.info("%s: %s", failure.code, failure.reason, extra={"file": str(latest.path)})
         return FailedVideo(failure, latest.stamp, latest.info)
     is_unlike = predictor.is_out_of_distribution(video.outputs)
+    sampled = config.sampled(latest.info.duration_s)
     return ScoredVideo(
         path=latest.path,
         stamp=latest.stamp,
@@ -187,7 +188,9 @@ def _result(video: _Video, predictor: Predictor) -> ScoreResult:
         warnings=(
             *video_warnings(latest.info),
             *_warnings(latest.info, video.segments, is_unlike),
+            *([WarningCode.SAMPLED] if sampled else []),
         ),
+        sampled=sampled,
         frames_scored=predictor.card.clip_frames * len(video.scores),
         spent_s=video.spent_s,
     )

@@ -71,6 +71,7 @@ class ScoreConfig:
         timeout_s: seconds that a worker has for `SEGMENTS_PER_TASK` segments.
         hardware: name of the hardware decoder; empty: none.
         tonemap: score HDR as SDR; else it gets no score.
+        sample: segments of a video that are scored, evenly spread; None: all.
     """
 
     display: Display = DEFAULT_DISPLAY
@@ -79,6 +80,7 @@ class ScoreConfig:
     timeout_s: float = TIMEOUT_S
     hardware: str = ""
     tonemap: bool = False
+    sample: int | None = None
 
     @property
     def screen(self) -> str:
@@ -92,6 +94,18 @@ class ScoreConfig:
         """
         # the duration as a report holds it, so that a resumed run finds the same number
         return max(1, math.floor(round(duration_s, 4) / self.segment_s + 0.5))
+
+    def scored_segments(self, duration_s: float) -> range | list[int]:
+        """Which of these segments are scored: those in the middles of `sample` equal parts."""
+        count = self.num_segments(duration_s)
+        if self.sample is None or self.sample >= count:
+            return range(count)
+        return [(2 * part + 1) * count // (2 * self.sample) for part in range(self.sample)]
+
+    def sampled(self, duration_s: float) -> str:
+        """Such as `6/60`: how many segments are scored, and how many there are; empty: all."""
+        count, scored = self.num_segments(duration_s), len(self.scored_segments(duration_s))
+        return f"{scored}/{count}" if scored < count else ""
 
 
 class Segment(NamedTuple):
@@ -166,8 +180,8 @@ class _SegmentDecoder:
         yield first
         if not first.info or first.failure:
             return
-        num_segments = self._config.num_segments(first.info.duration_s)
-        starts = range(SEGMENTS_PER_TASK, num_segments, SEGMENTS_PER_TASK)
+        num_scored = len(self._config.scored_segments(first.info.duration_s))
+        starts = range(SEGMENTS_PER_TASK, num_scored, SEGMENTS_PER_TASK)
         submit = partial(self._submit, first.path, first.stamp, first.info)
         with contextlib.closing(self._pool.map(starts, submit)) as rest:
             for _, decoded in rest:
@@ -211,17 +225,17 @@ def decode_segments(
     preprocessor: ClipPreprocessor,
     config: ScoreConfig,
 ) -> DecodedSegments:
-    """Decode `SEGMENTS_PER_TASK` segments of a probed video, from the segment `first` on."""
+    """Decode `SEGMENTS_PER_TASK` of the scored segments of a probed video, from `first` on."""
     started = time.monotonic()
-    count = config.num_segments(info.duration_s)
-    length_s = info.duration_s / count
+    length_s = info.duration_s / config.num_segments(info.duration_s)
+    scored = config.scored_segments(info.duration_s)
     known = DecodedSegments(path=path, stamp=stamp, info=info)
     try:
         known = replace(
             known,
             segments=tuple(
                 _decode_segment(info, index * length_s, length_s, preprocessor, config.display)
-                for index in range(first, min(first + SEGMENTS_PER_TASK, count))
+                for index in scored[first : first + SEGMENTS_PER_TASK]
             ),
         )
     except FILE_FAULTS as error:

@@ -19,6 +19,7 @@ class WarningCode(StrEnum):
     SMALL = "small"
     DAMAGED = "damaged"
     OUT_OF_DOMAIN = "out_of_domain"
+    SAMPLED = "sampled"
 
 
 UNTRUSTED = frozenset({WarningCode.HDR, WarningCode.DAMAGED, WarningCode.OUT_OF_DOMAIN})

@@ -286,6 +286,29 @@ def test_a_long_video_is_scored_in_segments(
     assert row.worst_at_s in {0.0, 1.0, 2.0, 3.0, 4.0, 5.0}
 
 
+def test_a_sample_is_of_the_segments_that_all_would_be(
+    videos: list[Path], predictor: Predictor, tmp_path: Path
+) -> None:
+    out, parts = tmp_path / "r.csv", tmp_path / "s.csv"
+    config = ScoreConfig(None, 0.1)
+    (whole,) = rows_into(out, videos[:1], predictor, config, per_segment=parts)
+    every = parts.read_text().splitlines()[1:]
+    few = replace(config, sample=3)
+    (row,) = rows_into(out, videos[:1], predictor, few, per_segment=parts)
+    sampled = parts.read_text().splitlines()[1:]
+    count = len(every)
+    assert count > 3
+    assert sampled == [every[count // 6], every[count // 2], every[5 * count // 6]]
+    assert (row.sampled, row.frames_scored) == (f"3/{count}", 6)
+    assert "sampled" in row.warnings.split(";")
+    (again,) = rows_into(out, videos[:1], predictor, few, per_segment=parts)
+    assert again == row  # kept
+    (other,) = rows_into(out, videos[:1], predictor, replace(few, segment_s=0.2))
+    assert other.sampled != row.sampled
+    (all_again,) = rows_into(out, videos[:1], predictor, config)
+    assert replace(all_again, score_s=None) == replace(whole, score_s=None)
+
+
 def test_the_segment_file_has_a_row_for_each_segment(
     videos: list[Path], predictor: Predictor, tmp_path: Path
 ) -> None:

@@ -109,3 +109,13 @@ def test_a_file_that_cannot_be_opened_is_a_failure(videos: dict[str, Path], tmp_
 )
 def test_half_a_segment_counts_as_one(duration_s: float, count: int) -> None:
     assert ScoreConfig(segment_s=10).num_segments(duration_s) == count
+
+
+@pytest.mark.parametrize(
+    ("sample", "scored"),
+    [(1, [3]), (2, [1, 4]), (3, [1, 3, 5]), (6, [0, 1, 2, 3, 4, 5]), (9, [0, 1, 2, 3, 4, 5])],
+)
+def test_a_sample_of_segments_is_spread_evenly(sample: int, scored: list[int]) -> None:
+    config = ScoreConfig(segment_s=10, sample=sample)
+    assert list(config.scored_segments(60)) == scored
+    assert config.sampled(60) == ("" if sample >= 6 else f"{sample}/6")
