@@ -13,7 +13,19 @@ import pytest
 from tests.conftest import MakeVideo
 
 ROOT = Path(__file__).parent.parent.parent
-EXTRAS = ("torch", "timm", "accelerate", "safetensors", "scipy", "matplotlib", "pandas", "ray")
+EXTRAS = (
+    "torch",
+    "timm",
+    "accelerate",
+    "safetensors",
+    "scipy",
+    "matplotlib",
+    "pandas",
+    "ray",
+    "obstore",
+    "fsspec",
+    "boto3",
+)
 
 WITHOUT_EXTRAS = f"""
 import sys
@@ -78,6 +90,14 @@ def test_score_report_explain_and_doctor_need_no_extra(source_video: Path, tmp_p
     assert done.returncode == 0, done.stderr
     if importlib.util.find_spec("torch") is None:
         assert "pip install 'vqatool[train]'" in done.stdout.replace("\n", " ")
+
+
+@pytest.mark.parametrize("url", ["s3://bucket/in/", "https://host/a.mp4", "memory://a.mp4"])
+def test_a_url_names_its_extra(url: str, tmp_path: Path) -> None:
+    done = run_script(WITHOUT_EXTRAS, "score", url, "-o", tmp_path / "r.csv")
+    assert done.returncode == 6, done.stderr
+    assert "pip install 'vqatool[cloud]'" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_a_parquet_report_names_its_extra(source_video: Path, tmp_path: Path) -> None:

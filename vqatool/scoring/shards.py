@@ -164,7 +164,7 @@ def _place(row: ReportRow) -> list[str]:
     return row.path.split("/")
 
 
-_ROWS_A_PIECE = 20_000
+_ROWS_A_PIECE = 10_000
 
 
 class _Checked:
