@@ -146,6 +146,10 @@ class _Bucket:
 
     def facts(self, key: str) -> Facts:
         with self._translated(key):
+            if self._scheme in _WEB:
+                # a URL that is signed is signed for GET, and refuses HEAD
+                with contextlib.suppress(self._errors.GenericError):
+                    return _facts(self._store.get(key, options={"range": (0, 1)}).meta)
             return _facts(self._store.head(key))
 
     def read(self, key: str, start: int, end: int, etag: str) -> bytes:
@@ -341,16 +345,20 @@ def _facts_of_info(info: dict[str, Any]) -> Facts:
 
 def _reason(answer: str) -> str:
     """What went wrong, from the text of an error, without anything of its own words."""
-    if "NoSuchBucket" in answer:
-        return "there is no such bucket"
+    for sign, reason in _REASONS.items():
+        if re.search(sign, answer, re.IGNORECASE):
+            return reason
     if found := re.search(r"status code: (\d{3} [A-Z][A-Za-z ]+)", answer):
         return f"the server answers {found[1].strip()}"
-    if "timed out" in answer or "timeout" in answer.lower():
-        return "the server takes too long"
-    if "Account must be specified" in answer:
-        return f"there is no account: set {_WHERE['az']}"
-    if "empty path segment" in answer:
-        return "a key has an empty part, as in a//b, which obstore does not read"
-    if re.search(r"dns|connect|request", answer, re.IGNORECASE):
-        return "the connection fails: is the address right, and the network there?"
-    return "the server's answer is not understood"
+    return "the connection fails: is the address right, and the network there?"
+
+
+_REASONS = {
+    "NoSuchBucket": "there is no such bucket",
+    "status code: 301|missing region": "the bucket is in another region: set AWS_REGION",
+    "empty path segment": "a key has an empty part, as in a//b, which obstore does not read",
+    "account must be specified": f"there is no account: set {_WHERE['az']}",
+    "range": "the server sends no ranges of a file: download it first",
+    "timed out|timeout": "the server takes too long",
+}
+"""By what the text of an error has in it; the first that is found."""

@@ -11,7 +11,6 @@ keys, which the server makes up page by page.
 
 import argparse
 import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -31,15 +30,17 @@ from tests.object_store import BUCKET, ObjectStore, object_store
 from vqatool.cli.demo import demo_clip
 
 _NUM_FRAMES = 9
-_LIST = """
-import resource, sys, time
+_LIST = r"""
+import re, sys, time
+from pathlib import Path
 from ladder.media.discover import find_videos
 from ladder.media.remote import as_path
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+def peak_mb():
+    return int(re.search(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text())[1]) / 1024
+before = peak_mb()
 started = time.monotonic()
 found = find_videos([as_path(sys.argv[1])])
-print(len(found.videos), time.monotonic() - started, before / 1024,
-      resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+print(len(found.videos), time.monotonic() - started, before, peak_mb())
 """
 
 
@@ -166,11 +167,11 @@ def main() -> None:
     console = Console()
     with object_store() as store, tempfile.TemporaryDirectory() as folder:
         os.environ.update(store.environment)
-        console.print(fetched(store, Path(folder), 60 * given.minutes, given.kbps, given.only))
+        if given.only != "listing":
+            seconds = 60 * given.minutes
+            console.print(fetched(store, Path(folder), seconds, given.kbps, given.only))
         if given.only in "listing":
             console.print(listed(store, given.keys))
-    own_mb = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
-    console.print(f"the largest process that was started took {own_mb:.0f} MB")
 
 
 if __name__ == "__main__":

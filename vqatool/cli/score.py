@@ -15,6 +15,7 @@ from vqatool.cli.observe import Watch, metrics_option
 from vqatool.cli.options import (
     STDOUT,
     FileType,
+    HereType,
     count_rows,
     device_option,
     display_option,
@@ -83,7 +84,7 @@ class ShardType(click.ParamType["Shard"]):
 @segment_option
 @sample_option
 @gate_options
-@click.option("--junit", type=click.Path(dir_okay=False, path_type=Path),
+@click.option("--junit", type=HereType(dir_okay=False, path_type=Path),
               help="File for the outcome as JUnit XML.")  # fmt: skip
 @click.option("--ci", type=click.Choice(["github"]),
               help="Also tell this service what failed or does not pass.")  # fmt: skip

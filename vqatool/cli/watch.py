@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from vqatool.cli.options import (
+    HereType,
     device_option,
     display_option,
     jobs_option,
@@ -29,7 +30,7 @@ if TYPE_CHECKING:  # for annotations alone
 
 @click.command()
 @click.argument("folders", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
-@click.option("-o", "--out", type=click.Path(dir_okay=False, path_type=Path),
+@click.option("-o", "--out", type=HereType(dir_okay=False, path_type=Path),
               default=Path("report.csv"), show_default=True,
               help="Report to write: .csv, .json, .jsonl or .parquet; .html: a page, made anew "
               "each time, with the rows in .csv files beside it.")  # fmt: skip

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Generic, NamedTuple, TypeVar
 
-from ladder.errors import LockedError, OutputError, TableError
+from ladder.errors import LockedError, OutputError, RemoteError, TableError
 from ladder.media.remote import RemotePath, upload
 from ladder.storage import Row, Table, digest, locked
 from vqatool.errors import ReportError
@@ -174,7 +174,8 @@ def write_report(
         before = list(others.values()) if keeps_others else []
         yield from (rows.video for rows in kept.values())
         writer.begin([*before, *kept.values()])
-        missing = [path for path in videos if str(path) not in kept]
+        before_run = frozenset(kept)
+        missing = (path for path in videos if str(path) not in before_run)
         for result in scoring(missing, predictor, config):
             row = report_row(result, model=predictor.name, display=config.screen)
             segments = tuple(segment_rows(result))
@@ -346,6 +347,6 @@ def _is_current(
         return False
     try:
         stamp = FileStamp.of(path)
-    except OSError:
-        return False
+    except (RemoteError, OSError):
+        return False  # its row will say why
     return (row.size_bytes, row.modified) == stamp

@@ -265,17 +265,17 @@ def test_a_file_is_uploaded_when_it_is_whole(store: ObjectStore) -> None:
 class _Web(http.server.SimpleHTTPRequestHandler):
     """One file, of which ranges are sent, behind a signature in the query."""
 
-    content = b""
+    content, sends_ranges = b"", True
 
     def do_HEAD(self) -> None:
-        self.do_GET()
+        self.send_error(403)  # the URL is signed for GET
 
     def do_GET(self) -> None:
         if self.path != "/film.mp4?v=1&token=s3cret":
             self.send_error(403)
             return
         body, span = self.content, self.headers.get("Range")
-        if span:
+        if span and self.sends_ranges:
             first, last = span.removeprefix("bytes=").split("-")
             body = body[int(first) : int(last) + 1]
             self.send_response(206)
@@ -285,8 +285,7 @@ class _Web(http.server.SimpleHTTPRequestHandler):
         self.send_header("Content-Length", str(len(body)))
         self.send_header("ETag", '"web"')
         self.end_headers()
-        if self.command == "GET":
-            self.wfile.write(body)
+        self.wfile.write(body)
 
     def log_message(self, format: str, *args: Any) -> None:
         pass
@@ -310,6 +309,13 @@ def test_a_web_server_is_read_in_ranges_and_signatures_stay_unseen(
     with pytest.raises(RemoteError, match="may not be accessed") as caught:
         probe(as_path(f"{web}/film.mp4?v=2&token=wr0ng"))
     assert "wr0ng" not in str(caught.value)
+
+
+def test_a_web_server_without_ranges_is_told(web: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_Web, "sends_ranges", False)
+    monkeypatch.setattr(_Web, "do_HEAD", _Web.do_GET)
+    with pytest.raises(RemoteError, match="sends no ranges"):
+        probe(as_path(f"{web}/film.mp4?v=1&token=s3cret"))
 
 
 def test_another_file_system_of_fsspec_is_read_too(source_video: Path) -> None:
