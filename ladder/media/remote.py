@@ -45,6 +45,11 @@ def is_url(text: str) -> bool:
     return bool(_URL.match(text)) and not text.startswith("file://")
 
 
+def shown(named: Iterable[str]) -> str:
+    """What a user named, in a message: joined, and without what is secret in URLs."""
+    return ", ".join(without_secrets(each) if is_url(each) else each for each in named)
+
+
 def as_path(named: str | os.PathLike[str]) -> Path:
     """The path that a text names: remote if it is a URL, else here."""
     if isinstance(named, Path):

@@ -8,6 +8,7 @@ part of them, so no error of these libraries is passed on: each becomes a text o
 import contextlib
 import errno
 import functools
+import mimetypes
 import os
 import re
 import time
@@ -153,7 +154,9 @@ class _Bucket:
             return _facts(self._store.head(key))
 
     def read(self, key: str, start: int, end: int, etag: str) -> bytes:
-        options = {"range": (start, end)} | ({"if_match": etag} if _is_strong(etag) else {})
+        options: Any = {"range": (start, end)}
+        if _is_strong(etag):
+            options["if_match"] = etag
         for number in range(_TRIES):
             with self._translated(key):
                 try:
@@ -181,7 +184,8 @@ class _Bucket:
         if self._scheme in _WEB:
             raise RemoteError(f"{self._shown} cannot be written: name a bucket or a local file")
         with self._translated(key):
-            self._store.put(key, file)
+            kind = mimetypes.guess_type(key)[0]  # else a browser saves a page and does not show it
+            self._store.put(key, file, attributes={"Content-Type": kind} if kind else None)
 
     def delete(self, key: str) -> None:
         with self._translated(key):

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 import click
 
 from vqatool.cli.options import (
+    FileType,
+    HereType,
     ParsedType,
     device_option,
     display_option,
@@ -26,8 +28,8 @@ if TYPE_CHECKING:  # for annotations alone
 
 
 @click.command()
-@click.argument("video", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("-o", "--out", type=click.Path(path_type=Path),
+@click.argument("video", type=FileType(exists=True))
+@click.option("-o", "--out", type=HereType(path_type=Path),
               help="Page to write, .html, with tables and JSON beside it; or a folder for them.  "
               "[default: explained/NAME of the video.html]")  # fmt: skip
 @click.option("--json", "is_json", is_flag=True,

@@ -224,13 +224,16 @@ def _label_options(
 
 def _work_folder(paths: Sequence[str]) -> Path:
     """The one folder among the arguments; a usage error tells how to label anything else."""
+    from ladder.media.remote import is_url, shown
+
     folder = Path(paths[0]) if paths else WORK_FOLDER
-    if len(paths) > 1 or folder.is_file():
-        is_table = folder.suffix.lower() == ".csv"
+    is_remote = any(map(is_url, paths))
+    if is_remote or len(paths) > 1 or folder.is_file():
+        is_table = folder.suffix.lower() == ".csv" and not is_remote
         raise click.UsageError(
             f"{folder} is no work folder: label pairs with --pairs {folder}"
             if is_table
-            else f"{', '.join(paths)} is not one work folder: for encodes made elsewhere name "
+            else f"{shown(paths)} is not one work folder: for encodes made elsewhere name "
             "their source with --source SRC"
         )
     return folder
@@ -314,7 +317,7 @@ def _find_pairs(given: _Pairing) -> _Found:
     """The pairs that are meant; exits where there is no video or no pair."""
     from ladder.label.pairs import find_below, pairs_with, read_pairs
     from ladder.media.discover import expand_arguments
-    from ladder.media.remote import as_path
+    from ladder.media.remote import as_path, shown
 
     if given.pairs:
         if given.source or given.pattern or given.encodes:
@@ -322,11 +325,11 @@ def _find_pairs(given: _Pairing) -> _Found:
         return _Found(read_pairs(given.pairs, sys.stdin.buffer))
     assert given.source
     if not given.encodes:
-        raise click.UsageError(f"name the encodes of {given.source}: --source SRC ENC...")
+        raise click.UsageError(f"name the encodes of {shown([given.source])}: --source SRC ENC...")
     encodes, unreadable = find_below(expand_arguments(given.encodes, sys.stdin.buffer))
     if not encodes:
         name_unreadable(unreadable)
-        fail(f"no video found in {', '.join(given.encodes)}", ExitCode.NO_VIDEO)
+        fail(f"no video found in {shown(given.encodes)}", ExitCode.NO_VIDEO)
     if given.pattern:
         matched, no_access = _match(given, encodes)
         return _Found(matched.pairs, (*unreadable, *no_access), matched)
@@ -344,13 +347,14 @@ def _match(given: _Pairing, encodes: dict[Path, str]) -> "tuple[MatchedPairs, Se
     """Pair by names; exits where there is no source, or no pair at all."""
     from ladder.label.pairs import find_below, match_pairs
     from ladder.media.discover import expand_arguments
+    from ladder.media.remote import shown
 
     assert given.source
     assert given.pattern
     sources, unreadable = find_below(expand_arguments([given.source], sys.stdin.buffer))
     if not sources:
         name_unreadable(unreadable)
-        fail(f"no video found in {given.source}", ExitCode.NO_VIDEO)
+        fail(f"no video found in {shown([given.source])}", ExitCode.NO_VIDEO)
     try:
         matched = match_pairs(tuple(sources), encodes, given.pattern)
     except ValueError as error:

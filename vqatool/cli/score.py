@@ -257,12 +257,13 @@ def _videos(
 ) -> tuple[Sequence[Path], tuple[Path, ...], str]:
     """The files to score, folders without access, and a note on the others; exits without video."""
     from ladder.media.discover import FileFilter, expand_arguments, find_videos
+    from ladder.media.remote import shown
 
     named = expand_arguments(paths, sys.stdin.buffer)
     found = find_videos(named, FileFilter(include, exclude))
     if not found.videos:
         name_unreadable(found.unreadable)
-        fail(f"no video found in {', '.join(paths)}", ExitCode.NO_VIDEO)
+        fail(f"no video found in {shown(paths)}", ExitCode.NO_VIDEO)
     videos = [path for path in found.videos if shard.matches(path)] if shard else found.videos
     others = f", {found.skipped_count} other files skipped" if found.skipped_count else ""
     share = f" (shard {shard} of {len(found.videos)} files)" if shard else ""

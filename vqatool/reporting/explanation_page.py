@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ladder.media.probe import Size
+from ladder.media.remote import as_path
 from ladder.storage import Row, Table, atomic_write
 from vqatool import __version__
 from vqatool.files import require_own_files, require_own_texts
@@ -265,7 +266,7 @@ def _values(found: Explanation, page: Path, jobs: int | None, tonemap: bool) -> 
     worse = worse_segment(row)
     kind, mark = _UNSURE if worse else _KINDS.get(Verdict(row.verdict), _UNSURE)
     return {
-        "title": f"Why {Path(row.path).name} has its score",
+        "title": f"Why {as_path(row.path).name} has its score",
         "made": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "row": row,
         "outcome": {"kind": kind, "mark": mark},
@@ -353,7 +354,7 @@ def _pictures(
     found: Explanation, jobs: int | None, tonemap: bool
 ) -> tuple[Sequence[Image | None], str]:
     """A picture of each moment, or none and why."""
-    wanted = ThumbnailTimes(Path(found.row.path), tuple(each.at_s for each in found.moments))
+    wanted = ThumbnailTimes(as_path(found.row.path), tuple(each.at_s for each in found.moments))
     ((_, pictures),) = read_thumbnails([wanted], jobs=jobs, box=_BOX, tonemap=tonemap)
     if isinstance(pictures, DecodeFailure):
         return [None] * len(found.moments), f"no pictures: {pictures.reason}"
@@ -368,7 +369,7 @@ def _card(moment: Moment, found: Explanation, page: Path, image: Image | None) -
         heading=f"{start} to {end}",
         segment=segment,
         at=clock(moment.at_s),
-        link=f"{link_to(Path(found.row.path), page)}#t={moment.at_s:.1f}",
+        link=f"{link_to(as_path(found.row.path), page)}#t={moment.at_s:.1f}",
         image=image,
         fall=None
         if base is None

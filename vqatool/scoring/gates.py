@@ -7,6 +7,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
+from ladder.media.remote import as_path
 from vqatool.errors import GateError
 from vqatool.inputs.decode_pool import FailureCode
 from vqatool.scoring.rows import ReportRow
@@ -62,7 +63,7 @@ class Thresholds:
 
     def of(self, row: ReportRow) -> float | None:
         """The threshold of one video; None: it passes."""
-        name = Path(row.path).name
+        name = as_path(row.path).name
         for pattern, threshold in self.by_name.items():
             if fnmatchcase(name, pattern):
                 return threshold

@@ -79,9 +79,15 @@ def test_parts_and_a_page_are_written_to_a_bucket(
     page = f"{folder}page.html"
     done = vqatool("report", folder, "-o", page, "--jobs", 1)
     assert done.exit_code == 0, done.stderr
+    key = page.removeprefix(f"{ROOT}/")
+    assert store.client.head_object(Bucket=BUCKET, Key=key)["ContentType"] == "text/html"
     text = as_path(page).read_text(encoding="utf-8")
     assert f'href="{videos}good.mp4' in text
     assert "data:image/jpeg" in text
+    why = tmp_path / "why.html"
+    done = vqatool("explain", f"{videos}good.mp4", "-o", why, "--jobs", 1)
+    assert done.exit_code == 0, done.stderr
+    assert "data:image/jpeg" in why.read_text(encoding="utf-8")
 
 
 def test_a_flaky_server_costs_no_row(
@@ -123,6 +129,14 @@ def test_wrong_credentials_are_one_error_without_them(
     finally:
         set_unchecked("inf")
     assert not (tmp_path / "r.csv").exists()
+
+
+def test_a_signed_url_is_told_without_its_signature(tmp_path: Path) -> None:
+    url = "https://host/film.mp4?X-Amz-Signature=s3cret"
+    done = vqatool("score", url, "--exclude", "*.mp4", "-o", tmp_path / "r.csv")
+    assert done.exit_code == 5
+    assert "no video found in https://host/film.mp4\n" in done.stderr
+    assert "s3cret" not in done.output + done.stderr
 
 
 def test_a_bucket_that_is_not_there_is_told_before_any_work(
