@@ -124,12 +124,11 @@ class _Bucket:
 
     def __init__(self, root: str) -> None:
         try:
-            import obstore
             import obstore.exceptions
             import obstore.store
         except ImportError as error:
             raise _needs("obstore", root) from error
-        self._obstore, self._errors = obstore, obstore.exceptions
+        self._errors = obstore.exceptions
         self._shown, self._scheme = without_secrets(root), root.partition("://")[0]
         with self._translated(""):
             self._store = obstore.store.from_url(root, **self._settings(root))
@@ -137,8 +136,9 @@ class _Bucket:
     def _settings(self, root: str) -> dict[str, Any]:
         client: dict[str, Any] = {"timeout": _TIMEOUT}
         # a server of one's own, such as MinIO, may have no certificate
-        endpoint = os.environ.get("AWS_ENDPOINT_URL", "") if self._scheme in _S3 else root
-        if endpoint.startswith("http:"):
+        named = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")
+        endpoints = [os.environ.get(each, "") for each in named] if self._scheme in _S3 else [root]
+        if any(each.startswith("http:") for each in endpoints):
             client["allow_http"] = True
         found: dict[str, Any] = {"client_options": client, "retry_config": _RETRIES}
         if self._scheme in _S3:

@@ -45,6 +45,7 @@ class ReportFile(Generic[R]):
         self._appends = formats.is_csv(path) and self._local == path
         is_table = self._local if self._appends else self._local.with_name(f".{path.name}.rows.csv")
         self._table = Table(is_table, row_type)
+        self._uploaded = ""
         formats.require_writable(path)
 
     def known(self) -> list[R]:
@@ -94,7 +95,12 @@ class ReportFile(Generic[R]):
                 self._table.path.unlink(missing_ok=True)
 
     def _upload(self, rows: Iterable[R], to: RemotePath) -> None:
-        before = set(formats.files_of(to)) if to.exists() else set()
+        if self._uploaded and self._uploaded != _etag(to):
+            raise ReportError(
+                f"{to} was written by another run meanwhile: run the same command again, which "
+                "joins the rows of both"
+            )
+        before = set(formats.files_of(to)) if _etag(to) else set()
         formats.write_rows(rows, self._row_type, self._local)
         files = {to.with_name(file.name): file for file in formats.files_of(self._local)}
         for path, file in files.items():
@@ -103,6 +109,14 @@ class ReportFile(Generic[R]):
             path.unlink()
         for file in files.values():
             file.unlink()
+        self._uploaded = _etag(to)
+
+
+def _etag(path: RemotePath) -> str:
+    """The entity tag of an object as it is now; empty if there is none."""
+    with contextlib.suppress(FileNotFoundError):
+        return RemotePath.of(path.address).facts().etag
+    return ""
 
 
 def local_file_of(path: Path) -> Path:

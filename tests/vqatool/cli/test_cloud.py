@@ -12,7 +12,9 @@ import pytest
 from ladder.media.remote import as_path
 from tests.object_store import BUCKET, KEY, SECRET, ObjectStore
 from tests.vqatool.program import read_rows, vqatool
-from vqatool.scoring.report_file import local_file_of
+from vqatool.errors import ReportError
+from vqatool.scoring.report_file import ReportFile, local_file_of
+from vqatool.scoring.rows import ReportRow
 
 ROOT = f"s3://{BUCKET}"
 HEADERS = {"path", "modified", "score_s"}
@@ -66,6 +68,20 @@ def test_a_run_that_was_killed_before_its_upload_goes_on(
     assert as_path(out).read_text() == ""  # of the beginning, which shows that it can be written
     assert "1 rows are kept" in vqatool(*command).stderr
     assert f"{videos}good.mp4" in as_path(out).read_text()
+
+
+def test_a_report_that_another_run_wrote_meanwhile_is_not_lost(
+    store: ObjectStore, tmp_path: Path
+) -> None:
+    rows = [ReportRow(path=name, status="ok", score=50.0) for name in ("a.mp4", "b.mp4")]
+    path = as_path(f"{ROOT}/reports/{tmp_path.name}.csv")
+    ours, theirs = ReportFile(path, ReportRow), ReportFile(path, ReportRow)
+    ours.begin([])
+    ours.append(rows[0])
+    theirs.end(rows[1:])
+    with pytest.raises(ReportError, match="another run"):
+        ours.end(rows[:1])
+    assert {row.path for row in ReportFile(path, ReportRow).known()} == {"a.mp4", "b.mp4"}
 
 
 def test_parts_and_a_page_are_written_to_a_bucket(
