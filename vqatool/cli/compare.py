@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from vqatool.cli.options import STDOUT, FileType, jobs_option, stdout_writer
+from vqatool.cli.options import STDOUT, FileType, HereType, jobs_option, stdout_writer
 from vqatool.errors import ExitCode
 
 if TYPE_CHECKING:  # for annotations alone
@@ -26,7 +26,7 @@ _FILE = FileType(exists=True)
               show_default=True,
               help="What the two rows of a video have in common: the path, the path below the "
               "folder of all files, the name, or the name without suffix.")  # fmt: skip
-@click.option("-o", "--out", type=click.Path(dir_okay=False, allow_dash=True, path_type=Path),
+@click.option("-o", "--out", type=HereType(dir_okay=False, allow_dash=True, path_type=Path),
               help="File for all differences: .csv, .json, .jsonl or .parquet; .html: a "
               "page; -: CSV on stdout.")  # fmt: skip
 @click.option("--per-segment", nargs=2, type=_FILE, metavar="BEFORE AFTER",

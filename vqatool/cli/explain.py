@@ -28,7 +28,7 @@ if TYPE_CHECKING:  # for annotations alone
 
 
 @click.command()
-@click.argument("video", type=FileType(exists=True))
+@click.argument("video", type=FileType(exists=True, is_report=False))
 @click.option("-o", "--out", type=HereType(path_type=Path),
               help="Page to write, .html, with tables and JSON beside it; or a folder for them.  "
               "[default: explained/NAME of the video.html]")  # fmt: skip

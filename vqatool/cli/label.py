@@ -107,7 +107,7 @@ class _Found(NamedTuple):
               help="Pair each of ENC with the source whose name is in its own, such as "
               "'{stem}_*' or, of folders named after sources, '{stem}/*'.")  # fmt: skip
 @click.option("--pairs",
-              type=FileType(exists=True, allow_dash=True),
+              type=FileType(exists=True, allow_dash=True, is_report=False),
               help="CSV of pairs with the columns source, encode and, if there is one, rung; "
               "paths are relative to its folder; - is stdin.")  # fmt: skip
 @click.option("-o", "--out", type=HereType(dir_okay=False, allow_dash=True, path_type=Path),

@@ -168,11 +168,15 @@ def jobs_option(command: C) -> C:
 class FileType(click.Path):
     """A file here or, by its URL, elsewhere; of a report, a folder that ends in a slash."""
 
-    def __init__(self, *, exists: bool = False, allow_dash: bool = False) -> None:
+    def __init__(
+        self, *, exists: bool = False, allow_dash: bool = False, is_report: bool = True
+    ) -> None:
         super().__init__(exists=exists, dir_okay=False, allow_dash=allow_dash, path_type=Path)
+        self._is_report = is_report
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        if not isinstance(value, str) or not ("://" in value or value.endswith("/")):
+        is_folder = self._is_report and isinstance(value, str) and value.endswith("/")
+        if not is_folder and "://" not in str(value):
             return super().convert(value, param, ctx)  # most are, and load nothing for it
         from vqatool.scoring.formats import report_path
 
