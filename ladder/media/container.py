@@ -102,6 +102,7 @@ def _opened(path: Path, hardware: str) -> InputContainer:
     try:
         return av.open(
             source,
+            mode="r",
             options=options,
             metadata_errors="replace",  # tags need not be valid text, and nothing needs theirs
             hwaccel=hwaccel,

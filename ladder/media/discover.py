@@ -108,8 +108,9 @@ def find_videos(paths: Iterable[Path], wanted: FileFilter = ALL) -> DiscoveredFi
         file_count += len(files)
         videos += _matching_files(path, files, wanted)
     once = videos if len(paths) == 1 else list(dict.fromkeys(videos))
+    plain = tuple(each for each in once if not isinstance(each, bytes))
     return DiscoveredFiles(
-        FoundPaths(once) if any(isinstance(each, bytes) for each in once) else tuple(once),
+        plain if len(plain) == len(once) else FoundPaths(once),
         file_count - len(videos),
         tuple(dict.fromkeys(unreadable)),
     )

@@ -112,6 +112,10 @@ class RemotePath(PosixPath):
         """The last part of the path, without the query of a URL."""
         return super().name.partition("?")[0] if self.address.startswith(_WEB) else super().name
 
+    def beside(self, name: str) -> "RemotePath":
+        """The object of another name at the same place."""
+        return RemotePath.of(f"{self.address.rpartition('/')[0]}/{name}")
+
     @property
     def store(self) -> Store:
         """What keeps the object."""

@@ -102,7 +102,7 @@ class ReportFile(Generic[R]):
             )
         before = set(formats.files_of(to)) if _etag(to) else set()
         formats.write_rows(rows, self._row_type, self._local)
-        files = {to.with_name(file.name): file for file in formats.files_of(self._local)}
+        files = {to.beside(file.name): file for file in formats.files_of(self._local)}
         for path, file in files.items():
             upload(file, path)
         for path in before - set(files):

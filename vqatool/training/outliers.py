@@ -62,7 +62,7 @@ def find_outliers(folder: Path) -> tuple[Path, ...]:
     """
     found = find_videos([folder]).videos if folder.is_dir() else ()
     _require_enough(len(found), f"{folder} holds {len(found)} videos")
-    return found
+    return tuple(found)
 
 
 def with_outliers(
