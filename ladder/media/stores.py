@@ -349,11 +349,14 @@ def _facts_of_info(info: dict[str, Any]) -> Facts:
 
 def _reason(answer: str) -> str:
     """What went wrong, from the text of an error, without anything of its own words."""
+    answer = answer.partition("Debug source")[0]
     for sign, reason in _REASONS.items():
-        if re.search(sign, answer, re.IGNORECASE):
+        if re.search(sign, answer):
             return reason
     if found := re.search(r"status code: (\d{3} [A-Z][A-Za-z ]+)", answer):
         return f"the server answers {found[1].strip()}"
+    if "timed out" in answer:
+        return "the server takes too long"
     return "the connection fails: is the address right, and the network there?"
 
 
@@ -361,8 +364,7 @@ _REASONS = {
     "NoSuchBucket": "there is no such bucket",
     "status code: 301|missing region": "the bucket is in another region: set AWS_REGION",
     "empty path segment": "a key has an empty part, as in a//b, which obstore does not read",
-    "account must be specified": f"there is no account: set {_WHERE['az']}",
-    "range": "the server sends no ranges of a file: download it first",
-    "timed out|timeout": "the server takes too long",
+    "Account must be specified": f"there is no account: set {_WHERE['az']}",
+    "Range request not supported": "the server sends no ranges of a file: download it first",
 }
 """By what the text of an error has in it; the first that is found."""

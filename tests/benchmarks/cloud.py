@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
@@ -70,9 +71,8 @@ def readers(store: ObjectStore, url: str) -> dict[str, Callable[[], IO[bytes] | 
     system = s3fs.S3FileSystem(endpoint_url=store.url)
     found["s3fs, as it is"] = lambda: system.open(url)
     for name, size in (("1 MiB", 2**20), ("256 KiB", 2**18)):
-        found[f"s3fs, blockcache of {name}"] = lambda size=size: system.open(
-            url, block_size=size, cache_type="blockcache"
-        )
+        blocks = {"block_size": size, "cache_type": "blockcache"}
+        found[f"s3fs, blockcache of {name}"] = partial(system.open, url, **blocks)
     return found
 
 
@@ -126,11 +126,11 @@ def fetched(store: ObjectStore, folder: Path, seconds: float, kbps: int, only: s
     size = video.stat().st_size
     found = _Fetched(store, only)
     for name, open_object in readers(store, url).items():
-        found.add(f"nine frames, {name}", size, lambda o=open_object: read_frames(o, seconds))
+        found.add(f"nine frames, {name}", size, partial(read_frames, open_object, seconds))
     for options in ([], ["--sample", 6], ["--sample", 4]):
         name = " ".join(map(str, ["score", *options]))
         out = folder / f"{name}.csv"
-        found.add(name, size, lambda o=options, out=out: run(store, "score", url, *o, "-o", out))
+        found.add(name, size, partial(run, store, "score", url, *options, "-o", out))
     make_video(demo_clip(), encode, min(seconds, 60), kbps // 2)
     short = folder / "short.mp4"
     make_video(demo_clip(), short, min(seconds, 60), kbps)

@@ -105,8 +105,8 @@ class ReportFile(Generic[R]):
         files = {to.beside(file.name): file for file in formats.files_of(self._local)}
         for path, file in files.items():
             upload(file, path)
-        for path in before - set(files):
-            path.unlink()
+        for gone in before - set(files):
+            gone.unlink()
         for file in files.values():
             file.unlink()
         self._uploaded = _etag(to)

@@ -71,11 +71,14 @@ def test_a_run_that_was_killed_before_its_upload_goes_on(
 
 
 def test_a_report_that_another_run_wrote_meanwhile_is_not_lost(
-    store: ObjectStore, tmp_path: Path
+    store: ObjectStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rows = [ReportRow(path=name, status="ok", score=50.0) for name in ("a.mp4", "b.mp4")]
     path = as_path(f"{ROOT}/reports/{tmp_path.name}.csv")
-    ours, theirs = ReportFile(path, ReportRow), ReportFile(path, ReportRow)
+    ours = ReportFile(path, ReportRow)
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setenv("XDG_CACHE_HOME", str(tmp_path / "other machine"))
+        theirs = ReportFile(path, ReportRow)
     ours.begin([])
     ours.append(rows[0])
     theirs.end(rows[1:])
