@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ladder.media.remote import as_path
 from vqatool.errors import ReportError
 from vqatool.scoring.rows import ReportRow
 
@@ -175,10 +176,10 @@ def compare(
 
 
 def _by_key(rows: Sequence[ReportRow], by: PairBy, side: str) -> dict[str, ReportRow]:
-    folder = os.path.commonpath([Path(row.path).parent for row in rows]) if rows else ""
+    folder = _common_folder([as_path(row.path).parent for row in rows])
     found: dict[str, ReportRow] = {}
     for row in rows:
-        key = _key(Path(row.path), by, folder)
+        key = _key(as_path(row.path), by, folder)
         if key in found:
             raise ReportError(
                 f"the report {side} has {found[key].path} and {row.path}, which have the same "
@@ -193,7 +194,15 @@ def _key(path: Path, by: PairBy, folder: str) -> str:
         return path.stem
     if by is PairBy.NAME:
         return path.name
-    return str(path) if by is PairBy.PATH else str(path.relative_to(folder))
+    return str(path) if by is PairBy.PATH or not folder else str(path.relative_to(folder))
+
+
+def _common_folder(folders: Sequence[Path]) -> str:
+    """The folder of all; empty: there is none, as where some are absolute or URLs, others not."""
+    try:
+        return os.path.commonpath(folders)
+    except ValueError:
+        return ""
 
 
 def _pair(key: str, before: ReportRow | None, after: ReportRow | None) -> ComparisonRow:

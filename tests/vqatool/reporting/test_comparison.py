@@ -39,6 +39,14 @@ def of(found: Comparison) -> dict[str, tuple[str, float | None]]:
     return {row.video: (row.outcome, row.difference) for row in found.rows}
 
 
+@pytest.mark.parametrize("by", PairBy)
+def test_videos_here_and_in_a_bucket_are_compared_in_one_report(by: PairBy) -> None:
+    rows = [scored("/abs/a.mp4", 90), scored("s3://bucket/x/b.mp4", 80), scored("rel/c.mp4", 70)]
+    assert compare(rows, rows, by).count(Outcome.COMPARED) == 3
+    assert "s3://bucket/x/b.mp4" in of(compare(rows, rows, PairBy.PATH))
+    assert list(of(compare(rows[1:2], rows[1:2], PairBy.BELOW))) == ["b.mp4"]
+
+
 def test_every_video_of_either_report_is_a_row_and_what_got_worse_comes_first() -> None:
     found = compare(BEFORE, AFTER, PairBy.BELOW)
     assert of(found) == {
