@@ -158,6 +158,7 @@ def test_every_command_has_help_with_an_example(name: str) -> None:
 
 def test_option_names_do_not_change() -> None:
     """A renamed option breaks people's scripts: change this list knowingly."""
+    cluster = ("--on", "--workers", "--worker-cpus", "--worker-gpus")
     options = {
         name: {opt for param in command.params for opt in param.opts if opt.startswith("--")}
         - {"--verbose", "--quiet", "--log", "--log-json"}
@@ -166,12 +167,12 @@ def test_option_names_do_not_change() -> None:
     assert options == {
         "ladder": {
             "--out", "--rungs", "--codec", "--clip", "--segments", "--tonemap", "--json",
-            "--dry-run", "--jobs", "--ffmpeg", "--metrics",
+            "--dry-run", "--jobs", "--ffmpeg", "--metrics", *cluster,
         },
         "label": {
             "--vmaf", "--source", "--match", "--pairs", "--out", "--rung-by", "--json", "--plot",
             "--vmaf-model", "--features", "--subsample", "--sync", "--tonemap", "--range-s",
-            "--jobs", "--ffmpeg", "--metrics",
+            "--jobs", "--ffmpeg", "--metrics", *cluster,
         },
         "recommend": {
             "--out", "--sizes", "--by", "--rates", "--codec", "--preset", "--clip", "--segments",
@@ -195,7 +196,7 @@ def test_option_names_do_not_change() -> None:
             "--out", "--json", "--append", "--per-segment", "--include", "--exclude", "--model",
             "--display", "--tonemap", "--segment", "--fail-under", "--threshold", "--fail-on",
             "--trust", "--gate-on", "--junit", "--ci", "--shard", "--force", "--timeout", "--batch",
-            "--hwaccel", "--jobs", "--device", "--metrics",
+            "--hwaccel", "--jobs", "--device", "--sample", "--metrics", *cluster,
         },
         "watch": {
             "--out", "--include", "--exclude", "--settle", "--interval", "--once", "--model",
