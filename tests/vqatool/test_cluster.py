@@ -16,6 +16,7 @@ import pytest
 import vqatool.cluster as engine
 from ladder.media.ffmpeg import OnProgress
 from tests.conftest import MakeVideo
+from tests.object_store import BUCKET, ObjectStore
 from tests.vqatool.program import RUNGS, read_rows, vqatool
 from vqatool import __version__
 from vqatool.cluster import ClusterRequest, RayRunner, connected
@@ -176,6 +177,31 @@ def test_what_ends_workers_costs_itself_alone_and_a_killed_driver_goes_on(
     assert len(after) == 9
     for row in before:
         assert row["status"] == "error" or row in after  # with the seconds that it took
+
+
+@pytest.mark.slow
+def test_workers_open_urls_by_themselves(
+    cluster: Any, clips: Path, store: ObjectStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    store.put("in/1.mp4", clips / "1.mp4")
+    named = {"Bucket": BUCKET, "Key": "in/1.mp4"}
+    url = store.client.generate_presigned_url("get_object", Params=named)
+    # the nodes have no credentials: what the URL is signed with must reach them
+    store.fault = lambda number, environ: "" if "Signature" in environ["QUERY_STRING"] else "503"
+    assert vqatool("score", url, clips / "1.mp4", "--on", "ray", *NATIVE).exit_code == 0
+    there, here = sorted(read_rows(tmp_path / "report.csv"), key=lambda row: row["path"])[::-1]
+    assert there["path"] == url.partition("?")[0]
+    assert there["score"] == here["score"] != ""
+
+    (tmp_path / "two.toml").write_text(RUNGS)
+    assert vqatool("ladder", url, "-o", "work", "--rungs", "two.toml", "--on", "ray").exit_code == 0
+    made = vqatool("label", "--source", url, *sorted(tmp_path.glob("work/*/*.mp4")), "--on", "ray",
+                   "-o", "labels.csv")  # fmt: skip
+    assert made.exit_code == 0, made.stderr
+    labels = read_rows(tmp_path / "labels.csv")
+    assert [row["status"] for row in labels] == ["ok"] * 2
+    assert "Signature" not in (tmp_path / "labels.csv").read_text()
 
 
 def test_a_worker_of_another_version_is_refused() -> None:

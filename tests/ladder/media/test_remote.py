@@ -254,6 +254,23 @@ def test_copies_are_bounded_shared_and_gone_at_the_end(store: ObjectStore) -> No
     assert not any(file.exists() for file in files)
 
 
+def test_copies_of_another_process_do_not_wait_and_it_knows_what_is_signed(
+    store: ObjectStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = as_path(store.put("c/worker.mp4", b"x" * 100))
+    as_path("https://host/a.mp4?X-Amz-Signature=ab")
+    sent = pickle.dumps(LocalCopies())
+    monkeypatch.setattr("ladder.media.remote._SIGNED", {})  # as in a process that is new
+    with pickle.loads(sent) as copies:
+        with copies.held() as localized:
+            file = localized(path)
+            assert file.read_bytes() == b"x" * 100
+        assert not file.exists()
+    of_a_table = as_path("https://host/a.mp4")
+    assert isinstance(of_a_table, RemotePath)
+    assert of_a_table.address == "https://host/a.mp4?X-Amz-Signature=ab"
+
+
 def test_a_file_is_uploaded_when_it_is_whole(store: ObjectStore) -> None:
     path = as_path(f"s3://{BUCKET}/out/page.html")
     with contextlib.suppress(KeyError), written_to(path) as file:
