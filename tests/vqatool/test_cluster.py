@@ -59,8 +59,10 @@ def tagged(folder: str):
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Any]:
     """A cluster of two nodes with a core each, which the tests' process is connected to."""
+    before = dict(os.environ)
     os.environ["RAY_AUTH_MODE"] = "disabled"  # a token would be written to the home folder
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    os.environ.update(RAY_worker_niceness="0")  # 15 by default, and other tests run beside
     import ray
     from ray.cluster_utils import Cluster
 
@@ -72,7 +74,8 @@ def cluster() -> Iterator[Any]:
     finally:
         ray.shutdown()
         made.shutdown()
-        del os.environ["RAY_AUTH_MODE"], os.environ["RAY_USAGE_STATS_ENABLED"]
+        os.environ.clear()
+        os.environ.update(before)
 
 
 @pytest.fixture
