@@ -94,8 +94,10 @@ def test_a_log_has_every_record_and_changes_nothing_on_the_terminal(
 
 
 def test_lines_of_json_have_level_file_and_traceback(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # pytest keeps what is logged, and xdist cannot send it: a name that is no UTF-8
+    monkeypatch.setattr(logging.getLogger("vqatool"), "propagate", False)
     path = tmp_path / "run.log"
     with json_lines(), log_to(path):
         set_verbosity(1)
