@@ -223,7 +223,7 @@ def faults():
     np.ones(1_000_000)  # somewhat more than a frame of 1080 lines
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 
-_prepare_worker(8 << 30)
+_prepare_worker(8 << 30, {})
 print(faults(), faults())
 """
 
