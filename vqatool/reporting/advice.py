@@ -58,7 +58,10 @@ WARNINGS: dict[str, Advice] = {
 
 ERRORS: dict[str, Advice] = {
     "hdr": Advice("HDR, for which neither VMAF nor the model was made", "score with `--tonemap`"),
-    FailureCode.MISSING: Advice("no such file", "check the list of paths"),
+    FailureCode.MISSING: Advice(
+        "no such file; on a cluster the reason says if only the worker does not see it",
+        "check the list of paths; let all workers reach the files",
+    ),
     "empty": Advice("the file has no bytes", "make it anew"),
     "not_video": Advice("no container that FFmpeg knows", "`--exclude` it"),
     "no_stream": Advice("a container without a picture, such as audio alone", "`--exclude` it"),
@@ -84,7 +87,8 @@ ERRORS: dict[str, Advice] = {
         "it took longer than `--timeout`", "raise `--timeout`, or use fewer `--jobs`"
     ),
     FailureCode.CRASHED: Advice(
-        "the process that decoded it died", "make the file anew; it may be malicious"
+        "the process that decoded it died; on a cluster also: three workers died with it",
+        "make the file anew; it may be malicious",
     ),
     FailureCode.OUT_OF_MEMORY: Advice(
         "decoding it needed more memory than there was", "use fewer `--jobs`, or another machine"

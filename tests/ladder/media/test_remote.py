@@ -358,11 +358,11 @@ def test_a_part_of_a_long_file_is_read_by_its_blocks(
 ) -> None:
     scene = "testsrc2=size=192x108:rate=25:duration=60,noise=alls=60:allf=t"
     args = ("-c:v", "libx264", "-preset", "ultrafast", "-b:v", "1500k", "-g", "25")
-    video = make_video("long.mp4", scene, (*args, "-movflags", "+faststart"))
+    video = make_video("long-remote.mp4", scene, (*args, "-movflags", "+faststart"))
     size = video.stat().st_size
-    path = as_path(store.put("long.mp4", video))
+    path = as_path(store.put("long-remote.mp4", video))
     info = probe(path)
     remote._block.cache_clear()
     store.forget()
     frames_at(info, [30.0, 30.1], Size(96, 54))
-    assert store.sent["long.mp4"] < 0.1 * size
+    assert store.sent["long-remote.mp4"] < 0.1 * size
