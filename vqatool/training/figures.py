@@ -17,14 +17,27 @@ from vqatool.training.step import lr_factor
 
 # of the scores by figures, by both and without the bitstream in the mean with that of the frames
 _SHARES = (1.0, 1.0, 1.0)
-_EPOCHS, _BATCH, _LR, _WEIGHT_DECAY, _WARMUP_SHARE = 80, 64, 2e-3, 1e-3, 0.1
+_EPOCHS, _LR = 80, 2e-3
+# of a network that was fitted before: with those above it forgot contents that are gone
+_TUNED_EPOCHS, _TUNED_LR = 30, 5e-4
+_BATCH, _WEIGHT_DECAY, _WARMUP_SHARE = 64, 1e-3, 0.1
 _FIGURE_NOISE, _DEEP_NOISE = 0.1, 0.35  # standard deviations
 _RANK_WEIGHT, _TWICE_WEIGHT = 0.3, 0.1
 _SPREAD_STEPS, _SPREAD_DECAY, _TYPICAL_LOG_SPREAD = 1500, 1e-3, -3.0
 
 
-def fit_figure_network(model: QualityModel, inputs: CachedInputs, *, seed: int) -> None:
-    """Fit the figure network of a model that has one to the clips of the training side."""
+def fit_figure_network(
+    model: QualityModel, inputs: CachedInputs, *, seed: int, start: FigureNetwork | None = None
+) -> None:
+    """Fit the figure network of a model that has one to the clips of the training side.
+
+    Args:
+        model: its other layers stay as they are.
+        inputs: the clips.
+        seed: of what is random.
+        start: one that was fitted to other clips. If it takes the same figures, it is tuned and
+            keeps its means and deviations.
+    """
     network = model.figure_network
     if network is None:
         return
@@ -41,20 +54,25 @@ def fit_figure_network(model: QualityModel, inputs: CachedInputs, *, seed: int) 
     twice_N = torch.tensor(
         [float(encode.is_coded_twice) for encode in inputs.encodes], device=device
     )
-    network.standardise(figures_NF, deep_NE)
+    epochs, peak_lr = _EPOCHS, _LR
+    if start is not None and start.is_fitted and _shapes(start) == _shapes(network):
+        epochs, peak_lr = _TUNED_EPOCHS, _TUNED_LR
+        network.load_state_dict(start.state_dict())
+    else:
+        network.standardise(figures_NF, deep_NE)
     with torch.random.fork_rng(), torch.enable_grad():
         torch.manual_seed(seed)
         unit_NU = network.units(figures_NF, deep_NE)
         noise_U = unit_NU.new_full((unit_NU.shape[1],), _DEEP_NOISE)
         noise_U[: figures_NF.shape[1]] = _FIGURE_NOISE
         network.requires_grad_(True).train()
-        optimizer = torch.optim.AdamW(network.parameters(), _LR, weight_decay=_WEIGHT_DECAY)
-        steps = _EPOCHS * (len(label_N) // _BATCH + 1)
+        optimizer = torch.optim.AdamW(network.parameters(), peak_lr, weight_decay=_WEIGHT_DECAY)
+        steps = epochs * (len(label_N) // _BATCH + 1)
         for step in range(steps):
             chosen = torch.randint(len(label_N), (_BATCH,)).to(device)
             unit_BU = unit_NU[chosen] + noise_U * torch.randn_like(unit_NU[chosen])
             for group in optimizer.param_groups:
-                group["lr"] = _LR * lr_factor(step, steps, _WARMUP_SHARE)
+                group["lr"] = peak_lr * lr_factor(step, steps, _WARMUP_SHARE)
             optimizer.zero_grad()
             loss = figure_loss(network.scores(unit_BU), label_N[chosen], twice_N[chosen])
             torch.autograd.backward(loss)
@@ -64,6 +82,10 @@ def fit_figure_network(model: QualityModel, inputs: CachedInputs, *, seed: int) 
     network.get_buffer("share").copy_(torch.tensor(_SHARES))
     if not deep_NE.shape[1]:
         network.get_buffer("share")[2] = 0  # motion and probing alone were never tried
+
+
+def _shapes(network: FigureNetwork) -> dict[str, torch.Size]:
+    return {name: value.shape for name, value in network.state_dict().items()}
 
 
 def _fit_spread(network: FigureNetwork, scores: FigureScores, label_N: Tensor) -> None:

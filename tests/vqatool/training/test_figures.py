@@ -15,6 +15,7 @@ from vqatool.inputs.deep_features import NUM_DEEP_FEATURES
 from vqatool.inputs.motion import NUM_MOTION_FEATURES
 from vqatool.inputs.probing import NUM_PROBING_FEATURES
 from vqatool.methods import Method, recipe_for
+from vqatool.models.figures import FigureNetwork
 from vqatool.models.quality import QualityModel
 from vqatool.training.figures import fit_figure_network
 
@@ -69,12 +70,12 @@ class MadeUpInputs:
         return [pixels, motion, probing, *([deep] * self.has_deep), stream]
 
 
-def fitted(count: int = 200, **shape: Any) -> QualityModel:
+def fitted(start: FigureNetwork | None = None, count: int = 200, **shape: Any) -> QualityModel:
     torch.manual_seed(1)
     given = {"size": "pico", "features": 32, **shape}
     model = recipe_for(Method.COARSE_TO_FINE, given).build().eval()
     made = MadeUpInputs(count, 0, has_deep=shape.get("has_deep", True))
-    fit_figure_network(model, cast(CachedInputs, made), seed=3)
+    fit_figure_network(model, cast(CachedInputs, made), seed=3, start=start)
     return model
 
 
@@ -108,6 +109,34 @@ def test_the_network_learns_the_labels_of_clips_from_their_figures() -> None:
     assert errors[likely].mean() > 1.3 * errors[~likely].mean()
 
 
+@torch.no_grad()
+def test_a_fitted_network_keeps_what_it_knows_when_it_learns_a_few_other_clips() -> None:
+    model = fitted(count=600)
+    network = model.figure_network
+    assert network is not None
+    mean, others = network.get_buffer("mean").clone(), MadeUpInputs(150, 1)
+    clips = [
+        model.clip_figures([torch.from_numpy(view) for view in others.evaluation_views(i)])
+        for i in range(150)
+    ]
+    figures, deep = (torch.stack(column) for column in zip(*clips, strict=True))
+    labels = torch.tensor([encode.vmaf / 100 for encode in others.encodes])
+
+    def error(judged: QualityModel) -> float:
+        judged_network = judged.figure_network
+        assert judged_network is not None
+        scores = judged_network.scores(judged_network.units(figures, deep))
+        return float((scores.known_B - labels).abs().mean())
+
+    before = error(model)
+    tuned = fitted(network, count=40)
+    assert tuned.figure_network is not None
+    assert torch.equal(tuned.figure_network.get_buffer("mean"), mean)
+    assert error(tuned) < 1.1 * before
+    assert error(model) == before
+    assert error(fitted(count=40)) > 1.3 * before  # what they teach alone
+
+
 def test_the_fit_is_the_same_each_time_and_leaves_the_other_layers_and_random_numbers() -> None:
     first = fitted(count=60)
     drawn = torch.rand(())
@@ -119,6 +148,12 @@ def test_the_fit_is_the_same_each_time_and_leaves_the_other_layers_and_random_nu
     new = recipe_for(Method.COARSE_TO_FINE, {"size": "pico", "features": 32}).build().state_dict()
     changed = {name.split(".")[0] for name in new if not torch.equal(new[name], one[name])}
     assert changed == {"_figures"}
+
+
+def test_a_start_that_takes_other_figures_is_no_start() -> None:
+    start = fitted(count=60, has_deep=False).figure_network
+    first, second = fitted(count=60).state_dict(), fitted(start, count=60).state_dict()
+    assert all(torch.equal(first[name], second[name]) for name in first)
 
 
 def test_a_model_without_the_network_stays_as_it_is() -> None:

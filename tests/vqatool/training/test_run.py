@@ -340,7 +340,10 @@ def test_training_starts_from_initial_weights(work_folder: Path, small_model: Pa
 def test_figures_are_fitted_alone_to_more_encodes(work_folder: Path, small_model: Path) -> None:
     generator = torch.Generator().manual_seed(0)
     features = torch.randn(60, 8, generator=generator)
-    init = replace(load_checkpoint(small_model), ood=fit_ood_detector(features[:40], features[40:]))
+    init = load_checkpoint(small_model)
+    fitted = init.weights | {"_figures.share": torch.ones(3).half()}
+    detector = fit_ood_detector(features[:40], features[40:])
+    init = replace(init, weights=fitted, ood=detector)
     config = replace(CONFIG, shape={}, tune=FIGURES)
     out = work_folder / "m.safetensors"
     tuned = train(work_folder, out, config, initialization=Initialization(init=init), device="cpu")
@@ -350,6 +353,9 @@ def test_figures_are_fitted_alone_to_more_encodes(work_folder: Path, small_model
         if not torch.equal(weight, init.weights[name])
     }
     assert changed == {"_figures"}
+    moved = tuned.weights["_figures._by_figures.0.weight"].float()
+    moved -= init.weights["_figures._by_figures.0.weight"].float()
+    assert moved.abs().mean() < 0.02  # from where it was, not from new ones
     assert tuned.ood is not None
     assert init.ood is not None
     assert tuned.ood.tensors().keys() == init.ood.tensors().keys()
