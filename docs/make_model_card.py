@@ -52,15 +52,13 @@ photographer) is on two sides. The labels are VMAF against the clean clip. The c
 
 Deep features are those of the first two stages of a ResNet-18, `vqatool/weights/resnet18-patches.onnx`. It is the network of FDIM 0.2.1
 (Zhejiang University, MIT licence), which was trained on 16,000 compressed videos, trained on for 5 minutes on an H200 GPU with patches of
-2,177 of the encodes (those of 256 of the sources), by what is now `python -m vqatool.pretraining.patches`.
+2,177 of the encodes of the first fit (those of 256 contents), by what is now `python -m vqatool.pretraining.patches`.
 
 ## Training
 
-The network with pixels learned from 1613 of the encodes, and 232 on the validation side chose its weights; the figure network was
-fitted to all {card["data"]["train"]["encodes"]} afterwards.
-
-{training["steps"]} steps of {training["sources"]} x {training["rungs"]} encodes ({training["epochs"]} epochs) on a CPU, seed {training["seed"]}; the best weights are of step {training["best_step"]}.
-Settings of the loss (weights that are not named are the method's own): {_pairs(training["weights"])}.
+The sides above are those of the last fit, of the figure network alone (`--tune {training["tune"]}`, seed {training["seed"]}). It was fitted to 2527 encodes of
+313 contents before, of which some are the same. The network with pixels learned from 1613 of those, and 232 more chose its weights. Which contents the last
+fit learned from is in the model file, and `vqatool explain` names the nearest ones.
 
 ## Validation
 
@@ -70,7 +68,7 @@ On {validation["count"]} encodes of held-out sources, the validation side: SRCC 
 
 ## Limits
 
-Scores are off by 6 points (RMSE) on sources that the model never saw, and by 14 where a video was coded twice with unrelated
+Scores are off by 5 to 6 points (RMSE) on sources that the model never saw, and by 11 to 14 where a video was coded twice with unrelated
 qualities. [All limits](docs/limits.md).
 
 Of 40 random encodes of Big Buck Bunny, these score most too high and most too low (`python -m tests.benchmarks.failures`; RMSE of the
