@@ -72,7 +72,7 @@ Scores are off by 5 to 6 points (RMSE) on sources that the model never saw, and 
 qualities. [All limits](docs/limits.md).
 
 Of 40 random encodes of Big Buck Bunny, these score most too high and most too low (`python -m tests.benchmarks.failures`; RMSE of the
-40: 6.8):
+40: 6.1):
 
 ![The clip and six of its encodes](docs/failures.jpg)
 
