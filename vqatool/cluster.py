@@ -155,6 +155,8 @@ def _connect(ray: Any, address: str) -> None:
     settings: dict[str, Any] = {"log_to_driver": False, "configure_logging": False}
     if not named:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        # 15 by default, which is for others' work on a shared node
+        os.environ.setdefault("RAY_worker_niceness", "0")
         settings |= {"include_dashboard": False, "object_store_memory": _STORE_BYTES}
     # its notes on how it starts are no concern of ours
     logging.getLogger("ray").setLevel(logging.ERROR)
