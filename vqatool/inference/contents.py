@@ -25,7 +25,8 @@ from vqatool.methods.recipe import Input
 Floats = npt.NDArray[np.float32]
 
 CONTENTS_KEY = "vqatool.contents"
-"""The name that a model file's metadata has `Contents.text` under; earlier files have none."""
+"""The name that a model file has `Contents.text` under: as metadata in a .onnx, as a tensor of
+bytes in a .safetensors. Earlier files have none."""
 
 _CODING = "bitstream"  # the input that says how a clip was coded, not what it shows
 _FAR = 0.95  # of the contents have a neighbour that is nearer
@@ -93,7 +94,7 @@ class Contents:
         return np.array(apart, np.float32)
 
     def text(self) -> str:
-        """All of it as JSON, for the metadata of a model file."""
+        """All of it as JSON, for a model file."""
         halves = {"places": self.place_ND, "projection": self.projection_FD}
         packed = {
             name: base64.b64encode(value.astype("<f2").tobytes()).decode()

@@ -94,11 +94,12 @@ def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
     if checkpoint.ood:
         named = checkpoint.ood.tensors().items()
         tensors |= {_OOD_PREFIX + name: value.contiguous() for name, value in named}
-    metadata = {CARD_KEY: checkpoint.card.text()}
     if checkpoint.contents:
-        metadata[CONTENTS_KEY] = checkpoint.contents.text()
+        # no second text beside the card: those of the format have no fixed order
+        text = bytearray(checkpoint.contents.text().encode())
+        tensors[CONTENTS_KEY] = torch.frombuffer(text, dtype=torch.uint8)
     with atomic_write(path) as file:
-        file.write(save(tensors, metadata))
+        file.write(save(tensors, {CARD_KEY: checkpoint.card.text()}))
 
 
 def require_finite(path: Path, name: str, written: Tensor, value: Tensor) -> None:
@@ -124,33 +125,36 @@ def load_checkpoint(path: Path) -> Checkpoint:
     """
     try:
         with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
+            text = (file.metadata() or {}).get(CARD_KEY)
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - no dict
     except (OSError, SafetensorError) as error:
         raise CheckpointError(f"{path} cannot be read as a model file: {error}") from error
-    if CARD_KEY not in metadata:
+    if text is None:
         raise CheckpointError(f"{path} has no card of vqatool: make the file with `vqatool train`")
     try:
-        return _checkpoint(metadata, tensors, path)
+        return _checkpoint(ModelCard.parse(text), tensors, path)
     except (TypeError, ValueError, KeyError) as error:
         raise CheckpointError(f"{path} was made by another version of vqatool: {error}") from error
 
 
-def _checkpoint(
-    metadata: Mapping[str, str], tensors: Mapping[str, Tensor], path: Path
-) -> Checkpoint:
+def _checkpoint(card: ModelCard, tensors: Mapping[str, Tensor], path: Path) -> Checkpoint:
     ood = {
         key.removeprefix(_OOD_PREFIX): value
         for key, value in tensors.items()
         if key.startswith(_OOD_PREFIX)
     }
-    weights = {key: value for key, value in tensors.items() if not key.startswith(_OOD_PREFIX)}
+    weights = {
+        key: value
+        for key, value in tensors.items()
+        if not key.startswith(_OOD_PREFIX) and key != CONTENTS_KEY
+    }
+    named = tensors.get(CONTENTS_KEY)
     return Checkpoint(
-        ModelCard.parse(metadata[CARD_KEY]),
+        card,
         weights,
         OodDetector.from_tensors(ood) if ood else None,
         path,
-        Contents.parse(metadata.get(CONTENTS_KEY)),
+        Contents.parse(None if named is None else named.numpy().tobytes().decode()),
     )
 
 
