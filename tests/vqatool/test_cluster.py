@@ -187,8 +187,8 @@ def test_workers_open_urls_by_themselves(
     cluster: Any, clips: Path, store: ObjectStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    store.put("in/1.mp4", clips / "1.mp4")
-    named = {"Bucket": BUCKET, "Key": "in/1.mp4"}
+    store.put("signed/1.mp4", clips / "1.mp4")
+    named = {"Bucket": BUCKET, "Key": "signed/1.mp4"}
     url = store.client.generate_presigned_url("get_object", Params=named)
     # the nodes have no credentials: what the URL is signed with must reach them
     store.fault = lambda number, environ: "" if "Signature" in environ["QUERY_STRING"] else "503"

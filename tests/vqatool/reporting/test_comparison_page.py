@@ -102,7 +102,7 @@ def test_the_page_tells_of_videos_that_are_gone(tmp_path: Path) -> None:
 def test_before_and_after_are_in_one_picture_with_the_worst_moments_of_both(
     tmp_path: Path, make_video: MakeVideo
 ) -> None:
-    video = make_video("film.mp4", "testsrc2=size=192x108:rate=10:duration=4")
+    video = make_video("four-seconds.mp4", "testsrc2=size=192x108:rate=10:duration=4")
     gone = tmp_path / "gone.mp4"
     old = replace(scored(str(gone), 85), size_bytes=1, modified="x")
     new = of_file(video, 72.5)

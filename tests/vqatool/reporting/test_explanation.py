@@ -196,7 +196,7 @@ def by_motion(**places: float) -> Contents:
 def test_the_nearest_training_contents_are_named(
     tmp_path: Path, make_video: MakeVideo, small_model: Path
 ) -> None:
-    still = make_video("still.mp4", "smptebars=size=192x108:rate=10:duration=2")
+    still = make_video("still-bars.mp4", "smptebars=size=192x108:rate=10:duration=2")
     model, place = tmp_path / "m.safetensors", np.log2(0.1) / 2  # of no change
     contents = by_motion(storm=9.0, slides=place + 0.1, river=place + 2.5, desk=place - 0.75)
     save_checkpoint(replace(load_checkpoint(small_model), contents=contents), model)
