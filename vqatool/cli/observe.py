@@ -1,11 +1,11 @@
 """What a run tells of each file that is finished: metrics for Prometheus, and a line of the log."""
 
+import contextlib
 import logging
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -43,26 +43,17 @@ def _start_metrics(ctx: click.Context, param: click.Parameter, path: Path | None
         raise click.BadParameter(f"{path} must end in {SUFFIX}: collectors read no other file")
     require_own_texts([path])
     ctx.meta[__name__] = metrics = RunMetrics(path, ctx.info_name or "")
-    ctx.with_resource(_EndOfRun(metrics))
+    ctx.with_resource(_tells_its_end(metrics))
 
 
-class _EndOfRun:
+@contextlib.contextmanager
+def _tells_its_end(metrics: "RunMetrics") -> Iterator[None]:
     """Tells the metrics with which exit code the run ends."""
-
-    def __init__(self, metrics: "RunMetrics") -> None:
-        self._metrics = metrics
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    try:
+        yield
+    finally:
         # some versions of click do not pass the error on
-        self._metrics.end(exit_code_of(error or sys.exception()))
+        metrics.end(exit_code_of(sys.exception()))
 
 
 class Watch:

@@ -108,7 +108,7 @@ def timeline(
         )[:_MAX_STEPS],
         marks=tuple(Tick(x_of(at_s), str(number)) for number, at_s in enumerate(marked_s, 1)),
         ticks=tuple(Tick(x_of(at_s), clock(at_s)) for at_s in _tick_times(start_s, end_s)),
-        description=_told(segments) + (f"; {len(flagged)} with warnings" if flagged else ""),
+        description=_summary(segments) + (f"; {len(flagged)} with warnings" if flagged else ""),
         dots=tuple((x_of(at_s), _y_of(score)) for at_s, score in frames)
         if len(frames) <= _MAX_DOTS
         else (),
@@ -151,11 +151,11 @@ def before_after(
         ),
         marks=tuple(Tick(x_of(at_s), str(number)) for number, at_s in enumerate(marked_s, 1)),
         ticks=tuple(Tick(x_of(at_s), clock(at_s)) for at_s in _tick_times(start_s, end_s)),
-        description="; ".join(f"{name}, {_told(each)}" for name, each in sides.items()),
+        description="; ".join(f"{name}, {_summary(each)}" for name, each in sides.items()),
     )
 
 
-def _told(segments: Sequence[SegmentRow]) -> str:
+def _summary(segments: Sequence[SegmentRow]) -> str:
     lowest = min(segments, key=lambda segment: segment.score)
     return (
         f"{len(segments)} segment{'s' * (len(segments) > 1)} from {clock(segments[0].start_s)} to "
