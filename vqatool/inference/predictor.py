@@ -35,7 +35,11 @@ class Predictor:
         self.inputs = recipe.inputs
         reads_stream = recipe.reads_stream and not pixels_only
         self.preprocessor = ClipPreprocessor(
-            recipe.views, self.card.clip_frames, recipe.frame_group, reads_stream
+            recipe.views,
+            self.card.clip_frames,
+            recipe.frame_group,
+            reads_stream,
+            is_divisible=recipe.free_in_export == "clips and groups",
         )
         most = engine.max_batch or math.inf
         self._engine, self.batch = engine, int(min(batch or engine.batch, most))

@@ -45,7 +45,7 @@ R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
 
 TIMEOUT_S = 120.0
-"""Seconds that a worker has for one task by default, such as two segments of a video."""
+"""Seconds that a worker has for one task by default, such as four segments of a video."""
 
 WHOLE_VIDEO_TIMEOUT_S = 1800.0
 """Seconds for a whole video of any length, whose headers may take minutes to read."""

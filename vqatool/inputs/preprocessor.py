@@ -1,9 +1,10 @@
 """A video file -> the inputs of a model: frames are sampled, scaled and made into views."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -23,6 +24,16 @@ from vqatool.inputs.clip import (
     views_of_groups,
 )
 
+_FULL_LENGTH_S = 10.0
+"""A segment of this length or more has all frame groups, one of half of it or less has half."""
+
+
+class Part(NamedTuple):
+    """A part of a video, in seconds from its first frame; without a length to the end."""
+
+    start_s: float = 0.0
+    length_s: float | None = None
+
 
 @dataclass(frozen=True)
 class ClipPreprocessor:
@@ -35,6 +46,7 @@ class ClipPreprocessor:
         reads_stream: whether to read the bitstream features; else they are unknown.
         threads: decoder threads; 0: as many as there are cores.
         hardware: name of the hardware decoder; empty: none.
+        is_divisible: whether the model takes any number of frame groups.
     """
 
     views: tuple[View, ...]
@@ -43,6 +55,17 @@ class ClipPreprocessor:
     reads_stream: bool
     threads: int = 0
     hardware: str = ""
+    is_divisible: bool = False
+
+    def of_segment(self, length_s: float) -> "ClipPreprocessor":
+        """The same for one of several segments of a video: a short one has fewer frame groups.
+
+        So short segments cost as much as long ones, and show a bad stretch that is lost in those.
+        """
+        if not self.is_divisible:
+            return self
+        share = min(1.0, max(0.5, length_s / _FULL_LENGTH_S))
+        return replace(self, num_frame_groups=max(1, round(share * self.num_frame_groups)))
 
     def load_views(
         self,
@@ -52,27 +75,40 @@ class ClipPreprocessor:
         start_s: float = 0.0,
         length_s: float | None = None,
         is_strict: bool = False,
-        seen: SeenFrames | None = None,
     ) -> list[Array]:
-        """What workers make of a part of a video: the model's views, some not `finished` yet.
+        """What workers make of a part of a video, to its end if there is no `length_s`.
 
-        Arguments and errors are those of `read_groups`.
+        These are the model's views, some not `finished` yet. Errors are those of `read_parts`.
         """
-        groups = read_groups(
+        (views,) = self.load_parts(info, display, [Part(start_s, length_s)], is_strict=is_strict)
+        return views
+
+    def load_parts(
+        self,
+        info: VideoInfo,
+        display: tuple[int, int] | None,
+        parts: Sequence[Part],
+        *,
+        is_strict: bool = False,
+        seen: SeenFrames | None = None,
+    ) -> Iterator[list[Array]]:
+        """The same of each of several parts, decoded in one pass; `seen` is as in `read_parts`."""
+        clips = read_parts(
             info,
+            parts,
             self.num_frame_groups,
             self.frame_group,
             display,
-            start_s=start_s,
-            length_s=length_s,
             reads_stream=self.reads_stream,
             decoding=Decoding(self.threads, is_strict, self.hardware),
             seen=seen,
         )
         grouped = [view for view in self.views if isinstance(view, GroupedView)]
-        if len(grouped) == len(self.views):
-            return views_of_groups(grouped, groups)
-        return self.preprocess(joined(groups))
+        for groups in clips:
+            if len(grouped) == len(self.views):
+                yield views_of_groups(grouped, groups)
+            else:
+                yield self.preprocess(joined(groups))
 
     def preprocess(self, clip: Clip) -> list[Array]:
         """The same of one clip that is in memory."""
@@ -123,43 +159,52 @@ def read_clip(
     reads_stream: bool = False,
     decoding: Decoding = LENIENT,
 ) -> Clip:
-    """A whole video as one clip; arguments and errors are those of `read_groups`."""
-    groups = read_groups(
-        info, num_frame_groups, frame_group, display, reads_stream=reads_stream, decoding=decoding
+    """A whole video as one clip; arguments and errors are those of `read_parts`."""
+    (clip,) = map(
+        joined,
+        read_parts(
+            info,
+            [Part()],
+            num_frame_groups,
+            frame_group,
+            display,
+            reads_stream=reads_stream,
+            decoding=decoding,
+        ),
     )
-    return joined(groups)
+    return clip
 
 
 def joined(groups: Iterator[Clip]) -> Clip:
-    """The clip of all groups that `read_groups` gives."""
+    """The clip of all its groups, one of those that `read_parts` gives."""
     copies = [group._replace(pixels_TCHW=group.pixels_TCHW.copy(order="K")) for group in groups]
     pixels_TCHW = np.concatenate([each.pixels_TCHW for each in copies])
     return copies[0]._replace(pixels_TCHW=pixels_TCHW)
 
 
-def read_groups(
+def read_parts(
     info: VideoInfo,
+    parts: Sequence[Part],
     num_frame_groups: int,
     frame_group: FrameGroup,
     display: tuple[int, int] | None,
     *,
-    start_s: float = 0.0,
-    length_s: float | None = None,
     reads_stream: bool = False,
     decoding: Decoding = LENIENT,
     seen: SeenFrames | None = None,
-) -> Iterator[Clip]:
-    """Frame groups spread evenly over a part of a video, scaled to the display, one at a time.
+) -> Iterator[Iterator[Clip]]:
+    """A clip of each part of a video, as frame groups spread evenly over it, one at a time.
 
-    All have the same memory for their pixels: those of a group are gone with the next one.
+    The parts are decoded in one pass: each must be read to its end before the next one. All groups
+    are scaled to the display and have the same memory for their pixels: those of a group are gone
+    with the next one.
 
     Args:
         info: the facts of the file, from `probe`.
-        num_frame_groups: how many; they start in the middles of equal parts.
+        parts: ascending.
+        num_frame_groups: how many of a part; they start in the middles of equal pieces of it.
         frame_group: frames of each; closer together where the next group is too near.
         display: (width, height) of the screen, px; None scores pixel for pixel.
-        start_s: where the part begins.
-        length_s: length of the part; None: to the end.
         reads_stream: whether to read the bitstream features; else they are unknown.
         decoding: threads, strictness, hardware.
         seen: gets what the frames are like.
@@ -168,19 +213,26 @@ def read_groups(
         VideoError: the file cannot be decoded.
     """
     size = display_size(info, display)
-    rest_s = info.duration_s - start_s if length_s is None else length_s
-    times_s = sample_times(start_s, rest_s, num_frame_groups, frame_group, float(info.fps))
-    features = UNKNOWN_BITSTREAM
-    if reads_stream:
-        pictures = coded_pictures(info, start_s=start_s, length_s=length_s)
-        features = bitstream_features(info, pictures, size)
+    times_s: list[float] = []
+    for start_s, length_s in parts:
+        rest_s = info.duration_s - start_s if length_s is None else length_s
+        fps = float(info.fps)
+        times_s += sample_times(start_s, rest_s, num_frame_groups, frame_group, fps)
     pictures_HWC = each_frame_at(info, times_s, size, decoding, seen)
     pixels_THWC = np.empty((frame_group.num_frames, size[1], size[0], 3), np.uint8)
-    for index in range(num_frame_groups):
-        for number, picture_HWC in enumerate(islice(pictures_HWC, frame_group.num_frames)):
-            pixels_THWC[number] = picture_HWC
-        pixels_TCHW = pixels_THWC.transpose(0, 3, 1, 2)
-        yield Clip(pixels_TCHW, frame_group.num_frames, features, index, num_frame_groups)
+
+    def groups_of(part: Part) -> Iterator[Clip]:
+        features = UNKNOWN_BITSTREAM
+        if reads_stream:
+            pictures = coded_pictures(info, start_s=part.start_s, length_s=part.length_s)
+            features = bitstream_features(info, pictures, size)
+        for index in range(num_frame_groups):
+            for number, picture_HWC in enumerate(islice(pictures_HWC, frame_group.num_frames)):
+                pixels_THWC[number] = picture_HWC
+            pixels_TCHW = pixels_THWC.transpose(0, 3, 1, 2)
+            yield Clip(pixels_TCHW, frame_group.num_frames, features, index, num_frame_groups)
+
+    return map(groups_of, parts)
 
 
 def sample_times(

@@ -28,6 +28,8 @@ NUM_PROBING_FEATURES = FIGURES_PER_QUANTISER * len(QUANTISERS)
 
 _WIDTH_PX, _HEIGHT_PX = 512, 288  # of the part in the middle that is encoded
 _PLACES = (0.25, 0.75)  # of the clip: the frame groups that are encoded
+_MIDDLE = (0.5,)
+_MIN_GROUPS = 8  # in a clip of more than one place
 _MIN_BITS = 1e-5  # per pixel, added before the logarithm
 _MIN_ERROR = 0.02  # squares of 8 bit samples, so that equal pictures have a finite PSNR
 _MIN_GRADIENT = 1e-3
@@ -61,7 +63,7 @@ def probing_vector(clip: Clip, *, generator: np.random.Generator | None = None) 
 
     log2 of the bits per pixel of a key frame and of the frame after it (0 for groups of one frame,
     such as pictures); PSNR of luma; mean absolute gradient after over before. Means over the frame
-    groups at a quarter and three quarters of the clip.
+    groups at a quarter and three quarters of the clip; of less than eight, the one in the middle.
 
     Args:
         clip: frames of any size of at least 16 px, uint8.
@@ -74,7 +76,8 @@ def probes(clip: Clip, *, generator: np.random.Generator | None = None) -> Array
     """Figures (G, P) of those G of the frame groups that are encoded; as `probing_vector`."""
     here = range(clip.first_group, clip.first_group + len(clip.first_TCHW))
     groups = clip.groups_in_all or len(here)
-    chosen = sorted({min(groups - 1, int(place * groups)) for place in _PLACES})
+    places = _PLACES if groups >= _MIN_GROUPS else _MIDDLE
+    chosen = sorted(int(place * groups) for place in places)
     figures = [_probe(_middles(clip, here.index(index))) for index in chosen if index in here]
     return np.stack(figures) if figures else np.empty((0, NUM_PROBING_FEATURES), np.float32)
 

@@ -322,8 +322,9 @@ def _first(values: Array | None) -> float | None:
 def _times(preprocessor: ClipPreprocessor, run: ModelRun) -> list[float]:
     """When the frames of a segment are, all of all groups, in seconds."""
     start_s, end_s = run.segment.start_s, run.segment.end_s
-    groups, group = preprocessor.num_frame_groups, preprocessor.frame_group
-    return sample_times(start_s, end_s - start_s, groups, group, float(run.info.fps))
+    groups = run.segment.num_frame_groups
+    length_s, fps = end_s - start_s, float(run.info.fps)
+    return sample_times(start_s, length_s, groups, preprocessor.frame_group, fps)
 
 
 def _frame_scores(path: str, seen: _Seen) -> Iterator[FrameScore]:

@@ -10,7 +10,7 @@ import math
 import re
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
@@ -28,7 +28,7 @@ from vqatool.inputs.decode_pool import (
     PendingDecode,
     failure_of,
 )
-from vqatool.inputs.preprocessor import ClipPreprocessor, require_sdr
+from vqatool.inputs.preprocessor import ClipPreprocessor, Part, require_sdr
 from vqatool.scoring.rows import FileStamp
 
 Display = Size | None
@@ -39,7 +39,7 @@ _MIN_DISPLAY_PX = 16
 DEFAULT_DISPLAY = Size(1920, 1080)
 """The screen that VMAF was made for."""
 
-SEGMENTS_PER_TASK = 2
+SEGMENTS_PER_TASK = 4
 """Segments that one task of a worker decodes."""
 
 _log = logging.getLogger(__name__)
@@ -75,7 +75,7 @@ class ScoreConfig:
     """
 
     display: Display = DEFAULT_DISPLAY
-    segment_s: float = 10.0
+    segment_s: float = 5.0
     jobs: int | None = None
     timeout_s: float = TIMEOUT_S
     hardware: str = ""
@@ -90,7 +90,7 @@ class ScoreConfig:
     def num_segments(self, duration_s: float) -> int:
         """Equal segments that a video of this length has, each of about `segment_s` seconds.
 
-        Halves are rounded up: with segments of 10 s, 25 s are 3 segments and 35 s are 4.
+        Halves are rounded up: with segments of 5 s, 12.5 s are 3 segments and 17.5 s are 4.
         """
         # the duration as a report holds it, so that a resumed run finds the same number
         return max(1, math.floor(round(duration_s, 4) / self.segment_s + 0.5))
@@ -109,7 +109,7 @@ class ScoreConfig:
 
 
 class Segment(NamedTuple):
-    """A segment of a video as views of the model.
+    """A segment of a video as views of the model, made of `num_frame_groups` frame groups.
 
     `is_damaged` if the decoder had to conceal errors, `is_interlaced` if a frame is interlaced.
     """
@@ -117,6 +117,7 @@ class Segment(NamedTuple):
     start_s: float
     end_s: float
     views: list[Array]
+    num_frame_groups: int
     is_damaged: bool
     is_interlaced: bool = False
 
@@ -227,39 +228,54 @@ def decode_segments(
 ) -> DecodedSegments:
     """Decode `SEGMENTS_PER_TASK` of the scored segments of a probed video, from `first` on."""
     started = time.monotonic()
-    length_s = info.duration_s / config.num_segments(info.duration_s)
+    count = config.num_segments(info.duration_s)
+    length_s = info.duration_s / count
     scored = config.scored_segments(info.duration_s)
+    if count > 1:
+        preprocessor = preprocessor.of_segment(length_s)
+    parts = [
+        Part(index * length_s, length_s) for index in scored[first : first + SEGMENTS_PER_TASK]
+    ]
     known = DecodedSegments(path=path, stamp=stamp, info=info)
     try:
-        known = replace(
-            known,
-            segments=tuple(
-                _decode_segment(info, index * length_s, length_s, preprocessor, config.display)
-                for index in scored[first : first + SEGMENTS_PER_TASK]
-            ),
-        )
+        segments = tuple(_decode_parts(info, parts, preprocessor, config.display))
+        known = replace(known, segments=segments)
     except FILE_FAULTS as error:
         known = replace(known, failure=failure_of(path, error))
     return replace(known, spent_s=time.monotonic() - started)
 
 
-def _decode_segment(
+def _decode_parts(
+    info: VideoInfo, parts: Sequence[Part], preprocessor: ClipPreprocessor, display: Display
+) -> Iterator[Segment]:
+    """All parts in one pass, and one that is damaged once more by itself, concealing errors."""
+    count = 0
+    while count < len(parts):
+        try:
+            for segment in _decode_pass(info, parts[count:], preprocessor, display):
+                yield segment
+                count += 1
+        except VideoError as error:
+            if error.code != "damaged":
+                raise
+            start_s = parts[count].start_s
+            _log.info("%s, %.1f s: decoding again and concealing errors", info.path, start_s)
+            yield from _decode_pass(info, [parts[count]], preprocessor, display, conceals=True)
+            count += 1
+
+
+def _decode_pass(
     info: VideoInfo,
-    start_s: float,
-    length_s: float,
+    parts: Sequence[Part],
     preprocessor: ClipPreprocessor,
     display: Display,
-) -> Segment:
+    *,
+    conceals: bool = False,
+) -> Iterator[Segment]:
     seen = SeenFrames()
-    load_views = partial(
-        preprocessor.load_views, info, display, start_s=start_s, length_s=length_s, seen=seen
-    )
-    is_damaged = False
-    try:
-        views = load_views(is_strict=True)
-    except VideoError as error:
-        if error.code != "damaged":
-            raise
-        _log.info("%s, %.1f s: decoding again and concealing errors", info.path, start_s)
-        is_damaged, views = True, load_views()
-    return Segment(start_s, start_s + length_s, views, is_damaged, seen.are_interlaced)
+    loaded = preprocessor.load_parts(info, display, parts, is_strict=not conceals, seen=seen)
+    for (start_s, length_s), views in zip(parts, loaded, strict=True):
+        assert length_s is not None
+        groups = preprocessor.num_frame_groups
+        yield Segment(start_s, start_s + length_s, views, groups, conceals, seen.are_interlaced)
+        seen.are_interlaced = False
