@@ -248,7 +248,7 @@ def decode_segments(
 def _decode_parts(
     info: VideoInfo, parts: Sequence[Part], preprocessor: ClipPreprocessor, display: Display
 ) -> Iterator[Segment]:
-    """All parts in one pass, and one that is damaged once more by itself, concealing errors."""
+    """All parts in one pass, and one where it ends at damage by itself."""
     count = 0
     while count < len(parts):
         try:
@@ -258,10 +258,23 @@ def _decode_parts(
         except VideoError as error:
             if error.code != "damaged":
                 raise
-            start_s = parts[count].start_s
-            _log.info("%s, %.1f s: decoding again and concealing errors", info.path, start_s)
-            yield from _decode_pass(info, [parts[count]], preprocessor, display, conceals=True)
+            yield _decode_alone(info, parts[count], preprocessor, display)
             count += 1
+
+
+def _decode_alone(
+    info: VideoInfo, part: Part, preprocessor: ClipPreprocessor, display: Display
+) -> Segment:
+    """One part, once more and concealing errors if it is damaged."""
+    try:
+        # a pass reads ahead, so the damage where it ended may be that of the next part
+        (segment,) = _decode_pass(info, [part], preprocessor, display)
+    except VideoError as error:
+        if error.code != "damaged":
+            raise
+        _log.info("%s, %.1f s: decoding again and concealing errors", info.path, part.start_s)
+        (segment,) = _decode_pass(info, [part], preprocessor, display, conceals=True)
+    return segment
 
 
 def _decode_pass(

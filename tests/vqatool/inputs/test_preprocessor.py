@@ -8,7 +8,7 @@ import pytest
 from ladder.media.probe import probe
 from tests.conftest import EXACT, MakeVideo
 from vqatool.inputs.clip import Array, Clip, FrameGroup, GroupedView, finished
-from vqatool.inputs.preprocessor import ClipPreprocessor, preprocess, read_clip, sample_times
+from vqatool.inputs.preprocessor import ClipPreprocessor, Part, preprocess, read_clip, sample_times
 from vqatool.methods import Method, recipe_for
 
 STEP = 4  # levels of luma from one frame to the next
@@ -110,3 +110,16 @@ def test_views_of_one_group_after_another_are_those_of_the_whole_clip(
     whole = preprocess(views, clip)
     for streamed, expected in zip(finished(views, loaded), whole, strict=True):
         assert np.array_equal(streamed, expected)
+
+
+def test_parts_in_one_pass_are_those_of_each_alone(make_video: MakeVideo) -> None:
+    video = make_video("counter-40.mp4", COUNTER, (*EXACT, "-frames:v", "40"))
+    views = (GroupedView(raw), *recipe_for(Method.COARSE_TO_FINE, {"grid": 2, "patch": 16}).views)
+    preprocessor, info = ClipPreprocessor(views, 3, FrameGroup(2), True), probe(video)
+    length_s = info.duration_s / 4
+    parts = [Part(index * length_s, length_s) for index in (0, 1, 3)]
+    for part, together in zip(
+        parts, preprocessor.load_parts(info, None, parts, is_strict=True), strict=True
+    ):
+        alone = preprocessor.load_views(info, None, start_s=part.start_s, length_s=part.length_s)
+        assert all(map(np.array_equal, together, alone))

@@ -5,6 +5,7 @@ import signal
 import time
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 
@@ -96,6 +97,30 @@ def test_a_crash_in_the_middle_ends_the_video_and_not_the_next_one(
     assert first[-1].info
     assert first[-1].info.duration_s == 8  # its facts stay
     assert [part.failure for part in second] == [None, None]
+
+
+def test_damage_is_that_of_its_own_segment(make_video: MakeVideo, tmp_path: Path) -> None:
+    intra = ("-c:v", "libx264", "-g", "1")
+    whole = make_video("intra.mp4", "testsrc2=size=64x48:rate=5:duration=4", intra)
+    with av.open(str(whole)) as container:
+        packets = [
+            (float(each.pts * each.time_base), each.pos, each.size)
+            for each in container.demux(video=0)
+            if each.pts is not None and each.pos is not None
+        ]
+    damaged = bytearray(whole.read_bytes())
+    for at_s, place, size in packets:
+        if 1 <= at_s < 2:
+            damaged[place + size // 2 : place + size] = bytes(size - size // 2)
+    path = tmp_path / "damaged.mp4"
+    path.write_bytes(damaged)
+    config = ScoreConfig(display=None, segment_s=1)
+    found = [decode_first_segments(each, PREPROCESSOR, config).segments for each in (whole, path)]
+    assert [segment.is_damaged for segment in found[0]] == [False] * 4
+    assert [segment.is_damaged for segment in found[1]] == [False, True, False, False]
+    for number in (0, 2, 3):
+        for view, expected in zip(found[1][number].views, found[0][number].views, strict=True):
+            assert np.array_equal(view, expected)
 
 
 def test_a_file_that_cannot_be_opened_is_a_failure(videos: dict[str, Path], tmp_path: Path) -> None:
