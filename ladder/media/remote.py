@@ -282,10 +282,10 @@ def _block(path: RemotePath, facts: Facts, number: int) -> bytes:
 
 
 def require_access(paths: Iterable[Path]) -> None:
-    """Ask each bucket for one byte, so that wrong credentials are one error before any work.
+    """Ask each bucket once, so that wrong credentials are one error before any work.
 
     Raises:
-        RemoteError: a bucket takes no credentials that are here.
+        RemoteError: a bucket takes no credentials that are here, or cannot be reached.
         CapabilityError: the package that reads a URL is not installed.
     """
     asked = set()
@@ -293,16 +293,15 @@ def require_access(paths: Iterable[Path]) -> None:
         if isinstance(path, RemotePath) and (root := split_address(path.address)[0]) not in asked:
             asked.add(root)
             store = path.store
-            is_listed = path.address.endswith("/") or is_whole_bucket(path.address)
-            if not is_listed and not path.address.startswith(_WEB):
-                _require_credentials(store, path.key)
+            if not path.address.startswith(_WEB):
+                _check(store, path.key)
 
 
-def _require_credentials(store: Store, key: str) -> None:
+def _check(store: Store, key: str) -> None:
     try:
-        store.read(key, 0, 1, "")
-    except OSError:
-        pass  # it is not there, which its row says
+        store.check(key)
+    except FileNotFoundError:
+        pass  # its row says so
     except RemoteError as error:
         if error.is_for_all:
             raise

@@ -27,15 +27,35 @@ _S3 = frozenset({"s3", "s3a"})
 _VARIABLES = ("AWS_", "AZURE_", "GOOGLE_")
 
 _TRIES, _WAIT_S = 4, 0.5
-_TIMEOUT = timedelta(seconds=30)  # of one request
-_RETRIES = {
-    "max_retries": 8,
-    "retry_timeout": timedelta(seconds=60),
-    "backoff": {"init_backoff": timedelta(milliseconds=200), "max_backoff": timedelta(seconds=5)},
+_BACKOFF = {"init_backoff": timedelta(milliseconds=200), "max_backoff": timedelta(seconds=5)}
+_PATIENT: dict[str, Any] = {
+    "client_options": {"timeout": timedelta(seconds=30)},  # of one request
+    "retry_config": {
+        "max_retries": 8,
+        "retry_timeout": timedelta(seconds=60),
+        "backoff": _BACKOFF,
+    },
+}
+_BRIEF: dict[str, Any] = {
+    "client_options": {"timeout": timedelta(seconds=3), "connect_timeout": timedelta(seconds=2)},
+    "retry_config": {
+        "max_retries": 2,
+        "retry_timeout": timedelta(seconds=2),
+        "backoff": _BACKOFF,
+    },
 }
 _PAGE = 1000  # keys of a listing at once
 
 _REFUSED = re.compile(r"status code: 40[13]")
+
+# of obstore's log of an error, where no server was asked at all
+_UNREACHED = re.compile(r"kind: Connect,|\(\s+Connect,")
+
+# of keys that are half there or no keys, and of where machines in a cloud find theirs
+_NO_CREDENTIALS = re.compile(
+    "Missing (SecretAccessKey|AccessKeyId)|service account file|Invalid Access Key:|token request"
+    "|/latest/(api/token|meta-data)|/computeMetadata/|/metadata/identity"
+)
 
 # of credentials that are no good at all, whatever is asked for: S3's codes, Azure's, and 401
 _BAD_CREDENTIALS = re.compile(
@@ -63,6 +83,13 @@ class Facts(NamedTuple):
 
 class Store(Protocol):
     """What keeps objects: a bucket, one address of the web, or a file system of fsspec."""
+
+    def check(self, key: str) -> None:
+        """Ask for a byte of an object or, of a folder, for a name; waits some seconds at most.
+
+        Raises:
+            RemoteError: it cannot be had; `is_for_all`: nor can anything else of the store.
+        """
 
     def facts(self, key: str) -> Facts:
         """Of one object.
@@ -130,27 +157,39 @@ class _Bucket:
             raise _needs("obstore", root) from error
         self._errors = obstore.exceptions
         self._shown, self._scheme = without_secrets(root), root.partition("://")[0]
-        with self._translated(""):
-            self._store = obstore.store.from_url(root, **self._settings(root))
+        self._root, self._open = root, obstore.store.from_url
+        self._store = self._opened(_PATIENT)
 
-    def _settings(self, root: str) -> dict[str, Any]:
-        client: dict[str, Any] = {"timeout": _TIMEOUT}
+    def _opened(self, waits: dict[str, Any]) -> Any:
+        with self._translated(""):
+            return self._open(self._root, **waits | self._settings(waits["client_options"]))
+
+    def _settings(self, client: dict[str, Any]) -> dict[str, Any]:
         # a server of one's own, such as MinIO, may have no certificate
         named = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")
-        endpoints = [os.environ.get(each, "") for each in named] if self._scheme in _S3 else [root]
-        if any(each.startswith("http:") for each in endpoints):
-            client["allow_http"] = True
-        found: dict[str, Any] = {"client_options": client, "retry_config": _RETRIES}
-        if self._scheme in _S3:
-            found |= _aws_credentials()
-        return found
+        is_s3 = self._scheme in _S3
+        endpoints = [os.environ.get(each, "") for each in named] if is_s3 else [self._root]
+        is_plain = any(each.startswith("http:") for each in endpoints)
+        found = {"client_options": client | ({"allow_http": True} if is_plain else {})}
+        return found | (_aws_credentials() if is_s3 else {})
+
+    def check(self, key: str) -> None:
+        store = self._opened(_BRIEF)
+        with self._translated(key):
+            if key and not key.endswith("/"):
+                store.get(key, options={"range": (0, 1)})
+            else:
+                next(iter(store.list(key.strip("/"), chunk_size=1)), None)
 
     def facts(self, key: str) -> Facts:
         with self._translated(key):
             if self._scheme in _WEB:
                 # a URL that is signed is signed for GET, and refuses HEAD
-                with contextlib.suppress(self._errors.GenericError):
+                try:
                     return _facts(self._store.get(key, options={"range": (0, 1)}).meta)
+                except self._errors.GenericError as error:
+                    if _UNREACHED.search(str(error)):
+                        raise
             return _facts(self._store.head(key))
 
     def read(self, key: str, start: int, end: int, etag: str) -> bytes:
@@ -165,7 +204,7 @@ class _Bucket:
                         return found
                 except self._errors.GenericError as error:
                     # obstore tries again itself, but for an answer that was cut in the middle
-                    if number == _TRIES - 1 or "status code" in str(error):
+                    if number == _TRIES - 1 or "Error performing" in str(error):
                         raise
             time.sleep(_WAIT_S * 2**number)
         raise RemoteError(f"{self._url(key)} sent fewer bytes than it has, {_TRIES} times")
@@ -205,12 +244,19 @@ class _Bucket:
         except errors.PreconditionError:
             raise RemoteError(f"{told} changed while it was read: run again") from None
         except (errors.BaseError, ValueError) as error:
-            if _REFUSED.search(str(error)):  # a listing has no error of its own for it
-                raise self._refused(told, str(error)) from None
-            raise RemoteError(f"{told} cannot be reached: {_reason(str(error))}") from None
+            raise self._told(told, str(error)) from None
 
-    def _refused(self, told: str, answer: str) -> RemoteError:
+    def _told(self, told: str, answer: str) -> RemoteError:
         where = _WHERE[_kind(self._scheme)]
+        if _NO_CREDENTIALS.search(answer):
+            reason = f"there are no usable credentials: set {where}"
+            return RemoteError(f"{told}: {reason}", is_for_all=True)
+        if _REFUSED.search(answer):  # a listing has no error of its own for it
+            return self._refused(told, answer, where)
+        is_for_all = self._scheme in _BUCKETS and bool(_UNREACHED.search(answer))
+        return RemoteError(f"{told} cannot be reached: {_reason(answer)}", is_for_all=is_for_all)
+
+    def _refused(self, told: str, answer: str, where: str) -> RemoteError:
         if found := _BAD_CREDENTIALS.search(answer):
             reason = f"the credentials are not valid ({found[1] or 401})"
             return RemoteError(f"{told}: {reason}: set {where}", is_for_all=True)
@@ -234,6 +280,9 @@ class _FileSystem:
             raise CapabilityError(reason) from None
         except ValueError:
             raise RemoteError(f"{self._shown}: nothing here reads {scheme}://") from None
+
+    def check(self, key: str) -> None:
+        """Nothing: the errors of these systems do not say what they are about."""
 
     def facts(self, key: str) -> Facts:
         with self._translated():
@@ -315,14 +364,17 @@ def _aws_credentials() -> dict[str, Any]:
     if {"AWS_ACCESS_KEY_ID", "AWS_SKIP_SIGNATURE"} & set(os.environ):
         return {}
     try:
+        from botocore.exceptions import BotoCoreError
         from obstore.auth.boto3 import Boto3CredentialProvider
-
-        return {"credential_provider": Boto3CredentialProvider()}
     except ImportError:
         return {}  # of a machine in the cloud, obstore finds them
+    try:
+        return {"credential_provider": Boto3CredentialProvider()}
     except ValueError:
         reason = f"there are no credentials for S3: set {_WHERE['s3']}"
-        raise RemoteError(reason, is_for_all=True) from None
+    except BotoCoreError as error:  # its text may repeat what a program of the user's wrote
+        reason = f"~/.aws gives no credentials for S3 ({type(error).__name__}): check AWS_PROFILE"
+    raise RemoteError(reason, is_for_all=True) from None
 
 
 def _is_strong(etag: str) -> bool:

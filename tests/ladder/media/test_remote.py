@@ -5,7 +5,10 @@ import http.server
 import io
 import os
 import pickle
+import socket
+import sys
 import threading
+import time
 import tracemalloc
 from collections.abc import Iterator
 from dataclasses import replace
@@ -108,7 +111,7 @@ def test_a_flaky_server_costs_tries_and_no_content(
 def test_a_server_that_stays_away_is_an_error_that_names_the_file(
     store: ObjectStore, source_video: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(stores._RETRIES, "max_retries", 1)
+    monkeypatch.setitem(stores._PATIENT["retry_config"], "max_retries", 1)
     path = as_path(store.put("a/gone.mp4", source_video))
     store.fault = lambda number, environ: "503"
     with pytest.raises(RemoteError, match=r"s3://videos/a/gone\.mp4 cannot be reached.*503"):
@@ -187,9 +190,12 @@ def test_a_long_listing_takes_little_memory_and_knows_what_resuming_needs(
     store: ObjectStore,
 ) -> None:
     count = 5_000
+    folder = as_path(f"s3://{BUCKET}/made-up/")
+    store.listing = lambda query: page_of_keys(query, 1)
+    find_videos([folder])  # loads what all listings need
     store.listing = lambda query: page_of_keys(query, count)
     tracemalloc.start()
-    found = find_videos([as_path(f"s3://{BUCKET}/made-up/")])
+    found = find_videos([folder])
     kept = tracemalloc.get_traced_memory()[0]
     tracemalloc.stop()
     assert len(found.videos) == count
@@ -220,6 +226,49 @@ def test_credentials_that_are_not_there_or_denied_are_told_without_them(
     assert len(find_videos(paths).videos) == 3  # some may be allowed: each has a row
     with pytest.raises(RemoteError, match="may not be accessed"):
         probe(paths[0])
+
+
+@pytest.mark.parametrize(
+    ("key", "settings", "reason"),
+    [
+        ("a/", {"AWS_ENDPOINT_URL": "{closed}"}, "the connection fails"),
+        ("a.mp4", {"AWS_ENDPOINT_URL": "{full}"}, "the connection fails"),
+        ("a.mp4", {"AWS_ACCESS_KEY_ID": ""}, "no usable credentials: set AWS_"),
+        ("a/", {"AWS_SECRET_ACCESS_KEY": ""}, "no usable credentials: set AWS_"),
+        ("a/", {"AWS_ACCESS_KEY_ID": "", "AWS_PROFILE": "no"}, "ProfileNotFound.*AWS_PROFILE"),
+    ],
+)
+def test_what_is_wrong_with_all_of_a_store_is_told_within_seconds(
+    key: str,
+    settings: dict[str, str],
+    reason: str,
+    full_address: str,
+    store: ObjectStore,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    if "AWS_PROFILE" not in settings:  # obstore then looks where machines in a cloud do
+        monkeypatch.setitem(sys.modules, "obstore.auth.boto3", None)
+    monkeypatch.setenv("AWS_METADATA_ENDPOINT", "http://127.0.0.1:9")
+    for name, text in settings.items():
+        known = text.format(closed="http://127.0.0.1:9", full=full_address)
+        monkeypatch.setenv(name, known) if known else monkeypatch.delenv(name)
+    started = time.monotonic()
+    with pytest.raises(RemoteError, match=reason):
+        find_videos([as_path(f"s3://{BUCKET}/{key}")])
+    assert time.monotonic() - started < 4
+
+
+@pytest.fixture
+def full_address() -> Iterator[str]:
+    """The address of a server that takes no connection and refuses none."""
+    with socket.socket() as server, contextlib.ExitStack() as held:
+        server.bind(("127.0.0.1", 0))
+        server.listen(0)
+        for _ in range(3):
+            client = held.enter_context(socket.socket())
+            client.setblocking(False)
+            client.connect_ex(server.getsockname())
+        yield f"http://127.0.0.1:{server.getsockname()[1]}"
 
 
 def test_a_package_that_is_missing_is_named_with_its_extra(
