@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from vqatool.cli.options import HereType
 from vqatool.errors import ExitCode
 
 if TYPE_CHECKING:  # for annotations alone: these modules load PyAV
@@ -34,7 +35,7 @@ class ConditionType(click.ParamType[tuple[str, str]]):
         return column, text
 
 
-_TABLE = click.Path(exists=True, path_type=Path)
+_TABLE = HereType(exists=True, path_type=Path)
 
 
 @click.command()
@@ -55,7 +56,7 @@ _TABLE = click.Path(exists=True, path_type=Path)
               "counts more.")  # fmt: skip
 @click.option("--min-overlap", type=click.FloatRange(0, 1), default=0.5, show_default=True,
               help="Share of the range of both together that A and B must both cover.")  # fmt: skip
-@click.option("-o", "--out", type=click.Path(dir_okay=False, path_type=Path),
+@click.option("-o", "--out", type=HereType(dir_okay=False, path_type=Path),
               help="JSON file to write, with the values of every source.")  # fmt: skip
 def bdrate(
     a: Path,

@@ -10,7 +10,7 @@ import click
 
 from vqatool.cli.label import run_label
 from vqatool.cli.ladder import run_ladder
-from vqatool.cli.options import exit_on_failures, ffmpeg_option, join_paths, predictor_for
+from vqatool.cli.options import HereType, exit_on_failures, ffmpeg_option, join_paths, predictor_for
 from vqatool.cli.score import ScoreOutput, run_score
 
 if TYPE_CHECKING:  # for annotations alone: these modules load PyAV
@@ -34,7 +34,7 @@ class DemoRow:
 
 
 @click.command()
-@click.option("-o", "--out", "folder", type=click.Path(file_okay=False, path_type=Path),
+@click.option("-o", "--out", "folder", type=HereType(file_okay=False, path_type=Path),
               default=Path("vqatool-demo"), show_default=True, help="Work folder.")  # fmt: skip
 @ffmpeg_option
 def demo(folder: Path, ffmpeg_path: Path | None) -> None:

@@ -10,6 +10,7 @@ import click
 
 from vqatool.cli.options import (
     MODEL_NAME,
+    HereType,
     device_option,
     is_given,
     join_paths,
@@ -33,7 +34,7 @@ if TYPE_CHECKING:  # only for annotations
     type=click.Choice(["test", "val", "train", "all"]),
     help="Sources to evaluate on.  [default: the first that exists of test, val, all]",
 )
-@click.option("-o", "--out", type=click.Path(path_type=Path),
+@click.option("-o", "--out", type=HereType(path_type=Path),
               help="Files to write, without suffix.  [default: FOLDER/evaluation]")  # fmt: skip
 @click.option("--by-pixels", "pixels_only", is_flag=True,
               help="Hide the bitstream features from the model.")  # fmt: skip

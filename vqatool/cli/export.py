@@ -4,10 +4,12 @@ from pathlib import Path
 
 import click
 
+from vqatool.cli.options import HereType
+
 
 @click.command()
-@click.argument("model", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("-o", "--out", type=click.Path(dir_okay=False, path_type=Path),
+@click.argument("model", type=HereType(exists=True, dir_okay=False, path_type=Path))
+@click.option("-o", "--out", type=HereType(dir_okay=False, path_type=Path),
               help="File to write.  [default: MODEL with the ending .onnx]")  # fmt: skip
 def export(model: Path, out: Path | None) -> None:
     """Export a model file of any method.

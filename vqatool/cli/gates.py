@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from vqatool.cli.options import HereType
+
 if TYPE_CHECKING:  # for annotations alone
     from vqatool.scoring.gates import Gate
 
@@ -40,7 +42,7 @@ _OPTIONS = (
     click.option("--fail-under", type=click.FloatRange(0, 100),
                  help="Exit with code 3 if any score is below this."),
     click.option("--threshold", "thresholds", metavar="FILE.toml",
-                 type=click.Path(exists=True, dir_okay=False, path_type=Path),
+                 type=HereType(exists=True, dir_okay=False, path_type=Path),
                  help="The same by height or name, from a file."),
     click.option("--fail-on", type=CodesType(), metavar="CODE[,CODE]", default=(),
                  help="Exit with code 3 if any row has one of these warnings or verdicts; error: "

@@ -4,10 +4,12 @@ from pathlib import Path
 
 import click
 
+from vqatool.cli.options import HereType
+
 
 @click.command("import")
-@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("-o", "--out", required=True, type=click.Path(dir_okay=False, path_type=Path),
+@click.argument("file", type=HereType(exists=True, dir_okay=False, path_type=Path))
+@click.option("-o", "--out", required=True, type=HereType(dir_okay=False, path_type=Path),
               help="Model file to write.")  # fmt: skip
 @click.option("--licence", default="", help="Licence of the weights, for the model's card.")
 def import_weights(file: Path, out: Path, licence: str) -> None:

@@ -118,7 +118,7 @@ class _Found(NamedTuple):
               "an octave, its height, or its folder.  [default: bitrate]")  # fmt: skip
 @click.option("--json", "is_json", is_flag=True,
               help="Print the rows to stdout, one object of JSON a line.")  # fmt: skip
-@click.option("--plot", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE.svg",
+@click.option("--plot", type=HereType(dir_okay=False, path_type=Path), metavar="FILE.svg",
               help="Draw the values of every frame, of at most ten encodes.")  # fmt: skip
 @click.option("--vmaf-model", "models", default="auto", show_default=True, callback=_split_names,
               metavar="NAME[,NAME]",

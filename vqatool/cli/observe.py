@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from vqatool.cli.options import exit_code_of
+from vqatool.cli.options import HereType, exit_code_of
 
 if TYPE_CHECKING:  # for annotations alone
     from vqatool.run_metrics import FinishedRow, RunMetrics
@@ -24,7 +24,7 @@ def metrics_option(command: C) -> C:
     """--metrics, which every `Watch` of the command then fills."""
     return click.option(
         "--metrics",
-        type=click.Path(dir_okay=False, path_type=Path),
+        type=HereType(dir_okay=False, path_type=Path),
         metavar="FILE.prom",
         expose_value=False,
         callback=_start_metrics,

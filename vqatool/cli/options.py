@@ -83,7 +83,7 @@ def verbosity_options(command: C) -> C:
     )
     log = click.option(
         "--log",
-        type=click.Path(dir_okay=False, path_type=Path),
+        type=HereType(dir_okay=False, path_type=Path),
         metavar="FILE",
         expose_value=False,
         callback=lambda ctx, param, path: _log_to(ctx, path),
@@ -141,7 +141,7 @@ def _log_versions() -> None:
 def work_folder(command: C) -> C:
     """FOLDER, the first argument."""
     return click.argument(
-        "folder", type=click.Path(file_okay=False, path_type=Path), default=WORK_FOLDER
+        "folder", type=HereType(file_okay=False, path_type=Path), default=WORK_FOLDER
     )(command)
 
 
@@ -150,7 +150,7 @@ def ffmpeg_option(command: C) -> C:
     return click.option(
         "--ffmpeg",
         "ffmpeg_path",
-        type=click.Path(path_type=Path),
+        type=HereType(path_type=Path),
         help="ffmpeg to use.  [default: $VQATOOL_FFMPEG, else the one on PATH if it has libvmaf, "
         "else the bundled one]",
     )(command)
@@ -201,12 +201,13 @@ class SourceType(click.Path):
 
 
 class HereType(click.Path):
-    """A file or a folder to write that must be here."""
+    """A file or a folder that must be here: what is read, if it `exists`, or else written."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         if isinstance(value, str) and "://" in value:
-            scheme = value.partition("://")[0]
-            self.fail(f"{scheme}:// cannot be written to: name a place here", param, ctx)
+            cannot = "be read here: copy it first, and" if self.exists else "be written to:"
+            self.fail(f"{value.partition('://')[0]}:// cannot {cannot} name a place here",
+                      param, ctx)  # fmt: skip
         return super().convert(value, param, ctx)
 
 
@@ -214,7 +215,7 @@ DEFAULT_MODEL = "default"
 """The name of the packaged model."""
 
 
-class ModelType(click.Path):
+class ModelType(HereType):
     """A model file, or `default` (None) for the packaged one."""
 
     name = "default|FILE"

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from vqatool.cli.options import (
+    HereType,
     device_option,
     device_or_usage,
     require_shape,
@@ -57,10 +58,10 @@ class DataType(click.ParamType[tuple[str, Path]]):
     help="clive, live, koniq, kadid: the published dataset; synthetic: a folder of clean "
     "pictures or videos to distort; any other name: a CSV of path,mos. Repeatable.",
 )
-@click.option("-o", "--out", type=click.Path(dir_okay=False, path_type=Path),
+@click.option("-o", "--out", type=HereType(dir_okay=False, path_type=Path),
               default=Path("spatial.safetensors"), show_default=True,
               help="Model file to write.")  # fmt: skip
-@click.option("--init", type=click.Path(exists=True, dir_okay=False, path_type=Path),
+@click.option("--init", type=HereType(exists=True, dir_okay=False, path_type=Path),
               help="Model file to start from.  [default: from scratch]")  # fmt: skip
 @click.option("--method", type=click.Choice([method.value for method in Method]),
               default=Method.COARSE_TO_FINE.value, show_default=True,

@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
@@ -39,7 +39,7 @@ if TYPE_CHECKING:  # for annotations alone
     from vqatool.cluster import ClusterRequest, RayRunner
     from vqatool.inference.predictor import Predictor
     from vqatool.scoring.gates import Gate
-    from vqatool.scoring.rows import ReportRow
+    from vqatool.scoring.rows import ReportRow, ScoreResult
     from vqatool.scoring.run import Scoring
     from vqatool.scoring.segments import Display, ScoreConfig
     from vqatool.scoring.shards import Shard
@@ -224,10 +224,51 @@ def _scoring(
     from vqatool.scoring.run import score_videos
 
     if runner is None:
-        return score_videos
+        return with_hint(score_videos)
     from vqatool.scoring.cluster import ClusterScoring
 
-    return ClusterScoring(runner, model, device, batch)
+    return with_hint(ClusterScoring(runner, model, device, batch))
+
+
+def with_hint(scoring: "Scoring") -> "Scoring":
+    """The same, which tells after the first long remote video what a sample would fetch of it."""
+
+    def scored(
+        videos: "Iterable[Path]", predictor: "Predictor", config: "ScoreConfig"
+    ) -> "Iterator[ScoreResult]":
+        is_told = False
+        for result in scoring(videos, predictor, config):
+            if not is_told and (hint := _sample_hint(result, config)):
+                print_note(hint)
+                is_told = True
+            yield result
+
+    from vqatool.terminal import print_note
+
+    return scored
+
+
+def _sample_hint(result: "ScoreResult", config: "ScoreConfig") -> str:
+    """What a sample would fetch of a remote video; empty where it would save less than half."""
+    from ladder.media.remote import RemotePath
+    from vqatool.scoring.rows import ScoredVideo
+
+    if not isinstance(result, ScoredVideo) or not isinstance(result.path, RemotePath):
+        return ""
+    count, length_s = len(result.segments), result.info.duration_s
+    # beside the segments: the beginning and the end of a file, and the rest of their blocks
+    share = _HINTED_SAMPLE / count * _ROUNDED_UP + _AROUND_S / length_s
+    if result.sampled or share > 1 / 2:
+        return ""
+    size_mb = result.info.size_bytes / 1e6
+    return (
+        f"nearly all of {result.path} ({size_mb:.0f} MB) was fetched for the scores of all of its "
+        f"{count} segments: --sample {_HINTED_SAMPLE} fetches about {share * size_mb:.0f} MB"
+    )
+
+
+_HINTED_SAMPLE = 6
+_ROUNDED_UP, _AROUND_S = 1.2, 12.0
 
 
 def _hardware(name: str | None) -> str:

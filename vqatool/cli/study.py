@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import click
 
 from vqatool.cli.options import (
+    HereType,
     device_option,
     device_or_usage,
     require_shape,
@@ -28,7 +29,7 @@ STUDY_NAMES = (
 @work_folder
 @click.option("--of", "studies", multiple=True, type=click.Choice(STUDY_NAMES),
               help="Comparison to run. Repeatable.  [default: all but tune]")  # fmt: skip
-@click.option("-o", "--out", type=click.Path(dir_okay=False, path_type=Path),
+@click.option("-o", "--out", type=HereType(dir_okay=False, path_type=Path),
               help="Table to write.  [default: FOLDER/study.csv]")  # fmt: skip
 @click.option("--seeds", type=click.IntRange(1), default=3, show_default=True,
               help="Trainings of each variant.")  # fmt: skip
@@ -41,11 +42,11 @@ STUDY_NAMES = (
     "--init",
     "inits",
     multiple=True,
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    type=HereType(exists=True, dir_okay=False, path_type=Path),
     help="Model file to start from, one for each method; temporal and input always start "
     "from scratch. Repeatable.  [default: from scratch; --of tune needs q-mamba]",
 )
-@click.option("--teacher", type=click.Path(exists=True, dir_okay=False, path_type=Path),
+@click.option("--teacher", type=HereType(exists=True, dir_okay=False, path_type=Path),
               help="Teacher of --of teacher.  [default: the packaged model]")  # fmt: skip
 @click.option("--cost", is_flag=True,
               help="Also measure parameters, operations, time and memory.")  # fmt: skip

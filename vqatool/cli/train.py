@@ -8,6 +8,7 @@ import click
 
 from vqatool.cli.options import (
     MODEL_NAME,
+    HereType,
     device_option,
     device_or_usage,
     require_shape,
@@ -41,7 +42,7 @@ class Margin(click.ParamType[float | str]):
 
 @click.command()
 @work_folder
-@click.option("-o", "--out", type=click.Path(dir_okay=False, path_type=Path),
+@click.option("-o", "--out", type=HereType(dir_okay=False, path_type=Path),
               help=f"Model file to write.  [default: FOLDER/{MODEL_NAME}]")  # fmt: skip
 @click.option("--method", type=click.Choice([method.value for method in Method]),
               default=Method.COARSE_TO_FINE.value, show_default=True,
@@ -51,7 +52,7 @@ class Margin(click.ParamType[float | str]):
                    "scratch (random), or a model file.")  # fmt: skip
 @click.option(
     "--teacher",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    type=HereType(exists=True, dir_okay=False, path_type=Path),
     help="Model file of any method that the new model learns from beside the labels.",
 )
 @click.option("--detach-teacher", "is_detached", is_flag=True,
@@ -115,7 +116,7 @@ class Margin(click.ParamType[float | str]):
     show_default=True,
     help="Share of sources held out for validation.",
 )
-@click.option("--outliers", type=click.Path(exists=True, file_okay=False, path_type=Path),
+@click.option("--outliers", type=HereType(exists=True, file_okay=False, path_type=Path),
               help="Folder of videos that the model shall warn of (out_of_domain), such as those "
                    "of `python -m ladder.synthetic`.")  # fmt: skip
 @click.option("--validations", type=click.IntRange(1), default=20, show_default=True,

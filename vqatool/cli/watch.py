@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 import click
 
 from vqatool.cli.options import (
-    HereType,
+    FileType,
+    SourceType,
     device_option,
     display_option,
     jobs_option,
@@ -29,8 +30,8 @@ if TYPE_CHECKING:  # for annotations alone
 
 
 @click.command()
-@click.argument("folders", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
-@click.option("-o", "--out", type=HereType(dir_okay=False, path_type=Path),
+@click.argument("folders", nargs=-1, required=True, type=SourceType())
+@click.option("-o", "--out", type=FileType(),
               default=Path("report.csv"), show_default=True,
               help="Report to write: .csv, .json, .jsonl or .parquet; .html: a page, made anew "
               "each time, with the rows in .csv files beside it.")  # fmt: skip
@@ -66,13 +67,15 @@ def watch(
 
     A file is scored once it is complete: its size and time stay the same for a while. The report
     keeps the rows of files that are gone. A restart scores only what the report lacks. SIGTERM and
-    Ctrl-C end it after the files that are being scored are written.
+    Ctrl-C end it after the files that are being scored are written. FOLDERS may be URLs of buckets
+    and prefixes, and the report a URL.
 
     \b
     Example:
         vqatool watch incoming/ -o report.csv --display 1280x720
         vqatool watch incoming/ -o report.html
         vqatool watch incoming/ -o report.csv --once      # from cron
+        vqatool watch s3://bucket/incoming/ -o s3://bucket/report.csv --interval 60
     """
     from vqatool.files import require_own_texts
     from vqatool.inputs.decode_pool import start_server

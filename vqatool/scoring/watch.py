@@ -1,5 +1,6 @@
 """Score what arrives in folders: find files that are complete, and that are not in the report."""
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -7,11 +8,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
+from ladder.errors import RemoteError
 from ladder.media.discover import ALL, FileFilter, find_videos
 from vqatool.inference.predictor import Predictor
 from vqatool.scoring.report_file import write_report
 from vqatool.scoring.rows import FileStamp, ReportRow
 from vqatool.scoring.segments import ScoreConfig
+
+_log = logging.getLogger(__name__)
 
 
 class _Seen(NamedTuple):
@@ -46,7 +50,7 @@ class Arrivals:
         for path in paths:
             try:
                 stamp, age_s = FileStamp.of(path), time.time() - path.stat().st_mtime
-            except OSError:
+            except (OSError, RemoteError):
                 continue  # gone, or not readable yet
             before = self._seen.get(path)
             is_same = before is not None and before.stamp == stamp
@@ -88,9 +92,12 @@ def watch(
 
     Raises:
         ReportError: the report holds something else, cannot be written, or another run writes it.
+        RemoteError: a bucket cannot be listed at the first look; at later ones it is left out.
     """
+    has_looked = False
     while True:
-        waiting = arrivals.complete()
+        waiting = _complete(arrivals, is_first=not has_looked)
+        has_looked = True
         for first in range(0, len(waiting), _FILES_AT_ONCE):
             if stop.is_set():
                 return
@@ -100,6 +107,17 @@ def watch(
             on_change()
         if is_once or stop.wait(interval_s):
             return
+
+
+def _complete(arrivals: Arrivals, *, is_first: bool) -> list[Path]:
+    """What has arrived; a bucket that cannot be listed was there before, and may be there again."""
+    try:
+        return arrivals.complete()
+    except RemoteError as error:
+        if is_first:
+            raise
+        _log.warning("%s; looking again later", error)
+        return []
 
 
 _FILES_AT_ONCE = 32

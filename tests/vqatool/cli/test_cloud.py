@@ -1,20 +1,27 @@
 """Videos and reports in object storage, as a user of the command line has them."""
 
+import contextlib
 import csv
 import shutil
 import urllib.request
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import click
 import pandas as pd
 import pytest
 
+from ladder.media.probe import probe
 from ladder.media.remote import as_path
 from tests.object_store import BUCKET, KEY, SECRET, ObjectStore
 from tests.vqatool.program import read_rows, vqatool
+from vqatool.cli import cli
+from vqatool.cli.score import with_hint
 from vqatool.errors import ReportError
 from vqatool.scoring.report_file import ReportFile, local_file_of
-from vqatool.scoring.rows import ReportRow
+from vqatool.scoring.rows import FileStamp, ReportRow, ScoredSegment, ScoredVideo
 
 ROOT = f"s3://{BUCKET}"
 HEADERS = {"path", "modified", "score_s"}
@@ -197,12 +204,62 @@ def test_remote_sources_and_encodes_are_labelled_as_local_ones(
     assert "s3:" not in {path.name for path in tmp_path.iterdir()}
 
 
-@pytest.mark.parametrize("command", ["ladder {} -o", "label --source {} {} -o"])
-def test_what_is_written_here_alone_refuses_a_url(
-    command: str, source_video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    done = vqatool(*command.format(source_video, source_video).split(), "s3://b/labels.csv")
+def commands_of(command: click.Command) -> Iterator[click.Command]:
+    for each in getattr(command, "commands", {}).values():
+        yield from commands_of(each)
+    yield command
+
+
+def test_a_url_is_never_the_name_of_something_here(tmp_path: Path) -> None:
+    types = [param.type for each in commands_of(cli) for param in each.params]
+    paths = [each for each in types if isinstance(each, click.Path)]
+    assert len(paths) > 50
+    url = "memory://b/x.csv"
+    for each in paths:
+        with contextlib.suppress(click.BadParameter):
+            assert each.convert(url, None, None) == as_path(url)
+    done = vqatool("train", tmp_path, "-o", "s3://bucket/model.safetensors")
     assert done.exit_code == 2
     assert "name a place here" in done.stderr
-    assert not list(tmp_path.iterdir())
+
+
+def test_a_long_remote_video_leads_to_one_hint_at_samples(
+    source_video: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    info = replace(probe(source_video), duration_s=600.0, size_bytes=50_000_000)
+    segments = (ScoredSegment(0, 10, 50.0, 5.0, ()),) * 60
+    stamp = FileStamp.of(source_video)
+
+    def score(path: Path, **more: Any) -> ScoredVideo:
+        return ScoredVideo(
+            path=path,
+            stamp=stamp,
+            info=info,
+            segments=segments,
+            warnings=(),
+            frames_scored=480,
+            spent_s=1.0,
+            **more,
+        )
+
+    long = as_path("s3://b/a.mp4")
+    short = replace(score(long), segments=segments[:9])
+    quiet = [score(source_video), score(long, sampled="6/60"), short]
+    for results, count in ((quiet, 0), ([*quiet, score(long), score(long)], 1)):
+        scoring = with_hint(lambda *_, results=results: iter(results))
+        assert list(scoring([], None, None)) == results  # type: ignore[arg-type]
+        assert capsys.readouterr().err.count("--sample 6 fetches about 7 MB") == count
+
+
+def test_a_watch_scores_what_arrives_in_a_bucket(videos: str, tmp_path: Path) -> None:
+    out = f"{ROOT}/reports/{tmp_path.name}-watch.csv"
+    command = ["watch", videos, "-o", out, "--once", "--settle", 0, "--jobs", 1]
+    done = vqatool(*command, "--exclude", "bad*")
+    assert done.exit_code == 0, done.stderr
+    assert f"{videos}good.mp4: " in done.stderr
+    assert set(remote_rows(out)) == {"good.mp4"}
+    assert "good.mp4: " not in vqatool(*command).stderr  # its row is kept
+    assert {name: row["status"] for name, row in remote_rows(out).items()} == {
+        "good.mp4": "ok",
+        "bad.mp4": "error",
+    }

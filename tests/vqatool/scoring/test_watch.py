@@ -8,9 +8,11 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from ladder.errors import RemoteError
 from tests.vqatool.program import read_rows, vqatool
 from vqatool.scoring import watch as module
 from vqatool.scoring.watch import Arrivals
@@ -70,6 +72,30 @@ def test_an_old_file_is_complete_at_once_and_one_from_the_future_after_a_while(
     assert arrivals.complete() == [future]
     future.unlink()
     assert arrivals.complete() == []
+
+
+def test_a_bucket_that_is_away_for_a_while_ends_no_watch(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    stop, looks = threading.Event(), iter([[], RemoteError("s3://b is away"), []])
+
+    class Looks(Arrivals):
+        def complete(self) -> list[Path]:
+            found = next(looks, None)
+            if isinstance(found, RemoteError):
+                raise found
+            if found is None:
+                stop.set()
+            return found or []
+
+    given: Any = (tmp_path / "r.csv", None, None)
+    assert list(module.watch(Looks([]), *given, interval_s=0.01, stop=stop)) == []
+    assert [record.getMessage() for record in caplog.records] == [
+        "s3://b is away; looking again later"
+    ]
+    looks = iter([RemoteError("no such bucket")])
+    with pytest.raises(RemoteError, match="no such bucket"):
+        list(module.watch(Looks([]), *given, interval_s=0.01, stop=threading.Event()))
 
 
 def test_once_scores_what_is_complete_and_a_restart_only_what_is_missing(
