@@ -12,6 +12,7 @@ import csv
 import dataclasses
 import errno
 import fcntl
+import functools
 import hashlib
 import io
 import math
@@ -26,6 +27,7 @@ from typing import Any, BinaryIO, ClassVar, Generic, Literal, Protocol, TypeVar
 
 from ladder.errors import LockedError, OutputError, TableError
 
+_CELLS = 2**10  # whose values are remembered
 _NUM_BLOCKS, _BLOCK_BYTES = 64, 2**14  # of a file, for its digest
 
 
@@ -68,12 +70,13 @@ class Table(Generic[R]):
         Raises:
             TableError: the header is not the header of this row type, or a cell is invalid.
         """
-        lines = list(csv.reader(io.StringIO(_whole_records(self._text()), newline="")))
-        if not lines:
+        lines = csv.reader(io.StringIO(_whole_records(self._text()), newline=""))
+        first = next(lines, None)
+        if first is None:
             return []
-        header = tuple(lines[0])
+        header = tuple(first)
         self._require(header)
-        rows = (self._row(header, cells) for cells in lines[1:])
+        rows = (self._row(header, cells) for cells in lines)
         return list({row.key: row for row in rows}.values())
 
     def each(self) -> Iterator[R]:
@@ -334,8 +337,12 @@ _FORMULA = re.compile(r"'*[=+\-@\t\r]")
 """How a formula begins; with apostrophes before it, so that taking one away gives the text back."""
 
 
+@functools.lru_cache(maxsize=_CELLS)
 def _value(cell: str, annotation: Any) -> object:
-    """The cell converted to the column's type; an empty cell of an optional column is None."""
+    """The cell converted to the column's type; an empty cell of an optional column is None.
+
+    Cells that many rows have, such as the model's name, are one value in memory.
+    """
     if isinstance(annotation, types.UnionType):
         if cell == "":
             return None

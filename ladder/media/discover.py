@@ -122,6 +122,17 @@ class FoundPaths(Sequence[Path]):
     def __init__(self, items: list[Path | bytes]) -> None:
         self._items = items
 
+    @classmethod
+    def of(cls, paths: Iterable[Path]) -> "FoundPaths":
+        """The same paths."""
+        items: list[Path | bytes] = []
+        for path in paths:
+            if isinstance(path, RemotePath) and path.is_known:
+                items.append(path.packed())
+            else:
+                items.append(path)
+        return cls(items)
+
     def __len__(self) -> int:
         return len(self._items)
 

@@ -126,6 +126,11 @@ class RemotePath(PosixPath):
         """The name of the object in its store."""
         return split_address(self.address)[1]
 
+    @property
+    def is_known(self) -> bool:
+        """Whether `facts` asks for nothing."""
+        return self._facts is not None
+
     def facts(self) -> Facts:
         """Size, entity tag and time of the object: one request for each instance.
 

@@ -1,5 +1,6 @@
 """How far a stage is: a bar on a terminal, a line every ten seconds elsewhere; all on stderr."""
 
+import threading
 import time
 from collections.abc import Mapping
 from types import TracebackType
@@ -26,6 +27,7 @@ class Progress:
     Args:
         name: what is shown in front, such as `encoding`.
         costs: work in each part by its key, in any one unit; the time left follows the cost left.
+        count: number of parts that all cost the same, instead of costs.
         unit: what parts are called, to show how many are finished in a second; empty: not shown.
         output: where to show it; None: stderr.
     """
@@ -35,12 +37,16 @@ class Progress:
         name: str,
         costs: Mapping[str, float] | None = None,
         *,
+        count: int = 0,
         unit: str = "",
         output: Console | None = None,
     ) -> None:
         self._name, self._costs, self._unit = name, dict(costs or {}), unit
-        self._shares = dict.fromkeys(self._costs, 0.0)
-        self._num_finished = 0
+        self._count = len(self._costs) or count
+        self._total = sum(self._costs.values()) or float(count)
+        self._done, self._num_finished = 0.0, 0
+        self._shares: dict[str, float] = {}
+        self._lock = threading.Lock()
         self._console = output or console()
         self._is_narrow = self._console.is_interactive and self._console.width < _WIDE
         self._started_at = self._line_at = time.monotonic()
@@ -58,8 +64,7 @@ class Progress:
             disable=is_quiet() or is_json() or not self._console.is_interactive,
             speed_estimate_period=120,
         )
-        total = sum(self._costs.values()) or None
-        self._task = self._bar.add_task(name, total=total, count="", note="")
+        self._task = self._bar.add_task(name, total=self._total or None, count="", note="")
 
     def __enter__(self) -> Self:
         self._bar.start()
@@ -75,24 +80,31 @@ class Progress:
 
     def update(self, key: str, share: float) -> None:
         """The share (0 to 1) of the part `key` that is done; callable from any thread."""
-        self._shares[key] = max(self._shares.get(key, 0.0), min(share, 1.0))
+        self._add(key, min(share, 1.0))
         self._show_parts()
 
     def finish(self, key: str) -> None:
         """The part `key` is finished."""
         self._num_finished += 1
-        self._shares[key] = 1.0
+        if self._costs:
+            self._add(key, 1.0)
+        else:
+            self._done += 1.0
         self._show_parts(key)
+
+    def _add(self, key: str, share: float) -> None:
+        with self._lock:
+            if (more := share - self._shares.get(key, 0.0)) > 0:
+                self._shares[key] = share
+                self._done += self._costs.get(key, 0.0) * more
 
     def show(self, name: str, done: int, total: int, note: str = "") -> None:
         """`done` of `total` steps of equal cost; `note` is shown behind, such as the loss."""
         self._show(name, done, total, f"{done}/{total}", note)
 
     def _show_parts(self, note: str = "") -> None:
-        shares = tuple(self._shares.items())  # other threads may add to it
-        done = sum(self._costs.get(key, 0.0) * share for key, share in shares)
-        total = sum(self._costs.values()) or 1.0
-        count = f"{self._num_finished}/{len(self._costs)}, {done / total:.0%} of the work"
+        done, total = self._done, self._total or 1.0
+        count = f"{self._num_finished}/{self._count}, {done / total:.0%} of the work"
         if self._unit and self._num_finished and not self._is_narrow:
             spent_s = max(time.monotonic() - self._started_at, 0.001)
             count += f", {self._num_finished / spent_s:.2f} {self._unit}/s"

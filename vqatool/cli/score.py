@@ -349,8 +349,7 @@ def run_score(
         source = stream_rows(videos, predictor, config, scoring=scoring)
     rows = []
     write = stdout_writer(output.on_stdout, Table(DEFAULT_REPORT, ReportRow))
-    costs = {str(path): 1.0 for path in videos}
-    with Progress("scoring", costs, unit="files") as progress:
+    with Progress("scoring", count=len(videos), unit="files") as progress:
         for row in watch.rows(source):
             progress.finish(row.path)
             write(row)

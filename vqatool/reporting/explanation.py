@@ -4,7 +4,7 @@ The scores are those of `vqatool.scoring.run`, whose observer tells what the mod
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from statistics import fmean
 
@@ -266,7 +266,7 @@ class _Witness:
             row=row,
             segments=[
                 ExplainedSegment(
-                    **vars(segment),
+                    **asdict(segment),
                     base=seen.base,
                     from_bitstream=seen.points.get("bitstream"),
                     from_motion=seen.points.get("motion"),

@@ -146,8 +146,8 @@ def _checked(row: ReportRow) -> ReportRow:
     """The row with a verdict, which older versions did not write, and with real numbers alone."""
     names = [
         name
-        for name, value in vars(row).items()
-        if isinstance(value, float) and not math.isfinite(value)
+        for name in row.__dataclass_fields__
+        if isinstance(value := getattr(row, name), float) and not math.isfinite(value)
     ]
     nothing: dict[str, Any] = dict.fromkeys(names)
     row = replace(row, **nothing) if names else row

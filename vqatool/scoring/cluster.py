@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from ladder.media.discover import FoundPaths
 from ladder.media.ffmpeg import OnProgress
 from ladder.media.hardware import find_device
 from ladder.media.remote import is_url
@@ -50,7 +51,7 @@ class ClusterScoring:
             cores=request.cpus,
             config=config,
         )
-        tasks = list(videos)
+        tasks = FoundPaths.of(videos)
         results = self.runner.run(prepare, tasks, _lost, needs=tasks[:1])
         yield from (_explained(host, result) for host, result in results)
 

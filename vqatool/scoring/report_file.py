@@ -181,7 +181,7 @@ def write_report(
             and (rows := known.get(str(path)))
             and _is_current(rows, path, predictor, config, needs_segments=bool(per_segment))
         }
-        given = set(map(str, videos))
+        given = set(map(str, videos)) if known else set()
         others = {path: rows for path, rows in known.items() if path not in given}
         if on_start:
             on_start(len(kept), () if keeps_others else list(others))

@@ -104,7 +104,7 @@ class FailedVideo:
 ScoreResult = ScoredVideo | FailedVideo
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class ReportRow:
     """One input file, a row of `report.csv`; scores are 0 (worst) to 100 (best).
 
@@ -148,7 +148,7 @@ class ReportRow:
         return self.path
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class SegmentRow:
     """One segment of a video, a row of the file that `--per-segment` names."""
 
@@ -230,7 +230,8 @@ def segment_rows(result: ScoreResult) -> Iterator[SegmentRow]:
 
 def as_stored(row: ReportRow) -> ReportRow:
     """The row as a report holds it: with numbers rounded as in the file."""
-    return Table(Path("report.csv"), ReportRow).row_of(vars(row))
+    table = Table(Path("report.csv"), ReportRow)
+    return table.row_of({column: getattr(row, column) for column in table.columns})
 
 
 def video_warnings(info: VideoInfo) -> Iterator[WarningCode]:

@@ -1,5 +1,6 @@
 import io
 import re
+import time
 
 import pytest
 from rich.console import Console
@@ -62,6 +63,25 @@ def test_parts_that_were_not_planned_do_no_harm(out: Console) -> None:
     with Progress("x", {}, output=out) as work:
         work.finish("surprise")
     assert "x: 1/0" in text(out)
+
+
+def test_a_part_of_many_costs_what_a_part_of_few_costs(
+    out: Console, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(progress, "_LINE_EVERY_S", 60.0)
+
+    def seconds(count: int) -> float:
+        with Progress("scoring", count=count, unit="files", output=out) as work:
+            started = time.process_time()
+            for number in range(200):
+                work.finish(str(number))
+        return time.process_time() - started
+
+    assert seconds(10**6) < 10 * seconds(200) + 0.1
+    monkeypatch.setattr(progress, "_LINE_EVERY_S", 0.0)
+    with Progress("scoring", count=4, output=out) as work:
+        work.finish("a")
+    assert "scoring: 1/4, 25% of the work" in text(out)
 
 
 def test_steps_are_shown_with_their_note(out: Console) -> None:

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from unittest import mock
 from xml.etree import ElementTree
@@ -336,9 +337,7 @@ def test_the_function_yields_the_rows_of_the_command(
     out = tmp_path / "r.csv"
     vqatool("score", *paths, "-o", out, "-m", small_model, "--display", "320x180")
     report = read_report(out)
-    assert [vars(row) | {"score_s": 0} for row in rows] == [
-        vars(row) | {"score_s": 0} for row in report
-    ]
+    assert [replace(row, score_s=0) for row in rows] == [replace(row, score_s=0) for row in report]
     again = list(package.score(paths[:2], out=out, model=small_model, display=(320, 180)))
     assert again == report[:2]  # the timings too
 

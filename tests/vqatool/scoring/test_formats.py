@@ -2,7 +2,7 @@
 
 import json
 import os
-from dataclasses import replace
+from dataclasses import asdict, replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -62,7 +62,7 @@ def test_json_has_numbers_and_nothing_where_there_is_nothing(tmp_path: Path) -> 
     records = json.loads((tmp_path / "r.json").read_text())
     lines = (tmp_path / "r.jsonl").read_text().splitlines()
     assert records == [json.loads(line) for line in lines]
-    empty = {name: value or None for name, value in vars(ROWS[0]).items() if value != 0}
+    empty = {name: value or None for name, value in asdict(ROWS[0]).items() if value != 0}
     expected = empty | {"path": "a,b.mp4", "fps": 30000 / 1001, "warnings": ["vfr", "hdr"]}
     assert records[0] == expected
     assert (records[1]["score"], records[1]["warnings"]) == (None, [])
@@ -70,7 +70,7 @@ def test_json_has_numbers_and_nothing_where_there_is_nothing(tmp_path: Path) -> 
 
 def test_json_of_an_earlier_version_is_read(tmp_path: Path) -> None:
     path = tmp_path / "r.json"
-    row = vars(ROWS[0]) | {"fps": "30000/1001"}
+    row = asdict(ROWS[0]) | {"fps": "30000/1001"}
     del row["verdict"]
     path.write_text(json.dumps([row]))
     assert ReportFile(path, ReportRow).known() == [ROWS[0]]
@@ -93,7 +93,7 @@ def test_parquet_has_typed_columns(tmp_path: Path) -> None:
     path = tmp_path / "r.parquet"
     leave(path, ROWS)
     table = pd.read_parquet(path)
-    assert list(table.columns) == list(vars(ROWS[0]))
+    assert list(table.columns) == list(asdict(ROWS[0]))
     assert table.score.isna().tolist() == [False, True, False]
     assert pd.api.types.is_float_dtype(table.score)
     assert pd.api.types.is_integer_dtype(table.width_px)

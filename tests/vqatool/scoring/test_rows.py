@@ -1,10 +1,12 @@
 """Results -> the flat rows of a report."""
 
+import tracemalloc
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 from ladder.media.probe import Hdr, VideoInfo
+from ladder.storage import Table
 from vqatool.inputs.decode_pool import DecodeFailure, FailureCode
 from vqatool.scoring.rows import (
     FailedVideo,
@@ -76,3 +78,19 @@ def test_a_failed_video_is_a_row_with_the_facts_that_are_known() -> None:
 
 def test_facts_of_a_video_give_warnings() -> None:
     assert list(video_warnings(INFO)) == ["hdr", "rotated"]
+
+
+def test_a_row_that_is_kept_takes_less_than_a_kibibyte() -> None:
+    table = Table(Path("report.csv"), ReportRow)
+    texts = {name: getattr(report_row(SCORED, model="m-1", display="native"), name)
+             for name in table.columns}  # fmt: skip
+    tracemalloc.start()
+    kept = [
+        table.row_of(
+            texts | {"path": f"a/{number:080}.mp4", "score": number / 7, "score_s": number}
+        )
+        for number in range(500)
+    ]
+    size = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+    assert size < 1024 * len(kept)

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -77,16 +78,17 @@ def test_an_old_file_is_complete_at_once_and_one_from_the_future_after_a_while(
 def test_a_bucket_that_is_away_for_a_while_ends_no_watch(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    stop, looks = threading.Event(), iter([[], RemoteError("s3://b is away"), []])
+    stop = threading.Event()
+    looks: Iterator[RemoteError | None] = iter([None, RemoteError("s3://b is away"), None])
 
     class Looks(Arrivals):
         def complete(self) -> list[Path]:
-            found = next(looks, None)
+            found = next(looks, StopIteration())
             if isinstance(found, RemoteError):
                 raise found
-            if found is None:
+            if found:
                 stop.set()
-            return found or []
+            return []
 
     given: Any = (tmp_path / "r.csv", None, None)
     assert list(module.watch(Looks([]), *given, interval_s=0.01, stop=stop)) == []
