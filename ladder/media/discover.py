@@ -13,7 +13,7 @@ from typing import BinaryIO, overload
 from ladder.errors import ListError, RemoteError, VideoError
 from ladder.media.container import frames_of, open_video
 from ladder.media.dash import DASH_SUFFIX
-from ladder.media.playlists import is_playlist, parts, require_readable, segments_named
+from ladder.media.playlists import SegmentsNamed, is_playlist, parts, require_readable
 from ladder.media.remote import RemotePath, as_path, require_access
 
 _MORE_SUFFIXES = frozenset(
@@ -178,8 +178,8 @@ def _found_below(folder: RemotePath, wanted: FileFilter) -> tuple[int, list[Path
             playlists.append(path)
         if is_playlist(path) or _is_named_as_video(path):
             videos.append(path.packed())
-    inside = {str(part) for playlist in playlists for part in segments_named(playlist)}
-    if inside:
+    if playlists:
+        inside = SegmentsNamed(playlists)
         videos = [each for each in videos if str(RemotePath.unpacked(each)) not in inside]
     return count, [*videos]
 

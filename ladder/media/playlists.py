@@ -7,6 +7,7 @@ import glob
 import html
 import os
 import re
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
@@ -53,11 +54,36 @@ def parts(playlist: Path) -> set[Path]:
     return found
 
 
-def segments_named(playlist: Path) -> Iterator[Path]:
-    """The files that a playlist of HLS names in or below its folder, whether they exist or not."""
-    for name in _hls_names(_text(playlist)):
-        if plain := _local(name):
-            yield playlist.parent / plain
+class SegmentsNamed:
+    """The files that playlists name in or below their folders, whether they exist or not.
+
+    A file is asked for by the text of its path. A template of DASH stands for many files, and is
+    compared with those that are in or below its folder alone.
+    """
+
+    def __init__(self, playlists: Iterable[Path]) -> None:
+        self._paths: set[str] = set()
+        self._templates: defaultdict[str, list[re.Pattern[str]]] = defaultdict(list)
+        for playlist in playlists:
+            text, folder = _text(playlist), str(playlist.parent)
+            is_dash = playlist.suffix.lower() == DASH_SUFFIX
+            for name in map(_local, _dash_names(text) if is_dash else _hls_names(text)):
+                if is_dash and "$" in name:
+                    pieces = map(re.escape, _DASH_PLACE.split(name))
+                    self._templates[folder].append(re.compile("[^/]*".join(pieces)))
+                elif name:
+                    self._paths.add(str(playlist.parent / name))
+
+    def __contains__(self, path: str) -> bool:
+        if path in self._paths:
+            return True
+        folder = path
+        while self._templates and "/" in folder:
+            folder = folder.rpartition("/")[0]
+            below = path[len(folder) + 1 :]
+            if any(each.fullmatch(below) for each in self._templates.get(folder, ())):
+                return True
+        return False
 
 
 def require_readable(playlist: Path) -> None:

@@ -167,6 +167,15 @@ def test_segments_of_a_remote_playlist_are_no_videos_of_their_own(store: ObjectS
     store.put("hls/seg/1.ts", b"x")
     store.put("hls/seg/2.ts", b"x")
     assert names(f"s3://{BUCKET}/hls/") == ["a.m3u8", "2.ts"]
+    template = (
+        b'<SegmentTemplate initialization="$RepresentationID$/i.m4s" media="v[1]-$Number$.mp4"/>'
+    )
+    store.put("dash/t/a.mpd", template)
+    for key in ("t/hd/i.m4s", "t/v[1]-7.mp4", "t/v1-7.mp4", "t/hd/v[1]-8.mp4", "u/v[1]-7.mp4"):
+        store.put(f"dash/{key}", b"x")
+    found = [str(path) for path in find_videos([as_path(f"s3://{BUCKET}/dash/")]).videos]
+    own = ["t/a.mpd", "t/hd/v[1]-8.mp4", "t/v1-7.mp4", "u/v[1]-7.mp4"]
+    assert found == [f"s3://{BUCKET}/dash/{key}" for key in own]
 
 
 def page_of_keys(query: dict[str, str], count: int) -> bytes:
