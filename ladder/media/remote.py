@@ -6,6 +6,7 @@ its URL, so that a worker can open it. Its text has no password and no signature
 
 import contextlib
 import functools
+import glob
 import io
 import os
 import re
@@ -230,6 +231,10 @@ class RemotePath(PosixPath):
             if pattern.fullmatch(path.key) and not is_hidden:
                 yield path
 
+    def glob(self, pattern: str) -> Iterator["RemotePath"]:  # type: ignore[override]
+        """The objects below this prefix that a pattern stands for."""
+        return RemotePath.of(f"{glob.escape(self.address.rstrip('/'))}/{pattern}").matching()
+
     def is_pattern(self) -> bool:
         """Whether it has signs of a pattern and is no object; on the web, `?` begins a query."""
         has_signs = not self.address.startswith(_WEB) and bool(_MAGIC.search(self.key))
@@ -363,7 +368,11 @@ class LocalCopies(contextlib.AbstractContextManager["LocalCopies"]):
         self._make_room(path.facts().size_bytes)
         self._folder = self._folder or tempfile.TemporaryDirectory(prefix="vqatool-")
         folder = Path(tempfile.mkdtemp(dir=self._folder.name))
-        download(path, folder / path.name)
+        try:
+            download(path, folder / path.name)
+        except BaseException:
+            shutil.rmtree(folder)
+            raise
         return folder / path.name
 
     def _make_room(self, num_bytes: int) -> None:

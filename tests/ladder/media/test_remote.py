@@ -312,6 +312,24 @@ def test_copies_are_bounded_shared_and_gone_at_the_end(store: ObjectStore) -> No
     assert not any(file.exists() for file in files)
 
 
+def test_a_copy_that_breaks_off_takes_no_room(
+    store: ObjectStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = as_path(store.put("c/broken.mp4", b"x" * 100))
+    made: list[Path] = []
+
+    def download(path: RemotePath, to: Path) -> None:
+        to.write_bytes(b"x" * 50)
+        made.append(to)
+        raise RemoteError("it broke off")
+
+    monkeypatch.setattr(remote, "download", download)
+    with LocalCopies() as copies, copies.held() as localized:
+        with pytest.raises(RemoteError, match="it broke off"):
+            localized(path)
+        assert not made[0].parent.exists()
+
+
 def test_copies_of_another_process_do_not_wait_and_it_knows_what_is_signed(
     store: ObjectStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -98,6 +98,12 @@ def test_parts_and_a_page_are_written_to_a_bucket(
     videos: str, tmp_path: Path, store: ObjectStore
 ) -> None:
     folder = f"{ROOT}/reports/{tmp_path.name}/"
+    theirs = store.put(f"reports/{tmp_path.name}/part-[1].parquet", b"of another program")
+    done = vqatool("score", f"{videos}good.mp4", "-o", folder, "--jobs", 1)
+    assert done.exit_code == 2
+    assert "has parts of another program" in done.stderr
+    as_path(theirs).unlink()
+    store.put(f"reports/{tmp_path.name}/notes.txt", b"x")
     assert vqatool("score", f"{videos}good.mp4", "-o", folder, "--jobs", 1).exit_code == 0
     part = as_path(f"{folder}part-00000.parquet")
     with part.open("rb") as file:
