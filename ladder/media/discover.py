@@ -68,7 +68,7 @@ def expand_arguments(arguments: Iterable[str], stdin: BinaryIO) -> Iterator[Path
 
     Raises:
         ListError: a list cannot be read.
-        RemoteError: a bucket cannot be listed.
+        RemoteError: a bucket cannot be reached or listed.
     """
     for argument in arguments:
         if argument == _STDIN:
@@ -76,6 +76,7 @@ def expand_arguments(arguments: Iterable[str], stdin: BinaryIO) -> Iterator[Path
         elif argument.startswith(_LIST_MARK):
             yield from _list_file(as_path(argument.removeprefix(_LIST_MARK)))
         elif isinstance(path := as_path(argument), RemotePath):
+            require_access([path])
             yield from (path.matching() if path.is_pattern() else [path])
         elif glob.has_magic(argument) and not os.path.lexists(argument):
             # Path.glob takes no absolute pattern
@@ -216,6 +217,7 @@ def _matches(below: str, patterns: Iterable[str]) -> bool:
 
 
 def _list_file(path: Path) -> Iterator[Path]:
+    require_access([path])
     try:
         return _listed(path.read_bytes())
     except OSError as error:

@@ -87,6 +87,8 @@ class Store(Protocol):
     def check(self, key: str) -> None:
         """Ask for a byte of an object or, of a folder, for a name; waits some seconds at most.
 
+        Does nothing where an answer has been had.
+
         Raises:
             RemoteError: it cannot be had; `is_for_all`: nor can anything else of the store.
         """
@@ -157,7 +159,7 @@ class _Bucket:
             raise _needs("obstore", root) from error
         self._errors = obstore.exceptions
         self._shown, self._scheme = without_secrets(root), root.partition("://")[0]
-        self._root, self._open = root, obstore.store.from_url
+        self._root, self._open, self._is_checked = root, obstore.store.from_url, False
         self._store = self._opened(_PATIENT)
 
     def _opened(self, waits: dict[str, Any]) -> Any:
@@ -174,12 +176,15 @@ class _Bucket:
         return found | (_aws_credentials() if is_s3 else {})
 
     def check(self, key: str) -> None:
+        if self._is_checked:
+            return
         store = self._opened(_BRIEF)
         with self._translated(key):
             if key and not key.endswith("/"):
                 store.get(key, options={"range": (0, 1)})
             else:
                 next(iter(store.list(key.strip("/"), chunk_size=1)), None)
+        self._is_checked = True
 
     def facts(self, key: str) -> Facts:
         with self._translated(key):

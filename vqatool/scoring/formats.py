@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, TypeVar
 
 from ladder.errors import CapabilityError, TableError
-from ladder.media.remote import as_path
+from ladder.media.remote import as_path, require_access
 from ladder.storage import Row, Table, atomic_write
 from vqatool.errors import ReportError
 from vqatool.scoring import parquet
@@ -81,6 +81,7 @@ def require_writable(path: Path) -> None:
     Raises:
         ReportError: the suffix is of no format of a report.
         CapabilityError: the library for the format is not installed.
+        RemoteError: the bucket cannot be reached with the credentials that are here.
     """
     suffix = path.suffix.lower()
     if suffix not in ("", ".csv", *_FORMATS):
@@ -89,6 +90,7 @@ def require_writable(path: Path) -> None:
             f"{path}: a report cannot be {suffix}: name a file that ends in .csv, "
             f"{', '.join(list(_FORMATS)[:-1])} or {list(_FORMATS)[-1]}{page}"
         )
+    require_access([path])
     if suffix == ".parquet" or parquet.is_partitioned(path):
         parquet.require_pyarrow()
     if parquet.is_partitioned(path) and parquet.has_foreign_parts(path):
