@@ -1,7 +1,8 @@
 """Remote paths: files in object storage and on web servers, by URL, beside paths of files here.
 
 A `RemotePath` is a `Path`, so that whatever reads, names or sorts files takes it. It is pickled as
-its URL, so that a worker can open it. Its text has no password and no signature in it.
+its URL and what is known of the object, so that all workers read the same version of it, or none.
+Its text has no password and no signature in it.
 """
 
 import contextlib
@@ -61,6 +62,11 @@ def as_path(named: str | os.PathLike[str]) -> Path:
     return Path(text.removeprefix("file://"))
 
 
+def as_it_is_now(path: Path) -> Path:
+    """The path without what was known of an object, which may have been replaced since."""
+    return RemotePath.of(path.address) if isinstance(path, RemotePath) else path
+
+
 def path_in(folder: Path, named: str) -> Path:
     """The path that a cell of a table names: a URL, or relative to a folder."""
     return as_path(named) if is_url(named) else folder / named
@@ -106,7 +112,7 @@ class RemotePath(PosixPath):
         return hash(str(self))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return RemotePath.of, (self.address,)
+        return RemotePath.of, (self.address, self._facts)
 
     @property
     def name(self) -> str:

@@ -256,8 +256,8 @@ def _sample_hint(result: "ScoreResult", config: "ScoreConfig") -> str:
     if not isinstance(result, ScoredVideo) or not isinstance(result.path, RemotePath):
         return ""
     count, length_s = len(result.segments), result.info.duration_s
-    # beside the segments: the beginning and the end of a file, and the rest of their blocks
-    share = _HINTED_SAMPLE / count * _ROUNDED_UP + _AROUND_S / length_s
+    sampled_s = _HINTED_SAMPLE * (length_s / count + _BESIDE_S)
+    share = (sampled_s + _AROUND_S) / length_s
     if result.sampled or share > 1 / 2:
         return ""
     size_mb = result.info.size_bytes / 1e6
@@ -268,7 +268,8 @@ def _sample_hint(result: "ScoreResult", config: "ScoreConfig") -> str:
 
 
 _HINTED_SAMPLE = 6
-_ROUNDED_UP, _AROUND_S = 1.2, 12.0
+# what is read beside a segment, to its key frame and of its blocks, and of a file's two ends
+_BESIDE_S, _AROUND_S = 2.0, 12.0
 
 
 def _hardware(name: str | None) -> str:

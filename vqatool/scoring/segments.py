@@ -20,6 +20,7 @@ from typing import NamedTuple
 from ladder.errors import VideoError
 from ladder.media.decode import SeenFrames, require_complete
 from ladder.media.probe import FILE_FAULTS, Size, VideoInfo, probe
+from ladder.media.remote import as_it_is_now
 from vqatool.inputs.clip import Array
 from vqatool.inputs.decode_pool import (
     TIMEOUT_S,
@@ -203,7 +204,7 @@ def decode_first_segments(
     path: Path, preprocessor: ClipPreprocessor, config: ScoreConfig
 ) -> DecodedSegments:
     """Open a video and decode its first segments; errors become a failure."""
-    started = time.monotonic()
+    started, path = time.monotonic(), as_it_is_now(path)
     known = DecodedSegments(path=path)
     try:
         known = replace(known, stamp=FileStamp.of(path))

@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import pickle
 import shutil
 import urllib.request
 from collections.abc import Iterator
@@ -13,6 +14,8 @@ import click
 import pandas as pd
 import pytest
 
+from ladder.media import remote
+from ladder.media.discover import FileFilter, find_videos
 from ladder.media.probe import probe
 from ladder.media.remote import as_path
 from tests.object_store import BUCKET, KEY, SECRET, ObjectStore
@@ -20,8 +23,10 @@ from tests.vqatool.program import read_rows, vqatool
 from vqatool.cli import cli
 from vqatool.cli.score import with_hint
 from vqatool.errors import ReportError
+from vqatool.inference.loading import load_predictor
 from vqatool.scoring.report_file import ReportFile, local_file_of
 from vqatool.scoring.rows import FileStamp, ReportRow, ScoredSegment, ScoredVideo
+from vqatool.scoring.segments import ScoreConfig, decode_first_segments, decode_segments
 
 ROOT = f"s3://{BUCKET}"
 HEADERS = {"path", "modified", "score_s"}
@@ -138,6 +143,32 @@ def test_a_flaky_server_costs_no_row(
     there, here = read_rows(out)
     assert {**there, **dict.fromkeys(HEADERS)} == {**here, **dict.fromkeys(HEADERS)}
     assert store.faults["503"]
+
+
+def test_parts_of_one_video_are_of_one_version(
+    videos: str, store: ObjectStore, source_video: Path
+) -> None:
+    def sent(path: Path) -> Path:
+        remote._block.cache_clear()  # as in the process of another worker
+        again: Path = pickle.loads(pickle.dumps(path))
+        return again
+
+    config, preprocessor = ScoreConfig(display=None), load_predictor(None, "cpu").preprocessor
+    (listed, *_) = find_videos([as_path(videos)], FileFilter(["good*"])).videos
+    store.put("in/good.mp4", source_video.read_bytes() + bytes(64))
+    first = decode_first_segments(sent(listed), preprocessor, config)
+    assert not first.failure  # what was listed is gone, and what is there now is read
+    assert first.info
+    assert first.stamp == FileStamp.of(as_path(str(listed)))
+    store.forget()
+    args = (first.stamp, replace(first.info, path=sent(first.info.path)), 0, preprocessor, config)
+    assert decode_segments(sent(first.path), *args).segments[0].views
+    assert not store.requests["HEAD"]
+    store.put("in/good.mp4", source_video.read_bytes())
+    remote._block.cache_clear()
+    failure = decode_segments(sent(first.path), *args).failure
+    assert failure
+    assert (failure.code, "changed while it was read" in failure.reason) == ("remote", True)
 
 
 def test_wrong_credentials_are_one_error_without_them(
