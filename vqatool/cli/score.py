@@ -232,23 +232,22 @@ def _scoring(
 
 def with_hint(scoring: "Scoring") -> "Scoring":
     """The same, which tells after the first long remote video what a sample would fetch of it."""
+    from vqatool.terminal import print_note
 
     def scored(
         videos: "Iterable[Path]", predictor: "Predictor", config: "ScoreConfig"
     ) -> "Iterator[ScoreResult]":
         is_told = False
         for result in scoring(videos, predictor, config):
-            if not is_told and (hint := _sample_hint(result, config)):
+            if not is_told and (hint := _sample_hint(result)):
                 print_note(hint)
                 is_told = True
             yield result
 
-    from vqatool.terminal import print_note
-
     return scored
 
 
-def _sample_hint(result: "ScoreResult", config: "ScoreConfig") -> str:
+def _sample_hint(result: "ScoreResult") -> str:
     """What a sample would fetch of a remote video; empty where it would save less than half."""
     from ladder.media.remote import RemotePath
     from vqatool.scoring.rows import ScoredVideo
