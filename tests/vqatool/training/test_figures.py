@@ -71,6 +71,7 @@ class MadeUpInputs:
 
 
 def fitted(start: FigureNetwork | None = None, count: int = 200, **shape: Any) -> QualityModel:
+    """A model whose figure network is fitted to made-up clips."""
     torch.manual_seed(1)
     given = {"size": "pico", "features": 32, **shape}
     model = recipe_for(Method.COARSE_TO_FINE, given).build().eval()
@@ -79,9 +80,29 @@ def fitted(start: FigureNetwork | None = None, count: int = 200, **shape: Any) -
     return model
 
 
+@pytest.fixture(scope="module")
+def fitted_to_many() -> QualityModel:
+    """Fitted to 600 clips, which takes seconds; not to be changed."""
+    return fitted(count=600)
+
+
+@pytest.fixture(scope="module")
+def fitted_to_few() -> QualityModel:
+    """Fitted to 60 clips; not to be changed."""
+    return fitted(count=60)
+
+
+@pytest.fixture(scope="module")
+def fitted_without_deep() -> QualityModel:
+    """Fitted to 60 clips without deep features; not to be changed."""
+    return fitted(count=60, has_deep=False)
+
+
 @torch.no_grad()
-def test_the_network_learns_the_labels_of_clips_from_their_figures() -> None:
-    model, others = fitted(count=600), MadeUpInputs(150, 1)
+def test_the_network_learns_the_labels_of_clips_from_their_figures(
+    fitted_to_many: QualityModel,
+) -> None:
+    model, others = fitted_to_many, MadeUpInputs(150, 1)
     network = model.figure_network
     assert network is not None
     assert (network.get_buffer("share") > 0).all()
@@ -110,8 +131,10 @@ def test_the_network_learns_the_labels_of_clips_from_their_figures() -> None:
 
 
 @torch.no_grad()
-def test_a_fitted_network_keeps_what_it_knows_when_it_learns_a_few_other_clips() -> None:
-    model = fitted(count=600)
+def test_a_fitted_network_keeps_what_it_knows_when_it_learns_a_few_other_clips(
+    fitted_to_many: QualityModel,
+) -> None:
+    model = fitted_to_many
     network = model.figure_network
     assert network is not None
     mean, others = network.get_buffer("mean").clone(), MadeUpInputs(150, 1)
@@ -137,12 +160,15 @@ def test_a_fitted_network_keeps_what_it_knows_when_it_learns_a_few_other_clips()
     assert error(fitted(count=40)) > 1.3 * before  # what they teach alone
 
 
-def test_the_fit_is_the_same_each_time_and_leaves_the_other_layers_and_random_numbers() -> None:
-    first = fitted(count=60)
+def test_the_fit_is_the_same_each_time_and_leaves_the_other_layers_and_random_numbers(
+    fitted_to_few: QualityModel,
+) -> None:
+    torch.manual_seed(1)
+    recipe_for(Method.COARSE_TO_FINE, {"size": "pico", "features": 32}).build()
     drawn = torch.rand(())
     second = fitted(count=60)
     assert torch.rand(()) == drawn
-    one, two = first.state_dict(), second.state_dict()
+    one, two = fitted_to_few.state_dict(), second.state_dict()
     assert all(torch.equal(one[name], two[name]) for name in one)
     torch.manual_seed(1)
     new = recipe_for(Method.COARSE_TO_FINE, {"size": "pico", "features": 32}).build().state_dict()
@@ -150,9 +176,11 @@ def test_the_fit_is_the_same_each_time_and_leaves_the_other_layers_and_random_nu
     assert changed == {"_figures"}
 
 
-def test_a_start_that_takes_other_figures_is_no_start() -> None:
-    start = fitted(count=60, has_deep=False).figure_network
-    first, second = fitted(count=60).state_dict(), fitted(start, count=60).state_dict()
+def test_a_start_that_takes_other_figures_is_no_start(
+    fitted_to_few: QualityModel, fitted_without_deep: QualityModel
+) -> None:
+    start = fitted_without_deep.figure_network
+    first, second = fitted_to_few.state_dict(), fitted(start, count=60).state_dict()
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
@@ -162,8 +190,10 @@ def test_a_model_without_the_network_stays_as_it_is() -> None:
 
 
 @torch.no_grad()
-def test_without_deep_features_an_unknown_stream_leaves_the_score_to_the_frames() -> None:
-    network = fitted(count=60, has_deep=False).figure_network
+def test_without_deep_features_an_unknown_stream_leaves_the_score_to_the_frames(
+    fitted_without_deep: QualityModel,
+) -> None:
+    network = fitted_without_deep.figure_network
     assert network is not None
     figures = torch.rand(2, len(network.get_buffer("mean")))
     known = torch.tensor([1.0, 0.0])
