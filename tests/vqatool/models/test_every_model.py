@@ -1,7 +1,6 @@
 """Every model, tiny, through the same promises."""
 
 import functools
-import json
 
 import numpy as np
 import pytest
@@ -54,12 +53,14 @@ def built(recipe: Recipe) -> QualityModel:
 
 def views(recipe: Recipe, videos: int, frames: int = 3) -> list[Tensor]:
     """Views of noise; made once, because deep features take longer than these models."""
-    return [view.clone() for view in _views(json.dumps(dict(recipe.shape)), videos, frames)]
+    made = _every_view(recipe.shape["grid"], recipe.shape["patch"], videos, frames)
+    return [made[each.name].clone() for each in recipe.inputs]
 
 
 @functools.cache
-def _views(config: str, videos: int, frames: int) -> list[Tensor]:
-    recipe = recipe_for(Method.COARSE_TO_FINE, json.loads(config))
+def _every_view(grid: int, patch: int, videos: int, frames: int) -> dict[str, Tensor]:
+    """The views that a model may take, by name: all the shapes above take some of them."""
+    recipe = recipe_for(Method.COARSE_TO_FINE, {**SHAPES["probing"], "grid": grid, "patch": patch})
     chance = np.random.default_rng(5)
     shape, facts = (2 * frames, 3, 140, 180), len(BitstreamFeatures._fields)
     seen = [
@@ -70,8 +71,10 @@ def _views(config: str, videos: int, frames: int) -> list[Tensor]:
         )
         for _ in range(videos)
     ]
-    columns = ([view(clip, generator=None) for clip in seen] for view in recipe.views)
-    return [torch.from_numpy(collate(column)) for column in columns]
+    return {
+        each.name: torch.from_numpy(collate([each.view(clip, generator=None) for clip in seen]))
+        for each in recipe.inputs
+    }
 
 
 @torch.no_grad()
