@@ -31,7 +31,7 @@ def predictor() -> Predictor:
 @pytest.fixture(scope="module")
 def encodes(tmp_path_factory: pytest.TempPathFactory, ffmpeg: Ffmpeg) -> list[Path]:
     folder = tmp_path_factory.mktemp("encodes")
-    source = ["-ss", "2", "-t", "1.5", "-i", str(demo_clip()), "-an", "-c:v", "libx264"]
+    source = ["-ss", "2", "-t", "0.6", "-i", str(demo_clip()), "-an", "-c:v", "libx264"]
     for crf in CRFS:
         run(ffmpeg, [*source, "-preset", "fast", "-crf", str(crf), str(folder / f"{crf}.mp4")])
     return [folder / f"{crf}.mp4" for crf in CRFS]
