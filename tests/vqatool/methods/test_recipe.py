@@ -19,7 +19,7 @@ from vqatool.models.quality import Quality, TileOutput, TrainingOutput
 
 METHOD = Method.COARSE_TO_FINE
 SHAPE: dict[Method, dict[str, Any]] = {
-    Method.COARSE_TO_FINE: {"size": "pico", "features": 32},
+    Method.COARSE_TO_FINE: {"size": "pico", "features": 32, "grid": 2},
     Method.SAMA: {"size": "pico", "grid": 2},
     Method.ZOOM_VQA: {
         "size": "pico", "crop_px": 64, "still_short_px": 128, "grid": 2, "run_short_px": 128,
@@ -51,16 +51,22 @@ def test_a_method_learns_to_order_blur(method: Method) -> None:
         torch.from_numpy(collate([view(clip, generator=None) for clip in clips]))
         for view in recipe.views
     ]
-    for _ in range(40):
+    found = 0.0
+    for step in range(1, 41):
         terms = recipe.loss(
             model.training_output(*views), label, group, torch.full((8, 1), torch.nan)
         )
         optimizer.zero_grad()
         torch.stack(list(terms.values())).sum().backward()
         optimizer.step()
-    with torch.no_grad():
-        scores = model.eval()(*views).score_B
-    assert srcc(scores.tolist(), label.tolist()) > 0.9
+        if step % 10 == 0:
+            with torch.no_grad():
+                scores = model.eval()(*views).score_B
+            found = srcc(scores.tolist(), label.tolist())
+            if found > 0.9:
+                break
+            model.train()
+    assert found > 0.9
 
 
 @pytest.mark.parametrize("method", Method)
@@ -78,7 +84,7 @@ def test_a_term_without_weight_is_zero() -> None:
     )
     widths = (NUM_PROBING_FEATURES, NUM_DEEP_FEATURES, len(UNKNOWN_BITSTREAM))
     shapes = ((4, 2, NUM_MOTION_FEATURES), *((4, width) for width in widths))
-    views = [torch.rand(4, 2, 4, 128, 128), *map(torch.zeros, shapes)]
+    views = [torch.rand(4, 2, 4, 64, 64), *map(torch.zeros, shapes)]
     labels, groups = torch.tensor([0.1, 0.9, 0.2, 0.7]), torch.tensor([0, 0, 1, 1])
     terms = recipe.loss(recipe.build().training_output(*views), labels, groups, torch.rand(4, 2))
     quality = terms.pop("quality")
@@ -91,7 +97,7 @@ def test_a_term_without_weight_is_zero() -> None:
 
 @torch.no_grad()
 def test_no_output_of_an_unfitted_model_depends_on_views_that_no_step_learns_from() -> None:
-    recipe = recipe_for(METHOD, {**SHAPE[METHOD], "grid": 2})
+    recipe = recipe_for(METHOD, SHAPE[METHOD])
     (unused,) = [number for number, each in enumerate(recipe.inputs) if each.unused]
     clips = [Clip(np.random.default_rng(9).integers(256, size=(4, 3, 96, 96), dtype=np.uint8), 2)]
     views = [
