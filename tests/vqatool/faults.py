@@ -1,15 +1,21 @@
-"""Views that crash, hang or exhaust the decoding process, chosen by the shade of the picture."""
+"""Views for decoding processes, some of which crash, hang or exhaust them by a picture's shade.
+
+Each new process loads this module, so it must be light.
+"""
 
 import os
 import signal
 import time
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tests.conftest import MakeVideo
 from vqatool.inputs.clip import Array, Clip, View
+
+if TYPE_CHECKING:
+    from tests.conftest import MakeVideo
 
 CODES = {"black": "crashed", "white": "timeout", "0x989898": "out_of_memory"}
 WORDS = ("SIGSEGV", "took over", "memory")  # of the reasons, in this order
@@ -31,9 +37,19 @@ def with_faults(views: tuple[View, ...]) -> tuple[View, ...]:
     return tuple(partial(faulty_view, view=view) for view in views)
 
 
-def faulty_videos(make_video: MakeVideo) -> list[Path]:
+def faulty_videos(make_video: "MakeVideo") -> list[Path]:
     """One video for each of `CODES`, in that order."""
     return [
         make_video(f"fault-{colour}.mp4", f"color={colour}:size=160x90:rate=5:duration=2")
         for colour in CODES
     ]
+
+
+def wait_for_three_processes(
+    clip: Clip, *, generator: np.random.Generator | None, folder: Path
+) -> Array:
+    """A view that waits until three processes have each written a file to `folder`."""
+    (folder / str(os.getpid())).touch()
+    while len(list(folder.iterdir())) < 3:
+        time.sleep(0.01)
+    return clip.pixels_TCHW[:, :, :4, :4]

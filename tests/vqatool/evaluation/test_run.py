@@ -133,7 +133,7 @@ def test_a_decode_failure_leaves_out_only_its_encode(
     ]
     failed: list[tuple[LabelledEncode, str]] = []
     predictions = predict_labelled(
-        [*bad, first], predictor, lambda *failure: failed.append(failure), timeout_s=4
+        [*bad, first], predictor, lambda *failure: failed.append(failure), timeout_s=3
     )
     assert [prediction.encode for prediction in predictions] == [first]
     assert [encode for encode, _ in failed] == bad

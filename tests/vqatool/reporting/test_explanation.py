@@ -301,7 +301,7 @@ def test_a_decoder_that_fails_is_an_error_that_names_the_file(
     predictor.preprocessor = replace(predictor.preprocessor, views=views)
     for path, code, word in zip(faulty_videos(make_video), CODES.values(), WORDS, strict=True):
         with pytest.raises(VideoError, match=rf"{path.name}.*{word}") as caught:
-            explain(predictor, path, ScoreConfig(display=None, timeout_s=4))
+            explain(predictor, path, ScoreConfig(display=None, timeout_s=3))
         assert caught.value.code == code
 
 

@@ -63,11 +63,11 @@ def videos(make_video: MakeVideo) -> dict[str, Path]:
 
 def test_each_fault_costs_its_own_video_and_the_others_go_on(videos: dict[str, Path]) -> None:
     order = ["gray", "black", "gray", "white", "gray", "silver", "0x989898"]
-    found = decoded([videos[colour] for colour in order], timeout_s=5)
+    found = decoded([videos[colour] for colour in order], timeout_s=3)
     codes = ["", "crashed", "", "timeout", "", "internal", "out_of_memory"]
     assert list(map(failure_code, found)) == codes
     reasons = [parts[-1].failure.reason for parts in found if parts[-1].failure]
-    for word, reason in zip(["SIGSEGV", "5 s", "'a fault'", "memory"], reasons, strict=True):
+    for word, reason in zip(["SIGSEGV", "3 s", "'a fault'", "memory"], reasons, strict=True):
         assert word in reason
     assert [parts[0].path for parts in found] == [videos[colour] for colour in order]
     assert [len(parts[0].segments) for parts in found] == [1, 0, 1, 0, 1, 0, 0]
