@@ -34,6 +34,18 @@ for name in {EXTRAS}:
 from vqatool.cli import cli
 cli()
 """
+REFUSED = f"""
+import json, sys
+for name in {EXTRAS}:
+    sys.modules[name] = None
+from click.testing import CliRunner
+from vqatool.cli import cli
+for args in json.loads(sys.argv[1]):
+    done = CliRunner().invoke(cli, args)
+    print(json.dumps([done.exit_code, done.stderr]))
+"""
+"""Runs several commands in one process, and prints a line of JSON for each."""
+
 REMEMBERING = """
 import atexit, sys
 @atexit.register
@@ -55,18 +67,37 @@ def rows_of(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-@pytest.mark.parametrize(
-    "command", ["train", "evaluate", "study", "pretrain --data x=.", "export {}", "import {}"]
-)
-def test_a_command_that_needs_an_extra_names_the_line_to_install_it(
-    command: str, source_video: Path, tmp_path: Path
+def test_a_command_that_lacks_an_extra_names_the_line_to_install_it(
+    source_video: Path, tmp_path: Path
 ) -> None:
-    words = command.format(source_video).split()
-    options = ["-o", tmp_path / "out.safetensors"] if words[0] in ("import", "pretrain") else []
-    done = run_script(WITHOUT_EXTRAS, *words, *options)
-    assert done.returncode == 6, done.stderr
-    assert "pip install 'vqatool[train]'" in done.stderr
-    assert "Traceback" not in done.stderr
+    out, model = ("-o", str(tmp_path / "r.csv")), ("-o", str(tmp_path / "out.safetensors"))
+    video, score = str(source_video), "score"
+    extras = {
+        "train": (
+            ["train"],
+            ["evaluate"],
+            ["study"],
+            ["pretrain", "--data", "x=.", *model],
+            ["export", video],
+            ["import", video, *model],
+        ),
+        "cloud": (
+            [score, "s3://bucket/in/", *out],
+            [score, "https://host/a.mp4", *out],
+            [score, "memory://a.mp4", *out],
+        ),
+        "parquet": ([score, video, "-o", str(tmp_path / "report.parquet")],),
+        "cluster": ([score, video, *out, "--on", "ray"],),
+    }
+    commands = [(extra, args) for extra, each in extras.items() for args in each]
+    done = run_script(REFUSED, json.dumps([args for _, args in commands]))
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    for (extra, args), line in zip(commands, lines, strict=True):
+        exit_code, stderr = json.loads(line)
+        assert exit_code == 6, args
+        assert f"pip install 'vqatool[{extra}]'" in stderr, args
+        assert "Traceback" not in stderr, args
 
 
 def test_score_report_explain_and_doctor_need_no_extra(source_video: Path, tmp_path: Path) -> None:
@@ -90,28 +121,6 @@ def test_score_report_explain_and_doctor_need_no_extra(source_video: Path, tmp_p
     assert done.returncode == 0, done.stderr
     if importlib.util.find_spec("torch") is None:
         assert "pip install 'vqatool[train]'" in done.stdout.replace("\n", " ")
-
-
-@pytest.mark.parametrize("url", ["s3://bucket/in/", "https://host/a.mp4", "memory://a.mp4"])
-def test_a_url_names_its_extra(url: str, tmp_path: Path) -> None:
-    done = run_script(WITHOUT_EXTRAS, "score", url, "-o", tmp_path / "r.csv")
-    assert done.returncode == 6, done.stderr
-    assert "pip install 'vqatool[cloud]'" in done.stderr
-    assert "Traceback" not in done.stderr
-
-
-def test_a_parquet_report_names_its_extra(source_video: Path, tmp_path: Path) -> None:
-    done = run_script(WITHOUT_EXTRAS, "score", source_video, "-o", tmp_path / "report.parquet")
-    assert done.returncode == 6
-    assert "vqatool[parquet]" in done.stderr
-
-
-def test_a_cluster_names_its_extra(source_video: Path, tmp_path: Path) -> None:
-    done = run_script(
-        WITHOUT_EXTRAS, "score", source_video, "-o", tmp_path / "r.csv", "--on", "ray"
-    )
-    assert done.returncode == 6
-    assert "score needs ray: pip install 'vqatool[cluster]'" in done.stderr
 
 
 def test_ladder_and_label_need_no_extra(source_video: Path, tmp_path: Path) -> None:
