@@ -2,9 +2,13 @@
 
 import shutil
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from matplotlib.figure import Figure
+from matplotlib.image import imsave
 
 from ladder import (
     Ffmpeg,
@@ -102,6 +106,23 @@ def brief_fit(monkeypatch: pytest.MonkeyPatch) -> None:
     """A rough fit of the figure network: training/test_figures.py tests the real one."""
     monkeypatch.setattr("vqatool.training.figures._EPOCHS", 4)
     monkeypatch.setattr("vqatool.training.figures._SPREAD_STEPS", 20)
+
+
+@pytest.fixture
+def drawn_plots() -> None:
+    """Plots are drawn for a test that asks for this."""
+
+
+@pytest.fixture(autouse=True)
+def brief_plots(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
+    """Plots are made, but not drawn, which takes longer than a brief training: one pixel stands
+    for each, unless a test asks for `drawn_plots`."""
+    if "drawn_plots" not in request.fixturenames:
+        monkeypatch.setattr("matplotlib.figure.Figure.savefig", _save_a_pixel)
+
+
+def _save_a_pixel(figure: Figure, file: Any, *, metadata: dict[str, str], **_: object) -> None:
+    imsave(file, np.zeros((1, 1, 3)), format="png", metadata=metadata)
 
 
 @pytest.fixture

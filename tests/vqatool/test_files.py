@@ -7,6 +7,8 @@ from matplotlib.figure import Figure
 from vqatool.errors import OutputNameError
 from vqatool.files import PNG_METADATA, cache_folder, require_own_files
 
+pytestmark = pytest.mark.usefixtures("drawn_plots")
+
 COLUMNS = ("step", "epoch")
 
 

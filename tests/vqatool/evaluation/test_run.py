@@ -24,6 +24,7 @@ PREDICTIONS = [
 ]
 
 
+@pytest.mark.usefixtures("drawn_plots")
 def test_an_evaluation_writes_predictions_metrics_and_plots(tmp_path: Path) -> None:
     evaluation = evaluate(PREDICTIONS, ENCODES)
     predictions, metric_rows, *plots = write_evaluation(evaluation, tmp_path / "sub" / "e", "m")

@@ -16,6 +16,8 @@ from vqatool.training.state import (
     write_state,
 )
 
+pytestmark = pytest.mark.usefixtures("drawn_plots")
+
 HEADER = "step,epoch,lr,quality\n"
 
 
