@@ -1,6 +1,7 @@
 """Exported models: the same output as in torch, and files that are broken or of others."""
 
 import json
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,13 +26,14 @@ from vqatool.inference.ood import expose_to_outliers, fit_ood_detector
 from vqatool.inference.predictor import Predictor
 from vqatool.inference.torch_engine import TorchEngine
 from vqatool.methods import Method, recipe_for
+from vqatool.models.shapes import CONVNEXT_SIZES, SWIN_SIZES, ConvNeXtSize, SwinSize
 
 pytestmark = pytest.mark.usefixtures("float32")
 
 GROUPS = 3
-# few operators: torch takes a second for twenty
+# few operators: torch takes a second for each hundred
 SHAPE = {
-    "size": "pico",
+    "size": "one block",
     "features": 16,
     "has_bands": False,
     "has_tiles": False,
@@ -43,6 +45,16 @@ SHAPE = {
 CONTENTS = Contents(
     ("café", "city"), np.eye(2, dtype=np.float16), np.ones((10, 2), np.float16), own=0.5
 )
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_block() -> Iterator[None]:
+    """A size with a block in its first stage alone: the others do the same to smaller maps."""
+    with pytest.MonkeyPatch.context() as patch:
+        one: dict[str, Any] = {"embed_dim": 16, "depths": (1, 0, 0, 0)}
+        patch.setitem(SWIN_SIZES, "one block", SwinSize(**one, heads=(1, 2, 4, 8)))
+        patch.setitem(CONVNEXT_SIZES, "one block", ConvNeXtSize(**one))
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -257,7 +269,13 @@ def test_a_model_of_branches_keeps_them_and_takes_one_clip_at_a_time(
     tmp_path: Path, labelled: Path
 ) -> None:
     torch.manual_seed(1)
-    shape = {"size": "pico", "grid": 2, "crop_px": 96, "still_short_px": 96, "run_short_px": 96}
+    shape = {
+        "size": "one block",
+        "grid": 2,
+        "crop_px": 96,
+        "still_short_px": 96,
+        "run_short_px": 96,
+    }
     recipe = recipe_for(Method.ZOOM_VQA, shape)
     card = ModelCard(method="zoom-vqa", shape=recipe.shape, clip_frames=GROUPS, label="vmaf_v0.6.1")
     checkpoint, path = Checkpoint(card, recipe.build().state_dict()), tmp_path / "zoom.onnx"
