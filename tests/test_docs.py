@@ -166,6 +166,9 @@ def docs_folder(tmp_path: Path, make_video: MakeVideo, monkeypatch: pytest.Monke
     program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m vqatool "$@"\n')
     program.chmod(0o755)
     monkeypatch.chdir(tmp_path)
+    # a rough fit of the figure network: tests/vqatool/training/test_figures.py tests the real one
+    monkeypatch.setattr("vqatool.training.figures._EPOCHS", 4)
+    monkeypatch.setattr("vqatool.training.figures._SPREAD_STEPS", 20)
     monkeypatch.setenv("PATH", f"{program.parent}{os.pathsep}{os.environ['PATH']}")
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     return tmp_path

@@ -2,7 +2,9 @@
 
 import math
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -21,7 +23,8 @@ from vqatool.inference.model_file import Checkpoint, load_checkpoint
 from vqatool.methods import Method, recipe_for
 from vqatool.training.trainer import TrainConfig
 
-BASE = TrainConfig(shape=BRIEF_SHAPE, epochs=1, rungs=2, clip_frames=BRIEF_FRAMES)
+BRIEF: dict[str, Any] = {"rungs": 2, "clip_frames": BRIEF_FRAMES}
+BASE = TrainConfig(shape=BRIEF_SHAPE, epochs=1, **BRIEF)
 ROW = StudyRow(
     study="terms",
     variant="both",
@@ -124,7 +127,11 @@ def test_costs_are_measured_once_also_for_earlier_trainings(
 
 
 @pytest.mark.slow
-def test_the_command_reports_what_it_compared(work_folder: Path) -> None:
+def test_the_command_reports_what_it_compared(
+    work_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # it has no options for the frames of a clip and the encodes of a batch
+    monkeypatch.setattr("vqatool.training.trainer.TrainConfig", partial(TrainConfig, **BRIEF))
     arguments = ["--of", "temporal", "--seeds", 1, "--epochs", 1, "--size", "pico"]
     result = vqatool("study", work_folder, *arguments, "--device", "cpu")
     assert result.exit_code == 0, result.output
