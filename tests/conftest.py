@@ -1,5 +1,6 @@
 """Small videos that ffmpeg makes up, one of each kind for the whole run: no media lies in git."""
 
+import gc
 import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
@@ -16,6 +17,16 @@ if TYPE_CHECKING:
 
 # every core has tests to run already, and torch's threads wait by spinning
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+gc.disable()  # until all modules are loaded: it would look at them eleven times
+
+
+def pytest_collection_finish() -> None:
+    """Collect garbage again, but never look for it in what was loaded."""
+    gc.collect()
+    gc.freeze()
+    gc.enable()
+
 
 MakeVideo = Callable[..., Path]
 """`make_video(name, source, args)`: see the fixture."""
