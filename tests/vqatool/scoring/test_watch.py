@@ -143,18 +143,7 @@ def test_a_page_is_made_anew_with_what_arrived(
 def test_a_signal_ends_a_watch_in_order(labelled: Path, tmp_path: Path) -> None:
     folder, out = tmp_path / "in", tmp_path / "r.csv"
     folder.mkdir()
-    arguments = [
-        "watch",
-        folder,
-        "-o",
-        out,
-        "--display",
-        "native",
-        "--settle",
-        0,
-        "--interval",
-        0.1,
-    ]
+    arguments = ["watch", folder, "-o", out, "--display=native", "--settle=0", "--interval=0.1"]
     command = [sys.executable, "-m", "vqatool", *map(str, arguments)]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr
