@@ -185,6 +185,14 @@ def test_a_library_is_imported_only_where_it_belongs(library: str) -> None:
         assert any(path.is_relative_to(place) for place in DOORS[library]), path
 
 
+def test_ladder_imports_what_the_light_install_has() -> None:
+    names = {name.partition(".")[0] for path in files_of("ladder") for name in imports(path)}
+    assert names - set(sys.stdlib_module_names) - {"ladder"} == {
+        "av", "ffmpeg", "imageio_ffmpeg", "numpy",
+        "fsspec", "obstore",  # of an extra, and behind a door above
+    }  # fmt: skip
+
+
 def module_name(path: Path) -> str:
     parts = path.relative_to(ROOT).with_suffix("").parts
     return ".".join(parts).removesuffix(".__init__")
