@@ -248,14 +248,14 @@ def test_a_training_without_progress_ends_early(work_folder: Path) -> None:
 def test_a_training_ends_in_its_hours_with_a_learning_rate_of_about_zero(work_folder: Path) -> None:
     updates: list[Progress] = []
     out = work_folder / "m.safetensors"
-    config = replace(CONFIG, epochs=5000, max_hours=2 / 3600, validations=2)
+    config = replace(CONFIG, epochs=5000, max_hours=4 / 3600, validations=2)
     card = train(work_folder, out, config, device="cpu", on_progress=updates.append).card
     assert 1 < len(updates) < 10_000
     assert updates[-1].steps == len(updates) == card.training["steps"]
     rows = read_rows(work_folder / "m-metrics.csv")
     # a busy machine may get few steps into it, and the last one begins well before the end
     assert float(rows[-1]["lr"]) < 0.3 * max(float(row["lr"]) for row in rows)
-    assert 2 <= float(rows[-1]["elapsed_s"]) < 20
+    assert 4 <= float(rows[-1]["elapsed_s"]) < 20
     assert rows[-1]["val_srcc"]
 
 
