@@ -1,6 +1,7 @@
 """Exported models: the same output as in torch, and files that are broken or of others."""
 
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,7 @@ import onnx
 import onnx_ir
 import pytest
 import torch
+from filelock import FileLock
 from torch import nn
 
 from ladder.media.probe import probe
@@ -74,10 +76,18 @@ def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def exported(original: Path) -> Path:
-    done = vqatool("export", original)
-    assert done.exit_code == 0, done.output
-    return original.with_suffix(".onnx")
+def exported(original: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same exported; one file for all workers, which may begin this module several times."""
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent
+    path = folder / "exported" / "model.onnx"
+    path.parent.mkdir(exist_ok=True)
+    with FileLock(path.with_suffix(".lock")):
+        if not path.exists():
+            done = vqatool("export", original, "-o", path)
+            assert done.exit_code == 0, done.output
+    return path
 
 
 def with_clips_and_frames(view: np.ndarray, clips: int, groups: int) -> np.ndarray:
