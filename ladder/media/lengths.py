@@ -47,7 +47,7 @@ _STATE_ENDS = ("matroska", ASF_FORMAT, "nut", AVI_FORMAT)
 _COUNT_DECODING = frozenset(
     {"flv", ASF_FORMAT, "nut"}
 )  # from the first packet, not the first frame
-_UNKNOWN_FRAMES = 2**30  # what FFmpeg's AVI muxer writes into a pipe
+_UNKNOWN_FRAMES = frozenset({2**30, 2**32 - 1})  # FFmpeg's muxers of AVI and IVF into a pipe
 
 
 class _TimedPacket(NamedTuple):
@@ -233,12 +233,13 @@ def _looks_joined(container: InputContainer, stream: VideoStream) -> bool:
 
 def _stated_s(container: InputContainer, stream: VideoStream, first_s: float) -> float | None:
     """What the header says of the track's length, in seconds."""
-    if stream.duration and stream.time_base and stream.frames != _UNKNOWN_FRAMES:
+    is_of_track = container.format.name != ASF_FORMAT and stream.frames not in _UNKNOWN_FRAMES
+    if is_of_track and stream.duration and stream.time_base:
         stated_s: float | None = float(stream.duration * stream.time_base)
     else:
         stated_s = _tagged_s(stream)
     if stated_s is None and len(container.streams) == 1 and container.duration:
-        if stream.frames == _UNKNOWN_FRAMES:
+        if stream.frames in _UNKNOWN_FRAMES:
             return None
         stated_s = container.duration / av.time_base
     if stated_s is None:

@@ -53,7 +53,8 @@ TONE = ("-f", "lavfi", "-i", "sine=duration=3")
 
 
 @pytest.mark.parametrize(
-    ("name", "audio"), [("a.mkv", "libopus"), ("a.flv", "aac"), ("a.ts", "aac"), ("a.mp4", "aac")]
+    ("name", "audio"),
+    [("a.mkv", "libopus"), ("a.flv", "aac"), ("a.ts", "aac"), ("a.mp4", "aac"), ("a.wmv", "wmav2")],
 )
 def test_a_longer_sound_track_does_not_lengthen_the_video(
     make_video: MakeVideo, clip: Path, name: str, audio: str
@@ -85,11 +86,11 @@ def test_a_track_that_begins_late_has_its_own_length(make_video: MakeVideo, clip
     assert probe(video).duration_s == pytest.approx(0.4, abs=0.002)
 
 
-@pytest.mark.parametrize("muxer", ["matroska", "webm", "avi", "flv", "nut"])
+@pytest.mark.parametrize("muxer", ["matroska", "webm", "avi", "flv", "nut", "ivf"])
 def test_a_stream_from_a_pipe_is_as_long_as_its_packets(
     tmp_path: Path, make_video: MakeVideo, muxer: str, ffmpeg: Ffmpeg
 ) -> None:
-    if muxer == "webm":
+    if muxer in {"webm", "ivf"}:
         clip = make_video("for-pipe.webm", CLIP, ("-c:v", "libvpx"))
     else:
         clip = make_video("for-pipe.mp4", CLIP, ("-c:v", "libx264", "-bf", "0"))
