@@ -42,6 +42,7 @@ from ladder.media.playlists import HLS_FORMAT, size_bytes
 from ladder.media.side_data import Crop, side_data
 
 _LOWEST_FPS = Fraction(1, 120)  # of slides; a track that counts in no unit has one in 512 s
+_PICTURES_FORMAT = "_pipe"  # pictures one after another, in which FFmpeg only says that it seeks
 _NUM_SUSPECTS = 12  # packets that may tell a wrong index
 _NUM_REORDERED = 48  # packets that may tell times of decoding
 _INTER_CODECS = frozenset({"h264", "hevc", "av1", "vp9", "vp8", "mpeg2video", "mpeg4"})
@@ -328,6 +329,8 @@ def _orientation(frame: VideoFrame) -> tuple[int, bool]:
 
 def _can_seek(container: InputContainer, stream: VideoStream) -> bool:
     """Whether FFmpeg seeks in a file; in a playlist without an end it does not."""
+    if container.format.name.endswith(_PICTURES_FORMAT):
+        return False
     try:
         container.seek(stream.start_time or 0, stream=stream)
     except av.FFmpegError:
