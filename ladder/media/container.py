@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 import av
+import av.logging
 from av.codec.context import Flags
 from av.codec.hwaccel import HWAccel
 from av.container import InputContainer
@@ -64,7 +65,8 @@ def open_video(
         raise VideoError("missing", f"{path} {_what_it_is(path)}")
     if not path.stat().st_size:
         raise VideoError("empty", f"{path} has no bytes")
-    container = _opened(path, decoding.hardware)
+    with av.logging.Capture():  # what FFmpeg says of frames that nobody asked for
+        container = _opened(path, decoding.hardware)
     with container:
         # of equal ones the first
         stream = max(videos(container), key=_is_default_and_area, default=None)

@@ -11,6 +11,7 @@ import math
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import dropwhile
 from pathlib import Path
 
 import av
@@ -250,18 +251,19 @@ def plan(
     """
     assert stream.time_base
     start, base = info.start_pts(stream), float(stream.time_base)
+    reach = start + int((times_s[0] + CLOCK_S) / base)
+    last = start + int((times_s[-1] + CLOCK_S) / base)
     back_s = 0.0
     while True:
-        from_s = max(0.0, times_s[0] - back_s)
+        # the key frame of the first frame may be decoded before the time at which that is shown
+        from_s = max(-SEEK_BEYOND_S, times_s[0] - back_s)
         seek_to = start + int(from_s / base)
-        last = start + int((times_s[-1] + CLOCK_S) / base)
         entries, reaches_end = _entries(container, stream, seek_to, last)
-        reach = start + int((times_s[0] + CLOCK_S) / base)
-        if from_s == 0 or (entries and entries[0].pts <= reach):
+        if from_s == -SEEK_BEYOND_S or (entries and entries[0].pts <= reach):
             break
         # without an index a seek may land too late
         back_s = 2 * back_s or SEEK_BEYOND_S
-    if not entries or not entries[0].is_key:
+    if not entries:
         raise SparseDecodingUnavailable
     shown = sorted(entry.pts for entry in entries if entry.is_shown)
     if not shown:
@@ -293,16 +295,21 @@ def decoded(container: InputContainer, stream: VideoStream, window: Window) -> I
     context = stream.codec_context
     can_skip_nonref = context.codec.canonical_name in _CODECS_THAT_SKIP_NONREF
     runs = deque(_runs(window))
+    from_pts = 0
     container.seek(window.seek_to, stream=stream)
-    for index, packet in enumerate(_packets(container, stream)):
+    from_key = dropwhile(lambda packet: not packet.is_keyframe, _packets(container, stream))
+    for index, packet in enumerate(from_key):
         if not runs:
             return
         first, last = runs[0]
         if index < first:
             continue
+        if index == first:
+            from_pts = _needed_from(window, first, last)
         if can_skip_nonref:
             context.skip_frame = "DEFAULT" if packet.pts in window.wanted else "NONREF"
-        yield from packet.decode()
+        if window.entries[index].pts >= from_pts:
+            yield from packet.decode()
         if index == last:
             # get the frames that the decoder still holds, then reset it as after a seek
             yield from context.decode(None)
@@ -384,7 +391,8 @@ def _timed_from(
         container.seek(start + int(target_s / stream.time_base), stream=stream)
         frames = _timed(info, container, stream)
         first = next(frames, None)
-        if target_s == 0 or (first and first[0] <= wanted_s):
+        is_timed = first is not None and _stamp(info, first[1]) is not None
+        if target_s == 0 or (first and is_timed and first[0] <= wanted_s):
             break
         back_s = 2 * back_s or SEEK_BEYOND_S
     if first:
@@ -402,9 +410,14 @@ def _timed(
     frame_s = float(1 / info.fps)
     before_s = -frame_s
     for frame in frames_of(container, stream):
-        stamp = frame.dts if info.is_timed_by_dts else frame.pts
+        stamp = _stamp(info, frame)
         before_s = before_s + frame_s if stamp is None else _seconds(info, stream, stamp)
         yield before_s, frame
+
+
+def _stamp(info: VideoInfo, frame: VideoFrame) -> int | None:
+    """The timestamp that tells when a frame is shown; None: it has none."""
+    return frame.dts if info.is_timed_by_dts else frame.pts
 
 
 def _seconds(info: VideoInfo, stream: VideoStream, pts: int) -> float:
@@ -428,7 +441,8 @@ def _entries(
 ) -> tuple[list[_Entry], bool]:
     """The packets from the key frame before `seek_to` to the last one shown until `last` (pts).
 
-    The second value is whether the stream ends there.
+    The second value is whether the stream ends there. What a cut left before the first key frame
+    cannot be decoded.
     """
     container.seek(seek_to, stream=stream)
     entries: list[_Entry] = []
@@ -438,6 +452,8 @@ def _entries(
         # no frame is shown before it is decoded: all later packets are shown after `last`
         if packet.dts > last:
             return entries, False
+        if not entries and not packet.is_keyframe:
+            continue
         has_frame = not packet.is_discard and is_shown(packet)
         entries.append(_Entry(packet.pts, packet.is_keyframe, has_frame))
     return entries, True
@@ -456,6 +472,17 @@ def _runs(window: Window) -> Iterator[tuple[int, int]]:
     """(first, last) index of each block of packets to decode; ascending, with gaps between."""
     wanted = (i for i, entry in enumerate(window.entries) if entry.pts in window.wanted)
     yield from _merged(sorted(_span(window.entries, index) for index in wanted))
+
+
+def _needed_from(window: Window, first: int, last: int) -> int:
+    """The pts from which on frames of a block are decoded.
+
+    What follows the first key frame and is shown before it may refer to frames before that: no
+    other frame of the block needs it, and a strict decoder would call it damaged.
+    """
+    shown = [entry.pts for entry in window.entries[first : last + 1]]
+    earliest = min(pts for pts in shown if pts in window.wanted)
+    return shown[0] if window.entries[first].is_key and earliest >= shown[0] else min(shown)
 
 
 def _span(entries: Sequence[_Entry], index: int) -> tuple[int, int]:

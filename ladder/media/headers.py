@@ -7,7 +7,6 @@ VP9 and AV1. It runs in the process that calls, which for files of any origin is
 import contextlib
 import math
 import re
-import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,7 +14,6 @@ from itertools import islice
 from typing import NamedTuple
 
 import av
-import av.logging
 from av.bitstream import BitStreamFilterContext
 from av.container import InputContainer
 from av.packet import Packet
@@ -24,6 +22,7 @@ from av.video.stream import VideoStream
 from ladder.codecs import Quantiser, coded_formats
 from ladder.media.container import open_video, packets_of
 from ladder.media.decode import CLOCK_S, SEEK_BEYOND_S
+from ladder.media.log import INFO, LogLine, ffmpeg_log
 from ladder.media.probe import VideoInfo
 
 _TIMEOUT_S, _PART_TIMEOUT_S = 60.0, 20.0
@@ -32,12 +31,6 @@ _FAULTS = (av.FFmpegError, ValueError, LookupError, ArithmeticError)
 """What reading damaged packets may raise."""
 
 _ELEMENT = re.compile(r"\d+ +(\w+) +[01]+ = (-?\d+)$")
-
-_LOGGING = threading.Lock()  # its level is the process's
-
-_Line = tuple[int, str, str]
-"""Of a log: its level, who wrote it, its text."""
-
 
 _NAL_LENGTH = 4  # bytes
 _RANDOM_ACCESS_TYPES = range(16, 24)
@@ -76,7 +69,7 @@ def coded_pictures(
     from_s, skipped = _place_of_key(info, start_s, deadline_s) if start_s > 0 else (0.0, 0)
     with (
         open_video(info.path) as (container, stream),
-        _traces() as lines,
+        ffmpeg_log(INFO) as lines,
         contextlib.suppress(*_FAULTS),  # the headers before damage are valid
     ):
         read = _reader(quantiser, stream, lines)
@@ -106,7 +99,7 @@ def _is_random_access(packet: bytes) -> bool:
 
 
 def _reader(
-    syntax: Quantiser | None, stream: VideoStream, lines: list[_Line]
+    syntax: Quantiser | None, stream: VideoStream, lines: list[LogLine]
 ) -> "_Quantisers | None":
     try:
         return _Quantisers(syntax, stream, lines) if syntax else None
@@ -118,7 +111,7 @@ def _reader(
 class _Quantisers:
     """The quantiser's step of one packet after another."""
 
-    def __init__(self, syntax: Quantiser, stream: VideoStream, lines: list[_Line]) -> None:
+    def __init__(self, syntax: Quantiser, stream: VideoStream, lines: list[LogLine]) -> None:
         self._syntax, self._base, self._lines = syntax, syntax.base, lines
         self._filter = BitStreamFilterContext("trace_headers", stream)
         self._steps()  # of the headers that the container has
@@ -145,25 +138,6 @@ class _Quantisers:
                     steps.append(self._syntax.log2_step(self._base + value))
         self._lines.clear()
         return steps
-
-
-@contextlib.contextmanager
-def _traces() -> Iterator[list[_Line]]:
-    """What FFmpeg logs in this thread, to be taken from the list; one thread at a time."""
-    with _LOGGING, _at_level_of_traces(), av.logging.Capture(local=True) as lines:
-        yield lines
-
-
-@contextlib.contextmanager
-def _at_level_of_traces() -> Iterator[None]:
-    before, skipped = av.logging.get_level(), av.logging.get_skip_repeated()
-    av.logging.set_level(av.logging.INFO)
-    av.logging.set_skip_repeated(False)  # equal lines are equal elements of two headers
-    try:
-        yield
-    finally:
-        av.logging.set_skip_repeated(skipped)
-        av.logging.set_level(before)
 
 
 class _Timed(NamedTuple):

@@ -5,6 +5,7 @@ here loads a model, so workers stay small.
 """
 
 import contextlib
+import gc
 import logging
 import math
 import re
@@ -19,6 +20,7 @@ from typing import NamedTuple
 
 from ladder.errors import VideoError
 from ladder.media.decode import SeenFrames, require_complete
+from ladder.media.log import CODECS_THAT_FORGET, ERROR, ffmpeg_log, tell_damage
 from ladder.media.probe import FILE_FAULTS, Size, VideoInfo, probe
 from ladder.media.remote import as_it_is_now
 from vqatool.inputs.clip import Array
@@ -252,6 +254,7 @@ def _decode_parts(
     """All parts in one pass, and one where it ends at damage by itself."""
     count = 0
     while count < len(parts):
+        is_damaged = False
         try:
             for segment in _decode_pass(info, parts[count:], preprocessor, display):
                 yield segment
@@ -259,6 +262,8 @@ def _decode_parts(
         except VideoError as error:
             if error.code != "damaged":
                 raise
+            is_damaged = True
+        if is_damaged:  # outside of the handler, as `_decode_concealed` asks
             yield _decode_alone(info, parts[count], preprocessor, display)
             count += 1
 
@@ -267,6 +272,7 @@ def _decode_alone(
     info: VideoInfo, part: Part, preprocessor: ClipPreprocessor, display: Display
 ) -> Segment:
     """One part, once more and concealing errors if it is damaged."""
+    segment: Segment | None = None
     try:
         # a pass reads ahead, so the damage where it ended may be that of the next part
         (segment,) = _decode_pass(info, [part], preprocessor, display)
@@ -274,8 +280,25 @@ def _decode_alone(
         if error.code != "damaged":
             raise
         _log.info("%s, %.1f s: decoding again and concealing errors", info.path, part.start_s)
+    return segment or _decode_concealed(info, part, preprocessor, display)
+
+
+def _decode_concealed(
+    info: VideoInfo, part: Part, preprocessor: ClipPreprocessor, display: Display
+) -> Segment:
+    """What a lenient decoder gives of a part, and whether the file is damaged indeed.
+
+    Call it outside of the handler of a strict decoder's error, which keeps its threads alive:
+    threads that log wait for one that waits for them.
+    """
+    if info.codec not in CODECS_THAT_FORGET or info.is_timed_by_order:
         (segment,) = _decode_pass(info, [part], preprocessor, display, conceals=True)
-    return segment
+        return segment
+    gc.collect()
+    alone = replace(preprocessor, threads=1)
+    with ffmpeg_log(ERROR) as lines:
+        (segment,) = _decode_pass(info, [part], alone, display, conceals=True)
+    return segment._replace(is_damaged=tell_damage(lines))
 
 
 def _decode_pass(

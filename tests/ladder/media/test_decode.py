@@ -80,6 +80,28 @@ def test_a_stream_without_timestamps_is_read_by_frame_index(
     assert shown_numbers(video, shown_times_s) == [min(int(time_s * 5), 49) for time_s in times_s]
 
 
+def test_pictures_one_after_another_are_read_from_the_first(
+    make_video: MakeVideo, tmp_path: Path
+) -> None:
+    """FFmpeg says that it seeks in them, and does not."""
+    pictures = counter(make_video, fps=25, frames=20, gop=1)
+    args = ("-c:v", "png", "-f", "image2pipe")
+    video = tmp_path / "pictures.mjpeg"
+    video.write_bytes(make_video("pictures.bin", pictures, args).read_bytes())
+    assert probe(video).is_bare
+    assert shown_numbers(video, [0.2, 0.42, 0.7]) == [5, 10, 17]
+
+
+def test_the_last_frames_of_an_avi_with_b_frames_are_found(make_video: MakeVideo) -> None:
+    """A seek to the end gives one frame alone, without a time."""
+    args = ("-c:v", "mpeg4", "-q:v", "1", "-bf", "2", "-g", "24", "-frames:v", "144")
+    video = make_video("b-frames.avi", COUNTER.format(fps=24), args)
+    info = probe(video)
+    together = frames_at(info, [5.7, 5.9], SIZE)
+    apart = np.concatenate([frames_at(info, [time_s], SIZE) for time_s in (5.7, 5.9)])
+    np.testing.assert_array_equal(apart, together)
+
+
 def test_frames_at_returns_the_frames_of_the_given_times_in_order(make_video: MakeVideo) -> None:
     video = counter(make_video, fps=25, frames=24, gop=12)
     assert shown_numbers(video, [n / 25 for n in range(24)]) == list(range(24))

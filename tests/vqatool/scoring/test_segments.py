@@ -9,6 +9,7 @@ import av
 import numpy as np
 import pytest
 
+from ladder.media.probe import probe
 from tests.conftest import MakeVideo
 from vqatool.inputs.clip import Array, Clip, FrameGroup
 from vqatool.inputs.decode_pool import DecodePool
@@ -18,6 +19,7 @@ from vqatool.scoring.segments import (
     DecodedSegments,
     ScoreConfig,
     decode_first_segments,
+    decode_segments,
     decode_videos,
 )
 
@@ -121,6 +123,46 @@ def test_damage_is_that_of_its_own_segment(make_video: MakeVideo, tmp_path: Path
     for number in (0, 2, 3):
         for view, expected in zip(found[1][number].views, found[0][number].views, strict=True):
             assert np.array_equal(view, expected)
+
+
+MANY = ClipPreprocessor((mean_view,), 8, FrameGroup(), False)
+COPY = ("-c", "copy")
+OPEN_GROUPS = (
+    "-c:v", "libx264", "-preset", "fast", "-b_strategy", "0", "-bf", "3",
+    "-x264-params", "keyint=12:open-gop=1:scenecut=0", "-pix_fmt", "yuv420p",
+)  # fmt: skip
+MOVING = "testsrc2=size=96x64:rate=25:duration=4,noise=alls=20:all_seed=1,eq=brightness=-0.1"
+
+
+def are_damaged(video: Path) -> list[bool]:
+    """Of the first segments of a video."""
+    config = ScoreConfig(display=None, segment_s=1.0)
+    segments = decode_segments(video, None, probe(video), 0, MANY, config).segments
+    assert len(segments) > 1
+    return [segment.is_damaged for segment in segments]
+
+
+def test_open_groups_are_not_damaged(make_video: MakeVideo, tmp_path: Path) -> None:
+    """After a seek H.264 forgets frames that were never seen, which strict decoders refuse."""
+    broadcast = make_video("open-groups.ts", MOVING, OPEN_GROUPS)
+    cut = tmp_path / "cut.ts"
+    cut.write_bytes(broadcast.read_bytes()[188 * 100 :])
+    whole = make_video("open-groups.mp4", broadcast, COPY)
+    for video in (broadcast, cut, whole):
+        assert not any(are_damaged(video)), video.name
+
+
+def test_damage_in_open_groups_is_told(make_video: MakeVideo, tmp_path: Path) -> None:
+    whole = make_video("open-groups.mp4", make_video("open-groups.ts", MOVING, OPEN_GROUPS), COPY)
+    data = bytearray(whole.read_bytes())
+    with av.open(str(whole)) as container:
+        places = [
+            packet.pos + packet.size // 2 for packet in container.demux(video=0) if packet.pos
+        ]
+    for place in places[10:40:5]:
+        data[place : place + 8] = bytes(8)
+    (tmp_path / "damaged.mp4").write_bytes(data)
+    assert any(are_damaged(tmp_path / "damaged.mp4"))
 
 
 def test_a_file_that_cannot_be_opened_is_a_failure(videos: dict[str, Path], tmp_path: Path) -> None:
