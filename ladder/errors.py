@@ -53,7 +53,7 @@ class VideoError(LadderError):
 
     `code` is the cause: `missing`, `empty`, `not_video` (not a container that FFmpeg can open),
     `no_stream` (a container without video, such as audio only), `no_decoder` (a codec that FFmpeg
-    cannot decode), `damaged` (decoding failed).
+    cannot decode), `damaged` (decoding failed), `unreadable` (the system refuses to read it).
     """
 
     def __init__(self, code: str, message: str) -> None:

@@ -109,6 +109,8 @@ def _opened(path: Path, hardware: str) -> InputContainer:
             metadata_errors="replace",  # tags need not be valid text, and nothing needs theirs
             hwaccel=hwaccel,
         )
+    except PermissionError as error:
+        raise VideoError("unreadable", f"{path} cannot be read: {error.strerror}") from error
     except (av.FFmpegError, OSError, ValueError) as error:
         # the text of the error has the path once more
         reason = f"cannot be opened as video: {getattr(error, 'strerror', None) or error}"

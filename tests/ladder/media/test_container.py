@@ -7,6 +7,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import cast
 
+import av
 import pytest
 from av.container import InputContainer
 from av.video.stream import VideoStream
@@ -26,6 +27,18 @@ COPY = ("-c", "copy")
 def clip(make_video: MakeVideo) -> Path:
     """96x64, 10 frames."""
     return make_video("clip.mp4", CLIP)
+
+
+def test_a_file_that_may_not_be_read_is_not_called_no_video(
+    clip: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*args: object, **options: object) -> None:  # chmod would not do: root may read it
+        raise av.error.PermissionError(13, "Permission denied", str(clip))
+
+    monkeypatch.setattr(av, "open", refuse)
+    with pytest.raises(VideoError, match=r"clip\.mp4 cannot be read: Permission denied") as caught:
+        probe(clip)
+    assert caught.value.code == "unreadable"
 
 
 @pytest.mark.parametrize("name", ["two.mkv", "two.ts"])
