@@ -134,8 +134,9 @@ def duration_s(
     steps_s = [after - before for before, after in pairwise(seconds)]
     frame_s = min(float(1 / fps), statistics.median(steps_s or [math.inf]))
     stated_s = _stated_s(container, stream, first_s)
-    if stated_s and stream.start_time and container.format.name in FORMATS_THAT_JUMP:
-        # of a stream that was cut, frames before the first key frame are not shown
+    if stated_s and stream.start_time is not None and container.format.name in FORMATS_THAT_JUMP:
+        # of a stream that was cut, frames before the first key frame are not shown, and where the
+        # video begins late, FFmpeg counts from the start of the file
         stated_s -= max(0.0, first_s - float(stream.start_time * (stream.time_base or 0)))
     if stated_s is None or known_s > stated_s + _MAX_UNSTATED_S:
         return _end_s(container, stream, seconds[-1] + frame_s) - first_s

@@ -294,6 +294,35 @@ def test_a_broadcast_that_was_cut_begins_with_the_first_frame_that_is_shown(
         assert float(info.start) == pytest.approx(first.time, abs=0.001)
 
 
+def test_pictures_that_lead_the_first_key_frame_do_not_begin_a_broadcast(
+    make_video: MakeVideo, tmp_path: Path
+) -> None:
+    """They refer to frames before the cut, and decoders drop them."""
+    args = ("-c:v", "mpeg2video", "-bf", "2", "-g", "12", "-b:v", "500k")
+    whole = make_video("open-mpeg2.ts", "testsrc2=size=96x64:rate=25,trim=end_frame=48", args)
+    with av.open(str(whole)) as container:
+        keys = [packet for packet in container.demux(video=0) if packet.is_keyframe]
+    cut = tmp_path / "cut.ts"
+    assert keys[1].pos
+    tables = whole.read_bytes()[: 3 * 188]
+    cut.write_bytes(tables + whole.read_bytes()[keys[1].pos :])
+    info, shown = probe(cut), count_decodable_frames(cut)
+    assert shown == 36
+    assert info.duration_s == pytest.approx(shown / 25, abs=0.001)
+    with av.open(str(cut)) as container:
+        assert float(info.start) == pytest.approx(next(container.decode(video=0)).time, abs=0.001)
+
+
+def test_a_broadcast_whose_video_begins_late_has_the_length_of_its_video(
+    make_video: MakeVideo, clip: Path, tmp_path: Path
+) -> None:
+    tone = make_video("tone.ts", "sine=duration=3", ("-c:a", "aac", "-muxdelay", "0"))
+    pids = ("-mpegts_start_pid", "0x180", "-output_ts_offset", "3")
+    video = make_video("after-the-tone.ts", clip, (*COPY, *pids))
+    (tmp_path / "both.ts").write_bytes(tone.read_bytes() + video.read_bytes())
+    assert probe(tmp_path / "both.ts").duration_s == pytest.approx(0.4, abs=0.001)
+
+
 def test_first_frames_without_timestamps_are_frames(make_video: MakeVideo) -> None:
     """Matroska says nothing of times before 0."""
     args = ("-c:v", "libx264", "-bf", "2", "-g", "12", "-pix_fmt", "yuv420p")
