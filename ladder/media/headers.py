@@ -8,7 +8,7 @@ import contextlib
 import math
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from typing import NamedTuple
@@ -81,8 +81,8 @@ def coded_pictures(
             packet = each.packet
             # the filter takes the packet
             size_bytes, is_key = packet.size, packet.is_keyframe
-            if info.has_false_keys and info.codec == "hevc":
-                is_key = _is_random_access(bytes(packet))
+            if info.has_false_keys and (is_intra := _INTRA_TESTS.get(info.codec)):
+                is_key = is_intra(bytes(packet))
             step = read.log2_step(packet) if read else None
             found.append(CodedPicture(size_bytes=size_bytes, is_key=is_key, log2_step=step))
     return found
@@ -96,6 +96,33 @@ def _is_random_access(packet: bytes) -> bool:
             return True
         place += _NAL_LENGTH + int.from_bytes(packet[place : place + _NAL_LENGTH])
     return False
+
+
+def _is_intra_mpeg4(packet: bytes) -> bool:
+    """Whether an MPEG-4 Part 2 packet has an I-VOP (ISO/IEC 14496-2, vop_coding_type 0)."""
+    _, start, picture = packet.partition(b"\0\0\1\xb6")
+    return bool(start and picture) and picture[0] >> 6 == 0
+
+
+def _is_intra_mpeg2(packet: bytes) -> bool:
+    """Whether an MPEG-2 packet has an I picture (H.262, picture_coding_type 1)."""
+    _, _, picture = packet.partition(b"\0\0\1\0")
+    return len(picture) > 1 and picture[1] >> 3 & 7 == 1
+
+
+def _is_intra_vp9(packet: bytes) -> bool:
+    """Whether a VP9 packet begins with a key frame: show_existing_frame and frame_type are 0."""
+    is_profile_3 = packet[0] & 0x30 == 0x30  # which has a reserved bit before the two
+    return packet[0] & (0x06 if is_profile_3 else 0x0C) == 0
+
+
+_INTRA_TESTS: Mapping[str, Callable[[bytes], bool]] = {
+    "hevc": _is_random_access,
+    "mpeg4": _is_intra_mpeg4,
+    "mpeg2video": _is_intra_mpeg2,
+    "vp9": _is_intra_vp9,
+}
+"""How a packet itself tells a key frame, where the container is wrong and FFmpeg does not look."""
 
 
 def _reader(

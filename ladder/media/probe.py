@@ -42,6 +42,7 @@ from ladder.media.playlists import HLS_FORMAT, size_bytes
 from ladder.media.side_data import Crop, side_data
 
 _LOWEST_FPS = Fraction(1, 120)  # of slides; a track that counts in no unit has one in 512 s
+_MOVIE_FORMAT = "mov"  # FFmpeg's name of MP4 and its relatives begins like this
 _PICTURES_FORMAT = "_pipe"  # pictures one after another, in which FFmpeg only says that it seeks
 _NUM_SUSPECTS = 12  # packets that may tell a wrong index
 _NUM_REORDERED = 48  # packets that may tell times of decoding
@@ -369,21 +370,40 @@ class _Times:
 def _read_first_packets(container: InputContainer, stream: VideoStream) -> _Beginning:
     """What the first packets tell, read in one pass."""
     frame: VideoFrame | None = None
-    times = _Times()
+    times, has_false_keys = _Times(), False
     # an index that calls every frame a key frame is that of an intra codec, or wrong
-    is_suspect = stream.codec_context.codec.canonical_name in _INTER_CODECS
+    is_suspect = is_inter = stream.codec_context.codec.canonical_name in _INTER_CODECS
     for index, packet in enumerate(islice(packets_of(container, stream), NUM_FIRST_PACKETS)):
         times.add(packet)
         is_suspect = is_suspect and (packet.is_keyframe or not packet.size)
+        is_false = is_inter and index < _NUM_SUSPECTS and _is_false_key(stream, packet)
         if frame is None or (is_suspect and index < _NUM_SUSPECTS):
             for decoded in _decoded(packet, is_needed=frame is None):
                 frame = frame or decoded
-                if is_suspect and decoded.pict_type != PictureType.I:
-                    return _Beginning(frame, _all_seconds(container, stream, times.known_s), True)
+                is_false = is_false or (is_suspect and decoded.pict_type != PictureType.I)
+        has_false_keys = has_false_keys or is_false
+        if frame and has_false_keys:
+            return _Beginning(frame, _all_seconds(container, stream, times.known_s), True)
     ascending = sorted(times.known_s)
     is_ascending = times.known_s == ascending
     is_timed_late = times.is_first_missing and bool(ascending)
+    if frame and frame.pts is not None and container.format.name in FORMATS_THAT_JUMP:
+        # what leads the first key frame of a cut broadcast may refer to frames that are not there
+        first_s = float(frame.pts * (stream.time_base or 0))
+        ascending = [time_s for time_s in ascending if time_s >= first_s]
     return _Beginning(frame, ascending, False, is_ascending, not times.num_missing, is_timed_late)
+
+
+def _is_false_key(stream: VideoStream, packet: "Packet[VideoStream]") -> bool:
+    """Whether the index has a packet as a key frame that is none by its headers, as FFmpeg says.
+
+    Of MP4 alone, whose index has times of decoding.
+    """
+    is_movie = stream.container.format.name.startswith(_MOVIE_FORMAT)
+    if not is_movie or packet.is_keyframe or packet.dts is None:
+        return False
+    entries = islice(stream.index_entries, _NUM_SUSPECTS)
+    return any(entry.timestamp == packet.dts and entry.is_keyframe for entry in entries)
 
 
 def _decoded(packet: "Packet[VideoStream]", *, is_needed: bool) -> list[VideoFrame]:

@@ -1,6 +1,7 @@
 """The properties of video files."""
 
 import dataclasses
+from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
 
@@ -103,6 +104,31 @@ def test_uneven_steps_are_a_variable_frame_rate(
     keep = ("-vf", f"select='{select}'", "-fps_mode", "passthrough", *EXACT)
     info = probe(make_video(f"{kind}.{suffix}", "testsrc2=size=64x64:rate=25:duration=1.6", keep))
     assert info.is_vfr
+
+
+@pytest.mark.parametrize(
+    "coder",
+    [
+        ("-c:v", "libsvtav1", "-preset", "12", "-crf", "50", "-g", "25"),
+        ("-c:v", "mpeg4", "-bf", "2", "-g", "25"),
+        ("-c:v", "mpeg2video", "-bf", "2", "-g", "25"),
+        ("-c:v", "libvpx-vp9", "-deadline", "realtime", "-cpu-used", "8", "-g", "25"),
+    ],
+)
+def test_key_frames_without_an_index_are_those_of_the_stream(
+    tmp_path: Path, make_video: MakeVideo, coder: Sequence[str]
+) -> None:
+    video = make_video(f"index-{coder[1]}.mp4", "testsrc2=size=96x64:rate=25:duration=3", coder)
+    false = tmp_path / "false.mp4"
+    false.write_bytes(video.read_bytes().replace(b"stss", b"free"))
+    times = [0.3, 1.7, 2.9]
+    right, ours = (frames_at(probe(path), times, (96, 64)) for path in (video, false))
+    assert (right == ours).all()
+    right_keys, our_keys = (
+        [picture.is_key for picture in coded_pictures(probe(path))] for path in (video, false)
+    )
+    assert right_keys == our_keys
+    assert 0 < sum(our_keys) < 10
 
 
 def test_an_index_that_calls_every_frame_a_key_frame_is_not_believed(
