@@ -103,7 +103,7 @@ def test_a_crash_in_the_middle_ends_the_video_and_not_the_next_one(
 
 def test_damage_is_that_of_its_own_segment(make_video: MakeVideo, tmp_path: Path) -> None:
     intra = ("-c:v", "libx264", "-g", "1")
-    whole = make_video("intra.mp4", "testsrc2=size=64x48:rate=5:duration=4", intra)
+    whole = make_video("intra-segments.mp4", "testsrc2=size=64x48:rate=5:duration=4", intra)
     with av.open(str(whole)) as container:
         packets = [
             (float(each.pts * each.time_base), each.pos, each.size)
