@@ -80,10 +80,10 @@ def _means_of_squares(values_HW: _Floats) -> _Floats:
 
 def _change(before_CHW: Array, after_CHW: Array) -> _Floats:
     """(H, W) luma difference, 8 bit samples."""
-    # channels last as decoded, and 16 bits: both save memory traffic
-    before_HWC, after_HWC = (
-        picture_CHW.transpose(1, 2, 0)[::_EVERY, ::_EVERY].astype(np.int16)
-        for picture_CHW in (before_CHW, after_CHW)
-    )
-    change_HW: _Floats = (after_HWC - before_HWC).astype(np.float32) @ np.array(_LUMA, np.float32)
+    # one channel after the other takes less time than a product of matrices
+    change_HW = np.zeros(before_CHW[0, ::_EVERY, ::_EVERY].shape, np.float32)
+    for before_HW, after_HW, weight in zip(before_CHW, after_CHW, _LUMA, strict=True):
+        change_HW += np.float32(weight) * np.subtract(
+            after_HW[::_EVERY, ::_EVERY], before_HW[::_EVERY, ::_EVERY], dtype=np.int16
+        )
     return change_HW
