@@ -32,6 +32,7 @@ _FORMER_SHAPE: Mapping[str, Mapping[str, Any]] = {
         "has_tiles": False,
         "has_figure_score": False,
         "has_deep": False,
+        "has_octaves": False,
     },
 }
 """By method: the arguments that a shape from before they existed does not have."""

@@ -4,9 +4,12 @@ How much VMAF a quantiser takes depends on the content: a sky keeps its quality 
 it. The bits and the error of an encode at a fixed quantiser measure that complexity in the units of
 a codec, which no statistic of the pixels does as directly. A picture that was coded coarsely before
 gives itself away as well: a finer probe finds little to code and destroys nothing. The first pass
-of two-pass rate control measures complexity in the same way; the figures are ours.
+of two-pass rate control measures complexity in the same way. How much detail a probe keeps is
+measured as VMAF measures detail, but with Haar's wavelets and no model of the eye: "Image Quality
+Assessment by Separately Evaluating Detail Losses and Additive Impairments" (Li et al., IEEE TMM
+2011). The other figures are ours.
 
-Shapes: T frame groups, H height, W width, P figures.
+Shapes: T frame groups or frames, H height, W width, P figures, B bands.
 """
 
 import math
@@ -20,11 +23,17 @@ from ladder.media.upright import Pixels
 from vqatool.inputs.clip import Array, Clip
 from vqatool.inputs.readable import ReadableFigure
 
+_Floats = npt.NDArray[np.float32]
+
 QUANTISERS = (20, 26, 32, 38, 44)
 """QP of the probes, from hardly visible to poor."""
 
 FIGURES_PER_QUANTISER = 4
 NUM_PROBING_FEATURES = FIGURES_PER_QUANTISER * len(QUANTISERS)
+
+OCTAVES = 4
+NUM_OCTAVE_FEATURES = OCTAVES * len(QUANTISERS)
+"""Of those that `probes` adds if asked."""
 
 _WIDTH_PX, _HEIGHT_PX = 512, 288  # of the part in the middle that is encoded
 _PLACES = (0.25, 0.75)  # of the clip: the frame groups that are encoded
@@ -33,6 +42,7 @@ _MIN_GROUPS = 8  # in a clip of more than one place
 _MIN_BITS = 1e-5  # per pixel, added before the logarithm
 _MIN_ERROR = 0.02  # squares of 8 bit samples, so that equal pictures have a finite PSNR
 _MIN_GRADIENT = 1e-3
+_MIN_DETAIL = 1e-3  # so that a flat picture keeps all
 
 
 _SHOWN = FIGURES_PER_QUANTISER * QUANTISERS.index(32)  # the probe of middling quality
@@ -58,28 +68,38 @@ READABLE_PROBES = (
 """What of the figures people can read."""
 
 
-def probing_vector(clip: Clip, *, generator: np.random.Generator | None = None) -> Array:
+def probing_vector(
+    clip: Clip, *, generator: np.random.Generator | None = None, has_octaves: bool = False
+) -> Array:
     """Figures (P,) of a clip, float32, about unit deviation; for each of `QUANTISERS` in turn.
 
     log2 of the bits per pixel of a key frame and of the frame after it (0 for groups of one frame,
     such as pictures); PSNR of luma; mean absolute gradient after over before. Means over the frame
     groups at a quarter and three quarters of the clip; of less than eight, the one in the middle.
 
+    With `has_octaves` the share of detail that is kept, 0 to 1, follows: of each quantiser, in each
+    of `OCTAVES` octaves, the finest first.
+
     Args:
         clip: frames of any size of at least 16 px, uint8.
         generator: not used; a view has it.
+        has_octaves: whether to add the detail that is kept.
     """
-    return mean_of_probes([probes(clip, generator=generator)])
+    return mean_of_probes([probes(clip, generator=generator, has_octaves=has_octaves)])
 
 
-def probes(clip: Clip, *, generator: np.random.Generator | None = None) -> Array:
+def probes(
+    clip: Clip, *, generator: np.random.Generator | None = None, has_octaves: bool = False
+) -> Array:
     """Figures (G, P) of those G of the frame groups that are encoded; as `probing_vector`."""
     here = range(clip.first_group, clip.first_group + len(clip.first_TCHW))
     groups = clip.groups_in_all or len(here)
     places = _PLACES if groups >= _MIN_GROUPS else _MIDDLE
     chosen = sorted(int(place * groups) for place in places)
-    figures = [_probe(_middles(clip, here.index(index))) for index in chosen if index in here]
-    return np.stack(figures) if figures else np.empty((0, NUM_PROBING_FEATURES), np.float32)
+    middles = [_middles(clip, here.index(index)) for index in chosen if index in here]
+    width = NUM_PROBING_FEATURES + NUM_OCTAVE_FEATURES * has_octaves
+    figures = [_probe(frames, has_octaves=has_octaves) for frames in middles]
+    return np.stack(figures) if figures else np.empty((0, width), np.float32)
 
 
 def mean_of_probes(figures_GP: Sequence[Array]) -> Array:
@@ -99,10 +119,12 @@ def _middles(clip: Clip, index: int) -> list[Pixels]:
     return list(middle_TCHW.transpose(0, 2, 3, 1))
 
 
-def _probe(frames: Sequence[Pixels]) -> npt.NDArray[np.float32]:
+def _probe(frames: Sequence[Pixels], *, has_octaves: bool) -> _Floats:
     before_THW, encodes = reencode(frames, QUANTISERS)
     gradient = _gradient(before_THW) + _MIN_GRADIENT
+    bands = [(np.sign(each), np.abs(each)) for each in _octaves(before_THW)] if has_octaves else []
     figures: list[float] = []
+    kept: list[float] = []
     for encode in encodes:
         error = float(np.square((before_THW - encode.luma_THW).astype(np.float32)).mean())
         key, *inter = (8 * size / before_THW[0].size for size in encode.sizes_bytes)
@@ -112,7 +134,37 @@ def _probe(frames: Sequence[Pixels]) -> npt.NDArray[np.float32]:
             (10 * math.log10(255**2 / (error + _MIN_ERROR)) - 38) / 6,
             4 * (_gradient(encode.luma_THW) / gradient - 0.8),
         ]
-    return np.array(figures, np.float32)
+        if has_octaves:
+            kept += map(_detail_kept, bands, _octaves(encode.luma_THW))
+    return np.array(figures + kept, np.float32)
+
+
+def _octaves(luma_THW: Luma) -> list[_Floats]:
+    """Haar's three bands of detail, (B, T, h, w), in each of `OCTAVES` octaves, finest first."""
+    found: list[_Floats] = []
+    rest_THW: _Floats = luma_THW.astype(np.float32)
+    for _ in range(OCTAVES):
+        high, wide = (length // 2 * 2 for length in rest_THW.shape[1:])
+        upper, lower = rest_THW[:, :high:2, :wide], rest_THW[:, 1:high:2, :wide]
+        mean, down = upper + lower, upper - lower
+        rest_THW = np.multiply(mean[..., ::2] + mean[..., 1::2], 0.25, dtype=np.float32)
+        across = mean[..., ::2] - mean[..., 1::2]
+        both = [down[..., ::2] + down[..., 1::2], down[..., ::2] - down[..., 1::2]]
+        found.append(np.stack([across, *both]))
+    return found
+
+
+def _detail_kept(before: tuple[_Floats, _Floats], after_BTHW: _Floats) -> float:
+    """The share of detail, sign and amount of each coefficient, that an encode kept.
+
+    Each counts by its cube in the sum over a picture, as in VMAF's measure of detail.
+    """
+    sign_BTHW, detail_BTHW = before
+    kept_T, detail_T = (
+        np.cbrt((each * each * each).sum((2, 3))).sum(0) + _MIN_DETAIL
+        for each in ((after_BTHW * sign_BTHW).clip(0, detail_BTHW), detail_BTHW)
+    )
+    return float((kept_T / detail_T).mean())
 
 
 def _gradient(luma_THW: Luma) -> float:

@@ -31,6 +31,7 @@ from vqatool.inputs.deep_features import (
 from vqatool.inputs.fragments import fragments, rearranged
 from vqatool.inputs.motion import NUM_MOTION_FEATURES, READABLE_MOTION, motion_vector
 from vqatool.inputs.probing import (
+    NUM_OCTAVE_FEATURES,
     NUM_PROBING_FEATURES,
     READABLE_PROBES,
     mean_of_probes,
@@ -61,7 +62,12 @@ def coarse_to_fine(shape: Mapping[str, Any], weights: LossWeights) -> Recipe:
         from vqatool.models.coarse_to_fine import CoarseToFine
 
         return CoarseToFine(
-            config, NUM_MOTION_FEATURES, BITSTREAM_LAYOUT, NUM_PROBING_FEATURES, NUM_DEEP_FEATURES
+            config,
+            NUM_MOTION_FEATURES,
+            BITSTREAM_LAYOUT,
+            NUM_PROBING_FEATURES,
+            NUM_OCTAVE_FEATURES,
+            NUM_DEEP_FEATURES,
         )
 
     def make_loss() -> Loss:
@@ -89,7 +95,8 @@ def _inputs(config: CoarseToFineConfig) -> tuple[Input, ...]:
     deep = GroupedView(patches, finish=features_of_patches, version=network_digest)
     pixels = Input(GroupedView(view), augment, has_tiles=config.has_tiles)
     stream = GroupedView(bitstream_vector, _first)  # each group has the clip's
-    motion, probing = GroupedView(motion_vector), GroupedView(probes, mean_of_probes)
+    probe = partial(probes, has_octaves=True) if config.takes_octaves else probes
+    motion, probing = GroupedView(motion_vector), GroupedView(probe, mean_of_probes)
     figures = partial(Input, is_random=False)
     of_clips = (
         (config.has_motion, figures(motion, name="motion", readable=READABLE_MOTION)),

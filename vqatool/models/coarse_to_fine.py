@@ -166,10 +166,20 @@ class _ClipFeatures(NamedTuple):
     motion_BTK: Tensor | None
 
 
+class _FiguresByInput(NamedTuple):
+    """Figures of a clip: means over the frames, and of motion the deviation too."""
+
+    stream: Tensor
+    probing: Tensor
+    motion: Tensor
+    swing: Tensor
+
+
 class CoarseToFine(QualityModel):
     """Pixels (B, T, 3, side, side) and figures -> Quality.
 
-    The figures are motion (B, T, K), probing (B, P), deep features (B, E) and bitstream (B, F).
+    The figures are motion (B, T, K), probing (B, P) or, with `has_octaves`, (B, P + O), deep
+    features (B, E) and bitstream (B, F).
 
     Any side is accepted: timm pads maps that windows do not divide.
 
@@ -178,6 +188,7 @@ class CoarseToFine(QualityModel):
         motion: K.
         stream: the layout of the bitstream features.
         probing: P.
+        octaves: O.
         deep: E.
     """
 
@@ -187,6 +198,7 @@ class CoarseToFine(QualityModel):
         motion: int,
         stream: BitstreamLayout,
         probing: int,
+        octaves: int,
         deep: int,
     ) -> None:
         super().__init__()
@@ -211,7 +223,7 @@ class CoarseToFine(QualityModel):
             self._contrast = _figure_layers(self._bands.width, width, config.figure_noise)
         self._has_stream, self._has_motion = config.has_stream, config.has_motion
         self._has_probing, self._has_spread = config.has_probing, config.has_spread
-        self._num_motion = motion * config.has_motion
+        self._num_motion, self._num_probing = motion * config.has_motion, probing
         if config.has_motion:
             self._motion = _figure_layers(motion, width, config.figure_noise)
         figures = stream.width * config.has_stream + probing * config.has_probing
@@ -220,7 +232,9 @@ class CoarseToFine(QualityModel):
         self._figures = None
         if config.has_figure_score and config.has_stream:
             pooled = 2 * self._num_motion  # mean and deviation over the frames
-            self._figures = FigureNetwork(figures + pooled, stream.width, deep * config.has_deep)
+            last = octaves * config.takes_octaves
+            known = figures + pooled + last
+            self._figures = FigureNetwork(known, stream.width, deep * config.has_deep, last)
         self._has_deep = config.takes_deep
         self._position = nn.Parameter(0.02 * torch.randn(1, width, _POSITIONS))
         self._temporal = transformer(width, config.temporal_layers)
@@ -324,7 +338,8 @@ class CoarseToFine(QualityModel):
         """The Quality of frames and clip; bitstream features of 0 are unknown."""
         frames_BTD = self._frame_features(view_BTCHW, fused_ND, clip.stream_BF)
         frames_BTD = frames_BTD + self._positions(frames_BTD.shape[1])
-        figures = [each for each in (clip.stream_BF, clip.probing_BP) if each is not None]
+        probing_BP = None if clip.probing_BP is None else clip.probing_BP[:, : self._num_probing]
+        figures = [each for each in (clip.stream_BF, probing_BP) if each is not None]
         token_BD = self._stream(torch.cat(figures, dim=1)) if figures else frames_BTD.mean(1)
         mixed_BTD = self._temporal(torch.cat([token_BD[:, None], frames_BTD], dim=1)).float()
         token_BD, frames_BTD = mixed_BTD[:, 0], mixed_BTD[:, 1:]
@@ -353,33 +368,51 @@ class CoarseToFine(QualityModel):
         return super().trainable_layers(part)
 
     def clip_figures(self, views: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-        """Bitstream, probing, and mean and deviation of motion over the frames, (F,); deep (E,)."""
+        """All figures of a clip in the order of `_all_figures`, (F,), and deep features (E,)."""
         *others, stream_F = views[1:]
         # a copy: a view may be mapped from a file, which would stay open
         deep_E = others.pop().clone() if self._has_deep else stream_F.new_zeros(0)
         probing_P = others.pop() if self._has_probing else None
         motion_TK = others.pop() if self._has_motion else None
-        return _all_figures(stream_F, probing_P, motion_TK), deep_E
+        return self._all_figures(stream_F, probing_P, motion_TK), deep_E
 
     def typical_views(self) -> Sequence[TypicalView | None]:
         """Of motion, probing, deep features and bitstream, as far as the model takes them."""
         network = self._figures
         if network is None or not network.is_fitted:
             return ()
-        mean, deviation = network.get_buffer("mean"), network.get_buffer("deviation")
-        # in the order of `_all_figures`: stream, probing, means and deviations of motion
-        stream, known = slice(self._layout.width), len(mean)
-        swing = slice(known - self._num_motion, known)
-        motion = slice(known - 2 * self._num_motion, known - self._num_motion)
-        probing = slice(self._layout.width, motion.start)
         views: list[TypicalView | None] = [None]
+        mean, deviation = map(
+            self._by_input, (network.get_buffer("mean"), network.get_buffer("deviation"))
+        )
         if self._has_motion:
-            views.append(TypicalView(mean[motion], deviation[motion], mean[swing]))
+            views.append(TypicalView(mean.motion, deviation.motion, mean.swing))
         if self._has_probing:
-            views.append(TypicalView(mean[probing], deviation[probing]))
+            views.append(TypicalView(mean.probing, deviation.probing))
         if self._has_deep:
             views.append(TypicalView(network.get_buffer("deep_mean")))
-        return [*views, TypicalView(mean[stream], deviation[stream])]
+        return [*views, TypicalView(mean.stream, deviation.stream)]
+
+    def _all_figures(self, stream: Tensor, probing: Tensor | None, motion: Tensor | None) -> Tensor:
+        """(..., F), (..., P + O) and (..., T, K) -> figures of a clip, (..., F + P + 2 K + O).
+
+        Those that came last stand last, so that a network on fewer can be tuned with them.
+        """
+        figures = [stream] if probing is None else [stream, probing[..., : self._num_probing]]
+        if motion is not None:
+            figures += [motion.mean(-2), motion.std(-2, unbiased=False)]
+        if probing is not None:
+            figures.append(probing[..., self._num_probing :])
+        return torch.cat(figures, dim=-1)
+
+    def _by_input(self, figures: Tensor) -> "_FiguresByInput":
+        """What `_all_figures` joined."""
+        motion = self._num_motion
+        probing = self._num_probing * self._has_probing
+        widths = [self._layout.width, probing, motion, motion]
+        widths.append(len(figures) - sum(widths))
+        stream, probing_P, motion_K, swing_K, octaves_O = torch.split(figures, widths)
+        return _FiguresByInput(stream, torch.cat([probing_P, octaves_O]), motion_K, swing_K)
 
     def _correction(
         self, clip: "_ClipFeatures", score_B: Tensor, spread_B: Tensor | None
@@ -388,7 +421,7 @@ class CoarseToFine(QualityModel):
         # in training it is not fitted yet
         if self._figures is None or clip.stream_BF is None or self.training:
             return torch.zeros_like(score_B), spread_B
-        figures_BF = _all_figures(clip.stream_BF, clip.probing_BP, clip.motion_BTK)
+        figures_BF = self._all_figures(clip.stream_BF, clip.probing_BP, clip.motion_BTK)
         deep_BE = clip.stream_BF[:, :0] if clip.deep_BE is None else clip.deep_BE
         is_known_B = clip.stream_BF[:, self._layout.is_known]
         return self._figures.correction(figures_BF, deep_BE, is_known_B, score_B, spread_B)
@@ -468,14 +501,6 @@ class FigureLayers(nn.Module):
         if self.training:
             unit_BF = unit_BF + self._noise * torch.randn_like(unit_BF)
         return cast(Tensor, self._layers(unit_BF))
-
-
-def _all_figures(stream: Tensor, probing: Tensor | None, motion: Tensor | None) -> Tensor:
-    """(..., F), (..., P) and (..., T, K) -> figures of a clip, (..., F + P + 2 K)."""
-    figures = [stream] if probing is None else [stream, probing]
-    if motion is not None:
-        figures += [motion.mean(-2), motion.std(-2, unbiased=False)]
-    return torch.cat(figures, dim=-1)
 
 
 def _figure_layers(width_in: int, width: int, noise: float) -> nn.Module:

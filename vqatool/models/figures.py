@@ -56,11 +56,12 @@ class FigureNetwork(nn.Module):
         figures: F.
         stream: S.
         deep: E; 0: there are none.
+        last: how many of the figures, the last ones, a network to start from may lack.
     """
 
-    def __init__(self, figures: int, stream: int, deep: int) -> None:
+    def __init__(self, figures: int, stream: int, deep: int, last: int = 0) -> None:
         super().__init__()
-        self._stream, self._has_deep = stream, deep > 0
+        self._stream, self._has_deep, self._last = stream, deep > 0, last
         components = min(deep, _NUM_COMPONENTS)
         self.register_buffer("mean", torch.zeros(figures))
         self.register_buffer("deviation", torch.ones(figures))
@@ -98,6 +99,30 @@ class FigureNetwork(nn.Module):
         self.get_buffer("deep_mean").copy_(mean_E)
         basis_EK = basis_EK * scale_K / deviation_E[:, None].cpu()
         self.get_buffer("basis").zero_()[:, : basis_EK.shape[1]] = basis_EK.float()
+
+    def start_from(self, start: "FigureNetwork") -> bool:
+        """Take over a fitted network that takes the same figures, perhaps without the last ones.
+
+        Those count nothing then until they are fitted, and keep their means and deviations here.
+
+        Returns:
+            Whether it is one.
+        """
+        own, known = self.state_dict(), dict(start.state_dict())
+        count, more = len(known["mean"]), len(own["mean"]) - len(known["mean"])
+        is_one = start.is_fitted and more in (0, self._last) and start._stream == self._stream
+        if not is_one or own.keys() != known.keys() or own["basis"].shape != known["basis"].shape:
+            return False
+        for name in ("mean", "deviation"):
+            known[name] = torch.cat([known[name], own[name][count:]])
+        for name in known:
+            if name.endswith(".0.weight"):
+                place = count - self._stream * name.startswith("_without_stream")
+                before, after = known[name][:, :place], known[name][:, place:]
+                nothing = before.new_zeros(len(before), more)
+                known[name] = torch.cat([before, nothing, after], dim=1)
+        self.load_state_dict(known)
+        return True
 
     def units(self, figures_BF: Tensor, deep_BE: Tensor) -> Tensor:
         """Figures and components in deviations from their means, (B, F + K) float32."""

@@ -112,6 +112,7 @@ class CoarseToFineConfig:
     standardisation or dropout either. `has_tiles`: training compares each patch with the source.
     `has_figure_score`: a mean with the score of a `FigureNetwork`, which needs `has_stream`.
     `has_deep`: that network takes deep features (`vqatool.inputs.deep_features`) as well.
+    `has_octaves`: it takes the detail that probes keep as well, which needs `has_probing`.
 
     Raises:
         ValueError: `size` is unknown, or `figure_noise` negative or not finite.
@@ -132,6 +133,7 @@ class CoarseToFineConfig:
     has_tiles: bool = True
     has_figure_score: bool = True
     has_deep: bool = True
+    has_octaves: bool = True
     figure_noise: float = 0.3
     fusion_layers: int = 2
     temporal_layers: int = 0
@@ -140,6 +142,11 @@ class CoarseToFineConfig:
     def takes_deep(self) -> bool:
         """Whether deep features are a view: there is a network that takes them."""
         return self.has_deep and self.has_figure_score and self.has_stream
+
+    @property
+    def takes_octaves(self) -> bool:
+        """Whether the view of probing has the detail that is kept."""
+        return self.has_octaves and self.has_probing and self.has_figure_score and self.has_stream
 
     def __post_init__(self) -> None:
         if self.size not in SWIN_SIZES:

@@ -35,8 +35,8 @@ def fit_figure_network(
         model: its other layers stay as they are.
         inputs: the clips.
         seed: of what is random.
-        start: one that was fitted to other clips. If it takes the same figures, it is tuned and
-            keeps its means and deviations.
+        start: one that was fitted to other clips. If it takes the same figures, perhaps without
+            those of octaves, it is tuned and keeps its means and deviations.
     """
     network = model.figure_network
     if network is None:
@@ -55,11 +55,9 @@ def fit_figure_network(
         [float(encode.is_coded_twice) for encode in inputs.encodes], device=device
     )
     epochs, peak_lr = _EPOCHS, _LR
-    if start is not None and start.is_fitted and _shapes(start) == _shapes(network):
+    network.standardise(figures_NF, deep_NE)
+    if start is not None and network.start_from(start):
         epochs, peak_lr = _TUNED_EPOCHS, _TUNED_LR
-        network.load_state_dict(start.state_dict())
-    else:
-        network.standardise(figures_NF, deep_NE)
     with torch.random.fork_rng(), torch.enable_grad():
         torch.manual_seed(seed)
         unit_NU = network.units(figures_NF, deep_NE)
@@ -82,10 +80,6 @@ def fit_figure_network(
     network.get_buffer("share").copy_(torch.tensor(_SHARES))
     if not deep_NE.shape[1]:
         network.get_buffer("share")[2] = 0  # motion and probing alone were never tried
-
-
-def _shapes(network: FigureNetwork) -> dict[str, torch.Size]:
-    return {name: value.shape for name, value in network.state_dict().items()}
 
 
 def _fit_spread(network: FigureNetwork, scores: FigureScores, label_N: Tensor) -> None:

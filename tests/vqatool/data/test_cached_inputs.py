@@ -23,7 +23,7 @@ from vqatool.inputs.bitstream import BitstreamFeatures
 from vqatool.inputs.clip import View
 from vqatool.inputs.deep_features import NUM_DEEP_FEATURES
 from vqatool.inputs.motion import NUM_MOTION_FEATURES
-from vqatool.inputs.probing import NUM_PROBING_FEATURES
+from vqatool.inputs.probing import NUM_OCTAVE_FEATURES, NUM_PROBING_FEATURES
 from vqatool.methods import Method, recipe_for
 from vqatool.methods.recipe import Input
 from vqatool.training.run import CACHE_FOLDER
@@ -136,7 +136,8 @@ def test_a_changed_encode_is_decoded_again(decoded: Path) -> None:
 def test_a_batch_has_labels_and_groups_of_its_encodes(decoded: Path) -> None:
     clips = cached(decoded)
     batch = clips.batch([0, 1, 4], seed=0, num_frame_groups=2)
-    widths = (NUM_PROBING_FEATURES, NUM_DEEP_FEATURES, len(BitstreamFeatures._fields))
+    probing = NUM_PROBING_FEATURES + NUM_OCTAVE_FEATURES
+    widths = (probing, NUM_DEEP_FEATURES, len(BitstreamFeatures._fields))
     figures = [(3, width) for width in widths]
     shapes = [(3, 2, 3, 64, 64), (3, 2, NUM_MOTION_FEATURES), *figures]
     assert [view.shape for view in batch.views] == shapes

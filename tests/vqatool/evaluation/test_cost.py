@@ -30,7 +30,7 @@ def test_operations_agree_with_the_formula(size: str, macs_g: float) -> None:
 
 def test_fused_layers_are_counted() -> None:
     # torch has one fused operation for a transformer layer on a CPU
-    shape = {"size": "pico", "features": 32, "temporal_layers": 1}
+    shape = {"size": "pico", "features": 32, "temporal_layers": 1, "has_octaves": False}
     recipe = recipe_for(Method.COARSE_TO_FINE, shape)
     widths = (NUM_PROBING_FEATURES, NUM_DEEP_FEATURES, len(UNKNOWN_BITSTREAM))
     figures = ((1, 2, NUM_MOTION_FEATURES), *((1, width) for width in widths))

@@ -9,7 +9,9 @@ from vqatool.inputs.clip import Array, Clip, FrameGroup
 from vqatool.inputs.preprocessor import read_clip
 from vqatool.inputs.probing import (
     FIGURES_PER_QUANTISER,
+    NUM_OCTAVE_FEATURES,
     NUM_PROBING_FEATURES,
+    OCTAVES,
     QUANTISERS,
     probing_vector,
 )
@@ -44,6 +46,31 @@ def means_of_squares(picture_CHW: Array, side: int = 9) -> Array:
         padded = np.pad(picture_CHW, margin)
         picture_CHW = sliding_window_view(padded, side, axis).mean(-1)
     return picture_CHW
+
+
+def octaves(clip: Clip) -> Array:
+    """(quantiser, octave)"""
+    return probing_vector(clip, has_octaves=True)[NUM_PROBING_FEATURES:].reshape(-1, OCTAVES)
+
+
+def test_a_coarser_quantiser_keeps_less_detail_and_fine_detail_goes_first() -> None:
+    found = octaves(pairs((noise(288, 512) + smooth(288, 512)) / 2, 3))
+    assert found.shape == (len(QUANTISERS), OCTAVES)
+    assert (np.diff(found, axis=0) < 0).all()
+    assert (np.diff(found, axis=1) > 0).all()
+    assert 0 <= found.min() < 0.5 < found.max() <= 1
+
+
+def test_the_detail_that_is_kept_follows_the_other_figures() -> None:
+    clip = pairs(noise(), 3)
+    both = probing_vector(clip, has_octaves=True)
+    assert np.array_equal(both[:NUM_PROBING_FEATURES], probing_vector(clip))
+    assert len(both) == NUM_PROBING_FEATURES + NUM_OCTAVE_FEATURES
+
+
+def test_a_flat_picture_keeps_all_detail() -> None:
+    flat = Clip(np.full((2, 3, 16, 16), 90, np.uint8), 2)
+    assert octaves(flat) == pytest.approx(1)
 
 
 def test_a_coarser_quantiser_takes_fewer_bits_and_loses_more() -> None:

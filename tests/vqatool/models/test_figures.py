@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from tests.vqatool.models.test_every_model import views
+from vqatool.inputs.probing import NUM_OCTAVE_FEATURES, NUM_PROBING_FEATURES
 from vqatool.methods import Method, recipe_for
 from vqatool.models.figures import FigureNetwork, FigureScores
 
@@ -110,7 +111,8 @@ def test_the_figures_are_those_of_the_views_and_not_learned_with_the_other_layer
     assert model.figure_network is not None
     pixels, motion, probing, deep, stream = (view[0] for view in views(RECIPE, 1))
     figures, taken = model.clip_figures([pixels, motion, probing, deep, stream])
-    parts = [stream, probing, motion.mean(0), motion.std(0, unbiased=False)]
+    old, octaves = probing.split([NUM_PROBING_FEATURES, NUM_OCTAVE_FEATURES])
+    parts = [stream, old, motion.mean(0), motion.std(0, unbiased=False), octaves]
     assert torch.equal(figures, torch.cat(parts))
     assert torch.equal(taken, deep)
     # the views of a training are mapped from files, and thousands of them cannot be open

@@ -1,5 +1,6 @@
 """The fit of the figure network."""
 
+from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -13,7 +14,7 @@ from vqatool.inputs.bitstream import BitstreamFeatures
 from vqatool.inputs.clip import Array
 from vqatool.inputs.deep_features import NUM_DEEP_FEATURES
 from vqatool.inputs.motion import NUM_MOTION_FEATURES
-from vqatool.inputs.probing import NUM_PROBING_FEATURES
+from vqatool.inputs.probing import NUM_OCTAVE_FEATURES, NUM_PROBING_FEATURES
 from vqatool.methods import Method, recipe_for
 from vqatool.models.figures import FigureNetwork
 from vqatool.models.quality import QualityModel
@@ -42,11 +43,13 @@ class MadeUpInputs:
     count: int
     seed: int
     has_deep: bool = True
+    has_octaves: bool = True
     encodes: list[Encode] = field(init=False)
 
     def __post_init__(self) -> None:
         generator = torch.Generator().manual_seed(self.seed)
-        widths = (NUM_PROBING_FEATURES, NUM_DEEP_FEATURES, len(BitstreamFeatures._fields))
+        probing = NUM_PROBING_FEATURES + NUM_OCTAVE_FEATURES * self.has_octaves
+        widths = (probing, NUM_DEEP_FEATURES, len(BitstreamFeatures._fields))
         self._motion = torch.randn(self.count, 2, NUM_MOTION_FEATURES, generator=generator)
         self._flat = [torch.randn(self.count, width, generator=generator) for width in widths]
         _, deep, stream = self._flat
@@ -75,15 +78,16 @@ def fitted(start: FigureNetwork | None = None, count: int = 200, **shape: Any) -
     torch.manual_seed(1)
     given = {"size": "pico", "features": 32, **shape}
     model = recipe_for(Method.COARSE_TO_FINE, given).build().eval()
-    made = MadeUpInputs(count, 0, has_deep=shape.get("has_deep", True))
+    has = {name: shape.get(name, True) for name in ("has_deep", "has_octaves")}
+    made = MadeUpInputs(count, 0, **has)
     fit_figure_network(model, cast(CachedInputs, made), seed=3, start=start)
     return model
 
 
 @pytest.fixture(scope="module")
 def fitted_to_many() -> QualityModel:
-    """Fitted to 600 clips, which takes seconds; not to be changed."""
-    return fitted(count=600)
+    """Fitted to 600 clips, which takes seconds; not to be changed. It lacks the octaves."""
+    return fitted(count=600, has_octaves=False)
 
 
 @pytest.fixture(scope="module")
@@ -102,7 +106,7 @@ def fitted_without_deep() -> QualityModel:
 def test_the_network_learns_the_labels_of_clips_from_their_figures(
     fitted_to_many: QualityModel,
 ) -> None:
-    model, others = fitted_to_many, MadeUpInputs(150, 1)
+    model, others = fitted_to_many, MadeUpInputs(150, 1, has_octaves=False)
     network = model.figure_network
     assert network is not None
     assert (network.get_buffer("share") > 0).all()
@@ -137,7 +141,7 @@ def test_a_fitted_network_keeps_what_it_knows_when_it_learns_a_few_other_clips(
     model = fitted_to_many
     network = model.figure_network
     assert network is not None
-    mean, others = network.get_buffer("mean").clone(), MadeUpInputs(150, 1)
+    mean, others = network.get_buffer("mean").clone(), MadeUpInputs(150, 1, has_octaves=False)
     clips = [
         model.clip_figures([torch.from_numpy(view) for view in others.evaluation_views(i)])
         for i in range(150)
@@ -152,12 +156,12 @@ def test_a_fitted_network_keeps_what_it_knows_when_it_learns_a_few_other_clips(
         return float((scores.known_B - labels).abs().mean())
 
     before = error(model)
-    tuned = fitted(network, count=40)
+    tuned = fitted(network, count=40, has_octaves=False)
     assert tuned.figure_network is not None
     assert torch.equal(tuned.figure_network.get_buffer("mean"), mean)
     assert error(tuned) < 1.1 * before
     assert error(model) == before
-    assert error(fitted(count=40)) > 1.3 * before  # what they teach alone
+    assert error(fitted(count=40, has_octaves=False)) > 1.3 * before  # what they teach alone
 
 
 def test_the_fit_is_the_same_each_time_and_leaves_the_other_layers_and_random_numbers(
@@ -182,6 +186,36 @@ def test_a_start_that_takes_other_figures_is_no_start(
     start = fitted_without_deep.figure_network
     first, second = fitted_to_few.state_dict(), fitted(start, count=60).state_dict()
     assert all(torch.equal(first[name], second[name]) for name in first)
+    recipe = recipe_for(Method.COARSE_TO_FINE, {"size": "pico", "has_probing": False})
+    without_probing = recipe.build().figure_network
+    assert without_probing is not None
+    without_probing.get_buffer("share").fill_(1.0)
+    network = fitted_to_few.figure_network
+    assert network is not None
+    assert not network.start_from(without_probing)
+
+
+@torch.no_grad()
+def test_a_start_that_lacks_the_octaves_scores_as_before_until_it_learns_them(
+    fitted_to_few: QualityModel,
+) -> None:
+    start = fitted(count=60, has_octaves=False).figure_network
+    assert start is not None
+    assert fitted_to_few.figure_network is not None
+    network, count = deepcopy(fitted_to_few.figure_network), len(start.get_buffer("mean"))
+    mean = network.get_buffer("mean").clone()
+    assert network.start_from(start)
+    assert torch.equal(network.get_buffer("mean")[:count], start.get_buffer("mean"))
+    assert torch.equal(network.get_buffer("mean")[count:], mean[count:])
+    figures, deep = torch.randn(5, len(mean)), torch.randn(5, NUM_DEEP_FEATURES)
+    found = network.scores(network.units(figures, deep))
+    expected = start.scores(start.units(figures[:, :count], deep))
+    for one, other in zip(found, expected, strict=True):
+        assert torch.allclose(one, other, atol=1e-5)
+    learned = fitted(start, count=60).figure_network
+    assert learned is not None
+    assert torch.equal(learned.get_buffer("mean")[:count], start.get_buffer("mean"))
+    assert (learned.state_dict()["_by_figures.0.weight"][:, count:] != 0).any()
 
 
 def test_a_model_without_the_network_stays_as_it_is() -> None:
