@@ -13,7 +13,7 @@ from ladder.media.container import LENIENT, Decoding
 from ladder.media.decode import SeenFrames, display_size, each_frame_at, uniform_times
 from ladder.media.headers import coded_pictures
 from ladder.media.probe import VideoInfo, probe
-from vqatool.inputs.bitstream import UNKNOWN_BITSTREAM, bitstream_features
+from vqatool.inputs.bitstream import UNKNOWN_BITSTREAM, BitstreamFeatures, bitstream_features
 from vqatool.inputs.clip import (
     Array,
     Clip,
@@ -218,21 +218,24 @@ def read_parts(
         rest_s = info.duration_s - start_s if length_s is None else length_s
         fps = float(info.fps)
         times_s += sample_times(start_s, rest_s, num_frame_groups, frame_group, fps)
+    # before a decoder is at work: headers are read from FFmpeg's log, and its threads log as well
+    features = [
+        bitstream_features(info, coded_pictures(info, start_s=start_s, length_s=length_s), size)
+        if reads_stream
+        else UNKNOWN_BITSTREAM
+        for start_s, length_s in parts
+    ]
     pictures_HWC = each_frame_at(info, times_s, size, decoding, seen)
     pixels_THWC = np.empty((frame_group.num_frames, size[1], size[0], 3), np.uint8)
 
-    def groups_of(part: Part) -> Iterator[Clip]:
-        features = UNKNOWN_BITSTREAM
-        if reads_stream:
-            pictures = coded_pictures(info, start_s=part.start_s, length_s=part.length_s)
-            features = bitstream_features(info, pictures, size)
+    def groups_of(stream: BitstreamFeatures) -> Iterator[Clip]:
         for index in range(num_frame_groups):
             for number, picture_HWC in enumerate(islice(pictures_HWC, frame_group.num_frames)):
                 pixels_THWC[number] = picture_HWC
             pixels_TCHW = pixels_THWC.transpose(0, 3, 1, 2)
-            yield Clip(pixels_TCHW, frame_group.num_frames, features, index, num_frame_groups)
+            yield Clip(pixels_TCHW, frame_group.num_frames, stream, index, num_frame_groups)
 
-    return map(groups_of, parts)
+    return map(groups_of, features)
 
 
 def sample_times(

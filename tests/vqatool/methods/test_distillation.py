@@ -35,7 +35,7 @@ def coarse_to_fine() -> QualityModel:
         has_stream=False,
     )
     layout = BitstreamLayout(width=0, log2_step=0, has_step=0, is_known=0, step_origin=0.0)
-    return perturbed(CoarseToFine(config, 0, layout, 0, 0))
+    return perturbed(CoarseToFine(config, 0, layout, 0, 0, 0))
 
 
 def perturbed(model: QualityModel) -> QualityModel:
