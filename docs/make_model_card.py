@@ -34,7 +34,7 @@ Made from the card inside `{MODEL.relative_to(ROOT)}` by `python docs/make_model
 | files | `default.safetensors` ({MODEL.stat().st_size / 1e6:.1f} MB, half precision), to train further and for GPUs; `default.onnx` ({EXPORTED.stat().st_size / 1e6:.1f} MB), the same model exported by `vqatool export`, which `score` runs on CPUs |
 | predicts | the mean of `{card["label"]}`, {card["label_scale"]} |
 | input | {card["preprocessing"]} |
-| clip | {card["clip_frames"]} places in each segment |
+| clip | {card["clip_frames"]} places in a video of one segment or in a segment of 10 s, half as many in one of 5 s |
 | band | {card["band_per_spread"]:.2f} times the error that the model expects of each file held 90 % of the errors on validation origins; one band for all files would be {card["band"]:.1f} points to either side |
 
 ## Intended use
@@ -68,11 +68,11 @@ On {validation["count"]} encodes of held-out sources, the validation side: SRCC 
 
 ## Limits
 
-Scores are off by 5 to 6 points (RMSE) on sources that the model never saw, and by 11 to 14 where a video was coded twice with unrelated
+Scores are off by 5 to 6 points (RMSE) on sources that the model never saw, and by 12 to 14 where a video was coded twice with unrelated
 qualities. [All limits](docs/limits.md).
 
 Of 40 random encodes of Big Buck Bunny, these score most too high and most too low (`python -m tests.benchmarks.failures`; RMSE of the
-40: 6.1):
+40: 6.2):
 
 ![The clip and six of its encodes](docs/failures.jpg)
 
