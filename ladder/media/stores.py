@@ -241,31 +241,31 @@ class _Bucket:
     @contextlib.contextmanager
     def _translated(self, key: str) -> Iterator[None]:
         """Errors of obstore as ours; `from None`, because theirs may repeat what is secret."""
-        told, errors = self._url(key), self._errors
+        subject, errors = self._url(key), self._errors
         try:
             yield
         except FileNotFoundError:
-            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), told) from None
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), subject) from None
         except errors.PreconditionError:
-            raise RemoteError(f"{told} changed while it was read: run again") from None
+            raise RemoteError(f"{subject} changed while it was read: run again") from None
         except (errors.BaseError, ValueError) as error:
-            raise self._told(told, str(error)) from None
+            raise self._remote_error(subject, str(error)) from None
 
-    def _told(self, told: str, answer: str) -> RemoteError:
+    def _remote_error(self, subject: str, answer: str) -> RemoteError:
         where = _WHERE[_kind(self._scheme)]
         if _NO_CREDENTIALS.search(answer):
             reason = f"there are no usable credentials: set {where}"
-            return RemoteError(f"{told}: {reason}", is_for_all=True)
+            return RemoteError(f"{subject}: {reason}", is_for_all=True)
         if _REFUSED.search(answer):  # a listing has no error of its own for it
-            return self._refused(told, answer, where)
+            return self._refused(subject, answer, where)
         is_for_all = self._scheme in _BUCKETS and bool(_UNREACHED.search(answer))
-        return RemoteError(f"{told} cannot be reached: {_reason(answer)}", is_for_all=is_for_all)
+        return RemoteError(f"{subject} cannot be reached: {_reason(answer)}", is_for_all=is_for_all)
 
-    def _refused(self, told: str, answer: str, where: str) -> RemoteError:
+    def _refused(self, subject: str, answer: str, where: str) -> RemoteError:
         if found := _BAD_CREDENTIALS.search(answer):
             reason = f"the credentials are not valid ({found[1] or 401})"
-            return RemoteError(f"{told}: {reason}: set {where}", is_for_all=True)
-        return RemoteError(f"{told} may not be accessed: it needs other credentials ({where})")
+            return RemoteError(f"{subject}: {reason}: set {where}", is_for_all=True)
+        return RemoteError(f"{subject} may not be accessed: it needs other credentials ({where})")
 
 
 class _FileSystem:

@@ -230,6 +230,11 @@ def _scoring(
     return with_hint(ClusterScoring(runner, model, device, batch))
 
 
+_HINTED_SAMPLE = 6
+# what is read beside a segment, to its key frame and of its blocks, and of a file's two ends
+_BESIDE_S, _AROUND_S = 2.0, 12.0
+
+
 def with_hint(scoring: "Scoring") -> "Scoring":
     """The same, which tells after the first long remote video what a sample would fetch of it."""
     from vqatool.terminal import print_note
@@ -264,11 +269,6 @@ def _sample_hint(result: "ScoreResult") -> str:
         f"nearly all of {result.path} ({size_mb:.0f} MB) was fetched for the scores of all of its "
         f"{count} segments: --sample {_HINTED_SAMPLE} fetches about {share * size_mb:.0f} MB"
     )
-
-
-_HINTED_SAMPLE = 6
-# what is read beside a segment, to its key frame and of its blocks, and of a file's two ends
-_BESIDE_S, _AROUND_S = 2.0, 12.0
 
 
 def _hardware(name: str | None) -> str:

@@ -4,15 +4,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
 from ladder.errors import VideoError
 from ladder.media.container import LENIENT, Decoding
 from ladder.media.decode import SeenFrames, display_size, each_frame_at, uniform_times
-from ladder.media.headers import coded_pictures
+from ladder.media.headers import CodedPicture, coded_pictures
 from ladder.media.probe import VideoInfo, probe
+from ladder.media.time_ranges import TimeRange
 from vqatool.inputs.bitstream import UNKNOWN_BITSTREAM, BitstreamFeatures, bitstream_features
 from vqatool.inputs.clip import (
     Array,
@@ -26,13 +26,6 @@ from vqatool.inputs.clip import (
 
 _FULL_LENGTH_S = 10.0
 """A segment of this length or more has all frame groups, one of half of it or less has half."""
-
-
-class Part(NamedTuple):
-    """A part of a video, in seconds from its first frame; without a length to the end."""
-
-    start_s: float = 0.0
-    length_s: float | None = None
 
 
 @dataclass(frozen=True)
@@ -71,23 +64,22 @@ class ClipPreprocessor:
         self,
         info: VideoInfo,
         display: tuple[int, int] | None,
+        part: TimeRange | None = None,
         *,
-        start_s: float = 0.0,
-        length_s: float | None = None,
         is_strict: bool = False,
     ) -> list[Array]:
-        """What workers make of a part of a video, to its end if there is no `length_s`.
+        """What workers make of a part of a video, or of all of it.
 
         These are the model's views, some not `finished` yet. Errors are those of `read_parts`.
         """
-        (views,) = self.load_parts(info, display, [Part(start_s, length_s)], is_strict=is_strict)
+        (views,) = self.load_parts(info, display, [part], is_strict=is_strict)
         return views
 
     def load_parts(
         self,
         info: VideoInfo,
         display: tuple[int, int] | None,
-        parts: Sequence[Part],
+        parts: Sequence[TimeRange | None],
         *,
         is_strict: bool = False,
         seen: SeenFrames | None = None,
@@ -164,7 +156,7 @@ def read_clip(
         joined,
         read_parts(
             info,
-            [Part()],
+            [None],
             num_frame_groups,
             frame_group,
             display,
@@ -184,7 +176,7 @@ def joined(groups: Iterator[Clip]) -> Clip:
 
 def read_parts(
     info: VideoInfo,
-    parts: Sequence[Part],
+    parts: Sequence[TimeRange | None],
     num_frame_groups: int,
     frame_group: FrameGroup,
     display: tuple[int, int] | None,
@@ -201,7 +193,7 @@ def read_parts(
 
     Args:
         info: the facts of the file, from `probe`.
-        parts: ascending.
+        parts: ascending; None: all of the video.
         num_frame_groups: how many of a part; they start in the middles of equal pieces of it.
         frame_group: frames of each; closer together where the next group is too near.
         display: (width, height) of the screen, px; None scores pixel for pixel.
@@ -214,16 +206,16 @@ def read_parts(
     """
     size = display_size(info, display)
     times_s: list[float] = []
-    for start_s, length_s in parts:
-        rest_s = info.duration_s - start_s if length_s is None else length_s
+    for part in parts:
+        start_s, length_s = (part.start_s, part.length_s) if part else (0.0, info.duration_s)
         fps = float(info.fps)
-        times_s += sample_times(start_s, rest_s, num_frame_groups, frame_group, fps)
+        times_s += sample_times(start_s, length_s, num_frame_groups, frame_group, fps)
     # before a decoder is at work: headers are read from FFmpeg's log, and its threads log as well
     features = [
-        bitstream_features(info, coded_pictures(info, start_s=start_s, length_s=length_s), size)
+        bitstream_features(info, _coded_pictures(info, part), size)
         if reads_stream
         else UNKNOWN_BITSTREAM
-        for start_s, length_s in parts
+        for part in parts
     ]
     pictures_HWC = each_frame_at(info, times_s, size, decoding, seen)
     pixels_THWC = np.empty((frame_group.num_frames, size[1], size[0], 3), np.uint8)
@@ -236,6 +228,12 @@ def read_parts(
             yield Clip(pixels_TCHW, frame_group.num_frames, stream, index, num_frame_groups)
 
     return map(groups_of, features)
+
+
+def _coded_pictures(info: VideoInfo, part: TimeRange | None) -> list[CodedPicture]:
+    if part is None:
+        return coded_pictures(info)
+    return coded_pictures(info, start_s=part.start_s, length_s=part.length_s)
 
 
 def sample_times(

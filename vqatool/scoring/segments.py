@@ -23,6 +23,7 @@ from ladder.media.decode import SeenFrames, require_complete
 from ladder.media.log import CODECS_THAT_FORGET, ERROR, ffmpeg_log, tell_damage
 from ladder.media.probe import FILE_FAULTS, Size, VideoInfo, probe
 from ladder.media.remote import as_it_is_now
+from ladder.media.time_ranges import TimeRange
 from vqatool.inputs.clip import Array
 from vqatool.inputs.decode_pool import (
     TIMEOUT_S,
@@ -31,7 +32,7 @@ from vqatool.inputs.decode_pool import (
     PendingDecode,
     failure_of,
 )
-from vqatool.inputs.preprocessor import ClipPreprocessor, Part, require_sdr
+from vqatool.inputs.preprocessor import ClipPreprocessor, require_sdr
 from vqatool.scoring.rows import FileStamp
 
 Display = Size | None
@@ -237,7 +238,7 @@ def decode_segments(
     if count > 1:
         preprocessor = preprocessor.of_segment(length_s)
     parts = [
-        Part(index * length_s, length_s) for index in scored[first : first + SEGMENTS_PER_TASK]
+        TimeRange(index * length_s, length_s) for index in scored[first : first + SEGMENTS_PER_TASK]
     ]
     known = DecodedSegments(path=path, stamp=stamp, info=info)
     try:
@@ -249,7 +250,7 @@ def decode_segments(
 
 
 def _decode_parts(
-    info: VideoInfo, parts: Sequence[Part], preprocessor: ClipPreprocessor, display: Display
+    info: VideoInfo, parts: Sequence[TimeRange], preprocessor: ClipPreprocessor, display: Display
 ) -> Iterator[Segment]:
     """All parts in one pass, and one where it ends at damage by itself."""
     count = 0
@@ -269,7 +270,7 @@ def _decode_parts(
 
 
 def _decode_alone(
-    info: VideoInfo, part: Part, preprocessor: ClipPreprocessor, display: Display
+    info: VideoInfo, part: TimeRange, preprocessor: ClipPreprocessor, display: Display
 ) -> Segment:
     """One part, once more and concealing errors if it is damaged."""
     segment: Segment | None = None
@@ -284,7 +285,7 @@ def _decode_alone(
 
 
 def _decode_concealed(
-    info: VideoInfo, part: Part, preprocessor: ClipPreprocessor, display: Display
+    info: VideoInfo, part: TimeRange, preprocessor: ClipPreprocessor, display: Display
 ) -> Segment:
     """What a lenient decoder gives of a part, and whether the file is damaged indeed.
 
@@ -303,7 +304,7 @@ def _decode_concealed(
 
 def _decode_pass(
     info: VideoInfo,
-    parts: Sequence[Part],
+    parts: Sequence[TimeRange],
     preprocessor: ClipPreprocessor,
     display: Display,
     *,
@@ -311,8 +312,8 @@ def _decode_pass(
 ) -> Iterator[Segment]:
     seen = SeenFrames()
     loaded = preprocessor.load_parts(info, display, parts, is_strict=not conceals, seen=seen)
-    for (start_s, length_s), views in zip(parts, loaded, strict=True):
-        assert length_s is not None
-        groups = preprocessor.num_frame_groups
-        yield Segment(start_s, start_s + length_s, views, groups, conceals, seen.are_interlaced)
+    groups = preprocessor.num_frame_groups
+    for part, views in zip(parts, loaded, strict=True):
+        end_s = part.start_s + part.length_s
+        yield Segment(part.start_s, end_s, views, groups, conceals, seen.are_interlaced)
         seen.are_interlaced = False

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from ladder.media.probe import probe
+from ladder.media.time_ranges import TimeRange
 from tests.vqatool.conftest import SHAPE
 from vqatool.inference.card import ModelCard
 from vqatool.inference.engine import Limits, Output
@@ -46,7 +47,7 @@ def test_each_part_of_a_video_has_frames_of_its_own(
     )
     half_s = info.duration_s / 2
     first, second = (
-        predictor.preprocessor.load_views(info, None, start_s=start_s, length_s=half_s)
+        predictor.preprocessor.load_views(info, None, TimeRange(start_s, half_s))
         for start_s in (0.0, half_s)
     )
     assert not np.array_equal(first[0], second[0])

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from ladder.media.probe import probe
+from ladder.media.time_ranges import TimeRange
 from tests.conftest import EXACT, MakeVideo
 from vqatool.inputs.clip import Array, Clip, FrameGroup, GroupedView, finished
-from vqatool.inputs.preprocessor import ClipPreprocessor, Part, preprocess, read_clip, sample_times
+from vqatool.inputs.preprocessor import ClipPreprocessor, preprocess, read_clip, sample_times
 from vqatool.methods import Method, recipe_for
 
 STEP = 4  # levels of luma from one frame to the next
@@ -117,9 +118,9 @@ def test_parts_in_one_pass_are_those_of_each_alone(make_video: MakeVideo) -> Non
     views = (GroupedView(raw), *recipe_for(Method.COARSE_TO_FINE, {"grid": 2, "patch": 16}).views)
     preprocessor, info = ClipPreprocessor(views, 3, FrameGroup(2), True), probe(video)
     length_s = info.duration_s / 4
-    parts = [Part(index * length_s, length_s) for index in (0, 1, 3)]
+    parts = [TimeRange(index * length_s, length_s) for index in (0, 1, 3)]
     for part, together in zip(
         parts, preprocessor.load_parts(info, None, parts, is_strict=True), strict=True
     ):
-        alone = preprocessor.load_views(info, None, start_s=part.start_s, length_s=part.length_s)
+        alone = preprocessor.load_views(info, None, part)
         assert all(map(np.array_equal, together, alone))

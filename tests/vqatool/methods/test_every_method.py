@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ladder.media.decode import each_frame_at
 from ladder.media.probe import VideoInfo, probe
+from ladder.media.time_ranges import TimeRange
 from ladder.media.upright import Pixels
 from tests.vqatool.program import read_rows, vqatool
 from tests.vqatool.shapes import SMALL
@@ -89,9 +90,7 @@ def test_scores_are_float32_even_if_a_model_computes_in_bfloat16(
 def test_a_method_takes_a_clip_of_one_frame(method: Method, labelled: Path) -> None:
     predictor = _untrained(method).predictor
     video = probe(sorted(labelled.rglob("*.mp4"))[0])
-    views = predictor.preprocessor.load_views(
-        video, None, start_s=0.0, length_s=float(1 / video.fps)
-    )
+    views = predictor.preprocessor.load_views(video, None, TimeRange(0.0, float(1 / video.fps)))
     assert np.isfinite(predictor.predict([views]).score_B).all()
 
 
