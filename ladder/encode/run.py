@@ -29,7 +29,7 @@ from ladder.encode.transcode import (
     verify_encode,
 )
 from ladder.errors import VideoError
-from ladder.media.decode import MAX_MISSING_S
+from ladder.media.ends import MAX_MISSING_S, missing_end
 from ladder.media.ffmpeg import Ffmpeg, OnProgress, allocate_workers, partition_outputs
 from ladder.media.probe import FILE_FAULTS
 from ladder.media.remote import LocalCopies
@@ -193,7 +193,7 @@ def _encode(
         expected = length_of(source)
     except FILE_FAULTS as error:
         if len(group) == 1:
-            return [_fail(group[0], error, ffmpeg)]
+            return [_fail(group[0], _with_cause(error, source), ffmpeg)]
         for job in group:
             _remove_part(job)
         logger.info("encodes of %s failed together, each is tried alone", source.info.path)
@@ -206,12 +206,20 @@ def _encode(
 def _length_of(source: Source) -> VideoLength:
     """The length of what is encoded; logs that a source ends before its header says."""
     found, stated_s = measure_length(source.info, source.time_ranges), source.info.duration_s
-    if not source.time_ranges and stated_s - found.duration_s > MAX_MISSING_S:
-        logger.warning(
-            "%s ends at %.2f s, its header states %.2f s: what is there is encoded",
-            source.info.path, found.duration_s, stated_s,
-        )  # fmt: skip
+    if not source.time_ranges:
+        missing = missing_end(source.info.path)
+        if stated_s - found.duration_s > MAX_MISSING_S:
+            missing = f"ends at {found.duration_s:.2f} s, its header states {stated_s:.2f} s"
+        if missing:
+            logger.warning("%s %s: what is there is encoded", source.info.path, missing)
     return found
+
+
+def _with_cause(error: Exception, source: Source) -> Exception:
+    """The error, with what is known of the source: ffmpeg does not tell that it was cut."""
+    path = source.info.path
+    missing = missing_end(path) if path.is_file() else ""
+    return VideoError("damaged", f"{path} {missing}: make it anew ({error})") if missing else error
 
 
 def _finish(job: EncodeJob, expected: VideoLength, ffmpeg: Ffmpeg, encode_s: float) -> EncodeRow:

@@ -18,6 +18,7 @@ from av.video.stream import VideoStream
 
 from ladder.errors import VideoError
 from ladder.media.dash import DASH_SUFFIX, dash_files
+from ladder.media.ends import missing_index
 from ladder.media.playlists import HLS_OPTIONS, is_playlist, require_readable
 from ladder.media.remote import RemoteFile, RemotePath
 
@@ -112,6 +113,8 @@ def _opened(path: Path, hardware: str) -> InputContainer:
     except PermissionError as error:
         raise VideoError("unreadable", f"{path} cannot be read: {error.strerror}") from error
     except (av.FFmpegError, OSError, ValueError) as error:
+        if missing := missing_index(path):
+            raise VideoError("damaged", f"{path} {missing}") from error
         # the text of the error has the path once more
         reason = f"cannot be opened as video: {getattr(error, 'strerror', None) or error}"
         raise VideoError("not_video", f"{path} {reason}") from error

@@ -23,6 +23,7 @@ from av.video.stream import VideoStream
 
 from ladder.errors import VideoError
 from ladder.media.container import LENIENT, Decoding, frames_of, is_shown, open_video, packets_of
+from ladder.media.ends import MAX_MISSING_S, missing_end
 from ladder.media.lengths import frame_times
 from ladder.media.probe import Size, VideoInfo
 from ladder.media.upright import Pixels, Upright, small_luma
@@ -34,9 +35,6 @@ SEEK_BEYOND_S = 4.0
 """Seek only over longer gaps (s): after a seek, decoding starts at an earlier key frame."""
 
 _KEY_STEP_S = 0.5
-
-MAX_MISSING_S = 0.5
-"""A file that ends this long before its stated duration is damaged."""
 
 # their decoders skip exactly the frames that no other frame refers to
 _CODECS_THAT_SKIP_NONREF = frozenset({"h264"})
@@ -210,7 +208,9 @@ def _decoded_alone(stream: VideoStream, packet: "Packet[VideoStream]") -> list[V
 
 
 def require_complete(info: VideoInfo) -> None:
-    """Raise VideoError if the file ends before the duration in its header."""
+    """Raise VideoError if the file ends before its header says."""
+    if missing := missing_end(info.path):
+        raise VideoError("damaged", f"{info.path} {missing}")
     with open_video(info.path) as (container, stream):
         if info.is_bare or not stream.time_base:
             return

@@ -119,7 +119,12 @@ def video_bytes(path: Path) -> int:
 
 
 def duration_s(
-    container: InputContainer, stream: VideoStream, fps: Fraction, seconds: Sequence[float]
+    container: InputContainer,
+    stream: VideoStream,
+    fps: Fraction,
+    seconds: Sequence[float],
+    *,
+    is_guessed: bool,
 ) -> float:
     """The length of the video track, which may not be the longest one of its container.
 
@@ -128,12 +133,13 @@ def duration_s(
         stream: its video stream, whose first packets have been read.
         fps: frames a second.
         seconds: the ascending times of those packets, `NUM_FIRST_PACKETS` at most.
+        is_guessed: what the header states is a guess (`ends.has_guessed_length`).
     """
     first_s = seconds[0]
     known_s = seconds[-1] - first_s
     steps_s = [after - before for before, after in pairwise(seconds)]
     frame_s = min(float(1 / fps), statistics.median(steps_s or [math.inf]))
-    stated_s = _stated_s(container, stream, first_s)
+    stated_s = None if is_guessed else _stated_s(container, stream, first_s)
     if stated_s and stream.start_time is not None and container.format.name in FORMATS_THAT_JUMP:
         # of a stream that was cut, frames before the first key frame are not shown, and where the
         # video begins late, FFmpeg counts from the start of the file

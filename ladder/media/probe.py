@@ -30,6 +30,7 @@ from ladder.media.container import (
     videos,
 )
 from ladder.media.dash import DASH_SUFFIX, dash_files, require_all_segments
+from ladder.media.ends import has_guessed_length
 from ladder.media.lengths import (
     FORMATS_THAT_JUMP,
     NUM_FIRST_PACKETS,
@@ -265,7 +266,10 @@ def _info(
             f"{path} says that a frame stays for {float(1 / fps):.0f} s, so its clock is wrong: "
             f"give it its rate (ffmpeg -i {path.name} -c copy -bsf:v setts=ts=N/(25*TB) OUT.mkv)",
         )
-    length_s = duration_s(container, stream, fps, known_s) if known_s else None
+    is_guessed = has_guessed_length(header)
+    length_s = (
+        duration_s(container, stream, fps, known_s, is_guessed=is_guessed) if known_s else None
+    )
     can_seek = _can_seek(container, stream)
     if container.format.name in FORMATS_THAT_JUMP and can_seek:  # reading to an open end takes long
         require_one_clock(path)

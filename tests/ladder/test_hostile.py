@@ -105,10 +105,10 @@ def bad_files(make: Maker, plain: Path) -> Iterator[tuple[Path, str]]:
     """Files that cannot be encoded, and a word of the reason that must be given."""
     content = plain.read_bytes()
     noise = np.random.default_rng(1).bytes(4000)
-    yield make.file("cut.mp4", content[: len(content) // 2]), "cannot be opened"
+    yield make.file("cut.mp4", content[: len(content) // 2]), "its header states"
     front = make.video("front.mp4", (*X264, "-movflags", "+faststart", "-crf", "4")).read_bytes()
     yield make.file("cut-late.mp4", front[: len(front) * 2 // 3]), ""
-    yield make.file("head.mp4", content[:200]), "cannot be opened"
+    yield make.file("head.mp4", content[:200]), "its header states"
     yield make.file("empty.mp4", b""), "no bytes"
     yield make.file("zeros.mp4", bytes(4000)), "cannot be opened"
     yield make.file("noise.mkv", noise), "cannot be opened"

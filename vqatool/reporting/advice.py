@@ -67,7 +67,8 @@ ERRORS: dict[str, Advice] = {
     "no_stream": Advice("a container without a picture, such as audio alone", "`--exclude` it"),
     "no_decoder": Advice("a codec that FFmpeg does not know"),
     "damaged": Advice(
-        "it breaks off, its frames cannot be decoded, or the timestamps of a broadcast jump",
+        "it breaks off or was cut (it is shorter than its header states, or lacks its index), its "
+        "frames cannot be decoded, or the timestamps of a broadcast jump",
         "make it anew; copy a broadcast, which gives it one clock "
         "(`ffmpeg -i FILE -map 0:v:0 -c copy FILE.mkv`)",
     ),

@@ -11,6 +11,7 @@ import time
 from fractions import Fraction
 from pathlib import Path
 
+import av
 import pytest
 
 from ladder.codecs import CODECS
@@ -243,17 +244,42 @@ def test_a_truncated_source_is_an_error_row_and_not_a_short_encode(
     assert len(planned([trim], TWO, folder).jobs) == 2
 
 
+def cut_of(make_video: MakeVideo, suffix: str, folder: Path, more: int = 0) -> Path:
+    """The first 24 of 40 frames, and some bytes `more`."""
+    args = ("-c:v", "libx264", "-g", "5", "-bf", "0", "-pix_fmt", "yuv420p")
+    whole = make_video(f"ends-early.{suffix}", "testsrc2=size=96x64:rate=10:duration=4", args)
+    with av.open(str(whole)) as container:
+        starts = [packet.pos for packet in container.demux(video=0) if packet.pos is not None]
+    cut = folder / f"cut.{suffix}"
+    cut.write_bytes(whole.read_bytes()[: starts[24] + more])
+    return cut
+
+
+@pytest.mark.parametrize(
+    ("suffix", "what"), [("mkv", "ends at"), ("flv", "ends at"), ("avi", "has ")]
+)
 def test_a_source_that_ends_early_is_encoded_and_named(
-    make_video: MakeVideo, ffmpeg: Ffmpeg, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    make_video: MakeVideo,
+    ffmpeg: Ffmpeg,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    suffix: str,
+    what: str,
 ) -> None:
-    args = ("-c:v", "libx264", "-g", "5", "-pix_fmt", "yuv420p")
-    whole = make_video("ends-early.mkv", "testsrc2=size=96x64:rate=10:duration=4", args)
-    cut = tmp_path / "cut.mkv"
-    cut.write_bytes(whole.read_bytes()[: whole.stat().st_size * 6 // 10])
+    cut = cut_of(make_video, suffix, tmp_path)
     (row,) = made([cut], TWO[:1], tmp_path / "encodes", ffmpeg)
     assert row.error == ""
-    assert 5 < (row.frame_count or 0) < 35
-    assert f"{cut} ends at" in caplog.text
+    assert row.frame_count == 24
+    assert f"{cut} {what}" in caplog.text
+
+
+def test_the_error_of_a_source_that_ends_inside_a_frame_says_so(
+    make_video: MakeVideo, ffmpeg: Ffmpeg, tmp_path: Path
+) -> None:
+    cut = cut_of(make_video, "wmv", tmp_path, more=50)
+    (row,) = made([cut], TWO[:1], tmp_path / "encodes", ffmpeg)
+    assert row.error.startswith(f"{cut} has {cut.stat().st_size} bytes, its header states ")
+    assert "make it anew" in row.error
 
 
 def test_a_missing_encoder_is_an_error_before_the_first_encode(

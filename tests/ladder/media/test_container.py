@@ -83,7 +83,7 @@ def hostile(tmp_path: Path, make_video: MakeVideo, clip: Path) -> dict[str, Path
         ("empty", "empty"),
         ("text", "not_video"),
         ("random", "not_video"),
-        ("headless", "not_video"),
+        ("headless", "damaged"),
         ("audio", "no_stream"),
         ("ripped", "damaged"),
         ("unknown", "no_decoder"),
