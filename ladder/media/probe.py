@@ -191,6 +191,8 @@ class _Beginning(NamedTuple):
     `is_ascending`: each packet is shown after the one before, if its timestamps are right.
     `are_all_timed`: each frame from the first key frame on has a timestamp; of a program stream
     some have none. `is_timed_late`: the first ones have none, as of Matroska those before 0.
+    `known_until_s`: what is shown up to this time is among the packets; later ones may be missing,
+    because frames are not stored in the order they are shown.
     """
 
     frame: VideoFrame | None
@@ -199,6 +201,7 @@ class _Beginning(NamedTuple):
     is_ascending: bool = False
     are_all_timed: bool = True
     is_timed_late: bool = False
+    known_until_s: float = math.inf
 
 
 def fault_message(path: Path, error: Exception) -> str:
@@ -254,7 +257,8 @@ def _info(
         )
     context = stream.codec_context
     rotation, is_mirrored = _orientation(frame)
-    is_vfr = beginning.are_all_timed and _is_uneven(seconds)
+    known_s = [time_s for time_s in seconds if time_s <= beginning.known_until_s]
+    is_vfr = beginning.are_all_timed and _is_uneven(known_s)
     is_interlaced = bool(frame.interlaced_frame) or context.field_order in _INTERLACED_ORDERS
     # a packet may hold a field
     is_steady = not is_vfr and not is_interlaced
@@ -353,10 +357,15 @@ class _Times:
     def __init__(self) -> None:
         self.known_s: list[float] = []
         self.num_missing, self.is_first_missing = 0, False
+        self.known_until_s = math.inf
         self._has_key, self._from_s = False, -math.inf
 
     def add(self, packet: "Packet[VideoStream]") -> None:
         time = shown_at(packet)
+        if packet.dts is None or not packet.size:  # the end
+            self.known_until_s = math.inf
+        else:
+            self.known_until_s = float(packet.dts * packet.time_base)
         if packet.is_keyframe and not self._has_key:
             self._has_key = True
             if self.known_s and time is not None:
@@ -395,7 +404,15 @@ def _read_first_packets(container: InputContainer, stream: VideoStream) -> _Begi
         # what leads the first key frame of a cut broadcast may refer to frames that are not there
         first_s = float(frame.pts * (stream.time_base or 0))
         ascending = [time_s for time_s in ascending if time_s >= first_s]
-    return _Beginning(frame, ascending, False, is_ascending, not times.num_missing, is_timed_late)
+    return _Beginning(
+        frame,
+        ascending,
+        False,
+        is_ascending,
+        not times.num_missing,
+        is_timed_late,
+        times.known_until_s,
+    )
 
 
 def _is_false_key(stream: VideoStream, packet: "Packet[VideoStream]") -> bool:

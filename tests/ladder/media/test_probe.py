@@ -272,3 +272,11 @@ def test_a_track_that_counts_in_no_unit_of_time_is_an_error(
     path.write_bytes(data)
     with pytest.raises(VideoError, match=r"timeless\.mp4 says that a frame stays for 512 s"):
         probe(path)
+
+
+def test_many_b_frames_make_no_variable_rate(make_video: MakeVideo) -> None:
+    """Of the first packets the last is shown late, and what comes before it follows."""
+    args = ("-c:v", "libx264", "-preset", "ultrafast", "-bf", "8", "-g", "50")
+    scene = "testsrc2=size=64x64:rate=25,trim=end_frame=300"
+    many = (*args, "-x264-params", "b-adapt=0:scenecut=0:b-pyramid=normal")
+    assert not probe(make_video("many-b-frames.mp4", scene, many)).is_vfr
