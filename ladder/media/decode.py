@@ -254,12 +254,14 @@ def plan(
     reach = start + int((times_s[0] + CLOCK_S) / base)
     last = start + int((times_s[-1] + CLOCK_S) / base)
     back_s = 0.0
+    # the key frame of the first frame may be decoded before the time at which that is shown, and
+    # to a time before its start FFmpeg does not seek in a playlist
+    earliest_s = 0.0 if info.is_hls else -SEEK_BEYOND_S
     while True:
-        # the key frame of the first frame may be decoded before the time at which that is shown
-        from_s = max(-SEEK_BEYOND_S, times_s[0] - back_s)
+        from_s = max(earliest_s, times_s[0] - back_s)
         seek_to = start + int(from_s / base)
         entries, reaches_end = _entries(container, stream, seek_to, last)
-        if from_s == -SEEK_BEYOND_S or (entries and entries[0].pts <= reach):
+        if from_s == earliest_s or (entries and entries[0].pts <= reach):
             break
         # without an index a seek may land too late
         back_s = 2 * back_s or SEEK_BEYOND_S

@@ -178,3 +178,14 @@ def test_a_pipe_that_is_named_like_a_playlist_is_not_waited_for(tmp_path: Path) 
     reader.start()
     reader.join(10)
     assert found == [set()]
+
+
+def test_any_time_of_a_playlist_can_be_decoded_alone(
+    clip: Path, tmp_path: Path, ffmpeg: Ffmpeg
+) -> None:
+    """A second look for the key frame, further back, began before the playlist."""
+    run(ffmpeg, ["-i", str(clip), *HLS, str(tmp_path / "p.m3u8")])
+    info, whole = probe(tmp_path / "p.m3u8"), probe(clip)
+    for time_s in [n / 25 for n in (47, 48, 49, 50, 73, 74)]:
+        shown = frames_at(info, [time_s + 0.02], (96, 64))
+        assert (shown == frames_at(whole, [time_s + 0.02], (96, 64))).all(), time_s
