@@ -1,7 +1,8 @@
 """Open a video file: its container, the one of its video streams that is judged, its packets."""
 
 import contextlib
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -19,11 +20,15 @@ from av.video.stream import VideoStream
 from ladder.errors import VideoError
 from ladder.media.dash import DASH_SUFFIX, dash_files
 from ladder.media.ends import missing_index
-from ladder.media.playlists import HLS_OPTIONS, is_playlist, require_readable
+from ladder.media.playlists import HLS_FORMAT, HLS_OPTIONS, is_playlist, require_readable
 from ladder.media.remote import RemoteFile, RemotePath
 
 AVI_FORMAT, ASF_FORMAT = "avi", "asf"
 """FFmpeg's names of the formats that have times of decoding alone."""
+
+_FORMATS_OF_FRAGMENTS = ("mov", HLS_FORMAT)
+_CODECS_OF_OPEN_GROUPS = frozenset({"h264", "hevc"})
+_MAX_REORDERED = 17  # packets: a picture waits for 16 others at most
 
 _STILLS = Disposition.attached_pic | Disposition.timed_thumbnails
 
@@ -139,6 +144,46 @@ def _source(path: Path) -> tuple[str | RemoteFile, str]:
 
 def packets_of(container: InputContainer, stream: VideoStream) -> "Iterator[Packet[VideoStream]]":
     """The packets of a stream from here on, and an empty one at the end; it flushes a decoder."""
+    packets = _demuxed(container, stream)
+    is_in_fragments = stream.container.format.name.startswith(_FORMATS_OF_FRAGMENTS)
+    if is_in_fragments and stream.codec_context.codec.canonical_name in _CODECS_OF_OPEN_GROUPS:
+        return _with_times_of_keys(packets)
+    return packets
+
+
+def _with_times_of_keys(
+    packets: "Iterator[Packet[VideoStream]]",
+) -> "Iterator[Packet[VideoStream]]":
+    """The packets, and where a key frame has the time of a picture that leads it, its own time.
+
+    So FFmpeg's muxers of HLS and DASH begin a segment with an open group. Encoders take the times
+    of decoding from those of showing, so that the one that is missing is among them.
+    """
+    ahead: deque[Packet[VideoStream]] = deque()
+    try:
+        for packet in packets:
+            ahead.append(packet)
+            while ahead and not (ahead[0].is_keyframe and len(ahead) <= _MAX_REORDERED):
+                yield _with_own_time(ahead.popleft(), ahead)
+    except av.FFmpegError:  # of a packet further on
+        yield from ahead
+        raise
+    while ahead:
+        yield _with_own_time(ahead.popleft(), ahead)
+
+
+def _with_own_time(
+    packet: "Packet[VideoStream]", following: "Sequence[Packet[VideoStream]]"
+) -> "Packet[VideoStream]":
+    if packet.is_keyframe and packet.pts is not None:
+        taken = {each.pts for each in following}
+        free = {each.dts for each in following if each.dts is not None and each.dts > packet.pts}
+        if packet.pts in taken:
+            packet.pts = min(free - taken, default=packet.pts)
+    return packet
+
+
+def _demuxed(container: InputContainer, stream: VideoStream) -> "Iterator[Packet[VideoStream]]":
     packets = container.demux(stream)
     while True:
         try:

@@ -44,9 +44,8 @@ _DEFAULT_RATE = Fraction(25)  # ffmpeg's
 _MAX_OFF_RATE = 0.1  # of a stated rate, by the times of packets
 _MAX_DENOMINATOR = 1001
 _STATE_ENDS = ("matroska", ASF_FORMAT, "nut", AVI_FORMAT)
-_COUNT_DECODING = frozenset(
-    {"flv", ASF_FORMAT, "nut"}
-)  # from the first packet, not the first frame
+# from the first packet, not the first frame, or by segments
+_COUNT_OTHERWISE = frozenset({"flv", ASF_FORMAT, "nut", HLS_FORMAT})
 _UNKNOWN_FRAMES = frozenset({2**30, 2**32 - 1})  # FFmpeg's muxers of AVI and IVF into a pipe
 
 
@@ -145,11 +144,14 @@ def duration_s(
         # video begins late, FFmpeg counts from the start of the file
         stated_s -= max(0.0, first_s - float(stream.start_time * (stream.time_base or 0)))
     if stated_s is None or known_s > stated_s + _MAX_UNSTATED_S:
-        return _end_s(container, stream, seconds[-1] + frame_s) - first_s
+        return _end_s(container, stream, seconds[-1], frame_s) - first_s
     whole_s = known_s + frame_s
     if len(seconds) == NUM_FIRST_PACKETS:
-        return stated_s
-    if container.format.name in _COUNT_DECODING and abs(stated_s - whole_s) < _MAX_UNSTATED_S:
+        if container.format.name != HLS_FORMAT:
+            return stated_s
+        # a playlist adds up lengths that are rounded, and of which one has frames too many
+        whole_s = _end_s(container, stream, seconds[-1], frame_s) - first_s
+    if container.format.name in _COUNT_OTHERWISE and abs(stated_s - whole_s) < _MAX_UNSTATED_S:
         return whole_s
     # some headers leave the last frame out, and that of IVF may count frames in finer ticks
     leaves_out = not stream.duration or stated_s < whole_s - frame_s / 2
@@ -266,10 +268,15 @@ def _tagged_s(stream: VideoStream) -> float | None:
         return None
 
 
-def _end_s(container: InputContainer, stream: VideoStream, known_s: float) -> float:
-    """When the last frame ends, in seconds: packets near the end tell, or all from here on."""
+def _end_s(
+    container: InputContainer, stream: VideoStream, latest_s: float, frame_s: float
+) -> float:
+    """When the last frame ends, in seconds: packets near the end tell, or all from here on.
+
+    A frame begins at `latest_s`, and each takes `frame_s` at least.
+    """
     assert stream.time_base
-    back_s = 4.0
+    back_s, known_s = 4.0, latest_s + frame_s
     if container.duration and container.size > _MAX_READ_BYTES and not stream.index_entries:
         return max(known_s, ((container.start_time or 0) + container.duration) / av.time_base)
     while container.duration:
@@ -277,16 +284,16 @@ def _end_s(container: InputContainer, stream: VideoStream, known_s: float) -> fl
         if target_s <= known_s:
             break
         container.seek(int(target_s / stream.time_base), stream=stream)
-        if ends_s := _packet_ends_s(container, stream):
+        if ends_s := _packet_ends_s(container, stream, frame_s):
             return max(known_s, *ends_s)
         back_s *= 8
         container.seek(int(known_s / stream.time_base), stream=stream)
-    return max([known_s, *_packet_ends_s(container, stream)])
+    return max([known_s, *_packet_ends_s(container, stream, frame_s)])
 
 
-def _packet_ends_s(container: InputContainer, stream: VideoStream) -> list[float]:
+def _packet_ends_s(container: InputContainer, stream: VideoStream, frame_s: float) -> list[float]:
     return [
-        float(time + (packet.duration or 0) * packet.time_base)
+        float(time) + max(frame_s, float((packet.duration or 0) * packet.time_base))
         for packet in packets_of(container, stream)
         if packet.size and (time := shown_at(packet)) is not None
     ]

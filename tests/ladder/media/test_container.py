@@ -10,6 +10,7 @@ from typing import cast
 import av
 import pytest
 from av.container import InputContainer
+from av.packet import Packet
 from av.video.stream import VideoStream
 
 from ladder.errors import VideoError
@@ -196,8 +197,8 @@ def test_a_list_of_streams_that_is_too_short_at_the_end_is_no_fault_of_a_file(cl
     """PyAV asks its list, which is that of the beginning, for streams that came later."""
 
     class Ending:
-        def demux(self, stream: VideoStream) -> Iterator[int]:
-            yield from range(3)
+        def demux(self, stream: VideoStream) -> "Iterator[Packet[VideoStream]]":
+            yield from (cast("Packet[VideoStream]", Packet(4)) for _ in range(3))
             raise IndexError("list index out of range")
 
     with open_video(clip) as (_, stream):

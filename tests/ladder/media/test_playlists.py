@@ -10,6 +10,7 @@ import pytest
 
 from ladder.encode.rungs import Rung
 from ladder.errors import VideoError
+from ladder.media.container import Decoding
 from ladder.media.decode import frames_at
 from ladder.media.discover import find_videos
 from ladder.media.ffmpeg import Ffmpeg, run
@@ -178,6 +179,39 @@ def test_a_pipe_that_is_named_like_a_playlist_is_not_waited_for(tmp_path: Path) 
     reader.start()
     reader.join(10)
     assert found == [set()]
+
+
+OPEN_GROUPS = {
+    "libx264": ("-c:v", "libx264", "-bf", "3", "-x264-params", "open-gop=1"),
+    "libx265": ("-c:v", "libx265", "-preset", "ultrafast", "-tag:v", "hvc1", "-x265-params",
+                "open-gop=1:bframes=4:log-level=none"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("coder", OPEN_GROUPS)
+@pytest.mark.parametrize("frames", [80, 260])
+def test_open_groups_in_segments_keep_the_times_of_their_frames(
+    make_video: MakeVideo, tmp_path: Path, ffmpeg: Ffmpeg, coder: str, frames: int
+) -> None:
+    """FFmpeg's muxers give the first frame of a segment the time of one that leads it."""
+    scene = f"testsrc2=size=96x64:rate=25,trim=end_frame={frames}"
+    whole = probe(
+        make_video(f"open-{coder}-{frames}.mp4", scene, (*OPEN_GROUPS[coder], "-g", "25"))
+    )
+    times = [n / 25 for n in range(frames)]
+    middles = [time + 0.02 for time in times[22:78:3]]
+    strict = Decoding(is_strict=True)
+    right = frames_at(whole, middles, (96, 64), strict)
+    for way in ("fmp4", "ts", "dash"):
+        name, args = WAYS[way]
+        folder = tmp_path / way
+        folder.mkdir()
+        run(ffmpeg, ["-i", str(whole.path), *args, str(folder / name)])
+        info = probe(folder / name)
+        assert not info.is_vfr, way
+        assert info.duration_s == pytest.approx(frames / 25, abs=0.002), way
+        assert frame_times(info.path, info.fps) == pytest.approx(times, abs=0.001), way
+        assert (frames_at(info, middles, (96, 64), strict) == right).all(), way
 
 
 def test_any_time_of_a_playlist_can_be_decoded_alone(
