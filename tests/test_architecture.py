@@ -88,7 +88,6 @@ ONE_CONCEPT_A_FILE = ("vqatool.cli.", "vqatool.inputs.", "vqatool.methods.", "vq
 """Rooms with one file for each command, view, method and model; `run.py` of a room is its stage."""
 
 ONE_IMPORTER = {
-    "ladder.media.transport": "the format of transport streams, which FFmpeg does not pass on",
     "vqatool.scoring.parquet": "Parquet in one file and in parts, by the library of that name",
     "ladder.recommend.chart": "the chart as SVG, which knows nothing of files",
     "ladder.recommend.files": "what a recommendation leaves behind, written after the stage",

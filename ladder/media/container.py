@@ -22,6 +22,7 @@ from ladder.media.dash import DASH_SUFFIX, dash_files
 from ladder.media.ends import missing_index
 from ladder.media.playlists import HLS_FORMAT, HLS_OPTIONS, is_playlist, require_readable
 from ladder.media.remote import RemoteFile, RemotePath
+from ladder.media.transport import TS_FORMAT, late_video
 
 AVI_FORMAT, ASF_FORMAT = "avi", "asf"
 """FFmpeg's names of the formats that have times of decoding alone."""
@@ -30,6 +31,7 @@ _FORMATS_OF_FRAGMENTS = ("mov", HLS_FORMAT)
 _CODECS_OF_OPEN_GROUPS = frozenset({"h264", "hevc"})
 _MAX_REORDERED = 17  # packets: a picture waits for 16 others at most
 
+_NO_STREAM = "has no video stream"
 _STILLS = Disposition.attached_pic | Disposition.timed_thumbnails
 
 
@@ -77,7 +79,8 @@ def open_video(
         # of equal ones the first
         stream = max(videos(container), key=_is_default_and_area, default=None)
         if stream is None:
-            raise VideoError("no_stream", f"{path} has no video stream")
+            late = late_video(path) if container.format.name == TS_FORMAT else ""
+            raise VideoError("damaged" if late else "no_stream", f"{path} {late or _NO_STREAM}")
         if stream.codec_context is None:
             raise VideoError("no_decoder", f"{path} has a codec that FFmpeg cannot decode")
         stream.thread_type = "AUTO"

@@ -1,6 +1,6 @@
-"""Transport streams: whether the videos at the end are those of the beginning.
+"""Transport streams: videos that begin after the start, as where recordings were joined.
 
-Where recordings with other packet identifiers were joined, FFmpeg reads the first one alone. The
+FFmpeg reads the streams that it finds at the start, each as what its identifier means there. The
 format is that of ISO/IEC 13818-1, section 2.4.3.
 """
 
@@ -14,6 +14,7 @@ TS_FORMAT = "mpegts"
 """FFmpeg's name of the format."""
 
 _MAX_TAIL_BYTES = 2**22
+_PACKETS_AT_ONCE = 2**14
 _PACKET_SIZES = (188, 192, 204)  # plain, with times (M2TS), with error correction
 _NUM_SYNCS = 5  # that make a grid certain
 _SYNC, _HAS_START, _HAS_ADAPTATION, _HAS_PAYLOAD = 0x47, 0x40, 0x20, 0x10
@@ -41,17 +42,51 @@ def require_first_streams(path: Path, first: Set[int]) -> None:
         )
 
 
+def late_video(path: Path) -> str:
+    """Where a video begins, as a reason why nothing is seen of it at the start; empty: nowhere.
+
+    Such as where a recording without pictures, or one whose sound has the identifier of the video,
+    was joined with another.
+
+    Args:
+        path: a transport stream.
+    """
+    with path.open("rb") as file:
+        place, step = _grid(file.read(_MAX_TAIL_BYTES))
+        file.seek(place)
+        tables = 0  # where a list of the programs is: FFmpeg has to read it first
+        while block := file.read(step * _PACKETS_AT_ONCE):
+            for at in range(0, len(block) - 188 + 1, step):
+                if not block[at + 1] & 0x1F and not block[at + 2]:
+                    tables = place + at
+                if (video := _video_id(block, at)) is not None:
+                    return (
+                        f"has a video that begins at byte {tables} (PID {video:#x}), as where "
+                        "recordings were joined: copy it into a file of its own (ffmpeg "
+                        f"-skip_initial_bytes {tables} -i {path.name} -map 0:v:0 -c copy "
+                        f"{path.stem}-2.ts)"
+                    )
+            place += len(block)
+    return ""
+
+
 def _video_ids(content: bytes) -> Iterator[int]:
     """The identifier of each packet in which a picture begins."""
     start, step = _grid(content)
     for at in range(start, len(content) - 188 + 1, step):
-        sync, high, low, flags = content[at : at + 4]
-        if sync != _SYNC or not high & _HAS_START or not flags & _HAS_PAYLOAD:
-            continue
-        payload = at + 4 + (1 + content[at + 4] if flags & _HAS_ADAPTATION else 0)
-        head = content[payload : payload + 4]
-        if head[:3] == _PES_START and head[3:] and head[3] in _VIDEO_IDS:
-            yield (high & 0x1F) << 8 | low
+        if (found := _video_id(content, at)) is not None:
+            yield found
+
+
+def _video_id(content: bytes, at: int) -> int | None:
+    """The identifier of the packet at a place; None: no picture begins in it."""
+    sync, high, low, flags = content[at : at + 4]
+    if sync != _SYNC or not high & _HAS_START or not flags & _HAS_PAYLOAD:
+        return None
+    payload = at + 4 + (1 + content[at + 4] if flags & _HAS_ADAPTATION else 0)
+    head = content[payload : payload + 4]
+    is_picture = head[:3] == _PES_START and bool(head[3:]) and head[3] in _VIDEO_IDS
+    return (high & 0x1F) << 8 | low if is_picture else None
 
 
 def _grid(content: bytes) -> tuple[int, int]:

@@ -1,6 +1,7 @@
 """Which video of a file is opened, and the errors for files that are not videos."""
 
 import os
+import re
 import socket
 from collections.abc import Iterator
 from fractions import Fraction
@@ -16,7 +17,8 @@ from av.video.stream import VideoStream
 from ladder.errors import VideoError
 from ladder.media.container import as_fraction, open_video, packets_of
 from ladder.media.decode import frames_at
-from ladder.media.lengths import frame_times
+from ladder.media.ffmpeg import Ffmpeg, run
+from ladder.media.lengths import count_frames, frame_times
 from ladder.media.probe import VideoInfo, probe
 from tests.conftest import MakeVideo
 
@@ -205,3 +207,22 @@ def test_a_list_of_streams_that_is_too_short_at_the_end_is_no_fault_of_a_file(cl
         assert len(list(packets_of(cast("InputContainer", Ending()), stream))) == 3
     with pytest.raises(IndexError), open_video(clip):  # ours is not hidden
         raise IndexError
+
+
+def test_a_video_that_begins_where_sound_was_is_named_with_its_place(
+    make_video: MakeVideo, ffmpeg: Ffmpeg, clip: Path, tmp_path: Path
+) -> None:
+    """FFmpeg takes the identifier for what it is at the start."""
+    pid = ("-mpegts_start_pid", "0x100")
+    sound = make_video("sound-first.ts", "sine=duration=2", ("-c:a", "aac", *pid))
+    then = make_video("then-video.ts", clip, ("-c", "copy", *pid))
+    joined = tmp_path / "joined.ts"
+    joined.write_bytes(sound.read_bytes() + then.read_bytes())
+    with pytest.raises(VideoError, match=r"video that begins at byte \d+ \(PID 0x100\)") as error:
+        probe(joined)
+    assert error.value.code == "damaged"
+    (command,) = re.findall(r"\(ffmpeg (.*)\)$", str(error.value))
+    run(ffmpeg, command.split(), cwd=tmp_path)
+    assert count_frames(tmp_path / "joined-2.ts") == count_frames(clip)
+    with pytest.raises(VideoError, match="no video stream"):
+        probe(sound)
