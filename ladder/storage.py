@@ -222,14 +222,14 @@ def _is_no_file(path: Path) -> bool:
 
 
 @contextlib.contextmanager
-def locked(lock: Path, in_use: str) -> Iterator[None]:
-    """Hold the lock file `lock` during the block and delete the file afterwards.
+def locked(lock: Path, in_use: str, output: Path) -> Iterator[None]:
+    """Hold the lock file `lock` of `output` during the block and delete the file afterwards.
 
     Raises:
         LockedError: another run or thread holds it; the message is `in_use`.
-        OutputError: the lock file cannot be created.
+        OutputError: the lock file cannot be created; the message names `output`.
     """
-    with _named_in_errors(lock):
+    with _named_in_errors(output):
         lock.parent.mkdir(parents=True, exist_ok=True)
         file = _lock_file(lock, in_use)
     try:
@@ -245,7 +245,8 @@ def work_lock(folder: Path) -> contextlib.AbstractContextManager[None]:
     Raises:
         LockedError: another run holds it.
     """
-    return locked(folder / ".lock", f"{folder} is in use by another run: wait for it to end")
+    in_use = f"{folder} is in use by another run: wait for it to end"
+    return locked(folder / ".lock", in_use, folder)
 
 
 def remove_parts(folder: Path) -> None:

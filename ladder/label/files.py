@@ -82,7 +82,8 @@ class LabelFiles:
         if self.is_of_work_folder:  # whose other stages must wait too
             return work_lock(self.table_path.parent)
         lock = self.table_path.with_name(f".{self.table_path.name}.lock")
-        return locked(lock, f"{self.table_path} is in use by another run: wait for it to end")
+        in_use = f"{self.table_path} is in use by another run: wait for it to end"
+        return locked(lock, in_use, self.table_path)
 
     def shown(self, path: Path) -> str:
         """A path as the table has it: relative if the file lies below the folder, else absolute.

@@ -15,6 +15,7 @@ import pytest
 from ladder.encode.plan import EncodeRow
 from ladder.encode.rungs import RateMode
 from ladder.errors import LockedError, OutputError, TableError
+from ladder.label.files import LabelFiles
 from ladder.label.libvmaf import PairingMode
 from ladder.label.rows import LabelRow
 from ladder.storage import Table, atomic_write, locked, part_of, remove_parts, work_lock
@@ -343,9 +344,9 @@ def test_a_lock_is_of_the_file_that_has_its_name(
         flock(file, operation)
 
     monkeypatch.setattr(fcntl, "flock", remove_then_lock)
-    with locked(lock, "in use"):
+    with locked(lock, "in use", tmp_path):
         assert len(calls) == 2
-        with pytest.raises(LockedError), locked(lock, "in use"):
+        with pytest.raises(LockedError), locked(lock, "in use", tmp_path):
             pass
     assert not lock.exists()
 
@@ -374,8 +375,15 @@ def test_a_full_disk_is_named(tmp_path: Path) -> None:
 
 
 def test_a_place_that_cannot_be_written_is_named() -> None:
-    for write in (atomic_write(Path("/proc/none/report.csv")), work_lock(Path("/proc/none"))):
-        with pytest.raises(OutputError, match=r"/proc/none.* cannot be written"), write:
+    report, folder = Path("/proc/none/report.csv"), Path("/proc/none")
+    of_labels = LabelFiles.of_table(report).locked()
+    for output, write in (
+        (report, atomic_write(report)),
+        (folder, work_lock(folder)),
+        (report, of_labels),
+    ):
+        # and not a file beside it
+        with pytest.raises(OutputError, match=rf"^{output} cannot be written \(.*free"), write:
             pass
 
 
@@ -391,7 +399,7 @@ def test_no_two_threads_hold_a_lock_while_lock_files_come_and_go(tmp_path: Path)
 
     def work(_: int) -> None:
         for _ in range(200):
-            with contextlib.suppress(LockedError), locked(tmp_path / "lock", "in use"):
+            with contextlib.suppress(LockedError), locked(tmp_path / "lock", "in use", tmp_path):
                 inside.append(1)
                 counts.append(len(inside))
                 inside.pop()

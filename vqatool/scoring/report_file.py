@@ -171,7 +171,7 @@ def write_report(
     with contextlib.ExitStack() as held:
         with _report_errors(out):
             lock = local_file_of(out).with_name(f".{out.name}.lock")
-            held.enter_context(locked(lock, in_use))
+            held.enter_context(locked(lock, in_use, out))
         writer = _ReportWriter(out, per_segment, shard)
         known = writer.known()
         kept = {
