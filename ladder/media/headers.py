@@ -40,6 +40,7 @@ _RANDOM_ACCESS_TYPES = range(16, 24)
 class CodedPicture:
     """One packet of a stream: one shown picture and the hidden pictures in the same packet.
 
+    `size_bytes` is without the delimiter of access units, which not every container has.
     `log2_step` is the binary logarithm of the quantiser's step, averaged over the packet's slices.
     Its unit is an 8 bit sample, so codecs can be compared. None: the headers do not have it.
     """
@@ -80,12 +81,27 @@ def coded_pictures(
                 continue  # all that is known of it are its bytes, and they are not of this part
             packet = each.packet
             # the filter takes the packet
-            size_bytes, is_key = packet.size, packet.is_keyframe
+            size_bytes = packet.size - _delimiter_bytes(info.codec, bytes(memoryview(packet)[:5]))
+            is_key = packet.is_keyframe
             if info.has_false_keys and (is_intra := _INTRA_TESTS.get(info.codec)):
                 is_key = is_intra(bytes(packet))
             step = read.log2_step(packet) if read else None
             found.append(CodedPicture(size_bytes=size_bytes, is_key=is_key, log2_step=step))
     return found
+
+
+def _delimiter_bytes(codec: str, start: bytes) -> int:
+    """The bytes of the delimiter that some containers want before each picture, or 0.
+
+    Of AV1 an OBU of its own (specification 5.6), of H.264 and HEVC a NAL unit of type 9 and 35.
+    """
+    if codec == "av1":
+        return 2 if start[:2] == b"\x12\0" else 0
+    if len(start) < 5 or start[:3] != b"\0\0\0":  # a start code, or a length
+        return 0
+    if codec == "h264":
+        return 6 if start[4] & 0x1F == 9 else 0
+    return 7 if codec == "hevc" and start[4] >> 1 == 35 else 0
 
 
 def _is_random_access(packet: bytes) -> bool:

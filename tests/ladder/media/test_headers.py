@@ -45,6 +45,24 @@ def test_every_packet_gives_a_picture_with_the_packet_size(
     assert 0.5 * path.stat().st_size < total < path.stat().st_size
 
 
+@pytest.mark.parametrize(
+    ("codec", "container", "other"),
+    [("av1", "mp4", "ivf"), ("av1", "mkv", "obu"), ("h264", "mp4", "ts"), ("hevc", "mkv", "ts")],
+)
+def test_the_size_of_a_picture_does_not_depend_on_its_container(
+    ffmpeg: Ffmpeg, tmp_path: Path, codec: str, container: str, other: str
+) -> None:
+    """Some begin each picture with a delimiter, and repeat headers at key frames."""
+    path = coded(ffmpeg, tmp_path, codec, container)
+    copy = tmp_path / f"copy.{other}"
+    run(ffmpeg, ["-i", str(path), "-c", "copy", str(copy)])
+    sizes, others = (
+        [picture.size_bytes for picture in coded_pictures(probe(each)) if not picture.is_key]
+        for each in (path, copy)
+    )
+    assert sizes == others
+
+
 @pytest.mark.parametrize(("codec", "quantiser"), [("h264", 28), ("hevc", 28)])
 @pytest.mark.parametrize("container", ["mp4", "mkv", "ts", ""])
 def test_the_quantiser_is_the_one_set_in_the_encoder(
