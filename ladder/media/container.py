@@ -1,6 +1,7 @@
 """Open a video file: its container, the one of its video streams that is judged, its packets."""
 
 import contextlib
+import math
 from collections import deque
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
@@ -22,7 +23,7 @@ from ladder.media.dash import DASH_SUFFIX, dash_files
 from ladder.media.ends import missing_index
 from ladder.media.playlists import HLS_FORMAT, HLS_OPTIONS, is_playlist, require_readable
 from ladder.media.remote import RemoteFile, RemotePath
-from ladder.media.transport import TS_FORMAT, late_video
+from ladder.media.transport import TS_FORMAT, first_video
 
 AVI_FORMAT, ASF_FORMAT = "avi", "asf"
 """FFmpeg's names of the formats that have times of decoding alone."""
@@ -31,7 +32,7 @@ _FORMATS_OF_FRAGMENTS = ("mov", HLS_FORMAT)
 _CODECS_OF_OPEN_GROUPS = frozenset({"h264", "hevc"})
 _MAX_REORDERED = 17  # packets: a picture waits for 16 others at most
 
-_NO_STREAM = "has no video stream"
+_FRAME_TICK_S = Fraction(1, 121)  # a clock that counts frames, of up to 120 a second
 _STILLS = Disposition.attached_pic | Disposition.timed_thumbnails
 
 
@@ -79,8 +80,7 @@ def open_video(
         # of equal ones the first
         stream = max(videos(container), key=_is_default_and_area, default=None)
         if stream is None:
-            late = late_video(path) if container.format.name == TS_FORMAT else ""
-            raise VideoError("damaged" if late else "no_stream", f"{path} {late or _NO_STREAM}")
+            raise _without_video(path, container)
         if stream.codec_context is None:
             raise VideoError("no_decoder", f"{path} has a codec that FFmpeg cannot decode")
         stream.thread_type = "AUTO"
@@ -93,6 +93,23 @@ def open_video(
             yield container, stream
         except av.FFmpegError as error:
             raise VideoError("damaged", f"{path} cannot be decoded: {error}") from error
+
+
+def _without_video(path: Path, container: InputContainer) -> VideoError:
+    """The error of a file in which FFmpeg finds no video."""
+    first = first_video(path) if container.format.name == TS_FORMAT else None
+    if first is None:
+        return VideoError("no_stream", f"{path} has no video stream")
+    if any(stream.id == first.identifier and stream.type == "data" for stream in container.streams):
+        reason = f"(PID {first.identifier:#x}) has a codec that FFmpeg does not know there"
+        return VideoError("no_decoder", f"{path} is a transport stream whose video {reason}")
+    # an identifier means what it meant at the start, so that sound may stand for what follows it
+    return VideoError(
+        "damaged",
+        f"{path} has a video that begins at byte {first.table_at} (PID {first.identifier:#x}), as "
+        "where recordings were joined: copy it into a file of its own (ffmpeg -skip_initial_bytes "
+        f"{first.table_at} -i {path.name} -map 0:v:0 -c copy {path.stem}-2.ts)",
+    )
 
 
 def _what_it_is(path: Path) -> str:
@@ -149,9 +166,36 @@ def packets_of(container: InputContainer, stream: VideoStream) -> "Iterator[Pack
     """The packets of a stream from here on, and an empty one at the end; it flushes a decoder."""
     packets = _demuxed(container, stream)
     is_in_fragments = stream.container.format.name.startswith(_FORMATS_OF_FRAGMENTS)
+    if times_count_hidden(stream):
+        return _without_ticks_of_hidden(packets)
     if is_in_fragments and stream.codec_context.codec.canonical_name in _CODECS_OF_OPEN_GROUPS:
         return _with_times_of_keys(packets)
     return packets
+
+
+def times_count_hidden(stream: VideoStream) -> bool:
+    """Whether frames that are never shown have a time of their own, in which nothing new is shown.
+
+    IVF gives each packet a later time than the one before. Where it counts frames, and not a finer
+    unit, all that follows a hidden frame of VP8 is late. `packets_of` takes that back, from the
+    start of the file on: after a seek it cannot.
+    """
+    tick_s = as_fraction(stream.time_base) or Fraction(0)
+    is_ivf = stream.container.format.name == "ivf"
+    return is_ivf and _hides_frames(stream) and tick_s >= _FRAME_TICK_S
+
+
+def _without_ticks_of_hidden(
+    packets: "Iterator[Packet[VideoStream]]",
+) -> "Iterator[Packet[VideoStream]]":
+    num_ticks, hidden_at = 0, math.inf
+    for packet in packets:
+        if packet.size and packet.pts is not None:
+            num_ticks += packet.pts > hidden_at
+            hidden_at = math.inf if is_shown(packet) else packet.pts
+            packet.pts -= num_ticks
+            packet.dts = packet.pts
+        yield packet
 
 
 def _with_times_of_keys(
@@ -224,10 +268,15 @@ def _is_default_and_area(stream: VideoStream) -> tuple[bool, int]:
 
 def is_shown(packet: "Packet[VideoStream]") -> bool:
     """Whether a packet holds a frame to show; VP8 has frames that others only refer to."""
-    if packet.stream.codec_context.codec.canonical_name != "vp8" or not packet.size:
+    if not _hides_frames(packet.stream) or not packet.size:
         return True
     # bit 4 of the frame tag, RFC 6386, section 9.1
     return bool(memoryview(packet)[0] >> 4 & 1)
+
+
+def _hides_frames(stream: VideoStream) -> bool:
+    """Whether a frame that is not shown is a packet of its own; later codecs join it to another."""
+    return stream.codec_context.codec.canonical_name == "vp8"
 
 
 def shown_at(packet: "Packet[VideoStream]") -> Fraction | None:

@@ -27,6 +27,7 @@ from ladder.media.container import (
     open_video,
     packets_of,
     shown_at,
+    times_count_hidden,
     videos,
 )
 from ladder.media.dash import DASH_SUFFIX, dash_files, require_all_segments
@@ -192,7 +193,8 @@ class _Beginning(NamedTuple):
     `are_all_timed`: each frame from the first key frame on has a timestamp; of a program stream
     some have none. `is_timed_late`: the first ones have none, as of Matroska those before 0.
     `known_until_s`: what is shown up to this time is among the packets; later ones may be missing,
-    because frames are not stored in the order they are shown.
+    because frames are not stored in the order they are shown. `has_hidden_ticks`: what follows
+    frames that are not shown is late by one for each (`times_count_hidden`).
     """
 
     frame: VideoFrame | None
@@ -202,6 +204,7 @@ class _Beginning(NamedTuple):
     are_all_timed: bool = True
     is_timed_late: bool = False
     known_until_s: float = math.inf
+    has_hidden_ticks: bool = False
 
 
 def fault_message(path: Path, error: Exception) -> str:
@@ -257,8 +260,8 @@ def _info(
         )
     context = stream.codec_context
     rotation, is_mirrored = _orientation(frame)
-    known_s = [time_s for time_s in seconds if time_s <= beginning.known_until_s]
-    is_vfr = beginning.are_all_timed and _is_uneven(known_s)
+    complete_s = [time_s for time_s in seconds if time_s <= beginning.known_until_s]
+    is_vfr = beginning.are_all_timed and _is_uneven(complete_s)
     is_interlaced = bool(frame.interlaced_frame) or context.field_order in _INTERLACED_ORDERS
     # a packet may hold a field
     is_steady = not is_vfr and not is_interlaced
@@ -270,10 +273,10 @@ def _info(
             f"{path} says that a frame stays for {float(1 / fps):.0f} s, so its clock is wrong: "
             f"give it its rate (ffmpeg -i {path.name} -c copy -bsf:v setts=ts=N/(25*TB) OUT.mkv)",
         )
-    is_guessed = has_guessed_length(header)
-    length_s = (
-        duration_s(container, stream, fps, known_s, is_guessed=is_guessed) if known_s else None
-    )
+    length_s: float | None = None
+    if known_s and not beginning.has_hidden_ticks:
+        is_guessed = has_guessed_length(header)
+        length_s = duration_s(container, stream, fps, known_s, is_guessed=is_guessed)
     can_seek = _can_seek(container, stream)
     if container.format.name in FORMATS_THAT_JUMP and can_seek:  # reading to an open end takes long
         require_one_clock(path)
@@ -357,7 +360,7 @@ class _Times:
     def __init__(self) -> None:
         self.known_s: list[float] = []
         self.num_missing, self.is_first_missing = 0, False
-        self.known_until_s = math.inf
+        self.known_until_s, self.has_hidden = math.inf, False
         self._has_key, self._from_s = False, -math.inf
 
     def add(self, packet: "Packet[VideoStream]") -> None:
@@ -371,6 +374,7 @@ class _Times:
             if self.known_s and time is not None:
                 self.known_s.clear()
                 self._from_s = float(time)
+        self.has_hidden = self.has_hidden or not is_shown(packet)
         if not packet.size or packet.is_discard or not is_shown(packet):
             return
         if time is None:
@@ -412,6 +416,7 @@ def _read_first_packets(container: InputContainer, stream: VideoStream) -> _Begi
         not times.num_missing,
         is_timed_late,
         times.known_until_s,
+        times.has_hidden and times_count_hidden(stream),
     )
 
 
@@ -446,7 +451,7 @@ def _lacks_times(
         # FFmpeg delays the pts of H.264 by a frame until it knows that there are no B frames
         return has_b_frames or bool(frame and frame.pts != frame.dts), False
     is_disordered = has_b_frames and beginning.is_ascending and _are_frames_disordered(path)
-    return False, beginning.is_timed_late or is_disordered
+    return False, beginning.is_timed_late or beginning.has_hidden_ticks or is_disordered
 
 
 def _first_shown_s(

@@ -7,6 +7,7 @@ format is that of ISO/IEC 13818-1, section 2.4.3.
 from collections.abc import Iterator, Set
 from itertools import islice
 from pathlib import Path
+from typing import NamedTuple
 
 from ladder.errors import VideoError
 
@@ -42,32 +43,30 @@ def require_first_streams(path: Path, first: Set[int]) -> None:
         )
 
 
-def late_video(path: Path) -> str:
-    """Where a video begins, as a reason why nothing is seen of it at the start; empty: nowhere.
+class FirstVideo(NamedTuple):
+    """The identifier of the first picture, and the byte of the program's table before it.
 
-    Such as where a recording without pictures, or one whose sound has the identifier of the video,
-    was joined with another.
-
-    Args:
-        path: a transport stream.
+    FFmpeg has to read that table first.
     """
+
+    identifier: int
+    table_at: int
+
+
+def first_video(path: Path) -> FirstVideo | None:
+    """Where the first picture of a transport stream is, which may be late; None: it has none."""
     with path.open("rb") as file:
         place, step = _grid(file.read(_MAX_TAIL_BYTES))
         file.seek(place)
-        tables = 0  # where a list of the programs is: FFmpeg has to read it first
+        table_at = 0
         while block := file.read(step * _PACKETS_AT_ONCE):
             for at in range(0, len(block) - 188 + 1, step):
                 if not block[at + 1] & 0x1F and not block[at + 2]:
-                    tables = place + at
+                    table_at = place + at
                 if (video := _video_id(block, at)) is not None:
-                    return (
-                        f"has a video that begins at byte {tables} (PID {video:#x}), as where "
-                        "recordings were joined: copy it into a file of its own (ffmpeg "
-                        f"-skip_initial_bytes {tables} -i {path.name} -map 0:v:0 -c copy "
-                        f"{path.stem}-2.ts)"
-                    )
+                    return FirstVideo(video, table_at)
             place += len(block)
-    return ""
+    return None
 
 
 def _video_ids(content: bytes) -> Iterator[int]:

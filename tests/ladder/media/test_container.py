@@ -226,3 +226,10 @@ def test_a_video_that_begins_where_sound_was_is_named_with_its_place(
     assert count_frames(tmp_path / "joined-2.ts") == count_frames(clip)
     with pytest.raises(VideoError, match="no video stream"):
         probe(sound)
+
+
+def test_a_codec_that_is_data_in_a_transport_stream_is_told_as_such(make_video: MakeVideo) -> None:
+    coder = ("-c:v", "libsvtav1", "-preset", "12")
+    with pytest.raises(VideoError, match=r"whose video \(PID 0x100\) has a codec") as error:
+        probe(make_video("av1.ts", CLIP, coder))
+    assert error.value.code == "no_decoder"

@@ -114,6 +114,16 @@ def test_frames_that_are_never_shown_do_not_count(tmp_path: Path, ffmpeg: Ffmpeg
     info = probe(video)
     assert packets > 50
     assert (count_frames(video), count_decodable_frames(video), info.is_vfr) == (50, 50, False)
+    # IVF gives each packet a time of its own: coded into it, its clock counts frames
+    direct = tmp_path / "hidden.ivf"
+    run(ffmpeg, [*scene, *coder, "-pass", "2", "-arnr-maxframes", "7", str(direct)], cwd=tmp_path)
+    late = probe(direct)
+    assert (count_frames(direct), late.duration_s, late.is_vfr) == (50, 2, False)
+    times = frame_times(direct, late.fps)
+    assert times == pytest.approx([n / 25 for n in range(50)])
+    middles_s = [time + 0.02 for time in times[::7]]
+    right = frames_at(info, middles_s, (96, 64))
+    assert (frames_at(late, middles_s, (96, 64)) == right).all()
 
 
 @pytest.mark.parametrize("frames", [10, 500])
