@@ -98,6 +98,10 @@ class Predictor:
 
 
 def to_label_scale(score: Array) -> list[float]:
-    """Scores of a model, (N,), on the label's scale: 0 (worst) to 100 (best); NaN stays NaN."""
-    output: list[float] = (100 * np.asarray(score, np.float32)).clip(0, 100).tolist()
+    """Scores of a model, (N,), on the label's scale: 0 (worst) to 100 (best).
+
+    NaN stays NaN, and what is infinite becomes it: it is no score, least of all the best.
+    """
+    points = 100 * np.asarray(score, np.float32)
+    output: list[float] = np.where(np.isfinite(points), points.clip(0, 100), np.nan).tolist()
     return output

@@ -200,11 +200,11 @@ def _failure(video: _Video, predictor: Predictor) -> DecodeFailure | None:
     path, failure = video.latest.path, video.latest.failure
     if failure and failure.code == FailureCode.TIMEOUT:
         return replace(failure, reason=f"{failure.reason}: raise --timeout")
-    if failure or all(map(math.isfinite, video.scores)):
+    if failure or all(map(math.isfinite, [*video.scores, *video.bands])):
         return failure
     reason = (
-        f"{path}: model {predictor.name} gives a score that is not a finite number: its weights "
-        "are broken, so train it again or name another model"
+        f"{path}: model {predictor.name} gives a score or a band that is not a finite number: "
+        "its weights are broken, so train it again or name another model"
     )
     return DecodeFailure(path, FailureCode.NOT_FINITE, reason)
 

@@ -69,6 +69,7 @@ def test_the_output_of_several_batches_is_one_output(
     assert quality.score_B.tolist() == pytest.approx(expected, abs=1e-4)
     assert np.allclose(quality.features_BD[1], alone[1].features_BD[0], atol=1e-4)
     assert to_label_scale(np.array([-1.0, 0.5, 2.0])) == [0, 50, 100]
+    assert np.isnan(to_label_scale(np.array([np.nan, np.inf, -np.inf]))).all()
 
 
 def test_a_band_follows_the_spread_of_each_video(small_model: Path) -> None:

@@ -437,6 +437,21 @@ def test_a_model_that_gives_no_number_gives_an_error_row(
     assert Gate(Thresholds(70)).is_missed(rows[0])
 
 
+def test_a_model_that_gives_no_band_gives_an_error_row(
+    videos: list[Path], small_model: Path, tmp_path: Path
+) -> None:
+    checkpoint = load_checkpoint(small_model)
+    weights = {
+        name: torch.full_like(value, torch.nan) if name.startswith("_spread") else value
+        for name, value in checkpoint.weights.items()
+    }
+    card = replace(checkpoint.card, band_per_spread=1.0)
+    broken = replace(checkpoint, weights=weights, card=card)
+    predictor = Predictor(TorchEngine(broken, "cpu"), batch=2)
+    (row,) = rows_into(tmp_path / "r.csv", videos[:1], predictor)
+    assert row.error_code == "not_finite"
+
+
 def test_nothing_but_the_report_is_left_in_its_folder(
     videos: list[Path], predictor: Predictor, tmp_path: Path
 ) -> None:
