@@ -169,12 +169,18 @@ def measure_length(source: VideoInfo, time_ranges: Sequence[TimeRange] = ()) -> 
     times = frame_times(source.path, source.fps)
     frame_s = float(1 / source.fps)
     if not time_ranges:
-        return VideoLength(len(times), times[-1] + frame_s if times else 0.0)
+        return VideoLength(len(times), _end_s(source, times[-1]) if times else 0.0)
     ranges = [frame_aligned(time_range, source.fps) for time_range in time_ranges]
     inside = [time for start, length in ranges for time in times if start <= time < start + length]
     if len(time_ranges) == 1 and inside:
         return VideoLength(len(inside), inside[-1] - inside[0] + frame_s)
     return VideoLength(len(inside), len(inside) * frame_s)  # joined ranges run at the average rate
+
+
+def _end_s(video: VideoInfo, last_s: float) -> float:
+    """When the last frame ends; of a variable rate it may stay much shorter than others."""
+    end_s = last_s + float(1 / video.fps)
+    return min(end_s, max(last_s, video.duration_s)) if video.is_vfr else end_s
 
 
 def verify_encode(

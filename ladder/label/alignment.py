@@ -113,7 +113,7 @@ def align_encode(
         )
     pairing = Pairing(frames_source=source.frame_count, frames_encode=count_frames(encode.path))
     # at different rates the n-th frames do not match at any offset
-    has_offset = _have_same_rate(encode, source.info)
+    has_offset = _have_same_rate(encode, source.info, pairing)
     offset = frame_offset(opening_frames(encode), source.opening_frames) if has_offset else 0
     return AlignedEncode(row, encode, replace(pairing, offset=offset) if sync else pairing, offset)
 
@@ -126,7 +126,7 @@ def alignment_warnings(aligned: AlignedEncode, source: VideoInfo) -> Iterator[st
         yield f"frame_count:{difference:+d}"
     if aligned.offset:
         yield f"{'synced' if pairing.offset else 'shifted'}:{aligned.offset:+d}"
-    if not _have_same_rate(info, source):
+    if not _have_same_rate(info, source, pairing):
         yield f"fps:{float(source.fps):g}>{float(info.fps):g}"
     if not _have_same_shape(info, source):
         yield f"aspect:{_aspect(source):.3g}>{_aspect(info):.3g}"
@@ -146,7 +146,9 @@ def alignment_warnings(aligned: AlignedEncode, source: VideoInfo) -> Iterator[st
     yield from (code for code, is_raised in facts.items() if is_raised)
 
 
-def _have_same_rate(encode: VideoInfo, source: VideoInfo) -> bool:
+def _have_same_rate(encode: VideoInfo, source: VideoInfo, pairing: Pairing) -> bool:
+    if encode.is_vfr and source.is_vfr:  # their average rates are those of their first frames
+        return pairing.frames_encode == pairing.frames_source
     return abs(encode.fps - source.fps) <= _RATE_TOLERANCE * source.fps
 
 

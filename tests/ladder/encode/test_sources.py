@@ -186,6 +186,17 @@ def test_a_variable_frame_rate_keeps_every_frame_and_its_time_with_every_codec(
         assert frame_times(encode, source.fps) == pytest.approx(times, abs=0.0011), row.rung
 
 
+def test_a_screen_recording_is_as_long_as_its_last_frame_says(
+    make_video: MakeVideo, ffmpeg: Ffmpeg, tmp_path: Path
+) -> None:
+    """Its average rate is one frame in seconds, which is how long its last frame does not stay."""
+    keep = "eq(n,0)+eq(n,3)+eq(n,90)+eq(n,95)+gt(n,200)*not(mod(n,20))"
+    source = probe(numbered(make_video, "screen.mp4", frames=256, keep=keep))
+    (row,) = made([source.path], EVERY_CODEC[:1], tmp_path, ffmpeg)
+    assert row.duration_s == pytest.approx(source.duration_s, abs=0.05)
+    assert row.duration_s < 10.5
+
+
 @pytest.mark.parametrize("suffix", ["mkv", "mp4"])
 def test_irregular_frame_times_are_kept_with_every_codec(
     make_video: MakeVideo, ffmpeg: Ffmpeg, tmp_path: Path, suffix: str

@@ -198,6 +198,19 @@ def test_an_encode_with_a_constant_rate_of_a_vfr_source(
     assert "vfr" in row.warnings.split(";")
 
 
+def test_two_variable_rates_with_the_same_frames_are_one_rate(
+    make_video: MakeVideo, source_video: Path, ffmpeg: Ffmpeg, tmp_path: Path
+) -> None:
+    """Containers give other averages of them, by how long the last frame stays."""
+    slow = ("-vf", "setpts='(N+30*gt(N,3)+60*gt(N,20))/25/TB'", "-fps_mode", "vfr")
+    source = make_video("slow-vfr.mkv", source_video, (*slow, *EXACT, "-bf", "0"))
+    encode = make_video("slow-vfr.mp4", source, ("-crf", "28", *X264))
+    assert probe(source).fps != probe(encode).fps
+    row = label_of(encode, source, ffmpeg, tmp_path)
+    assert (row.pairing, row.frames_compared) == ("index", 24)
+    assert row.warnings == "vfr"
+
+
 def test_a_variable_frame_rate_that_was_filled_up(
     make_video: MakeVideo, source_video: Path, ffmpeg: Ffmpeg, tmp_path: Path
 ) -> None:
