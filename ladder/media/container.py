@@ -1,6 +1,7 @@
 """Open a video file: its container, the one of its video streams that is judged, its packets."""
 
 import contextlib
+import errno
 import math
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -30,6 +31,8 @@ AVI_FORMAT, ASF_FORMAT = "avi", "asf"
 
 _FORMATS_OF_FRAGMENTS = ("mov", HLS_FORMAT)
 _CODECS_OF_OPEN_GROUPS = frozenset({"h264", "hevc"})
+_NOT_FOUND = "FFmpeg finds no place by its time, as where a part is missing"
+_MAX_WAITS = 2**16
 _MAX_REORDERED = 17  # packets: a picture waits for 16 others at most
 
 _FRAME_TICK_S = Fraction(1, 121)  # a clock that counts frames, of up to 120 a second
@@ -92,7 +95,9 @@ def open_video(
         try:
             yield container, stream
         except av.FFmpegError as error:
-            raise VideoError("damaged", f"{path} cannot be decoded: {error}") from error
+            # a seek that fails has no reason but this number
+            reason = _NOT_FOUND if error.errno == errno.EPERM else error
+            raise VideoError("damaged", f"{path} cannot be decoded: {reason}") from error
 
 
 def _without_video(path: Path, container: InputContainer) -> VideoError:
@@ -231,7 +236,7 @@ def _with_own_time(
 
 
 def _demuxed(container: InputContainer, stream: VideoStream) -> "Iterator[Packet[VideoStream]]":
-    packets = container.demux(stream)
+    packets, num_waits = container.demux(stream), 0
     while True:
         try:
             packet = next(packets, None)
@@ -239,6 +244,13 @@ def _demuxed(container: InputContainer, stream: VideoStream) -> "Iterator[Packet
             # PyAV's list of streams is that of the beginning; at the end, after all packets, it may
             # look there for those that came later
             return
+        except av.BlockingIOError:
+            # FFmpeg looked for the next packet of a broadcast in 64 KiB, as of a file that is
+            # longer than what was recorded, and goes on when it is asked again
+            packets, num_waits = container.demux(stream), num_waits + 1
+            if num_waits > _MAX_WAITS:
+                raise
+            continue
         if packet is None:
             return
         yield packet

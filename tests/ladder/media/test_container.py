@@ -16,7 +16,7 @@ from av.video.stream import VideoStream
 
 from ladder.errors import VideoError
 from ladder.media.container import as_fraction, open_video, packets_of
-from ladder.media.decode import frames_at
+from ladder.media.decode import frames_at, require_complete
 from ladder.media.ffmpeg import Ffmpeg, run
 from ladder.media.lengths import count_frames, frame_times
 from ladder.media.probe import VideoInfo, probe
@@ -233,3 +233,23 @@ def test_a_codec_that_is_data_in_a_transport_stream_is_told_as_such(make_video: 
     with pytest.raises(VideoError, match=r"whose video \(PID 0x100\) has a codec") as error:
         probe(make_video("av1.ts", CLIP, coder))
     assert error.value.code == "no_decoder"
+
+
+def test_a_broadcast_in_a_file_that_is_longer_has_all_of_its_frames(
+    make_video: MakeVideo, tmp_path: Path
+) -> None:
+    """Some recorders and downloads take the space first."""
+    coder = ("-c:v", "libx264", "-preset", "ultrafast", "-g", "25")
+    whole = make_video("to-pad.ts", "testsrc2=size=96x64:rate=25:duration=4", coder)
+    padded, holed = tmp_path / "padded.ts", tmp_path / "holed.ts"
+    content = whole.read_bytes()
+    padded.write_bytes(content + bytes(400_000))
+    info = probe(padded)
+    assert count_frames(padded) == count_frames(whole)
+    assert info.duration_s == pytest.approx(probe(whole).duration_s)
+    assert (frames_at(info, [0.1], (96, 64)) == frames_at(probe(whole), [0.1], (96, 64))).all()
+    middle = len(content) // 188 // 2 * 188
+    holed.write_bytes(content[:middle] + bytes(400_000) + content[middle:])
+    with pytest.raises(VideoError, match="finds no place by its time") as error:
+        require_complete(probe(holed))
+    assert error.value.code == "damaged"
