@@ -118,6 +118,8 @@ def _end_of_flv_s(file: BinaryIO) -> float | None:
     place, latest_ms = int.from_bytes(_at(file, 5, 4)) + 4, 0
     file.seek(place)
     while len(head := file.read(_FLV_HEAD)) == _FLV_HEAD:
+        if not any(head):  # space that was taken before the file was there
+            break
         if head[0] & 0x1F not in _FLV_TAGS:
             return None
         latest_ms = max(latest_ms, int.from_bytes(head[7:8] + head[4:7], signed=True))

@@ -60,6 +60,19 @@ def test_a_cut_file_is_damaged_wherever_it_was_cut(
         assert error.value.code == "damaged"
 
 
+def test_a_download_of_which_a_part_is_still_zeros_is_damaged(
+    make_video: MakeVideo, clip: Path, tmp_path: Path
+) -> None:
+    whole = make_video(f"{clip.stem}.flv", clip, COPY)
+    starts, content = starts_of_packets(whole), whole.read_bytes()
+    part, place = tmp_path / "part.flv", starts[len(starts) // 2] + 8
+    part.write_bytes(content[:place] + bytes(len(content) - place))
+    with pytest.raises(VideoError, match="its header states"):
+        require_whole(part)
+    part.write_bytes(content + bytes(5000))
+    require_whole(part)
+
+
 def test_an_avi_without_its_index_has_all_of_its_frames(
     make_video: MakeVideo, silent: Path, tmp_path: Path
 ) -> None:
