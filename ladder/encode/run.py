@@ -28,7 +28,8 @@ from ladder.encode.transcode import (
     transcode,
     verify_encode,
 )
-from ladder.errors import VideoError
+from ladder.errors import FfmpegError, VideoError
+from ladder.media.decode import undamaged_until_s
 from ladder.media.ends import MAX_MISSING_S, missing_end
 from ladder.media.ffmpeg import Ffmpeg, OnProgress, allocate_workers, partition_outputs
 from ladder.media.probe import FILE_FAULTS
@@ -38,6 +39,8 @@ from ladder.runner import LocalRunner, Runner, no_progress, run_groups
 from ladder.storage import Table, remove_parts, work_lock
 
 logger = logging.getLogger(__name__)
+
+_MAX_DAMAGED_END_S = 1.0
 
 
 def make_encodes(
@@ -217,9 +220,20 @@ def _length_of(source: Source) -> VideoLength:
 
 def _with_cause(error: Exception, source: Source) -> Exception:
     """The error, with what is known of the source: ffmpeg does not tell that it was cut."""
-    path = source.info.path
-    missing = missing_end(path) if path.is_file() else ""
-    return VideoError("damaged", f"{path} {missing}: make it anew ({error})") if missing else error
+    info = source.info
+    if not isinstance(error, FfmpegError) or not info.path.is_file():
+        return error
+    path, reason = info.path, missing_end(info.path)
+    if reason:
+        return VideoError("damaged", f"{path} {reason}: make it anew ({error})")
+    end_s = undamaged_until_s(info) - 2 / float(info.fps)
+    if source.time_ranges or not 0 < end_s < info.duration_s < end_s + _MAX_DAMAGED_END_S:
+        return error
+    return VideoError(
+        "damaged",
+        f"{path} ends inside a frame: make it anew, or copy what comes before (ffmpeg -i "
+        f"{path.name} -map 0:v:0 -t {end_s:.2f} -c copy {path.stem}-2.mkv). {error}",
+    )
 
 
 def _finish(job: EncodeJob, expected: VideoLength, ffmpeg: Ffmpeg, encode_s: float) -> EncodeRow:

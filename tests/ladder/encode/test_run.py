@@ -4,6 +4,7 @@ import csv
 import dataclasses
 import hashlib
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -19,7 +20,7 @@ from ladder.encode.plan import EncodeRow, encodes_table
 from ladder.encode.run import make_encodes, shell_commands
 from ladder.encode.rungs import Rung
 from ladder.errors import CapabilityError, LockedError
-from ladder.media.ffmpeg import Ffmpeg, find_ffmpeg
+from ladder.media.ffmpeg import Ffmpeg, find_ffmpeg, run
 from ladder.media.lengths import count_frames
 from ladder.media.probe import probe
 from ladder.media.time_ranges import TimeRange, TrimSpec
@@ -280,6 +281,25 @@ def test_the_error_of_a_source_that_ends_inside_a_frame_says_so(
     (row,) = made([cut], TWO[:1], tmp_path / "encodes", ffmpeg)
     assert row.error.startswith(f"{cut} has {cut.stat().st_size} bytes, its header states ")
     assert "make it anew" in row.error
+
+
+def test_the_error_of_a_broadcast_that_ends_inside_a_frame_has_a_command_that_helps(
+    make_video: MakeVideo, ffmpeg: Ffmpeg, tmp_path: Path
+) -> None:
+    """A transport stream states no end, and a recorder stops at any packet."""
+    coder = ("-c:v", "mpeg2video", "-b:v", "2M", "-g", "12", "-bf", "2")
+    whole = make_video("recorded.ts", "testsrc2=size=192x108:rate=25:duration=3", coder)
+    with av.open(str(whole)) as container:
+        starts = [packet.pos for packet in container.demux(video=0) if packet.pos is not None]
+    cut = tmp_path / "cut.ts"
+    cut.write_bytes(whole.read_bytes()[: (starts[60] + starts[61]) // 2 // 188 * 188])
+    (row,) = made([cut], TWO[:1], tmp_path / "encodes", ffmpeg)
+    assert row.error.startswith(f"{cut} ends inside a frame")
+    (command,) = re.findall(r"\(ffmpeg (.*?)\)", row.error)
+    run(ffmpeg, command.split(), cwd=tmp_path)
+    (row,) = made([tmp_path / "cut-2.mkv"], TWO[:1], tmp_path / "copied", ffmpeg)
+    assert row.error == ""
+    assert 50 < (row.frame_count or 0) <= 60
 
 
 def test_a_missing_encoder_is_an_error_before_the_first_encode(
