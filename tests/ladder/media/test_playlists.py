@@ -81,7 +81,7 @@ def test_a_playlist_without_an_end_is_read_from_its_first_segment_to_its_last(
     assert np.abs(shown.astype(int) - frames_at(probe(clip), [0.5, 3.5], (96, 64))).max() == 0
     (row,) = made([playlist], [Rung(height_px=64, crf=30)], tmp_path / "work", ffmpeg)
     assert (row.error, row.frame_count) == ("", 100)
-    assert time.monotonic() - started < 40
+    assert time.monotonic() - started < 120  # and not until it ends
 
 
 def test_a_playlist_of_a_player_hides_nothing(clip: Path, tmp_path: Path) -> None:
@@ -177,7 +177,7 @@ def test_a_pipe_that_is_named_like_a_playlist_is_not_waited_for(tmp_path: Path) 
     found: list[set[Path]] = []
     reader = Thread(target=lambda: found.append(parts(pipe)), daemon=True)
     reader.start()
-    reader.join(10)
+    reader.join(60)
     assert found == [set()]
 
 

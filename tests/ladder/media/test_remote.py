@@ -264,7 +264,7 @@ def test_what_is_wrong_with_all_of_a_store_is_told_within_seconds(
     started = time.monotonic()
     with pytest.raises(RemoteError, match=reason):
         names(f"s3://{BUCKET}/{key}")
-    assert time.monotonic() - started < 4
+    assert time.monotonic() - started < 20  # of others, it waits for a minute
 
 
 @pytest.fixture
