@@ -2,10 +2,6 @@
 
 import os
 import shutil
-import signal
-import subprocess
-import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,7 +13,7 @@ import vqatool.cluster as engine
 from ladder.media.ffmpeg import OnProgress
 from tests.conftest import MakeVideo
 from tests.object_store import BUCKET, ObjectStore
-from tests.vqatool.program import RUNGS, read_rows, vqatool
+from tests.vqatool.program import RUNGS, kill_after_three_rows, read_rows, vqatool
 from vqatool import __version__
 from vqatool.cluster import ClusterRequest, RayRunner, connected
 from vqatool.errors import ClusterError
@@ -152,29 +148,10 @@ def test_what_ends_workers_costs_itself_alone_and_a_killed_driver_goes_on(
     assert not capfd.readouterr().out  # where rows may go
 
     report = tmp_path / "report.csv"
-    script = (
-        "import time\n"
-        "from vqatool.scoring.report_file import ReportFile\n"
-        "append = ReportFile.append\n"
-        "def slow(self, row):\n"
-        "    row = append(self, row)\n"
-        "    time.sleep(0.3)\n"
-        "    return row\n"
-        "ReportFile.append = slow\n"
-        "from vqatool.cli import cli\n"
-        "cli()\n"
-    )
     args = ("score", clips, "-o", report, *NATIVE, "--on", "ray")
-    here = {**os.environ, "PYTHONPATH": str(ROOT), "RAY_ADDRESS": cluster.address}
-    with subprocess.Popen([sys.executable, "-c", script, *map(str, args)], env=here) as driver:
-        deadline = time.monotonic() + 120
-        while not (report.exists() and report.read_bytes().count(b"\n") > 3):
-            assert driver.poll() is None
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
-        driver.send_signal(signal.SIGKILL)
+    kill_after_three_rows(*args, RAY_ADDRESS=cluster.address)
     before = read_rows(report)
-    assert 3 <= len(before) < 6
+    assert len(before) == 3
     assert vqatool(*args).exit_code == 4
     after = read_rows(report)
     assert len(after) == 6

@@ -3,10 +3,8 @@
 import inspect
 import json
 import os
-import signal
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 from unittest import mock
@@ -23,7 +21,7 @@ from ladder import Ffmpeg
 from ladder.media import hardware
 from ladder.media.ffmpeg import file_url, run
 from tests.conftest import CloseFolder
-from tests.vqatool.program import read_rows, vqatool
+from tests.vqatool.program import kill_after_three_rows, read_rows, vqatool
 from vqatool.cli import cli
 from vqatool.inference import loading
 from vqatool.inputs.decode_pool import TIMEOUT_S
@@ -455,13 +453,8 @@ def test_a_killed_run_continues_and_ends_like_a_whole_one(
 
     whole, broken = tmp_path / "whole.csv", tmp_path / "broken.csv"
     assert vqatool(*arguments(whole)).exit_code == 0
-    command = [sys.executable, "-m", "vqatool", *arguments(broken)]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    while process.poll() is None and not (broken.exists() and len(broken.read_bytes()) > 500):
-        time.sleep(0.01)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
-    assert len(read_rows(broken)) < len(read_rows(whole))
+    kill_after_three_rows(*arguments(broken))
+    assert len(read_rows(broken)) == 3 < len(read_rows(whole))
     assert vqatool(*arguments(broken)).exit_code == 0
 
     def timeless(path: Path) -> list[dict[str, str]]:

@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -150,9 +149,9 @@ def test_a_signal_ends_a_watch_in_order(labelled: Path, tmp_path: Path) -> None:
         ending = threading.Timer(120, process.kill)
         ending.start()
         assert "watching" in process.stderr.readline()
-        shutil.copyfile(sorted(labelled.rglob("*.mp4"))[0], folder / "a.mp4")
-        while "a.mp4: " not in process.stderr.readline():
-            time.sleep(0.01)
+        shutil.copyfile(sorted(labelled.rglob("*.mp4"))[0], folder / "a.part")
+        (folder / "a.part").rename(folder / "a.mp4")  # never half of it
+        assert any("a.mp4: " in line for line in process.stderr)
         process.send_signal(signal.SIGTERM)
         assert "stopped" in process.stderr.read()
         assert process.wait() == 0
