@@ -9,6 +9,7 @@ import pytest
 import torch
 from matplotlib.figure import Figure
 from matplotlib.image import imsave
+from pebble.pool.process import TaskManager
 
 from ladder import (
     Ffmpeg,
@@ -106,6 +107,19 @@ def brief_fit(monkeypatch: pytest.MonkeyPatch) -> None:
     """A rough fit of the figure network: training/test_figures.py tests the real one."""
     monkeypatch.setattr("vqatool.training.figures._EPOCHS", 4)
     monkeypatch.setattr("vqatool.training.figures._SPREAD_STEPS", 20)
+
+
+@pytest.fixture
+def marks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder where processes that hang leave their marks; time limits are for these alone."""
+    folder, is_late = tmp_path / "marks", TaskManager.timeout
+    folder.mkdir()
+
+    def hangs_too_long(task: Any) -> bool:
+        return (folder / str(task.worker_id)).exists() and is_late(task)
+
+    monkeypatch.setattr(TaskManager, "timeout", staticmethod(hangs_too_long))
+    return folder
 
 
 @pytest.fixture

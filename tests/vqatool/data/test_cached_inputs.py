@@ -100,16 +100,18 @@ def test_as_many_encodes_are_decoded_in_parallel_as_there_are_cores(
 
 
 def test_encodes_with_decode_failures_are_named_after_the_others_are_decoded(
-    work_folder: Path, make_video: MakeVideo
+    work_folder: Path, make_video: MakeVideo, marks: Path
 ) -> None:
-    views = with_faults((RECIPE.inputs[0].view,))  # the pixels alone, which take the least time
+    views = with_faults(
+        (RECIPE.inputs[0].view,), marks
+    )  # the pixels alone, which take the least time
     clips = with_views(work_folder, views)
     bad = [encode.path for encode in clips.encodes[:3]]
     for path, fault in zip(bad, faulty_videos(make_video), strict=True):
         path.write_bytes(fault.read_bytes())
     decoded: list[LabelledEncode] = []
     with pytest.raises(TrainingDataError, match="3 labelled encodes cannot be decoded") as caught:
-        decoded.extend(clips.decode_missing(timeout_s=3))  # an encode takes 0.05 s
+        decoded.extend(clips.decode_missing(timeout_s=0.2))
     assert all(f"{path} " in str(caught.value) for path in bad)
     assert all(word in str(caught.value) for word in WORDS)
     assert "vqatool ladder" in str(caught.value)

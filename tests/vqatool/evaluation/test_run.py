@@ -122,10 +122,10 @@ def test_predictions_do_not_depend_on_the_cache_of_training(
 
 
 def test_a_decode_failure_leaves_out_only_its_encode(
-    labelled: Path, small_model: Path, make_video: MakeVideo
+    labelled: Path, small_model: Path, make_video: MakeVideo, marks: Path
 ) -> None:
     predictor = Predictor(TorchEngine(load_checkpoint(small_model), "cpu"))
-    views = with_faults(predictor.preprocessor.views)
+    views = with_faults(predictor.preprocessor.views, marks)
     predictor.preprocessor = replace(predictor.preprocessor, views=views)
     first, *others = read_labelled_encodes(labelled)[:4]
     bad = [
@@ -134,7 +134,7 @@ def test_a_decode_failure_leaves_out_only_its_encode(
     ]
     failed: list[tuple[LabelledEncode, str]] = []
     predictions = predict_labelled(
-        [*bad, first], predictor, lambda *failure: failed.append(failure), timeout_s=3
+        [*bad, first], predictor, lambda *failure: failed.append(failure), timeout_s=0.2
     )
     assert [prediction.encode for prediction in predictions] == [first]
     assert [encode for encode, _ in failed] == bad

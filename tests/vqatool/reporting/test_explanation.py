@@ -294,14 +294,14 @@ def test_hdr_is_explained_as_sdr_alone(
 
 
 def test_a_decoder_that_fails_is_an_error_that_names_the_file(
-    make_video: MakeVideo, small_model: Path
+    make_video: MakeVideo, small_model: Path, marks: Path
 ) -> None:
     predictor = load_predictor(small_model, "cpu")
-    views = with_faults(predictor.preprocessor.views)
+    views = with_faults(predictor.preprocessor.views, marks)
     predictor.preprocessor = replace(predictor.preprocessor, views=views)
     for path, code, word in zip(faulty_videos(make_video), CODES.values(), WORDS, strict=True):
         with pytest.raises(VideoError, match=rf"{path.name}.*{word}") as caught:
-            explain(predictor, path, ScoreConfig(display=None, timeout_s=3))
+            explain(predictor, path, ScoreConfig(display=None, timeout_s=0.2))
         assert caught.value.code == code
 
 
