@@ -1,5 +1,6 @@
 """Small videos that ffmpeg makes up, one of each kind for the whole run: no media lies in git."""
 
+import fcntl
 import gc
 import os
 import shutil
@@ -31,6 +32,9 @@ def pytest_collection_finish() -> None:
 MakeVideo = Callable[..., Path]
 """`make_video(name, source, args)`: see the fixture."""
 
+MadeOnce = Callable[[str, Callable[[Path], object]], Path]
+"""`made_once(name, make)`: see the fixture."""
+
 CloseFolder = Callable[..., None]
 """`close_folder(parent, video)`: see the fixture."""
 
@@ -43,14 +47,43 @@ def ffmpeg() -> Ffmpeg:
     return find_ffmpeg()
 
 
+def _once(mark: Path, make: Callable[[], object]) -> None:
+    """Call `make` in the first process that comes; the others wait for it, and find the mark."""
+    with mark.open("a+") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        file.seek(0)
+        if not file.read():
+            make()
+            file.write("made")
+
+
 @pytest.fixture(scope="session")
-def make_video(ffmpeg: Ffmpeg, tmp_path_factory: pytest.TempPathFactory) -> MakeVideo:
+def made_once(tmp_path_factory: pytest.TempPathFactory) -> MadeOnce:
+    """`made_once("work", make)`: a folder that `make(folder)` fills for all workers of the run.
+
+    Treat it as read-only: other tests and other workers share it.
+    """
+    base = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        base = base.parent
+
+    def shared(name: str, make: Callable[[Path], object]) -> Path:
+        folder = base / "shared" / name
+        folder.mkdir(parents=True, exist_ok=True)
+        _once(folder.with_name(f"{name}.made"), lambda: make(folder))
+        return folder
+
+    return shared
+
+
+@pytest.fixture(scope="session")
+def make_video(ffmpeg: Ffmpeg, made_once: MadeOnce) -> MakeVideo:
     """`make_video("clip.mp4", "testsrc2=size=96x64:rate=25:duration=1", args)`: made once a name.
 
     `source` is a lavfi graph or another file; `args` stand between it and the output, `before`
     stand before the input. Treat the file as read-only: other tests share it.
     """
-    folder = tmp_path_factory.mktemp("videos")
+    folder, marks = (made_once(name, lambda folder: None) for name in ("videos", "made"))
     made: dict[str, tuple[object, ...]] = {}
 
     def make(
@@ -59,12 +92,11 @@ def make_video(ffmpeg: Ffmpeg, tmp_path_factory: pytest.TempPathFactory) -> Make
         path = folder / name
         recipe = (source, *args, "|", *before)
         assert made.setdefault(name, recipe) == recipe, f"two recipes are called {name}"
-        if not path.exists():
-            where = (
-                [file_url(source)] if isinstance(source, Path) else ["-f", "lavfi", "-i", source]
-            )
-            given = ["-i", *where] if isinstance(source, Path) else where
-            run(ffmpeg, [*before, *given, *args, "-y", file_url(path)], timeout_s=60)
+        given = (
+            ["-i", file_url(source)] if isinstance(source, Path) else ["-f", "lavfi", "-i", source]
+        )
+        command = [*before, *given, *args, "-y", file_url(path)]
+        _once(marks / name, lambda: run(ffmpeg, command, timeout_s=60))
         return path
 
     return make
@@ -79,17 +111,15 @@ def source_video(make_video: MakeVideo) -> Path:
 
 
 @pytest.fixture(scope="session")
-def interlaced_later(make_video: MakeVideo, ffmpeg: Ffmpeg) -> Path:
+def interlaced_later(make_video: MakeVideo, ffmpeg: Ffmpeg, made_once: MadeOnce) -> Path:
     """24 progressive frames of `source_video`'s size, then 24 interlaced ones: H.264 at 25 fps."""
     coder = ("-frames:v", "24", "-c:v", "libx264", "-preset", "ultrafast", "-crf", "8")
     scene = "mandelbrot=size=192x112:rate={}:start_scale=0.6:end_pts=60{}"
     frames = make_video("progressive.ts", scene.format(25, ""), coder)
     fields = ("-flags", "+ildct+ilme", "-x264-params", "tff=1", "-vf", "setfield=tff", *coder)
     woven = make_video("woven.ts", scene.format(50, ",tinterlace=interleave_top"), fields)
-    both = frames.with_name("interlaced-later.ts")
-    if not both.exists():
-        run(ffmpeg, ["-i", f"concat:{frames}|{woven}", "-c", "copy", "-y", file_url(both)])
-    return both
+    command = ["-i", f"concat:{frames}|{woven}", "-c", "copy", "both.ts"]
+    return made_once("interlaced", lambda folder: run(ffmpeg, command, cwd=folder)) / "both.ts"
 
 
 @pytest.fixture

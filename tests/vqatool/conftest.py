@@ -23,6 +23,7 @@ from ladder import (
 )
 from ladder.encode.rungs import Rung
 from ladder.media.ffmpeg import run
+from tests.conftest import MadeOnce
 from vqatool.cli.demo import demo_clip
 from vqatool.data.cached_inputs import CachedInputs
 from vqatool.data.labels import read_labelled_encodes
@@ -51,48 +52,54 @@ def _server_with_torch() -> None:
 
 
 @pytest.fixture(scope="session")
-def real_clips(tmp_path_factory: pytest.TempPathFactory, ffmpeg: Ffmpeg) -> list[Path]:
+def real_clips(made_once: MadeOnce, ffmpeg: Ffmpeg) -> list[Path]:
     """Three short cuts of two real clips, 160x90: content that compresses like content."""
-    folder = tmp_path_factory.mktemp("clips")
     bunny = demo_clip()
     bikes = bunny.with_name("bikes.mp4")
     cuts = {"bunny": (bunny, 0.0), "rabbit": (bunny, 4.0), "bikes": (bikes, 1.0)}
     size = "scale=160:90:flags=area,setsar=1,format=yuv420p"
     codec = ["-frames:v", "10", "-an", "-c:v", "libx264", "-crf", "4"]
-    for name, (clip, start_s) in cuts.items():
-        out = str(folder / f"{name}.mp4")
-        run(ffmpeg, ["-ss", str(start_s), "-i", str(clip), "-vf", size, *codec, out])
-    return sorted(folder.iterdir())
+
+    def cut(folder: Path) -> None:
+        for name, (clip, start_s) in cuts.items():
+            out = str(folder / f"{name}.mp4")
+            run(ffmpeg, ["-ss", str(start_s), "-i", str(clip), "-vf", size, *codec, out])
+
+    return sorted(made_once("clips", cut).iterdir())
 
 
 @pytest.fixture(scope="session")
-def labelled(
-    tmp_path_factory: pytest.TempPathFactory, ffmpeg: Ffmpeg, real_clips: list[Path]
-) -> Path:
+def labelled(made_once: MadeOnce, ffmpeg: Ffmpeg, real_clips: list[Path]) -> Path:
     """A work folder with encodes and labels of three sources at four rungs; not to be written."""
-    folder = tmp_path_factory.mktemp("work") / "encodes"
-    made = list(make_encodes(plan_ladder(real_clips, Ladder(RUNGS), folder), folder, ffmpeg))
-    options = LabelOptions(models=model_names(["v0"]))
-    labels = list(make_labels(plan_labels(folder, options), folder, ffmpeg))
-    assert {row.error for row in made} | {row.error for row in labels} == {""}
-    return folder
+
+    def make(folder: Path) -> None:
+        made = list(make_encodes(plan_ladder(real_clips, Ladder(RUNGS), folder), folder, ffmpeg))
+        options = LabelOptions(models=model_names(["v0"]))
+        labels = list(make_labels(plan_labels(folder, options), folder, ffmpeg))
+        assert {row.error for row in made} | {row.error for row in labels} == {""}
+
+    return made_once("encodes", make)
 
 
 @pytest.fixture(scope="session")
-def cached_inputs(tmp_path_factory: pytest.TempPathFactory, labelled: Path) -> Path:
+def cached_inputs(made_once: MadeOnce, labelled: Path) -> Path:
     """What a training of `BRIEF_SHAPE` decodes of the labelled folder; not to be written.
 
     A copy of it in a copy of the folder is used, because the encodes and their paths in it are the
     same.
     """
-    folder = Path(shutil.copytree(labelled, tmp_path_factory.mktemp("decoded") / "encodes"))
-    recipe, cache = recipe_for(Method.COARSE_TO_FINE, BRIEF_SHAPE), folder / CACHE_FOLDER
-    for has_tiles in (True, False):
-        inputs = CachedInputs(
-            read_labelled_encodes(folder), cache, recipe, BRIEF_FRAMES, has_tiles=has_tiles
-        )
-        assert len(list(inputs.decode_missing())) == len(inputs.encodes)
-    return cache
+    recipe = recipe_for(Method.COARSE_TO_FINE, BRIEF_SHAPE)
+
+    def decode(folder: Path) -> None:
+        copied = Path(shutil.copytree(labelled, folder / "encodes"))
+        encodes = read_labelled_encodes(copied)
+        for has_tiles in (True, False):
+            inputs = CachedInputs(
+                encodes, copied / CACHE_FOLDER, recipe, BRIEF_FRAMES, has_tiles=has_tiles
+            )
+            assert len(list(inputs.decode_missing())) == len(encodes)
+
+    return made_once("decoded", decode) / "encodes" / CACHE_FOLDER
 
 
 @pytest.fixture
@@ -152,7 +159,7 @@ def work_folder(tmp_path: Path, labelled: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def small_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def small_model(made_once: MadeOnce) -> Path:
     """A model file with chance weights: enough for everything but good scores.
 
     It takes neither probing nor deep features, which would be most of the time of a score; the
@@ -164,6 +171,5 @@ def small_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     card = ModelCard(
         method="coarse-to-fine", shape=recipe.shape, clip_frames=2, label="vmaf_v0.6.1", band=7.0
     )
-    path = tmp_path_factory.mktemp("model") / "small.safetensors"
-    save_checkpoint(Checkpoint(card, recipe.build().state_dict()), path)
-    return path
+    name, checkpoint = "small.safetensors", Checkpoint(card, recipe.build().state_dict())
+    return made_once("model", lambda folder: save_checkpoint(checkpoint, folder / name)) / name

@@ -1,7 +1,6 @@
 """Exported models: the same output as in torch, and files that are broken or of others."""
 
 import json
-import os
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -12,10 +11,10 @@ import onnx
 import onnx_ir
 import pytest
 import torch
-from filelock import FileLock
 from torch import nn
 
 from ladder.media.probe import probe
+from tests.conftest import MadeOnce
 from tests.vqatool.program import read_rows, vqatool
 from vqatool.errors import CheckpointError
 from vqatool.inference.card import CARD_KEY, ModelCard
@@ -76,18 +75,14 @@ def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def exported(original: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def exported(original: Path, made_once: MadeOnce) -> Path:
     """The same exported; one file for all workers, which may begin this module several times."""
-    folder = tmp_path_factory.getbasetemp()
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        folder = folder.parent
-    path = folder / "exported" / "model.onnx"
-    path.parent.mkdir(exist_ok=True)
-    with FileLock(path.with_suffix(".lock")):
-        if not path.exists():
-            done = vqatool("export", original, "-o", path)
-            assert done.exit_code == 0, done.output
-    return path
+
+    def make(folder: Path) -> None:
+        done = vqatool("export", original, "-o", folder / "model.onnx")
+        assert done.exit_code == 0, done.output
+
+    return made_once("exported", make) / "model.onnx"
 
 
 def with_clips_and_frames(view: np.ndarray, clips: int, groups: int) -> np.ndarray:
