@@ -110,6 +110,12 @@ def decoded_folder(work_folder: Path, cached_inputs: Path) -> Path:
 
 
 @pytest.fixture(autouse=True)
+def _same_chance() -> None:
+    """What a test leaves to torch's chance does not hang on the tests before it."""
+    torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
 def brief_fit(monkeypatch: pytest.MonkeyPatch) -> None:
     """A rough fit of the figure network: training/test_figures.py tests the real one."""
     monkeypatch.setattr("vqatool.training.figures._EPOCHS", 4)
