@@ -6,7 +6,9 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -28,21 +30,14 @@ EXTRAS = (
 )
 
 WITHOUT_EXTRAS = f"""
-import sys
-for name in {EXTRAS}:
-    sys.modules[name] = None  # an import of it fails as if it were not installed
-from vqatool.cli import cli
-cli()
-"""
-REFUSED = f"""
 import json, sys
 for name in {EXTRAS}:
-    sys.modules[name] = None
+    sys.modules[name] = None  # an import of it fails as if it were not installed
 from click.testing import CliRunner
 from vqatool.cli import cli
 for args in json.loads(sys.argv[1]):
     done = CliRunner().invoke(cli, args)
-    print(json.dumps([done.exit_code, done.stderr]))
+    print(json.dumps([done.exit_code, done.stdout, done.stderr]))
 """
 """Runs several commands in one process, and prints a line of JSON for each."""
 
@@ -60,6 +55,26 @@ def run_script(script: str, *args: object) -> "subprocess.CompletedProcess[str]"
     here = {**os.environ, "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-c", script, *map(str, args)]
     return subprocess.run(command, capture_output=True, text=True, env=here)
+
+
+class Done(NamedTuple):
+    exit_code: int
+    stdout: str
+    stderr: str
+
+
+def run_without_extras(*commands: Sequence[object]) -> list[Done]:
+    """What each of the commands came to."""
+    done = run_script(WITHOUT_EXTRAS, json.dumps([list(map(str, args)) for args in commands]))
+    assert done.returncode == 0, done.stderr
+    return [Done(*json.loads(line)) for line in done.stdout.splitlines()]
+
+
+def outputs_without_extras(*commands: Sequence[object]) -> list[str]:
+    """What each of the commands, which must succeed, prints."""
+    found = run_without_extras(*commands)
+    assert [done.exit_code for done in found] == [0] * len(commands), found
+    return [done.stdout for done in found]
 
 
 def rows_of(path: Path) -> list[dict[str, str]]:
@@ -90,64 +105,57 @@ def test_a_command_that_lacks_an_extra_names_the_line_to_install_it(
         "cluster": ([score, video, *out, "--on", "ray"],),
     }
     commands = [(extra, args) for extra, each in extras.items() for args in each]
-    done = run_script(REFUSED, json.dumps([args for _, args in commands]))
-    assert done.returncode == 0, done.stderr
-    lines = done.stdout.splitlines()
-    for (extra, args), line in zip(commands, lines, strict=True):
-        exit_code, stderr = json.loads(line)
-        assert exit_code == 6, args
-        assert f"pip install 'vqatool[{extra}]'" in stderr, args
-        assert "Traceback" not in stderr, args
+    found = run_without_extras(*(args for _, args in commands))
+    for (extra, args), done in zip(commands, found, strict=True):
+        assert done.exit_code == 6, args
+        assert f"pip install 'vqatool[{extra}]'" in done.stderr, args
+        assert "Traceback" not in done.stderr, args
 
 
 def test_score_report_explain_and_doctor_need_no_extra(source_video: Path, tmp_path: Path) -> None:
-    report = tmp_path / "report.csv"
-    done = run_script(WITHOUT_EXTRAS, "score", source_video, "-o", report)
-    assert done.returncode == 0, done.stderr
+    report, why, page = (tmp_path / name for name in ("report.csv", "why.html", "page.html"))
+    _, explained, _, checked = outputs_without_extras(
+        ["score", source_video, "-o", report],
+        ["explain", source_video, "-o", why, "--json"],
+        ["report", report, "-o", page],
+        ["doctor"],
+    )
     (row,) = rows_of(report)
     assert 0 <= float(row["score"]) <= 100
-    why = tmp_path / "why.html"
-    done = run_script(WITHOUT_EXTRAS, "explain", source_video, "-o", why, "--json")
-    assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout)
+    found = json.loads(explained)
     assert f"{found['score']:.4f}" == row["score"]
     assert len(found["contributions"]) == 4
     assert b"data:image/jpeg" in why.read_bytes()
-    page = tmp_path / "page.html"
-    done = run_script(WITHOUT_EXTRAS, "report", report, "-o", page)
-    assert done.returncode == 0, done.stderr
     assert b"data:image/jpeg" in page.read_bytes()
-    done = run_script(WITHOUT_EXTRAS, "doctor")
-    assert done.returncode == 0, done.stderr
     if importlib.util.find_spec("torch") is None:
-        assert "pip install 'vqatool[train]'" in done.stdout.replace("\n", " ")
+        assert "pip install 'vqatool[train]'" in checked.replace("\n", " ")
 
 
 def test_ladder_and_label_need_no_extra(source_video: Path, tmp_path: Path) -> None:
     rungs, folder = tmp_path / "one.toml", tmp_path / "work"
     rungs.write_text('[[rung]]\nheight_px = 90\ncrf = 30\ncodec = "libx264"\n')
-    done = run_script(WITHOUT_EXTRAS, "ladder", source_video, "-o", folder, "--rungs", rungs)
-    assert done.returncode == 0, done.stderr
-    done = run_script(WITHOUT_EXTRAS, "label", folder)
-    assert done.returncode == 0, done.stderr
+    drawing, encode = tmp_path / "frames.svg", folder / "source" / "90p-crf30-x264.mp4"
+    *_, measured = outputs_without_extras(
+        ["ladder", source_video, "-o", folder, "--rungs", rungs],
+        ["label", folder],
+        ["label", "--source", source_video, encode, "--plot", drawing, "--json"],
+    )
     (row,) = rows_of(folder / "labels.csv")
+    assert row["encode_path"] == "source/90p-crf30-x264.mp4"
     assert 0 < float(row["vmaf"]) <= 100
-    pair = ["--source", source_video, folder / row["encode_path"]]
-    drawing = tmp_path / "frames.svg"
-    done = run_script(WITHOUT_EXTRAS, "label", *pair, "--plot", drawing, "--json")
-    assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["vmaf"] == float(row["vmaf"])
+    assert json.loads(measured)["vmaf"] == float(row["vmaf"])
     assert "<svg" in drawing.read_text()
 
 
 def test_recommend_and_bdrate_need_no_extra(source_video: Path, tmp_path: Path) -> None:
     folder, grid = tmp_path / "work", ("--sizes", 108, "--rates", "16,28,40", "--max-rungs", 2)
-    done = run_script(WITHOUT_EXTRAS, "recommend", source_video, "-o", folder, *grid)
-    assert done.returncode == 0, done.stderr
-    assert (folder / "ladders" / "source.svg").exists()
-    done = run_script(WITHOUT_EXTRAS, "bdrate", folder, folder / "ladders" / "source.json")
-    assert done.returncode == 0, done.stderr
-    assert "no verdict" in done.stdout
+    ladders = folder / "ladders"
+    _, compared = outputs_without_extras(
+        ["recommend", source_video, "-o", folder, *grid],
+        ["bdrate", folder, ladders / "source.json"],
+    )
+    assert (ladders / "source.svg").exists()
+    assert "no verdict" in compared
 
 
 def test_score_loads_nothing_that_it_does_not_need(make_video: MakeVideo, tmp_path: Path) -> None:
