@@ -70,10 +70,10 @@ def test_a_prefix_is_scored_into_a_report_beside_it_and_the_run_goes_on(
 
 
 def test_a_run_that_was_killed_before_its_upload_goes_on(
-    videos: str, store: ObjectStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    videos: str, small_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = f"{ROOT}/reports/{tmp_path.name}.jsonl"
-    command = ("score", f"{videos}good.mp4", "-o", out, "--jobs", 1)
+    command = ("score", f"{videos}good.mp4", "-o", out, "-m", small_model, "--jobs", 1)
     with monkeypatch.context() as patch:
         patch.setattr("vqatool.scoring.report_file.ReportFile.end", lambda file, rows: None)
         assert vqatool(*command).exit_code == 0
@@ -100,16 +100,17 @@ def test_a_report_that_another_run_wrote_meanwhile_is_not_lost(
 
 
 def test_parts_and_a_page_are_written_to_a_bucket(
-    videos: str, tmp_path: Path, store: ObjectStore
+    videos: str, small_model: Path, tmp_path: Path, store: ObjectStore
 ) -> None:
     folder = f"{ROOT}/reports/{tmp_path.name}/"
+    command = ("score", f"{videos}good.mp4", "-o", folder, "-m", small_model, "--jobs", 1)
     theirs = store.put(f"reports/{tmp_path.name}/part-[1].parquet", b"of another program")
-    done = vqatool("score", f"{videos}good.mp4", "-o", folder, "--jobs", 1)
+    done = vqatool(*command)
     assert done.exit_code == 2
     assert "has parts of another program" in done.stderr
     as_path(theirs).unlink()
     store.put(f"reports/{tmp_path.name}/notes.txt", b"x")
-    assert vqatool("score", f"{videos}good.mp4", "-o", folder, "--jobs", 1).exit_code == 0
+    assert vqatool(*command).exit_code == 0
     part = as_path(f"{folder}part-00000.parquet")
     with part.open("rb") as file:
         assert list(pd.read_parquet(file).path) == [f"{videos}good.mp4"]
@@ -122,13 +123,13 @@ def test_parts_and_a_page_are_written_to_a_bucket(
     assert f'href="{videos}good.mp4' in text
     assert "data:image/jpeg" in text
     why = tmp_path / "why.html"
-    done = vqatool("explain", f"{videos}good.mp4", "-o", why, "--jobs", 1)
+    done = vqatool("explain", f"{videos}good.mp4", "-o", why, "-m", small_model, "--jobs", 1)
     assert done.exit_code == 0, done.stderr
     assert "data:image/jpeg" in why.read_text(encoding="utf-8")
 
 
 def test_a_flaky_server_costs_no_row(
-    videos: str, store: ObjectStore, source_video: Path, tmp_path: Path
+    videos: str, store: ObjectStore, source_video: Path, small_model: Path, tmp_path: Path
 ) -> None:
     faults = ["503", "", "cut", "", "slow", ""]
 
@@ -138,7 +139,8 @@ def test_a_flaky_server_costs_no_row(
 
     store.fault, store.slow_s = fault, 0.05
     out = tmp_path / "r.csv"
-    done = vqatool("score", f"{videos}good.mp4", source_video, "-o", out, "--jobs", 1)
+    command = ("score", f"{videos}good.mp4", source_video, "-o", out, "-m", small_model)
+    done = vqatool(*command, "--jobs", 1)
     assert done.exit_code == 0, done.stderr
     there, here = read_rows(out)
     assert {**there, **dict.fromkeys(HEADERS)} == {**here, **dict.fromkeys(HEADERS)}
@@ -288,9 +290,11 @@ def test_a_long_remote_video_leads_to_one_hint_at_samples(
         assert capsys.readouterr().err.count("--sample 6 fetches about 7 MB") == count
 
 
-def test_a_watch_scores_what_arrives_in_a_bucket(videos: str, tmp_path: Path) -> None:
+def test_a_watch_scores_what_arrives_in_a_bucket(
+    videos: str, small_model: Path, tmp_path: Path
+) -> None:
     out = f"{ROOT}/reports/{tmp_path.name}-watch.csv"
-    command = ["watch", videos, "-o", out, "--once", "--settle", 0, "--jobs", 1]
+    command = ["watch", videos, "-o", out, "-m", small_model, "--once", "--settle", 0, "--jobs", 1]
     done = vqatool(*command, "--exclude", "bad*")
     assert done.exit_code == 0, done.stderr
     assert f"{videos}good.mp4: " in done.stderr

@@ -40,8 +40,10 @@ def test_the_pipeline_runs_with_no_argument_but_its_sources(
     monkeypatch.chdir(tmp_path)
     assert vqatool("ladder", *(clip.name for clip in real_clips)).exit_code == 0
     assert vqatool("label", "--vmaf").exit_code == 0
-    (epochs,) = [param for param in cli.commands["train"].params if param.name == "epochs"]
-    monkeypatch.setattr(epochs, "default", 2)
+    brief = {"epochs": 2, "clip_frames": 2}
+    for param in cli.commands["train"].params:
+        if param.name in brief:
+            monkeypatch.setattr(param, "default", brief[param.name])
     assert vqatool("train", "--no-export").exit_code == 0
     assert vqatool("evaluate").exit_code == 0
     made = {path.name for path in (tmp_path / "encodes").iterdir()}

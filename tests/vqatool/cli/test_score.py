@@ -445,11 +445,11 @@ def test_the_command_and_the_function_have_the_same_timeout() -> None:
 
 @pytest.mark.slow
 def test_a_killed_run_continues_and_ends_like_a_whole_one(
-    tmp_path: Path, labelled: Path, small_model: Path
+    tmp_path: Path, videos: list[Path], small_model: Path
 ) -> None:
     def arguments(out: Path) -> list[str]:
         options = ["-m", str(small_model), "--device", "cpu", "--jobs", "1"]
-        return ["score", str(labelled), "-o", str(out), *options]
+        return ["score", *map(str, videos), "-o", str(out), *options]
 
     whole, broken = tmp_path / "whole.csv", tmp_path / "broken.csv"
     assert vqatool(*arguments(whole)).exit_code == 0

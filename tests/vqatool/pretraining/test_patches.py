@@ -91,7 +91,8 @@ def program_output(work_folder: Path, tmp_path: Path, monkeypatch: pytest.Monkey
     torch.save({"state_dict": checkpoint()}, tmp_path / "fdim.ckpt")
     out = tmp_path / "out.onnx"
     argv = ["patches", str(work_folder), str(tmp_path / "fdim.ckpt"), "-o", str(out)]
-    monkeypatch.setattr("sys.argv", [*argv, "--epochs", "1", "--batch", "8", "--device", "cpu"])
+    monkeypatch.setattr("sys.argv", [*argv, "--epochs", "1", "--batch", "4", "--device", "cpu"])
+    monkeypatch.setattr("vqatool.pretraining.patches._NUM_FRAMES", 2)
     main()
     shutil.rmtree(work_folder)
     return out

@@ -1,4 +1,5 @@
 import math
+import pickle
 import shutil
 import signal
 import subprocess
@@ -131,6 +132,7 @@ def test_a_training_interrupted_at_any_step_ends_with_the_same_file(
     monkeypatch.setattr(trainer, "SAVE_EVERY_S", 0.0)
     monkeypatch.setattr(trainer, "_MAX_SAVE_SHARE", math.inf)
     monkeypatch.setattr(trainer, "_LOG_EVERY", 3)
+    monkeypatch.setattr(trainer, "plot_history", lambda table, picture: None)
     config = replace(CONFIG, validations=2)
     whole = work_folder / "whole.safetensors"
     train(work_folder, whole, config, device="cpu")
@@ -170,8 +172,10 @@ def test_a_training_killed_at_a_random_step_ends_with_the_same_weights(
     monkeypatch.setattr(trainer, "_LOG_EVERY", 3)
     whole, broken = work_folder / "whole.safetensors", work_folder / "broken.safetensors"
     train(work_folder, whole, LONG, device="cpu")
+    config = work_folder / "config"
+    config.write_bytes(pickle.dumps(LONG))
     process = subprocess.Popen(
-        [sys.executable, "-c", SCRIPT, work_folder, broken], stderr=subprocess.PIPE, text=True
+        [sys.executable, "-c", SCRIPT, config, broken], stderr=subprocess.PIPE, text=True
     )
     assert process.stderr is not None
     for _ in range(np.random.default_rng().integers(2, 6)):
@@ -190,9 +194,8 @@ def test_a_training_killed_at_a_random_step_ends_with_the_same_weights(
 
 LONG = replace(CONFIG, epochs=4, validations=2)  # 8 steps
 SCRIPT = """
-import math, signal, sys
+import math, pickle, signal, sys
 from pathlib import Path
-from tests.vqatool.training.test_run import LONG
 from vqatool.training import trainer
 from vqatool.training.run import train
 
@@ -203,7 +206,8 @@ def show(now):
     while now.step == now.steps - 1:
         signal.pause()
 
-train(Path(sys.argv[1]), Path(sys.argv[2]), LONG, device="cpu", on_progress=show)
+config, out = map(Path, sys.argv[1:])
+train(out.parent, out, pickle.loads(config.read_bytes()), device="cpu", on_progress=show)
 """
 
 
@@ -275,7 +279,7 @@ def test_a_model_can_overfit_a_few_clips(work_folder: Path) -> None:
     clips = inputs_of(work_folder, encodes)
     weights = LossWeights(group=0.3)
     config = replace(
-        CONFIG, epochs=60, rungs=4, validations=12, lr=2e-3, ema_decay=0.9, weights=weights
+        CONFIG, epochs=30, rungs=4, validations=6, lr=3e-3, ema_decay=0.85, weights=weights
     )
     updates: list[Progress] = []
     trainer_of_clips = Trainer(
