@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ladder import Ffmpeg, find_ffmpeg
-from ladder.media.ffmpeg import file_url, run
+from ladder.media.ffmpeg import file_url, run, usable_cores
 
 if TYPE_CHECKING:
     from tests.object_store import ObjectStore
@@ -20,6 +20,12 @@ if TYPE_CHECKING:
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 gc.disable()  # until all modules are loaded: it would look at them eleven times
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """One more than there are cores: a test also waits for the processes that it has started."""
+    return usable_cores() + 1
 
 
 def pytest_collection_finish() -> None:
