@@ -5,7 +5,7 @@ import os
 import shutil
 from collections.abc import Iterator
 
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, expect, sync_playwright
 
 _NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 _FLAGS = (
@@ -29,6 +29,7 @@ def find_chromium() -> str:
 def open_chromium() -> Iterator[Browser]:
     """A headless Chromium with a new, empty profile."""
     with sync_playwright() as playwright:
+        expect.set_options(timeout=30_000)  # of 5 s, which a busy machine may take
         browser = playwright.chromium.launch(executable_path=find_chromium(), args=list(_FLAGS))
         try:
             yield browser
