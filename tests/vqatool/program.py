@@ -37,7 +37,7 @@ append, rows = ReportFile.append, []
 def append_three(self, row):
     if len(rows) == 3:
         print("held", flush=True)
-        threading.Event().wait()
+        threading.Event().wait(600)
     rows.append(row)
     return append(self, row)
 
