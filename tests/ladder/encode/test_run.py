@@ -358,6 +358,7 @@ folder, sources = Path(sys.argv[1]), [Path(name) for name in sys.argv[2:]]
 rungs = Ladder(tuple(Rung(height_px=48, crf=crf) for crf in (30, 40)))
 for row in make_encodes(plan_ladder(sources, rungs, folder), folder, find_ffmpeg(), jobs=1):
     print(row.key, flush=True)
+    sys.stdin.readline()  # what began already goes on
 """
 
 
@@ -369,19 +370,19 @@ def test_a_killed_run_resumes_to_the_same_table_as_an_uninterrupted_run(
     for source in sources:
         source.write_bytes(source_video.read_bytes())
 
-    def start(folder: Path) -> "subprocess.Popen[str]":
+    def start(folder: Path, stdin: int = subprocess.DEVNULL) -> "subprocess.Popen[str]":
         command = [sys.executable, "-c", MAKE, str(folder), *map(str, sources)]
-        return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        return subprocess.Popen(command, stdin=stdin, stdout=subprocess.PIPE, text=True)
 
     def table(folder: Path) -> list[EncodeRow]:
         return [dataclasses.replace(row, encode_s=None) for row in encodes_table(folder).rows()]
 
     with start(tmp_path / "smooth") as smooth:
         assert len(list(smooth.stdout or ())) == 6
-    with start(tmp_path / "killed") as killed:
+    with start(tmp_path / "killed", stdin=subprocess.PIPE) as killed:  # waits after one encode
         assert killed.stdout
         killed.stdout.readline()
-        time.sleep(0.02)  # into the middle of the next
+        time.sleep(0.02)  # perhaps into the middle of the next
         killed.send_signal(signal.SIGKILL)
     assert killed.returncode == -signal.SIGKILL
     assert len(table(tmp_path / "killed")) < 6
