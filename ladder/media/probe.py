@@ -14,7 +14,7 @@ from typing import NamedTuple
 import av
 from av.container import InputContainer
 from av.packet import Packet
-from av.sidedata.sidedata import Type
+from av.sidedata.sidedata import SideDataContainer, Type
 from av.video.frame import PictureType, VideoFrame
 from av.video.stream import VideoStream
 
@@ -332,7 +332,8 @@ def _orientation(frame: VideoFrame) -> tuple[int, bool]:
     """
     degrees, is_mirrored = float(frame.rotation), False
     with contextlib.suppress(KeyError, ValueError):  # PyAV does not know every kind of side data
-        matrix = array("i", bytes(frame.side_data[Type.DISPLAYMATRIX]))  # type: ignore[typeddict-item]
+        # `frame.side_data` is a cycle, which keeps all buffers of the decoder until it is collected
+        matrix = array("i", bytes(SideDataContainer(frame)[Type.DISPLAYMATRIX]))  # type: ignore[call-arg]
         a, b, c, d = (matrix[place] for place in (0, 1, 3, 4))
         if is_mirrored := a * d < b * c:
             degrees = -math.degrees(math.atan2(-b, -a))
