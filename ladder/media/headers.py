@@ -8,7 +8,7 @@ import contextlib
 import math
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import NamedTuple
@@ -24,8 +24,10 @@ from ladder.media.container import open_video, packets_of
 from ladder.media.decode import CLOCK_S, SEEK_BEYOND_S
 from ladder.media.log import INFO, LogLine, ffmpeg_log
 from ladder.media.probe import VideoInfo
+from ladder.media.time_ranges import TimeRange
 
 _TIMEOUT_S, _PART_TIMEOUT_S = 60.0, 20.0
+_WHOLE = TimeRange(0.0, math.inf)
 
 _FAULTS = (av.FFmpegError, ValueError, LookupError, ArithmeticError)
 """What reading damaged packets may raise."""
@@ -50,23 +52,70 @@ class CodedPicture:
     log2_step: float | None
 
 
-def coded_pictures(
-    info: VideoInfo, *, start_s: float = 0.0, length_s: float | None = None
-) -> list[CodedPicture]:
-    """The pictures of a part of a stream, in coding order; empty if they cannot be read.
-
-    Args:
-        info: the result of `probe` for the file.
-        start_s: start in seconds; reading starts at the key frame at or before it.
-        length_s: seconds to read; None reads to the end.
+def coded_pictures(info: VideoInfo) -> list[CodedPicture]:
+    """The pictures of a stream, in coding order; empty if they cannot be read.
 
     Raises:
         VideoError: the file cannot be opened.
     """
-    found: list[CodedPicture] = []
+    (pictures,) = coded_pictures_of(info, [None])
+    return pictures
+
+
+def coded_pictures_of(
+    info: VideoInfo, parts: Sequence[TimeRange | None]
+) -> list[list[CodedPicture]]:
+    """The same of each of several parts of a stream, which are read in one pass.
+
+    A part without a key frame begins with the one that its pictures depend on, as a file would that
+    was cut there.
+
+    Args:
+        info: the result of `probe` for the file.
+        parts: ascending; None: all of the stream.
+    """
+    ranges = [part or _WHOLE for part in parts]
+    return [pictures for run in _runs(ranges) for pictures in _pictures_of_run(info, run)]
+
+
+def _runs(parts: Sequence[TimeRange]) -> Iterator[Sequence[TimeRange]]:
+    """Groups of parts, split where seeking is faster than reading on."""
+    first = 0
+    for index in range(1, len(parts) + 1):
+        if index < len(parts) and parts[index].start_s - _end_s(parts[index - 1]) <= SEEK_BEYOND_S:
+            continue
+        yield parts[first:index]
+        first = index
+
+
+def _end_s(part: TimeRange) -> float:
+    return part.start_s + part.length_s
+
+
+def _pictures_of_run(info: VideoInfo, run: Sequence[TimeRange]) -> Iterator[list[CodedPicture]]:
+    end_s = _end_s(run[-1])
+    timeout_s = _TIMEOUT_S if math.isinf(end_s) else min(_TIMEOUT_S, len(run) * _PART_TIMEOUT_S)
+    deadline_s = time.monotonic() + timeout_s
+    read = list(_read(info, run[0].start_s, end_s, deadline_s))
+    for part in run:
+        # of the first part decoding may begin before the time 0
+        start_s = part.start_s - CLOCK_S if part.start_s > 0 else -math.inf
+        until_s = _end_s(part) - CLOCK_S
+        inside = [each.picture for each in read if start_s <= each.decoded_s < until_s]
+        keys = [each.picture for each in read if each.decoded_s < start_s and each.picture.is_key]
+        if inside and keys and not any(picture.is_key for picture in inside):
+            inside.insert(0, keys[-1])
+        yield inside
+
+
+class _Read(NamedTuple):
+    decoded_s: float
+    picture: CodedPicture
+
+
+def _read(info: VideoInfo, start_s: float, end_s: float, deadline_s: float) -> Iterator[_Read]:
+    """The pictures from the last key frame before `start_s` on, and when they are decoded."""
     quantiser = _quantiser_of(info.codec)
-    end_s = math.inf if length_s is None else start_s + round(length_s, 3)
-    deadline_s = time.monotonic() + (_TIMEOUT_S if length_s is None else _PART_TIMEOUT_S)
     from_s, skipped = _place_of_key(info, start_s, deadline_s) if start_s > 0 else (0.0, 0)
     with (
         open_video(info.path) as (container, stream),
@@ -75,10 +124,8 @@ def coded_pictures(
     ):
         read = _reader(quantiser, stream, lines)
         for each in islice(_timed_packets(info, container, stream, from_s), skipped, None):
-            if each.decoded_s >= end_s or time.monotonic() > deadline_s:
+            if each.decoded_s >= end_s - CLOCK_S or time.monotonic() > deadline_s:
                 break
-            if not read and 0 < start_s > each.decoded_s:
-                continue  # all that is known of it are its bytes, and they are not of this part
             packet = each.packet
             # the filter takes the packet
             size_bytes = packet.size - _delimiter_bytes(info.codec, bytes(memoryview(packet)[:5]))
@@ -86,8 +133,8 @@ def coded_pictures(
             if info.has_false_keys and (is_intra := _INTRA_TESTS.get(info.codec)):
                 is_key = is_intra(bytes(packet))
             step = read.log2_step(packet) if read else None
-            found.append(CodedPicture(size_bytes=size_bytes, is_key=is_key, log2_step=step))
-    return found
+            picture = CodedPicture(size_bytes=size_bytes, is_key=is_key, log2_step=step)
+            yield _Read(each.decoded_s, picture)
 
 
 def _delimiter_bytes(codec: str, start: bytes) -> int:

@@ -10,7 +10,7 @@ import numpy as np
 from ladder.errors import VideoError
 from ladder.media.container import LENIENT, Decoding
 from ladder.media.decode import SeenFrames, display_size, each_frame_at, uniform_times
-from ladder.media.headers import CodedPicture, coded_pictures
+from ladder.media.headers import coded_pictures_of
 from ladder.media.probe import VideoInfo, probe
 from ladder.media.time_ranges import TimeRange
 from vqatool.inputs.bitstream import UNKNOWN_BITSTREAM, BitstreamFeatures, bitstream_features
@@ -211,12 +211,10 @@ def read_parts(
         fps = float(info.fps)
         times_s += sample_times(start_s, length_s, num_frame_groups, frame_group, fps)
     # before a decoder is at work: headers are read from FFmpeg's log, and its threads log as well
-    features = [
-        bitstream_features(info, _coded_pictures(info, part), size)
-        if reads_stream
-        else UNKNOWN_BITSTREAM
-        for part in parts
-    ]
+    features = [UNKNOWN_BITSTREAM] * len(parts)
+    if reads_stream:
+        pictures = coded_pictures_of(info, parts)
+        features = [bitstream_features(info, of_part, size) for of_part in pictures]
     pictures_HWC = each_frame_at(info, times_s, size, decoding, seen)
     pixels_THWC = np.empty((frame_group.num_frames, size[1], size[0], 3), np.uint8)
 
@@ -228,12 +226,6 @@ def read_parts(
             yield Clip(pixels_TCHW, frame_group.num_frames, stream, index, num_frame_groups)
 
     return map(groups_of, features)
-
-
-def _coded_pictures(info: VideoInfo, part: TimeRange | None) -> list[CodedPicture]:
-    if part is None:
-        return coded_pictures(info)
-    return coded_pictures(info, start_s=part.start_s, length_s=part.length_s)
 
 
 def sample_times(

@@ -9,8 +9,9 @@ import pytest
 from ladder import Ffmpeg
 from ladder.codecs import coded_formats
 from ladder.media.ffmpeg import run
-from ladder.media.headers import coded_pictures
-from ladder.media.probe import probe
+from ladder.media.headers import CodedPicture, coded_pictures, coded_pictures_of
+from ladder.media.probe import VideoInfo, probe
+from ladder.media.time_ranges import TimeRange
 from tests.conftest import MakeVideo
 
 QUIET = "testsrc2=s=96x64:r=10:d=3"
@@ -31,6 +32,11 @@ def coded(
     settings = [level if setting == "40" else setting for setting in settings]
     run(ffmpeg, ["-f", "lavfi", "-i", QUIET, *settings, str(path)])
     return path
+
+
+def part_of(info: VideoInfo, start_s: float, length_s: float) -> list[CodedPicture]:
+    (part,) = coded_pictures_of(info, [TimeRange(start_s, length_s)])
+    return part
 
 
 @pytest.mark.parametrize("codec", ENCODERS)
@@ -101,8 +107,27 @@ def test_only_the_given_part_of_a_stream_is_read(
 ) -> None:
     info = probe(coded(ffmpeg, tmp_path, codec))
     whole = coded_pictures(info)
-    part = coded_pictures(info, start_s=1.0, length_s=1.0)
+    part = part_of(info, 1.0, 1.0)
     assert [p.size_bytes for p in part] == [p.size_bytes for p in whole[10:20]]
+
+
+@pytest.mark.parametrize(("codec", "container"), [("h264", "mkv"), ("vp9", "mp4"), ("hevc", "ts")])
+def test_parts_share_no_picture_but_the_key_frame_that_they_depend_on(
+    ffmpeg: Ffmpeg, tmp_path: Path, codec: str, container: str
+) -> None:
+    info = probe(coded(ffmpeg, tmp_path, codec, container))
+    whole = coded_pictures(info)
+    parts = coded_pictures_of(info, [TimeRange(start_s, 0.5) for start_s in (1.0, 1.5, 2.0, 2.5)])
+    assert parts[0] == whole[10:15]
+    assert parts[1] == [whole[10], *whole[15:20]]
+    assert parts[2] == whole[20:25]
+    assert parts[3] == [whole[20], *whole[25:]]
+
+
+def test_parts_far_from_each_other_are_read_alone(make_video: MakeVideo) -> None:
+    info = probe(make_video("far.mp4", "testsrc2=s=96x64:r=10:d=12", ("-g", "10")))
+    parts = [TimeRange(1.2, 0.5), TimeRange(10.2, 0.5)]
+    assert coded_pictures_of(info, parts) == [part_of(info, 1.2, 0.5), part_of(info, 10.2, 0.5)]
 
 
 def test_a_broken_stream_gives_the_pictures_before_the_damage(
@@ -124,7 +149,7 @@ def test_headers_are_read_from_a_key_frame_in_the_middle_of_a_transport_stream(
     ffmpeg: Ffmpeg, tmp_path: Path
 ) -> None:
     info = probe(coded(ffmpeg, tmp_path, "h264", "ts"))
-    part = coded_pictures(info, start_s=1.1, length_s=0.5)
+    part = part_of(info, 1.1, 0.5)
     assert 4 < len(part) < 30
     assert any(picture.is_key for picture in part)
 
@@ -149,7 +174,7 @@ def test_a_part_of_a_stream_without_timestamps_is_found_by_counting(
     info = probe(coded(ffmpeg, tmp_path, codec, codec))
     whole = coded_pictures(info)
     step_s = float(1 / info.fps)
-    part = coded_pictures(info, start_s=10 * step_s, length_s=10 * step_s)
+    part = part_of(info, 10 * step_s, 10 * step_s)
     assert part == whole[10:20]
 
 

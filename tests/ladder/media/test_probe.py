@@ -281,6 +281,8 @@ def test_many_b_frames_make_no_variable_rate(make_video: MakeVideo) -> None:
     scene = "testsrc2=size=64x64:rate=25,trim=end_frame=300"
     many = (*args, "-x264-params", "b-adapt=0:scenecut=0:b-pyramid=normal")
     assert not probe(make_video("many-b-frames.mp4", scene, many)).is_vfr
+
+
 def test_a_probed_video_leaves_no_frame_for_the_garbage_collector(clip: Path) -> None:
     """A frame keeps all buffers of its decoder: 40 MB at 1080 lines."""
     probe(clip)
