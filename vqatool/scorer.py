@@ -114,7 +114,7 @@ class Scorer:
         device: `cpu`, `auto` (a GPU where there is one and torch is installed), or another device
             of torch.
         jobs: worker processes that decode; None: one for each core, at most four.
-        timeout_s: seconds that a worker has for four segments of a file.
+        timeout_s: seconds that a worker has for eight segments of a file.
         tonemap: score HDR videos as SDR; else they get no score.
         sample: segments of each video to score, evenly spread; None: all.
 
@@ -129,7 +129,7 @@ class Scorer:
         model: str | Path | None = None,
         *,
         display: Screen = (1920, 1080),
-        segment_s: float = 5.0,
+        segment_s: float = 2.5,
         device: str = "auto",
         jobs: int | None = None,
         timeout_s: float = 120.0,
@@ -211,7 +211,7 @@ def score(
     out: str | Path | None = None,
     model: str | Path | None = None,
     display: Screen = (1920, 1080),
-    segment_s: float = 5.0,
+    segment_s: float = 2.5,
     device: str = "auto",
     jobs: int | None = None,
     timeout_s: float = 120.0,

@@ -341,7 +341,7 @@ def segment_option(command: C) -> C:
         "--segment",
         "segment_s",
         type=click.FloatRange(0.5),
-        default=5.0,
+        default=2.5,
         show_default=True,
         help="Length of a segment, in seconds.",
     )(command)
@@ -365,7 +365,7 @@ def timeout_option(command: C) -> C:
         type=click.FloatRange(1),
         default=120.0,
         show_default=True,
-        help="Seconds that decoding 4 segments may take before a file fails.",
+        help="Seconds that decoding 8 segments may take before a file fails.",
     )(command)
 
 

@@ -24,8 +24,8 @@ from vqatool.inputs.clip import (
     views_of_groups,
 )
 
-_FULL_LENGTH_S = 10.0
-"""A segment of this length or more has all frame groups, one of half of it or less has half."""
+_FULL_LENGTH_S, _LEAST_SHARE = 10.0, 0.25
+"""A segment of this length or more has all frame groups, one of a quarter or less has a quarter."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class ClipPreprocessor:
         """
         if not self.is_divisible:
             return self
-        share = min(1.0, max(0.5, length_s / _FULL_LENGTH_S))
+        share = min(1.0, max(_LEAST_SHARE, length_s / _FULL_LENGTH_S))
         return replace(self, num_frame_groups=max(1, round(share * self.num_frame_groups)))
 
     def load_views(

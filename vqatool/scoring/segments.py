@@ -43,7 +43,7 @@ _MIN_DISPLAY_PX = 16
 DEFAULT_DISPLAY = Size(1920, 1080)
 """The screen that VMAF was made for."""
 
-SEGMENTS_PER_TASK = 4
+SEGMENTS_PER_TASK = 8
 """Segments that one task of a worker decodes."""
 
 _log = logging.getLogger(__name__)
@@ -79,7 +79,7 @@ class ScoreConfig:
     """
 
     display: Display = DEFAULT_DISPLAY
-    segment_s: float = 5.0
+    segment_s: float = 2.5
     jobs: int | None = None
     timeout_s: float = TIMEOUT_S
     hardware: str = ""
@@ -94,7 +94,7 @@ class ScoreConfig:
     def num_segments(self, duration_s: float) -> int:
         """Equal segments that a video of this length has, each of about `segment_s` seconds.
 
-        Halves are rounded up: with segments of 5 s, 12.5 s are 3 segments and 17.5 s are 4.
+        Halves are rounded up: with segments of 2.5 s, 6.25 s are 3 segments and 8.75 s are 4.
         """
         # the duration as a report holds it, so that a resumed run finds the same number
         return max(1, math.floor(round(duration_s, 4) / self.segment_s + 0.5))
