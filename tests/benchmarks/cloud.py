@@ -127,7 +127,7 @@ def fetched(store: ObjectStore, folder: Path, seconds: float, kbps: int, only: s
     found = _Fetched(store, only)
     for name, open_object in readers(store, url).items():
         found.add(f"nine frames, {name}", size, partial(read_frames, open_object, seconds))
-    for options in ([], ["--sample", 6], ["--sample", 4]):
+    for options in ([], ["--sample", 12], ["--sample", 6]):
         name = " ".join(map(str, ["score", *options]))
         out = folder / f"{name}.csv"
         found.add(name, size, partial(run, store, "score", url, *options, "-o", out))

@@ -230,7 +230,7 @@ def _scoring(
     return with_hint(ClusterScoring(runner, model, device, batch))
 
 
-_HINTED_SAMPLE = 6
+_HINTED_SAMPLE = 12
 # what is read beside a segment, to its key frame and of its blocks, and of a file's two ends
 _BESIDE_S, _AROUND_S = 2.0, 12.0
 

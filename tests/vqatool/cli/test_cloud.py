@@ -287,7 +287,7 @@ def test_a_long_remote_video_leads_to_one_hint_at_samples(
     for results, count in ((quiet, 0), ([*quiet, score(long), score(long)], 1)):
         scoring = with_hint(lambda *_, results=results: iter(results))
         assert list(scoring([], None, None)) == results  # type: ignore[arg-type]
-        assert capsys.readouterr().err.count("--sample 6 fetches about 7 MB") == count
+        assert capsys.readouterr().err.count("--sample 12 fetches about 13 MB") == count
 
 
 def test_a_watch_scores_what_arrives_in_a_bucket(
