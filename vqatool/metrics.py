@@ -167,8 +167,11 @@ def agreement_and_fit(
 
 
 def srcc(predictions: Sequence[float] | Values, labels: Sequence[float] | Values) -> float:
-    """Spearman's rank correlation; NaN where one side has equal values or any NaN."""
-    if not _has_spread(predictions) or not _has_spread(labels):
+    """Spearman's rank correlation; NaN of fewer than three values, of equal ones, or of any NaN.
+
+    Two values are always in the same order or in opposite ones, which tells nothing.
+    """
+    if len(predictions) < _MIN_VALUES or not _has_spread(predictions) or not _has_spread(labels):
         return math.nan
     return float(stats.spearmanr(predictions, labels).statistic)
 

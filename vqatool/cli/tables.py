@@ -341,7 +341,7 @@ def agreement_table(rows: "Sequence[MetricRow]") -> Table:
     return _fill(
         table,
         ("count", "SRCC", "95 %", "KRCC", "95 %"),
-        [row for row in rows if _is_listed(row)],
+        [row for row in rows if _is_listed(row) and (row.set == "all" or math.isfinite(row.srcc))],
         lambda row: (
             str(row.count), _value(row.srcc), _range(row.srcc_low, row.srcc_high),
             _value(row.krcc), _range(row.krcc_low, row.krcc_high),
@@ -400,7 +400,8 @@ def baseline_table(rows: "Sequence[MetricRow]") -> Table:
     for heading in ("model", "bitrate", "ahead", "95 %", "regression", "ahead", "95 %"):
         table.add_column(heading, justify="right", no_wrap=True)
     for row in rows:
-        if row.predictor != MODEL or row.set not in ("all", MEAN, "codec"):
+        is_of_model = row.predictor == MODEL and row.set in ("all", MEAN, "codec")
+        if not is_of_model or not math.isfinite(row.srcc):
             continue
         cells = [_value(row.srcc)]
         for baseline in BASELINES:

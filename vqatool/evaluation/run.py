@@ -171,7 +171,8 @@ def write_evaluation(evaluation: Evaluation, stem: Path, model: str) -> list[Pat
     paths = output_paths(stem)
     stem.parent.mkdir(parents=True, exist_ok=True)
     Table(paths[0], PredictionRow).rewrite(_prediction_rows(evaluation))
-    Table(paths[1], MetricRow).rewrite(evaluation.metric_rows)
+    # a mean over no group says nothing
+    Table(paths[1], MetricRow).rewrite(row for row in evaluation.metric_rows if row.groups != 0)
     _draw(evaluation, paths[2], paths[3], model)
     return paths
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from ladder.media.probe import Size
 from vqatool.cli.tables import agreement_table, baseline_table, order_table, raw_error_table
@@ -121,6 +122,22 @@ def test_a_group_needs_five_sources() -> None:
     assert remarks(rows)[0].endswith("5 of 6")
     none = ENCODES[: 4 * RUNGS]
     assert only_row(metric_rows(LABELS[: 4 * RUNGS], none), MEAN, "all").groups == 0
+
+
+def test_two_encodes_and_no_groups_have_no_correlations_to_compare() -> None:
+    few = [replace(each, codec="libx264") for each in ENCODES[:5]]
+    few += [replace(each, codec="libvpx-vp9") for each in ENCODES[6:8]]
+    # the model puts the two of VP9 in the wrong order, and the baselines do not
+    rows = metric_rows(np.array([1.0, 2, 3, 4, 5, 7, 6]), few)
+    gaps = [row for row in rows if row.name == "libvpx-vp9"]
+    assert len(gaps) == 5
+    assert all(math.isnan(row.srcc) for row in gaps)
+    console = Console(width=100)
+    with console.capture() as printed:
+        console.print(baseline_table(rows))
+    lines = printed.get().splitlines()
+    assert [line.split()[0] for line in lines if "." in line] == ["all", "libx264"]
+    assert "mean" not in printed.get()
 
 
 def of_few_origins(sources_an_origin: int, encodes: list[LabelledEncode]) -> list[LabelledEncode]:

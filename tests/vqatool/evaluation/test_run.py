@@ -101,7 +101,9 @@ def test_one_encode_is_evaluated_without_an_srcc(tmp_path: Path) -> None:
     evaluation = evaluate(PREDICTIONS[:1], [])
     table, metric_rows, *_ = write_evaluation(evaluation, tmp_path / "e.csv", "m")
     assert (table.name, metric_rows.name) == ("e.csv", "e-figures.csv")
-    assert pd.read_csv(metric_rows)["srcc"].isna().all()
+    figures = pd.read_csv(metric_rows)
+    assert figures["srcc"].isna().all()
+    assert "mean inside groups" not in set(figures["set"])  # there is no group to take it over
 
 
 def refuse(encode: LabelledEncode, reason: str) -> None:
