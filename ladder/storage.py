@@ -18,6 +18,7 @@ import io
 import math
 import os
 import re
+import threading
 import types
 import typing
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -70,14 +71,17 @@ class Table(Generic[R]):
         Raises:
             TableError: the header is not the header of this row type, or a cell is invalid.
         """
+        return list({row.key: row for row in self.records()}.values())
+
+    def records(self) -> list[R]:
+        """The same, with all rows of one key, in the order in which they were written."""
         lines = csv.reader(io.StringIO(_whole_records(self._text()), newline=""))
         first = next(lines, None)
         if first is None:
             return []
         header = tuple(first)
         self._require(header)
-        rows = (self._row(header, cells) for cells in lines)
-        return list({row.key: row for row in rows}.values())
+        return [self._row(header, cells) for cells in lines]
 
     def each(self) -> Iterator[R]:
         """The rows of a finished file, one after another, also of one key; few are in memory.
@@ -201,10 +205,7 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
     target = Path(os.path.realpath(path))
     part = part_of(target)
     with _named_in_errors(path):
-        # renaming would replace a device such as /dev/null, or a link such as /dev/stdout
-        folder = str(path.absolute().parent)
-        if folder in ("/dev", "/dev/fd") or folder.startswith("/proc/") or _is_no_file(target):
-            raise OSError(errno.EINVAL, "not a regular file", str(path))
+        _require_regular(path)
         target.parent.mkdir(parents=True, exist_ok=True)
         try:
             with part.open("wb") as file:
@@ -215,6 +216,30 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
         except BaseException:
             part.unlink(missing_ok=True)
             raise
+
+
+def require_writable(path: Path) -> None:
+    """Refuse, before any work, what `atomic_write` could not write at its end; leaves nothing.
+
+    Raises:
+        OutputError: the file, or a folder for it, cannot be created there.
+    """
+    with _named_in_errors(path):
+        _require_regular(path)
+        folder = Path(os.path.realpath(path)).parent
+        while not folder.exists():
+            folder = folder.parent
+        trial = part_of(folder / f".{os.getpid()}-{threading.get_ident()}")
+        trial.touch()
+        trial.unlink()
+
+
+def _require_regular(path: Path) -> None:
+    # renaming would replace a device such as /dev/null, or a link such as /dev/stdout
+    folder = str(path.absolute().parent)
+    is_special = folder in ("/dev", "/dev/fd") or folder.startswith("/proc/")
+    if is_special or _is_no_file(Path(os.path.realpath(path))):
+        raise OSError(errno.EINVAL, "not a regular file", str(path))
 
 
 def _is_no_file(path: Path) -> bool:

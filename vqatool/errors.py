@@ -3,6 +3,7 @@
 VqatoolError
 ├── CheckpointError      a model file is missing, broken or of another method
 ├── TrainingDataError    too few labelled sources or rungs to train or evaluate
+├── NoVideoError         nothing that was given exists, or there is no video in it
 ├── ReportError          a report cannot be continued with the arguments given
 ├── GateError            a file of thresholds cannot be read
 ├── ConfigError          a file of defaults cannot be read
@@ -45,6 +46,10 @@ class CheckpointError(VqatoolError):
 
 class TrainingDataError(VqatoolError):
     """The labels cannot be used to train or evaluate; the message names what to add."""
+
+
+class NoVideoError(VqatoolError):
+    """Nothing that was given exists, or there is no video in it; the message names it."""
 
 
 class ReportError(VqatoolError):

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 
+from ladder import storage
+from ladder.media.remote import RemotePath
 from vqatool.errors import OutputNameError
 
 PNG_METADATA = {"Software": "vqatool"}
@@ -47,6 +49,7 @@ def require_own_files(
 
     Raises:
         OutputNameError: one of these files exists and is of another program.
+        OutputError: one of them cannot be written.
     """
     has_own_tables = bool(tables) and all(path.exists() for path in tables)
     for path, columns in tables.items():
@@ -60,6 +63,7 @@ def require_own_files(
         is_ours = _is_own_drawing(path) or _png_software(path).startswith(makers)
         if path.exists() and not is_ours:
             raise _foreign(path)
+    require_writable([*tables, *pictures, *models])
 
 
 def require_own_texts(paths: Iterable[Path]) -> None:
@@ -67,10 +71,31 @@ def require_own_texts(paths: Iterable[Path]) -> None:
 
     Raises:
         OutputNameError: one of these files exists and is of another program.
+        OutputError: one of them cannot be written.
     """
+    paths = list(paths)
     for path in paths:
         if path.exists() and not _names_this_program(path):
             raise _foreign(path)
+    require_writable(paths)
+
+
+def require_writable(paths: Iterable[Path]) -> None:
+    """Refuse, before any work, files of this machine that could not be written at its end.
+
+    A device, such as `/dev/stdout`, can be written to.
+
+    Raises:
+        OutputError: one of them, or a folder for it, cannot be created.
+    """
+    for path in paths:
+        if not isinstance(path, RemotePath) and not is_device(path):
+            storage.require_writable(path)
+
+
+def is_device(path: Path) -> bool:
+    """Whether a path is there and is neither a file nor a folder: it is written to in place."""
+    return path.exists() and not path.is_file() and not path.is_dir()
 
 
 def _foreign(path: Path) -> OutputNameError:

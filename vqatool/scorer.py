@@ -158,15 +158,22 @@ class Scorer:
             progress: show it in a notebook; elsewhere nothing is shown.
 
         Raises:
+            NoVideoError: none of `paths` exists, or there is no video in them.
             ReportError: `out` holds something else, cannot be written, or another run writes it.
             TypeError: `paths` holds something that is no path.
+            ValueError: `paths` is empty, or holds an empty text.
         """
-        from ladder.media.discover import find_videos
+        from ladder.media.remote import shown
+        from vqatool.errors import NoVideoError
         from vqatool.notebook import ask_for_no_widgets, is_notebook, with_progress
         from vqatool.scoring.formats import report_path
         from vqatool.scoring.report_file import stream_rows, write_report
+        from vqatool.scoring.videos import videos_to_score
 
-        videos = find_videos(_several(paths)).videos
+        several = _several(paths)
+        videos = videos_to_score(several).videos
+        if not videos:
+            raise NoVideoError(f"no video found in {shown(map(str, several))}")
         segments: list[SegmentRow] = []
         rows = (
             write_report(
@@ -196,12 +203,16 @@ def _several(paths: Any) -> list[Path]:
 
     is_one = isinstance(paths, str) or not isinstance(paths, Iterable)
     several = [paths] if is_one else list(paths)
+    if not several:
+        raise ValueError("no path is given: give a file or a folder, or several of them")
     for path in several:
         if not isinstance(path, str | os.PathLike):
             raise TypeError(
                 f"{path!r} is no path: give a file or a folder as text or as a path, or several "
                 "of them"
             )
+        if not os.fspath(path):
+            raise ValueError('a path is an empty text: "." is the current folder')
     return list(map(as_path, several))
 
 

@@ -18,7 +18,15 @@ from ladder.errors import LockedError, OutputError, TableError
 from ladder.label.files import LabelFiles
 from ladder.label.libvmaf import PairingMode
 from ladder.label.rows import LabelRow
-from ladder.storage import Table, atomic_write, locked, part_of, remove_parts, work_lock
+from ladder.storage import (
+    Table,
+    atomic_write,
+    locked,
+    part_of,
+    remove_parts,
+    require_writable,
+    work_lock,
+)
 
 NASTY_NAMES = [
     "plain",
@@ -456,3 +464,14 @@ def test_nothing_of_the_system_is_replaced(path: str) -> None:
     with pytest.raises(OutputError, match="not a regular file"), atomic_write(Path(path)):
         pass
     assert Path("/dev/stdout").is_symlink() == before
+
+
+def test_what_cannot_be_written_is_refused_before_and_what_can_leaves_nothing(
+    tmp_path: Path,
+) -> None:
+    require_writable(tmp_path / "new" / "deep" / "r.csv")
+    assert not list(tmp_path.iterdir())
+    (tmp_path / "file").touch()
+    for path in (tmp_path / "file" / "r.csv", tmp_path, Path("/proc/r.csv"), Path("/dev/null")):
+        with pytest.raises(OutputError, match=f"{path} cannot be written"):
+            require_writable(path)

@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from vqatool.cli.options import STDOUT, FileType, HereType, jobs_option, stdout_writer
+from vqatool.cli.options import (
+    STDOUT,
+    FileType,
+    HereType,
+    jobs_option,
+    or_told,
+    stdout_writer,
+)
 from vqatool.errors import ExitCode
 
 if TYPE_CHECKING:  # for annotations alone
@@ -71,31 +78,35 @@ def compare(
     from vqatool.reporting.comparison import compare as compare_reports
     from vqatool.scoring.formats import is_page
     from vqatool.scoring.report_file import read_report
-    from vqatool.terminal import console, print_note
+    from vqatool.terminal import console, print_message, print_note
 
     on_stdout, out = _on_stdout(out, is_json)
     _refuse_others(out)  # before the work
     sources, gate = (before, after), DropGate(max_drop, fails_on_missing)
     rows = read_report(before), read_report(after)
     found = compare_reports(*rows, PairBy(by))
-    if out and is_page(out):
-        _write_page(
-            _content(found, gate, sources, rows, per_segment),
-            out,
-            has_thumbnails=thumbnails,
-            jobs=jobs,
-        )
-    elif out:
-        _write_table(found, out)
+    is_paged = out is not None and is_page(out)
+    content = _content(found, gate, sources, rows, per_segment) if is_paged else None
     write = stdout_writer(on_stdout, Table(Path("differences.csv"), ComparisonRow))
     for row in found.rows:
         write(row)
     if not on_stdout:
         console(is_result=True).print(comparison_table(found.rows))
+    unwritten: list[str] = []
+    if out:
+        with or_told(out, unwritten):
+            if content:
+                _write_page(content, out, has_thumbnails=thumbnails, jobs=jobs)
+            else:
+                _write_table(found, out)
     for remark in found.remarks:
         print_note(f"warning: {remark}")
     print_note(_summary(found))
+    for reason in unwritten:
+        print_message(f"failed: {reason}")
     _check(found, gate, after)
+    if unwritten:
+        raise click.exceptions.Exit(ExitCode.USAGE)
 
 
 def _check(found: "Comparison", gate: "DropGate", after: Path) -> None:
@@ -148,7 +159,7 @@ def _on_stdout(out: Path | None, is_json: bool) -> tuple[str, Path | None]:
 
 def _refuse_others(out: Path | None) -> None:
     """An error if the file to write is another program's."""
-    from vqatool.files import require_own_texts
+    from vqatool.files import require_own_texts, require_writable
     from vqatool.reporting.comparison import ComparisonRow
     from vqatool.scoring.formats import is_page
     from vqatool.scoring.report_file import ReportFile
@@ -157,15 +168,14 @@ def _refuse_others(out: Path | None) -> None:
         require_own_texts([out])
     elif out:
         ReportFile(out, ComparisonRow).known()
+        require_writable([out])
 
 
 def _write_table(found: "Comparison", out: Path) -> None:
     from vqatool.reporting.comparison import ComparisonRow
     from vqatool.scoring.report_file import ReportFile
 
-    file = ReportFile(out, ComparisonRow)
-    file.begin(())
-    file.end(found.rows)
+    ReportFile(out, ComparisonRow).end(found.rows)
 
 
 def _content(

@@ -171,7 +171,7 @@ def label(
         vqatool label encodes --vmaf-model auto,phone --features ssim
         vqatool label --source src.mp4 encode.mp4
         vqatool label --source src.mp4 made/*.mp4 -o labels.csv
-        vqatool label --source sources/ made/ --match '{stem}_*' -o made/labels.csv
+        vqatool label --source sources/ made/ --match '{stem}_*' -o labels.csv
     """
     from ladder.media.ffmpeg import find_ffmpeg
 
@@ -259,8 +259,8 @@ def _label_folder(
     rows = run_label_plan(plan, folder, ffmpeg, runner, "labelling", write, range_s=range_s)
     if not outputs.on_stdout:
         console(is_result=True).print(label_summary(rows))
+    print_note(f"{files.table_path}: {count_rows(rows, 'labelled')}; next: vqatool train {folder}")
     _draw(rows, files, outputs)
-    print_note(f"{files.table_path}: {count_rows(rows)}; next: vqatool train {folder}")
     exit_on_failures(rows)
 
 
@@ -292,8 +292,8 @@ def _label_pairs(
         write = stdout_writer(outputs.on_stdout, files.table)
         rows = run_label_plan(plan, files, ffmpeg, runner, "labelling", write, range_s=range_s)
         rows.sort(key=lambda row: row.key)
-        _draw(rows, files, outputs)
         _show_outcome(rows, files, outputs)
+        _draw(rows, files, outputs)
     has_left_out = _name_left_out(found.matched, given.pattern)
     has_failures = name_unreadable(found.unreadable)
     if name_failures(rows) or has_failures or has_left_out:
@@ -433,7 +433,7 @@ def _show_outcome(rows: "Sequence[LabelRow]", files: "LabelFiles", outputs: _Out
     if outputs.table:
         can_train = files.is_of_work_folder and len({row.source for row in good}) > 1
         next_step = f"; next: vqatool train {files.folder}" if can_train else ""
-        print_note(f"{outputs.table}: {count_rows(rows)}{next_step}")
+        print_note(f"{outputs.table}: {count_rows(rows, 'labelled')}{next_step}")
 
 
 def run_label(folder: Path, ffmpeg: "Ffmpeg", options: "LabelOptions") -> "list[LabelRow]":

@@ -121,7 +121,7 @@ def ladder(
             found.videos, rungs, folder, ffmpeg,
             trim=trim, tonemap=tonemap, runner=runner, write=write,
         )  # fmt: skip
-    print_note(f"{folder / 'encodes.csv'}: {count_rows(rows)}; next: vqatool label {folder}")
+    print_note(f"{folder / 'encodes.csv'}: {count_rows(rows, 'encoded')}; next: vqatool label {folder}")
     exit_on_failures(rows, found.unreadable)
 
 

@@ -41,4 +41,4 @@ def merge(parts: tuple[Path, ...], out: Path) -> None:
             yield row
 
     write_whole(counted(), out)
-    print_note(f"{out}: {counts_text(counts)}")
+    print_note(f"{out}: {counts_text(counts, 'scored')}")

@@ -1,11 +1,12 @@
 """What the commands share: options, their types, and how rows become messages and exit codes."""
 
+import contextlib
 import errno
 import json
 import logging
 import platform
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeVar
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeVar
 import click
 from click.shell_completion import CompletionItem
 
-from vqatool.errors import ExitCode, VqatoolError
+from vqatool.errors import ExitCode, NoVideoError, VqatoolError
 
 if TYPE_CHECKING:  # for annotations alone: torch and PyAV load in the commands
     from ladder.storage import Row, Table
@@ -54,6 +55,8 @@ def exit_code_of(error: BaseException | None) -> ExitCode:
         return ExitCode.INTERRUPTED
     if isinstance(error, CapabilityError | ModuleNotFoundError):
         return ExitCode.NO_CAPABILITY
+    if isinstance(error, NoVideoError):
+        return ExitCode.NO_VIDEO
     if isinstance(error, LadderError | VqatoolError):
         return ExitCode.USAGE
     if isinstance(error, OSError) and (error.filename or error.errno in _DISK_ERRORS):
@@ -460,15 +463,15 @@ class Outcome(Protocol):
     def error(self) -> str: ...
 
 
-def count_rows(rows: Sequence[Outcome]) -> str:
-    """Such as `9 good, 1 failed`."""
-    return counts_text(Counter(row.status for row in rows))
+def count_rows(rows: Sequence[Outcome], done: str) -> str:
+    """Such as `9 scored, 1 failed`, where `done` is `scored`."""
+    return counts_text(Counter(row.status for row in rows), done)
 
 
-def counts_text(counts: Mapping[str, int]) -> str:
+def counts_text(counts: Mapping[str, int], done: str) -> str:
     """The same of the number of rows with each status."""
     failed = counts.get("error", 0)
-    return f"{sum(counts.values()) - failed} good" + (f", {failed} failed" if failed else "")
+    return f"{sum(counts.values()) - failed} {done}" + (f", {failed} failed" if failed else "")
 
 
 def join_paths(paths: Iterable[Path]) -> str:
@@ -476,9 +479,22 @@ def join_paths(paths: Iterable[Path]) -> str:
     return ", ".join(map(str, paths))
 
 
+@contextlib.contextmanager
+def or_told(path: Path, unwritten: list[str]) -> Iterator[None]:
+    """Turns the reason why a file cannot be written into a line for the end of the run."""
+    from ladder.errors import LadderError, OutputError
+
+    try:
+        yield
+    except OSError as error:
+        unwritten.append(str(OutputError.of(path, error)))
+    except (LadderError, VqatoolError) as error:
+        unwritten.append(str(error))
+
+
 _MOST_FAILURES = 20
 
-_IS_REMEDY = ("--", "(ffmpeg", "convert it", "copy it")
+_IS_REMEDY = ("--", "(ffmpeg", "convert it", "copy it", "but not on worker")
 
 
 def name_failures(rows: Iterable[Outcome]) -> bool:

@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
@@ -25,6 +25,7 @@ from vqatool.cli.options import (
     name_failures,
     name_filter_options,
     name_unreadable,
+    or_told,
     predictor_for,
     sample_option,
     segment_option,
@@ -33,12 +34,13 @@ from vqatool.cli.options import (
     tonemap_option,
 )
 from vqatool.cli.report import write_page_of
-from vqatool.errors import ExitCode
+from vqatool.errors import ExitCode, ReportError
 
 if TYPE_CHECKING:  # for annotations alone
     from vqatool.cluster import ClusterRequest, RayRunner
     from vqatool.inference.predictor import Predictor
     from vqatool.scoring.gates import Gate
+    from vqatool.scoring.report_file import Resumed
     from vqatool.scoring.rows import ReportRow, ScoreResult
     from vqatool.scoring.run import Scoring
     from vqatool.scoring.segments import Display, ScoreConfig
@@ -140,7 +142,7 @@ def score(
 
     \b
     Example:
-        vqatool score encodes/ -o report.csv --fail-under 70 --fail-on error,damaged
+        vqatool score encodes/ -o r.csv --fail-under 70 --fail-on error,damaged
         vqatool score encodes/ --exclude '*_source.*' --per-segment timeline.csv
         vqatool score encodes/ -o report.html
         vqatool score encodes/ --json --fail-on bad,poor,unsure > scores.jsonl
@@ -148,7 +150,6 @@ def score(
         vqatool score /mnt/videos --on ray://head:10001 -o report.csv
         vqatool score s3://bucket/encodes/ -o s3://bucket/report.csv
     """
-    from vqatool.files import require_own_texts
     from vqatool.inputs.decode_pool import start_server
     from vqatool.memory import return_freed_memory
     from vqatool.terminal import print_note
@@ -156,8 +157,9 @@ def score(
     return_freed_memory()
     if not cluster:
         start_server()  # the server loads what workers need while this process loads the model
-    output = ScoreOutput.chosen(out, per_segment, is_json)
-    require_own_texts([output.page] if output.page else [])
+    output = ScoreOutput.chosen(out, per_segment, is_json, junit)
+    output.require_writable()
+    service = _Service.chosen(ci)
     gate = gate_of(fail_under, thresholds, gate_on, fail_on, trust)
     videos, unreadable, note = _videos(paths, include, exclude, shard)
     if videos:  # before what takes longer than a blink
@@ -169,6 +171,7 @@ def score(
 
     hardware = (hwaccel or "") if cluster else _hardware(hwaccel)
     config = ScoreConfig(display, segment_s, jobs, timeout_s, hardware, tonemap, sample)
+    unwritten: list[str] = []
     with connected_to(cluster) as runner:
         rows = run_score(
             videos,
@@ -179,13 +182,22 @@ def score(
             is_forced=force,
             keeps_others=append,
             scoring=_scoring(runner, model, device, batch),
+            unwritten=unwritten,
         )
-    _write_ci_files(rows, gate, junit, ci, count_rows(rows))
+    count = count_rows(rows, "scored")
+    if junit:
+        with or_told(junit, unwritten):
+            _write_junit(rows, gate, junit)
+    if service:
+        with or_told(service.page, unwritten):
+            service.tell(rows, gate, count)
     name = f"{output.report}: " if output.report else ""
-    summary = f"{count_rows(rows)}{note}; model {predictor.name}; display {config.screen}"
+    summary = f"{count}{note}; model {predictor.name}; display {config.screen}"
     if output.page:
-        name = f"{write_page(output, gate, jobs)}; {name}"
-    _print_outcome(rows, unreadable, gate, name + summary, is_stdout_taken=bool(output.on_stdout))
+        with or_told(output.page, unwritten):
+            name = f"{write_page(output, gate, jobs)}; {name}"
+    failures = _Failures(unreadable, unwritten)
+    _print_outcome(rows, failures, gate, name + summary, is_stdout_taken=bool(output.on_stdout))
 
 
 class ScoreOutput(NamedTuple):
@@ -195,10 +207,13 @@ class ScoreOutput(NamedTuple):
     per_segment: Path | None = None
     on_stdout: Literal["", "json", "csv"] = ""
     page: Path | None = None
+    junit: Path | None = None
 
     @classmethod
-    def chosen(cls, out: Path | None, per_segment: Path | None, is_json: bool) -> Self:
-        """What -o, --per-segment and --json ask for together.
+    def chosen(
+        cls, out: Path | None, per_segment: Path | None, is_json: bool, junit: Path | None = None
+    ) -> Self:
+        """What -o, --per-segment, --json and --junit ask for together.
 
         A page needs the rows that it is made of in files, which also let a run be resumed.
         """
@@ -214,7 +229,38 @@ class ScoreOutput(NamedTuple):
         report = None if is_csv or (is_json and not out) else out or DEFAULT_REPORT
         if per_segment and not report:
             raise click.UsageError("--per-segment needs a report in a file: name one with -o")
-        return cls(report, per_segment, "json" if is_json else "csv" if is_csv else "", page)
+        _require_different({"-o": report, "--per-segment": per_segment, "--junit": junit})
+        form: Literal["", "json", "csv"] = "json" if is_json else "csv" if is_csv else ""
+        return cls(report, per_segment, form, page, junit)
+
+    def require_writable(self) -> None:
+        """Refuse, before any work, files that could not be written at its end.
+
+        Raises:
+            OutputError: one of them cannot be written.
+            OutputNameError: the page is of another program.
+            ReportError: the suffix is of no format of a report.
+        """
+        from vqatool.files import require_own_texts, require_writable
+        from vqatool.scoring import formats
+
+        for path in (self.report, self.per_segment):
+            if path:
+                formats.require_writable(path)
+        require_own_texts([self.page] if self.page else [])
+        files = (self.report, self.per_segment, self.junit)
+        require_writable(path for path in files if path)
+
+
+def _require_different(named: "Mapping[str, Path | None]") -> None:
+    """A usage error if two options name one file."""
+    first: dict[str, str] = {}
+    for option, path in named.items():
+        if path is None:
+            continue
+        other = first.setdefault(os.path.realpath(path), option)
+        if other != option:
+            raise click.UsageError(f"{other} and {option} both name {path}: name two files")
 
 
 def _scoring(
@@ -297,11 +343,12 @@ def _videos(
     paths: Sequence[str], include: Sequence[str], exclude: Sequence[str], shard: "Shard | None"
 ) -> tuple[Sequence[Path], tuple[Path, ...], str]:
     """The files to score, folders without access, and a note on the others; exits without video."""
-    from ladder.media.discover import FileFilter, expand_arguments, find_videos
+    from ladder.media.discover import FileFilter, expand_arguments
     from ladder.media.remote import shown
+    from vqatool.scoring.videos import videos_to_score
 
     named = expand_arguments(paths, sys.stdin.buffer)
-    found = find_videos(named, FileFilter(include, exclude))
+    found = videos_to_score(named, FileFilter(include, exclude))
     if not found.videos:
         name_unreadable(found.unreadable)
         fail(f"no video found in {shown(paths)}", ExitCode.NO_VIDEO)
@@ -321,8 +368,13 @@ def run_score(
     is_forced: bool = False,
     keeps_others: bool = False,
     scoring: "Scoring | None" = None,
+    unwritten: list[str] | None = None,
 ) -> "list[ReportRow]":
-    """Score the videos that the report lacks; returns new rows and those of earlier runs."""
+    """Score the videos that the report lacks; returns new rows and those of earlier runs.
+
+    Where the report cannot be put in order once all rows are known, `unwritten`, if given, gets the
+    reason, so that the rows are not lost for it.
+    """
     from ladder.storage import Table
     from vqatool.cli.progress import Progress
     from vqatool.scoring.report_file import stream_rows, write_report
@@ -343,54 +395,105 @@ def run_score(
             is_forced=is_forced,
             keeps_others=keeps_others,
             scoring=scoring,
-            on_start=partial(_tell_kept, output.report, watch),
+            on_start=partial(_tell_resumed, output.report, watch),
         )
     else:
         source = stream_rows(videos, predictor, config, scoring=scoring)
     rows = []
     write = stdout_writer(output.on_stdout, Table(DEFAULT_REPORT, ReportRow))
     with Progress("scoring", count=len(videos), unit="files") as progress:
-        for row in watch.rows(source):
-            progress.finish(row.path)
-            write(row)
-            rows.append(row)
+        try:
+            for row in watch.rows(source):
+                progress.finish(row.path)
+                write(row)
+                rows.append(row)
+        except ReportError as error:
+            if unwritten is None or len(rows) < len(videos):
+                raise
+            unwritten.append(str(error))
     return rows
 
 
-def _tell_kept(report: Path, watch: Watch, num_kept: int, dropped: Sequence[str]) -> None:
+def _tell_resumed(report: Path, watch: Watch, resumed: "Resumed") -> None:
     from vqatool.terminal import print_note
 
-    watch.skip(num_kept)
-    if num_kept:
-        print_note(f"{report}: {num_kept} rows are kept, their files have not changed")
-    if dropped:
+    watch.skip(resumed.num_kept)
+    if resumed.num_kept:
+        print_note(f"{report}: {resumed.num_kept} rows are kept, their files have not changed")
+    if again := again_text(resumed):
+        print_note(f"{report}: {again}")
+    if dropped := resumed.dropped:
         more = f" and {len(dropped) - 1} more" * (len(dropped) > 1)
         print_note(
-            f"{report}: drops the rows of files that are not given, {dropped[0]}{more}: "
-            "--append keeps them"
+            f"{report}: drops the rows of files that are not given, {dropped[0]}{more}, at its "
+            "end: --append keeps them"
         )
 
 
-def _write_ci_files(
-    rows: "Sequence[ReportRow]", gate: "Gate", junit: Path | None, ci: str | None, summary: str
-) -> None:
-    from vqatool.scoring.ci_output import github_annotations, github_summary, junit_xml
+def again_text(resumed: "Resumed") -> str:
+    """Such as `7 rows are made anew (--display 960x540, now native), and stay until then`."""
+    if not resumed.again:
+        return ""
+    count = sum(resumed.again.values())
+    reasons = [
+        reason if number == count else f"{number} {reason}"
+        for reason, number in sorted(resumed.again.items(), key=lambda pair: -pair[1])
+    ]
+    return f"{count} rows are made anew ({'; '.join(reasons)}), and stay until then"
 
-    if junit:
-        junit.parent.mkdir(parents=True, exist_ok=True)
-        junit.write_text(junit_xml(rows, gate), encoding="utf-8")
-    if ci == "github":
+
+def _write_junit(rows: "Sequence[ReportRow]", gate: "Gate", path: Path) -> None:
+    from ladder.storage import atomic_write
+    from vqatool.files import is_device
+    from vqatool.scoring.ci_output import junit_xml
+
+    text = junit_xml(rows, gate).encode()
+    if is_device(path):
+        path.write_bytes(text)
+        return
+    with atomic_write(path) as file:
+        file.write(text)
+
+
+class _Service(NamedTuple):
+    """GitHub Actions: lines in the log, and a page of the run, to which every step appends."""
+
+    page: Path
+
+    @classmethod
+    def chosen(cls, name: str | None) -> "_Service | None":
+        """The service that --ci names, if its page can be written; None: none."""
+        from ladder.errors import OutputError
+
+        if name is None:
+            return None
+        page = Path(os.environ.get("GITHUB_STEP_SUMMARY") or os.devnull)
+        try:
+            page.open("a").close()
+        except OSError as error:
+            raise OutputError.of(page, error) from error
+        return cls(page)
+
+    def tell(self, rows: "Sequence[ReportRow]", gate: "Gate", summary: str) -> None:
+        """What failed or does not pass."""
+        from vqatool.scoring.ci_output import github_annotations, github_summary
+
         for line in github_annotations(rows, gate):
             click.echo(line, err=True)
-        page = os.environ.get("GITHUB_STEP_SUMMARY")
-        if page:
-            with Path(page).open("a", encoding="utf-8", errors="backslashreplace") as file:
-                file.write(github_summary(rows, gate, summary))
+        with self.page.open("a", encoding="utf-8", errors="backslashreplace") as file:
+            file.write(github_summary(rows, gate, summary))
+
+
+class _Failures(NamedTuple):
+    """What went wrong beside the rows: folders without access, and why files are not written."""
+
+    unreadable: Sequence[Path]
+    unwritten: Sequence[str]
 
 
 def _print_outcome(
     rows: "Sequence[ReportRow]",
-    unreadable: Sequence[Path],
+    failures: _Failures,
     gate: "Gate",
     summary: str,
     *,
@@ -406,13 +509,21 @@ def _print_outcome(
     print_note(summary)
     if hint := enlarged_hint(rows):
         print_note(hint)
-    has_failures = name_unreadable(unreadable)
+    has_failures = name_unreadable(failures.unreadable)
     has_failures |= name_failures(rows)
+    for reason in failures.unwritten:
+        print_message(f"failed: {reason}")
     missed = [row for row in rows if gate.is_missed(row)]
     for row in missed:
         if row.status != "error":  # those are named already
             print_message(named_reason(row.path, gate.message(row)), file=row.path)
-    if missed and has_failures:
-        raise click.exceptions.Exit(ExitCode.GATE_AND_SOME_FAILED)
-    if missed or has_failures:
-        raise click.exceptions.Exit(ExitCode.GATE_FAILED if missed else ExitCode.SOME_FAILED)
+    if code := _exit_code(bool(missed), has_failures, bool(failures.unwritten)):
+        raise click.exceptions.Exit(code)
+
+
+def _exit_code(is_missed: bool, has_failures: bool, is_unwritten: bool) -> ExitCode:
+    if is_missed:
+        return ExitCode.GATE_AND_SOME_FAILED if has_failures else ExitCode.GATE_FAILED
+    if is_unwritten:
+        return ExitCode.USAGE
+    return ExitCode.SOME_FAILED if has_failures else ExitCode.DONE

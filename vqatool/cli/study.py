@@ -28,7 +28,9 @@ STUDY_NAMES = (
 @click.command()
 @work_folder
 @click.option("--of", "studies", multiple=True, type=click.Choice(STUDY_NAMES),
-              help="Comparison to run. Repeatable.  [default: all but tune]")  # fmt: skip
+              metavar="NAME",
+              help=f"Comparison to run: {', '.join(STUDY_NAMES)}. Repeatable.  [default: all but "
+              "tune]")  # fmt: skip
 @click.option("-o", "--out", type=HereType(dir_okay=False, path_type=Path),
               help="Table to write.  [default: FOLDER/study.csv]")  # fmt: skip
 @click.option("--seeds", type=click.IntRange(1), default=3, show_default=True,
@@ -79,6 +81,7 @@ def study(
     from vqatool.cli.tables import study_table
     from vqatool.evaluation.study import run_study
     from vqatool.evaluation.variants import NEEDS_WEIGHTS, trials
+    from vqatool.files import require_writable
     from vqatool.inference.model_file import default_checkpoint, load_checkpoint
     from vqatool.terminal import console, print_note
     from vqatool.training.trainer import TrainConfig
@@ -98,6 +101,7 @@ def study(
         config = trial.config(base, 0)
         require_shape(config.method, config.shape_with(trial.initialization.init), config.tune)
     table = out or folder / "study.csv"
+    require_writable([table])
     with Progress("study") as progress:
 
         def message(what: str) -> "OnProgress":

@@ -23,9 +23,10 @@ from vqatool.cli.options import (
     segment_option,
     tonemap_option,
 )
-from vqatool.cli.score import ScoreOutput, write_page
+from vqatool.cli.score import ScoreOutput, again_text, write_page
 
 if TYPE_CHECKING:  # for annotations alone
+    from vqatool.scoring.report_file import Resumed
     from vqatool.scoring.segments import Display
 
 
@@ -75,14 +76,13 @@ def watch(
         vqatool watch incoming/ -o report.csv --display 1280x720
         vqatool watch incoming/ -o report.html
         vqatool watch incoming/ -o report.csv --once      # from cron
-        vqatool watch s3://bucket/incoming/ -o s3://bucket/report.csv --interval 60
+        vqatool watch s3://bucket/in/ -o s3://bucket/report.csv --interval 60
     """
-    from vqatool.files import require_own_texts
     from vqatool.inputs.decode_pool import start_server
     from vqatool.memory import return_freed_memory
 
     output = ScoreOutput.chosen(out, None, is_json=False)
-    require_own_texts([output.page] if output.page else [])
+    output.require_writable()
     return_freed_memory()
     start_server()  # the server loads what workers need while this process loads the model
     predictor = predictor_for(model, device)
@@ -93,6 +93,10 @@ def watch(
     from vqatool.scoring.watch import Arrivals
     from vqatool.scoring.watch import watch as watch_folders
     from vqatool.terminal import print_note
+
+    def tell_again(resumed: "Resumed") -> None:
+        if again := again_text(resumed):
+            print_note(f"{output.report}: {again}")
 
     def make_page() -> None:
         if output.page:
@@ -111,6 +115,7 @@ def watch(
             stop=stop,
             is_once=once,
             per_segment=output.per_segment,
+            on_start=tell_again,
             on_change=make_page,
         ):
             if not name_failures([row]):

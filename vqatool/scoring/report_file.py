@@ -2,13 +2,15 @@
 
 import contextlib
 import csv
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import os
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Generic, NamedTuple, TypeVar
 
 from ladder.errors import LockedError, OutputError, RemoteError, TableError
-from ladder.media.remote import RemotePath, upload
+from ladder.media.remote import RemotePath, is_url, upload
 from ladder.storage import Row, Table, digest, locked
 from vqatool.errors import ReportError
 from vqatool.files import cache_folder
@@ -54,16 +56,20 @@ class ReportFile(Generic[R]):
         Raises:
             ReportError: the file holds something else, and is left as it is.
         """
+        return list({row.key: row for row in self.records()}.values())
+
+    def records(self) -> list[R]:
+        """The same, with all rows of one key, in the order in which they were written."""
         table = self._table
         with _report_errors(self.path):
             _require_ours(table)
             try:
-                rows = table.rows()
+                rows = table.records()
             except (TableError, csv.Error) as error:
                 raise ReportError(formats.not_ours(table.path)) from error
             if not self._appends:
                 rows = [*formats.each_row(self._row_type, self.path), *rows]
-        return list({row.key: row for row in rows}.values())
+        return rows
 
     def require_ours(self) -> None:
         """Raise ReportError if the file holds something else, by its first row."""
@@ -72,12 +78,17 @@ class ReportFile(Generic[R]):
 
     def begin(self, rows: Iterable[R]) -> None:
         """Keep `rows` of those that earlier runs left; a remote file is written to at once."""
+        kept = list(rows)
+        self.keep(kept)
         with _report_errors(self.path):
-            self._local.parent.mkdir(parents=True, exist_ok=True)
-            kept = list(rows)
-            self._table.rewrite(kept)
             if isinstance(self.path, RemotePath):
                 self._upload(kept, self.path)
+
+    def keep(self, rows: Iterable[R]) -> None:
+        """Replace what is here of the rows so far by `rows`, in one step."""
+        with _report_errors(self.path):
+            self._local.parent.mkdir(parents=True, exist_ok=True)
+            self._table.rewrite(rows)
 
     def append(self, row: R) -> R:
         """Write one row so that it survives a crash; returns the row as it will be read."""
@@ -129,6 +140,21 @@ def local_file_of(path: Path) -> Path:
 OnSegments = Callable[[Iterable[SegmentRow]], None]
 
 
+class Resumed(NamedTuple):
+    """What a run finds in its report.
+
+    Attributes:
+        num_kept: rows that stay as they are.
+        again: why rows of the given files are made anew, in words, and how many for each reason;
+            each stays until its new row is there.
+        dropped: paths of other files, whose rows go at the end.
+    """
+
+    num_kept: int
+    again: Mapping[str, int]
+    dropped: Sequence[str]
+
+
 def write_report(
     videos: Sequence[Path],
     out: Path,
@@ -140,14 +166,16 @@ def write_report(
     is_forced: bool = False,
     keeps_others: bool = False,
     scoring: Scoring = score_videos,
-    on_start: Callable[[int, Sequence[str]], None] | None = None,
+    on_start: Callable[[Resumed], None] = lambda resumed: None,
     on_segments: OnSegments = lambda segments: None,
 ) -> Iterator[ReportRow]:
     """Score the videos that the report does not hold yet; yield every row, kept rows first.
 
-    A row is kept if file, model, display, segments and tone mapping are the same; failed videos are
-    tried again. At the end the report holds one row for each of `videos`, in their order, and, if
-    asked for, before them the rows of other files.
+    A row is kept if file, model, display, segments and tone mapping are the same, also where the
+    file had another path then, such as a relative one; failed videos are tried again. Until the end
+    the report has all rows of earlier runs but those that were replaced. At the end it holds one
+    row for each of `videos`, in their order, and, if asked for, before them the rows of other
+    files.
 
     Args:
         videos: the files to score.
@@ -159,8 +187,7 @@ def write_report(
         is_forced: keep no row of `videos`.
         keeps_others: keep the rows of files that are not among `videos`.
         scoring: what scores the videos.
-        on_start: called before the first video is scored, with the number of rows that are kept,
-            and with the paths of other files whose rows are dropped.
+        on_start: called before the first video is scored.
         on_segments: receives the segments of each video that is scored, before its row.
 
     Raises:
@@ -173,29 +200,27 @@ def write_report(
             lock = local_file_of(out).with_name(f".{out.name}.lock")
             held.enter_context(locked(lock, in_use, out))
         writer = _ReportWriter(out, per_segment, shard)
-        known = writer.known()
-        kept = {
-            str(path): rows
+        known, others = _divided(writer.known(), videos)
+        reasons = {
+            name: "--force" if is_forced else _why_again(known[name], path, predictor, config)
             for path in videos
-            if not is_forced
-            and (rows := known.get(str(path)))
-            and _is_current(rows, path, predictor, config, needs_segments=bool(per_segment))
+            if (name := str(path)) in known
         }
-        given = set(map(str, videos)) if known else set()
-        others = {path: rows for path, rows in known.items() if path not in given}
-        if on_start:
-            on_start(len(kept), () if keeps_others else list(others))
-        before = list(others.values()) if keeps_others else []
+        kept = {path: rows for path, rows in known.items() if not reasons[path]}
+        again = Counter(filter(None, reasons.values()))
+        on_start(Resumed(len(kept), again, () if keeps_others else list(others)))
         yield from (rows.video for rows in kept.values())
-        writer.begin([*before, *kept.values()])
+        writer.begin({**others, **known})
         before_run = frozenset(kept)
         missing = (path for path in videos if str(path) not in before_run)
-        for result in scoring(missing, predictor, config):
-            row = report_row(result, model=predictor.name, display=config.screen)
-            segments = tuple(segment_rows(result))
-            kept[row.path] = writer.append(_Rows(row, segments))
-            on_segments(segments)
-            yield kept[row.path].video
+        with writer.interruptible():
+            for result in scoring(missing, predictor, config):
+                row = report_row(result, model=predictor.name, display=config.screen)
+                segments = tuple(segment_rows(result))
+                kept[row.path] = writer.append(_Rows(row, segments))
+                on_segments(segments)
+                yield kept[row.path].video
+        before = list(others.values()) if keeps_others else []
         writer.end([*before, *(kept[str(path)] for path in videos)])
 
 
@@ -222,25 +247,28 @@ def read_report(path: Path) -> list[ReportRow]:
     Raises:
         ReportError: it holds something else.
     """
-    return _read(path, ReportRow)
+    return list({row.key: row for row in _read(path, ReportRow)}.values())
 
 
 def read_segments(path: Path) -> list[SegmentRow]:
-    """The rows of a finished file of segments, of any format.
+    """The rows of a file of segments, of any format; of a video of several runs, the last one's.
 
     Raises:
         ReportError: it holds something else.
     """
-    return _read(path, SegmentRow)
+    by_path: dict[str, list[SegmentRow]] = {}
+    for segment in _read(path, SegmentRow):
+        by_path.setdefault(segment.path, []).append(segment)
+    return [segment for own in by_path.values() for segment in list(_runs(own))[-1]]
 
 
 def _read(path: Path, row_type: type[R]) -> list[R]:
     """Rows of a file that is not written to: a program may have put other quotes around cells."""
     if not formats.is_csv(path):
-        return ReportFile(path, row_type).known()
+        return ReportFile(path, row_type).records()
     formats.require_writable(path)
     try:
-        return Table(path, row_type).rows()
+        return Table(path, row_type).records()
     except (TableError, csv.Error) as error:
         told = str(error) if isinstance(error, TableError) else f"{path} is not a CSV: {error}"
         made_by = "score --per-segment" if row_type is SegmentRow else "score"
@@ -275,7 +303,14 @@ class _Rows(NamedTuple):
     """The rows of one video."""
 
     video: ReportRow
-    segments: tuple[SegmentRow, ...] = ()
+    segments: tuple[SegmentRow, ...] | None = None  # None: they are not asked for
+
+    def at(self, path: str) -> "_Rows":
+        """The same rows of a file that has another path now."""
+        if path == self.video.path:
+            return self
+        segments = self.segments and tuple(replace(each, path=path) for each in self.segments)
+        return _Rows(replace(self.video, path=path), segments)
 
 
 class _ReportWriter:
@@ -286,35 +321,145 @@ class _ReportWriter:
         self._unfinished = self._shard and self._shard + UNFINISHED
         self._rows = ReportFile(out, ReportRow)
         self._segments = ReportFile(per_segment, SegmentRow) if per_segment else None
+        self._written: dict[str, _Rows] = {}  # what the files hold until the end, by path
+        self._has_replaced = False
 
     def known(self) -> dict[str, _Rows]:
         """The rows that earlier runs left, by path."""
         segments: dict[str, list[SegmentRow]] = {}
-        for segment in self._segments.known() if self._segments else ():
+        for segment in self._segments.records() if self._segments else ():
             segments.setdefault(segment.path, []).append(segment)
+        # an older version's report has no verdicts
+        rows = {row.path: with_verdict(row) for row in self._rows.known()}
+        if not self._segments:
+            return {path: _Rows(row) for path, row in rows.items()}
         return {
-            # an older version's report has no verdicts
-            row.path: _Rows(with_verdict(row), tuple(segments.get(row.path, ())))
-            for row in self._rows.known()
+            path: _Rows(row, _segments_of(row, segments.get(path, ())))
+            for path, row in rows.items()
         }
 
-    def begin(self, kept: Iterable[_Rows]) -> None:
-        """Keep these of the rows that earlier runs left."""
-        rows = list(kept)
+    def begin(self, known: Mapping[str, _Rows]) -> None:
+        """Keep these of the rows that earlier runs left, by path."""
+        self._written = dict(known)
         if self._segments:
-            self._segments.begin(segment for each in rows for segment in each.segments)
-        self._rows.begin(replace(each.video, shard=self._unfinished) for each in rows)
+            self._segments.begin(self._segment_rows())
+        self._rows.begin(self._video_rows())
 
     def append(self, rows: _Rows) -> _Rows:
         """Write the rows of one video; its own row is last, so it vouches for the segments."""
-        segments = tuple(map(self._segments.append, rows.segments)) if self._segments else ()
-        return _Rows(self._rows.append(replace(rows.video, shard=self._unfinished)), segments)
+        self._has_replaced |= rows.video.path in self._written
+        segments = (
+            tuple(map(self._segments.append, rows.segments or ())) if self._segments else None
+        )
+        video = self._rows.append(replace(rows.video, shard=self._unfinished))
+        self._written[video.path] = _Rows(video, segments)
+        return self._written[video.path]
+
+    @contextlib.contextmanager
+    def interruptible(self) -> Iterator[None]:
+        """Leaves no two rows of one video where the block ends with an error, such as Ctrl-C."""
+        try:
+            yield
+        except BaseException:
+            if self._has_replaced:
+                with contextlib.suppress(ReportError):  # a full disk is no reason to lose the error
+                    if self._segments:
+                        self._segments.keep(self._segment_rows())
+                    self._rows.keep(self._video_rows())
+            raise
 
     def end(self, every: Sequence[_Rows]) -> None:
         """Leave the files with these rows, in their order."""
         if self._segments:
-            self._segments.end(segment for each in every for segment in each.segments)
+            self._segments.end(segment for each in every for segment in each.segments or ())
         self._rows.end(replace(each.video, shard=self._shard) for each in every)
+
+    def _segment_rows(self) -> Iterator[SegmentRow]:
+        return (segment for each in self._written.values() for segment in each.segments or ())
+
+    def _video_rows(self) -> Iterator[ReportRow]:
+        return (replace(each.video, shard=self._unfinished) for each in self._written.values())
+
+
+_ROUNDED = 2e-4
+"""Twice what the mean of rounded scores is off from the rounded mean, at most."""
+
+
+def _segments_of(row: ReportRow, segments: Sequence[SegmentRow]) -> tuple[SegmentRow, ...]:
+    """The segments that a row was made of, among those of several runs; empty: they are not here.
+
+    A run that was killed may have left segments without their row, and one without
+    `--per-segment` a row without its segments.
+    """
+    for run in reversed(list(_runs(segments))):
+        scores = [segment.score for segment in run]
+        if _is_near(row.score, sum(scores) / len(scores)) and _is_near(row.score_min, min(scores)):
+            return run
+    return ()
+
+
+def _is_near(value: float | None, other: float) -> bool:
+    return value is not None and abs(value - other) <= _ROUNDED
+
+
+def _runs(segments: Iterable[SegmentRow]) -> Iterator[tuple[SegmentRow, ...]]:
+    """The segments of one video, divided where a run began with it anew."""
+    run: list[SegmentRow] = []
+    for segment in segments:
+        if run and segment.start_s <= run[-1].start_s:
+            yield tuple(run)
+            run = []
+        run.append(segment)
+    if run:
+        yield tuple(run)
+
+
+def _divided(
+    known: dict[str, _Rows], videos: Sequence[Path]
+) -> tuple[dict[str, _Rows], dict[str, _Rows]]:
+    """The rows of `videos`, with the paths that they have now, and those of other files."""
+    given = {str(path) for path in videos if known}
+    others = {path: rows for path, rows in known.items() if path not in given}
+    by_stamp: dict[tuple[object, ...], list[str]] = {}
+    for name, rows in others.items():
+        by_stamp.setdefault((rows.video.size_bytes, rows.video.modified), []).append(name)
+    own: dict[str, _Rows] = {}
+    renamed: set[str] = set()
+    for path in videos:
+        before = name = str(path)
+        if name not in known and by_stamp:
+            candidates = by_stamp.get(_stamp_here(path), ())
+            before = next((each for each in candidates if _is_same_file(each, path)), name)
+            renamed.add(before)
+        if before in known:
+            own[name] = known[before].at(name)
+    return own, {path: rows for path, rows in others.items() if path not in renamed}
+
+
+def _is_same_file(before: str, now: Path) -> bool:
+    """Whether a path of a row names this file, which has the size and the time of that row.
+
+    A relative path may be relative to another folder than the present one.
+    """
+    if is_url(before):
+        return False
+    real = os.path.realpath(now)
+    if os.path.lexists(before):
+        return os.path.realpath(before) == real
+    return real.endswith(f"{os.sep}{os.path.normpath(before)}")
+
+
+def _stamp_here(path: Path) -> tuple[object, ...]:
+    """The stamp of a file of this machine; empty of another one, whose URL is its only path."""
+    return () if isinstance(path, RemotePath) else _stamp(path) or ()
+
+
+def _stamp(path: Path) -> FileStamp | None:
+    """The stamp of a file; None where its row will say why there is none."""
+    try:
+        return FileStamp.of(path)
+    except (RemoteError, OSError):
+        return None
 
 
 def _require_ours(table: Table[R]) -> None:
@@ -342,25 +487,29 @@ def _report_errors(path: Path) -> Iterator[None]:
         raise ReportError(str(OutputError.of(path, error))) from error
 
 
-def _is_current(
-    rows: _Rows, path: Path, predictor: Predictor, config: ScoreConfig, *, needs_segments: bool
-) -> bool:
-    """Whether scoring the file again would give the same rows."""
+def _why_again(rows: _Rows, path: Path, predictor: Predictor, config: ScoreConfig) -> str:
+    """Why scoring the file again would give other rows, in words; empty: it would not."""
     row = rows.video
-    if row.status != "ok" or row.model != predictor.name or row.display != config.screen:
-        return False
+    if row.status != "ok":
+        return "failed before"
+    if row.model != predictor.name:
+        return f"model {row.model}, now {predictor.name}"
+    if row.display != config.screen:
+        return f"--display {row.display}, now {config.screen}"
     if row.hdr and not (config.tonemap and WarningCode.TONEMAPPED in row.warnings.split(";")):
-        return False  # version 0.1 scored HDR as it is
-    # as many frames of the same file are the same segments
-    num_segments = len(config.scored_segments(row.duration_s or 0.0))
-    if row.sampled != config.sampled(row.duration_s or 0.0):
-        return False
-    if row.frames_scored != predictor.card.clip_frames * num_segments:
-        return False
-    if needs_segments and len(rows.segments) != num_segments:
-        return False
-    try:
-        stamp = FileStamp.of(path)
-    except (RemoteError, OSError):
-        return False  # its row will say why
-    return (row.size_bytes, row.modified) == stamp
+        return "HDR without --tonemap"  # version 0.1 scored HDR as it is
+    if reason := _other_segments(rows, predictor, config):
+        return reason
+    return "" if _stamp(path) == (row.size_bytes, row.modified) else "changed files"
+
+
+def _other_segments(rows: _Rows, predictor: Predictor, config: ScoreConfig) -> str:
+    """The same of the segments: as many frames of the same file are the same segments."""
+    length_s = rows.video.duration_s or 0.0
+    num_segments = len(config.scored_segments(length_s))
+    sampled, frames = config.sampled(length_s), predictor.card.clip_frames * num_segments
+    if (rows.video.sampled, rows.video.frames_scored) != (sampled, frames):
+        return "another --segment or --sample"
+    if rows.segments is not None and len(rows.segments) != num_segments:
+        return "without segments in the file of --per-segment"
+    return ""

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from ladder.errors import RemoteError
 from ladder.media.discover import ALL, FileFilter, find_videos
 from vqatool.inference.predictor import Predictor
-from vqatool.scoring.report_file import write_report
+from vqatool.scoring.report_file import Resumed, write_report
 from vqatool.scoring.rows import FileStamp, ReportRow
 from vqatool.scoring.segments import ScoreConfig
 
@@ -73,6 +73,7 @@ def watch(
     stop: threading.Event,
     is_once: bool = False,
     per_segment: Path | None = None,
+    on_start: Callable[[Resumed], None] = lambda resumed: None,
     on_change: Callable[[], None] = lambda: None,
 ) -> Iterator[ReportRow]:
     """Score complete files as they arrive; yields the row of each that the report lacked.
@@ -88,6 +89,7 @@ def watch(
         stop: ends it, after the few files that are being scored.
         is_once: end after one look.
         per_segment: a second file, with one row for each segment.
+        on_start: called before each few files are scored.
         on_change: called after each look that found something, when the report is written.
 
     Raises:
@@ -102,7 +104,7 @@ def watch(
             if stop.is_set():
                 return
             few = waiting[first : first + _FILES_AT_ONCE]
-            yield from _new_rows(few, out, predictor, config, per_segment)
+            yield from _new_rows(few, out, predictor, config, per_segment, on_start)
         if waiting:
             on_change()
         if is_once or stop.wait(interval_s):
@@ -130,8 +132,14 @@ def _new_rows(
     predictor: Predictor,
     config: ScoreConfig,
     per_segment: Path | None,
+    on_start: Callable[[Resumed], None],
 ) -> Iterator[ReportRow]:
     kept: list[int] = []
+
+    def start(resumed: Resumed) -> None:
+        kept.append(resumed.num_kept)
+        on_start(resumed)
+
     rows = write_report(
         paths,
         out,
@@ -139,7 +147,7 @@ def _new_rows(
         config,
         per_segment=per_segment,
         keeps_others=True,
-        on_start=lambda num_kept, _: kept.append(num_kept),
+        on_start=start,
     )
     for number, row in enumerate(rows):
         if number >= kept[0]:  # those that are kept come first

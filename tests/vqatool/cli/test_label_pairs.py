@@ -101,7 +101,7 @@ def test_folders_are_matched_by_names_and_what_is_left_out_is_named(place: Path)
     ]
     assert "failed: made/other_54p.mp4: no source matches '{stem}_*'" in done.stderr
     assert "failed: made/clip_72p_x.mp4: 2 sources match" in done.stderr
-    assert "made/labels.csv: 4 good; next: vqatool train made" in done.stderr
+    assert "made/labels.csv: 4 labelled; next: vqatool train made" in done.stderr
     assert "film" not in done.stderr.partition("no source matches")[2]
 
 

@@ -1,8 +1,10 @@
 """`vqatool score` and `merge` as people use them: inputs, outputs, exit codes."""
 
+import errno
 import inspect
 import json
 import os
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -23,10 +25,12 @@ from ladder.media.ffmpeg import file_url, run
 from tests.conftest import CloseFolder
 from tests.vqatool.program import kill_after_three_rows, read_rows, vqatool
 from vqatool.cli import cli
+from vqatool.errors import NoVideoError, ReportError
 from vqatool.inference import loading
 from vqatool.inputs.decode_pool import TIMEOUT_S
 from vqatool.scoring.formats import as_json
-from vqatool.scoring.report_file import read_report
+from vqatool.scoring.report_file import ReportFile, read_report
+from vqatool.scoring.rows import ReportRow
 from vqatool.scoring.segments import SEGMENTS_PER_TASK
 
 
@@ -169,7 +173,7 @@ def test_skipped_files_are_counted(videos: list[Path], small_model: Path, tmp_pa
     out = tmp_path / "report.csv"
     done = vqatool("score", tmp_path, "-o", out, "-m", small_model, "--exclude", "*_source.*")
     assert done.exit_code == 0, done.stderr
-    assert "2 good, 3 other files skipped" in done.stderr
+    assert "2 scored, 3 other files skipped" in done.stderr
 
 
 def test_a_folder_without_access_is_named_and_exits_4(
@@ -232,6 +236,55 @@ def test_a_gate_leaves_a_junit_file(videos: list[Path], small_model: Path, tmp_p
     assert (suite.get("tests"), suite.get("failures"), suite.get("errors")) == ("2", "1", "1")
 
 
+def test_what_cannot_be_written_at_the_end_costs_nothing_else(
+    videos: list[Path], small_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, junit, page = tmp_path / "r.html", tmp_path / "j.xml", tmp_path / "summary.md"
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(page))
+    replace_file = Path.replace
+
+    def replace_but(part: Path, target: Path) -> Path:
+        if target in full:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return replace_file(part, target)
+
+    monkeypatch.setattr(Path, "replace", replace_but)
+    arguments = ["score", *videos[:2], "-o", out, "-m", small_model, "--junit", junit]
+    full = {junit}
+    done = vqatool(*arguments, "--ci", "github", "--fail-under", 100)
+    assert done.exit_code == 3
+    assert f"failed: {junit} cannot be written (No space left" in done.stderr
+    assert "scores, lowest first" in done.stdout
+    assert out.exists()
+    assert "2 scored" in page.read_text()
+    full = {out}
+    done = vqatool(*arguments)
+    assert (done.exit_code, junit.exists()) == (2, True)
+    assert f"failed: {out} cannot be written (No space left" in done.stderr
+    assert "scores, lowest first" in done.stdout
+
+
+def test_a_report_that_cannot_be_put_in_order_at_the_end_keeps_its_rows(
+    videos: list[Path], small_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(self: ReportFile[ReportRow], rows: object) -> None:
+        raise ReportError("no space")
+
+    monkeypatch.setattr(ReportFile, "end", fail)
+    out, junit = tmp_path / "r.csv", tmp_path / "j.xml"
+    done = vqatool("score", *videos[:2], "-o", out, "-m", small_model, "--junit", junit)
+    assert (done.exit_code, "failed: no space" in done.stderr) == (2, True)
+    assert "scores, lowest first" in done.stdout
+    assert junit.exists()
+    assert len(read_rows(out)) == 2
+
+
+def test_junit_may_go_to_a_device(videos: list[Path], small_model: Path, tmp_path: Path) -> None:
+    out = tmp_path / "r.csv"
+    done = vqatool("score", videos[0], "-o", out, "-m", small_model, "--junit", "/dev/null")
+    assert done.exit_code == 0, done.stderr
+
+
 def test_codes_and_thresholds_of_a_file_fail_the_gate(
     videos: list[Path], small_model: Path, tmp_path: Path
 ) -> None:
@@ -243,7 +296,10 @@ def test_codes_and_thresholds_of_a_file_fail_the_gate(
     (row,) = read_rows(tmp_path / "r.csv")
     for codes, exit_code in ((row["verdict"], 3), ("error,short", 3), ("error,hdr", 0)):
         assert vqatool(*arguments, "--fail-on", codes).exit_code == exit_code
-    missing = vqatool("score", tmp_path / "no.mp4", "-o", tmp_path / "n.csv", "--fail-on", "error")
+    paths = [videos[0], tmp_path / "no.mp4"]
+    missing = vqatool(
+        "score", *paths, "-o", tmp_path / "r.csv", "-m", small_model, "--fail-on", "error"
+    )
     assert missing.exit_code == 7
 
 
@@ -256,7 +312,7 @@ def test_github_gets_annotations_and_a_summary(
     arguments = ["score", videos[0], "-o", tmp_path / "r.csv", "-m", small_model, "--ci", "github"]
     done = vqatool(*arguments, "--fail-under", 100)
     assert f"::error file={videos[0]},title=vqatool::" in done.stderr
-    assert page.read_text().startswith("before\n### vqatool: 1 good\n")
+    assert page.read_text().startswith("before\n### vqatool: 1 scored\n")
     assert "is below 100" in page.read_text()
 
 
@@ -295,6 +351,58 @@ def test_rows_of_other_files_are_kept_if_asked_for_and_else_named(
     assert [row["path"] for row in read_rows(out)] == [str(videos[2])]
 
 
+def test_a_mistyped_path_leaves_the_report_as_it_is(
+    videos: list[Path], small_model: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "r.csv"
+    scored([videos[0]], out, small_model)
+    before = out.read_bytes()
+    for wrong, told in (
+        (["vv/"], "vv does not exist"),
+        (["vv/*.mp4"], "no file matches vv/*.mp4"),
+        (["a.mp4", "b.mp4"], "none of the 2 paths exists, the first is a.mp4"),
+    ):
+        done = vqatool("score", *wrong, "-o", out, "-m", small_model)
+        assert (done.exit_code, told in done.stderr) == (5, True), done.stderr
+        with pytest.raises(NoVideoError, match=re.escape(told)):
+            package.score(wrong, out=out, model=small_model)
+        assert out.read_bytes() == before
+    one = vqatool("score", videos[0], "a.mp4", "-o", out, "-m", small_model)
+    assert one.exit_code == 4
+    assert [row["error_code"] for row in read_rows(out)] == ["", "missing"]
+
+
+def test_two_spellings_of_a_path_are_one_video(
+    videos: list[Path], small_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    video, link = videos[0], tmp_path / "link.mp4"
+    link.symlink_to(video)
+    monkeypatch.chdir(video.parent)
+    again = video.parent / ".." / video.parent.name / video.name
+    rows = scored([video.name, video, again, link], tmp_path / "r.csv", small_model)
+    assert [row["path"] for row in rows] == [video.name, str(link)]
+
+
+def test_no_path_is_an_error_in_python(tmp_path: Path, small_model: Path) -> None:
+    scorer = package.Scorer(small_model, device="cpu")
+    for wrong in ("", [], [""]):
+        with pytest.raises(ValueError, match="path"):
+            scorer.score(wrong)
+    with pytest.raises(NoVideoError, match="no video found"):
+        scorer.score(tmp_path)
+
+
+def test_rows_that_are_made_anew_are_told_before(
+    videos: list[Path], small_model: Path, tmp_path: Path
+) -> None:
+    out, bad = tmp_path / "r.csv", tmp_path / "bad.mp4"
+    bad.touch()
+    vqatool("score", *videos[:2], bad, "-o", out, "-m", small_model, "--display", "native")
+    done = vqatool("score", *videos[:2], bad, "-o", out, "-m", small_model, "--display", "96x54")
+    why = "2 --display native, now 96x54; 1 failed before"
+    assert f"{out}: 3 rows are made anew ({why}), and stay until then\n" in done.stderr
+
+
 def test_json_and_the_timeline(videos: list[Path], small_model: Path, tmp_path: Path) -> None:
     out, timeline = tmp_path / "r.json", tmp_path / "timeline.csv"
     arguments = ["score", *videos[:2], "-o", out, "-m", small_model, "--segment", 0.5]
@@ -317,6 +425,13 @@ def test_json_and_the_timeline(videos: list[Path], small_model: Path, tmp_path: 
         (["x.mp4", "-o", "-", "--json"], "stdout"),
         (["x.mp4", "--json", "--per-segment", "s.csv"], "-o"),
         (["x.mp4", "-o", "r.xlsx"], ".jsonl"),
+        (["x.mp4", "--per-segment", "r.xlsx"], ".jsonl"),
+        (["x.mp4", "-o", "r.csv", "--per-segment", "./r.csv"], "both name r.csv"),
+        (["x.mp4", "--per-segment", "r.csv", "--junit", "r.csv"], "both name r.csv"),
+        (["x.mp4", "--junit", "/proc/r.xml"], "/proc/r.xml cannot be written"),
+        (["x.mp4", "--metrics", "/proc/r.prom"], "/proc/r.prom cannot be written"),
+        (["x.mp4", "--per-segment", "/proc/r.csv"], "/proc/r.csv cannot be written"),
+        (["x.mp4", "-o", "/proc/r.html"], "/proc/r.html cannot be written"),
     ],
 )
 def test_wrong_use_names_the_value_and_exits_2(args: list[str], word: str) -> None:

@@ -1,8 +1,10 @@
 """Pairs of two reports, their differences, and `vqatool compare`."""
 
 import csv
+import errno
 import json
 import math
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -184,3 +186,24 @@ def test_the_command_names_what_is_no_report(tmp_path: Path) -> None:
     assert line == f"Error: {other} {problem}"
     done = vqatool("compare", report, report, "-o", other)
     assert (done.exit_code, other.read_text()) == (2, "a,b\n1,2\n")
+
+
+def test_differences_that_cannot_be_written_cost_neither_table_nor_gate(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, after, out = tmp_path / "b.csv", tmp_path / "a.csv", tmp_path / "d.csv"
+    write_whole([scored("a.mp4", 90)], before)
+    write_whole([scored("a.mp4", 80)], after)
+    out.write_text("")
+
+    def fail(part: Path, target: Path) -> Path:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Path, "replace", fail)
+    for gate, exit_code in (((), 2), (("--fail-on-drop", 2), 3)):
+        done = vqatool("compare", before, after, "-o", out, *gate)
+        assert done.exit_code == exit_code
+        assert f"failed: {out} cannot be written (No space left" in done.stderr
+        assert "a.mp4" in done.stdout
+    refused = vqatool("compare", before, after, "-o", "/proc/d.csv")
+    assert (refused.exit_code, refused.stdout) == (2, "")

@@ -53,15 +53,15 @@ def test_github_shows_failures_first_and_then_the_lowest_scores() -> None:
         "::error file=low%2C 1.mp4,title=vqatool::low, 1.mp4: score 20.0 is below 70",
         "::error file=mid.mp4,title=vqatool::mid.mp4: score 60.0 is below 70",
     ]
-    summary = github_summary(rows, gate(70), "3 good, 1 failed")
-    assert summary.startswith("### vqatool: 3 good, 1 failed\n")
+    summary = github_summary(rows, gate(70), "3 scored, 1 failed")
+    assert summary.startswith("### vqatool: 3 scored, 1 failed\n")
     assert "| low, 1.mp4 | 20.0 |  | good | score 20.0 is below 70 |" in summary
     assert "high.mp4" not in summary
 
 
 def test_github_gets_the_lowest_scores_where_all_pass() -> None:
     rows = [scored(f"{number}.mp4", float(number)) for number in range(99, 80, -1)]
-    lines = github_summary(rows, gate(70), "19 good").splitlines()
+    lines = github_summary(rows, gate(70), "19 scored").splitlines()
     assert lines[2].startswith("All pass")
     assert [line.split(" | ")[:2] for line in lines[6:]] == [
         [f"| {number}.mp4", f"{number}.0"] for number in range(81, 91)

@@ -4,6 +4,7 @@ import csv
 import errno
 import itertools
 import os
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -23,7 +24,7 @@ from vqatool.inference.model_file import load_checkpoint
 from vqatool.inference.predictor import Predictor
 from vqatool.inference.torch_engine import TorchEngine
 from vqatool.scoring.gates import Gate, Thresholds
-from vqatool.scoring.report_file import read_report, write_report
+from vqatool.scoring.report_file import Resumed, read_report, read_segments, write_report
 from vqatool.scoring.rows import ReportRow
 from vqatool.scoring.segments import ScoreConfig
 
@@ -497,3 +498,91 @@ def test_a_caller_that_stops_asking_finds_torch_as_it_was(
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)
+
+
+OTHER = ScoreConfig(display=Size(320, 180))
+
+
+@pytest.mark.parametrize("name", ["r.csv", "r.json"])
+def test_rows_of_another_display_stay_until_their_files_are_scored_again(
+    name: str, videos: list[Path], predictor: Predictor, tmp_path: Path
+) -> None:
+    out, parts = tmp_path / name, tmp_path / "s.csv"
+    first = list(rows_into(out, videos[:3], predictor, per_segment=parts))
+    few_scores = [row.score for row in first[1:]]
+    told: list[Resumed] = []
+    half = write_report(videos[:3], out, predictor, OTHER, per_segment=parts, on_start=told.append)
+    new = next(half)
+    assert told == [Resumed(0, {"--display native, now 320x180": 3}, [])]
+    killed, killed_parts = out.read_bytes(), parts.read_bytes()  # as `kill -9` leaves them
+    del half  # ends it, as Ctrl-C does
+    if name == "r.csv":
+        assert read_report(out) == [new, *first[1:]]
+        assert len(out.read_text().splitlines()) == 4
+        assert len(parts.read_text().splitlines()) == 4
+        out.write_bytes(killed)
+        parts.write_bytes(killed_parts)
+        # what a page is made of
+        assert read_report(out) == [new, *first[1:]]
+        assert [row.score for row in read_segments(parts)] == [new.score, *few_scores]
+    rows = list(rows_into(out, videos[:3], predictor, OTHER, per_segment=parts))
+    assert rows[0] == new  # the timing too: it was kept
+    assert [row.display for row in rows] == ["320x180"] * 3
+    assert read_report(out) == rows
+    assert [row.score for row in read_segments(parts)] == [row.score for row in rows]
+
+
+def test_segments_that_lost_their_row_are_not_those_of_an_earlier_one(
+    videos: list[Path], predictor: Predictor, tmp_path: Path
+) -> None:
+    out, parts = tmp_path / "r.csv", tmp_path / "s.csv"
+    config = ScoreConfig(None, 0.1)
+    (row,) = rows_into(out, videos[:1], predictor, config, per_segment=parts)
+    before = parts.read_text()
+    header, first, *others = before.splitlines()
+    score = first.split(",")[3]
+    killed = [first.replace(score, f"{float(score) + 9:.4f}"), *others[:1]]
+    parts.write_text("\n".join([header, first, *others, *killed, ""]))
+    (again,) = rows_into(out, videos[:1], predictor, config, per_segment=parts)
+    assert again == row  # kept, with its own segments
+    assert parts.read_text() == before
+
+
+def test_rows_of_files_that_are_not_given_stay_until_the_end(
+    videos: list[Path], predictor: Predictor, tmp_path: Path
+) -> None:
+    out = tmp_path / "r.csv"
+    list(rows_into(out, videos[:2], predictor))
+    half = rows_into(out, videos[2:4], predictor)
+    next(half)
+    del half
+    assert [row.path for row in read_report(out)] == list(map(str, videos[:3]))
+    list(rows_into(out, videos[2:4], predictor))
+    assert [row.path for row in read_report(out)] == list(map(str, videos[2:4]))
+
+
+def test_a_file_by_another_path_is_not_scored_again(
+    videos: list[Path], predictor: Predictor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, parts, video = tmp_path / "r.csv", tmp_path / "s.csv", videos[0]
+    folder, link = video.parent, tmp_path / "link"
+    link.symlink_to(folder)
+    monkeypatch.chdir(folder.parent)
+    (first,) = rows_into(out, [Path(folder.name, video.name)], predictor, per_segment=parts)
+    absolute, up, linked = (
+        video,
+        Path(folder.name, "..", folder.name, video.name),
+        link / video.name,
+    )
+    for path in (absolute, up, linked):
+        (row,) = rows_into(out, [path], predictor, per_segment=parts)
+        assert row == replace(first, path=str(path))  # the timing too
+        assert read_report(out) == [row]
+        assert [segment.path for segment in read_segments(parts)] == [str(path)]
+    (below,) = rows_into(out, [Path(folder.name, video.name)], predictor)
+    monkeypatch.chdir(folder)
+    (here,) = rows_into(out, [Path(video.name)], predictor)
+    assert here == replace(below, path=video.name)
+    copy = Path(shutil.copy2(video, tmp_path))  # with the time of its change
+    list(write_report([copy], out, predictor, NATIVE, keeps_others=True))
+    assert [row.path for row in read_report(out)] == [video.name, str(copy)]
