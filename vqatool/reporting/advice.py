@@ -9,10 +9,19 @@ from vqatool.scoring.warning_codes import WarningCode
 
 
 class Advice(NamedTuple):
-    """What a code means, and the next step (empty: none is needed); `code` is between backticks."""
+    """What a code means, and the next step (empty: none is needed); `code` is between backticks.
+
+    `elsewhere` is the next step of a cause that the reason in the file's row names itself.
+    """
 
     meaning: str
     next_step: str = ""
+    elsewhere: str = ""
+
+    @property
+    def steps(self) -> str:
+        """What to do, whatever the cause is."""
+        return "; ".join(filter(None, (self.next_step, self.elsewhere)))
 
 
 UNKNOWN = Advice("a code of another version of vqatool", "see the documentation of that version")
@@ -60,7 +69,8 @@ ERRORS: dict[str, Advice] = {
     "hdr": Advice("HDR, for which neither VMAF nor the model was made", "score with `--tonemap`"),
     FailureCode.MISSING: Advice(
         "no such file; on a cluster the reason says if only the worker does not see it",
-        "check the list of paths; let all workers reach the files",
+        "check the path",
+        "on a cluster let all workers reach the files",
     ),
     "empty": Advice("the file has no bytes", "make it anew"),
     "not_video": Advice("no container that FFmpeg knows", "`--exclude` it"),
@@ -69,7 +79,8 @@ ERRORS: dict[str, Advice] = {
     "damaged": Advice(
         "it breaks off or was cut (it is shorter than its header states, or lacks its index), its "
         "frames cannot be decoded, or the timestamps of a broadcast jump",
-        "make it anew; copy a broadcast, which gives it one clock "
+        "fetch it again or make it anew",
+        "only where its timestamps jump, copy it, which gives it one clock "
         "(`ffmpeg -i FILE -map 0:v:0 -c copy FILE.mkv`)",
     ),
     "dolby_vision": Advice(

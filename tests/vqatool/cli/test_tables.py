@@ -1,4 +1,5 @@
 import io
+from pathlib import Path
 
 import pytest
 from rich.console import Console
@@ -15,6 +16,7 @@ from vqatool.cli.tables import (
     pair_summary,
     score_summary,
 )
+from vqatool.cluster import missing_on
 from vqatool.reporting.comparison import PairBy, compare
 from vqatool.scoring.gates import Gate, Thresholds
 from vqatool.scoring.rows import ReportRow
@@ -147,6 +149,22 @@ def test_failures_are_told_once_with_what_to_do(capsys: pytest.CaptureFixture[st
         "failed: bad.mp4: no bytes\N{REPLACEMENT CHARACTER}at all (make it anew)",
         "failed: b.mp4: add --tonemap",
     ]
+
+
+@pytest.mark.parametrize(
+    ("code", "reason", "advice"),
+    [
+        ("damaged", "a.mp4 ends inside a frame", " (fetch it again or make it anew)"),
+        ("damaged", "a.mp4 has timestamps that jump: copy it first (ffmpeg -i a.mp4)", ""),
+        ("missing", "a.mp4 is not a file", " (check the path)"),
+        ("missing", missing_on("node7", Path("a.mp4")), ""),
+    ],
+)
+def test_each_cause_of_a_failure_has_its_own_advice(
+    code: str, reason: str, advice: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name_failures([ReportRow(path="a.mp4", status="error", error_code=code, error=reason)])
+    assert capsys.readouterr().err == f"failed: {reason}{advice}\n"
 
 
 def test_many_failures_are_not_all_told(capsys: pytest.CaptureFixture[str]) -> None:

@@ -74,7 +74,7 @@ def test_counts_and_remarks(tmp_path: Path) -> None:
     ]
     damaged = ERRORS["damaged"]
     assert remarks == [
-        ["damaged", "1", damaged.meaning, damaged.next_step.replace("`", "")],
+        ["damaged", "1", damaged.meaning, damaged.steps.replace("`", "")],
         ["new_code", "1", "a code of another version of vqatool",
          "see the documentation of that version"],
         ["vfr", "2", "the frame rate varies: frames are taken by time", "none needed"],
