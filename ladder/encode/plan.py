@@ -128,11 +128,15 @@ class EncodeJob:
 
 @dataclass(frozen=True)
 class LadderPlan:
-    """Encodes to make (`jobs`), encodes made before (`done`), sources that failed (`failed`)."""
+    """Encodes to make (`jobs`), encodes made before (`done`), sources that failed (`failed`).
+
+    `too_large` are the rungs of the ladder above the size of a source, which it has no encode of.
+    """
 
     jobs: tuple[EncodeJob, ...]
     done: tuple[EncodeRow, ...]
     failed: tuple[EncodeRow, ...] = ()
+    too_large: tuple[tuple[Source, tuple[Rung, ...]], ...] = ()
 
 
 def encodes_table(folder: Path) -> Table[EncodeRow]:
@@ -182,7 +186,13 @@ def plan_ladder(
     """
     found, failed = read_sources(sources, ladder, folder, trim, tonemap=tonemap)
     wanted = [(source, fitting(ladder, source.info.display_size)) for source in found]
-    return replace(plan_encodes(wanted, folder), failed=tuple(failed))
+    too_large = [
+        (source, tuple(rung for rung in ladder.rungs if rung not in rungs))
+        for source, rungs in wanted
+        if len(rungs) < len(ladder.rungs)
+    ]
+    plan = plan_encodes(wanted, folder)
+    return replace(plan, failed=tuple(failed), too_large=tuple(too_large))
 
 
 def read_sources(

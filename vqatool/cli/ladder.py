@@ -121,7 +121,9 @@ def ladder(
             found.videos, rungs, folder, ffmpeg,
             trim=trim, tonemap=tonemap, runner=runner, write=write,
         )  # fmt: skip
-    print_note(f"{folder / 'encodes.csv'}: {count_rows(rows, 'encoded')}; next: vqatool label {folder}")
+    print_note(
+        f"{folder / 'encodes.csv'}: {count_rows(rows, 'encoded')}; next: vqatool label {folder}"
+    )
     exit_on_failures(rows, found.unreadable)
 
 
@@ -183,6 +185,8 @@ def _run_ladder_plan(
     from vqatool.cli.progress import Progress
     from vqatool.terminal import print_note
 
+    if text := too_large_text(plan):
+        print_note(text)
     if plan.done:
         print_note(f"{name}: {len(plan.done)} encodes exist already")
     rows = list(plan.done)
@@ -197,6 +201,18 @@ def _run_ladder_plan(
             write(row)
             rows.append(row)
     return rows
+
+
+def too_large_text(plan: "LadderPlan") -> str:
+    """Which rungs are above the size of their source, in one line; empty: none are."""
+    if not plan.too_large:
+        return ""
+    source, rungs = plan.too_large[0]
+    width, height = source.info.display_size
+    names = ", ".join(rung.name for rung in rungs)
+    text = f"left out, above {source.name}'s own {width}x{height}: {names}"
+    more = len(plan.too_large) - 1
+    return text + (f"; and rungs above {more} more source{'s' * (more > 1)}" if more else "")
 
 
 def find_sources_or_fail(paths: Sequence[Path], folder: Path) -> "DiscoveredFiles":
@@ -225,6 +241,8 @@ def _print_commands(
     from vqatool.terminal import print_note
 
     first = next(ladder_rounds(videos, rungs, folder, trim=trim, tonemap=tonemap))
+    if text := too_large_text(first.plan):
+        print_note(text)
     for command in shell_commands(first.plan, ffmpeg, jobs):
         click.echo(os.fsencode(command))  # file names may be invalid UTF-8
     if first.labels:

@@ -22,6 +22,16 @@ def test_a_dry_run_prints_one_command_for_a_source_and_makes_nothing(
     assert not (tmp_path / "w").exists()
 
 
+def test_rungs_above_the_size_of_a_source_are_named(tmp_path: Path, source_video: Path) -> None:
+    rungs, folder = tmp_path / "rungs.toml", tmp_path / "w"
+    rungs.write_text(f"{RUNGS}\n[[rung]]\nheight_px = 720\ncrf = 30\n")
+    ask = ["ladder", source_video, "-o", folder, "--rungs", rungs]
+    told = f"left out, above {source_video.stem}'s own 192x108: 720p-crf30-x264\n"
+    for args in ([*ask, "--dry-run"], ask):
+        assert told in vqatool(*args).stderr
+    assert len(read_rows(folder / "encodes.csv")) == 2
+
+
 def test_a_dry_run_names_a_source_it_cannot_encode(
     tmp_path: Path, real_clips: list[Path], two_rungs: Path
 ) -> None:
