@@ -79,7 +79,7 @@ def bdrate(
 
     \b
     Example:
-        vqatool bdrate encodes encodes --only-a codec=libx264 --only-b codec=libx265
+        vqatool bdrate made made --only-a codec=libx264 --only-b codec=libx265
         vqatool bdrate old.csv new.csv --rate kbps --quality psnr
     """
     from ladder.recommend.bdrate import DeltaOptions, compare

@@ -14,7 +14,8 @@ def completion(ctx: click.Context, shell: str) -> None:
 
     \b
     Example:
-        vqatool completion bash > ~/.local/share/bash-completion/completions/vqatool
+        vqatool completion bash \\
+            > ~/.local/share/bash-completion/completions/vqatool
         vqatool completion zsh > ~/.zfunc/_vqatool
         vqatool completion fish > ~/.config/fish/completions/vqatool.fish
     """

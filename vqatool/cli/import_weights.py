@@ -23,13 +23,16 @@ def import_weights(file: Path, out: Path, licence: str) -> None:
     Example:
         vqatool import InternVideo2_S14.pth -o s14.safetensors
         vqatool train --method intern-vqa --init s14.safetensors
-        vqatool train --method intern-vqa --init scratch --size small --teacher 1b.safetensors
+        vqatool train --method intern-vqa --init scratch --size small \\
+            --teacher 1b.safetensors
         vqatool import vssm_base_0229_ckpt_epoch_237.pth -o vmamba.safetensors
     """
+    from vqatool.files import require_own_files
     from vqatool.inference.model_file import save_checkpoint
     from vqatool.pretraining.published_weights import published_checkpoint
     from vqatool.terminal import print_note
 
+    require_own_files(models=[out])
     checkpoint = published_checkpoint(file, licence=licence)
     save_checkpoint(checkpoint, out)
     card = checkpoint.card

@@ -100,7 +100,8 @@ def pretrain(
 
     \b
     Example:
-        vqatool pretrain --data synthetic=stills/ --data koniq=koniq10k/ -o spatial.safetensors
+        vqatool pretrain --data synthetic=stills/ --data koniq=koniq10k/ \\
+            -o spatial.safetensors
         vqatool train --init spatial.safetensors
     """
     from vqatool.cli.progress import Progress

@@ -153,9 +153,10 @@ def test_wrong_use_exits_2_and_names_the_next_step(
 
 @pytest.mark.parametrize("name", cli.commands)
 def test_every_command_has_help_with_an_example(name: str) -> None:
-    done = vqatool(name, "--help")
+    done = CliRunner().invoke(cli, [name, "--help"], env={"COLUMNS": "80"})
     assert done.exit_code == 0
     assert f"vqatool {name}" in done.stdout.split("Example:")[1]
+    assert max(map(len, done.stdout.splitlines())) <= 80
 
 
 def test_option_names_do_not_change() -> None:
@@ -283,7 +284,7 @@ def test_each_verbosity_of_an_encode(
     commands = [line for line in vqatool("-vv", *ask).stderr.splitlines() if "debug: run: " in line]
     assert any("libx264" in line for line in commands)
     assert "encoding: 2 encodes exist already" in vqatool(*ask).stderr
-    assert "encodes.csv: 2 good" in vqatool(*ask).stderr
+    assert "encodes.csv: 2 encoded" in vqatool(*ask).stderr
     assert vqatool("-q", *ask).stderr == ""
 
 
