@@ -53,14 +53,16 @@ def ffmpeg() -> Ffmpeg:
     return find_ffmpeg()
 
 
-def _once(mark: Path, make: Callable[[], object]) -> None:
+def _once(mark: Path, make: Callable[[], object], recipe: str = "made") -> None:
     """Call `make` in the first process that comes; the others wait for it, and find the mark."""
     with mark.open("a+") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         file.seek(0)
-        if not file.read():
+        known = file.read()
+        if not known:
             make()
-            file.write("made")
+            file.write(recipe)
+    assert known in ("", recipe), f"two recipes are called {mark.name}"
 
 
 @pytest.fixture(scope="session")
@@ -90,19 +92,15 @@ def make_video(ffmpeg: Ffmpeg, made_once: MadeOnce) -> MakeVideo:
     stand before the input. Treat the file as read-only: other tests share it.
     """
     folder, marks = (made_once(name, lambda folder: None) for name in ("videos", "made"))
-    made: dict[str, tuple[object, ...]] = {}
-
     def make(
         name: str, source: str | Path, args: Sequence[str] = EXACT, before: Sequence[str] = ()
     ) -> Path:
         path = folder / name
-        recipe = (source, *args, "|", *before)
-        assert made.setdefault(name, recipe) == recipe, f"two recipes are called {name}"
         given = (
             ["-i", file_url(source)] if isinstance(source, Path) else ["-f", "lavfi", "-i", source]
         )
         command = [*before, *given, *args, "-y", file_url(path)]
-        _once(marks / name, lambda: run(ffmpeg, command, timeout_s=60))
+        _once(marks / name, lambda: run(ffmpeg, command, timeout_s=60), "\n".join(command))
         return path
 
     return make

@@ -191,7 +191,7 @@ def test_a_screen_recording_is_as_long_as_its_last_frame_says(
 ) -> None:
     """Its average rate is one frame in seconds, which is how long its last frame does not stay."""
     keep = "eq(n,0)+eq(n,3)+eq(n,90)+eq(n,95)+gt(n,200)*not(mod(n,20))"
-    source = probe(numbered(make_video, "screen.mp4", frames=256, keep=keep))
+    source = probe(numbered(make_video, "screen-recording.mp4", frames=256, keep=keep))
     (row,) = made([source.path], EVERY_CODEC[:1], tmp_path, ffmpeg)
     assert row.duration_s == pytest.approx(source.duration_s, abs=0.05)
     assert source.duration_s < 10.5

@@ -214,7 +214,7 @@ def test_a_video_that_begins_where_sound_was_is_named_with_its_place(
 ) -> None:
     """FFmpeg takes the identifier for what it is at the start."""
     pid = ("-mpegts_start_pid", "0x100")
-    sound = make_video("sound-first.ts", "sine=duration=2", ("-c:a", "aac", *pid))
+    sound = make_video("sound-alone.ts", "sine=duration=2", ("-c:a", "aac", *pid))
     then = make_video("then-video.ts", clip, ("-c", "copy", *pid))
     joined = tmp_path / "joined.ts"
     joined.write_bytes(sound.read_bytes() + then.read_bytes())

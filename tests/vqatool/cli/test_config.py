@@ -89,7 +89,7 @@ def test_one_text_is_one_value_of_an_option_that_takes_several(
 
 def test_every_option_is_shown_with_its_own_default() -> None:
     lines = shown("score", "--all")
-    assert "score --segment 5.0  # its own default" in lines
+    assert "score --segment 2.5  # its own default" in lines
     assert "score --model default  # its own default" in lines
     options = {line.split()[1] for line in lines}
     assert {"--out", "--json", "--fail-under", "--timeout"} <= options
