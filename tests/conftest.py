@@ -92,6 +92,7 @@ def make_video(ffmpeg: Ffmpeg, made_once: MadeOnce) -> MakeVideo:
     stand before the input. Treat the file as read-only: other tests share it.
     """
     folder, marks = (made_once(name, lambda folder: None) for name in ("videos", "made"))
+
     def make(
         name: str, source: str | Path, args: Sequence[str] = EXACT, before: Sequence[str] = ()
     ) -> Path:

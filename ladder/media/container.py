@@ -95,8 +95,8 @@ def open_video(
         try:
             yield container, stream
         except av.FFmpegError as error:
-            # a seek that fails has no reason but this number
-            reason = _NOT_FOUND if error.errno == errno.EPERM else error
+            # a seek that fails has no reason but this number; the rest of the text is FFmpeg's
+            reason = _NOT_FOUND if error.errno == errno.EPERM else error.strerror or error
             raise VideoError("damaged", f"{path} cannot be decoded: {reason}") from error
 
 

@@ -91,7 +91,7 @@ def failure_of(path: Path, error: Exception) -> DecodeFailure:
     if isinstance(error, FileNotFoundError):
         return DecodeFailure(path, FailureCode.MISSING, f"{path} is not a file")
     if isinstance(error, LadderError):
-        return DecodeFailure(path, error.code, _in_words(error))
+        return DecodeFailure(path, error.code, str(error))
     if _is_out_of_memory(error):
         reason = f"{path} needs more memory than a decoder may take: {error!r}"
         return DecodeFailure(path, FailureCode.OUT_OF_MEMORY, reason)
@@ -102,12 +102,6 @@ def failure_of(path: Path, error: Exception) -> DecodeFailure:
         return DecodeFailure(path, FailureCode.UNREADABLE, f"{path}: {error!r}")
     reason = f"{path} met a fault of vqatool, please report it: {error!r}"
     return DecodeFailure(path, FailureCode.INTERNAL, reason)
-
-
-def _in_words(error: LadderError) -> str:
-    """The text of an error without the number and the function's name that FFmpeg's own has."""
-    cause = error.__cause__
-    return str(error).replace(str(cause), getattr(cause, "strerror", None) or str(cause))
 
 
 def _is_out_of_memory(error: Exception) -> bool:

@@ -209,6 +209,13 @@ def test_a_list_of_streams_that_is_too_short_at_the_end_is_no_fault_of_a_file(cl
         raise IndexError
 
 
+def test_an_error_of_ffmpeg_is_told_without_its_number(clip: Path) -> None:
+    fault = av.error.InvalidDataError(1094995529, "Invalid data found", "avcodec_send_packet()")
+    with pytest.raises(VideoError) as error, open_video(clip):
+        raise fault
+    assert str(error.value) == f"{clip} cannot be decoded: Invalid data found"
+
+
 def test_a_video_that_begins_where_sound_was_is_named_with_its_place(
     make_video: MakeVideo, ffmpeg: Ffmpeg, clip: Path, tmp_path: Path
 ) -> None:

@@ -13,7 +13,6 @@ from collections.abc import Callable
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
-import av
 import numpy as np
 import pytest
 from pebble.pool.process import PoolManager
@@ -351,18 +350,3 @@ def test_a_link_that_leads_to_itself_is_told_in_words(tmp_path: Path) -> None:
         path.stat()
     failure = failure_of(path, caught.value)
     assert (failure.code, failure.reason) == ("missing", f"{path} is a link that leads to itself")
-
-
-def test_an_error_of_ffmpeg_is_told_without_its_number() -> None:
-    def fail() -> None:
-        try:
-            raise av.error.InvalidDataError(
-                1094995529, "Invalid data found", "avcodec_send_packet()"
-            )
-        except av.FFmpegError as error:
-            raise VideoError("damaged", f"a.mp4 cannot be decoded: {error}") from error
-
-    with pytest.raises(VideoError) as caught:
-        fail()
-    failure = failure_of(Path("a.mp4"), caught.value)
-    assert failure.reason == "a.mp4 cannot be decoded: Invalid data found"
