@@ -97,6 +97,7 @@ ONE_IMPORTER = {
     "ladder.label.frame_ranges": "long films in parts, which the stage need not know of",
     "vqatool.run_metrics": "the metrics of a run and the format of Prometheus, without click",
     "ladder.label.alignment": "how frames are paired, pure and tested without ffmpeg",
+    "ladder.label.matching": "the search for a shift, numbers alone and tested without videos",
     "vqatool.scoring.cluster": "scoring where Ray is, loaded if it is asked for",
     "vqatool.scoring.watch": "the stage of `vqatool watch`",
     "vqatool.notebook": "progress in Jupyter, where rich does not work",

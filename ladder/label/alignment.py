@@ -1,22 +1,23 @@
-"""Align an encode with its source before libvmaf compares them: frame counts, offset, HDR, rate."""
+"""Align an encode with its source: frame counts, rates and HDR before, its pictures after VMAF."""
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
 from pathlib import Path
-
-import numpy as np
 
 from ladder.encode.plan import EncodeRow, require_same_source
 from ladder.encode.transcode import measure_length
 from ladder.errors import VmafError
-from ladder.label.libvmaf import Pairing
-from ladder.media.decode import has_interlaced_frames, read_luma
-from ladder.media.lengths import count_frames
+from ladder.label.matching import Match, find_match, misfit
+from ladder.label.pairing import Conversion, Pairing, PairingMode, conversion_of, partners
+from ladder.label.previews import REACH_S, Previews
+from ladder.media.decode import has_interlaced_frames
+from ladder.media.lengths import count_frames, frame_times
 from ladder.media.probe import RGB, VideoInfo, probe
 from ladder.media.remote import as_path, path_in
-from ladder.media.time_ranges import TimeRange, frame_aligned, parse_time_ranges
+from ladder.media.time_ranges import TimeRange, parse_time_ranges
 from ladder.media.tonemap import TONEMAPPED
-from ladder.media.upright import Pixels
 
 _COUNT_TOLERANCE = 2  # frames; a larger difference gives a warning
 
@@ -27,10 +28,7 @@ _RATE_TOLERANCE = 0.001  # relative
 _ASPECT_TOLERANCE, _ROUNDING_PX = 0.02, 3.0  # relative; pixels of width
 
 
-_NUM_OPENING_FRAMES, _MAX_OFFSET, _OPENING_SIZE = 25, 8, (160, 90)
-
-
-_CLEAR_WIN = 0.6  # an offset must have an error this much smaller than none
+_MIN_BETTER = 0.97  # by how much the pictures of another conversion of the rate must fit better
 
 
 @dataclass(frozen=True)
@@ -40,7 +38,17 @@ class Reference:
     info: VideoInfo
     time_ranges: tuple[TimeRange, ...]
     frame_count: int
-    opening_frames: Pixels
+
+    @property
+    def length_s(self) -> Fraction:
+        """The seconds that its frames last."""
+        return self.frame_count / self.info.fps
+
+    def times(self) -> Sequence[float]:
+        """When each of its frames is shown, in seconds from the first."""
+        if self.time_ranges:
+            return [float(number / self.info.fps) for number in range(self.frame_count)]
+        return frame_times(self.info.path, self.info.fps)
 
 
 @dataclass(frozen=True)
@@ -51,14 +59,18 @@ class AlignedEncode:
         row: its row of `encodes.csv`.
         info: what `probe` found.
         pairing: how its frames are matched with the source's.
-        offset: frames that it lags behind its source, as measured; `pairing.offset` is the offset
-            that is corrected.
+        match: what its pictures say of it; `pairing.offset` is the offset that is corrected.
     """
 
     row: EncodeRow
     info: VideoInfo
     pairing: Pairing
-    offset: int
+    match: Match = field(default_factory=Match)
+
+    @property
+    def offset(self) -> int:
+        """Frames that it lags behind its source, as its pictures show."""
+        return -self.match.shift
 
 
 def read_reference(
@@ -79,7 +91,6 @@ def read_reference(
         info,
         time_ranges,
         measure_length(info, time_ranges).frame_count,
-        opening_frames(info, time_ranges),
     )
 
 
@@ -95,11 +106,10 @@ def align_encode(
     folder: Path,
     source: Reference,
     *,
-    sync: bool,
     tonemap: bool = False,
     localized: Callable[[Path], Path] = lambda path: path,
 ) -> AlignedEncode:
-    """The encode of `row`; `sync` corrects an offset to its source, `tonemap` reads HDR as SDR.
+    """The encode of `row`, paired by what the two files state; `tonemap` reads HDR as SDR.
 
     Raises:
         VideoError: the encode is missing or cannot be read.
@@ -111,21 +121,64 @@ def align_encode(
             f"the encode is {encode.hdr or 'SDR'}, its source {source.info.hdr or 'SDR'}: VMAF "
             "between HDR and SDR means nothing; --tonemap compares both as SDR"
         )
+    return AlignedEncode(row, encode, _stated_pairing(encode, source))
+
+
+def _stated_pairing(encode: VideoInfo, source: Reference) -> Pairing:
     pairing = Pairing(frames_source=source.frame_count, frames_encode=count_frames(encode.path))
-    # at different rates the n-th frames do not match at any offset
-    has_offset = _have_same_rate(encode, source.info, pairing)
-    offset = frame_offset(opening_frames(encode), source.opening_frames) if has_offset else 0
-    return AlignedEncode(row, encode, replace(pairing, offset=offset) if sync else pairing, offset)
+    if _have_same_rate(encode, source.info, pairing) or encode.is_vfr or source.info.is_vfr:
+        return pairing
+    ratio = encode.fps / source.info.fps
+    conversion = conversion_of(pairing.frames_source, pairing.frames_encode, ratio)
+    return replace(pairing, conversion=conversion, ratio=ratio)
+
+
+def check_alignment(
+    aligned: AlignedEncode,
+    source: Reference,
+    encode_previews: Previews,
+    source_previews: Previews,
+    *,
+    sync: bool,
+) -> AlignedEncode:
+    """What the pictures say of a pair that was measured; its pairing differs if it was wrong.
+
+    The conversion of another rate is chosen by how well frames fit; an offset is corrected with
+    `sync`.
+    """
+    candidates = [aligned.pairing]
+    if aligned.pairing.conversion:
+        candidates += [replace(aligned.pairing, conversion=way) for way in Conversion]
+    by_index = all(pairing.mode == PairingMode.INDEX for pairing in candidates)
+    source_times = [] if by_index else source.times()
+    encode_times = [] if by_index else frame_times(aligned.info.path, aligned.info.fps)
+    reach = round(REACH_S * source.info.fps)
+    best, least = aligned, math.inf
+    for pairing in candidates:
+        numbers = partners(pairing, source_times, encode_times, source.info.fps)
+        match = find_match(encode_previews, source_previews, numbers, reach)
+        error = 0.0
+        if len(candidates) > 1:
+            error = misfit(encode_previews, source_previews, numbers, match.shift)
+        if pairing is aligned.pairing or error < _MIN_BETTER * least:
+            best, least = replace(aligned, pairing=pairing, match=match), error
+    if not sync or not best.offset:
+        return best
+    return replace(best, pairing=replace(best.pairing, offset=best.offset))
 
 
 def alignment_warnings(aligned: AlignedEncode, source: VideoInfo) -> Iterator[str]:
     """Warnings for the label's row, as `code` or `code:value`."""
     pairing, info = aligned.pairing, aligned.info
-    difference = pairing.frames_encode - pairing.frames_source
+    difference = pairing.frames_encode - round(pairing.frames_source * pairing.ratio)
     if abs(difference) > _COUNT_TOLERANCE:
         yield f"frame_count:{difference:+d}"
     if aligned.offset:
         yield f"{'synced' if pairing.offset else 'shifted'}:{aligned.offset:+d}"
+    if aligned.match.is_unaligned:
+        yield "unaligned"
+    if aligned.match.is_other:
+        yield "other_content"
     if not _have_same_rate(info, source, pairing):
         yield f"fps:{float(source.fps):g}>{float(info.fps):g}"
     if not _have_same_shape(info, source):
@@ -162,36 +215,3 @@ def _have_same_shape(encode: VideoInfo, source: VideoInfo) -> bool:
 def _aspect(video: VideoInfo) -> float:
     width, height = video.display_size
     return width / height
-
-
-def opening_frames(video: VideoInfo, time_ranges: tuple[TimeRange, ...] = ()) -> Pixels:
-    """Luma of the first frames of a video, or of its first time range: (T, 90, 160), T <= 25."""
-    if not time_ranges:
-        return read_luma(video, _NUM_OPENING_FRAMES, _OPENING_SIZE)
-    start, length = frame_aligned(time_ranges[0], video.fps)
-    count = min(_NUM_OPENING_FRAMES, round(length * video.fps))  # then another scene begins
-    return read_luma(video, count, _OPENING_SIZE, float(start))
-
-
-def frame_offset(encoded: Pixels, original: Pixels) -> int:
-    """Frames that the encode lags behind its source, -8 to 8; negative: it is ahead.
-
-    0 unless another offset matches clearly better, so that a still scene or a poor encode gets no
-    offset.
-
-    Args:
-        encoded: `opening_frames` of the encode.
-        original: `opening_frames` of the source.
-    """
-    count = min(len(encoded), len(original))
-    max_offset = min(_MAX_OFFSET, (count - 1) // 3)
-    if max_offset < 1:
-        return 0
-    window = np.arange(max_offset, count - max_offset)  # the same source frames for every offset
-    source = original[window].astype(np.float32)
-    errors = {
-        lag: float(np.square(encoded[window + lag].astype(np.float32) - source).mean())
-        for lag in range(-max_offset, max_offset + 1)
-    }
-    best = min(errors, key=lambda lag: (errors[lag], abs(lag)))
-    return best if errors[best] < _CLEAR_WIN * errors[0] else 0

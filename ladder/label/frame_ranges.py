@@ -20,15 +20,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ladder.errors import FfmpegError, VmafError
-from ladder.label.libvmaf import (
-    Pairing,
-    PairingMode,
-    libvmaf_filter,
-    measure,
-    paired,
-    run_libvmaf,
-)
+from ladder.label.libvmaf import libvmaf_filter, measure, run_libvmaf
 from ladder.label.metrics import MetricRequest, common_pix_fmt
+from ladder.label.pairing import Pairing, PairingMode, paired
 from ladder.media.dash import DASH_SUFFIX
 from ladder.media.ffmpeg import Ffmpeg, run_parallel
 from ladder.media.filters import (
@@ -107,7 +101,7 @@ def cut_ranges(count: int, number: int, subsample: int = 1) -> tuple[FrameRange,
 
 def number_of_ranges(pairing: Pairing, fps: Fraction, processes: int, shortest_s: float) -> int:
     """In how many ranges a film is measured by that many processes; 1: in one piece."""
-    if not shortest_s:
+    if not shortest_s or pairing.mode == PairingMode.RATE:
         return 1
     return max(1, min(processes, int(pairing.count / fps / Fraction(shortest_s))))
 
@@ -243,7 +237,7 @@ def range_args(
     threads: int = 1,
 ) -> list[str]:
     """ffmpeg arguments that write the log of one range to `0.json` in the working folder."""
-    skips = max(0, -pairing.offset), max(0, pairing.offset)
+    skips = pairing.skips
     # stream_loop=0 has no effect, but ffmpeg-python merges two equal inputs into one
     if way == Way.SEEK:
         windows = [_window(of, part, skip) for of, skip in zip(times, skips, strict=True)]

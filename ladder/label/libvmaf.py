@@ -13,8 +13,6 @@ import tempfile
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
-from fractions import Fraction
 from pathlib import Path
 
 import ffmpeg as graph
@@ -22,14 +20,14 @@ import numpy as np
 
 from ladder.errors import CapabilityError, FfmpegError, VmafError
 from ladder.label.metrics import MetricRequest, common_pix_fmt, log_metric_name, vmaf_models
+from ladder.label.pairing import Pairing, PairingMode, paired, paired_source
+from ladder.label.previews import PreviewFiles
 from ladder.media.ffmpeg import REMEDY, Ffmpeg, run
 from ladder.media.filters import (
     VideoNode,
     clock_arguments,
     compile_arguments,
-    from_zero,
     output,
-    retime_by_index,
     scaled_input,
     video_input,
 )
@@ -39,76 +37,6 @@ from ladder.storage import atomic_write
 
 _log = logging.getLogger(__name__)
 
-_LOST_BY_TIME = 2
-
-
-class PairingMode(StrEnum):
-    """How frames are matched: the n-th with the n-th, or those nearest in time."""
-
-    INDEX = "index"
-    TIME = "time"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Pairing:
-    """How the frames of an encode are matched with those of its source.
-
-    Attributes:
-        frames_source: number of frames of the source.
-        frames_encode: number of frames of the encode.
-        offset: frames at the start of the encode (negative: of the source) that have no partner
-            and are left out.
-    """
-
-    frames_source: int
-    frames_encode: int
-    offset: int = 0
-
-    @property
-    def mode(self) -> PairingMode:
-        """By index where the counts agree, which is exact for any rounding of timestamps."""
-        left_in_source, left_in_encode = self._left
-        # of two videos of equal length with an offset, one ends later
-        is_only_shifted = self.offset and self.frames_source == self.frames_encode
-        is_by_index = left_in_source == left_in_encode or is_only_shifted
-        return PairingMode.INDEX if is_by_index else PairingMode.TIME
-
-    @property
-    def count(self) -> int:
-        """Pairs of frames; by time, where each frame of the encode looks for a partner."""
-        return min(self._left) if self.mode == PairingMode.INDEX else self._left[1]
-
-    @property
-    def _left(self) -> tuple[int, int]:
-        """Frames of the source and of the encode that may have a partner."""
-        left_in_source = self.frames_source - max(0, -self.offset)
-        return left_in_source, self.frames_encode - max(0, self.offset)
-
-    def require_compared(
-        self, compared: int, subsample: int, rates: tuple[Fraction, Fraction]
-    ) -> None:
-        """Raise VmafError if libvmaf compared fewer frames than have a partner.
-
-        Args:
-            compared: frames in its log.
-            subsample: every n-th frame was measured.
-            rates: frames a second of the source and of the encode, which tell a wrong source.
-        """
-        count = min(self._left)
-        # by time, the frames at the ends may lie beyond the other video
-        allowed = 0 if self.mode == PairingMode.INDEX else _LOST_BY_TIME
-        if compared < -(-(count - allowed) // subsample):
-            source_fps, encode_fps = (f"{float(rate):.5g}" for rate in rates)
-            reason = (
-                "one of the videos changes midway or cannot be read to its end"
-                if source_fps == encode_fps
-                else f"the source has {source_fps} frames a second and the encode {encode_fps}, so "
-                "is it the right source?"
-            )
-            raise VmafError(
-                f"libvmaf compared {compared} frames, and {count} have a partner: {reason}"
-            )
-
 
 def vmaf_args(
     source: VideoInfo,
@@ -117,24 +45,40 @@ def vmaf_args(
     *,
     time_ranges: tuple[TimeRange, ...] = (),
     threads: int = 1,
+    previews: PreviewFiles | None = None,
 ) -> list[str]:
     """ffmpeg arguments that write the log of the n-th encode to `n.json` in the working folder.
+
+    With `previews` also small planes of the source and of each encode.
 
     libvmaf's first input is the encode, its second the source. The encode is scaled to the source's
     display size, the source is never scaled down; both get one pixel format and limited range.
     """
     pix_fmt = common_pix_fmt([source, *(encode for encode, _ in encodes)], request.models)
     # stream_loop=0 has no effect, but ffmpeg-python merges two equal inputs into one
-    reference = scaled_input(
-        video_input(source, time_ranges, stream_loop=0), source.display_size, pix_fmt
-    )
-    copies = reference.split() if len(encodes) > 1 else {0: reference}
+    reference = video_input(source, time_ranges, stream_loop=0)
     outputs = []
+    if previews:
+        both = reference.split()
+        until_s = max(pairing.frames_encode / encode.fps for encode, pairing in encodes)
+        outputs.append(previews.of_source(both[1], until_s))
+        reference = both[0]
+    reference = scaled_input(reference, source.display_size, pix_fmt)
+    copies = reference.split() if len(encodes) > 1 else {0: reference}
     for index, (encode, pairing) in enumerate(encodes):
-        distorted = scaled_input(video_input(encode), source.display_size, pix_fmt)
+        distorted = video_input(encode)
+        if previews:
+            both = distorted.split()
+            outputs.append(previews.of_encode(both[1], index, encode.fps))
+            distorted = both[0]
         measured = libvmaf_filter(
-            paired(distorted, source, pairing, max(0, pairing.offset)),
-            paired(copies[index], source, pairing, max(0, -pairing.offset)),
+            paired(
+                scaled_input(distorted, source.display_size, pix_fmt),
+                source,
+                pairing,
+                pairing.skips[1],
+            ),
+            paired_source(copies[index], source, pairing),
             request,
             pairing,
             f"{index}.json",
@@ -154,15 +98,41 @@ def measure(
     time_ranges: tuple[TimeRange, ...] = (),
     threads: int = 1,
     on_progress: Callable[[float], None] = lambda seconds: None,
+    previews: PreviewFiles | None = None,
 ) -> list[str]:
     """Measure `encodes` against `source` in one process; returns libvmaf's JSON log of each.
+
+    With `previews` also small planes of all videos are written.
 
     Raises:
         FfmpegError: one of the files cannot be decoded, or ffmpeg failed.
         VmafError: libvmaf wrote no log.
     """
-    args = vmaf_args(source, encodes, request, time_ranges=time_ranges, threads=threads)
+    args = vmaf_args(
+        source, encodes, request, time_ranges=time_ranges, threads=threads, previews=previews
+    )
     return run_libvmaf(args, len(encodes), ffmpeg, on_progress)
+
+
+def write_previews(
+    source: VideoInfo,
+    encode: VideoInfo,
+    pairing: Pairing,
+    previews: PreviewFiles,
+    ffmpeg: Ffmpeg,
+    time_ranges: tuple[TimeRange, ...] = (),
+) -> None:
+    """Write previews of a source and an encode without measuring; decodes both once more.
+
+    Raises:
+        FfmpegError: one of the files cannot be decoded.
+    """
+    reference = video_input(source, time_ranges, stream_loop=0)
+    outputs = [
+        previews.of_source(reference, pairing.frames_encode / encode.fps),
+        previews.of_encode(video_input(encode), 0, encode.fps),
+    ]
+    run(ffmpeg, ["-xerror", *clock_arguments(time_ranges), *compile_arguments(outputs)])
 
 
 def run_libvmaf(
@@ -195,16 +165,6 @@ def libvmaf_filter(
     """The filter that compares two streams of one size and format, paired before."""
     options = _libvmaf_options(request, pairing, log, threads)
     return graph.filter([distorted, reference], "libvmaf", **options)
-
-
-def paired(stream: VideoNode, source: VideoInfo, pairing: Pairing, skip: int) -> VideoNode:
-    """The stream without its first `skip` frames, with timestamps that pair its frames."""
-    if skip:
-        stream = stream.filter("trim", start_frame=skip)
-    if pairing.mode == PairingMode.INDEX:
-        # one tick per frame: Matroska's rounding to milliseconds cost 20 VMAF at 29.97 fps
-        return retime_by_index(stream, source.fps)
-    return from_zero(stream.filter("settb", "AVTB"))
 
 
 def _libvmaf_options(

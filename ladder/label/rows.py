@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 
 from ladder.errors import VmafError
-from ladder.label.libvmaf import PairingMode, VmafLog, pool
+from ladder.label.libvmaf import VmafLog, pool
 from ladder.label.metrics import (
     LABEL_COLUMNS,
     METRICS,
@@ -17,6 +17,7 @@ from ladder.label.metrics import (
     log_metric_name,
     vmaf_models,
 )
+from ladder.label.pairing import PairingMode
 from ladder.storage import Status, Table
 
 

@@ -2,6 +2,7 @@
 
 import itertools
 import logging
+import tempfile
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -16,11 +17,18 @@ from ladder.label.alignment import (
     Reference,
     align_encode,
     alignment_warnings,
+    check_alignment,
     read_reference,
 )
 from ladder.label.files import LabelFiles
 from ladder.label.frame_ranges import measure_in_ranges, number_of_ranges
-from ladder.label.libvmaf import measure, parse_log, require_vmaf_models, save_log
+from ladder.label.libvmaf import (
+    measure,
+    parse_log,
+    require_vmaf_models,
+    save_log,
+    write_previews,
+)
 from ladder.label.metrics import (
     AUTO,
     SHORTEST_RANGE_S,
@@ -29,6 +37,7 @@ from ladder.label.metrics import (
     models_for,
 )
 from ladder.label.pairs import RungBy, rung_of
+from ladder.label.previews import PreviewFiles
 from ladder.label.rows import LabelRow, has_metrics, label_row_type, with_metrics
 from ladder.media.ffmpeg import Ffmpeg, OnProgress, ProgressSink, partition_outputs
 from ladder.media.lengths import video_bytes
@@ -49,7 +58,7 @@ class LabelOptions:
         models: `auto` or libvmaf's names of VMAF models; the first one gives the column `vmaf`.
         features: names of `ladder.label.metrics.features()`, besides those always measured.
         subsample: every n-th frame is measured; odd, because even steps are biased.
-        sync: where the first frames show an offset between encode and source, pair by it.
+        sync: where the pictures show an offset between encode and source, pair by it.
         tonemap: compare HDR as SDR; encodes that are tone-mapped always are.
     """
 
@@ -248,7 +257,6 @@ class _LabelRun:
                     row,
                     self.files.folder,
                     source,
-                    sync=options.sync,
                     tonemap=tonemap,
                     localized=localized,
                 )
@@ -274,7 +282,7 @@ class _LabelRun:
                 self.on_progress(encode.row.key, min(seconds / duration_s, 1.0))
 
         try:
-            logs = self._logs(encodes, source, on_progress)
+            logs, checked = self._checked_logs(encodes, source, on_progress)
         except FILE_FAULTS as error:
             if len(encodes) == 1:
                 row = encodes[0].row
@@ -284,11 +292,42 @@ class _LabelRun:
         label_s = (time.monotonic() - started) / len(encodes)
         return [
             self._finish(encode, source, pix_fmt, log, label_s)
-            for encode, log in zip(encodes, logs, strict=True)
+            for encode, log in zip(checked, logs, strict=True)
         ]
 
-    def _logs(
+    def _checked_logs(
         self, encodes: Sequence[AlignedEncode], source: Reference, on_progress: ProgressSink
+    ) -> tuple[list[str], list[AlignedEncode]]:
+        """libvmaf's log of each encode, and how it is aligned.
+
+        An encode whose pictures ask for another pairing than its file is measured twice.
+        """
+        with tempfile.TemporaryDirectory(prefix="previews-") as folder:
+            previews = PreviewFiles(Path(folder), source.info, source.length_s)
+            logs = self._logs(encodes, source, on_progress, previews)
+            of_source = previews.read_source()
+            checked = [
+                check_alignment(
+                    encode,
+                    source,
+                    previews.read_encode(index, encode.info.fps),
+                    of_source,
+                    sync=self.plan.options.sync,
+                )
+                for index, encode in enumerate(encodes)
+            ]
+        for index, (before, encode) in enumerate(zip(encodes, checked, strict=True)):
+            if encode.pairing != before.pairing:
+                logger.info("%s is measured again: %s", encode.info.path, encode.pairing)
+                (logs[index],) = self._logs([encode], source, on_progress)
+        return logs, checked
+
+    def _logs(
+        self,
+        encodes: Sequence[AlignedEncode],
+        source: Reference,
+        on_progress: ProgressSink,
+        previews: PreviewFiles | None = None,
     ) -> list[str]:
         """libvmaf's log of each encode; a long one alone is measured in ranges."""
         pairing, request = encodes[0].pairing, self.plan.options.request_for(encodes[0].row)
@@ -303,6 +342,11 @@ class _LabelRun:
                 time_ranges=source.time_ranges,
                 threads=self.threads,
                 on_progress=on_progress,
+                previews=previews,
+            )
+        if previews:
+            write_previews(
+                source.info, encodes[0].info, pairing, previews, self.ffmpeg, source.time_ranges
             )
         log = measure_in_ranges(
             source.info,

@@ -9,8 +9,9 @@ import pytest
 
 from ladder.encode.plan import EncodeRow, encodes_table
 from ladder.encode.rungs import RateMode
-from ladder.label.libvmaf import Pairing, measure, parse_log, pool
+from ladder.label.libvmaf import measure, parse_log, pool
 from ladder.label.metrics import MetricRequest, log_metric_name
+from ladder.label.pairing import Pairing
 from ladder.label.rows import LabelRow
 from ladder.label.run import LabelOptions, make_labels, plan_labels
 from ladder.media.ffmpeg import Ffmpeg, file_url, run

@@ -16,7 +16,7 @@ from ladder.encode.plan import EncodeRow
 from ladder.encode.rungs import RateMode
 from ladder.errors import LockedError, OutputError, TableError
 from ladder.label.files import LabelFiles
-from ladder.label.libvmaf import PairingMode
+from ladder.label.pairing import PairingMode
 from ladder.label.rows import LabelRow
 from ladder.storage import (
     Table,

@@ -131,7 +131,8 @@ class _Found(NamedTuple):
 @click.option(
     "--sync",
     is_flag=True,
-    help="Find the offset of encodes that begin late or early, and pair frames by it.",
+    help="Pair encodes that begin late or early, by at most 5 s, with the right frames; "
+    "without it, they get the warning shifted.",
 )
 @tonemap_option("Compare HDR (PQ, HLG) as SDR, which VMAF was made for.")
 @click.option("--range-s", type=click.FloatRange(0), default=SHORTEST_RANGE_S, show_default=True,

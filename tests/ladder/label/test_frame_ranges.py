@@ -17,8 +17,9 @@ from ladder.label.frame_ranges import (
     measure_in_ranges,
     number_of_ranges,
 )
-from ladder.label.libvmaf import Pairing, measure, parse_log, read_log
+from ladder.label.libvmaf import measure, parse_log, read_log
 from ladder.label.metrics import METRICS, MetricRequest
+from ladder.label.pairing import Pairing
 from ladder.label.run import LabelOptions
 from ladder.media import filters
 from ladder.media.ffmpeg import Ffmpeg

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from ladder.errors import FfmpegError, LadderError, VmafError
-from ladder.label.libvmaf import Pairing, measure, parse_log, pool, vmaf_args
+from ladder.label.libvmaf import measure, parse_log, pool, vmaf_args
 from ladder.label.metrics import METRICS, MetricRequest, log_metric_name
+from ladder.label.pairing import Pairing
 from ladder.media.ffmpeg import Ffmpeg
 from ladder.media.probe import VideoInfo, probe
 from ladder.media.time_ranges import TimeRange
