@@ -26,7 +26,7 @@ from ladder.media.container import LENIENT, Decoding, frames_of, is_shown, open_
 from ladder.media.ends import MAX_MISSING_S, missing_end
 from ladder.media.lengths import frame_times
 from ladder.media.probe import Size, VideoInfo
-from ladder.media.upright import Pixels, Upright, small_luma
+from ladder.media.upright import Pixels, Upright
 
 CLOCK_S = 0.002
 """Tolerance of times in seconds: Matroska rounds them to milliseconds, those of frames and ends."""
@@ -148,23 +148,6 @@ def each_frame_at(
     if rest_s := times_s[given:]:
         frames = _decode_sequential(info, rest_s, decoding)
         yield from _frames_on_screen(info, rest_s, size, frames, seen)
-
-
-def read_luma(info: VideoInfo, count: int, size: tuple[int, int], start_s: float = 0.0) -> Pixels:
-    """The luma of up to `count` frames from `start_s` on, scaled to `size` (width, height).
-
-    Returns:
-        (T, height, width) uint8 luma, upright, limited range also for a full-range file.
-    """
-    planes: list[Pixels] = []
-    with open_video(info.path) as (container, stream):
-        for time_s, frame in _timed_since(info, container, stream, start_s):
-            if time_s < start_s:
-                continue
-            planes.append(small_luma(info, frame, size))
-            if len(planes) == count:
-                break
-    return np.stack(planes) if planes else np.empty((0, size[1], size[0]), np.uint8)
 
 
 def count_decodable_frames(path: Path) -> int:

@@ -32,19 +32,6 @@ class Upright:
         return _turned(self._info, _rgb(self._scaler, self._info, cropped, self._size, "BICUBIC"))
 
 
-def small_luma(info: VideoInfo, frame: VideoFrame, size: tuple[int, int]) -> Pixels:
-    """The luma of a frame, upright, scaled to `size` (width, height), limited range."""
-    width, height = _before_turning(info, size)
-    frame = _cropped(_in_range(frame, info), info.crop)
-    if info.is_tonemapped:
-        rgb_HWC = _rgb(VideoReformatter(), info, frame, (width, height), "AREA")
-        frame = VideoFrame.from_ndarray(rgb_HWC, format="rgb24")
-    # not "gray": it is full range, and FFmpeg does not convert limited values to it
-    small = frame.reformat(width, height, "yuv420p", interpolation="AREA", dst_color_range="MPEG")
-    luma = np.asarray(small.to_ndarray()[:height], dtype=np.uint8)
-    return np.ascontiguousarray(_turned(info, luma))
-
-
 def _rgb(
     scaler: VideoReformatter,
     info: VideoInfo,

@@ -15,7 +15,6 @@ from ladder.media.decode import (
     count_decodable_frames,
     display_size,
     frames_at,
-    read_luma,
     require_complete,
     uniform_times,
 )
@@ -316,36 +315,6 @@ def test_colours_follow_the_colour_matrix_of_the_file(make_video: MakeVideo) -> 
         info = probe(make_video(f"matrix-{matrix}.mp4", scene, args))
         pictures.append(frames_at(info, [0.0], info.display_size).astype(int))
     assert np.abs(pictures[0] - pictures[1]).mean() < 2
-
-
-def test_read_luma_returns_the_luma_of_the_first_frames(make_video: MakeVideo) -> None:
-    info = probe(counter(make_video, fps=25, frames=24, gop=12))
-    luma_THW = read_luma(info, 5, (32, 24))
-    assert luma_THW.shape == (5, 24, 32)
-    assert luma_THW.dtype == np.uint8
-    steps = np.diff(luma_THW.astype(int).mean(axis=(1, 2)))
-    assert steps == pytest.approx(STEP, abs=1)
-    assert read_luma(info, 100, (32, 24)).shape == (24, 24, 32)
-
-
-@pytest.mark.parametrize("suffix", ["mp4", "mkv", "ts"])
-@pytest.mark.parametrize("start_s", [0.0, 3.0, 3.1, 6.0, 9.4])
-def test_read_luma_starts_at_the_frame_of_the_start_time(
-    make_video: MakeVideo, suffix: str, start_s: float
-) -> None:
-    """5 frames per second: 3.1 s lies between two frames, 6.0 s needs a seek."""
-    info = probe(counter(make_video, fps=5, frames=50, gop=10, suffix=suffix))
-    luma_THW = read_luma(info, 4, SIZE, start_s)
-    first = int(np.ceil(start_s * 5 - 0.01))
-    numbers_T = (luma_THW.astype(float).mean(axis=(1, 2)) - 16) / STEP
-    assert numbers_T.round().tolist() == list(range(first, min(first + 4, 50)))
-
-
-def test_read_luma_starts_later_in_a_stream_without_timestamps(make_video: MakeVideo) -> None:
-    info = probe(counter(make_video, fps=5, frames=50, gop=10, suffix="264"))
-    luma_THW = read_luma(info, 2, SIZE, float(30 / info.fps))
-    numbers_T = (luma_THW.astype(float).mean(axis=(1, 2)) - 16) / STEP
-    assert numbers_T.round().tolist() == [30, 31]
 
 
 @pytest.mark.parametrize("suffix", ["mp4", "mkv", "ts", "264"])

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from ladder.errors import CapabilityError
-from ladder.media.decode import frames_at, read_luma
+from ladder.media.decode import frames_at
 from ladder.media.ffmpeg import Ffmpeg, run
 from ladder.media.filters import compile_arguments, output, video_input
 from ladder.media.probe import Hdr, VideoInfo, probe
@@ -83,17 +83,6 @@ def test_the_tags_of_a_container_suffice(
 def test_sdr_is_left_alone(make_video: MakeVideo) -> None:
     plain = make_video("plain-sdr.mp4", "testsrc2=size=96x64:rate=25:duration=0.2", EXACT)
     assert probe(plain, tonemap=True) == probe(plain)
-
-
-def test_the_luma_of_the_first_frames_is_tone_mapped_too(
-    make_video: MakeVideo, source_video: Path
-) -> None:
-    hdr = as_hdr(make_video, source_video, "pq")
-    sdr, mapped, untouched = (
-        read_luma(info, 3, (64, 36)).astype(int)
-        for info in (probe(source_video), probe(hdr, tonemap=True), probe(hdr))
-    )
-    assert 1.5 * np.abs(mapped - sdr).mean() < np.abs(untouched - sdr).mean()
 
 
 def test_an_ffmpeg_without_zscale_is_refused(ffmpeg: Ffmpeg, tmp_path: Path) -> None:
