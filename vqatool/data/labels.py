@@ -3,6 +3,7 @@
 Encodes made elsewhere have no row in `encodes.csv`: `labels.csv` says what they are.
 """
 
+import logging
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,12 +18,17 @@ from ladder.treatments import Treatment, read_treatments
 from vqatool.data.source_columns import read_source_column
 from vqatool.errors import TrainingDataError
 
+_log = logging.getLogger(__name__)
+
 ORIGINS_FILE = "origins.csv"
 
 _TOP_LABEL = 100.0
 
 _BEYOND_100 = {metric.log_name for name, metric in METRICS.items() if name.startswith("v1-4k-3h")}
 """Models whose values go to 110: what 4K adds to 1080 lines."""
+
+_OF_OTHER_FRAMES = ("shifted", "unaligned", "other_content")
+"""Warnings of labels that compare frames which do not belong together."""
 
 _CODED_ONCE, _CODED_TWICE = "coded once", "coded twice"
 
@@ -83,12 +89,26 @@ def read_origins(folder: Path) -> dict[str, str]:
 def read_labelled_encodes(folder: Path) -> list[LabelledEncode]:
     """Every encode of a work folder that has a good label, in the order of their paths.
 
+    A label of frames that do not belong together is left out, with a warning in the log.
+
     Raises:
         TrainingDataError: there are no labels, or not on the scale of scores; the message names the
             command that makes them.
     """
     encodes = {row.key: row for row in encodes_table(folder).rows() if row.status == "ok"}
     labels = [row for row in labels_table(folder).rows() if row.status == "ok"]
+    misled = [row for row in labels if not _codes(row).isdisjoint(_OF_OTHER_FRAMES)]
+    labels = [row for row in labels if _codes(row).isdisjoint(_OF_OTHER_FRAMES)]
+    if misled:
+        codes = sorted({code for row in misled for code in _codes(row) & {*_OF_OTHER_FRAMES}})
+        _log.warning(
+            "%d labels of %s are left out, of frames that do not belong together (%s): %s first; "
+            "label with --sync, or repair the pair",
+            len(misled),
+            labels_table(folder).path,
+            ", ".join(codes),
+            misled[0].encode_path,
+        )
     treatments, origins = read_treatments(folder), read_origins(folder)
     labelled = [
         replace(
@@ -106,6 +126,10 @@ def read_labelled_encodes(folder: Path) -> list[LabelledEncode]:
         )
     _refuse_other_scales(labelled, folder)
     return sorted(labelled, key=lambda encode: encode.path)
+
+
+def _codes(label: LabelRow) -> set[str]:
+    return {code.partition(":")[0] for code in label.warnings.split(";")}
 
 
 def _refuse_other_scales(encodes: Iterable[LabelledEncode], folder: Path) -> None:

@@ -54,6 +54,20 @@ def test_a_shifted_encode_is_not_compared_with_its_source_frame_by_frame(elsewhe
     assert all(encode.source_path.is_file() for encode in shifted.values())
 
 
+@pytest.mark.parametrize("warning", ["shifted:-2", "unaligned", "other_content"])
+def test_a_label_of_frames_that_do_not_belong_together_trains_nothing(
+    elsewhere: Path, warning: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    table = labels_table(elsewhere)
+    first, *others = table.rows()
+    table.append(replace(first, warnings=f"vfr;{warning}"))
+    found = read_labelled_encodes(elsewhere)
+    assert {encode.path for encode in found} == {Path(row.encode_path) for row in others}
+    assert f"({warning.partition(':')[0]}): {first.encode_path}" in caplog.text
+    table.append(replace(first, warnings="vfr;synced:-2"))
+    assert len(read_labelled_encodes(elsewhere)) == 3
+
+
 def test_a_label_of_the_ladder_without_its_encode_trains_nothing(work_folder: Path) -> None:
     before = read_labelled_encodes(work_folder)
     table = encodes_table(work_folder)
