@@ -52,9 +52,10 @@ def test_score_takes_a_path_a_string_or_several(
     [("native", "native"), (None, "native"), ("320x180", "320x180"), ((320, 180), "320x180")],
 )
 def test_a_display_is_given_as_on_the_command_line_or_as_a_pair(
-    display: vqatool.scorer.Screen, told: str, small_model: Path
+    display: vqatool.scorer.Screen, told: str, small_model: Path, tmp_path: Path
 ) -> None:
-    (row,) = vqatool.score("none.mp4", model=small_model, device="cpu", display=display)
+    (tmp_path / "empty.mp4").touch()
+    (row,) = vqatool.score(tmp_path, model=small_model, device="cpu", display=display)
     assert row.display == told
 
 
