@@ -68,7 +68,7 @@ On {validation["count"]} encodes of held-out sources, the validation side: SRCC 
 
 ## Limits
 
-Scores are off by 4.5 to 6 points (RMSE) on sources that the model never saw, and by 12 to 14 where a video was coded twice with unrelated
+Scores are off by 4.5 to 6 points (RMSE) on random encodes of sources that the model never saw, by 8 on a common ladder, and by 12 to 14 where a video was coded twice with unrelated
 qualities. [All limits](docs/limits.md).
 
 Of 40 random encodes of Big Buck Bunny, these score most too high and most too low (`python -m tests.benchmarks.failures`; RMSE of the
