@@ -68,7 +68,7 @@ def coded_pictures_of(
     """The same of each of several parts of a stream, which are read in one pass.
 
     A part without a key frame begins with the one that its pictures depend on, as a file would that
-    was cut there.
+    was cut there. One in which nothing is decoded, as in a pause, has the picture that stays.
 
     Args:
         info: the result of `probe` for the file.
@@ -102,8 +102,10 @@ def _pictures_of_run(info: VideoInfo, run: Sequence[TimeRange]) -> Iterator[list
         start_s = part.start_s - CLOCK_S if part.start_s > 0 else -math.inf
         until_s = _end_s(part) - CLOCK_S
         inside = [each.picture for each in read if start_s <= each.decoded_s < until_s]
-        keys = [each.picture for each in read if each.decoded_s < start_s and each.picture.is_key]
-        if inside and keys and not any(picture.is_key for picture in inside):
+        before = [each.picture for each in read if each.decoded_s < start_s]
+        inside = inside or before[-1:]
+        keys = [picture for picture in before if picture.is_key]
+        if keys and not any(picture.is_key for picture in inside):
             inside.insert(0, keys[-1])
         yield inside
 

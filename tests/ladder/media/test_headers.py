@@ -124,6 +124,15 @@ def test_parts_share_no_picture_but_the_key_frame_that_they_depend_on(
     assert parts[3] == [whole[20], *whole[25:]]
 
 
+def test_a_pause_has_the_picture_that_stays(make_video: MakeVideo) -> None:
+    scene = "testsrc2=s=96x64:r=10:d=3,setpts='N/10/TB+gte(N,15)*6/TB'"
+    args = ("-c:v", "libx264", "-bf", "0", "-g", "10", "-fps_mode", "passthrough")
+    info = probe(make_video("pause.mkv", scene, args))
+    whole = coded_pictures(info)
+    parts = coded_pictures_of(info, [TimeRange(start_s, 1.0) for start_s in (3.0, 4.0, 8.0)])
+    assert parts == [[whole[10], whole[14]], [whole[10], whole[14]], whole[20:30]]
+
+
 def test_parts_far_from_each_other_are_read_alone(make_video: MakeVideo) -> None:
     info = probe(make_video("far.mp4", "testsrc2=s=96x64:r=10:d=12", ("-g", "10")))
     parts = [TimeRange(1.2, 0.5), TimeRange(10.2, 0.5)]
