@@ -121,6 +121,15 @@ def test_another_film_and_a_mirrored_one_are_other_content() -> None:
     assert matched(coded(frames[:, ::-1]), frames) == Match(is_other=True)
 
 
+def test_a_mirrored_film_is_other_content_although_it_is_like_its_source() -> None:
+    """A face, or a stage, is nearly symmetric."""
+    frames = film(100)
+    like = 0.7 * (frames + frames[:, :, ::-1]) / 2 + 0.3 * frames
+    assert np.corrcoef(like.ravel(), like[:, :, ::-1].ravel())[0, 1] > 0.6
+    assert matched(coded(like[:, :, ::-1]), like) == Match(is_other=True)
+    assert matched(coded(like), like) == Match()
+
+
 def test_without_previews_nothing_is_said() -> None:
     nothing = np.empty((0, HEIGHT, WIDTH))
     assert matched(nothing, film(4)) == matched(film(4), nothing) == Match()
