@@ -148,7 +148,8 @@ def check_alignment(
     """
     candidates = [aligned.pairing]
     if aligned.pairing.conversion:
-        candidates += [replace(aligned.pairing, conversion=way) for way in Conversion]
+        others = (way for way in Conversion if way != aligned.pairing.conversion)
+        candidates += [replace(aligned.pairing, conversion=way) for way in others]
     by_index = all(pairing.mode == PairingMode.INDEX for pairing in candidates)
     source_times = [] if by_index else source.times()
     encode_times = [] if by_index else frame_times(aligned.info.path, aligned.info.fps)
