@@ -8,6 +8,8 @@ one length of a group of pictures and few sizes. Worse, a fact of the stream can
 quality: where only bad pictures have a low quantiser, the model learns that a low quantiser is bad.
 Here every encode is a `Treatment` drawn at random: codec, rate control, preset, key frames,
 B-frames, size, scaler, filter and bit depth, once or twice in a row with qualities drawn apart.
+Three of thirteen are nearer to what people have: two with the settings that most people leave as
+they are, and one whose quality changes somewhere, as it does where the rate runs out.
 
 A treatment depends on the source's name and its number alone. A run that was killed continues, and
 a larger `--per-source` adds to what is there. `encodes.csv` has a row for each encode, as after
@@ -16,6 +18,7 @@ a larger `--per-source` adds to what is there. `encodes.csv` has a row for each 
 
 import argparse
 import contextlib
+import functools
 import json
 import os
 import sys
@@ -42,7 +45,7 @@ from ladder.encode.plan import (
     time_of_change,
 )
 from ladder.encode.rungs import RateMode
-from ladder.encode.transcode import measure_length, verify_encode
+from ladder.encode.transcode import VideoLength, measure_length, verify_encode
 from ladder.errors import LadderError, TableError
 from ladder.media.ffmpeg import Ffmpeg, allocate_workers, file_url, find_ffmpeg, run, run_parallel
 from ladder.media.probe import FILE_FAULTS, Size, VideoInfo, probe
@@ -54,7 +57,7 @@ TREATMENTS_FILE = "treatments.jsonl"
 _SEED = 20261126
 _TIMEOUT_S = 1800.0
 _LONGEST_GOP, _LONGEST_LEGACY_GOP = 9999, 300  # frames
-_TURNS = 10  # kinds repeat after so many treatments of one source
+_TURNS = 13  # kinds repeat after so many treatments of one source
 
 Table = Sequence[tuple[str | float, float]]
 """Choices with their probabilities, which are scaled to a sum of 1."""
@@ -106,6 +109,21 @@ _PRESETS: Mapping[str, Sequence[str]] = {
 _SMALLEST_CRF = {"libsvtav1": 8}
 _CLEAN_CRF = {"libx264": 22, "libx265": 22, "libsvtav1": 28, "libvpx-vp9": 28}  # below these
 _BITS_PER_PIXEL = (0.006, 0.6)  # of x264; the others get their `bitrate_factor` of it
+_COMMON_PRESETS: Mapping[str, Table] = {
+    "libx264": (("medium", 0.55), ("veryfast", 0.2), ("fast", 0.15), ("slow", 0.1)),
+    "libx265": (("fast", 0.6), ("medium", 0.4)),
+    "libsvtav1": (("8", 0.6), ("10", 0.25), ("6", 0.15)),
+    "libvpx-vp9": (("4", 0.6), ("2", 0.4)),
+}
+_COMMON_RATES: Table = ((RateMode.CRF, 0.55), (RateMode.VBR, 0.3), (RateMode.CAPPED_CRF, 0.15))
+_COMMON_GOP_S: Table = ((2.0, 0.7), (5.0, 0.2), (10.0, 0.1))
+_COMMON_SCALES: Table = (
+    (1.0, 0.42), (0.889, 0.06), (0.8, 0.06), (0.667, 0.18), (0.5, 0.12), (0.433, 0.04),
+    (0.4, 0.04), (0.333, 0.04), (0.267, 0.02), (0.2, 0.02),
+)  # fmt: skip
+_COMMON_CRF = (0.54, 0.11)  # mean and deviation, in shares of the largest
+_COMMON_BITS_PER_PIXEL = (0.02, 0.2)
+_CHANGES_AT = (0.15, 0.85)  # of the length
 _CONTAINERS: Mapping[str, Sequence[str]] = {
     "libx264": ("mp4", "mkv", "ts", "mov"),
     "libx265": ("mp4", "mkv", "mov"),
@@ -117,6 +135,11 @@ _CONTAINERS: Mapping[str, Sequence[str]] = {
     "prores_ks": ("mov",),
     "dnxhd": ("mov",),
 }
+_HALVES = ("before", "after")
+# those that take a second parameter set in the stream, and count time exactly
+_JOINING_CONTAINERS: Mapping[str, str] = {
+    "libx264": "ts", "libx265": "ts", "libsvtav1": "mp4", "libvpx-vp9": "mp4",
+}  # fmt: skip
 _MUXERS = {"mkv": "matroska", "ts": "mpegts"}  # where ffmpeg's name is not the suffix
 _DNXHR_PROFILES = ("dnxhr_lb", "dnxhr_sq", "dnxhr_hq")
 
@@ -128,6 +151,8 @@ class Kind(StrEnum):
     SINGLE = "single"
     LEGACY = "legacy"  # MPEG-2, MPEG-4, JPEG, ProRes, DNxHR
     DOUBLE = "double"  # coded twice, the two qualities drawn apart
+    COMMON = "common"  # the settings and sizes that most ladders have
+    CHANGING = "changing"  # one quality to some frame, another one after it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,17 +188,32 @@ class Generation:
 
 
 @dataclass(frozen=True)
+class Change:
+    """Where and how the quality of a video changes.
+
+    Attributes:
+        at: share of the frames before it, 0 to 1.
+        quality: of those after it, on the scale of the generation's.
+    """
+
+    at: float
+    quality: int
+
+
+@dataclass(frozen=True)
 class Treatment:
-    """What is done to a source."""
+    """What is done to a source; `change` is one of the last generation."""
 
     kind: Kind
     generations: tuple[Generation, ...]
+    change: Change | None = None
 
 
 def draw_treatment(source: str, number: int) -> Treatment:
     """Treatment `number` of a source, the same in every run and on every machine.
 
-    Of ten in a row one is `CLEAN`, one `LEGACY`, two `DOUBLE` and six `SINGLE`.
+    Of thirteen in a row one is `CLEAN`, one `LEGACY`, two `DOUBLE`, six `SINGLE`, two `COMMON` and
+    one `CHANGING`.
     """
     own = zlib.crc32(source.encode("utf-8", "surrogateescape"))
     random = np.random.default_rng([_SEED, own, number])
@@ -190,6 +230,12 @@ def draw_treatment(source: str, number: int) -> Treatment:
         first = _legacy(random) if is_legacy else _modern(random, is_filtered=False)
         second = _modern(random, scale=1.0 if random.random() < 0.6 else None)
         return Treatment(Kind.DOUBLE, (first, second))
+    if turn in (10, 11):
+        return Treatment(Kind.COMMON, (_common(random),))
+    if turn == 12:
+        only = replace(_modern(random, is_filtered=False), mode=RateMode.CRF)
+        change = Change(float(random.uniform(*_CHANGES_AT)), _crf(random, only.codec))
+        return Treatment(Kind.CHANGING, (only,), change)
     return Treatment(Kind.SINGLE, (_modern(random),))
 
 
@@ -222,6 +268,27 @@ def _modern(
         scale=float(_pick(random, _SCALES)) if scale is None else scale,
         scaler=str(_pick(random, _SCALERS)),
         filter=str(_pick(random, _FILTERS)) if is_filtered else "",
+    )
+
+
+def _common(random: np.random.Generator) -> Generation:
+    codec = str(_pick(random, _MODERN))
+    mode = RateMode(str(_pick(random, _COMMON_RATES)))
+    crf = round(float(np.clip(random.normal(*_COMMON_CRF), 0.2, 0.9)) * CODECS[codec].max_crf)
+    low, high = np.log(_COMMON_BITS_PER_PIXEL)
+    return Generation(
+        codec=codec,
+        mode=RateMode.VBR if mode in _HAS_NOT.get(codec, ()) else mode,
+        quality=crf,
+        bits_per_pixel=float(np.exp(random.uniform(low, high))) * CODECS[codec].bitrate_factor,
+        preset=str(_pick(random, _COMMON_PRESETS[codec])),
+        tune="",
+        gop_s=float(_pick(random, _COMMON_GOP_S)),
+        has_b_frames=True,
+        bit_depth=8,
+        scale=float(_pick(random, _COMMON_SCALES)),
+        scaler="bicubic",
+        filter="",
     )
 
 
@@ -403,7 +470,8 @@ def read_treatments(folder: Path) -> dict[str, Treatment]:
         try:
             fields = json.loads(line)
             generations = tuple(Generation(**each) for each in fields["generations"])
-            found[fields["encode_path"]] = Treatment(Kind(fields["kind"]), generations)
+            change = Change(**fields["change"]) if fields.get("change") else None
+            found[fields["encode_path"]] = Treatment(Kind(fields["kind"]), generations, change)
         except (ValueError, KeyError, TypeError) as error:
             raise TableError(f"{path}, line {number}: not a treatment: {error!r}") from error
     return found
@@ -428,6 +496,8 @@ class _Job:
         last = self.treatment.generations[-1]
         rung = f"{self.treatment.kind}{number:03d}-{last.codec.removeprefix('lib')}"
         containers = _CONTAINERS[last.codec]
+        if self.treatment.change is not None:
+            containers = (_JOINING_CONTAINERS[last.codec],)
         size = coded_size(last, info.display_size)
         has_crf = last.mode in (RateMode.CRF, RateMode.CAPPED_CRF)
         self.row = EncodeRow(
@@ -446,6 +516,11 @@ class _Job:
             source_modified=time_of_change(info.path),
             source_digest=file_digest(info.path),
         )
+
+    @functools.cached_property
+    def length(self) -> VideoLength:
+        """Frames and seconds of the source."""
+        return measure_length(self.info)
 
     @property
     def out(self) -> Path:
@@ -481,7 +556,7 @@ def _make(job: _Job, ffmpeg: Ffmpeg) -> EncodeRow:
     try:
         job.out.parent.mkdir(exist_ok=True)
         _run_generations(job, part, ffmpeg)
-        info, length = verify_encode(part, job.info, measure_length(job.info))
+        info, length = verify_encode(part, job.info, job.length)
         row = finished_encode(job.row, info, length, ffmpeg, monotonic() - started)
         part.replace(job.out)
     except FILE_FAULTS as error:
@@ -492,28 +567,73 @@ def _make(job: _Job, ffmpeg: Ffmpeg) -> EncodeRow:
 
 
 def _run_generations(job: _Job, part: Path, ffmpeg: Ffmpeg) -> None:
-    current, fps = job.info.path, float(job.info.fps)
+    current = job.info.path
     with tempfile.TemporaryDirectory(prefix="vqatool-") as text:
         folder = Path(text)
         *firsts, last = job.treatment.generations
-        for index, generation in enumerate((*firsts, last)):
-            suffix = _CONTAINERS[generation.codec][0]
-            out = part if index == len(firsts) else folder / f"first-{index}.{suffix}"
-            muxer_of = job.out.suffix[1:] if out is part else suffix
-            size = coded_size(generation, job.info.display_size)
-            inputs = [
-                "-xerror", "-y", "-i", file_url(current), "-map", "0:v:0",
-                "-vf", _filters(generation, size), "-fps_mode", "passthrough",
-                "-map_metadata", "-1",
-            ]  # fmt: skip
-            args = encoder_args(generation, size, fps)
-            target = ["-f", _MUXERS.get(muxer_of, muxer_of), file_url(out)]
-            if generation.mode is RateMode.TWO_PASS:
-                first = [*inputs, *_pass_args(args, 1), "-f", "null", "-"]
-                run(ffmpeg, first, cwd=folder, timeout_s=_TIMEOUT_S)
-                args = _pass_args(args, 2)
-            run(ffmpeg, [*inputs, *args, *target], cwd=folder, timeout_s=_TIMEOUT_S)
+        for index, generation in enumerate(firsts):
+            out = folder / f"first-{index}.{_CONTAINERS[generation.codec][0]}"
+            _encode(job, generation, current, out, ffmpeg, folder)
             current = out
+        if job.treatment.change is None or job.length.frame_count < 2:
+            _encode(job, last, current, part, ffmpeg, folder, _muxer(job.out))
+        else:
+            _encode_halves(job, last, job.treatment.change, current, part, ffmpeg, folder)
+
+
+def _encode_halves(
+    job: _Job,
+    generation: Generation,
+    change: Change,
+    current: Path,
+    part: Path,
+    ffmpeg: Ffmpeg,
+    folder: Path,
+) -> None:
+    """Encode the frames before and after a change one by one and join the streams."""
+    last_frame = job.length.frame_count - 1
+    at = min(max(1, round(change.at * last_frame)), last_frame)
+    halves = (
+        (generation, f"trim=end_frame={at}"),
+        (replace(generation, quality=change.quality), f"trim=start_frame={at},setpts=PTS-STARTPTS"),
+    )
+    muxer = _muxer(job.out)
+    for name, (half, trim) in zip(_HALVES, halves, strict=True):
+        _encode(job, half, current, folder / name, ffmpeg, folder, muxer, before=trim)
+    (folder / "halves.txt").write_text("".join(f"file {name}\n" for name in _HALVES), "utf-8")
+    args = ["-y", "-f", "concat", "-i", "halves.txt", "-c", "copy", "-f", muxer, file_url(part)]
+    run(ffmpeg, args, cwd=folder, timeout_s=_TIMEOUT_S)
+
+
+def _muxer(path: Path) -> str:
+    return _MUXERS.get(path.suffix[1:], path.suffix[1:])
+
+
+def _encode(
+    job: _Job,
+    generation: Generation,
+    current: Path,
+    out: Path,
+    ffmpeg: Ffmpeg,
+    folder: Path,
+    muxer: str = "",
+    *,
+    before: str = "",
+) -> None:
+    """Encode `current` once; `before` is a filter in front of all others."""
+    size = coded_size(generation, job.info.display_size)
+    filters = ",".join(filter(None, (before, _filters(generation, size))))
+    inputs = [
+        "-xerror", "-y", "-i", file_url(current), "-map", "0:v:0",
+        "-vf", filters, "-fps_mode", "passthrough", "-map_metadata", "-1",
+    ]  # fmt: skip
+    args = encoder_args(generation, size, float(job.info.fps))
+    target = ["-f", muxer or _muxer(out), file_url(out)]
+    if generation.mode is RateMode.TWO_PASS:
+        first = [*inputs, *_pass_args(args, 1), "-f", "null", "-"]
+        run(ffmpeg, first, cwd=folder, timeout_s=_TIMEOUT_S)
+        args = _pass_args(args, 2)
+    run(ffmpeg, [*inputs, *args, *target], cwd=folder, timeout_s=_TIMEOUT_S)
 
 
 def _filters(generation: Generation, size: Size) -> str:
@@ -541,7 +661,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("sources", nargs="+", type=Path, help="clean videos, or folders of them")
     parser.add_argument("-o", "--out", type=Path, default=Path("encodes"), help="work folder")
-    parser.add_argument("--per-source", type=int, default=10, help="encodes of each source")
+    parser.add_argument("--per-source", type=int, default=_TURNS, help="encodes of each source")
     parser.add_argument("--jobs", type=int, help="encodes at once; default: one for each core")
     options = parser.parse_args(arguments)
     made = num_failed = 0

@@ -9,13 +9,19 @@ import numpy as np
 import pytest
 
 from ladder import EncodeRow, Ffmpeg, encodes_table, make_labels, plan_labels, probe
+from ladder.codecs import CODECS
 from ladder.encode.rungs import RateMode
 from ladder.errors import TableError
+from ladder.label.files import LabelFiles
+from ladder.label.libvmaf import read_log
+from ladder.label.metrics import log_metric_name
 from ladder.media.probe import Size
 from ladder.storage import Status
 from ladder.treatments import (
     _CONTAINERS,
+    _JOINING_CONTAINERS,
     TREATMENTS_FILE,
+    Change,
     Generation,
     Kind,
     Treatment,
@@ -35,23 +41,36 @@ PLAIN = Generation(
 
 def drawn(count: int) -> list[Treatment]:
     return [
-        draw_treatment(f"source {i}", number) for i in range(count // 10) for number in range(10)
+        draw_treatment(f"source {i}", number) for i in range(count // 13) for number in range(13)
     ]
 
 
 def test_a_treatment_depends_on_its_source_and_number_alone() -> None:
     assert draw_treatment("park", 7) == draw_treatment("park", 7)
-    assert draw_treatment("park", 7) != draw_treatment("park", 17)
+    assert draw_treatment("park", 7) != draw_treatment("park", 20)
     assert draw_treatment("park", 7) != draw_treatment("street", 7)
 
 
-def test_every_ten_treatments_have_all_kinds() -> None:
-    kinds = Counter(draw_treatment("park", number).kind for number in range(30))
-    assert kinds == {Kind.CLEAN: 3, Kind.LEGACY: 3, Kind.DOUBLE: 6, Kind.SINGLE: 18}
+def test_every_thirteen_treatments_have_all_kinds() -> None:
+    kinds = Counter(draw_treatment("park", number).kind for number in range(13 * 2))
+    once = {Kind.CLEAN: 2, Kind.LEGACY: 2, Kind.SINGLE: 12, Kind.COMMON: 4, Kind.CHANGING: 2}
+    assert kinds == {**once, Kind.DOUBLE: 4}
+
+
+def test_a_change_has_two_qualities_that_are_drawn_apart() -> None:
+    changing = [one for one in drawn(5000) if one.change]
+    assert {one.kind for one in changing} == {Kind.CHANGING}
+    pairs = [
+        (one.generations[0].quality, one.change.quality)
+        for one in changing
+        if one.change and one.generations[0].codec == "libx264"
+    ]
+    assert len(pairs) > 100
+    assert abs(np.corrcoef(np.array(pairs).T)[0, 1]) < 0.2
 
 
 def test_each_modern_codec_has_clean_encodes_of_every_source() -> None:
-    codecs = {draw_treatment("park", 10 * turn).generations[0].codec for turn in range(4)}
+    codecs = {draw_treatment("park", 13 * turn).generations[0].codec for turn in range(4)}
     assert codecs == {"libx264", "libx265", "libsvtav1", "libvpx-vp9"}
 
 
@@ -145,9 +164,42 @@ def test_every_codec_and_rate_mode_is_encoded(
     assert (info.bit_depth > 8) == (one.bit_depth == 10 or codec == "prores_ks")
 
 
+@pytest.mark.parametrize("codec", ["libx264", "libx265", "libsvtav1", "libvpx-vp9"])
+def test_the_quality_changes_at_its_frame(
+    codec: str, source_video: Path, tmp_path: Path, ffmpeg: Ffmpeg, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Good frames come first and bad ones after them, each at its own time."""
+    preset = "medium" if codec.startswith("libx26") else "8"
+    one = replace(PLAIN, codec=codec, preset=preset, quality=14, gop_s=0)
+    largest = CODECS[codec].max_crf
+    changing = Treatment(Kind.CHANGING, (one,), Change(at=0.5, quality=largest))
+    monkeypatch.setattr("ladder.treatments.draw_treatment", lambda source, number: changing)
+    (row,) = make_treated([source_video], tmp_path, ffmpeg, 1)
+    assert (row.status, row.frame_count) == (Status.OK, 24), row.error
+    assert read_treatments(tmp_path) == {row.key: changing}
+    (label,) = make_labels(plan_labels(tmp_path), tmp_path, ffmpeg)
+    assert label.warnings == ""
+    name = log_metric_name(label.vmaf_model)
+    vmaf = read_log(LabelFiles.of_folder(tmp_path).log(row.key)).metrics[name]
+    assert min(vmaf[:12]) > max(vmaf[12:]) + 5
+
+
+def test_a_single_frame_has_one_quality(
+    make_video: MakeVideo, tmp_path: Path, ffmpeg: Ffmpeg, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    changing = Treatment(Kind.CHANGING, (PLAIN,), Change(at=0.5, quality=40))
+    monkeypatch.setattr("ladder.treatments.draw_treatment", lambda source, number: changing)
+    still = make_video("treated-still.mp4", "testsrc2=size=64x48", ("-frames:v", "1"))
+    (row,) = make_treated([still], tmp_path, ffmpeg, 1)
+    assert (row.status, row.frame_count) == (Status.OK, 1), row.error
+
+
 def test_every_codec_has_its_containers() -> None:
     assert {generation.codec for one in drawn(2000) for generation in one.generations} == set(
         _CONTAINERS
+    )
+    assert {one.generations[0].codec for one in drawn(2000) if one.change} == set(
+        _JOINING_CONTAINERS
     )
 
 
