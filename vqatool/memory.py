@@ -25,6 +25,15 @@ def return_freed_memory() -> None:
     _adjust({_TRIM_THRESHOLD: _LITTLE_BYTES})
 
 
+def trim_memory() -> None:
+    """Return all freed memory to the system now: between two videos.
+
+    What a worker keeps for the next frame would else add to what that video's own first ones take.
+    """
+    with contextlib.suppress(AttributeError, OSError):  # other C libraries have no malloc_trim
+        ctypes.CDLL(None).malloc_trim(0)
+
+
 def _adjust(parameters: dict[int, int]) -> None:
     with contextlib.suppress(AttributeError, OSError):  # other C libraries have no mallopt
         mallopt = ctypes.CDLL(None).mallopt

@@ -38,7 +38,7 @@ from pebble import ProcessExpired, ProcessPool
 from ladder.errors import LadderError
 from ladder.media.ffmpeg import allocate_workers, usable_cores
 from ladder.media.stores import store_environment
-from vqatool.memory import keep_freed_frames
+from vqatool.memory import keep_freed_frames, trim_memory
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -345,7 +345,9 @@ def _call(
     levels: Sequence[int], function: Callable[..., R], path: Path, *args: Any
 ) -> Answer[R | DecodeFailure]:
     """What a worker runs."""
-    return call_recorded(levels, _result_or_failure, function, path, *args)
+    answer = call_recorded(levels, _result_or_failure, function, path, *args)
+    trim_memory()
+    return answer
 
 
 def _result_or_failure(function: Callable[..., R], path: Path, *args: Any) -> R | DecodeFailure:
