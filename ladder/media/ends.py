@@ -1,14 +1,17 @@
 """Where a file ends by its own header: files that were cut, and headers that were never finished.
 
-FFmpeg reads FLV, ASF and AVI to the end that it finds, and tells of no other. It opens no MP4
-without an index. Transport and program streams state no end.
+FFmpeg reads FLV, ASF, AVI and fragmented MP4 to the end that it finds, and tells of no other. It
+opens no MP4 without an index. Transport, program and bare streams state no end, and zeros at theirs
+may be space that a recorder took first.
 """
 
 import math
 import struct
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
+
+from ladder.media.remote import RemotePath
 
 MAX_MISSING_S = 0.5
 """A file that ends this long before its stated duration is damaged."""
@@ -22,6 +25,8 @@ _ASF_MAX_HEADER = 2**24
 _ASF_IS_BROADCAST = 1  # its counts are not valid
 _ASF_DATA_HEAD = 50
 _BOXES = frozenset({b"ftyp", b"moov", b"mdat"})  # of which an MP4 or a MOV has at least one
+_FRAGMENT, _INDEX_AT_THE_END = b"moof", b"mfra"
+_TORN_BYTES = 16  # zeros at the end of a box: it was not written to its end
 _MATROSKA_SEGMENT = bytes.fromhex("18538067")
 _MATROSKA_UNKNOWN = (b"\xff", bytes([1, *[255] * 7]))  # sizes of one byte, and of eight
 
@@ -29,18 +34,20 @@ _MATROSKA_UNKNOWN = (b"\xff", bytes([1, *[255] * 7]))  # sizes of one byte, and 
 def missing_end(path: Path) -> str:
     """What a file lacks of what its header states; empty: nothing, or the header does not say.
 
-    Such as `has 53364 bytes, its header states 88932`, of the three formats above.
+    Such as `has 53364 bytes, its header states 88932`, of the formats above.
 
     Raises:
         OSError: the file cannot be read.
     """
     with path.open("rb") as file:
-        start = file.read(4)
+        start = file.read(8)
         if start[:3] == b"FLV":
             return _missing_of_flv(file)
-        stated = _ENDS[start](file) if start in _ENDS else 0
-        size = file.seek(0, 2)
-    return f"has {size} bytes, its header states {stated}" if stated > size + _SLACK_BYTES else ""
+        if start[:4] in _ENDS:
+            return _ENDS[start[:4]](file)
+        # the heads of a remote file's fragments lie in nearly all blocks that it is fetched in
+        is_walked = start[4:] in _BOXES and not isinstance(path, RemotePath)
+        return _missing_of_fragments(file) if is_walked else ""
 
 
 def missing_index(path: Path) -> str:
@@ -49,21 +56,14 @@ def missing_index(path: Path) -> str:
     Raises:
         OSError: the file cannot be read.
     """
-    place, names = 0, set()
     with path.open("rb") as file:
-        size = file.seek(0, 2)
-        while place < size and (head := _at(file, place, 16))[4:8].isalnum():
-            box = int.from_bytes(head[:4])
-            box = int.from_bytes(head[8:]) if box == 1 else box
-            names.add(head[4:8])
-            place += box
-            if box < 8:  # 0: it has no end
-                break
-    if not names & _BOXES:
-        return ""
-    if place > size:
-        return f"has {size} bytes, its header states {place}"
-    return "" if b"moov" in names else "has no index (box moov), as of a recording that was cut"
+        boxes = _boxes(file)
+        if not boxes.names & _BOXES:
+            return ""
+        if missing := _beyond(file, boxes.end) or _missing_of_fragments(file):
+            return missing
+    has_index = b"moov" in boxes.names
+    return "" if has_index else "has no index (box moov), as of a recording that was cut"
 
 
 def has_guessed_length(path: Path) -> bool:
@@ -80,6 +80,42 @@ def has_guessed_length(path: Path) -> bool:
             return _number_of_flv(_script_of_flv(file), b"filesize") == 0
     segment, _, size = start.partition(_MATROSKA_SEGMENT)
     return start[:4] == b"\x1aE\xdf\xa3" and bool(segment) and size.startswith(_MATROSKA_UNKNOWN)
+
+
+def _beyond(file: BinaryIO, stated: int, slack: int = 0) -> str:
+    size = file.seek(0, 2)
+    return f"has {size} bytes, its header states {stated}" if stated > size + slack else ""
+
+
+class _Boxes(NamedTuple):
+    """The names of an MP4's outermost boxes, and where the last one ends."""
+
+    names: frozenset[bytes]
+    end: int
+
+
+def _boxes(file: BinaryIO) -> _Boxes:
+    place, size, names = 0, file.seek(0, 2), set()
+    while place < size and (head := _at(file, place, 16))[4:8].isalnum():
+        box = int.from_bytes(head[:4])
+        box = int.from_bytes(head[8:]) if box == 1 else box
+        names.add(head[4:8])
+        if box < 8:  # 0: it goes to the end of the file
+            return _Boxes(frozenset(names), size)
+        place += box
+    return _Boxes(frozenset(names), place)
+
+
+def _missing_of_fragments(file: BinaryIO) -> str:
+    boxes = _boxes(file)
+    if _FRAGMENT not in boxes.names or _INDEX_AT_THE_END in boxes.names:
+        return ""
+    rest = file.seek(0, 2) - boxes.end
+    # a recorder that takes the space of its file first leaves zeros behind a whole fragment
+    is_torn = not any(_at(file, boxes.end - _TORN_BYTES, _TORN_BYTES))
+    if rest > 0 and (is_torn or any(_at(file, boxes.end, _TORN_BYTES))):
+        return f"has no whole fragment in its last {rest} bytes"
+    return _beyond(file, boxes.end)
 
 
 def _at(file: BinaryIO, place: int, count: int) -> bytes:
@@ -127,8 +163,8 @@ def _end_of_flv_s(file: BinaryIO) -> float | None:
     return latest_ms / 1000
 
 
-def _end_of_asf(file: BinaryIO) -> int:
-    """Where the data packets end; 0: unknown. The packets of a file have one size."""
+def _missing_of_asf(file: BinaryIO) -> str:
+    """The packets of a file have one size, and none of them is all zeros."""
     place, header = 30, int.from_bytes(_at(file, 16, 8), "little")
     while place < min(header, _ASF_MAX_HEADER):
         head = _at(file, place, 96)
@@ -137,13 +173,16 @@ def _end_of_asf(file: BinaryIO) -> int:
         if head.startswith(_ASF_FILE_PROPERTIES):
             count, flags, packet = struct.unpack("<Q24xII", head[56:96])
             is_known = count and not flags & _ASF_IS_BROADCAST
-            return header + _ASF_DATA_HEAD + count * packet if is_known else 0
+            end = header + _ASF_DATA_HEAD + count * packet if is_known else 0
+            missing = _beyond(file, end, _SLACK_BYTES)
+            is_there = not end or any(_at(file, end - packet, packet))
+            return missing or ("" if is_there else "has only zeros where its last packet is")
         place += max(24, int.from_bytes(head[16:24], "little"))
-    return 0
+    return ""
 
 
-def _end_of_avi(file: BinaryIO) -> int:
-    """Where the last list of frames ends that begins in the file; 0: unknown.
+def _missing_of_avi(file: BinaryIO) -> str:
+    """By where the last list of frames ends that begins in the file.
 
     What is behind it is an index, which FFmpeg does without. A file of OpenDML has a chunk RIFF for
     each gigabyte.
@@ -156,7 +195,7 @@ def _end_of_avi(file: BinaryIO) -> int:
         after = place + 8 + size + size % 2
         end = _end_of_frames(file, place + 12, after) or end
         place = after
-    return end
+    return _beyond(file, end, _SLACK_BYTES)
 
 
 def _end_of_frames(file: BinaryIO, place: int, until: int) -> int:
@@ -169,8 +208,8 @@ def _end_of_frames(file: BinaryIO, place: int, until: int) -> int:
     return 0
 
 
-_ENDS: Mapping[bytes, Callable[[BinaryIO], int]] = {
-    b"RIFF": _end_of_avi,
-    bytes.fromhex("3026b275"): _end_of_asf,
+_ENDS: Mapping[bytes, Callable[[BinaryIO], str]] = {
+    b"RIFF": _missing_of_avi,
+    bytes.fromhex("3026b275"): _missing_of_asf,
 }
-"""How each format states its end, by the first bytes of its files."""
+"""What is missing of a file of a format, by the first bytes of its files."""

@@ -73,6 +73,42 @@ def test_a_download_of_which_a_part_is_still_zeros_is_damaged(
     require_whole(part)
 
 
+FRAGMENTS = ("-movflags", "frag_keyframe+empty_moov+default_base_moof")
+
+
+def test_a_fragmented_mp4_ends_with_its_last_box(
+    make_video: MakeVideo, clip: Path, tmp_path: Path
+) -> None:
+    """Nothing else says that the sound was cut, and with it fragments that are to come."""
+    content = make_video("fragments.mp4", clip, (*COPY, *FRAGMENTS)).read_bytes()
+    path, last = tmp_path / "cut.mp4", content.rindex(b"moof") - 4
+    for kept in (content, content[:last], content[: content.rindex(b"mfra") - 4]):
+        path.write_bytes(kept)
+        require_whole(path)
+    path.write_bytes(content[: last - 1])
+    with pytest.raises(VideoError, match="its header states") as error:
+        require_whole(path)
+    assert error.value.code == "damaged"
+    path.write_bytes(content[:last] + b"\xff" * 9000)
+    assert "no whole fragment in its last 9000 bytes" in missing_end(path)
+    path.write_bytes(content[: last - 40] + bytes(9040))
+    assert "no whole fragment in its last 9000 bytes" in missing_end(path)
+    path.write_bytes(content[:last] + bytes(9000))  # a recorder takes the space first
+    require_whole(path)
+
+
+def test_a_wmv_with_sound_whose_last_packets_are_zeros_is_damaged(
+    make_video: MakeVideo, clip: Path, tmp_path: Path
+) -> None:
+    whole = make_video(f"{clip.stem}.wmv", clip, COPY)
+    content, path = whole.read_bytes(), tmp_path / "part.wmv"
+    path.write_bytes(content[: len(content) // 2] + bytes(len(content) - len(content) // 2))
+    with pytest.raises(VideoError, match="only zeros"):
+        require_whole(path)
+    path.write_bytes(content + bytes(5000))
+    require_whole(path)
+
+
 def test_an_avi_without_its_index_has_all_of_its_frames(
     make_video: MakeVideo, silent: Path, tmp_path: Path
 ) -> None:
