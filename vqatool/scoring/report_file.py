@@ -421,37 +421,33 @@ def _divided(
     given = {str(path) for path in videos if known}
     others = {path: rows for path, rows in known.items() if path not in given}
     by_stamp: dict[tuple[object, ...], list[str]] = {}
-    for name, rows in others.items():
-        by_stamp.setdefault((rows.video.size_bytes, rows.video.modified), []).append(name)
+    for name, other in others.items():
+        by_stamp.setdefault((other.video.size_bytes, other.video.modified), []).append(name)
+    by_place = {place: name for name in others if (place := _place_here(name))}
     own: dict[str, _Rows] = {}
     renamed: set[str] = set()
     for path in videos:
-        before = name = str(path)
-        if name not in known and by_stamp:
-            candidates = by_stamp.get(_stamp_here(path), ())
-            before = next((each for each in candidates if _is_same_file(each, path)), name)
+        name = str(path)
+        before = ""
+        if others and not isinstance(path, RemotePath):
+            candidates = by_stamp.get(_stamp(path) or (), ())
+            gone = next((each for each in candidates if _was_below(each, path)), "")
+            before = by_place.get(os.path.realpath(path), gone)
             renamed.add(before)
-        if before in known:
-            own[name] = known[before].at(name)
+        if rows := known.get(name) or known.get(before):
+            own[name] = rows.at(name)
     return own, {path: rows for path, rows in others.items() if path not in renamed}
 
 
-def _is_same_file(before: str, now: Path) -> bool:
-    """Whether a path of a row names this file, which has the size and the time of that row.
-
-    A relative path may be relative to another folder than the present one.
-    """
-    if is_url(before):
-        return False
-    real = os.path.realpath(now)
-    if os.path.lexists(before):
-        return os.path.realpath(before) == real
-    return real.endswith(f"{os.sep}{os.path.normpath(before)}")
+def _place_here(name: str) -> str:
+    """The real path of what a row names; empty: nothing on this machine."""
+    return os.path.realpath(name) if not is_url(name) and os.path.lexists(name) else ""
 
 
-def _stamp_here(path: Path) -> tuple[object, ...]:
-    """The stamp of a file of this machine; empty of another one, whose URL is its only path."""
-    return () if isinstance(path, RemotePath) else _stamp(path) or ()
+def _was_below(before: str, now: Path) -> bool:
+    """Whether a path that names nothing here may be that of a file from another folder."""
+    is_gone = not is_url(before) and not os.path.lexists(before)
+    return is_gone and os.path.realpath(now).endswith(f"{os.sep}{os.path.normpath(before)}")
 
 
 def _stamp(path: Path) -> FileStamp | None:

@@ -586,3 +586,17 @@ def test_a_file_by_another_path_is_not_scored_again(
     copy = Path(shutil.copy2(video, tmp_path))  # with the time of its change
     list(write_report([copy], out, predictor, NATIVE, keeps_others=True))
     assert [row.path for row in read_report(out)] == [video.name, str(copy)]
+
+
+def test_a_changed_file_by_another_path_has_one_row(
+    videos: list[Path], predictor: Predictor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else its former score stays, beside the new one, with those of files that are not given."""
+    out, video = tmp_path / "r.csv", tmp_path / "v.mp4"
+    shutil.copy(videos[0], video)
+    monkeypatch.chdir(tmp_path)
+    list(rows_into(out, [video], predictor))
+    shutil.copy(videos[1], video)
+    (new,) = write_report([Path("v.mp4")], out, predictor, NATIVE, keeps_others=True)
+    assert read_report(out) == [new]
+    assert new.size_bytes == video.stat().st_size
