@@ -10,7 +10,13 @@ from ladder.encode.plan import EncodeRow, require_same_source
 from ladder.encode.transcode import measure_length
 from ladder.errors import VmafError
 from ladder.label.matching import Match, find_match, misfit
-from ladder.label.pairing import Conversion, Pairing, PairingMode, conversion_of, partners
+from ladder.label.pairing import (
+    Pairing,
+    PairingMode,
+    conversion_of,
+    other_conversions,
+    partners,
+)
 from ladder.label.previews import REACH_S, Previews
 from ladder.media.decode import has_interlaced_frames
 from ladder.media.lengths import count_frames, frame_times
@@ -148,8 +154,7 @@ def check_alignment(
     """
     candidates = [aligned.pairing]
     if aligned.pairing.conversion:
-        others = (way for way in Conversion if way != aligned.pairing.conversion)
-        candidates += [replace(aligned.pairing, conversion=way) for way in others]
+        candidates += other_conversions(aligned.pairing)
     by_index = all(pairing.mode == PairingMode.INDEX for pairing in candidates)
     source_times = [] if by_index else source.times()
     encode_times = [] if by_index else frame_times(aligned.info.path, aligned.info.fps)

@@ -1,7 +1,7 @@
 """How the frames of an encode are paired with those of its source, in numbers and as filters."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from fractions import Fraction
 from math import ceil
@@ -36,9 +36,11 @@ class Conversion(StrEnum):
     Frame n belongs into the slot of its time by the encode's rate, rounded; slot k shows the last
     frame whose slot is k or earlier (the filter `fps`, whose `round` is `near`). Where the
     timestamps of the source are rounded, as in Matroska, halves go either way: they differ between
-    a file and its remux, and between `-vf fps=30` and `-r 30`.
+    a file and its remux, and between `-vf fps=30` and `-r 30`. Or the film was only made faster or
+    slower, as to bring 24 frames a second to a broadcast with 25.
     """
 
+    RETIMED = "all frames at another speed"
     FILE = "fps by the timestamps of the file"
     UP = "fps, halves up"
     DOWN = "fps, halves down"
@@ -56,7 +58,7 @@ class Pairing:
             and are left out. In a conversion they are frames of the source.
         conversion: how the source gets the rate of the encode; None: it has it already, or is
             paired by time.
-        ratio: frames of the encode for one of the source, in a conversion.
+        ratio: frames of the encode for one of the source, in a conversion; 1: as many.
     """
 
     frames_source: int
@@ -140,6 +142,14 @@ def conversion_of(frames_source: int, frames_encode: int, ratio: Fraction) -> Co
     return min(counts, key=lambda way: abs(counts[way] - frames_encode))
 
 
+def other_conversions(pairing: Pairing) -> list[Pairing]:
+    """The same pair, converted in each of the other ways."""
+    assert pairing.conversion
+    others = [way for way in Conversion if way not in (pairing.conversion, Conversion.RETIMED)]
+    retimed = replace(pairing, conversion=Conversion.RETIMED, ratio=Fraction(1))
+    return [retimed, *(replace(pairing, conversion=way) for way in others)]
+
+
 def paired(stream: VideoNode, source: VideoInfo, pairing: Pairing, skip: int) -> VideoNode:
     """The stream without its first `skip` frames, with timestamps that pair its frames."""
     if skip:
@@ -164,6 +174,8 @@ def paired_source(stream: VideoNode, source: VideoInfo, pairing: Pairing) -> Vid
 def _converted(
     stream: VideoNode, fps: Fraction, conversion: Conversion, ratio: Fraction
 ) -> VideoNode:
+    if conversion == Conversion.RETIMED:
+        return stream
     rate = fps * ratio
     if conversion == Conversion.DROP:
         ahead = f"(n+1)*{ratio.numerator}/{ratio.denominator}-selected_n"
@@ -190,7 +202,7 @@ def partners(
         fps: frames a second of the source.
     """
     numbers = np.arange(pairing.frames_encode, dtype=np.int64)
-    if pairing.mode == PairingMode.INDEX:
+    if pairing.mode == PairingMode.INDEX or pairing.conversion == Conversion.RETIMED:
         return numbers
     if pairing.conversion == Conversion.DROP:
         kept = _kept(pairing.frames_source, pairing.ratio)

@@ -147,6 +147,21 @@ def test_a_rate_that_ffmpeg_has_converted(
     assert row.vmaf == pytest.approx(right, abs=0.7)
 
 
+@pytest.mark.parametrize("rate", ["24", "30"])
+def test_a_film_that_is_shown_faster_or_slower(
+    make_video: MakeVideo, source_video: Path, ffmpeg: Ffmpeg, tmp_path: Path, rate: str
+) -> None:
+    """As where a film is brought to another broadcast rate: it has all frames, and no others."""
+    film = make_video("four-times.mp4", source_video, ("-vf", "loop=loop=3:size=24", *EXACT))
+    retimed = ("-vf", f"setpts=N/{rate}/TB", "-r", rate, "-crf", "26", *X264[:-2])
+    encode = make_video(f"retimed-{rate}.mp4", film, retimed)
+    right = vmaf_by_hand(encode, film, BY_INDEX, ffmpeg, tmp_path)
+    row = label_of(encode, film, ffmpeg, tmp_path)
+    assert (row.pairing, row.warnings) == ("rate", f"fps:25>{rate}")
+    assert row.frames_compared == row.frames_encode
+    assert row.vmaf == pytest.approx(right, abs=0.01)
+
+
 def test_a_first_timestamp_that_is_not_zero(
     make_video: MakeVideo, short: Path, source_video: Path, ffmpeg: Ffmpeg, tmp_path: Path
 ) -> None:
