@@ -503,8 +503,10 @@ def _other_segments(rows: _Rows, predictor: Predictor, config: ScoreConfig) -> s
     """The same of the segments: as many frames of the same file are the same segments."""
     length_s = rows.video.duration_s or 0.0
     num_segments = len(config.scored_segments(length_s))
-    sampled, frames = config.sampled(length_s), predictor.card.clip_frames * num_segments
-    if (rows.video.sampled, rows.video.frames_scored) != (sampled, frames):
+    known = rows.video.segments
+    if known is None:  # a report from before that column, which counted so many frames for each
+        known = (rows.video.frames_scored or 0) // predictor.card.clip_frames
+    if (rows.video.sampled, known) != (config.sampled(length_s), num_segments):
         return "another --segment or --sample"
     if rows.segments is not None and len(rows.segments) != num_segments:
         return "without segments in the file of --per-segment"

@@ -141,6 +141,7 @@ class ReportRow:
     shard: str = ""
     verdict: str = ""
     sampled: str = ""
+    segments: int | None = None
 
     @property
     def key(self) -> str:
@@ -198,6 +199,7 @@ def report_row(result: ScoreResult, *, model: str, display: str, shard: str = ""
         frames_scored=result.frames_scored,
         score_s=result.spent_s,
         sampled=result.sampled,
+        segments=len(result.segments),
         **facts,
     )
     return with_verdict(row)

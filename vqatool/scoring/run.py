@@ -191,7 +191,10 @@ def _result(video: _Video, predictor: Predictor, config: ScoreConfig) -> ScoreRe
             *([WarningCode.SAMPLED] if sampled else []),
         ),
         sampled=sampled,
-        frames_scored=predictor.card.clip_frames * len(video.scores),
+        frames_scored=sum(
+            segment.num_frame_groups * predictor.preprocessor.frame_group.num_frames
+            for segment in video.segments
+        ),
         spent_s=video.spent_s,
     )
 

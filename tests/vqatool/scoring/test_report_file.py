@@ -24,7 +24,13 @@ from vqatool.inference.model_file import load_checkpoint
 from vqatool.inference.predictor import Predictor
 from vqatool.inference.torch_engine import TorchEngine
 from vqatool.scoring.gates import Gate, Thresholds
-from vqatool.scoring.report_file import Resumed, read_report, read_segments, write_report
+from vqatool.scoring.report_file import (
+    Resumed,
+    read_report,
+    read_segments,
+    write_report,
+    write_whole,
+)
 from vqatool.scoring.rows import ReportRow
 from vqatool.scoring.segments import ScoreConfig
 
@@ -80,7 +86,7 @@ def test_every_video_is_a_row_in_the_order_given(
             ("h264", "yuv420p", 8),
             ("vp9", "yuv420p", 8),
         }
-        assert row.frames_scored == 2
+        assert (row.segments, row.frames_scored) == (1, 4)
         assert row.model == predictor.name
 
 
@@ -140,11 +146,18 @@ def test_other_segments_are_scored_again(
     out = tmp_path / "r.csv"
     (whole,) = rows_into(out, videos[:1], predictor, ScoreConfig(None, 10))
     (parts,) = rows_into(out, videos[:1], predictor, ScoreConfig(None, 0.2))
-    assert whole.frames_scored == 2
-    assert parts.frames_scored is not None
-    assert parts.frames_scored > 2
+    assert (whole.segments, whole.frames_scored) == (1, 4)  # two groups of two frames
+    assert parts.segments is not None
+    assert parts.segments > 1
+    assert parts.frames_scored == 2 * parts.segments  # a short segment has one group
     (alike,) = rows_into(out, videos[:1], predictor, ScoreConfig(None, 0.21))
     assert alike == parts  # the same number of segments are the same segments
+    # a report of version 0.1, without the column
+    former = replace(parts, segments=None, frames_scored=2 * parts.segments)
+    write_whole([former], out)
+    assert list(rows_into(out, videos[:1], predictor, ScoreConfig(None, 0.2))) == [former]
+    (other,) = rows_into(out, videos[:1], predictor, ScoreConfig(None, 10))
+    assert replace(other, score_s=None) == replace(whole, score_s=None)
 
 
 def test_hdr_gets_no_score_but_as_sdr(

@@ -49,7 +49,7 @@ def test_a_scored_video_is_a_row_with_all_columns() -> None:
     assert as_stored(row) == ReportRow(
         path="a.mp4", status="ok", score=50.0, score_low=43.0, score_high=57.0, score_min=3.0,
         score_p5=7.7, worst_at_s=10.0, frames_scored=16,
-        warnings="hdr;damaged", score_s=1.5, verdict="unsure", **FACTS,
+        warnings="hdr;damaged", score_s=1.5, verdict="unsure", segments=2, **FACTS,
     )  # fmt: skip
 
 
