@@ -29,7 +29,7 @@ from ladder.encode.transcode import (
     verify_encode,
 )
 from ladder.errors import FfmpegError, VideoError
-from ladder.media.decode import undamaged_until_s
+from ladder.media.decode import damaged_from_s
 from ladder.media.ends import MAX_MISSING_S, missing_end
 from ladder.media.ffmpeg import Ffmpeg, OnProgress, allocate_workers, partition_outputs
 from ladder.media.probe import FILE_FAULTS
@@ -226,8 +226,9 @@ def _with_cause(error: Exception, source: Source) -> Exception:
     path, reason = info.path, missing_end(info.path)
     if reason:
         return VideoError("damaged", f"{path} {reason}: make it anew ({error})")
-    end_s = undamaged_until_s(info) - 2 / float(info.fps)
-    if source.time_ranges or not 0 < end_s < info.duration_s < end_s + _MAX_DAMAGED_END_S:
+    damaged_s = None if source.time_ranges else damaged_from_s(info)
+    end_s = 0.0 if damaged_s is None else damaged_s - 2 / float(info.fps)
+    if not 0 < end_s < info.duration_s < end_s + _MAX_DAMAGED_END_S:
         return error
     return VideoError(
         "damaged",

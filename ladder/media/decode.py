@@ -162,20 +162,20 @@ def count_decodable_frames(path: Path) -> int:
         return sum(1 for _ in frames_of(container, stream))
 
 
-def undamaged_until_s(info: VideoInfo) -> float:
-    """When the last frame is shown that comes before any damage, in seconds from the first frame.
+def damaged_from_s(info: VideoInfo) -> float | None:
+    """When the last frame before any damage is shown, in seconds from the first; None: no damage.
 
     Raises:
         VideoError: the file cannot be opened.
     """
     last_s = 0.0
-    with (
-        open_video(info.path, Decoding(threads=1, is_strict=True)) as (container, stream),
-        contextlib.suppress(av.FFmpegError),
-    ):
-        for time_s, _ in _timed(info, container, stream):
-            last_s = max(last_s, time_s)
-    return last_s
+    with open_video(info.path, Decoding(threads=1, is_strict=True)) as (container, stream):
+        try:
+            for time_s, _ in _timed(info, container, stream):
+                last_s = max(last_s, time_s)
+        except av.FFmpegError:
+            return last_s
+    return None
 
 
 def has_interlaced_frames(path: Path) -> bool:

@@ -151,6 +151,7 @@ def test_a_rung_that_fails_leaves_the_others_unharmed(
     assert "libsvtav1" in errors.pop(TOO_MUCH.name)
     assert errors == {rung.name: "" for rung in TWO}
     (bad,) = (row for row in rows if row.error)
+    assert bad.error.startswith("ffmpeg exited with")  # the source is whole, and not to blame
     assert (bad.status, bad.size_bytes, bad.encode_s) == ("error", None, None)
     assert files_in(tmp_path) == {"encodes.csv", *(f"ten/{rung.name}.mp4" for rung in TWO)}
     # only this one is tried again
