@@ -11,7 +11,7 @@ from math import ceil
 from pathlib import Path
 
 from ladder.encode.plan import EncodeRow, encodes_table, require_same_source
-from ladder.errors import VideoError
+from ladder.errors import FfmpegError, VideoError
 from ladder.label.alignment import (
     AlignedEncode,
     Reference,
@@ -39,6 +39,8 @@ from ladder.label.metrics import (
 from ladder.label.pairs import RungBy, rung_of
 from ladder.label.previews import PreviewFiles
 from ladder.label.rows import LabelRow, has_metrics, label_row_type, with_metrics
+from ladder.media.decode import damaged_from_s
+from ladder.media.ends import missing_end
 from ladder.media.ffmpeg import Ffmpeg, OnProgress, ProgressSink, partition_outputs
 from ladder.media.lengths import video_bytes
 from ladder.media.probe import FILE_FAULTS, VideoInfo, fault_message
@@ -285,8 +287,8 @@ class _LabelRun:
             logs, checked = self._checked_logs(encodes, source, on_progress)
         except FILE_FAULTS as error:
             if len(encodes) == 1:
-                row = encodes[0].row
-                return [self._error_row(row, self._path(row), error)]
+                row, cause = encodes[0].row, _with_cause(error, encodes[0].info, source.info)
+                return [self._error_row(row, self._path(row), cause)]
             logger.info("labels of %s failed together, each is tried alone", source.info.path)
             return [row for each in encodes for row in self._measure([each], source, pix_fmt)]
         label_s = (time.monotonic() - started) / len(encodes)
@@ -406,6 +408,19 @@ class _LabelRun:
     def _error_row(self, row: EncodeRow, path: Path, error: Exception) -> LabelRow:
         message = self.copies.named(fault_message(path, error))
         return replace(self._empty_label(row), status=Status.ERROR, error=message)
+
+
+def _with_cause(error: Exception, *videos: VideoInfo) -> Exception:
+    """The error, with the damage of one of the videos: ffmpeg does not tell which it is."""
+    if not isinstance(error, FfmpegError):
+        return error
+    for video in videos:
+        reason = missing_end(video.path)
+        if not reason and (damaged_s := damaged_from_s(video)) is not None:
+            reason = f"is damaged after {damaged_s:.2f} s"
+        if reason:
+            return VideoError("damaged", f"{video.path} {reason}: make it anew ({error})")
+    return error
 
 
 def _with_facts(label: LabelRow, row: EncodeRow, encode: VideoInfo, source: VideoInfo) -> LabelRow:

@@ -175,6 +175,18 @@ def damaged_from_s(info: VideoInfo) -> float | None:
                 last_s = max(last_s, time_s)
         except av.FFmpegError:
             return last_s
+    return _corrupt_from_s(info)
+
+
+def _corrupt_from_s(info: VideoInfo) -> float | None:
+    """The same by the packets alone: of some that lack a part a decoder makes a picture."""
+    last_s = 0.0
+    with open_video(info.path) as (container, stream):
+        for packet in packets_of(container, stream):
+            if packet.is_corrupt:
+                return last_s
+            if packet.pts is not None:
+                last_s = max(last_s, _seconds(info, stream, packet.pts))
     return None
 
 

@@ -4,6 +4,7 @@ Each wrong figure comes from a plain graph written by hand, and so does the righ
 label's, with what it warns of. Those of pairing frames stand in `test_pitfalls_time`.
 """
 
+import re
 from pathlib import Path
 
 import pytest
@@ -332,7 +333,9 @@ def test_an_encode_that_is_damaged_in_its_middle(
     assert 20 < wrong < right - 5
     row = label_of(distort, source_video, ffmpeg, tmp_path)
     assert (row.status, row.vmaf, row.psnr_y, row.frames_compared) == ("error", None, None, None)
-    assert row.error
+    assert re.match(rf"\S+one\.{container} is damaged after 0\.[1-8]\d s: make it anew", row.error)
+    row = label_of(whole, distort, ffmpeg, tmp_path)  # as a source
+    assert row.error.startswith(f"{distort} is damaged after 0.")
 
 
 def test_a_file_name_with_graph_characters(
