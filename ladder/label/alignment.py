@@ -4,22 +4,27 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
+from functools import cached_property
 from pathlib import Path
+
+import numpy as np
 
 from ladder.encode.plan import EncodeRow, require_same_source
 from ladder.encode.transcode import measure_length
 from ladder.errors import VmafError
 from ladder.label.matching import Match, find_match, misfit
 from ladder.label.pairing import (
+    Conversion,
     Pairing,
     PairingMode,
     conversion_of,
+    conversions_by_time,
     other_conversions,
     partners,
 )
 from ladder.label.previews import REACH_S, Previews
 from ladder.media.decode import has_interlaced_frames
-from ladder.media.lengths import count_frames, frame_times
+from ladder.media.lengths import count_frames, frame_lasts, frame_times, start_gap
 from ladder.media.probe import RGB, VideoInfo, probe
 from ladder.media.remote import as_path, path_in
 from ladder.media.time_ranges import TimeRange, parse_time_ranges
@@ -32,6 +37,9 @@ _RATE_TOLERANCE = 0.001  # relative
 
 
 _ASPECT_TOLERANCE, _ROUNDING_PX = 0.02, 3.0  # relative; pixels of width
+
+
+_ROUNDING_S = 0.003  # of the times of two frames, in the coarsest containers
 
 
 _MIN_BETTER = 0.97  # by how much the pictures of another conversion of the rate must fit better
@@ -52,6 +60,17 @@ class Reference:
 
     def times(self) -> Sequence[float]:
         """When each of its frames is shown, in seconds from the first."""
+        return self._times
+
+    @property
+    def is_uneven(self) -> bool:
+        """Whether its frames are shown as the file says, and not at equal intervals."""
+        info = self.info
+        is_steady = info.is_timed_by_order or info.is_interlaced or self.time_ranges
+        return not is_steady and _is_uneven(self.times())
+
+    @cached_property
+    def _times(self) -> Sequence[float]:
         if self.time_ranges:
             return [float(number / self.info.fps) for number in range(self.frame_count)]
         return frame_times(self.info.path, self.info.fps)
@@ -132,9 +151,14 @@ def align_encode(
 
 def _stated_pairing(encode: VideoInfo, source: Reference) -> Pairing:
     pairing = Pairing(frames_source=source.frame_count, frames_encode=count_frames(encode.path))
+    ratio = encode.fps / source.info.fps
+    if source.is_uneven and not _is_uneven(frame_times(encode.path, encode.fps)):
+        end_s = source.times()[-1] + float(1 / source.info.fps)
+        pairing = replace(pairing, ratio=ratio, num_slots=round(end_s * encode.fps))
+        is_by_index = pairing.frames_source == pairing.frames_encode
+        return pairing if is_by_index else replace(pairing, conversion=Conversion.FILE)
     if _have_same_rate(encode, source.info, pairing) or encode.is_vfr or source.info.is_vfr:
         return pairing
-    ratio = encode.fps / source.info.fps
     conversion = conversion_of(pairing.frames_source, pairing.frames_encode, ratio)
     return replace(pairing, conversion=conversion, ratio=ratio)
 
@@ -152,9 +176,7 @@ def check_alignment(
     The conversion of another rate is chosen by how well frames fit; an offset is corrected with
     `sync`.
     """
-    candidates = [aligned.pairing]
-    if aligned.pairing.conversion:
-        candidates += other_conversions(aligned.pairing)
+    candidates = _candidates(aligned.pairing, source)
     by_index = all(pairing.mode == PairingMode.INDEX for pairing in candidates)
     source_times = [] if by_index else source.times()
     encode_times = [] if by_index else frame_times(aligned.info.path, aligned.info.fps)
@@ -173,10 +195,29 @@ def check_alignment(
     return replace(best, pairing=replace(best.pairing, offset=best.offset))
 
 
+def _is_uneven(times: Sequence[float]) -> bool:
+    """Whether frames are apart differently, by more than what the rounding of times explains."""
+    steps = np.diff(times)[1:-1]  # an edit list can shorten the first, reordering the last
+    return bool(len(steps) and steps.max() - steps.min() > _ROUNDING_S)
+
+
+def _candidates(stated: Pairing, source: Reference) -> list[Pairing]:
+    """How the frames may be paired, as stated first."""
+    if stated.num_slots is None:
+        return [stated, *(other_conversions(stated) if stated.conversion else [])]
+    path, fps = source.info.path, source.info.fps
+    times, lasts = source.times(), frame_lasts(path)
+    others = [replace(stated, conversion=None)]
+    # ffmpeg counts from the start of the file, where sound may begin earlier
+    for late_s in dict.fromkeys((Fraction(0), start_gap(path))):
+        others += conversions_by_time(stated, times, lasts, fps, late_s)
+    return [stated, *(other for other in others if other != stated)]
+
+
 def alignment_warnings(aligned: AlignedEncode, source: VideoInfo) -> Iterator[str]:
     """Warnings for the label's row, as `code` or `code:value`."""
     pairing, info = aligned.pairing, aligned.info
-    difference = pairing.frames_encode - round(pairing.frames_source * pairing.ratio)
+    difference = pairing.frames_encode - pairing.slots_of(pairing.frames_source)
     if abs(difference) > _COUNT_TOLERANCE:
         yield f"frame_count:{difference:+d}"
     if aligned.offset:

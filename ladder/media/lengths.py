@@ -31,6 +31,7 @@ from ladder.media.transport import TS_FORMAT, require_first_streams
 NUM_FIRST_PACKETS = 240
 """Packets to read of a file's beginning: they tell a variable frame rate, in a file of any size."""
 
+_ROUNDING_S = 0.0005  # of the start of a file
 _MAX_UNSTATED_S = 0.5  # a track that is longer than its header says by this has a wrong header
 FORMATS_THAT_JUMP = frozenset({TS_FORMAT, "mpeg", HLS_FORMAT})
 """FFmpeg's names of formats in which ffmpeg corrects jumps of timestamps."""
@@ -50,7 +51,7 @@ _UNKNOWN_FRAMES = frozenset({2**30, 2**32 - 1})  # FFmpeg's muxers of AVI and IV
 
 
 class _TimedPacket(NamedTuple):
-    """When a packet is shown, in seconds of the file's clock, and what it holds.
+    """When a packet is shown, in seconds of the file's clock, how long, and what it holds.
 
     What lies before the start of an edit list is decoded and not shown, even a key frame.
     """
@@ -58,10 +59,13 @@ class _TimedPacket(NamedTuple):
     time: Fraction | None
     is_key: bool
     is_shown: bool
+    lasts: Fraction
 
     @classmethod
     def of(cls, packet: "Packet[VideoStream]") -> "_TimedPacket":
-        return cls(shown_at(packet), packet.is_keyframe, not packet.is_discard and is_shown(packet))
+        is_seen = not packet.is_discard and is_shown(packet)
+        lasts = (packet.duration or 0) * packet.time_base
+        return cls(shown_at(packet), packet.is_keyframe, is_seen, lasts)
 
 
 def frame_times(path: Path, fps: Fraction) -> list[float]:
@@ -72,6 +76,15 @@ def frame_times(path: Path, fps: Fraction) -> list[float]:
     Raises:
         VideoError: the file cannot be opened or read.
     """
+    times = [packet.time for packet in _shown(path)]
+    known = [time for time in times if time is not None]
+    if not known or len(known) < len(times):
+        return [float(index / fps) for index in range(len(times))]
+    return [float(time - known[0]) for time in known]
+
+
+def _shown(path: Path) -> list[_TimedPacket]:
+    """The packets whose frames are shown, in that order if all are timed."""
     with open_video(path) as (container, stream):
         packets = [
             _TimedPacket.of(each) for each in _on_one_clock(path, container, stream) if each.size
@@ -80,15 +93,37 @@ def frame_times(path: Path, fps: Fraction) -> list[float]:
     # one without key frames is refreshed bit by bit
     first = next((index for index, packet in enumerate(packets) if packet.is_key), None)
     start = None if first is None else packets[first].time
-    times = [packet.time for packet in packets[first or 0 :] if packet.is_shown]
-    if start is not None and any(time is not None and time < start for time in times):
+    shown = [packet for packet in packets[first or 0 :] if packet.is_shown]
+    if start is not None and any(each.time is not None and each.time < start for each in shown):
         decoded = _first_decoded(path)  # some of them refer to nothing that is missing
         start = start if decoded is None else decoded
-        times = [time for time in times if time is None or time >= start]
-    known = sorted(time for time in times if time is not None)
-    if not known or len(known) < len(times):
-        return [float(index / fps) for index in range(len(times))]
-    return [float(time - known[0]) for time in known]
+        shown = [each for each in shown if each.time is None or each.time >= start]
+    return sorted(shown, key=lambda each: each.time or Fraction(0))
+
+
+def frame_lasts(path: Path) -> list[float]:
+    """How long each frame of `frame_times` lasts, in seconds, as the container tells ffmpeg.
+
+    Of a variable rate it need not end where the next frame begins: Matroska states one length for
+    all, and MP4 those in the order of decoding. 0: the container says nothing.
+
+    Raises:
+        VideoError: the file cannot be opened or read.
+    """
+    return [float(packet.lasts) for packet in _shown(path)]
+
+
+def start_gap(path: Path) -> Fraction:
+    """Seconds from the start of the file, where sound may begin, to the first frame of the video.
+
+    Raises:
+        VideoError: the file cannot be opened or read.
+    """
+    with open_video(path) as (container, stream):
+        if stream.start_time is None or container.start_time is None or not stream.time_base:
+            return Fraction(0)
+        late = stream.start_time * stream.time_base - Fraction(container.start_time, av.time_base)
+        return late if late > _ROUNDING_S else Fraction(0)
 
 
 def _first_decoded(path: Path) -> Fraction | None:

@@ -317,19 +317,42 @@ def test_two_variable_rates_with_the_same_frames_are_one_rate(
     assert row.warnings == "vfr"
 
 
-def test_a_variable_frame_rate_that_was_filled_up(
+@pytest.mark.parametrize("container", ["mp4", "mkv"])
+@pytest.mark.parametrize(("how", "rate"), [("-r", "25"), ("-r", "12"), ("-vf", "25")])
+def test_a_variable_frame_rate_that_was_made_constant(
+    make_video: MakeVideo,
+    source_video: Path,
+    ffmpeg: Ffmpeg,
+    tmp_path: Path,
+    how: str,
+    rate: str,
+    container: str,
+) -> None:
+    uneven = "setpts='(N+3*gt(N,5)+4*gt(N,11)+0.4*mod(N,2))/25/TB'"
+    timed = ("-vf", uneven, "-fps_mode", "vfr", "-enc_time_base", "1:90000")
+    source = make_video(f"uneven.{container}", source_video, (*timed, *EXACT))
+    args = (how, rate if how == "-r" else f"fps={rate}")
+    name = f"constant{how}-{rate}-{container}"
+    encode = make_video(f"{name}.mp4", source, (*args, "-crf", "28", *X264[:-2]))
+    converted = make_video(f"{name}-exact.mp4", source, (*args, *EXACT))
+    right = vmaf_by_hand(encode, converted, BY_INDEX, ffmpeg, tmp_path)
+    nearest = f"{PLAIN}:shortest=1:ts_sync_mode=nearest"
+    wrong = vmaf_by_hand(encode, source, nearest, ffmpeg, tmp_path)
+    assert wrong < right - 0.5
+    row = label_of(encode, source, ffmpeg, tmp_path)
+    assert row.vmaf == pytest.approx(right, abs=0.01)
+    assert (row.pairing, row.offset_frames, row.frames_compared) == ("rate", 0, row.frames_encode)
+    assert {code.partition(":")[0] for code in row.warnings.split(";")} <= {"vfr", "fps"}
+
+
+def test_an_encode_that_keeps_a_variable_frame_rate(
     make_video: MakeVideo, source_video: Path, ffmpeg: Ffmpeg, tmp_path: Path
 ) -> None:
-    uneven = "setpts='(N+3*gt(N,5)+4*gt(N,11))/25/TB'"
-    source = make_video("vfr.mp4", source_video, ("-vf", uneven, "-fps_mode", "vfr", *EXACT))
-    filled = make_video("filled.mp4", source, ("-vf", "fps=25", "-crf", "28", *X264))
-    right = vmaf_by_hand(
-        filled, source, f"[1:v]fps=25[s];[0:v][s]{BY_HAND}:shortest=1", ffmpeg, tmp_path
-    )
-    wrong = vmaf_by_hand(filled, source, BY_INDEX, ffmpeg, tmp_path)
-    assert wrong < right - 20
-    row = label_of(filled, source, ffmpeg, tmp_path)
-    # the second half of a gap is paired with the frame that comes next and not with the one held
-    assert row.vmaf == pytest.approx(right, abs=4)
-    assert (row.pairing, row.offset_frames, row.frames_compared) == ("time", 0, 31)
-    assert "vfr" in row.warnings.split(";")
+    uneven = "setpts='(N+3*gt(N,5)+4*gt(N,11)+0.4*mod(N,2))/25/TB'"
+    timed = ("-fps_mode", "vfr", "-enc_time_base", "1:90000")
+    source = make_video("uneven.mp4", source_video, ("-vf", uneven, *timed, *EXACT))
+    encode = make_video("kept.mp4", source, ("-crf", "28", *timed, *X264[:-2]))
+    right = vmaf_by_hand(encode, source, BY_INDEX, ffmpeg, tmp_path)
+    row = label_of(encode, source, ffmpeg, tmp_path)
+    assert row.vmaf == pytest.approx(right, abs=0.01)
+    assert (row.pairing, row.warnings, row.frames_compared) == ("index", "vfr", 24)
