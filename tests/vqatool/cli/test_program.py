@@ -1,5 +1,6 @@
 """The whole program: its options, exit codes, verbosity and errors."""
 
+import configparser
 import errno
 import os
 import shlex
@@ -28,6 +29,15 @@ from vqatool.scoring.gates import GATE_FIGURES
 from vqatool.scoring.rows import ReportRow
 
 ROOT = Path(package.__file__).parent.parent
+
+
+def read_entry_point() -> tuple[str, str]:
+    """The module and the function that the program `vqatool` calls."""
+    setup = configparser.ConfigParser()
+    setup.read(ROOT / "setup.cfg")
+    scripts = setup["options.entry_points"]["console_scripts"]
+    module, _, function = scripts.partition("=")[2].strip().partition(":")
+    return module, function
 
 
 @pytest.mark.slow
@@ -332,6 +342,25 @@ def test_an_interrupt_exits_130() -> None:
     done = run_failing(KeyboardInterrupt())
     assert done.exit_code == 130
     assert "run the same command again to continue" in done.stderr
+
+
+@pytest.mark.parametrize("module", ["vqatool.cli", "numpy", "click"])
+def test_an_interrupt_while_the_program_loads_exits_130(module: str) -> None:
+    interrupting = (
+        "import os, signal, sys\n"
+        "class Interrupting:\n"
+        "    def find_spec(self, name, *rest):\n"
+        f"        if name == {module!r}:\n"
+        "            os.kill(os.getpid(), signal.SIGINT)\n"
+        "sys.meta_path.insert(0, Interrupting())\n"
+    )
+    entry = read_entry_point()
+    start = f"from {entry[0]} import {entry[1]}\nsys.argv = ['vqatool', 'score', '.']\n{entry[1]}()"
+    done = subprocess.run(
+        [sys.executable, "-c", interrupting + start], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 130
+    assert done.stderr == "Error: interrupted: run the same command again to continue\n"
 
 
 def test_an_interrupt_of_what_keeps_nothing_does_not_promise_to_continue() -> None:
