@@ -4,10 +4,11 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from ladder.encode.plan import EncodeRow, require_same_source
 from ladder.encode.transcode import measure_length
@@ -15,6 +16,7 @@ from ladder.errors import VmafError
 from ladder.label.matching import Match, find_match, misfit
 from ladder.label.pairing import (
     Conversion,
+    FrameNumbers,
     Pairing,
     PairingMode,
     conversion_of,
@@ -39,10 +41,17 @@ _RATE_TOLERANCE = 0.001  # relative
 _ASPECT_TOLERANCE, _ROUNDING_PX = 0.02, 3.0  # relative; pixels of width
 
 
+_SEARCHED = 200  # previews that find where a cut is
+_PARTS, _MAX_PARTS = 32, 256  # places in a slot, and between two frames, where it may end
+
+
 _ROUNDING_S = 0.003  # of the times of two frames, in the coarsest containers
 
 
 _MIN_BETTER = 0.97  # by how much the pictures of another conversion of the rate must fit better
+
+
+FloatArray = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -190,9 +199,68 @@ def check_alignment(
             error = misfit(encode_previews, source_previews, numbers, match.shift)
         if pairing is aligned.pairing or error < _MIN_BETTER * least:
             best, least = replace(aligned, pairing=pairing, match=match), error
+    if best.pairing.num_slots is not None and best.pairing.mode != PairingMode.INDEX:
+        return _by_time(best, source, (encode_previews, source_previews), sync=sync)
     if not sync or not best.offset:
         return best
     return replace(best, pairing=replace(best.pairing, offset=best.offset))
+
+
+def _by_time(
+    best: AlignedEncode,
+    source: Reference,
+    previews: tuple[Previews, Previews],
+    *,
+    sync: bool,
+) -> AlignedEncode:
+    """An encode with a constant rate of a source with a variable one, whose head may be cut off."""
+    if not best.match.shift and not best.match.is_unaligned:
+        return best
+    if best.match.shift < 0:  # frames in front of it would move it against the slots
+        return replace(best, match=replace(best.match, is_unaligned=True))
+    fps, times = source.info.fps, np.asarray(source.times())
+    lasts = frame_lasts(source.info.path)
+
+    def error(pairing: Pairing, step: int = 1) -> float:
+        few = Previews(previews[0].numbers[::step], previews[0].planes[::step])
+        return misfit(few, previews[1], _partners_behind(pairing, times, fps))
+
+    def ends(skip: int) -> Iterator[Fraction]:
+        """Where a cut may end between two frames: seconds until the second."""
+        gap_s = Fraction(times[skip] - times[skip - 1]).limit_denominator(90_000)
+        count = min(_MAX_PARTS, math.ceil(gap_s * fps * best.pairing.ratio * _PARTS))
+        yield from (gap_s * part / count for part in range(count))
+
+    def cut(skip: int, late_s: Fraction) -> list[Pairing]:
+        rest = times[skip:] - times[skip]
+        num_slots = round((rest[-1] + float(late_s + 1 / fps)) * float(fps * best.pairing.ratio))
+        stated = replace(best.pairing, offset=-skip, num_slots=num_slots)
+        return conversions_by_time(stated, rest, lasts[skip:], fps, late_s)
+
+    step = max(1, len(previews[0].numbers) // _SEARCHED)
+    skips = range(1, max(2, min(len(times) - 1, int(np.searchsorted(times, REACH_S)))))
+    firsts = (each for skip in skips for each in cut(skip, Fraction(0)))
+    skip = -min(firsts, key=partial(error, step=step)).offset
+    found = min(
+        (
+            each
+            for near in range(max(1, skip - 1), min(skip + 2, len(times) - 1))
+            for late_s in ends(near)
+            for each in cut(near, late_s)
+        ),
+        key=partial(error, step=step),
+    )
+    match = find_match(*previews, _partners_behind(found, times, fps), round(REACH_S * fps))
+    if match.shift or match.is_unaligned or match.is_other:
+        return replace(best, match=replace(best.match, is_unaligned=True))
+    return replace(best, match=Match(-found.offset), pairing=found if sync else best.pairing)
+
+
+def _partners_behind(pairing: Pairing, times: FloatArray, fps: Fraction) -> FrameNumbers:
+    """The partners of frames where the source begins behind the frames that are left out."""
+    rest = times[-pairing.offset :] - times[-pairing.offset]
+    whole = replace(pairing, offset=0, frames_source=len(rest))
+    return partners(whole, rest.tolist(), [], fps) - pairing.offset
 
 
 def _is_uneven(times: Sequence[float]) -> bool:

@@ -69,8 +69,8 @@ class Pairing:
         conversion: how the source gets the rate of the encode; None: it has it already, or is
             paired by time.
         ratio: frames of the encode for one of the source, in a conversion; 1: as many.
-        num_slots: frames that a source with a variable rate has at the encode's rate; None: its
-            rate is constant.
+        num_slots: frames that a source with a variable rate has at the encode's rate, without
+            those that are left out; None: its rate is constant.
         late_s: seconds from the start of the conversion to the first frame of the source.
         moves: of a variable rate converted by `-r`, how many slots each frame of the source is
             first shown after the one of its time, rounded down.
@@ -121,10 +121,8 @@ class Pairing:
         return left_in_source, self.frames_encode - in_encode
 
     def slots_of(self, frames: int) -> int:
-        """Frames of the encode that so many of the source give, on average."""
-        if self.num_slots is None or not self.conversion:
-            return int(frames * self.ratio)
-        return self.num_slots * frames // max(1, self.frames_source)
+        """Frames of the encode that so many of the source, or all that are left of it, give."""
+        return int(frames * self.ratio) if self.num_slots is None else self.num_slots
 
     def require_compared(
         self, compared: int, subsample: int, rates: tuple[Fraction, Fraction]
@@ -159,7 +157,8 @@ def conversion_of(frames_source: int, frames_encode: int, ratio: Fraction) -> Co
     """
     if ratio >= 1:
         return Conversion.FILE
-    kept = _starts(np.arange(frames_source) * float(ratio), np.full(frames_source, float(ratio)))
+    each = np.full(frames_source, float(ratio))
+    kept = _starts(each * np.arange(frames_source), each)
     counts = {Conversion.FILE: round(frames_source * ratio), Conversion.DROP: int(kept[-1]) + 1}
     return min(counts, key=lambda way: abs(counts[way] - frames_encode))
 
@@ -312,10 +311,9 @@ def _slots(pairing: Pairing, times: npt.NDArray[np.float64], fps: Fraction) -> F
         return np.asarray(np.floor(places + 0.5 + 1e-9), np.int64)
     if pairing.conversion == Conversion.DROP:
         if pairing.moves:
-            return _floors(places) + np.asarray(pairing.moves)
-        ratio = float(pairing.ratio)
-        counted = np.arange(pairing.frames_source) * ratio
-        return _starts(counted, np.full(len(counted), ratio))
+            return _floors(places) + np.asarray(pairing.moves, np.int64)
+        each = np.full(pairing.frames_source, float(pairing.ratio))
+        return _starts(each * np.arange(len(each)), each)
     counted = np.arange(pairing.frames_source) * pairing.ratio.numerator
     half, whole = pairing.ratio.denominator, 2 * pairing.ratio.denominator
     if pairing.conversion == Conversion.UP:

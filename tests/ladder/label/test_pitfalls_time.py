@@ -345,6 +345,36 @@ def test_a_variable_frame_rate_that_was_made_constant(
     assert {code.partition(":")[0] for code in row.warnings.split(";")} <= {"vfr", "fps"}
 
 
+def test_a_variable_frame_rate_that_was_made_constant_from_later_on(
+    make_video: MakeVideo, source_video: Path, ffmpeg: Ffmpeg, tmp_path: Path
+) -> None:
+    uneven = "setpts='(N+3*gt(N,5)+4*gt(N,11)+0.4*mod(N,2))/25/TB'"
+    timed = ("-vf", uneven, "-fps_mode", "vfr", "-enc_time_base", "1:90000")
+    source = make_video("uneven.mp4", source_video, (*timed, *EXACT))
+    later = ("-ss", "0.17")
+    encode = make_video("later.mp4", source, ("-r", "25", "-crf", "28", *X264[:-2]), later)
+    converted = make_video("later-exact.mp4", source, ("-r", "25", *EXACT), later)
+    right = vmaf_by_hand(encode, converted, BY_INDEX, ffmpeg, tmp_path)
+    row = label_of(encode, source, ffmpeg, tmp_path)
+    assert (row.offset_frames, row.warnings.split(";")[1]) == (-5, "shifted:-5")
+    row = label_of(encode, source, ffmpeg, tmp_path, SYNCED)
+    assert row.vmaf == pytest.approx(right, abs=0.01)
+    assert (row.warnings.split(";")[0], row.warnings.split(";")[-1]) == ("synced:-5", "vfr")
+
+
+def test_frames_in_front_of_a_variable_frame_rate_are_not_aligned(
+    make_video: MakeVideo, source_video: Path, ffmpeg: Ffmpeg, tmp_path: Path
+) -> None:
+    uneven = "setpts='(N+3*gt(N,5)+4*gt(N,11)+0.4*mod(N,2))/25/TB'"
+    timed = ("-vf", uneven, "-fps_mode", "vfr", "-enc_time_base", "1:90000")
+    source = make_video("uneven.mp4", source_video, (*timed, *EXACT))
+    led = ("-vf", "fps=25,tpad=start=10:color=black", "-crf", "28", *X264)
+    encode = make_video("uneven-led.mp4", source, led)
+    for options in (None, SYNCED):
+        row = label_of(encode, source, ffmpeg, tmp_path, options)
+        assert "unaligned" in row.warnings.split(";")
+
+
 def test_an_encode_that_keeps_a_variable_frame_rate(
     make_video: MakeVideo, source_video: Path, ffmpeg: Ffmpeg, tmp_path: Path
 ) -> None:
