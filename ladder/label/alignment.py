@@ -1,10 +1,10 @@
 """Align an encode with its source: frame counts, rates and HDR before, its pictures after VMAF."""
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +13,7 @@ import numpy.typing as npt
 from ladder.encode.plan import EncodeRow, require_same_source
 from ladder.encode.transcode import measure_length
 from ladder.errors import VmafError
-from ladder.label.matching import Match, find_match, misfit
+from ladder.label.matching import Match, find_match, misfit, misfit_nearby
 from ladder.label.pairing import (
     Conversion,
     FrameNumbers,
@@ -39,6 +39,9 @@ _RATE_TOLERANCE = 0.001  # relative
 
 
 _ASPECT_TOLERANCE, _ROUNDING_PX = 0.02, 3.0  # relative; pixels of width
+
+
+_MAX_WORSE = 1.06  # than partners near by: exact pairs are at most 1.04, and others 1.07 to 15
 
 
 _SEARCHED = 200  # previews that find where a cut is
@@ -199,68 +202,99 @@ def check_alignment(
             error = misfit(encode_previews, source_previews, numbers, match.shift)
         if pairing is aligned.pairing or error < _MIN_BETTER * least:
             best, least = replace(aligned, pairing=pairing, match=match), error
-    if best.pairing.num_slots is not None and best.pairing.mode != PairingMode.INDEX:
-        return _by_time(best, source, (encode_previews, source_previews), sync=sync)
+    is_shifted = best.pairing.mode == PairingMode.INDEX and best.offset
+    if best.pairing.num_slots is not None and not is_shifted:
+        search = _ByTime(
+            best.pairing,
+            source.info.fps,
+            np.asarray(source.times()),
+            frame_lasts(source.info.path),
+            encode_times,
+            (encode_previews, source_previews),
+        )
+        return search.checked(best, sync=sync)
     if not sync or not best.offset:
         return best
     return replace(best, pairing=replace(best.pairing, offset=best.offset))
 
 
-def _by_time(
-    best: AlignedEncode,
-    source: Reference,
-    previews: tuple[Previews, Previews],
-    *,
-    sync: bool,
-) -> AlignedEncode:
-    """An encode with a constant rate of a source with a variable one, whose head may be cut off."""
-    if not best.match.shift and not best.match.is_unaligned:
-        return best
-    if best.match.shift < 0:  # frames in front of it would move it against the slots
-        return replace(best, match=replace(best.match, is_unaligned=True))
-    fps, times = source.info.fps, np.asarray(source.times())
-    lasts = frame_lasts(source.info.path)
+@dataclass(frozen=True)
+class _ByTime:
+    """Search how an encode with a constant rate was made of a source with a variable one."""
 
-    def error(pairing: Pairing, step: int = 1) -> float:
-        few = Previews(previews[0].numbers[::step], previews[0].planes[::step])
-        return misfit(few, previews[1], _partners_behind(pairing, times, fps))
+    stated: Pairing
+    fps: Fraction
+    times: FloatArray
+    lasts: Sequence[float]
+    encode_times: Sequence[float]
+    previews: tuple[Previews, Previews]
 
-    def ends(skip: int) -> Iterator[Fraction]:
+    def checked(self, best: AlignedEncode, *, sync: bool) -> AlignedEncode:
+        """The encode with a pairing that is exact, or with `is_unaligned`."""
+        shift, is_suspect = best.match.shift, best.match.is_unaligned
+        if not shift and not is_suspect and self.is_exact(best.pairing):
+            return best
+        if shift < 0:  # frames in front of it would move it against the slots
+            return replace(best, match=replace(best.match, is_unaligned=True))
+        if not shift:  # the slots of other programs may begin elsewhere
+            found = self.closest(
+                each for part in range(_PARTS) for each in self.cut(0, part / (_PARTS * self.rate))
+            )
+            if self.is_exact(found):
+                return replace(best, pairing=found, match=replace(best.match, is_unaligned=False))
+        found = self.without_head()
+        if not self.is_exact(found):
+            return replace(best, match=replace(best.match, is_unaligned=True))
+        return replace(best, match=Match(-found.offset), pairing=found if sync else best.pairing)
+
+    @property
+    def rate(self) -> Fraction:
+        """Frames a second of the encode."""
+        return self.fps * self.stated.ratio
+
+    def without_head(self) -> Pairing:
+        """The best of those in which frames of the source are left out at its start."""
+        count = min(len(self.times) - 1, int(np.searchsorted(self.times, REACH_S)))
+        skips = range(1, max(2, count))
+        skip = -self.closest(each for skip in skips for each in self.cut(skip, Fraction(0))).offset
+        return self.closest(
+            each
+            for near in range(max(1, skip - 1), min(skip + 2, len(self.times) - 1))
+            for late_s in self.ends(near)
+            for each in self.cut(near, late_s)
+        )
+
+    def ends(self, skip: int) -> Iterator[Fraction]:
         """Where a cut may end between two frames: seconds until the second."""
-        gap_s = Fraction(times[skip] - times[skip - 1]).limit_denominator(90_000)
-        count = min(_MAX_PARTS, math.ceil(gap_s * fps * best.pairing.ratio * _PARTS))
+        gap_s = Fraction(self.times[skip] - self.times[skip - 1]).limit_denominator(90_000)
+        count = min(_MAX_PARTS, math.ceil(gap_s * self.rate * _PARTS))
         yield from (gap_s * part / count for part in range(count))
 
-    def cut(skip: int, late_s: Fraction) -> list[Pairing]:
-        rest = times[skip:] - times[skip]
-        num_slots = round((rest[-1] + float(late_s + 1 / fps)) * float(fps * best.pairing.ratio))
-        stated = replace(best.pairing, offset=-skip, num_slots=num_slots)
-        return conversions_by_time(stated, rest, lasts[skip:], fps, late_s)
+    def cut(self, skip: int, late_s: Fraction) -> list[Pairing]:
+        """The conversions of the source without its first frames."""
+        rest = self.times[skip:] - self.times[skip]
+        length_s = rest[-1] + float(late_s + 1 / self.fps)
+        stated = replace(self.stated, offset=-skip, num_slots=round(length_s * float(self.rate)))
+        return conversions_by_time(stated, rest, self.lasts[skip:], self.fps, late_s)
 
-    step = max(1, len(previews[0].numbers) // _SEARCHED)
-    skips = range(1, max(2, min(len(times) - 1, int(np.searchsorted(times, REACH_S)))))
-    firsts = (each for skip in skips for each in cut(skip, Fraction(0)))
-    skip = -min(firsts, key=partial(error, step=step)).offset
-    found = min(
-        (
-            each
-            for near in range(max(1, skip - 1), min(skip + 2, len(times) - 1))
-            for late_s in ends(near)
-            for each in cut(near, late_s)
-        ),
-        key=partial(error, step=step),
-    )
-    match = find_match(*previews, _partners_behind(found, times, fps), round(REACH_S * fps))
-    if match.shift or match.is_unaligned or match.is_other:
-        return replace(best, match=replace(best.match, is_unaligned=True))
-    return replace(best, match=Match(-found.offset), pairing=found if sync else best.pairing)
+    def closest(self, pairings: Iterable[Pairing]) -> Pairing:
+        """The one whose frames fit best."""
+        encode, source = self.previews
+        step = max(1, len(encode.numbers) // _SEARCHED)
+        few = Previews(encode.numbers[::step], encode.planes[::step])
+        return min(pairings, key=lambda each: misfit(few, source, self.partners_of(each)))
 
+    def is_exact(self, pairing: Pairing) -> bool:
+        """Whether hardly any frame would fit better with a frame near its partner."""
+        numbers = self.partners_of(pairing)
+        near = misfit_nearby(*self.previews, numbers)
+        return misfit(*self.previews, numbers) <= _MAX_WORSE * near
 
-def _partners_behind(pairing: Pairing, times: FloatArray, fps: Fraction) -> FrameNumbers:
-    """The partners of frames where the source begins behind the frames that are left out."""
-    rest = times[-pairing.offset :] - times[-pairing.offset]
-    whole = replace(pairing, offset=0, frames_source=len(rest))
-    return partners(whole, rest.tolist(), [], fps) - pairing.offset
+    def partners_of(self, pairing: Pairing) -> FrameNumbers:
+        """`partners`, where frames are left out at the start of the source."""
+        rest = self.times[-pairing.offset :] - self.times[-pairing.offset]
+        whole = replace(pairing, offset=0, frames_source=len(rest))
+        return partners(whole, rest.tolist(), self.encode_times, self.fps) - pairing.offset
 
 
 def _is_uneven(times: Sequence[float]) -> bool:

@@ -29,6 +29,7 @@ _MOST, _NEARLY_ALL, _MANY = 0.5, 0.75, 0.25  # shares of places
 _ELSEWHERE, _SURE = 0.5, 0.8  # another frame fits: half of what correlation lacks to 1; correlation
 _FITTING = 0.98  # a correlation with which nothing is looked for elsewhere
 _ALIKE = 0.5  # correlation of pictures that show the same
+_NEAR = 3  # frames to either side
 _GREY = 128  # taken off, so that sums stay small
 _FLAT = 2.0  # deviation of luma in a picture that shows nothing
 _INSIDE = 0.65  # the same of one that is searched for inside the other
@@ -107,6 +108,20 @@ def misfit(encode: Previews, source: Previews, partners: FrameNumbers, shift: in
     if not len(ours):
         return math.inf
     return float(np.square(ours.astype(np.float32) - theirs).mean())
+
+
+def misfit_nearby(encode: Previews, source: Previews, partners: FrameNumbers) -> float:
+    """`misfit` where each frame has the best partner among those near its own."""
+    rows = _rows(source)
+    own = partners[np.minimum(encode.numbers, len(partners) - 1)]
+    errors = np.full((2 * _NEAR + 1, len(own)), np.inf, np.float32)
+    for place, away in enumerate(range(-_NEAR, _NEAR + 1)):
+        found = _found(rows, own + away)
+        is_pair = (found >= 0) & (_found(rows, own) >= 0) & (_deviation(encode.planes) > _FLAT)
+        difference = encode.planes[is_pair].astype(np.float32) - source.planes[found[is_pair]]
+        errors[place, is_pair] = np.square(difference).mean(1)
+    least = errors.min(0)
+    return float(least[np.isfinite(least)].mean()) if np.isfinite(least).any() else math.inf
 
 
 def _sparse(previews: Previews) -> Previews:

@@ -362,6 +362,24 @@ def test_a_variable_frame_rate_that_was_made_constant_from_later_on(
     assert (row.warnings.split(";")[0], row.warnings.split(";")[-1]) == ("synced:-5", "vfr")
 
 
+def test_a_variable_frame_rate_that_another_program_made_constant(
+    make_video: MakeVideo, source_video: Path, ffmpeg: Ffmpeg, tmp_path: Path
+) -> None:
+    uneven = "setpts='(N+3*gt(N,5)+4*gt(N,11)+0.4*mod(N,2))/25/TB'"
+    timed = ("-vf", uneven, "-fps_mode", "vfr", "-enc_time_base", "1:90000")
+    source = make_video("uneven.mp4", source_video, (*timed, *EXACT))
+    up = ("-vf", "fps=20:round=up")
+    encode = make_video("rounded-up.mp4", source, (*up, "-crf", "28", *X264))
+    converted = make_video("rounded-up-exact.mp4", source, (*up, *EXACT))
+    right = vmaf_by_hand(encode, converted, BY_INDEX, ffmpeg, tmp_path)
+    row = label_of(encode, source, ffmpeg, tmp_path)
+    assert row.vmaf == pytest.approx(right, abs=0.01)
+    # frames that no conversion gives
+    odd = ("-vf", "fps=20,shuffleframes=1 0 3 2", "-crf", "28", *X264)
+    row = label_of(make_video("shuffled.mp4", source, odd), source, ffmpeg, tmp_path)
+    assert "unaligned" in row.warnings.split(";")
+
+
 def test_frames_in_front_of_a_variable_frame_rate_are_not_aligned(
     make_video: MakeVideo, source_video: Path, ffmpeg: Ffmpeg, tmp_path: Path
 ) -> None:
