@@ -83,17 +83,17 @@ def test_each_frame_of_a_variable_rate_is_paired_with_the_one_that_ffmpeg_shows(
     # MP4 states how long frames last in the order they are decoded, Matroska one length for all
     timed = ("-fps_mode", "vfr", "-enc_time_base", "1:90000", "-x264-params", "b-adapt=0:bframes=3")
     coder = ("-c:v", "libx264", "-crf", "4", "-pix_fmt", "yuv420p", *timed)
-    source = make_video(f"{uneven}.{name[-3:]}", scene, ("-frames:v", "50", *coder))
+    source = make_video(f"counted-{uneven}.{name[-3:]}", scene, ("-frames:v", "50", *coder))
     if "late" in name:
         sound = ("-f", "lavfi", "-i", "sine=d=2", "-itsoffset", "0.02")
         both = ("-map", "1:v", "-map", "0:a", "-c:v", "copy", "-c:a", "pcm_s16le", "-f", "mov")
-        source = make_video(f"{uneven}-late.mp4", source, both, sound)
+        source = make_video(f"counted-{uneven}-late.mp4", source, both, sound)
     gap_s = start_gap(source)
     assert (gap_s > 0) == ("late" in name)
     info = probe(source)
     own = numbers_shown(source, ffmpeg, tmp_path)
     args = (how, f"fps={new_rate}" if how == "-vf" else new_rate, *EXACT, "-an")
-    encode = make_video(f"{uneven}-{name[2:-4]}-{new_rate}{how}.mp4", source, args)
+    encode = make_video(f"counted-{uneven}-{name[2:-4]}-{new_rate}{how}.mp4", source, args)
     shown = numbers_shown(encode, ffmpeg, tmp_path)
     stated = Pairing(
         frames_source=len(own), frames_encode=len(shown), ratio=Fraction(new_rate) / info.fps

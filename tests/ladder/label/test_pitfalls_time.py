@@ -330,7 +330,7 @@ def test_a_variable_frame_rate_that_was_made_constant(
 ) -> None:
     uneven = "setpts='(N+3*gt(N,5)+4*gt(N,11)+0.4*mod(N,2))/25/TB'"
     timed = ("-vf", uneven, "-fps_mode", "vfr", "-enc_time_base", "1:90000")
-    source = make_video(f"uneven.{container}", source_video, (*timed, *EXACT))
+    source = make_video(f"uneven-rate.{container}", source_video, (*timed, *EXACT))
     args = (how, rate if how == "-r" else f"fps={rate}")
     name = f"constant{how}-{rate}-{container}"
     encode = make_video(f"{name}.mp4", source, (*args, "-crf", "28", *X264[:-2]))
@@ -350,7 +350,7 @@ def test_a_variable_frame_rate_that_was_made_constant_from_later_on(
 ) -> None:
     uneven = "setpts='(N+3*gt(N,5)+4*gt(N,11)+0.4*mod(N,2))/25/TB'"
     timed = ("-vf", uneven, "-fps_mode", "vfr", "-enc_time_base", "1:90000")
-    source = make_video("uneven.mp4", source_video, (*timed, *EXACT))
+    source = make_video("uneven-rate.mp4", source_video, (*timed, *EXACT))
     later = ("-ss", "0.17")
     encode = make_video("later.mp4", source, ("-r", "25", "-crf", "28", *X264[:-2]), later)
     converted = make_video("later-exact.mp4", source, ("-r", "25", *EXACT), later)
@@ -367,7 +367,7 @@ def test_a_variable_frame_rate_that_another_program_made_constant(
 ) -> None:
     uneven = "setpts='(N+3*gt(N,5)+4*gt(N,11)+0.4*mod(N,2))/25/TB'"
     timed = ("-vf", uneven, "-fps_mode", "vfr", "-enc_time_base", "1:90000")
-    source = make_video("uneven.mp4", source_video, (*timed, *EXACT))
+    source = make_video("uneven-rate.mp4", source_video, (*timed, *EXACT))
     up = ("-vf", "fps=20:round=up")
     encode = make_video("rounded-up.mp4", source, (*up, "-crf", "28", *X264))
     converted = make_video("rounded-up-exact.mp4", source, (*up, *EXACT))
@@ -385,7 +385,7 @@ def test_frames_in_front_of_a_variable_frame_rate_are_not_aligned(
 ) -> None:
     uneven = "setpts='(N+3*gt(N,5)+4*gt(N,11)+0.4*mod(N,2))/25/TB'"
     timed = ("-vf", uneven, "-fps_mode", "vfr", "-enc_time_base", "1:90000")
-    source = make_video("uneven.mp4", source_video, (*timed, *EXACT))
+    source = make_video("uneven-rate.mp4", source_video, (*timed, *EXACT))
     led = ("-vf", "fps=25,tpad=start=10:color=black", "-crf", "28", *X264)
     encode = make_video("uneven-led.mp4", source, led)
     for options in (None, SYNCED):
@@ -398,7 +398,7 @@ def test_an_encode_that_keeps_a_variable_frame_rate(
 ) -> None:
     uneven = "setpts='(N+3*gt(N,5)+4*gt(N,11)+0.4*mod(N,2))/25/TB'"
     timed = ("-fps_mode", "vfr", "-enc_time_base", "1:90000")
-    source = make_video("uneven.mp4", source_video, ("-vf", uneven, *timed, *EXACT))
+    source = make_video("uneven-rate.mp4", source_video, ("-vf", uneven, *timed, *EXACT))
     encode = make_video("kept.mp4", source, ("-crf", "28", *timed, *X264[:-2]))
     right = vmaf_by_hand(encode, source, BY_INDEX, ffmpeg, tmp_path)
     row = label_of(encode, source, ffmpeg, tmp_path)
