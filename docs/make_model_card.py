@@ -73,7 +73,7 @@ Scores are off by 4.5 to 6 points (RMSE) on random encodes of sources that the m
 qualities. [All limits](docs/limits.md).
 
 Of 40 random encodes of Big Buck Bunny, these score most too high and most too low (`python -m tests.benchmarks.failures`; RMSE of the
-40: 6.7):
+40: 6.5):
 
 ![The clip and six of its encodes](docs/failures.jpg)
 

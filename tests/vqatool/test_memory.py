@@ -53,4 +53,6 @@ def _resident_mb(_: Path) -> float:
 def test_a_worker_returns_what_a_video_took_before_the_next_one(tmp_path: Path) -> None:
     with DecodePool(jobs=1) as pool:
         before, after = (pool.submit(tmp_path, _resident_mb).result() for _ in range(2))
+    assert isinstance(before, float)
+    assert isinstance(after, float)
     assert after < before + 20
