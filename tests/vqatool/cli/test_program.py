@@ -348,6 +348,7 @@ def test_an_interrupt_exits_130() -> None:
 def test_an_interrupt_while_the_program_loads_exits_130(module: str) -> None:
     interrupting = (
         "import os, signal, sys\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # ignored in the background
         "class Interrupting:\n"
         "    def find_spec(self, name, *rest):\n"
         f"        if name == {module!r}:\n"
