@@ -496,10 +496,11 @@ class _Job:
         last = self.treatment.generations[-1]
         rung = f"{self.treatment.kind}{number:03d}-{last.codec.removeprefix('lib')}"
         containers = _CONTAINERS[last.codec]
-        if self.treatment.change is not None:
+        is_changing = self.treatment.change is not None
+        if is_changing:
             containers = (_JOINING_CONTAINERS[last.codec],)
         size = coded_size(last, info.display_size)
-        has_crf = last.mode in (RateMode.CRF, RateMode.CAPPED_CRF)
+        has_crf = last.mode in (RateMode.CRF, RateMode.CAPPED_CRF) and not is_changing
         self.row = EncodeRow(
             source=info.path.stem,
             source_path=str(info.path.resolve()),

@@ -176,6 +176,7 @@ def test_the_quality_changes_at_its_frame(
     monkeypatch.setattr("ladder.treatments.draw_treatment", lambda source, number: changing)
     (row,) = make_treated([source_video], tmp_path, ffmpeg, 1)
     assert (row.status, row.frame_count) == (Status.OK, 24), row.error
+    assert row.crf is None  # it has two
     assert read_treatments(tmp_path) == {row.key: changing}
     (label,) = make_labels(plan_labels(tmp_path), tmp_path, ffmpeg)
     assert label.warnings == ""
