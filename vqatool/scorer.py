@@ -113,7 +113,7 @@ class Scorer:
         segment_s: length in seconds of the segments that get a score of their own.
         device: `cpu`, `auto` (a GPU where there is one and torch is installed), or another device
             of torch.
-        jobs: worker processes that decode; None: one for each core, at most four.
+        jobs: worker processes that decode; None: as `DecodePool` has them.
         timeout_s: seconds that a worker has for eight segments of a file.
         tonemap: score HDR videos as SDR; else they get no score.
         sample: segments of each video to score, evenly spread; None: all.

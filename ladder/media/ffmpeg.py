@@ -43,6 +43,7 @@ _UNBOUNDED_LIBVMAF = re.compile(
 _STDERR_LINES = 5
 
 _MAX_PROCESSES = 4
+_CGROUP_TIME = Path("/sys/fs/cgroup/cpu.max")  # microseconds of processor time, of so many
 
 _MAX_OUTPUTS = 8  # of one process; eight at 1080p need 1 to 2 GB of memory
 
@@ -283,8 +284,11 @@ def run_parallel(work: Callable[[T], R], tasks: Sequence[T], at_once: int) -> It
 
 
 def usable_cores() -> int:
-    """The cores that this process may use."""
+    """The cores that this process may use, or the container's share of their time."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    with contextlib.suppress(OSError, ValueError):  # no cgroup, or one without a limit ("max")
+        quota, period = _CGROUP_TIME.read_text(encoding="ascii").split()
+        return max(1, min(cores or 1, ceil(int(quota) / int(period))))
     return cores or 1
 
 

@@ -160,11 +160,11 @@ def ffmpeg_option(command: C) -> C:
 
 
 def jobs_option(command: C) -> C:
-    """--jobs; None: `ladder.media.ffmpeg.allocate_workers` chooses."""
+    """--jobs; None: `allocate_workers` of `ladder.media.ffmpeg`, or `DecodePool`, chooses."""
     return click.option(
         "--jobs",
         type=click.IntRange(1, 256),
-        help="Number of processes.  [default: one for each core, at most 4]",
+        help="Number of processes.  [default: one for each core, at most 4 of ffmpeg]",
     )(command)
 
 

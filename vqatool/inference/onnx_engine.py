@@ -7,7 +7,6 @@ ONNX Runtime gets the bytes, not the path, so a file cannot name others to be re
 import json
 import logging
 import math
-import os
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from ladder.media.ffmpeg import usable_cores
 from vqatool.errors import CheckpointError
 from vqatool.inference.card import CARD_KEY, ModelCard
 from vqatool.inference.contents import CONTENTS_KEY, Contents
@@ -118,7 +118,7 @@ class OnnxEngine:
 
 def _open(path: Path, threads: int | None) -> Any:
     """ONNX Runtime's session of a file."""
-    threads = threads or max(1, (os.cpu_count() or 1) // 2)
+    threads = threads or max(1, usable_cores() // 2)
     try:
         if path.stat().st_size > MAX_BYTES:
             raise CheckpointError(f"{path} is too large for an exported model file")

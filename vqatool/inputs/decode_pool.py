@@ -53,6 +53,8 @@ WHOLE_VIDEO_TIMEOUT_S = 1800.0
 _PRELOADED = ("vqatool.inputs.decode_pool", "vqatool.inputs.preprocessor")
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 _MIN_WORKER_BYTES = 4 * 2**30  # 8K frames and the reference frames of their decoder take 3 GB
+_LARGE_FRAMES_BYTES = 2**30  # 4K frames take 0.4 GB
+_FEW_WORKERS = 4
 _MAX_STARTS = 3  # of one task whose pool broke
 _MEMORY_SHARE = 0.8  # of the machine's memory, for all workers together
 _CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
@@ -170,7 +172,7 @@ class DecodePool(AbstractContextManager["DecodePool"]):
         num_threads: threads that each of them should decode on.
 
     Args:
-        jobs: worker processes; None: one for each core, at most four.
+        jobs: worker processes; None: one for each core, more than four only as memory allows.
         timeout_s: seconds that a worker has for one task.
         preloaded: modules that the tasks need beside the usual ones, if the server of the workers
             is not started yet.
@@ -187,6 +189,7 @@ class DecodePool(AbstractContextManager["DecodePool"]):
         limits_memory: bool = True,
         cores: int | None = None,
     ) -> None:
+        jobs = jobs or _default_workers(cores or usable_cores())
         self.num_workers, self.num_threads = allocate_workers(jobs, cores)
         self._timeout_s = timeout_s
         num_pools = max(1, usable_cores() // cores) if cores else 1
@@ -410,12 +413,22 @@ def _limit_memory(max_bytes: int) -> None:
         Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
 
 
+def _default_workers(cores: int) -> int:
+    """One for each core; more than four only if each has the memory that large frames take."""
+    return min(cores, max(_FEW_WORKERS, _memory_bytes() // _LARGE_FRAMES_BYTES))
+
+
 def _worker_memory_bytes(num_workers: int) -> int:
-    """Bytes that one of the workers may allocate: its share of the machine's memory."""
+    """Bytes that one of the workers may allocate: its share of the memory for all of them."""
+    return max(_MIN_WORKER_BYTES, _memory_bytes() // num_workers)
+
+
+def _memory_bytes() -> int:
+    """What all workers together may allocate, of the machine's memory or the container's."""
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     with contextlib.suppress(OSError, ValueError):  # no cgroup, or one without a limit ("max")
         total = min(total, int(_CGROUP_LIMIT.read_text(encoding="ascii")))
-    return max(_MIN_WORKER_BYTES, int(_MEMORY_SHARE * total / num_workers))
+    return int(_MEMORY_SHARE * total)
 
 
 def _cause(exit_code: int) -> str:

@@ -149,7 +149,7 @@ def write_comparison_page(
         content: what the page shows.
         out: the file.
         has_thumbnails: show pictures of the moments that got worse, as far as they can be read.
-        jobs: worker processes that decode them; None: one for each core, at most four.
+        jobs: worker processes that decode them; None: as `DecodePool` has them.
         on_pictures: called after each video whose pictures are done, with the number of these
             videos and that of all that will have pictures.
 

@@ -109,7 +109,7 @@ def write_page(
         report: what the page shows.
         out: the file.
         has_thumbnails: show pictures of the worst files, as far as these can be read.
-        jobs: worker processes that decode them; None: one for each core, at most four.
+        jobs: worker processes that decode them; None: as `DecodePool` has them.
         on_pictures: called after each file whose pictures are done, with the number of these files
             and that of all that will have pictures.
 

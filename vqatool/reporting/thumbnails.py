@@ -38,7 +38,7 @@ def read_thumbnails(
 
     Args:
         videos: each with its moments.
-        jobs: worker processes; None: one for each core, at most four.
+        jobs: worker processes; None: as `DecodePool` has them.
         box: the long and the short side that a picture fits into, px.
         tonemap: show HDR as SDR.
     """

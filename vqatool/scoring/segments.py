@@ -71,7 +71,7 @@ class ScoreConfig:
     Attributes:
         display: (width, height) of the screen in px; None scores pixel for pixel.
         segment_s: length in seconds of the segments that get a score of their own.
-        jobs: worker processes that decode; None: one for each core, at most four.
+        jobs: worker processes that decode; None: as `DecodePool` has them.
         timeout_s: seconds that a worker has for `SEGMENTS_PER_TASK` segments.
         hardware: name of the hardware decoder; empty: none.
         tonemap: score HDR as SDR; else it gets no score.

@@ -1,9 +1,9 @@
 """The batches of a training, in a fixed order, loaded in background threads."""
 
-import os
 from collections.abc import Generator, Iterator
 from typing import NamedTuple
 
+from ladder.media.ffmpeg import usable_cores
 from vqatool.data.cached_inputs import Batch, CachedInputs
 from vqatool.data.groups import balanced_batches
 from vqatool.training.prefetch import prefetch
@@ -55,7 +55,7 @@ class BatchLoader:
         self, epoch: int, number: int
     ) -> Generator[tuple[BatchIndex, Batch], None, None]:
         """The batches from batch `number` of `epoch` on; close it to end its threads."""
-        threads = max(1, min(_MAX_THREADS, (os.cpu_count() or 1) // 2))
+        threads = max(1, min(_MAX_THREADS, usable_cores() // 2))
         return prefetch(self._load, self._indices_from(epoch, number), threads=threads)
 
     def _indices_from(self, first_epoch: int, first_number: int) -> Iterator[BatchIndex]:

@@ -11,6 +11,7 @@ from pathlib import Path
 import imageio_ffmpeg
 import pytest
 
+import ladder.media.ffmpeg
 from ladder.codecs import CODECS
 from ladder.errors import CapabilityError, FfmpegError
 from ladder.media.ffmpeg import (
@@ -24,6 +25,7 @@ from ladder.media.ffmpeg import (
     partition_outputs,
     run,
     run_parallel,
+    usable_cores,
 )
 
 FakeFfmpeg = Callable[..., Path]
@@ -351,6 +353,19 @@ def test_allocated_workers_use_all_cores_and_not_more() -> None:
     assert allocate_workers(1000) == (1000, 1)
     assert allocate_workers(None, cores=2) == (2, 1)
     assert allocate_workers(1, cores=3) == (1, 3)
+
+
+@pytest.mark.parametrize(("limit", "cores"), [("250000 100000", 3), ("1000 100000", 1)])
+def test_a_containers_share_of_the_cores_bounds_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str, cores: int
+) -> None:
+    file = tmp_path / "cpu.max"
+    monkeypatch.setattr(ladder.media.ffmpeg, "_CGROUP_TIME", file)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(8))
+    assert usable_cores() == 8
+    for content, found in [("max 100000", 8), (limit, cores), ("900000 100000", 8), ("", 8)]:
+        file.write_text(content)
+        assert usable_cores() == found
 
 
 def test_a_process_has_at_most_eight_hd_outputs_and_fewer_of_larger_size() -> None:

@@ -19,6 +19,7 @@ from pebble.pool.process import PoolManager
 
 from ladder.errors import VideoError
 from tests.vqatool.faults import hang
+from vqatool.inputs import decode_pool
 from vqatool.inputs.decode_pool import (
     DecodeFailure,
     DecodePool,
@@ -174,6 +175,19 @@ def test_a_worker_may_not_take_all_memory() -> None:
         shared = pool.submit(Path("any"), data_limit).result()
     assert isinstance(shared, int)
     assert shared <= limit  # pools on the other cores have their shares
+
+
+def test_every_core_has_a_worker_where_memory_allows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decode_pool, "_memory_bytes", lambda: 10 << 30)
+    counts = []
+    for cores in (1, 3, 8, 64):
+        monkeypatch.setattr(os, "sched_getaffinity", lambda _, cores=cores: range(cores))
+        with DecodePool(limits_memory=False) as pool:
+            counts.append((pool.num_workers, pool.num_threads))
+    assert counts == [(1, 1), (3, 1), (8, 1), (10, 6)]
+    monkeypatch.setattr(decode_pool, "_memory_bytes", lambda: 2 << 30)
+    with DecodePool(limits_memory=False) as pool:
+        assert pool.num_workers == 4
 
 
 def when_met(path: Path) -> int:
