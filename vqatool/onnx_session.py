@@ -4,7 +4,7 @@ import os
 from typing import Any
 
 
-def open_session(data: bytes, threads: int) -> Any:
+def open_session(data: bytes) -> Any:
     """ONNX Runtime's session of an exported network, on the CPU.
 
     It keeps no arena, no plan and no second copy of the weights: together they took 40 MB for the
@@ -12,7 +12,6 @@ def open_session(data: bytes, threads: int) -> Any:
 
     Args:
         data: the file's bytes, not its path, so that a file cannot name others to be read.
-        threads: of one run.
 
     Raises:
         Exception: of onnxruntime, with no base class of its own: the file is broken.
@@ -22,10 +21,9 @@ def open_session(data: bytes, threads: int) -> Any:
     import onnxruntime  # takes a while, and not every command asks a model
 
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
+    # a run is small, and its threads would wait for each other: several runs at once share cores
+    options.intra_op_num_threads = 1
     options.log_severity_level = 4  # errors are raised as well
     options.enable_cpu_mem_arena = options.enable_mem_pattern = False
     options.add_session_config_entry("session.disable_prepacking", "1")
-    # threads that spin while they wait take the cores from the processes that decode
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     return onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])

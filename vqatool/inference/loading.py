@@ -28,7 +28,6 @@ def load_predictor(
     *,
     pixels_only: bool = False,
     batch: int | None = None,
-    threads: int | None = None,
 ) -> Predictor:
     """A model file, ready to predict.
 
@@ -38,17 +37,16 @@ def load_predictor(
             of torch.
         pixels_only: hide the bitstream features from the model.
         batch: clips that the model takes at once; None: as the engine likes best.
-        threads: of an exported model; None: half of the cores.
 
     Raises:
         CheckpointError: the file is missing or broken, or not for this device.
         CapabilityError: torch is needed and not installed.
         ValueError: torch has no such device.
     """
-    return Predictor(_engine(model, device, threads), pixels_only=pixels_only, batch=batch)
+    return Predictor(_engine(model, device), pixels_only=pixels_only, batch=batch)
 
 
-def _engine(model: Path | None, device: str, threads: int | None) -> Engine:
+def _engine(model: Path | None, device: str) -> Engine:
     is_exported = model is not None and model.suffix.lower() == EXPORTED_SUFFIX
     wants_torch = device not in ("auto", "cpu") or (device == "auto" and _may_have_gpu())
     if is_exported and device not in ("auto", "cpu"):
@@ -56,18 +54,18 @@ def _engine(model: Path | None, device: str, threads: int | None) -> Engine:
             f"{model} is exported and runs on the CPU: name the .safetensors file for {device}"
         )
     if is_exported or (model is None and not wants_torch):
-        return _exported(model, threads)
-    return _torch_engine(model, device, threads)
+        return _exported(model)
+    return _torch_engine(model, device)
 
 
-def _exported(model: Path | None, threads: int | None) -> OnnxEngine:
+def _exported(model: Path | None) -> OnnxEngine:
     if model is not None:
-        return OnnxEngine(model, threads)
+        return OnnxEngine(model)
     with resources.as_file(resources.files("vqatool") / "weights" / PACKAGED) as path:
-        return OnnxEngine(path, threads)
+        return OnnxEngine(path)
 
 
-def _torch_engine(model: Path | None, device: str, threads: int | None) -> Engine:
+def _torch_engine(model: Path | None, device: str) -> Engine:
     if not has_torch():
         if model is None:
             raise CapabilityError(f"--device {device} {_NEEDS_TORCH}")
@@ -83,7 +81,7 @@ def _torch_engine(model: Path | None, device: str, threads: int | None) -> Engin
     from vqatool.inference.torch_engine import TorchEngine
 
     if model is None and device_named(device).type == "cpu":
-        return _exported(None, threads)
+        return _exported(None)
     return TorchEngine(load_checkpoint(model) if model else default_checkpoint(), device)
 
 

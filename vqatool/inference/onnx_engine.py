@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 
-from ladder.media.ffmpeg import usable_cores
 from vqatool.errors import CheckpointError
 from vqatool.inference.card import CARD_KEY, ModelCard
 from vqatool.inference.contents import CONTENTS_KEY, Contents
@@ -65,7 +64,6 @@ class OnnxEngine:
 
     Args:
         path: of the file.
-        threads: of one run; None: half of the cores, since others decode.
 
     Raises:
         CheckpointError: the file is missing, broken, or not one of this program's.
@@ -74,8 +72,8 @@ class OnnxEngine:
     batch = 1
     """As fast as more, and the last digits of a score then do not depend on other clips."""
 
-    def __init__(self, path: Path, threads: int | None = None) -> None:
-        self._path, self._session = path, _open(path, threads)
+    def __init__(self, path: Path) -> None:
+        self._path, self._session = path, _open(path)
         session = self._session
         metadata = session.get_modelmeta().custom_metadata_map
         if CARD_KEY not in metadata or ENGINE_KEY not in metadata:
@@ -116,13 +114,12 @@ class OnnxEngine:
         return dict(zip(names, values, strict=True))
 
 
-def _open(path: Path, threads: int | None) -> Any:
+def _open(path: Path) -> Any:
     """ONNX Runtime's session of a file."""
-    threads = threads or max(1, usable_cores() // 2)
     try:
         if path.stat().st_size > MAX_BYTES:
             raise CheckpointError(f"{path} is too large for an exported model file")
-        session = open_session(path.read_bytes(), threads)
+        session = open_session(path.read_bytes())
     except OSError as error:
         raise CheckpointError(f"{path} cannot be read: {error}") from error
     except Exception as error:  # its errors have no other base class
@@ -131,7 +128,7 @@ def _open(path: Path, threads: int | None) -> Any:
         raise CheckpointError(
             f"{path} cannot be read as an exported model file: {_first_line(error)}"
         ) from error
-    _log.info("model %s by ONNX Runtime %s, %d threads", path, version("onnxruntime"), threads)
+    _log.info("model %s by ONNX Runtime %s", path, version("onnxruntime"))
     return session
 
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any, cast
@@ -45,7 +46,7 @@ class TorchEngine:
         self, checkpoint: Checkpoint, device: str = "auto", *, is_alone: bool = False
     ) -> None:
         self._checkpoint, self._device = checkpoint, device_named(device)
-        self._is_alone = is_alone
+        self._is_alone, self._one_at_a_time = is_alone, threading.Lock()
         self.max_batch = None
         # one at a time is as fast on a CPU, and the last digits then do not depend on other clips
         self.batch = 1 if self._device.type == "cpu" else _GPU_BATCH
@@ -78,11 +79,10 @@ class TorchEngine:
 
     def run(self, views: Sequence[Floats]) -> Mapping[str, Floats]:
         """The model's arrays for B clips, by name."""
-        network = self._network
         tensors = [torch.from_numpy(view).to(self._device) for view in views]
         cores = contextlib.nullcontext() if self._is_alone else _cores_left_for_decoding()
-        with torch.inference_mode(), autocast(self._device), cores:
-            outputs = network(*tensors)
+        with self._one_at_a_time, torch.inference_mode(), autocast(self._device), cores:
+            outputs = self._network(*tensors)
         return {name: value.float().cpu().numpy() for name, value in outputs.items()}
 
 

@@ -170,6 +170,7 @@ class DecodePool(AbstractContextManager["DecodePool"]):
     Attributes:
         num_workers: processes that decode side by side.
         num_threads: threads that each of them should decode on.
+        cores: of the machine that are this pool's and its program's.
 
     Args:
         jobs: worker processes; None: one for each core, more than four only as memory allows.
@@ -189,7 +190,8 @@ class DecodePool(AbstractContextManager["DecodePool"]):
         limits_memory: bool = True,
         cores: int | None = None,
     ) -> None:
-        jobs = jobs or _default_workers(cores or usable_cores())
+        self.cores = cores or usable_cores()
+        jobs = jobs or _default_workers(self.cores)
         self.num_workers, self.num_threads = allocate_workers(jobs, cores)
         self._timeout_s = timeout_s
         num_pools = max(1, usable_cores() // cores) if cores else 1

@@ -13,15 +13,12 @@ Shapes: N patches, C channels, E features.
 
 import functools
 import hashlib
-import multiprocessing
-from concurrent.futures import ThreadPoolExecutor
 from importlib import resources
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from ladder.media.ffmpeg import usable_cores
 from vqatool.inputs.clip import Array, Clip
 from vqatool.inputs.fragments import fragments
 from vqatool.onnx_session import open_session
@@ -74,10 +71,12 @@ def patches(clip: Clip, *, generator: np.random.Generator | None = None) -> Arra
 
 def features_of_patches(patches_N1HW: Array) -> npt.NDArray[np.float32]:
     """Deep features (E,) of a clip from its `patches`."""
-    parts = np.split(patches_N1HW, range(_AT_ONCE, len(patches_N1HW), _AT_ONCE))
-    threads = _threads()
-    figures = threads.map(_run, parts) if threads else map(_run, parts)
-    figures_NC = np.concatenate(list(figures))
+    session = _session()
+    parts = [
+        session.run(None, {"patches": patches_N1HW[start : start + _AT_ONCE]})[0]
+        for start in range(0, len(patches_N1HW), _AT_ONCE)
+    ]
+    figures_NC = np.concatenate(parts)
     ends = np.cumsum([count for count in CHANNELS for _ in range(2)])[:-1]
     pooled = [
         pool
@@ -108,20 +107,6 @@ def _network_file() -> bytes:
     return resources.files("vqatool").joinpath("weights", NETWORK).read_bytes()
 
 
-def _run(patches_N1HW: Array) -> Array:
-    figures_NC: Array = _session().run(None, {"patches": patches_N1HW})[0]
-    return figures_NC
-
-
 @functools.cache
 def _session() -> Any:
-    # few patches at once leave nothing to share among the threads of one run
-    return open_session(_network_file(), threads=1)
-
-
-@functools.cache
-def _threads() -> ThreadPoolExecutor | None:
-    """Half of the cores, as workers decode meanwhile; None: this is one of them, or one core."""
-    is_worker = multiprocessing.parent_process() is not None
-    count = 1 if is_worker else usable_cores() // 2
-    return ThreadPoolExecutor(count, thread_name_prefix="deep-features") if count > 1 else None
+    return open_session(_network_file())

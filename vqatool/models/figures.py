@@ -108,7 +108,9 @@ class FigureNetwork(nn.Module):
         Returns:
             Whether it is one.
         """
-        own, known = self.state_dict(), dict(start.state_dict())
+        own = self.state_dict()
+        device = own["share"].device
+        known = {name: value.to(device) for name, value in start.state_dict().items()}
         count, more = len(known["mean"]), len(own["mean"]) - len(known["mean"])
         is_one = start.is_fitted and more in (0, self._last) and start._stream == self._stream
         if not is_one or own.keys() != known.keys() or own["basis"].shape != known["basis"].shape:

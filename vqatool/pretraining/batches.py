@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from vqatool.inputs.clip import Array, Clip, View, collate, is_pixels
+from vqatool.prefetch import prefetch
 from vqatool.pretraining.iqa_datasets import TRAIN
 from vqatool.pretraining.picture_sets import PictureSet
-from vqatool.training.prefetch import prefetch
 
 
 class PictureBatch(NamedTuple):

@@ -91,12 +91,12 @@ class _Preparation:
         return score
 
     def _predictor(self) -> Predictor:
-        model, threads = None, self.cores
+        model = None
         with tempfile.TemporaryDirectory(prefix="vqatool-") as folder:
             if self.data:
                 model = Path(folder) / f"model{self.suffix}"
                 model.write_bytes(self.data)
-            return load_predictor(model, self.device, batch=self.batch, threads=threads)
+            return load_predictor(model, self.device, batch=self.batch)
 
 
 def _lost(video: Path, reason: str) -> _Result:

@@ -5,6 +5,7 @@ import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,6 +14,7 @@ from vqatool.inference.engine import Output
 from vqatool.inference.predictor import Predictor, to_label_scale
 from vqatool.inputs.clip import Array
 from vqatool.inputs.decode_pool import DecodeFailure, DecodePool, FailureCode
+from vqatool.prefetch import prefetch
 from vqatool.scoring.rows import (
     FailedVideo,
     ScoredSegment,
@@ -22,6 +24,8 @@ from vqatool.scoring.rows import (
 )
 from vqatool.scoring.segments import DecodedSegments, ScoreConfig, Segment, decode_videos
 from vqatool.scoring.warning_codes import WarningCode
+
+_SEGMENTS_AT_ONCE = 32  # in the model's threads
 
 _log = logging.getLogger(__name__)
 
@@ -102,9 +106,11 @@ def score_with(
     """Score videos as `score_videos` does, with workers that are there already."""
     decoded = decode_videos(videos, predictor.preprocessor, config, pool)
     predictor.load_model()
-    for items in _batches(_items(decoded), predictor.batch):
-        _add_scores(items, predictor, observe)
-        for video, segment in items:
+    batches = _batches(_items(decoded), predictor.batch)
+    for predicted in _predict_each(batches, predictor, pool.cores // 2):
+        if predicted.output:
+            _add_scores(predicted, predicted.output, predictor, observe)
+        for video, segment in predicted.items:
             if segment is None:
                 yield _result(video, predictor, config)
 
@@ -136,28 +142,49 @@ def _batches(items: Iterable[_Item], size: int) -> Iterator[list[_Item]]:
     yield waiting
 
 
-def _add_scores(
-    items: Sequence[_Item], predictor: Predictor, observe: Callable[[ModelRun], None]
-) -> None:
-    chosen = [(video, segment) for video, segment in items if segment]
-    if not chosen:
-        return
+class _Predicted(NamedTuple):
+    """Items, and what the model gave for their segments; `output` is None if there are none."""
+
+    items: Sequence[_Item]
+    clips: Sequence[Sequence[Array]] = ()
+    output: Output | None = None
+    spent_s: float = 0.0
+
+
+def _predict_each(
+    batches: Iterable[Sequence[_Item]], predictor: Predictor, threads: int
+) -> Iterable[_Predicted]:
+    """What the model gives for each batch, in order, on as many threads as memory allows."""
+    predict = partial(_predict, predictor)
+    threads = min(threads, _SEGMENTS_AT_ONCE // predictor.batch)
+    return prefetch(predict, batches, threads=threads) if threads > 1 else map(predict, batches)
+
+
+def _predict(predictor: Predictor, items: Sequence[_Item]) -> _Predicted:
     started = time.monotonic()
-    clips = [predictor.finish(segment.views) for _, segment in chosen]
-    output = predictor.predict_finished(clips)
-    share_s = (time.monotonic() - started) / len(chosen)
+    clips = [predictor.finish(segment.views) for _, segment in items if segment]
+    output = predictor.predict_finished(clips) if clips else None
+    return _Predicted(items, clips, output, time.monotonic() - started)
+
+
+def _add_scores(
+    predicted: _Predicted,
+    output: Output,
+    predictor: Predictor,
+    observe: Callable[[ModelRun], None],
+) -> None:
     scores, bands = to_label_scale(output.score_B), predictor.bands(output)
-    for number, ((video, segment), score, band) in enumerate(
-        zip(chosen, scores, bands, strict=True)
-    ):
+    chosen = [(video, segment) for video, segment in predicted.items if segment]
+    columns = zip(chosen, predicted.clips, scores, bands, strict=True)
+    for number, ((video, segment), clip, score, band) in enumerate(columns):
         video.segments.append(segment._replace(views=[]))
         video.scores.append(score)
         video.bands.append(band)
         video.outputs.append(output.clip(number))
-        video.spent_s += share_s
+        video.spent_s += predicted.spent_s / len(chosen)
         if video.latest.info:
             alone = video.outputs[-1]._replace(branches=output.branches_of(number))
-            observe(ModelRun(video.latest.info, segment, clips[number], alone, score))
+            observe(ModelRun(video.latest.info, segment, clip, alone, score))
 
 
 def _result(video: _Video, predictor: Predictor, config: ScoreConfig) -> ScoreResult:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 from ladder.media.ffmpeg import usable_cores
 from vqatool.data.cached_inputs import Batch, CachedInputs
 from vqatool.data.groups import balanced_batches
-from vqatool.training.prefetch import prefetch
+from vqatool.prefetch import prefetch
 
 _MAX_THREADS = 4  # each of them reads and crops tens of megabytes
 

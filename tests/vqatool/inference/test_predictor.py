@@ -1,5 +1,9 @@
 """Predictions: the inputs of a model, and its output for several clips."""
 
+import contextlib
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,6 +13,7 @@ import pytest
 from ladder.media.probe import probe
 from ladder.media.time_ranges import TimeRange
 from tests.vqatool.conftest import SHAPE
+from vqatool.inference import torch_engine
 from vqatool.inference.card import ModelCard
 from vqatool.inference.engine import Limits, Output
 from vqatool.inference.model_file import Checkpoint, load_checkpoint
@@ -70,6 +75,27 @@ def test_the_output_of_several_batches_is_one_output(
     assert np.allclose(quality.features_BD[1], alone[1].features_BD[0], atol=1e-4)
     assert to_label_scale(np.array([-1.0, 0.5, 2.0])) == [0, 50, 100]
     assert np.isnan(to_label_scale(np.array([np.nan, np.inf, -np.inf]))).all()
+
+
+def test_the_threads_of_a_program_use_a_model_of_torch_one_after_the_other(
+    small_model: Path, encode: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine, inside = TorchEngine(load_checkpoint(small_model), "cpu"), list[int]()
+
+    @contextlib.contextmanager
+    def counted() -> Iterator[None]:
+        inside.append(1)
+        time.sleep(0.05)  # long enough for the other thread to come
+        assert len(inside) == 1
+        yield
+        inside.clear()
+
+    monkeypatch.setattr(torch_engine, "_cores_left_for_decoding", counted)
+    predictor = Predictor(engine)
+    clip = predictor.preprocessor.load_views(probe(encode), None)
+    with ThreadPoolExecutor(2) as threads:
+        first, second = threads.map(predictor.predict, [[clip], [clip]])
+    assert first.score_B == second.score_B
 
 
 def test_a_band_follows_the_spread_of_each_video(small_model: Path) -> None:

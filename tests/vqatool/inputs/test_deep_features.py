@@ -1,4 +1,3 @@
-from concurrent.futures import ThreadPoolExecutor
 from importlib import resources
 
 import numpy as np
@@ -8,7 +7,6 @@ import onnxruntime
 import pytest
 import torch
 
-import vqatool.inputs.deep_features as deep_features_module
 from vqatool.inputs.clip import Array, Clip
 from vqatool.inputs.deep_features import CHANNELS, NETWORK, NUM_DEEP_FEATURES, deep_features
 from vqatool.inputs.deep_features import patches as patches_of
@@ -49,23 +47,6 @@ def test_a_clip_of_any_size_has_the_same_features_each_time(size: tuple[int, int
     assert found.dtype == np.float32
     assert np.isfinite(found).all()
     assert np.array_equal(found, deep_features(clip))
-
-
-def test_several_threads_find_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    clip = Clip(picture(256, 256))
-    alone = deep_features(clip)
-    with ThreadPoolExecutor(3) as threads:
-        monkeypatch.setattr(deep_features_module, "_threads", lambda: threads)
-        assert np.array_equal(deep_features(clip), alone)
-
-
-@pytest.mark.parametrize(("cores", "threads"), [(1, 1), (3, 1), (16, 8)])
-def test_half_of_the_cores_are_left_to_workers(
-    monkeypatch: pytest.MonkeyPatch, cores: int, threads: int
-) -> None:
-    monkeypatch.setattr(deep_features_module, "usable_cores", lambda: cores)
-    pool = deep_features_module._threads.__wrapped__()
-    assert (pool._max_workers if pool else 1) == threads
 
 
 def test_one_picture_is_a_clip_of_one_frame() -> None:

@@ -218,6 +218,13 @@ def test_a_start_that_lacks_the_octaves_scores_as_before_until_it_learns_them(
     assert (learned.state_dict()["_by_figures.0.weight"][:, count:] != 0).any()
 
 
+def test_a_start_may_lie_on_another_device(fitted_to_few: QualityModel) -> None:
+    start = fitted_to_few.figure_network
+    assert start is not None
+    # a device that every machine has, and that mixes with no other
+    assert deepcopy(start).to("meta").start_from(start)
+
+
 def test_a_model_without_the_network_stays_as_it_is() -> None:
     assert fitted(has_figure_score=False).figure_network is None
     assert fitted(has_stream=False).figure_network is None

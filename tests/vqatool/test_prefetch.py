@@ -3,7 +3,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from vqatool.training.prefetch import prefetch
+from vqatool.prefetch import prefetch
 
 
 @pytest.mark.parametrize("threads", [1, 3])
