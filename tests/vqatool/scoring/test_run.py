@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from ladder.media.probe import Size
 from tests.conftest import MakeVideo
 from vqatool.inference.engine import Output
 from vqatool.inference.loading import load_predictor
@@ -18,7 +19,7 @@ from vqatool.scoring.segments import ScoreConfig
 
 
 def scores_of(videos: Sequence[Path], predictor: Predictor) -> list[tuple[str, float]]:
-    config = ScoreConfig(display=(320, 180), segment_s=0.5, jobs=2)
+    config = ScoreConfig(display=Size(320, 180), segment_s=0.5, jobs=2)
     found = []
     for result in score_videos(videos, predictor, config):
         assert isinstance(result, ScoredVideo)
