@@ -1,3 +1,5 @@
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 
@@ -36,6 +38,21 @@ def test_two_runs_give_the_same_bits(count: int) -> None:
     (first,), (second,) = (reencode(frames(count), [30])[1] for _ in range(2))
     assert first.sizes_bytes == second.sizes_bytes
     assert np.array_equal(first.luma_THW, second.luma_THW)
+
+
+def test_bits_do_not_depend_on_what_was_encoded_before() -> None:
+    chance = np.random.default_rng(0)
+    pictures = [chance.integers(0, level, (16, 16, 3), np.uint8) for level in range(20, 60, 5)]
+
+    def sizes(order: Sequence[Pixels]) -> list[int]:
+        return [
+            size
+            for picture in order
+            for encode in reencode([picture], [30])[1]
+            for size in encode.sizes_bytes
+        ]
+
+    assert sizes(pictures) == sizes(pictures[::-1])[::-1]
 
 
 def test_headers_are_not_counted() -> None:
