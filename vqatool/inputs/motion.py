@@ -61,21 +61,26 @@ def _features(change_HW: _Floats) -> _Floats:
     large_HW = _means_of_squares(small_HW)
     moves = [np.abs(changes) for changes in (change_HW, small_HW, large_HW)]
     parts = [move.mean() for move in moves] + [np.quantile(moves[-1], _BUSY_QUANTILE)]
-    equal = (moves[0] < _MAX_EQUAL).mean()
+    equal = np.count_nonzero(moves[0] < _MAX_EQUAL) / moves[0].size
     logarithms = np.log2(np.array(parts) + _MIN_CHANGE) / 2
     return np.array([*logarithms, 2 * equal - 1], np.float32)
 
 
 def _means_of_squares(values_HW: _Floats) -> _Floats:
     """Means of squares of `_SQUARE` samples a side; those at the end may have fewer."""
-    for axis in (0, 1):
-        length = values_HW.shape[axis]
-        starts = np.arange(0, length, _SQUARE)
-        counts = np.diff(np.append(starts, length)).astype(np.float32)
-        shape = (-1, 1) if axis == 0 else (1, -1)
-        sums: _Floats = np.add.reduceat(values_HW, starts, axis=axis)
-        values_HW = sums / counts.reshape(shape)
-    return values_HW
+    return _means_of_rows(_means_of_rows(values_HW).T).T
+
+
+def _means_of_rows(values_HW: _Floats) -> _Floats:
+    """Means of `_SQUARE` rows each."""
+    sums = values_HW[::_SQUARE].copy(order="K")
+    for start in range(1, _SQUARE):
+        rows = values_HW[start::_SQUARE]
+        sums[: len(rows)] += rows
+    starts = _SQUARE * np.arange(len(sums))
+    counts = np.minimum(_SQUARE, len(values_HW) - starts).astype(np.float32)
+    sums /= counts[:, None]
+    return sums
 
 
 def _change(before_CHW: Array, after_CHW: Array) -> _Floats:
