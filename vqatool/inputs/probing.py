@@ -122,11 +122,12 @@ def _middles(clip: Clip, index: int) -> list[Pixels]:
 def _probe(frames: Sequence[Pixels], *, has_octaves: bool) -> _Floats:
     before_THW, encodes = reencode(frames, QUANTISERS)
     gradient = _gradient(before_THW) + _MIN_GRADIENT
-    bands = [(np.sign(each), np.abs(each)) for each in _octaves(before_THW)] if has_octaves else []
+    bands = list(map(_Detail, _octaves(before_THW))) if has_octaves else []
     figures: list[float] = []
     kept: list[float] = []
     for encode in encodes:
-        error = float(np.square((before_THW - encode.luma_THW).astype(np.float32)).mean())
+        error_N = (before_THW - encode.luma_THW).astype(np.float32).ravel()
+        error = float(np.dot(error_N, error_N)) / error_N.size
         key, *inter = (8 * size / before_THW[0].size for size in encode.sizes_bytes)
         figures += [
             math.log2(key + _MIN_BITS) / 2,
@@ -135,7 +136,8 @@ def _probe(frames: Sequence[Pixels], *, has_octaves: bool) -> _Floats:
             4 * (_gradient(encode.luma_THW) / gradient - 0.8),
         ]
         if has_octaves:
-            kept += map(_detail_kept, bands, _octaves(encode.luma_THW))
+            after = _octaves(encode.luma_THW)
+            kept += [each.kept(after_BTHW) for each, after_BTHW in zip(bands, after, strict=True)]
     return np.array(figures + kept, np.float32)
 
 
@@ -154,19 +156,30 @@ def _octaves(luma_THW: Luma) -> list[_Floats]:
     return found
 
 
-def _detail_kept(before: tuple[_Floats, _Floats], after_BTHW: _Floats) -> float:
-    """The share of detail, sign and amount of each coefficient, that an encode kept.
+class _Detail:
+    """The detail of an octave before coding, (B, T, H, W)."""
 
-    Each counts by its cube in the sum over a picture, as in VMAF's measure of detail.
-    """
-    sign_BTHW, detail_BTHW = before
-    kept_T, detail_T = (
-        np.cbrt((each * each * each).sum((2, 3))).sum(0) + _MIN_DETAIL
-        for each in ((after_BTHW * sign_BTHW).clip(0, detail_BTHW), detail_BTHW)
-    )
-    return float((kept_T / detail_T).mean())
+    def __init__(self, before_BTHW: _Floats) -> None:
+        self._lowest_BTHW = np.minimum(before_BTHW, 0)
+        self._highest_BTHW = np.maximum(before_BTHW, 0)
+        self._amount_T = _amounts(before_BTHW)
+
+    def kept(self, after_BTHW: _Floats) -> float:
+        """The share of it, sign and amount of each coefficient, that an encode kept."""
+        kept_BTHW = np.maximum(after_BTHW, self._lowest_BTHW)
+        np.minimum(kept_BTHW, self._highest_BTHW, out=kept_BTHW)
+        return float((_amounts(kept_BTHW) / self._amount_T).mean())
+
+
+def _amounts(detail_BTHW: _Floats) -> _Floats:
+    """The amount of detail of each picture (T,): coefficients count by their cubes, as in VMAF."""
+    cubes_BTHW = np.square(detail_BTHW)
+    cubes_BTHW *= np.abs(detail_BTHW)
+    amounts_T: _Floats = np.cbrt(cubes_BTHW.sum((2, 3))).sum(0) + _MIN_DETAIL
+    return amounts_T
 
 
 def _gradient(luma_THW: Luma) -> float:
     """Sum of the mean absolute differences of neighbours along both axes."""
-    return sum(float(np.abs(np.diff(luma_THW, axis=axis)).mean()) for axis in (1, 2))
+    changes = [np.diff(luma_THW, axis=axis) for axis in (1, 2)]
+    return sum(float(np.abs(each, out=each).sum(dtype=np.int64)) / each.size for each in changes)
