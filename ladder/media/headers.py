@@ -221,12 +221,16 @@ class _Quantisers:
 
     def _steps(self) -> list[float]:
         steps: list[float] = []
+        element, base_element = self._syntax.element, self._syntax.base_element
         for _, _, line in self._lines:
+            # most lines are of other elements, and to search takes less time than to match
+            if element not in line and (not base_element or base_element not in line):
+                continue
             if found := _ELEMENT.match(line):
                 name, value = found[1], int(found[2])
-                if name == self._syntax.base_element:
+                if name == base_element:
                     self._base = self._syntax.base + value
-                elif name == self._syntax.element:
+                elif name == element:
                     steps.append(self._syntax.log2_step(self._base + value))
         self._lines.clear()
         return steps

@@ -22,6 +22,7 @@ from ladder.errors import LadderError, VideoError
 from ladder.media.container import (
     ASF_FORMAT,
     AVI_FORMAT,
+    Decoding,
     as_fraction,
     is_shown,
     open_video,
@@ -223,7 +224,8 @@ def probe(path: Path, *, tonemap: bool = False) -> VideoInfo:
         VideoError: the file is missing, is not a video, has no video stream or decodable frame, or
             is Dolby Vision without a base layer.
     """
-    with open_video(path) as (container, stream):
+    # more threads decode more frames before they give the first one
+    with open_video(path, Decoding(threads=1)) as (container, stream):
         # decoding replaces the container's tags by those of the bitstream, which may have none
         tagged_transfer = int(stream.codec_context.color_trc)
         tagged_range = int(stream.codec_context.color_range)
