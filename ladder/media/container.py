@@ -4,7 +4,7 @@ import contextlib
 import errno
 import math
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -29,12 +29,15 @@ from ladder.media.transport import TS_FORMAT, first_video
 AVI_FORMAT, ASF_FORMAT = "avi", "asf"
 """FFmpeg's names of the formats that have times of decoding alone."""
 
-_FORMATS_OF_FRAGMENTS = ("mov", HLS_FORMAT)
+_MP4_FORMAT = "mov"
+_MP4_SUFFIXES = frozenset({".mp4", ".m4v", ".mov"})
+_FORMATS_OF_FRAGMENTS = (_MP4_FORMAT, HLS_FORMAT)
 _CODECS_OF_OPEN_GROUPS = frozenset({"h264", "hevc"})
 _NOT_FOUND = "FFmpeg finds no place by its time, as where a part is missing"
 _MAX_WAITS = 2**16
 _MAX_REORDERED = 17  # packets: a picture waits for 16 others at most
 
+_NO_OPTIONS: Mapping[str, str] = {}
 _FRAME_TICK_S = Fraction(1, 121)  # a clock that counts frames, of up to 120 a second
 _STILLS = Disposition.attached_pic | Disposition.timed_thumbnails
 
@@ -65,9 +68,11 @@ LENIENT = Decoding()
 
 @contextlib.contextmanager
 def open_video(
-    path: Path, decoding: Decoding = LENIENT
+    path: Path, decoding: Decoding = LENIENT, *, is_decoded: bool = True
 ) -> Iterator[tuple[InputContainer, VideoStream]]:
     """Open `path` and its video stream: the default one, else the largest, but no cover art.
+
+    Who takes packets alone says so: of MP4 no frame is decoded then to open it.
 
     Raises:
         VideoError: the file cannot be opened, or the body of the `with` fails to decode; `code`
@@ -78,7 +83,7 @@ def open_video(
     if not path.stat().st_size:
         raise VideoError("empty", f"{path} has no bytes")
     with av.logging.Capture():  # what FFmpeg says of frames that nobody asked for
-        container = _opened(path, decoding.hardware)
+        container = _opened(path, decoding.hardware) if is_decoded else _opened_for_packets(path)
     with container:
         # of equal ones the first
         stream = max(videos(container), key=_is_default_and_area, default=None)
@@ -128,9 +133,19 @@ def _what_it_is(path: Path) -> str:
     return "is not a file"
 
 
-def _opened(path: Path, hardware: str) -> InputContainer:
+def _opened_for_packets(path: Path) -> InputContainer:
+    if path.suffix.lower() in _MP4_SUFFIXES:
+        container = _opened(path, "", {"codec_whitelist": "none"})
+        if container.format.name.startswith(_MP4_FORMAT):
+            return container
+        container.close()
+    # other formats lack times, which FFmpeg finds by what a decoder says of the first frames
+    return _opened(path, "")
+
+
+def _opened(path: Path, hardware: str, more: Mapping[str, str] = _NO_OPTIONS) -> InputContainer:
     source, protocols_of_source = _source(path)
-    options = {"protocol_whitelist": protocols_of_source, **HLS_OPTIONS}
+    options = {"protocol_whitelist": protocols_of_source, **HLS_OPTIONS, **more}
     hwaccel = HWAccel(hardware, allow_software_fallback=True) if hardware else None
     try:
         return av.open(

@@ -181,7 +181,7 @@ def damaged_from_s(info: VideoInfo) -> float | None:
 def _corrupt_from_s(info: VideoInfo) -> float | None:
     """The same by the packets alone: of some that lack a part a decoder makes a picture."""
     last_s = 0.0
-    with open_video(info.path) as (container, stream):
+    with open_video(info.path, is_decoded=False) as (container, stream):
         for packet in packets_of(container, stream):
             if packet.is_corrupt:
                 return last_s
@@ -222,7 +222,7 @@ def require_complete(info: VideoInfo) -> None:
     """Raise VideoError if the file ends before its header says."""
     if missing := missing_end(info.path):
         raise VideoError("damaged", f"{info.path} {missing}")
-    with open_video(info.path) as (container, stream):
+    with open_video(info.path, is_decoded=False) as (container, stream):
         if info.is_bare or not stream.time_base:
             return
         start = info.start_pts(stream)

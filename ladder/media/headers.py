@@ -120,7 +120,7 @@ def _read(info: VideoInfo, start_s: float, end_s: float, deadline_s: float) -> I
     quantiser = _quantiser_of(info.codec)
     from_s, skipped = _place_of_key(info, start_s, deadline_s) if start_s > 0 else (0.0, 0)
     with (
-        open_video(info.path) as (container, stream),
+        open_video(info.path, is_decoded=False) as (container, stream),
         ffmpeg_log(INFO) as lines,
         contextlib.suppress(*_FAULTS),  # the headers before damage are valid
     ):
@@ -253,7 +253,10 @@ def _place_of_key(info: VideoInfo, start_s: float, deadline_s: float) -> tuple[f
     while time.monotonic() < deadline_s:
         from_s = 0.0 if info.is_bare else max(0.0, start_s - back_s)
         place: int | None = None
-        with open_video(info.path) as (container, stream), contextlib.suppress(*_FAULTS):
+        with (
+            open_video(info.path, is_decoded=False) as (container, stream),
+            contextlib.suppress(*_FAULTS),
+        ):
             for number, each in enumerate(_timed_packets(info, container, stream, from_s)):
                 if each.decoded_s > start_s + CLOCK_S or time.monotonic() > deadline_s:
                     break

@@ -260,3 +260,17 @@ def test_a_broadcast_in_a_file_that_is_longer_has_all_of_its_frames(
     with pytest.raises(VideoError, match="finds no place by its time") as error:
         require_complete(probe(holed))
     assert error.value.code == "damaged"
+
+
+@pytest.mark.parametrize("name", ["packets.mp4", "packets.mkv", "matroska.mp4"])
+def test_packets_are_the_same_where_no_decoder_opens_the_file(
+    name: str, make_video: MakeVideo
+) -> None:
+    form = ["-f", "matroska"] if name == "matroska.mp4" else []
+    path = make_video(name, CLIP, ["-c:v", "libx264", "-bf", "3", *form])
+
+    def facts(*, is_decoded: bool) -> list[tuple[int | None, int | None, bool]]:
+        with open_video(path, is_decoded=is_decoded) as (container, stream):
+            return [(p.pts, p.dts, p.is_keyframe) for p in packets_of(container, stream)]
+
+    assert facts(is_decoded=False) == facts(is_decoded=True)
