@@ -45,11 +45,13 @@ class CodedPicture:
     `size_bytes` is without the delimiter of access units, which not every container has.
     `log2_step` is the binary logarithm of the quantiser's step, averaged over the packet's slices.
     Its unit is an 8 bit sample, so codecs can be compared. None: the headers do not have it.
+    `shown_s` are the seconds from the first frame to when it is shown.
     """
 
     size_bytes: int
     is_key: bool
     log2_step: float | None
+    shown_s: float = 0.0
 
 
 def coded_pictures(info: VideoInfo) -> list[CodedPicture]:
@@ -135,7 +137,9 @@ def _read(info: VideoInfo, start_s: float, end_s: float, deadline_s: float) -> I
             if info.has_false_keys and (is_intra := _INTRA_TESTS.get(info.codec)):
                 is_key = is_intra(bytes(packet))
             step = read.log2_step(packet) if read else None
-            picture = CodedPicture(size_bytes=size_bytes, is_key=is_key, log2_step=step)
+            picture = CodedPicture(
+                size_bytes=size_bytes, is_key=is_key, log2_step=step, shown_s=each.shown_s
+            )
             yield _Read(each.decoded_s, picture)
 
 

@@ -13,6 +13,7 @@ that are ready, and by how much a score would differ if every frame were decoded
 """
 
 import argparse
+import compileall
 import os
 import shlex
 import subprocess
@@ -27,6 +28,8 @@ from unittest import mock
 from rich.console import Console
 from rich.table import Table
 
+import ladder
+import vqatool
 from ladder import find_ffmpeg, probe
 from ladder.media import decode
 from tests.benchmarks.cost import measured
@@ -130,10 +133,11 @@ def with_libvmaf(ffmpeg: str, reference: Path, paths: list[Path], every: int) ->
         subprocess.run(["sh", "-c", shlex.join(command)], check=True)
 
 
-def with_vqatool(paths: list[Path], out: Path) -> None:
-    """Run the command."""
-    command = [sys.executable, "-m", "vqatool", "score", *map(str, paths), "-o", str(out)]
-    subprocess.run(command, check=True, stderr=subprocess.DEVNULL)
+def with_vqatool(paths: list[Path], out: Path, *options: str) -> None:
+    """Run the command, as it is installed: its modules are compiled already."""
+    command = [sys.executable, "-m", "vqatool", "score", *map(str, paths), "-o", str(out), *options]
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
+    subprocess.run(command, check=True, stderr=subprocess.DEVNULL, env=environment)
 
 
 def with_pyav(paths: list[Path]) -> None:
@@ -193,7 +197,9 @@ class _Comparisons:
 
     def long(self, options: argparse.Namespace) -> None:
         long = make_long(self._ffmpeg, self._clips, options.minutes, self._folder)
-        compare(f"one 1080p video of {options.minutes:g} minutes", self._ways([long]))
+        ways = self._ways([long])
+        skim = partial(with_vqatool, [long], self._folder / "skim.csv", "--skim")
+        compare(f"one 1080p video of {options.minutes:g} minutes", ways | {"score --skim": skim})
 
     def many(self, options: argparse.Namespace) -> None:
         paths = make_many(self._ffmpeg, self._clips[4], options.files, self._folder / "many")
@@ -232,6 +238,8 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="benchmark-") as name:
         source = options.source or demo_clip()
+        for package in (ladder, vqatool):
+            compileall.compile_dir(str(Path(package.__path__[0])), quiet=1)
         comparisons = _Comparisons(find_ffmpeg().path, source, Path(name))
         for each in options.only or _ALL:
             getattr(comparisons, each)(options)

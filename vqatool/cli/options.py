@@ -360,6 +360,16 @@ def sample_option(command: C) -> C:
     )(command)
 
 
+def skim_option(command: C) -> C:
+    """--skim, as `skims`."""
+    return click.option(
+        "--skim",
+        "skims",
+        is_flag=True,
+        help="Of long videos, decode one of up to four segments of a shot whose packets are alike.",
+    )(command)
+
+
 def timeout_option(command: C) -> C:
     """--timeout, as `timeout_s`."""
     return click.option(

@@ -29,6 +29,7 @@ from vqatool.cli.options import (
     predictor_for,
     sample_option,
     segment_option,
+    skim_option,
     stdout_writer,
     timeout_option,
     tonemap_option,
@@ -85,6 +86,7 @@ class ShardType(click.ParamType["Shard"]):
 @tonemap_option("Score HDR videos (PQ, HLG) as SDR; else they get no score.")
 @segment_option
 @sample_option
+@skim_option
 @gate_options
 @click.option("--junit", type=HereType(dir_okay=False, path_type=Path),
               help="File for the outcome as JUnit XML.")  # fmt: skip
@@ -117,6 +119,7 @@ def score(
     tonemap: bool,
     segment_s: float,
     sample: int | None,
+    skims: bool,
     fail_under: float | None,
     thresholds: Path | None,
     fail_on: tuple[str, ...],
@@ -170,7 +173,9 @@ def score(
     from vqatool.scoring.segments import ScoreConfig
 
     hardware = (hwaccel or "") if cluster else _hardware(hwaccel)
-    config = ScoreConfig(display, segment_s, jobs, timeout_s, hardware, tonemap, sample)
+    config = ScoreConfig(
+        display, segment_s, jobs, timeout_s, hardware, tonemap, sample, skims=skims
+    )
     unwritten: list[str] = []
     with connected_to(cluster) as runner:
         rows = run_score(

@@ -42,6 +42,7 @@ class Predictor:
             is_divisible=recipe.free_in_export == "clips and groups",
         )
         most = engine.max_batch or math.inf
+        self._finished: list[tuple[Array, Array]] = []
         self._engine, self.batch = engine, int(min(batch or engine.batch, most))
 
     def load_model(self) -> None:
@@ -57,8 +58,17 @@ class Predictor:
         return self.predict_finished(list(map(self.finish, clips)))
 
     def finish(self, clip: Sequence[Array]) -> list[Array]:
-        """The inputs of the model from one clip as the preprocessor loads it."""
-        return finished(self.preprocessor.views, clip)
+        """The inputs of the model from one clip as the preprocessor loads it.
+
+        Views that this clip has in common with the one before it, as objects, are finished once.
+        """
+        before = {id(array): done for array, done in self._finished}
+        done = [
+            before[id(array)] if id(array) in before else finished([view], [array])[0]
+            for view, array in zip(self.preprocessor.views, clip, strict=True)
+        ]
+        self._finished = list(zip(clip, done, strict=True))
+        return done
 
     def predict_finished(self, clips: Sequence[Sequence[Array]]) -> Output:
         """The model's output for N clips, at least one, each as `finish` gives it."""

@@ -78,12 +78,14 @@ class GroupedView:
         finish: what the program does with the joined parts and no worker, since all workers would
             load what it needs; None: nothing.
         version: of what `finish` loads; another one gives another view.
+        is_of_stream: whether it needs the bitstream features alone, and no pixels.
     """
 
     view: View
     join: Callable[[Sequence[Array]], Array] = np.concatenate
     finish: Callable[[Array], Array] | None = None
     version: Callable[[], str] | None = None
+    is_of_stream: bool = False
 
     def __call__(self, clip: Clip, *, generator: np.random.Generator | None = None) -> Array:
         (view,) = finished([self], [self.join([self.view(clip, generator=generator)])])

@@ -1,9 +1,11 @@
 """A video file -> the inputs of a model: frames are sampled, scaled and made into views."""
 
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -23,9 +25,12 @@ from vqatool.inputs.clip import (
     finished,
     views_of_groups,
 )
+from vqatool.inputs.skim import Look, looks
 
 _FULL_LENGTH_S, _LEAST_SHARE = 10.0, 0.25
 """A segment of this length or more has all frame groups, one of a quarter or less has a quarter."""
+
+_NO_PIXELS_TCHW = np.empty((0, 3, 1, 1), np.uint8)
 
 
 @dataclass(frozen=True)
@@ -72,8 +77,8 @@ class ClipPreprocessor:
 
         These are the model's views, some not `finished` yet. Errors are those of `read_parts`.
         """
-        (views,) = self.load_parts(info, display, [part], is_strict=is_strict)
-        return views
+        (loaded,) = self.load_parts(info, display, [part], is_strict=is_strict)
+        return loaded.views
 
     def load_parts(
         self,
@@ -83,28 +88,75 @@ class ClipPreprocessor:
         *,
         is_strict: bool = False,
         seen: SeenFrames | None = None,
-    ) -> Iterator[list[Array]]:
-        """The same of each of several parts, decoded in one pass; `seen` is as in `read_parts`."""
+        skims: bool = False,
+    ) -> Iterator["LoadedPart"]:
+        """The same of each of several parts, decoded in one pass; `seen` is as in `read_parts`.
+
+        With `skims` some parts have the pixels of others, as `skim.looks` chooses.
+        """
+        size = display_size(info, display)
+        pictures = coded_pictures_of(info, parts) if self.reads_stream else []
+        features = [bitstream_features(info, each, size) for each in pictures]
+        ranges = [part for part in parts if part]
+        chosen = list(map(_itself, range(len(parts)), parts))
+        if skims and self._can_skim(info) and len(ranges) == len(parts) == len(pictures):
+            chosen = looks(ranges, pictures, features)
+        own = [look.source == index for index, look in enumerate(chosen)]
         clips = read_parts(
             info,
-            parts,
+            [look.place for look, is_own in zip(chosen, own, strict=True) if is_own],
             self.num_frame_groups,
             self.frame_group,
             display,
-            reads_stream=self.reads_stream,
+            features=list(itertools.compress(features, own)),
             decoding=Decoding(self.threads, is_strict, self.hardware),
             seen=seen,
         )
-        grouped = [view for view in self.views if isinstance(view, GroupedView)]
-        for groups in clips:
-            if len(grouped) == len(self.views):
-                yield views_of_groups(grouped, groups)
+        views: list[Array] = []
+        for index, is_own in enumerate(own):
+            if is_own:
+                views = self._views_of(next(clips))
+                yield LoadedPart(views, self.num_frame_groups)
             else:
-                yield self.preprocess(joined(groups))
+                yield LoadedPart(self._with_stream(views, features[index]), 0)
+
+    def _can_skim(self, info: VideoInfo) -> bool:
+        """Whether the model knows the packets, the packets their times, and a decoder can seek."""
+        views = [view for view in self.views if isinstance(view, GroupedView)]
+        is_possible = self.is_divisible and len(views) == len(self.views)
+        can_seek = not (info.is_bare or info.is_timed_by_dts or info.is_timed_by_order)
+        return is_possible and can_seek and any(view.is_of_stream for view in views)
+
+    def _views_of(self, groups: Iterator[Clip]) -> list[Array]:
+        grouped = [view for view in self.views if isinstance(view, GroupedView)]
+        if len(grouped) == len(self.views):
+            return views_of_groups(grouped, groups)
+        return self.preprocess(joined(groups))
+
+    def _with_stream(self, views: Sequence[Array], features: BitstreamFeatures) -> list[Array]:
+        """The views of another part, but with these features."""
+        clip = Clip(_NO_PIXELS_TCHW, bitstream=features)
+        return [
+            views_of_groups([view], iter([clip]))[0]
+            if isinstance(view, GroupedView) and view.is_of_stream
+            else array
+            for view, array in zip(self.views, views, strict=True)
+        ]
 
     def preprocess(self, clip: Clip) -> list[Array]:
         """The same of one clip that is in memory."""
         return _joined_views(self.views, clip)
+
+
+class LoadedPart(NamedTuple):
+    """A part of a video: its views, and the frame groups of its own that were decoded for them."""
+
+    views: list[Array]
+    num_frame_groups: int
+
+
+def _itself(index: int, part: TimeRange | None) -> Look:
+    return Look(index, part)
 
 
 def preprocess(views: Sequence[View], clip: Clip) -> list[Array]:
@@ -151,7 +203,12 @@ def read_clip(
     reads_stream: bool = False,
     decoding: Decoding = LENIENT,
 ) -> Clip:
-    """A whole video as one clip; arguments and errors are those of `read_parts`."""
+    """A whole video as one clip, with or without its bitstream features.
+
+    Other arguments, and errors, are those of `read_parts`.
+    """
+    size = display_size(info, display)
+    pictures = coded_pictures_of(info, [None]) if reads_stream else []
     (clip,) = map(
         joined,
         read_parts(
@@ -160,7 +217,7 @@ def read_clip(
             num_frame_groups,
             frame_group,
             display,
-            reads_stream=reads_stream,
+            features=[bitstream_features(info, each, size) for each in pictures],
             decoding=decoding,
         ),
     )
@@ -181,7 +238,7 @@ def read_parts(
     frame_group: FrameGroup,
     display: tuple[int, int] | None,
     *,
-    reads_stream: bool = False,
+    features: Sequence[BitstreamFeatures] = (),
     decoding: Decoding = LENIENT,
     seen: SeenFrames | None = None,
 ) -> Iterator[Iterator[Clip]]:
@@ -197,8 +254,9 @@ def read_parts(
         num_frame_groups: how many of a part; they start in the middles of equal pieces of it.
         frame_group: frames of each; closer together where the next group is too near.
         display: (width, height) of the screen, px; None scores pixel for pixel.
-        reads_stream: whether to read the bitstream features; else they are unknown.
-        decoding: threads, strictness, hardware.
+        features: of the bitstream, of each part; none: they are unknown.
+        decoding: threads, strictness, hardware. FFmpeg's log is read for the features, and the
+            threads of a decoder log as well, so that they are read first.
         seen: gets what the frames are like.
 
     Raises:
@@ -210,11 +268,6 @@ def read_parts(
         start_s, length_s = (part.start_s, part.length_s) if part else (0.0, info.duration_s)
         fps = float(info.fps)
         times_s += sample_times(start_s, length_s, num_frame_groups, frame_group, fps)
-    # before a decoder is at work: headers are read from FFmpeg's log, and its threads log as well
-    features = [UNKNOWN_BITSTREAM] * len(parts)
-    if reads_stream:
-        pictures = coded_pictures_of(info, parts)
-        features = [bitstream_features(info, of_part, size) for of_part in pictures]
     pictures_HWC = each_frame_at(info, times_s, size, decoding, seen)
     pixels_THWC = np.empty((frame_group.num_frames, size[1], size[0], 3), np.uint8)
 
@@ -225,7 +278,7 @@ def read_parts(
             pixels_TCHW = pixels_THWC.transpose(0, 3, 1, 2)
             yield Clip(pixels_TCHW, frame_group.num_frames, stream, index, num_frame_groups)
 
-    return map(groups_of, features)
+    return map(groups_of, features or [UNKNOWN_BITSTREAM] * len(parts))
 
 
 def sample_times(

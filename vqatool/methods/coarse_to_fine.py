@@ -94,7 +94,8 @@ def _inputs(config: CoarseToFineConfig) -> tuple[Input, ...]:
     augment = partial(rearranged, patch=config.patch)
     deep = GroupedView(patches, finish=features_of_patches, version=network_digest)
     pixels = Input(GroupedView(view), augment, has_tiles=config.has_tiles)
-    stream = GroupedView(bitstream_vector, _first)  # each group has the clip's
+    # each group has the clip's
+    stream = GroupedView(bitstream_vector, _first, is_of_stream=True)
     probe = partial(probes, has_octaves=True) if config.takes_octaves else probes
     motion, probing = GroupedView(motion_vector), GroupedView(probe, mean_of_probes)
     figures = partial(Input, is_random=False)

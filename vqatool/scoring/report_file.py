@@ -507,7 +507,7 @@ def _other_segments(rows: _Rows, predictor: Predictor, config: ScoreConfig) -> s
     if known is None:  # a report from before that column, which counted so many frames for each
         known = (rows.video.frames_scored or 0) // predictor.card.clip_frames
     if (rows.video.sampled, known) != (config.sampled(length_s), num_segments):
-        return "another --segment or --sample"
+        return "another --segment, --sample or --skim"
     if rows.segments is not None and len(rows.segments) != num_segments:
         return "without segments in the file of --per-segment"
     return ""

@@ -22,7 +22,13 @@ from vqatool.scoring.rows import (
     ScoreResult,
     video_warnings,
 )
-from vqatool.scoring.segments import DecodedSegments, ScoreConfig, Segment, decode_videos
+from vqatool.scoring.segments import (
+    SKIMMED,
+    DecodedSegments,
+    ScoreConfig,
+    Segment,
+    decode_videos,
+)
 from vqatool.scoring.warning_codes import WarningCode
 
 _SEGMENTS_AT_ONCE = 32  # in the model's threads
@@ -215,7 +221,7 @@ def _result(video: _Video, predictor: Predictor, config: ScoreConfig) -> ScoreRe
         warnings=(
             *video_warnings(latest.info),
             *_warnings(latest.info, video.segments, is_unlike),
-            *([WarningCode.SAMPLED] if sampled else []),
+            *([WarningCode.SAMPLED] if sampled not in {"", SKIMMED} else []),
         ),
         sampled=sampled,
         frames_scored=sum(

@@ -46,6 +46,9 @@ DEFAULT_DISPLAY = Size(1920, 1080)
 SEGMENTS_PER_TASK = 8
 """Segments that one task of a worker decodes."""
 
+SKIMMED = "skim"
+"""In the column `sampled`."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -76,6 +79,8 @@ class ScoreConfig:
         hardware: name of the hardware decoder; empty: none.
         tonemap: score HDR as SDR; else it gets no score.
         sample: segments of a video that are scored, evenly spread; None: all.
+        skims: whether segments that follow one of the same shot, and whose packets are like those
+            of that one, have its pixels, which saves decoding; only of videos of several tasks.
     """
 
     display: Display = DEFAULT_DISPLAY
@@ -85,6 +90,7 @@ class ScoreConfig:
     hardware: str = ""
     tonemap: bool = False
     sample: int | None = None
+    skims: bool = False
 
     @property
     def screen(self) -> str:
@@ -107,13 +113,24 @@ class ScoreConfig:
         return [(2 * part + 1) * count // (2 * self.sample) for part in range(self.sample)]
 
     def sampled(self, duration_s: float) -> str:
-        """Such as `6/60`: how many segments are scored, and how many there are; empty: all."""
+        """Such as `6/60`: how many segments are scored, and how many there are; empty: all.
+
+        `skim`: all, but not all of them have been decoded.
+        """
         count, scored = self.num_segments(duration_s), len(self.scored_segments(duration_s))
-        return f"{scored}/{count}" if scored < count else ""
+        if scored < count:
+            return f"{scored}/{count}"
+        return SKIMMED if self.skims_through(duration_s) else ""
+
+    def skims_through(self, duration_s: float) -> bool:
+        """Whether a video of this length is skimmed."""
+        return self.skims and len(self.scored_segments(duration_s)) > SEGMENTS_PER_TASK
 
 
 class Segment(NamedTuple):
-    """A segment of a video as views of the model, made of `num_frame_groups` frame groups.
+    """A segment of a video as views of the model, made of `num_frame_groups` of its frame groups.
+
+    None are its own where it has the pixels of one before it (`vqatool.inputs.skim`).
 
     `is_damaged` if the decoder had to conceal errors, `is_interlaced` if a frame is interlaced.
     """
@@ -242,7 +259,8 @@ def decode_segments(
     ]
     known = DecodedSegments(path=path, stamp=stamp, info=info)
     try:
-        segments = tuple(_decode_parts(info, parts, preprocessor, config.display))
+        skims = config.skims_through(info.duration_s)
+        segments = tuple(_decode_parts(info, parts, preprocessor, config.display, skims=skims))
         known = replace(known, segments=segments)
     except FILE_FAULTS as error:
         known = replace(known, failure=failure_of(path, error))
@@ -250,14 +268,20 @@ def decode_segments(
 
 
 def _decode_parts(
-    info: VideoInfo, parts: Sequence[TimeRange], preprocessor: ClipPreprocessor, display: Display
+    info: VideoInfo,
+    parts: Sequence[TimeRange],
+    preprocessor: ClipPreprocessor,
+    display: Display,
+    *,
+    skims: bool,
 ) -> Iterator[Segment]:
     """All parts in one pass, and one where it ends at damage by itself."""
     count = 0
     while count < len(parts):
         is_damaged = False
         try:
-            for segment in _decode_pass(info, parts[count:], preprocessor, display):
+            rest = parts[count:]
+            for segment in _decode_pass(info, rest, preprocessor, display, skims=skims):
                 yield segment
                 count += 1
         except VideoError as error:
@@ -309,11 +333,13 @@ def _decode_pass(
     display: Display,
     *,
     conceals: bool = False,
+    skims: bool = False,
 ) -> Iterator[Segment]:
     seen = SeenFrames()
-    loaded = preprocessor.load_parts(info, display, parts, is_strict=not conceals, seen=seen)
-    groups = preprocessor.num_frame_groups
-    for part, views in zip(parts, loaded, strict=True):
+    loaded = preprocessor.load_parts(
+        info, display, parts, is_strict=not conceals, seen=seen, skims=skims
+    )
+    for part, (views, groups) in zip(parts, loaded, strict=True):
         end_s = part.start_s + part.length_s
         yield Segment(part.start_s, end_s, views, groups, conceals, seen.are_interlaced)
         seen.are_interlaced = False

@@ -123,4 +123,4 @@ def test_parts_in_one_pass_are_those_of_each_alone(make_video: MakeVideo) -> Non
         parts, preprocessor.load_parts(info, None, parts, is_strict=True), strict=True
     ):
         alone = preprocessor.load_views(info, None, part)
-        assert all(map(np.array_equal, together, alone))
+        assert all(map(np.array_equal, together.views, alone))

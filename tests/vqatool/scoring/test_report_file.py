@@ -323,6 +323,21 @@ def test_a_sample_is_of_the_segments_that_all_would_be(
     assert replace(all_again, score_s=None) == replace(whole, score_s=None)
 
 
+def test_a_skimmed_video_has_all_segments_and_says_so(
+    videos: list[Path], predictor: Predictor, tmp_path: Path
+) -> None:
+    out, skim = tmp_path / "r.csv", ScoreConfig(None, 0.04, skims=True)
+    (row,) = rows_into(out, videos[:1], predictor, skim)
+    (kept,) = rows_into(out, videos[:1], predictor, skim)
+    assert (row.sampled, row.warnings) == ("skim", kept.warnings)
+    assert kept == row
+    (whole,) = rows_into(out, videos[:1], predictor, replace(skim, skims=False))
+    assert (whole.sampled, whole.segments) == ("", row.segments)
+    few = replace(skim, segment_s=1.0)  # so few that nothing would be saved
+    (short,) = rows_into(out, videos[:1], predictor, few)
+    assert short.sampled == ""
+
+
 def test_the_segment_file_has_a_row_for_each_segment(
     videos: list[Path], predictor: Predictor, tmp_path: Path
 ) -> None:
