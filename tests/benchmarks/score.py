@@ -190,16 +190,16 @@ class _Comparisons:
             f"libvmaf, {_CORES} threads": partial(self._libvmaf, 1),
             "libvmaf, every 5th frame": partial(self._libvmaf, 5),
         }
-        compare("ten 10-second 1080p clips", self._ways(self._clips) | full_reference)
+        ways = self._ways(self._clips) | self._skim(self._clips)
+        compare("ten 10-second 1080p clips", ways | full_reference)
 
     def one(self, _options: argparse.Namespace) -> None:
         compare("one of them", self._ways(self._clips[4:5]))
 
     def long(self, options: argparse.Namespace) -> None:
         long = make_long(self._ffmpeg, self._clips, options.minutes, self._folder)
-        ways = self._ways([long])
-        skim = partial(with_vqatool, [long], self._folder / "skim.csv", "--skim")
-        compare(f"one 1080p video of {options.minutes:g} minutes", ways | {"score --skim": skim})
+        ways = self._ways([long]) | self._skim([long])
+        compare(f"one 1080p video of {options.minutes:g} minutes", ways)
 
     def many(self, options: argparse.Namespace) -> None:
         paths = make_many(self._ffmpeg, self._clips[4], options.files, self._folder / "many")
@@ -220,6 +220,10 @@ class _Comparisons:
             "PyAV, every frame": partial(with_pyav, paths),
             "ffmpeg -f null": partial(with_ffmpeg, self._ffmpeg, paths),
         }
+
+    def _skim(self, paths: list[Path]) -> "Ways":
+        out = Path(tempfile.mkdtemp(dir=self._folder)) / "report.csv"
+        return {"vqatool score --skim": partial(with_vqatool, paths, out, "--skim")}
 
     def _libvmaf(self, every: int) -> None:
         with_libvmaf(self._ffmpeg, self._reference, self._clips, every)

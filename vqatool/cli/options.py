@@ -366,7 +366,7 @@ def skim_option(command: C) -> C:
         "--skim",
         "skims",
         is_flag=True,
-        help="Of long videos, decode one of up to four segments of a shot whose packets are alike.",
+        help="Decode one of up to four segments of a shot whose packets are alike, and not all.",
     )(command)
 
 

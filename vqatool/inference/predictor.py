@@ -62,7 +62,8 @@ class Predictor:
 
         Views that this clip has in common with the one before it, as objects, are finished once.
         """
-        before = {id(array): done for array, done in self._finished}
+        latest = self._finished  # which keeps its arrays, so that no other one has their id
+        before = {id(array): done for array, done in latest}
         done = [
             before[id(array)] if id(array) in before else finished([view], [array])[0]
             for view, array in zip(self.preprocessor.views, clip, strict=True)

@@ -80,7 +80,7 @@ class ScoreConfig:
         tonemap: score HDR as SDR; else it gets no score.
         sample: segments of a video that are scored, evenly spread; None: all.
         skims: whether segments that follow one of the same shot, and whose packets are like those
-            of that one, have its pixels, which saves decoding; only of videos of several tasks.
+            of that one, have its pixels, which saves decoding.
     """
 
     display: Display = DEFAULT_DISPLAY
@@ -124,7 +124,7 @@ class ScoreConfig:
 
     def skims_through(self, duration_s: float) -> bool:
         """Whether a video of this length is skimmed."""
-        return self.skims and len(self.scored_segments(duration_s)) > SEGMENTS_PER_TASK
+        return self.skims and len(self.scored_segments(duration_s)) > 1
 
 
 class Segment(NamedTuple):
