@@ -117,6 +117,8 @@ class Scorer:
         timeout_s: seconds that a worker has for eight segments of a file.
         tonemap: score HDR videos as SDR; else they get no score.
         sample: segments of each video to score, evenly spread; None: all.
+        skim: judge segments by their own packets and the pixels of one before them that is like
+            them, so that less is decoded.
 
     Raises:
         CheckpointError: the model file is missing or broken.
@@ -135,12 +137,19 @@ class Scorer:
         timeout_s: float = 120.0,
         tonemap: bool = False,
         sample: int | None = None,
+        skim: bool = False,
     ) -> None:
         from vqatool.inference.loading import load_predictor
         from vqatool.scoring.segments import ScoreConfig
 
         self._config = ScoreConfig(
-            _size(display), segment_s, jobs, timeout_s, tonemap=tonemap, sample=sample
+            _size(display),
+            segment_s,
+            jobs,
+            timeout_s,
+            tonemap=tonemap,
+            sample=sample,
+            skims=skim,
         )
         self._predictor = load_predictor(Path(model) if model else None, device)
 
@@ -228,6 +237,7 @@ def score(
     timeout_s: float = 120.0,
     tonemap: bool = False,
     sample: int | None = None,
+    skim: bool = False,
     progress: bool = True,
 ) -> Report:
     """Score videos once: ``for row in vqatool.score("encodes/"): print(row.path, row.score)``.
@@ -243,5 +253,6 @@ def score(
         timeout_s=timeout_s,
         tonemap=tonemap,
         sample=sample,
+        skim=skim,
     )
     return scorer.score(paths, out=out, progress=progress)

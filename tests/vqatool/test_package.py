@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import vqatool
+from tests.conftest import MakeVideo
 from vqatool.errors import CheckpointError
 from vqatool.inputs.decode_pool import decode_one
 
@@ -69,6 +70,12 @@ def test_what_is_no_display_is_refused(display: vqatool.scorer.Screen, small_mod
 def test_what_is_no_path_is_named(paths: vqatool.scorer.Paths, small_model: Path) -> None:
     with pytest.raises(TypeError, match=r"(3|None) is no path: give a file or a folder"):
         vqatool.score(paths, model=small_model, device="cpu")
+
+
+def test_skimming_is_told(small_model: Path, make_video: MakeVideo) -> None:
+    video = make_video("skimmed.mp4", "testsrc=s=64x36:r=10:d=1.2")
+    (row,) = vqatool.score(video, model=small_model, device="cpu", segment_s=0.5, skim=True)
+    assert (row.status, row.segments, row.sampled) == ("ok", 2, "skim")
 
 
 def test_a_model_that_is_missing_is_refused_before_any_video() -> None:
