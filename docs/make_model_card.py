@@ -48,7 +48,7 @@ the source is at hand, and no measure of what people see.
 
 Random encodes of clean clips by `python -m ladder.treatments`: CRF from near-lossless to the worst, bitrates,
 presets, tunes, key frames, sizes, scalers and filters, coded once and twice with unrelated qualities; encodes with common settings, or
-with a quality that changes; and two ladders (`docs/training-rungs-540.toml`, `-1080.toml`) of 94 of the contents. No origin (one film, one
+with a quality that changes; and two ladders (`docs/training-rungs-540.toml`, `-1080.toml`) of 162 of the contents. No origin (one film, one
 photographer) is on two sides. The labels are VMAF against the clean clip. The clips are not part of this project.
 
 Deep features are those of the first two stages of a ResNet-18, `vqatool/weights/resnet18-patches.onnx`. It is the network of FDIM 0.2.1
@@ -58,7 +58,7 @@ Deep features are those of the first two stages of a ResNet-18, `vqatool/weights
 ## Training
 
 The sides above are those of the last fit, of the figure network alone (`--tune {training["tune"]}`, seed {training["seed"]}). It was fitted to 2527 encodes of
-313 contents before, of which some are the same, and then to 2183 of the present ones. The network with pixels learned from 1613 of those, and 232 more chose its weights. Which contents the last
+313 contents before, of which some are the same, and then twice to more and more of the present ones. The network with pixels learned from 1613 of those, and 232 more chose its weights. Which contents the last
 fit learned from is in the model file, and `vqatool explain` names the nearest ones.
 
 ## Validation
@@ -69,7 +69,7 @@ On {validation["count"]} encodes of held-out sources, the validation side: SRCC 
 
 ## Limits
 
-Scores are off by 4.5 to 6 points (RMSE) on random encodes of sources that the model never saw, by 5.6 to 7 on a common ladder, and by 12 to 14 where a video was coded twice with unrelated
+Scores are off by 4.4 to 6.3 points (RMSE) on random encodes of sources that the model never saw, by 6 to 10 on common ladders (12 at 1080 lines), and by 12 to 14 where a video was coded twice with unrelated
 qualities. [All limits](docs/limits.md).
 
 Of 40 random encodes of Big Buck Bunny, these score most too high and most too low (`python -m tests.benchmarks.failures`; RMSE of the
