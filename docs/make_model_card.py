@@ -73,7 +73,7 @@ Scores are off by 4.4 to 6.3 points (RMSE) on random encodes of sources that the
 qualities. [All limits](docs/limits.md).
 
 Of 40 random encodes of Big Buck Bunny, these score most too high and most too low (`python -m tests.benchmarks.failures`; RMSE of the
-40: 6.5):
+40: 6.7):
 
 ![The clip and six of its encodes](docs/failures.jpg)
 
