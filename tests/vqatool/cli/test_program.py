@@ -209,7 +209,7 @@ def test_option_names_do_not_change() -> None:
             "--out", "--json", "--append", "--per-segment", "--include", "--exclude", "--model",
             "--display", "--tonemap", "--segment", "--fail-under", "--threshold", "--fail-on",
             "--trust", "--gate-on", "--junit", "--ci", "--shard", "--force", "--timeout", "--batch",
-            "--hwaccel", "--jobs", "--device", "--sample", "--metrics", *cluster,
+            "--hwaccel", "--jobs", "--device", "--sample", "--skim", "--metrics", *cluster,
         },
         "watch": {
             "--out", "--include", "--exclude", "--settle", "--interval", "--once", "--model",
