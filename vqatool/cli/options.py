@@ -366,7 +366,8 @@ def skim_option(command: C) -> C:
         "--skim",
         "skims",
         is_flag=True,
-        help="Decode one of up to four segments of a shot whose packets are alike, and not all.",
+        help="Decode some segments only, and judge those after them in a shot by their packets and "
+        "these pixels: half the time, but scores move by a few points.",
     )(command)
 
 

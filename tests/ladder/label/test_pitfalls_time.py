@@ -317,6 +317,15 @@ def test_two_variable_rates_with_the_same_frames_are_one_rate(
     assert row.warnings == "vfr"
 
 
+KEEPS_TIMES = ("-fps_mode", "vfr", "-enc_time_base", "1:90000")
+
+
+def uneven_rate(make_video: MakeVideo, video: Path, container: str = "mp4") -> Path:
+    """The video with two gaps, and with frames that are not evenly apart anywhere."""
+    times = "setpts='(N+3*gt(N,5)+4*gt(N,11)+0.4*mod(N,2))/25/TB'"
+    return make_video(f"uneven-rate.{container}", video, ("-vf", times, *KEEPS_TIMES, *EXACT))
+
+
 @pytest.mark.parametrize("container", ["mp4", "mkv"])
 @pytest.mark.parametrize(("how", "rate"), [("-r", "25"), ("-r", "12"), ("-vf", "25")])
 def test_a_variable_frame_rate_that_was_made_constant(
@@ -328,9 +337,7 @@ def test_a_variable_frame_rate_that_was_made_constant(
     rate: str,
     container: str,
 ) -> None:
-    uneven = "setpts='(N+3*gt(N,5)+4*gt(N,11)+0.4*mod(N,2))/25/TB'"
-    timed = ("-vf", uneven, "-fps_mode", "vfr", "-enc_time_base", "1:90000")
-    source = make_video(f"uneven-rate.{container}", source_video, (*timed, *EXACT))
+    source = uneven_rate(make_video, source_video, container)
     args = (how, rate if how == "-r" else f"fps={rate}")
     name = f"constant{how}-{rate}-{container}"
     encode = make_video(f"{name}.mp4", source, (*args, "-crf", "28", *X264[:-2]))
@@ -348,9 +355,7 @@ def test_a_variable_frame_rate_that_was_made_constant(
 def test_a_variable_frame_rate_that_was_made_constant_from_later_on(
     make_video: MakeVideo, source_video: Path, ffmpeg: Ffmpeg, tmp_path: Path
 ) -> None:
-    uneven = "setpts='(N+3*gt(N,5)+4*gt(N,11)+0.4*mod(N,2))/25/TB'"
-    timed = ("-vf", uneven, "-fps_mode", "vfr", "-enc_time_base", "1:90000")
-    source = make_video("uneven-rate.mp4", source_video, (*timed, *EXACT))
+    source = uneven_rate(make_video, source_video)
     later = ("-ss", "0.17")
     encode = make_video("later.mp4", source, ("-r", "25", "-crf", "28", *X264[:-2]), later)
     converted = make_video("later-exact.mp4", source, ("-r", "25", *EXACT), later)
@@ -365,9 +370,7 @@ def test_a_variable_frame_rate_that_was_made_constant_from_later_on(
 def test_a_variable_frame_rate_that_another_program_made_constant(
     make_video: MakeVideo, source_video: Path, ffmpeg: Ffmpeg, tmp_path: Path
 ) -> None:
-    uneven = "setpts='(N+3*gt(N,5)+4*gt(N,11)+0.4*mod(N,2))/25/TB'"
-    timed = ("-vf", uneven, "-fps_mode", "vfr", "-enc_time_base", "1:90000")
-    source = make_video("uneven-rate.mp4", source_video, (*timed, *EXACT))
+    source = uneven_rate(make_video, source_video)
     up = ("-vf", "fps=20:round=up")
     encode = make_video("rounded-up.mp4", source, (*up, "-crf", "28", *X264))
     converted = make_video("rounded-up-exact.mp4", source, (*up, *EXACT))
@@ -383,9 +386,7 @@ def test_a_variable_frame_rate_that_another_program_made_constant(
 def test_frames_in_front_of_a_variable_frame_rate_are_not_aligned(
     make_video: MakeVideo, source_video: Path, ffmpeg: Ffmpeg, tmp_path: Path
 ) -> None:
-    uneven = "setpts='(N+3*gt(N,5)+4*gt(N,11)+0.4*mod(N,2))/25/TB'"
-    timed = ("-vf", uneven, "-fps_mode", "vfr", "-enc_time_base", "1:90000")
-    source = make_video("uneven-rate.mp4", source_video, (*timed, *EXACT))
+    source = uneven_rate(make_video, source_video)
     led = ("-vf", "fps=25,tpad=start=10:color=black", "-crf", "28", *X264)
     encode = make_video("uneven-led.mp4", source, led)
     for options in (None, SYNCED):
@@ -396,10 +397,8 @@ def test_frames_in_front_of_a_variable_frame_rate_are_not_aligned(
 def test_an_encode_that_keeps_a_variable_frame_rate(
     make_video: MakeVideo, source_video: Path, ffmpeg: Ffmpeg, tmp_path: Path
 ) -> None:
-    uneven = "setpts='(N+3*gt(N,5)+4*gt(N,11)+0.4*mod(N,2))/25/TB'"
-    timed = ("-fps_mode", "vfr", "-enc_time_base", "1:90000")
-    source = make_video("uneven-rate.mp4", source_video, ("-vf", uneven, *timed, *EXACT))
-    encode = make_video("kept.mp4", source, ("-crf", "28", *timed, *X264[:-2]))
+    source = uneven_rate(make_video, source_video)
+    encode = make_video("kept.mp4", source, ("-crf", "28", *KEEPS_TIMES, *X264[:-2]))
     right = vmaf_by_hand(encode, source, BY_INDEX, ffmpeg, tmp_path)
     row = label_of(encode, source, ffmpeg, tmp_path)
     assert row.vmaf == pytest.approx(right, abs=0.01)
