@@ -33,6 +33,7 @@ _FORMER_SHAPE: Mapping[str, Mapping[str, Any]] = {
         "has_figure_score": False,
         "has_deep": False,
         "has_octaves": False,
+        "has_swing": True,
     },
 }
 """By method: the arguments that a shape from before they existed does not have."""

@@ -26,7 +26,7 @@ from torch import Tensor, nn
 
 from vqatool.models.backbones import SwinPyramid
 from vqatool.models.bands import BandContrast
-from vqatool.models.figures import FigureNetwork
+from vqatool.models.figures import NO_FIGURES, FigureNetwork
 from vqatool.models.quality import (
     FIGURES,
     PixelInput,
@@ -224,6 +224,7 @@ class CoarseToFine(QualityModel):
         self._has_stream, self._has_motion = config.has_stream, config.has_motion
         self._has_probing, self._has_spread = config.has_probing, config.has_spread
         self._num_motion, self._num_probing = motion * config.has_motion, probing
+        self._has_swing = config.has_swing
         if config.has_motion:
             self._motion = _figure_layers(motion, width, config.figure_noise)
         figures = stream.width * config.has_stream + probing * config.has_probing
@@ -231,7 +232,8 @@ class CoarseToFine(QualityModel):
             self._stream = _figure_layers(figures, width, config.figure_noise)
         self._figures = None
         if config.has_figure_score and config.has_stream:
-            pooled = 2 * self._num_motion  # mean and deviation over the frames
+            # mean and deviation over the frames
+            pooled = (1 + self._has_swing) * self._num_motion
             last = octaves * config.takes_octaves
             known = figures + pooled + last
             self._figures = FigureNetwork(known, stream.width, deep * config.has_deep, last)
@@ -361,6 +363,14 @@ class CoarseToFine(QualityModel):
         """The network on bitstream, motion and probing figures and deep features."""
         return self._figures
 
+    def figures_left_out(self, known: QualityModel) -> slice:
+        """The deviations of motion, where only `known` takes them."""
+        if self._has_swing or not isinstance(known, CoarseToFine) or not known._has_swing:
+            return NO_FIGURES
+        probing = known._num_probing * known._has_probing
+        begin = known._layout.width + probing + known._num_motion
+        return slice(begin, begin + known._num_motion)
+
     def trainable_layers(self, part: str) -> Sequence[nn.Module]:
         """As of every model, and `figures`, the figure network."""
         if part == FIGURES and self._figures is not None:
@@ -386,7 +396,8 @@ class CoarseToFine(QualityModel):
             self._by_input, (network.get_buffer("mean"), network.get_buffer("deviation"))
         )
         if self._has_motion:
-            views.append(TypicalView(mean.motion, deviation.motion, mean.swing))
+            swing = mean.swing if self._has_swing else None
+            views.append(TypicalView(mean.motion, deviation.motion, swing))
         if self._has_probing:
             views.append(TypicalView(mean.probing, deviation.probing))
         if self._has_deep:
@@ -394,13 +405,17 @@ class CoarseToFine(QualityModel):
         return [*views, TypicalView(mean.stream, deviation.stream)]
 
     def _all_figures(self, stream: Tensor, probing: Tensor | None, motion: Tensor | None) -> Tensor:
-        """(..., F), (..., P + O) and (..., T, K) -> figures of a clip, (..., F + P + 2 K + O).
+        """(..., F), (..., P + O) and (..., T, K) -> figures of a clip, (..., F + P + K + O).
+
+        With `has_swing` 2 K, the deviation over the frames being the second.
 
         Those that came last stand last, so that a network on fewer can be tuned with them.
         """
         figures = [stream] if probing is None else [stream, probing[..., : self._num_probing]]
         if motion is not None:
-            figures += [motion.mean(-2), motion.std(-2, unbiased=False)]
+            figures.append(motion.mean(-2))
+            if self._has_swing:
+                figures.append(motion.std(-2, unbiased=False))
         if probing is not None:
             figures.append(probing[..., self._num_probing :])
         return torch.cat(figures, dim=-1)
@@ -409,7 +424,7 @@ class CoarseToFine(QualityModel):
         """What `_all_figures` joined."""
         motion = self._num_motion
         probing = self._num_probing * self._has_probing
-        widths = [self._layout.width, probing, motion, motion]
+        widths = [self._layout.width, probing, motion, motion * self._has_swing]
         widths.append(len(figures) - sum(widths))
         stream, probing_P, motion_K, swing_K, octaves_O = torch.split(figures, widths)
         return _FiguresByInput(stream, torch.cat([probing_P, octaves_O]), motion_K, swing_K)

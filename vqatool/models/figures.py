@@ -29,6 +29,8 @@ _NEVER = -20.0  # logit of no chance
 _LOG_SPREAD = (-5.0, -0.5)  # 0.7 to 60 points
 _SPREAD_FIGURES = 7
 
+NO_FIGURES = slice(0, 0)
+
 
 class FigureScores(NamedTuple):
     """Scores (B,), about 0 to 1, and the logit of the chance that a clip was coded twice."""
@@ -100,10 +102,15 @@ class FigureNetwork(nn.Module):
         basis_EK = basis_EK * scale_K / deviation_E[:, None].cpu()
         self.get_buffer("basis").zero_()[:, : basis_EK.shape[1]] = basis_EK.float()
 
-    def start_from(self, start: "FigureNetwork") -> bool:
+    def start_from(self, start: "FigureNetwork", left_out: slice = NO_FIGURES) -> bool:
         """Take over a fitted network that takes the same figures, perhaps without the last ones.
 
         Those count nothing then until they are fitted, and keep their means and deviations here.
+
+        Args:
+            start: the network.
+            left_out: figures of its that this one does not take: as if they were always at their
+                means.
 
         Returns:
             Whether it is one.
@@ -111,6 +118,10 @@ class FigureNetwork(nn.Module):
         own = self.state_dict()
         device = own["share"].device
         known = {name: value.to(device) for name, value in start.state_dict().items()}
+        for name in known:
+            if name in ("mean", "deviation") or name.endswith(".0.weight"):
+                first = start._stream * name.startswith("_without_stream")
+                known[name] = _without(known[name], left_out, first)
         count, more = len(known["mean"]), len(own["mean"]) - len(known["mean"])
         is_one = start.is_fitted and more in (0, self._last) and start._stream == self._stream
         if not is_one or own.keys() != known.keys() or own["basis"].shape != known["basis"].shape:
@@ -202,6 +213,12 @@ def spread_figures(scores: FigureScores, is_known_B: Tensor) -> Tensor:
 def log_spread(figures_BK: Tensor, weights_BK: Tensor) -> Tensor:
     """Logarithm (B,) of the expected error, from `spread_figures` and their weights."""
     return (figures_BK * weights_BK).sum(-1).clamp(*_LOG_SPREAD)
+
+
+def _without(values: Tensor, left_out: slice, first: int) -> Tensor:
+    """Values or weights, whose last axis is of the figures from `first` on, without some."""
+    begin, end = (max(place - first, 0) for place in (left_out.start, left_out.stop))
+    return torch.cat([values[..., :begin], values[..., end:]], dim=-1)
 
 
 def _layers(width_in: int, width: int, typical: float) -> nn.Sequential:

@@ -106,6 +106,13 @@ class QualityModel(nn.Module):
         """The network on figures of whole clips that is fitted after the training, if any."""
         return None
 
+    def figures_left_out(self, known: "QualityModel") -> slice:
+        """Figures that the figure network of another model of this method takes, and not its own.
+
+        None by default.
+        """
+        return slice(0, 0)
+
     def clip_figures(self, views: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """Figures (F,) and deep features (E,) of one clip for the figure network, from its views.
 

@@ -113,6 +113,8 @@ class CoarseToFineConfig:
     `has_figure_score`: a mean with the score of a `FigureNetwork`, which needs `has_stream`.
     `has_deep`: that network takes deep features (`vqatool.inputs.deep_features`) as well.
     `has_octaves`: it takes the detail that probes keep as well, which needs `has_probing`.
+    `has_swing`: it takes the deviation of motion over the frames too, which grows with their number
+    and so differs between a clip and a segment of it.
 
     Raises:
         ValueError: `size` is unknown, or `figure_noise` negative or not finite.
@@ -134,6 +136,7 @@ class CoarseToFineConfig:
     has_figure_score: bool = True
     has_deep: bool = True
     has_octaves: bool = True
+    has_swing: bool = False
     figure_noise: float = 0.3
     fusion_layers: int = 2
     temporal_layers: int = 0

@@ -27,7 +27,7 @@ _SPREAD_STEPS, _SPREAD_DECAY, _TYPICAL_LOG_SPREAD = 1500, 1e-3, -3.0
 
 
 def fit_figure_network(
-    model: QualityModel, inputs: CachedInputs, *, seed: int, start: FigureNetwork | None = None
+    model: QualityModel, inputs: CachedInputs, *, seed: int, start: QualityModel | None = None
 ) -> None:
     """Fit the figure network of a model that has one to the clips of the training side.
 
@@ -35,8 +35,9 @@ def fit_figure_network(
         model: its other layers stay as they are.
         inputs: the clips.
         seed: of what is random.
-        start: one that was fitted to other clips. If it takes the same figures, perhaps without
-            those of octaves, it is tuned and keeps its means and deviations.
+        start: a model whose network was fitted to other clips. If that takes the same figures,
+            perhaps without those of octaves or with those of swing, it is tuned and keeps its means
+            and deviations.
     """
     network = model.figure_network
     if network is None:
@@ -56,7 +57,8 @@ def fit_figure_network(
     )
     epochs, peak_lr = _EPOCHS, _LR
     network.standardise(figures_NF, deep_NE)
-    if start is not None and network.start_from(start):
+    known = start.figure_network if start else None
+    if start and known and network.start_from(known, model.figures_left_out(start)):
         epochs, peak_lr = _TUNED_EPOCHS, _TUNED_LR
     with torch.random.fork_rng(), torch.enable_grad():
         torch.manual_seed(seed)

@@ -175,7 +175,7 @@ class Trainer:
         """
         model = self._train_step.ema_model
         model.load_state_dict(self._best_weights)
-        start = self._init.model().figure_network if self._init else None
+        start = self._init.model() if self._init else None
         fit_figure_network(model, self._inputs, seed=self._config.seed, start=start)
         weights = round_to_half(model, model.state_dict())
         predictions, origins = self._predict(), origins_of(self._val_inputs.encodes)

@@ -61,6 +61,7 @@ def test_a_model_from_before_an_argument_existed_is_one_without_it(
         "has_figure_score": False,
         "has_deep": False,
         "has_octaves": False,
+        "has_swing": True,
     }
     shape = {"size": "pico", "features": 32, "temporal_layers": 1}
     first = load_checkpoint(small_model)

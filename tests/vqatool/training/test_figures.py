@@ -16,7 +16,6 @@ from vqatool.inputs.deep_features import NUM_DEEP_FEATURES
 from vqatool.inputs.motion import NUM_MOTION_FEATURES
 from vqatool.inputs.probing import NUM_OCTAVE_FEATURES, NUM_PROBING_FEATURES
 from vqatool.methods import Method, recipe_for
-from vqatool.models.figures import FigureNetwork
 from vqatool.models.quality import QualityModel
 from vqatool.training.figures import fit_figure_network
 
@@ -73,7 +72,7 @@ class MadeUpInputs:
         return [pixels, motion, probing, *([deep] * self.has_deep), stream]
 
 
-def fitted(start: FigureNetwork | None = None, count: int = 200, **shape: Any) -> QualityModel:
+def fitted(start: QualityModel | None = None, count: int = 200, **shape: Any) -> QualityModel:
     """A model whose figure network is fitted to made-up clips."""
     torch.manual_seed(1)
     given = {"size": "pico", "features": 32, **shape}
@@ -156,7 +155,7 @@ def test_a_fitted_network_keeps_what_it_knows_when_it_learns_a_few_other_clips(
         return float((scores.known_B - labels).abs().mean())
 
     before = error(model)
-    tuned = fitted(network, count=40, has_octaves=False)
+    tuned = fitted(model, count=40, has_octaves=False)
     assert tuned.figure_network is not None
     assert torch.equal(tuned.figure_network.get_buffer("mean"), mean)
     assert error(tuned) < 1.1 * before
@@ -183,8 +182,7 @@ def test_the_fit_is_the_same_each_time_and_leaves_the_other_layers_and_random_nu
 def test_a_start_that_takes_other_figures_is_no_start(
     fitted_to_few: QualityModel, fitted_without_deep: QualityModel
 ) -> None:
-    start = fitted_without_deep.figure_network
-    first, second = fitted_to_few.state_dict(), fitted(start, count=60).state_dict()
+    first, second = fitted_to_few.state_dict(), fitted(fitted_without_deep, count=60).state_dict()
     assert all(torch.equal(first[name], second[name]) for name in first)
     recipe = recipe_for(Method.COARSE_TO_FINE, {"size": "pico", "has_probing": False})
     without_probing = recipe.build().figure_network
@@ -199,7 +197,8 @@ def test_a_start_that_takes_other_figures_is_no_start(
 def test_a_start_that_lacks_the_octaves_scores_as_before_until_it_learns_them(
     fitted_to_few: QualityModel,
 ) -> None:
-    start = fitted(count=60, has_octaves=False).figure_network
+    known = fitted(count=60, has_octaves=False)
+    start = known.figure_network
     assert start is not None
     assert fitted_to_few.figure_network is not None
     network, count = deepcopy(fitted_to_few.figure_network), len(start.get_buffer("mean"))
@@ -212,10 +211,43 @@ def test_a_start_that_lacks_the_octaves_scores_as_before_until_it_learns_them(
     expected = start.scores(start.units(figures[:, :count], deep))
     for one, other in zip(found, expected, strict=True):
         assert torch.allclose(one, other, atol=1e-5)
-    learned = fitted(start, count=60).figure_network
+    learned = fitted(known, count=60).figure_network
     assert learned is not None
     assert torch.equal(learned.get_buffer("mean")[:count], start.get_buffer("mean"))
     assert (learned.state_dict()["_by_figures.0.weight"][:, count:] != 0).any()
+
+
+@torch.no_grad()
+def test_a_start_with_the_swing_of_motion_scores_as_if_that_were_typical(
+    fitted_to_few: QualityModel,
+) -> None:
+    known = fitted(count=60, has_swing=True)
+    start, own = known.figure_network, fitted_to_few.figure_network
+    assert start is not None
+    assert own is not None
+    network, left_out = deepcopy(own), fitted_to_few.figures_left_out(known)
+    assert network.start_from(start, left_out)
+    mean = start.get_buffer("mean")
+    figures, deep = torch.randn(5, len(mean)), torch.randn(5, NUM_DEEP_FEATURES)
+    figures[:, left_out] = mean[left_out]
+    rest = torch.cat([figures[:, : left_out.start], figures[:, left_out.stop :]], dim=1)
+    expected = start.scores(start.units(figures, deep))
+    found = network.scores(network.units(rest, deep))
+    for one, other in zip(found, expected, strict=True):
+        assert torch.allclose(one, other, atol=1e-5)
+    assert not network.start_from(start)  # other figures
+    assert known.figures_left_out(known) == fitted_to_few.figures_left_out(fitted_to_few)
+
+
+@torch.no_grad()
+def test_the_swing_of_motion_counts_only_where_it_is_asked_for() -> None:
+    for has_swing in (False, True):
+        shape = {"size": "pico", "features": 32, "has_swing": has_swing}
+        model = recipe_for(Method.COARSE_TO_FINE, shape).build().eval()
+        views = list(map(torch.from_numpy, MadeUpInputs(1, 0).evaluation_views(0)))
+        steady = [views[0], views[1].mean(0, keepdim=True).expand(2, -1), *views[2:]]
+        (moving, _), (still, _) = map(model.clip_figures, (views, steady))
+        assert torch.allclose(moving, still, atol=1e-6) != has_swing
 
 
 def test_a_start_may_lie_on_another_device(fitted_to_few: QualityModel) -> None:
