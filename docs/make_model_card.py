@@ -34,7 +34,7 @@ Made from the card inside `{MODEL.relative_to(ROOT)}` by `python docs/make_model
 | files | `default.safetensors` ({MODEL.stat().st_size / 1e6:.1f} MB, half precision), to train further and for GPUs; `default.onnx` ({EXPORTED.stat().st_size / 1e6:.1f} MB), the same model exported by `vqatool export`, which `score` runs on CPUs |
 | predicts | the mean of `{card["label"]}`, {card["label_scale"]} |
 | input | {card["preprocessing"]} |
-| clip | {card["clip_frames"]} places in a video of one segment or in a segment of 10 s, a quarter of them in one of 2.5 s |
+| clip | {card["clip_frames"]} places in a video, spread over its segments; of a longer video at least one in each segment, and as many in one of 20 s |
 | band | {card["band_per_spread"]:.2f} times the error that the model expects of each file held 90 % of the errors on validation origins; one band for all files would be {card["band"]:.1f} points to either side |
 
 ## Intended use

@@ -1,6 +1,7 @@
 """A video file -> the inputs of a model: frames are sampled, scaled and made into views."""
 
 import itertools
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -27,8 +28,8 @@ from vqatool.inputs.clip import (
 )
 from vqatool.inputs.skim import Look, looks
 
-_FULL_LENGTH_S, _LEAST_SHARE = 10.0, 0.25
-"""A segment of this length or more has all frame groups, one of a quarter or less has a quarter."""
+_FULL_LENGTH_S, _LEAST_SHARE = 20.0, 0.5
+"""A segment of this length or more has all frame groups; all segments together have half."""
 
 _NO_PIXELS_TCHW = np.empty((0, 3, 1, 1), np.uint8)
 
@@ -55,15 +56,22 @@ class ClipPreprocessor:
     hardware: str = ""
     is_divisible: bool = False
 
-    def of_segment(self, length_s: float) -> "ClipPreprocessor":
+    def of_segment(self, length_s: float, num_segments: int) -> "ClipPreprocessor":
         """The same for one of several segments of a video: a short one has fewer frame groups.
 
         So short segments cost as much as long ones, and show a bad stretch that is lost in those.
+        Four segments of 2.5 s with one group each were as near to VMAF as with two each
+        (docs/experiments.md, "Bad stretches").
         """
         if not self.is_divisible:
             return self
-        share = min(1.0, max(_LEAST_SHARE, length_s / _FULL_LENGTH_S))
-        return replace(self, num_frame_groups=max(1, round(share * self.num_frame_groups)))
+        by_length = round(min(1.0, length_s / _FULL_LENGTH_S) * self.num_frame_groups)
+        least = math.ceil(_LEAST_SHARE * self.num_frame_groups / num_segments)
+        return replace(self, num_frame_groups=max(by_length, least))
+
+    def of_shortest_segment(self) -> "ClipPreprocessor":
+        """The same for the segment that has the fewest frame groups."""
+        return self.of_segment(0.0, self.num_frame_groups)
 
     def load_views(
         self,

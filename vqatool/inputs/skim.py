@@ -21,7 +21,6 @@ _BITS = ("bits_per_pixel", "inter_bits_per_pixel", "inter_bits_high")
 _MAX_STEP = 0.5  # change of the quantiser's step that counts as alike, log2: 3 QP of H.264
 _MAX_BITS = 1.0  # the same of bits, log2
 _MOST_S = 10.0  # that the pixels of one part may stand for
-_LOOKED_SHARE = 0.5  # of a part's length: where its pixels are from, so that decoding ends soon
 
 
 class Look(NamedTuple):
@@ -61,7 +60,7 @@ def looks(
             continue
         start_s = max([part.start_s, *starts_s])
         rest_s = part.start_s + part.length_s - start_s
-        found.append(Look(index, TimeRange(start_s, min(rest_s, _LOOKED_SHARE * part.length_s))))
+        found.append(Look(index, TimeRange(start_s, rest_s)))
     return found
 
 

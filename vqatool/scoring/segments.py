@@ -253,7 +253,7 @@ def decode_segments(
     length_s = info.duration_s / count
     scored = config.scored_segments(info.duration_s)
     if count > 1:
-        preprocessor = preprocessor.of_segment(length_s)
+        preprocessor = preprocessor.of_segment(length_s, len(scored))
     parts = [
         TimeRange(index * length_s, length_s) for index in scored[first : first + SEGMENTS_PER_TASK]
     ]

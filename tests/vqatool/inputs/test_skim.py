@@ -48,7 +48,7 @@ def test_a_key_frame_begins_a_shot(key_s: float, first: int, start_s: float) -> 
     assert [look.source for look in found[first - 1 : first + 2]] == [0, first, first]
     place = found[first].place
     assert place
-    assert (place.start_s, place.length_s) == (start_s, min(1.25, 2.5 * (first + 1) - start_s))
+    assert (place.start_s, place.length_s) == (start_s, 2.5 * (first + 1) - start_s)
 
 
 @pytest.mark.parametrize("change", [{"step_max": 0.6}, {"bits_per_pixel": -1.1}])

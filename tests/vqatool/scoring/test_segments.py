@@ -201,14 +201,19 @@ def test_some_segment_is_at_least_four_fifths_of_a_bad_stretch_of_four_seconds(
 
 
 @pytest.mark.parametrize(
-    ("is_divisible", "segment_s", "groups"),
-    [(True, 5.04, 4), (True, 7, 6), (True, 10, 8), (True, 0.5, 2), (True, 60, 8), (False, 5, 8)],
+    ("segment_s", "num_segments", "groups"),
+    [
+        *[(2.5, 4, 1), (2.8, 9, 1), (0.5, 60, 1), (5.04, 9, 2), (20, 9, 8), (60, 9, 8)],
+        *[(2.5, 3, 2), (2.5, 2, 2), (0.5, 2, 2), (15, 2, 6)],
+    ],
 )
 def test_short_segments_have_fewer_frame_groups(
-    is_divisible: bool, segment_s: float, groups: int
+    segment_s: float, num_segments: int, groups: int
 ) -> None:
-    whole = ClipPreprocessor((mean_view,), 8, FrameGroup(), False, is_divisible=is_divisible)
-    assert whole.of_segment(segment_s).num_frame_groups == groups
+    whole = ClipPreprocessor((mean_view,), 8, FrameGroup(), False, is_divisible=True)
+    assert whole.of_segment(segment_s, num_segments).num_frame_groups == groups
+    fixed = replace(whole, is_divisible=False)
+    assert fixed.of_segment(segment_s, num_segments).num_frame_groups == 8
 
 
 def test_a_video_of_one_segment_has_all_frame_groups(videos: dict[str, Path]) -> None:
