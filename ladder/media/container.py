@@ -72,7 +72,7 @@ def open_video(
 ) -> Iterator[tuple[InputContainer, VideoStream]]:
     """Open `path` and its video stream: the default one, else the largest, but no cover art.
 
-    Who takes packets alone says so: of MP4 no frame is decoded then to open it.
+    Who takes packets alone says so: of MP4 with one video no frame is decoded then to open it.
 
     Raises:
         VideoError: the file cannot be opened, or the body of the `with` fails to decode; `code`
@@ -136,7 +136,8 @@ def _what_it_is(path: Path) -> str:
 def _opened_for_packets(path: Path) -> InputContainer:
     if path.suffix.lower() in _MP4_SUFFIXES:
         container = _opened(path, "", {"codec_whitelist": "none"})
-        if container.format.name.startswith(_MP4_FORMAT):
+        # the size by which one of several is chosen is, of MPEG-4 Part 2, what a decoder says
+        if container.format.name.startswith(_MP4_FORMAT) and len(videos(container)) == 1:
             return container
         container.close()
     # other formats lack times, which FFmpeg finds by what a decoder says of the first frames

@@ -274,3 +274,16 @@ def test_packets_are_the_same_where_no_decoder_opens_the_file(
             return [(p.pts, p.dts, p.is_keyframe) for p in packets_of(container, stream)]
 
     assert facts(is_decoded=False) == facts(is_decoded=True)
+
+
+def test_of_two_videos_the_same_one_is_read_without_a_decoder(
+    make_video: MakeVideo, clip: Path
+) -> None:
+    small = make_video("small.mp4", "testsrc2=size=32x32:rate=25:duration=0.4")
+    both = ("-map", "0:v", "-map", "1:v", "-c:v", "mpeg4", "-disposition:v", "default")
+    path = make_video("two_mpeg4.mp4", clip, both, ("-i", str(small)))
+    indices = []
+    for is_decoded in (True, False):
+        with open_video(path, is_decoded=is_decoded) as (_, stream):
+            indices.append(stream.index)
+    assert indices == [1, 1]
