@@ -45,7 +45,7 @@ R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
 
 TIMEOUT_S = 120.0
-"""Seconds that a worker has for one task by default, such as four segments of a video."""
+"""Seconds that a worker has for one task by default, such as eight segments of a video."""
 
 WHOLE_VIDEO_TIMEOUT_S = 1800.0
 """Seconds for a whole video of any length, whose headers may take minutes to read."""
@@ -58,6 +58,8 @@ _FEW_WORKERS = 4
 _MAX_STARTS = 3  # of one task whose pool broke
 _MEMORY_SHARE = 0.8  # of the machine's memory, for all workers together
 _CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
+
+_starts_server = threading.Lock()  # with variables of the process's environment
 
 _LOGGERS = ("ladder", "vqatool")  # whose records come back from the workers
 
@@ -275,9 +277,10 @@ def start_server(preloaded: Sequence[str] = ()) -> None:
     model in the meantime.
     """
     names = [*_PRELOADED, *preloaded]
-    multiprocessing.get_context("forkserver").set_forkserver_preload(names)
-    with _one_thread_each():
-        forkserver.ensure_running()
+    with _starts_server:
+        multiprocessing.get_context("forkserver").set_forkserver_preload(names)
+        with _one_thread_each():
+            forkserver.ensure_running()
 
 
 @contextlib.contextmanager

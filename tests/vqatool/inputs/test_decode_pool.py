@@ -8,9 +8,11 @@ import resource
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import forkserver
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +28,7 @@ from vqatool.inputs.decode_pool import (
     PendingDecode,
     decode_one,
     failure_of,
+    start_server,
 )
 
 FAULTS = ("crash", "exit", "hang", "memory", "allocator", "fault", "damaged", "kill")
@@ -364,3 +367,31 @@ def test_a_link_that_leads_to_itself_is_told_in_words(tmp_path: Path) -> None:
         path.stat()
     failure = failure_of(path, caught.value)
     assert (failure.code, failure.reason) == ("missing", f"{path} is a link that leads to itself")
+
+
+def test_two_threads_that_start_the_server_leave_the_environment_as_it_was(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    first_is_in, second_is_in, first_is_done = (threading.Event() for _ in range(3))
+
+    def ensure_running() -> None:
+        if not first_is_in.is_set():
+            first_is_in.set()
+            second_is_in.wait(0.3)
+        else:
+            second_is_in.set()
+            first_is_done.wait(0.3)
+
+    def start_first() -> None:
+        start_server()
+        first_is_done.set()
+
+    monkeypatch.setattr(forkserver, "ensure_running", ensure_running)
+    threads = [threading.Thread(target=start_first), threading.Thread(target=start_server)]
+    threads[0].start()
+    assert first_is_in.wait(60)
+    threads[1].start()
+    for thread in threads:
+        thread.join(60)
+    assert "OMP_NUM_THREADS" not in os.environ
