@@ -316,11 +316,12 @@ def _decode_concealed(
     Call it outside of the handler of a strict decoder's error, which keeps its threads alive:
     threads that log wait for one that waits for them.
     """
+    # several threads conceal what others have not decoded yet: each time something else
+    alone = replace(preprocessor, threads=1)
     if info.codec not in CODECS_THAT_FORGET or info.is_timed_by_order:
-        (segment,) = _decode_pass(info, [part], preprocessor, display, conceals=True)
+        (segment,) = _decode_pass(info, [part], alone, display, conceals=True)
         return segment
     gc.collect()
-    alone = replace(preprocessor, threads=1)
     with ffmpeg_log(ERROR) as lines:
         (segment,) = _decode_pass(info, [part], alone, display, conceals=True)
     return segment._replace(is_damaged=tell_damage(lines))

@@ -176,6 +176,32 @@ def test_damage_in_open_groups_is_told(make_video: MakeVideo, tmp_path: Path) ->
     assert any(are_damaged(tmp_path / "damaged.mp4"))
 
 
+def test_what_conceals_damage_does_not_depend_on_the_number_of_threads(
+    make_video: MakeVideo, tmp_path: Path
+) -> None:
+    coder = (
+        "-c:v", "libx265", "-preset", "ultrafast", "-x265-params", "log-level=error:keyint=50",
+        "-pix_fmt", "yuv420p",
+    )  # fmt: skip
+    path = tmp_path / "damaged.mp4"
+    whole = make_video("moving-hevc.mp4", MOVING.replace("96x64", "192x108"), coder)
+    data = bytearray(whole.read_bytes())
+    place = data.index(b"mdat")
+    media = np.arange(place + 200, place + int.from_bytes(data[place - 4 : place]) - 100)
+    for number in np.random.default_rng(1).choice(media, 80, replace=False):
+        data[number] ^= 16
+    path.write_bytes(data)
+    config = ScoreConfig(display=None, segment_s=1.0)
+    found = [
+        decode_segments(path, None, probe(path), 0, replace(MANY, threads=threads), config).segments
+        for threads in (1, 4)
+    ]
+    both = [pair for pair in zip(*found, strict=True) if pair[0].is_damaged and pair[1].is_damaged]
+    assert len(both) > 1
+    for one, other in both:
+        assert np.array_equal(one.views[0], other.views[0])
+
+
 def test_a_file_that_cannot_be_opened_is_a_failure(videos: dict[str, Path], tmp_path: Path) -> None:
     (tmp_path / "empty.mp4").touch()
     bad = [tmp_path / "gone.mp4", tmp_path / "empty.mp4", tmp_path, videos["gray"]]
