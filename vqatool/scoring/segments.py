@@ -275,13 +275,19 @@ def _decode_parts(
     *,
     skims: bool,
 ) -> Iterator[Segment]:
-    """All parts in one pass, and one where it ends at damage by itself."""
+    """All parts in one pass, and one where it ends at damage by itself.
+
+    Of parts that are skimmed and meet damage all are decoded: how far a pass comes, and so what it
+    has decoded already, depends on the number of threads.
+    """
+    if skims and (skimmed := _skimmed(info, parts, preprocessor, display)):
+        yield from skimmed
+        return
     count = 0
     while count < len(parts):
         is_damaged = False
         try:
-            rest = parts[count:]
-            for segment in _decode_pass(info, rest, preprocessor, display, skims=skims):
+            for segment in _decode_pass(info, parts[count:], preprocessor, display):
                 yield segment
                 count += 1
         except VideoError as error:
@@ -291,6 +297,18 @@ def _decode_parts(
         if is_damaged:  # outside of the handler, as `_decode_concealed` asks
             yield _decode_alone(info, parts[count], preprocessor, display)
             count += 1
+
+
+def _skimmed(
+    info: VideoInfo, parts: Sequence[TimeRange], preprocessor: ClipPreprocessor, display: Display
+) -> Sequence[Segment]:
+    """The parts, some with the pixels of others; none if what is decoded is damaged."""
+    try:
+        return list(_decode_pass(info, parts, preprocessor, display, skims=True))
+    except VideoError as error:
+        if error.code != "damaged":
+            raise
+    return ()
 
 
 def _decode_alone(

@@ -2,6 +2,7 @@
 
 import os
 import signal
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -16,10 +17,12 @@ from tests.vqatool.faults import hang
 from vqatool.inputs.clip import Array, Clip, FrameGroup
 from vqatool.inputs.decode_pool import DecodePool
 from vqatool.inputs.preprocessor import ClipPreprocessor
+from vqatool.methods import Method, recipe_for
 from vqatool.scoring.segments import (
     SEGMENTS_PER_TASK,
     DecodedSegments,
     ScoreConfig,
+    Segment,
     decode_first_segments,
     decode_segments,
     decode_videos,
@@ -200,6 +203,34 @@ def test_what_conceals_damage_does_not_depend_on_the_number_of_threads(
     assert len(both) > 1
     for one, other in both:
         assert np.array_equal(one.views[0], other.views[0])
+
+
+def test_where_skimming_meets_damage_all_segments_are_decoded(
+    make_video: MakeVideo, tmp_path: Path
+) -> None:
+    coder = ("-c:v", "libx264", "-g", "25", "-bf", "0", "-x264-params", "scenecut=0")
+    data = bytearray(make_video("key-each-second.mp4", MOVING, coder).read_bytes())
+    path = tmp_path / "damaged.mp4"
+    path.write_bytes(data)
+    views = recipe_for(Method.COARSE_TO_FINE, {"grid": 2, "patch": 16}).views
+    preprocessor = ClipPreprocessor(views, 2, FrameGroup(2), True, threads=1, is_divisible=True)
+    config = ScoreConfig(display=None, segment_s=0.5)
+
+    def segments(*, skims: bool) -> Sequence[Segment]:
+        chosen = replace(config, skims=skims)
+        return decode_segments(path, None, probe(path), 0, preprocessor, chosen).segments
+
+    assert not all(segment.num_frame_groups for segment in segments(skims=True))
+    with av.open(str(path)) as container:
+        places = [packet.pos for packet in container.demux(video=0) if packet.pos]
+    data[places[77] + 20 : places[78]] = bytes(places[78] - places[77] - 20)
+    path.write_bytes(data)
+    whole, skimmed = segments(skims=False), segments(skims=True)
+    assert any(segment.is_damaged for segment in whole)
+    for one, other in zip(whole, skimmed, strict=True):
+        assert (one.is_damaged, one.num_frame_groups) == (other.is_damaged, other.num_frame_groups)
+        for view, expected in zip(other.views, one.views, strict=True):
+            assert np.array_equal(view, expected)
 
 
 def test_a_file_that_cannot_be_opened_is_a_failure(videos: dict[str, Path], tmp_path: Path) -> None:
