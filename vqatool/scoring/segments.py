@@ -123,8 +123,12 @@ class ScoreConfig:
         return SKIMMED if self.skims_through(duration_s) else ""
 
     def skims_through(self, duration_s: float) -> bool:
-        """Whether a video of this length is skimmed."""
-        return self.skims and len(self.scored_segments(duration_s)) > 1
+        """Whether a video of this length is skimmed: not where a sample of it is scored.
+
+        Segments that lie apart share no pixels, and a row says one of the two.
+        """
+        count = self.num_segments(duration_s)
+        return self.skims and count > 1 and len(self.scored_segments(duration_s)) == count
 
 
 class Segment(NamedTuple):

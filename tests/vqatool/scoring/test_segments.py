@@ -291,3 +291,6 @@ def test_a_sample_of_segments_is_spread_evenly(sample: int, scored: list[int]) -
     config = ScoreConfig(segment_s=10, sample=sample)
     assert list(config.scored_segments(60)) == scored
     assert config.sampled(60) == ("" if sample >= 6 else f"{sample}/6")
+    skimmed = replace(config, skims=True)
+    assert skimmed.skims_through(60) == (sample >= 6)
+    assert skimmed.sampled(60) == ("skim" if sample >= 6 else f"{sample}/6")
