@@ -1,4 +1,5 @@
 import threading
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -39,6 +40,28 @@ def test_the_next_results_are_computed_while_the_caller_works() -> None:
     assert third.wait(60)
     assert taken == [0, 1, 2], "it computes too far in advance"
     stream.close()
+
+
+def test_results_do_not_wait_for_items_that_come_slowly() -> None:
+    given: list[int] = []
+    computed = threading.Event()
+
+    def items() -> Iterator[int]:
+        yield 0
+        assert computed.wait(60)
+        for item in range(1, 9):
+            time.sleep(0.01)
+            yield item
+            if given:
+                break
+
+    def make(item: int) -> int:
+        computed.set()
+        return item
+
+    for result in prefetch(make, items(), threads=16, holds_back=False):
+        given.append(result)
+    assert len(given) < 9
 
 
 def test_a_failure_is_raised_where_its_result_is_due() -> None:

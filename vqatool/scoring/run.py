@@ -163,7 +163,9 @@ def _predict_each(
     """What the model gives for each batch, in order, on as many threads as memory allows."""
     predict = partial(_predict, predictor)
     threads = min(threads, _SEGMENTS_AT_ONCE // predictor.batch)
-    return prefetch(predict, batches, threads=threads) if threads > 1 else map(predict, batches)
+    if threads <= 1:
+        return map(predict, batches)
+    return prefetch(predict, batches, threads=threads, holds_back=False)
 
 
 def _predict(predictor: Predictor, items: Sequence[_Item]) -> _Predicted:
