@@ -48,7 +48,7 @@ the source is at hand, and no measure of what people see.
 
 Random encodes of clean clips by `python -m ladder.treatments`: CRF from near-lossless to the worst, bitrates,
 presets, tunes, key frames, sizes, scalers and filters, coded once and twice with unrelated qualities; encodes with common settings, or
-with a quality that changes; and two ladders (`docs/training-rungs-540.toml`, `-1080.toml`) of 162 of the contents. No origin (one film, one
+with a quality that changes; and two ladders (`docs/training-rungs-540.toml`, `-1080.toml`) of 188 of the contents. No origin (one film, one
 photographer) is on two sides. The labels are VMAF against the clean clip. The clips are not part of this project.
 
 Deep features are those of the first two stages of a ResNet-18, `vqatool/weights/resnet18-patches.onnx`. It is the network of FDIM 0.2.1

@@ -29,7 +29,7 @@ from vqatool.inputs.clip import (
 from vqatool.inputs.skim import Look, looks
 
 _FULL_LENGTH_S, _LEAST_SHARE = 20.0, 0.5
-"""A segment of this length or more has all frame groups; all segments together have half."""
+"""A segment of this length or more has all frame groups; all of a video have half at least."""
 
 _NO_PIXELS_TCHW = np.empty((0, 3, 1, 1), np.uint8)
 
@@ -61,17 +61,13 @@ class ClipPreprocessor:
 
         So short segments cost as much as long ones, and show a bad stretch that is lost in those.
         Four segments of 2.5 s with one group each were as near to VMAF as with two each
-        (docs/experiments.md, "Bad stretches").
+        (docs/experiments.md, "Short segments").
         """
         if not self.is_divisible:
             return self
         by_length = round(min(1.0, length_s / _FULL_LENGTH_S) * self.num_frame_groups)
         least = math.ceil(_LEAST_SHARE * self.num_frame_groups / num_segments)
         return replace(self, num_frame_groups=max(by_length, least))
-
-    def of_shortest_segment(self) -> "ClipPreprocessor":
-        """The same for the segment that has the fewest frame groups."""
-        return self.of_segment(0.0, self.num_frame_groups)
 
     def load_views(
         self,

@@ -232,7 +232,7 @@ class CoarseToFine(QualityModel):
             self._stream = _figure_layers(figures, width, config.figure_noise)
         self._figures = None
         if config.has_figure_score and config.has_stream:
-            # mean and deviation over the frames
+            # the mean over the frames, and the deviation
             pooled = (1 + self._has_swing) * self._num_motion
             last = octaves * config.takes_octaves
             known = figures + pooled + last

@@ -4,8 +4,7 @@
 
 `vqatool train --outliers` does the same at the end of a training. The score's weights stay as they
 are: only the detector is fitted anew (`inference/ood.py`), to features of the training side, of
-held-out encodes for its limits, and of outliers, each at several displays, with all frame groups
-and with those of a short segment alone.
+held-out encodes for its limits, and of outliers, each at several displays.
 """
 
 import argparse
@@ -37,7 +36,7 @@ from vqatool.inputs.decode_pool import (
     DecodePool,
     PendingDecode,
 )
-from vqatool.inputs.preprocessor import ClipPreprocessor, decode_views
+from vqatool.inputs.preprocessor import decode_views
 
 _MIN_OUTLIERS = 8  # fewer examples are no set to learn from
 _MAX_NATIVE, _MAX_AT_DISPLAY = 150, 40  # encodes of each side
@@ -174,25 +173,17 @@ def _evenly(items: Sequence[T], max_count: int) -> list[T]:
 def _features(
     predictor: Predictor, parts: Sequence[Sequence[_Clip]], jobs: int | None, on_done: OnDone
 ) -> list[Tensor]:
-    """(N, D) features of each part's clips, without those that cannot be decoded.
-
-    Each clip counts as a whole and, where those differ, as a short segment, whose few frames tell
-    less: limits for whole clips alone call one of ten such segments unlike the training.
-    """
-    whole = predictor.preprocessor
-    seen = dict.fromkeys((whole, whole.of_shortest_segment()))
-    clips = [
-        (part, clip, each) for part, clips in enumerate(parts) for clip in clips for each in seen
-    ]
+    """(N, D) features of each part's clips, without those that cannot be decoded."""
+    clips = [(part, clip) for part, clips in enumerate(parts) for clip in clips]
     found: list[list[Tensor]] = [[] for _ in parts]
     with DecodePool(jobs=jobs, timeout_s=WHOLE_VIDEO_TIMEOUT_S) as pool:
+        preprocessor = replace(predictor.preprocessor, threads=pool.num_threads)
 
-        def submit(task: tuple[int, _Clip, ClipPreprocessor]) -> PendingDecode[list[Array]]:
-            _, (path, display), preprocessor = task
-            threaded = replace(preprocessor, threads=pool.num_threads)
-            return pool.submit(path, decode_views, threaded, display)
+        def submit(task: tuple[int, _Clip]) -> PendingDecode[list[Array]]:
+            _, (path, display) = task
+            return pool.submit(path, decode_views, preprocessor, display)
 
-        for done, ((part, *_), views) in enumerate(pool.map(clips, submit), 1):
+        for done, ((part, _), views) in enumerate(pool.map(clips, submit), 1):
             if isinstance(views, DecodeFailure):
                 _log.warning("left out: %s", views.reason)
             else:
