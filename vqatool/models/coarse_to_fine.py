@@ -26,9 +26,10 @@ from torch import Tensor, nn
 
 from vqatool.models.backbones import SwinPyramid
 from vqatool.models.bands import BandContrast
-from vqatool.models.figures import NO_FIGURES, FigureNetwork
+from vqatool.models.figures import FigureNetwork
 from vqatool.models.quality import (
     FIGURES,
+    NO_FIGURES,
     PixelInput,
     Quality,
     QualityModel,

@@ -17,7 +17,7 @@ from typing import NamedTuple, cast
 import torch
 from torch import Tensor, nn
 
-from vqatool.models.quality import in_float32
+from vqatool.models.quality import NO_FIGURES, in_float32
 
 _WIDTH, _GATE_WIDTH, _DROPOUT = 128, 64, 0.3
 _NUM_COMPONENTS = 20
@@ -28,8 +28,6 @@ _TYPICAL_SCORE, _TYPICAL_LOGIT = 0.7, -1.0  # where a fit starts
 _NEVER = -20.0  # logit of no chance
 _LOG_SPREAD = (-5.0, -0.5)  # 0.7 to 60 points
 _SPREAD_FIGURES = 7
-
-NO_FIGURES = slice(0, 0)
 
 
 class FigureScores(NamedTuple):

@@ -19,6 +19,10 @@ FIGURES = "figures"
 """The part of a model that `fit_figure_network` fits: no step of a training changes it."""
 
 
+NO_FIGURES = slice(0, 0)
+"""Of the figures that one figure network takes and another does not: none."""
+
+
 class Branch(NamedTuple):
     """The output of one branch of a model for B videos, on the scale of `Quality.score_B`.
 
@@ -111,7 +115,7 @@ class QualityModel(nn.Module):
 
         None by default.
         """
-        return slice(0, 0)
+        return NO_FIGURES
 
     def clip_figures(self, views: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """Figures (F,) and deep features (E,) of one clip for the figure network, from its views.
