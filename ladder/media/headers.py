@@ -35,6 +35,13 @@ _FAULTS = (av.FFmpegError, ValueError, LookupError, ArithmeticError)
 _ELEMENT = re.compile(r"\d+ +(\w+) +[01]+ = (-?\d+)$")
 
 _NAL_LENGTH = 4  # bytes
+_LENGTH_SIZE_AT = {"h264": 4, "hevc": 21}  # in the record for the decoder
+_FORBIDDEN = re.compile(rb"\0\0[\0-\2]")
+# by the first byte of a unit (H.264, table 7-1; H.265, table 7-1)
+_PICTURE_TESTS: Mapping[str, Callable[[int], bool]] = {
+    "h264": lambda start: 1 <= start & 0x1F <= 5,
+    "hevc": lambda start: start >> 1 & 0x3F < 32,
+}
 _RANDOM_ACCESS_TYPES = range(16, 24)
 
 
@@ -46,12 +53,16 @@ class CodedPicture:
     `log2_step` is the binary logarithm of the quantiser's step, averaged over the packet's slices.
     Its unit is an 8 bit sample, so codecs can be compared. None: the headers do not have it.
     `shown_s` are the seconds from the first frame to when it is shown.
+    `is_damaged` if it has bytes that its codec forbids. `is_doubtful` if it may be damaged, which a
+    decoder tells: it lacks a part, or has headers that cannot be read where those before can.
     """
 
     size_bytes: int
     is_key: bool
     log2_step: float | None
     shown_s: float = 0.0
+    is_damaged: bool = False
+    is_doubtful: bool = False
 
 
 def coded_pictures(info: VideoInfo) -> list[CodedPicture]:
@@ -126,21 +137,55 @@ def _read(info: VideoInfo, start_s: float, end_s: float, deadline_s: float) -> I
         ffmpeg_log(INFO) as lines,
         contextlib.suppress(*_FAULTS),  # the headers before damage are valid
     ):
-        read = _reader(quantiser, stream, lines)
+        read, has_lengths = _reader(quantiser, stream, lines), _has_lengths(info.codec, stream)
         for each in islice(_timed_packets(info, container, stream, from_s), skipped, None):
             if each.decoded_s >= end_s - CLOCK_S or time.monotonic() > deadline_s:
                 break
             packet = each.packet
-            # the filter takes the packet
-            size_bytes = packet.size - _delimiter_bytes(info.codec, bytes(memoryview(packet)[:5]))
-            is_key = packet.is_keyframe
+            data = bytes(packet)  # the filter takes the packet
+            is_key, is_corrupt = packet.is_keyframe, packet.is_corrupt
             if info.has_false_keys and (is_intra := _INTRA_TESTS.get(info.codec)):
-                is_key = is_intra(bytes(packet))
+                is_key = is_intra(data)
             step = read.log2_step(packet) if read else None
             picture = CodedPicture(
-                size_bytes=size_bytes, is_key=is_key, log2_step=step, shown_s=each.shown_s
+                size_bytes=len(data) - _delimiter_bytes(info.codec, data[:5]),
+                is_key=is_key,
+                log2_step=step,
+                shown_s=each.shown_s,
+                is_damaged=has_lengths and _has_forbidden_bytes(info.codec, data),
+                is_doubtful=is_corrupt or (read is not None and read.has_failed),
             )
             yield _Read(each.decoded_s, picture)
+
+
+def _has_lengths(codec: str, stream: VideoStream) -> bool:
+    """Whether the NAL units of a stream have their lengths before them, of four bytes each.
+
+    So they are in MP4 and Matroska, which have a record of version 1 for the decoder (ISO/IEC
+    14496-15, 5.3.3.1 and 8.3.3.1).
+    """
+    place = _LENGTH_SIZE_AT.get(codec)
+    record = stream.codec_context.extradata or b""
+    if place is None or len(record) <= place or record[0] != 1:
+        return False
+    return record[place] & 3 == _NAL_LENGTH - 1
+
+
+def _has_forbidden_bytes(codec: str, packet: bytes) -> bool:
+    """Whether a unit of coded picture holds what would be a start code if there were no lengths.
+
+    Encoders put a byte of 3 after two zeros where one below 4 would follow (H.264, 7.4.1). A hole
+    in a file, filled with zeros, is seen so, which a decoder may take for a picture. Zeros at the
+    end of a unit are padding; of other units some encoders forget the 3.
+    """
+    is_picture = _PICTURE_TESTS[codec]
+    place = 0
+    while place + _NAL_LENGTH < len(packet):
+        start = place + _NAL_LENGTH
+        place = start + int.from_bytes(packet[place:start])
+        if is_picture(packet[start]) and _FORBIDDEN.search(packet[start:place].rstrip(b"\0")):
+            return True
+    return False
 
 
 def _delimiter_bytes(codec: str, start: bytes) -> int:
@@ -211,6 +256,9 @@ class _Quantisers:
         self._syntax, self._base, self._lines = syntax, syntax.base, lines
         self._filter = BitStreamFilterContext("trace_headers", stream)
         self._steps()  # of the headers that the container has
+        self._has_read = False
+        self.has_failed = False
+        """Whether the latest packet could not be read, though one before it could."""
 
     def log2_step(self, packet: "Packet[VideoStream]") -> float | None:
         """The mean over the packet's slices; None: the headers do not have it, or are damaged."""
@@ -219,7 +267,9 @@ class _Quantisers:
         except av.FFmpegError:
             self._filter.flush()
             self._lines.clear()
+            self.has_failed = self._has_read
             return None
+        self._has_read, self.has_failed = True, False
         steps = self._steps()
         return sum(steps) / len(steps) if steps else None
 

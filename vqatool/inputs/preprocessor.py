@@ -4,6 +4,7 @@ import itertools
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from enum import Enum, auto
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
@@ -13,7 +14,7 @@ import numpy as np
 from ladder.errors import VideoError
 from ladder.media.container import LENIENT, Decoding
 from ladder.media.decode import SeenFrames, display_size, each_frame_at, uniform_times
-from ladder.media.headers import coded_pictures_of
+from ladder.media.headers import CodedPicture, coded_pictures_of
 from ladder.media.probe import VideoInfo, probe
 from ladder.media.time_ranges import TimeRange
 from vqatool.inputs.bitstream import UNKNOWN_BITSTREAM, BitstreamFeatures, bitstream_features
@@ -96,7 +97,8 @@ class ClipPreprocessor:
     ) -> Iterator["LoadedPart"]:
         """The same of each of several parts, decoded in one pass; `seen` is as in `read_parts`.
 
-        With `skims` some parts have the pixels of others, as `skim.looks` chooses.
+        With `skims` some parts have the pixels of others, as `skim.looks` chooses. Whether packets
+        of a part are or may be damaged is known where the bitstream is read.
         """
         size = display_size(info, display)
         pictures = coded_pictures_of(info, parts) if self.reads_stream else []
@@ -106,6 +108,7 @@ class ClipPreprocessor:
         if skims and self._can_skim(info) and len(ranges) == len(parts) == len(pictures):
             chosen = looks(ranges, pictures, features)
         own = [look.source == index for index, look in enumerate(chosen)]
+        states = list(map(_state_of, pictures)) or [PacketState.READABLE] * len(parts)
         clips = read_parts(
             info,
             [look.place for look, is_own in zip(chosen, own, strict=True) if is_own],
@@ -120,9 +123,10 @@ class ClipPreprocessor:
         for index, is_own in enumerate(own):
             if is_own:
                 views = self._views_of(next(clips))
-                yield LoadedPart(views, self.num_frame_groups)
+                yield LoadedPart(views, self.num_frame_groups, states[index])
             else:
-                yield LoadedPart(self._with_stream(views, features[index]), 0)
+                own_stream = self._with_stream(views, features[index])
+                yield LoadedPart(own_stream, 0, states[index])
 
     def _can_skim(self, info: VideoInfo) -> bool:
         """Whether the model knows the packets, the packets their times, and a decoder can seek."""
@@ -152,11 +156,28 @@ class ClipPreprocessor:
         return _joined_views(self.views, clip)
 
 
+class PacketState(Enum):
+    """What a part's packets are like, without a look at their pixels."""
+
+    READABLE = auto()
+    DOUBTFUL = auto()
+    DAMAGED = auto()
+
+
 class LoadedPart(NamedTuple):
     """A part of a video: its views, and the frame groups of its own that were decoded for them."""
 
     views: list[Array]
     num_frame_groups: int
+    packets: PacketState = PacketState.READABLE
+
+
+def _state_of(pictures: Sequence[CodedPicture]) -> PacketState:
+    """That of the worst one."""
+    if any(picture.is_damaged for picture in pictures):
+        return PacketState.DAMAGED
+    is_doubtful = any(picture.is_doubtful for picture in pictures)
+    return PacketState.DOUBTFUL if is_doubtful else PacketState.READABLE
 
 
 def _itself(index: int, part: TimeRange | None) -> Look:

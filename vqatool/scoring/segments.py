@@ -24,7 +24,7 @@ from ladder.media.log import CODECS_THAT_FORGET, ERROR, ffmpeg_log, tell_damage
 from ladder.media.probe import FILE_FAULTS, Size, VideoInfo, probe
 from ladder.media.remote import as_it_is_now
 from ladder.media.time_ranges import TimeRange
-from vqatool.inputs.clip import Array
+from vqatool.inputs.clip import Array, FrameGroup
 from vqatool.inputs.decode_pool import (
     TIMEOUT_S,
     DecodeFailure,
@@ -32,7 +32,7 @@ from vqatool.inputs.decode_pool import (
     PendingDecode,
     failure_of,
 )
-from vqatool.inputs.preprocessor import ClipPreprocessor, require_sdr
+from vqatool.inputs.preprocessor import ClipPreprocessor, PacketState, require_sdr
 from vqatool.scoring.rows import FileStamp
 
 Display = Size | None
@@ -46,8 +46,14 @@ DEFAULT_DISPLAY = Size(1920, 1080)
 SEGMENTS_PER_TASK = 8
 """Segments that one task of a worker decodes."""
 
+_TINY = Size(16, 16)  # of frames that nobody looks at
+_REORDERED_S = 0.5  # by which a frame may be shown after the packets that follow it
+
+SKIMMED_FROM_S = 600.0
+"""Length in seconds from which on a video is skimmed by default."""
+
 SKIMMED = "skim"
-"""In the column `sampled`."""
+"""In the column `sampled`: all segments have scores, and some the pixels of others."""
 
 _log = logging.getLogger(__name__)
 
@@ -136,7 +142,8 @@ class Segment(NamedTuple):
 
     None are its own where it has the pixels of one before it (`vqatool.inputs.skim`).
 
-    `is_damaged` if the decoder had to conceal errors, `is_interlaced` if a frame is interlaced.
+    `is_damaged` if a decoder has to conceal errors, or a packet has bytes that its codec forbids;
+    `is_interlaced` if a frame is interlaced.
     """
 
     start_s: float
@@ -145,6 +152,7 @@ class Segment(NamedTuple):
     num_frame_groups: int
     is_damaged: bool
     is_interlaced: bool = False
+    packets: PacketState = PacketState.READABLE
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -264,8 +272,9 @@ def decode_segments(
     known = DecodedSegments(path=path, stamp=stamp, info=info)
     try:
         skims = config.skims_through(info.duration_s)
-        segments = tuple(_decode_parts(info, parts, preprocessor, config.display, skims=skims))
-        known = replace(known, segments=segments)
+        segments = list(_decode_parts(info, parts, preprocessor, config.display, skims=skims))
+        checked = tuple(_checked(info, segment, preprocessor) for segment in segments)
+        known = replace(known, segments=checked)
     except FILE_FAULTS as error:
         known = replace(known, failure=failure_of(path, error))
     return replace(known, spent_s=time.monotonic() - started)
@@ -306,13 +315,38 @@ def _decode_parts(
 def _skimmed(
     info: VideoInfo, parts: Sequence[TimeRange], preprocessor: ClipPreprocessor, display: Display
 ) -> Sequence[Segment]:
-    """The parts, some with the pixels of others; none if what is decoded is damaged."""
+    """The parts, some with the pixels of others; none if one of them is or may be damaged."""
     try:
-        return list(_decode_pass(info, parts, preprocessor, display, skims=True))
+        segments = list(_decode_pass(info, parts, preprocessor, display, skims=True))
     except VideoError as error:
         if error.code != "damaged":
             raise
-    return ()
+        return ()
+    is_readable = all(segment.packets == PacketState.READABLE for segment in segments)
+    return segments if is_readable else ()
+
+
+def _checked(info: VideoInfo, segment: Segment, preprocessor: ClipPreprocessor) -> Segment:
+    """The same; where its packets are doubtful, after a decoder has seen all of its frames."""
+    if segment.is_damaged or segment.packets == PacketState.READABLE:
+        return segment
+    length_s = min(segment.end_s + _REORDERED_S, info.duration_s) - segment.start_s
+    num_frames = max(1, math.ceil(length_s * info.fps))
+    every_frame = replace(
+        preprocessor,
+        views=(),
+        num_frame_groups=num_frames,
+        frame_group=FrameGroup(),
+        reads_stream=False,
+    )
+    part = TimeRange(segment.start_s, length_s)
+    try:
+        is_damaged = _decode_alone(info, part, every_frame, _TINY).is_damaged
+    except VideoError as error:
+        if error.code != "damaged":
+            raise
+        is_damaged = True
+    return segment._replace(is_damaged=is_damaged)
 
 
 def _decode_alone(
@@ -346,7 +380,8 @@ def _decode_concealed(
     gc.collect()
     with ffmpeg_log(ERROR) as lines:
         (segment,) = _decode_pass(info, [part], alone, display, conceals=True)
-    return segment._replace(is_damaged=tell_damage(lines))
+    is_damaged = segment.packets == PacketState.DAMAGED or tell_damage(lines)
+    return segment._replace(is_damaged=is_damaged)
 
 
 def _decode_pass(
@@ -362,7 +397,14 @@ def _decode_pass(
     loaded = preprocessor.load_parts(
         info, display, parts, is_strict=not conceals, seen=seen, skims=skims
     )
-    for part, (views, groups) in zip(parts, loaded, strict=True):
-        end_s = part.start_s + part.length_s
-        yield Segment(part.start_s, end_s, views, groups, conceals, seen.are_interlaced)
+    for part, (views, groups, packets) in zip(parts, loaded, strict=True):
+        yield Segment(
+            part.start_s,
+            part.start_s + part.length_s,
+            views,
+            groups,
+            is_damaged=conceals or packets == PacketState.DAMAGED,
+            is_interlaced=seen.are_interlaced,
+            packets=packets,
+        )
         seen.are_interlaced = False

@@ -177,6 +177,39 @@ def test_a_damaged_packet_costs_its_own_picture(ffmpeg: Ffmpeg, tmp_path: Path) 
 
 
 @pytest.mark.parametrize("codec", ["h264", "hevc"])
+@pytest.mark.parametrize(
+    ("change", "expected"), [("a hole", True), ("a start code", True), ("a length", False)]
+)
+def test_a_packet_that_breaks_its_codec_s_rules_is_damaged_or_doubtful(
+    ffmpeg: Ffmpeg, tmp_path: Path, codec: str, change: str, expected: bool
+) -> None:
+    path = coded(ffmpeg, tmp_path, codec, "mkv")
+    with av.open(str(path)) as container:
+        packets = [bytes(packet) for packet in container.demux(video=0) if packet.size]
+    content, packet = path.read_bytes(), packets[14]
+    middle = len(packet) // 2
+    damaged = {
+        "a hole": packet[:middle] + bytes(8) + packet[middle + 8 :],
+        "a start code": packet[:middle] + b"\0\0\1" + packet[middle + 3 :],
+        "a length": packet[:2] + b"\0\7" + packet[4:],
+    }[change]
+    assert not any(each.is_damaged or each.is_doubtful for each in coded_pictures(probe(path)))
+    path.write_bytes(content.replace(packet, damaged))
+    found = coded_pictures(probe(path))
+    bad = [(n, p.is_damaged) for n, p in enumerate(found) if p.is_damaged or p.is_doubtful]
+    assert bad == [(14, expected)]
+
+
+def test_a_packet_that_lacks_a_part_is_doubtful(ffmpeg: Ffmpeg, tmp_path: Path) -> None:
+    path = coded(ffmpeg, tmp_path, "h264", "ts")
+    content = path.read_bytes()
+    assert not any(each.is_doubtful for each in coded_pictures(probe(path)))
+    middle = len(content) // 2 // 188 * 188
+    path.write_bytes(content[:middle] + content[middle + 3 * 188 :])  # three packets are lost
+    assert any(each.is_doubtful for each in coded_pictures(probe(path)))
+
+
+@pytest.mark.parametrize("codec", ["h264", "hevc"])
 def test_a_part_of_a_stream_without_timestamps_is_found_by_counting(
     ffmpeg: Ffmpeg, tmp_path: Path, codec: str
 ) -> None:

@@ -11,12 +11,15 @@ import av
 import numpy as np
 import pytest
 
-from ladder.media.probe import probe
+from ladder.media.headers import CodedPicture, coded_pictures_of
+from ladder.media.probe import VideoInfo, probe
+from ladder.media.time_ranges import TimeRange
 from tests.conftest import MakeVideo
 from tests.vqatool.faults import hang
+from vqatool.inputs import preprocessor as preprocessor_module
 from vqatool.inputs.clip import Array, Clip, FrameGroup
 from vqatool.inputs.decode_pool import DecodePool
-from vqatool.inputs.preprocessor import ClipPreprocessor
+from vqatool.inputs.preprocessor import ClipPreprocessor, PacketState
 from vqatool.methods import Method, recipe_for
 from vqatool.scoring.segments import (
     SEGMENTS_PER_TASK,
@@ -231,6 +234,75 @@ def test_where_skimming_meets_damage_all_segments_are_decoded(
         assert (one.is_damaged, one.num_frame_groups) == (other.is_damaged, other.num_frame_groups)
         for view, expected in zip(other.views, one.views, strict=True):
             assert np.array_equal(view, expected)
+
+
+def with_hole(video: Path, number: int, damaged: Path) -> Path:
+    """A copy with zeros in the middle of a packet, counted in the order of decoding."""
+    data = bytearray(video.read_bytes())
+    with av.open(str(video)) as container:
+        packets = [packet for packet in container.demux(video=0) if packet.pos]
+    start, size = packets[number].pos, packets[number].size
+    assert start is not None
+    data[start + size // 3 : start + size // 2] = bytes(size // 2 - size // 3)
+    damaged.write_bytes(data)
+    return damaged
+
+
+@pytest.fixture(scope="module")
+def one_group(make_video: MakeVideo) -> Path:
+    """H.264 with one key frame in four seconds, a frame of two shown before the one it follows."""
+    coder = ("-c:v", "libx264", "-g", "250", "-bf", "1", "-b_strategy", "0")
+    return make_video("one-group.mp4", MOVING, (*coder, "-x264-params", "scenecut=0:b-pyramid=0"))
+
+
+@pytest.mark.parametrize("skims", [False, True])
+def test_a_hole_in_a_frame_that_no_score_needs_is_damage(
+    one_group: Path, tmp_path: Path, skims: bool
+) -> None:
+    path = with_hole(one_group, 90, tmp_path / "hole.mp4")  # after the last frame of the score
+    views = recipe_for(Method.COARSE_TO_FINE, {"grid": 2, "patch": 16}).views
+    preprocessor = ClipPreprocessor(views, 1, FrameGroup(2), True, threads=1, is_divisible=True)
+    config = ScoreConfig(display=None, segment_s=0.5, skims=skims)
+    whole, damaged = (
+        decode_segments(each, None, probe(each), 0, preprocessor, config).segments
+        for each in (one_group, path)
+    )
+    assert [segment.is_damaged for segment in whole] == [False] * 8
+    assert [segment.is_damaged for segment in damaged][-2:] == [False, True]
+    assert all(segment.num_frame_groups for segment in damaged)
+    unread = replace(preprocessor, reads_stream=False)
+    segments = decode_segments(path, None, probe(path), 0, unread, config).segments
+    assert not segments[-1].is_damaged  # what this test is about: its frames are whole
+
+
+@pytest.mark.parametrize("is_lost", [False, True])
+def test_of_doubtful_packets_a_decoder_tells_whether_they_are_damaged(
+    one_group: Path,
+    make_video: MakeVideo,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    is_lost: bool,
+) -> None:
+    broadcast = make_video("one-group.ts", one_group, COPY)
+    data = broadcast.read_bytes()
+    path = tmp_path / "recorded.ts"
+    path.write_bytes(data[: -188 * 30] + data[-188 * 27 :] if is_lost else data)
+    if not is_lost:
+        monkeypatch.setattr(preprocessor_module, "coded_pictures_of", doubted)
+    views = recipe_for(Method.COARSE_TO_FINE, {"grid": 2, "patch": 16}).views
+    preprocessor = ClipPreprocessor(views, 1, FrameGroup(2), True, threads=1, is_divisible=True)
+    config = ScoreConfig(display=None, segment_s=1.0)
+    segments = decode_segments(path, None, probe(path), 0, preprocessor, config).segments
+    assert [segment.packets for segment in segments][-1] == PacketState.DOUBTFUL
+    assert [segment.is_damaged for segment in segments] == [False, False, False, is_lost]
+
+
+def doubted(info: VideoInfo, parts: Sequence[TimeRange | None]) -> list[list[CodedPicture]]:
+    """The pictures of each part, none of which can be trusted."""
+    return [
+        [replace(picture, is_doubtful=True) for picture in part]
+        for part in coded_pictures_of(info, parts)
+    ]
 
 
 def test_a_file_that_cannot_be_opened_is_a_failure(videos: dict[str, Path], tmp_path: Path) -> None:
