@@ -118,7 +118,7 @@ class Scorer:
         tonemap: score HDR videos as SDR; else they get no score.
         sample: segments of each video to score, evenly spread; None: all.
         skim: judge segments by their own packets and the pixels of one before them that is like
-            them, so that less is decoded.
+            them, so that less is decoded; None: in videos of ten minutes or more.
 
     Raises:
         CheckpointError: the model file is missing or broken.
@@ -137,7 +137,7 @@ class Scorer:
         timeout_s: float = 120.0,
         tonemap: bool = False,
         sample: int | None = None,
-        skim: bool = False,
+        skim: bool | None = None,
     ) -> None:
         from vqatool.inference.loading import load_predictor
         from vqatool.scoring.segments import ScoreConfig
@@ -237,7 +237,7 @@ def score(
     timeout_s: float = 120.0,
     tonemap: bool = False,
     sample: int | None = None,
-    skim: bool = False,
+    skim: bool | None = None,
     progress: bool = True,
 ) -> Report:
     """Score videos once: ``for row in vqatool.score("encodes/"): print(row.path, row.score)``.

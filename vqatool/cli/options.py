@@ -363,11 +363,11 @@ def sample_option(command: C) -> C:
 def skim_option(command: C) -> C:
     """--skim, as `skims`."""
     return click.option(
-        "--skim",
+        "--skim/--no-skim",
         "skims",
-        is_flag=True,
+        default=None,
         help="Decode some segments only, and judge those after them in a shot by their packets and "
-        "these pixels: half the time, but scores move by a few points.",
+        "these pixels: half the time.  [default: in videos of ten minutes or more]",
     )(command)
 
 

@@ -119,7 +119,7 @@ def score(
     tonemap: bool,
     segment_s: float,
     sample: int | None,
-    skims: bool,
+    skims: bool | None,
     fail_under: float | None,
     thresholds: Path | None,
     fail_on: tuple[str, ...],

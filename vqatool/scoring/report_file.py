@@ -26,7 +26,7 @@ from vqatool.scoring.rows import (
     with_verdict,
 )
 from vqatool.scoring.run import Scoring, score_videos
-from vqatool.scoring.segments import ScoreConfig
+from vqatool.scoring.segments import SKIMMED, ScoreConfig
 from vqatool.scoring.shards import UNFINISHED, Shard
 from vqatool.scoring.warning_codes import WarningCode
 
@@ -506,7 +506,10 @@ def _other_segments(rows: _Rows, predictor: Predictor, config: ScoreConfig) -> s
     known = rows.video.segments
     if known is None:  # a report from before that column, which counted so many frames for each
         known = (rows.video.frames_scored or 0) // predictor.card.clip_frames
-    if (rows.video.sampled, known) != (config.sampled(length_s), num_segments):
+    sampled = rows.video.sampled
+    if sampled == SKIMMED and config.skims_through(length_s):
+        sampled = ""  # whether a video can be skimmed is not known before it is read
+    if (sampled, known) != (config.sampled(length_s), num_segments):
         return "another --segment, --sample or --skim"
     if rows.segments is not None and len(rows.segments) != num_segments:
         return "without segments in the file of --per-segment"

@@ -59,7 +59,8 @@ class ScoredSegment:
 class ScoredVideo:
     """A video with scores, 0 (worst) to 100 (best), of at least one segment.
 
-    `spent_s` are the seconds that decoding and the model took; `sampled` is that of the config.
+    `spent_s` are the seconds that decoding and the model took; `sampled` is that of the config, or
+    `skim` where some segments have the pixels of others.
     """
 
     path: Path

@@ -204,6 +204,7 @@ def _result(video: _Video, predictor: Predictor, config: ScoreConfig) -> ScoreRe
         return FailedVideo(failure, latest.stamp, latest.info)
     is_unlike = predictor.is_out_of_distribution(video.outputs)
     sampled = config.sampled(latest.info.duration_s)
+    is_skimmed = not all(segment.num_frame_groups for segment in video.segments)
     return ScoredVideo(
         path=latest.path,
         stamp=latest.stamp,
@@ -223,9 +224,9 @@ def _result(video: _Video, predictor: Predictor, config: ScoreConfig) -> ScoreRe
         warnings=(
             *video_warnings(latest.info),
             *_warnings(latest.info, video.segments, is_unlike),
-            *([WarningCode.SAMPLED] if sampled not in {"", SKIMMED} else []),
+            *([WarningCode.SAMPLED] if sampled else []),
         ),
-        sampled=sampled,
+        sampled=SKIMMED if is_skimmed else sampled,
         frames_scored=sum(
             segment.num_frame_groups * predictor.preprocessor.frame_group.num_frames
             for segment in video.segments

@@ -86,7 +86,7 @@ class ScoreConfig:
         tonemap: score HDR as SDR; else it gets no score.
         sample: segments of a video that are scored, evenly spread; None: all.
         skims: whether segments that follow one of the same shot, and whose packets are like those
-            of that one, have its pixels, which saves decoding.
+            of that one, have its pixels, which saves decoding; None: from `SKIMMED_FROM_S` on.
     """
 
     display: Display = DEFAULT_DISPLAY
@@ -96,7 +96,7 @@ class ScoreConfig:
     hardware: str = ""
     tonemap: bool = False
     sample: int | None = None
-    skims: bool = False
+    skims: bool | None = None
 
     @property
     def screen(self) -> str:
@@ -119,14 +119,9 @@ class ScoreConfig:
         return [(2 * part + 1) * count // (2 * self.sample) for part in range(self.sample)]
 
     def sampled(self, duration_s: float) -> str:
-        """Such as `6/60`: how many segments are scored, and how many there are; empty: all.
-
-        `skim`: all, but not all of them have been decoded.
-        """
+        """Such as `6/60`: how many segments are scored, and how many there are; empty: all."""
         count, scored = self.num_segments(duration_s), len(self.scored_segments(duration_s))
-        if scored < count:
-            return f"{scored}/{count}"
-        return SKIMMED if self.skims_through(duration_s) else ""
+        return f"{scored}/{count}" if scored < count else ""
 
     def skims_through(self, duration_s: float) -> bool:
         """Whether a video of this length is skimmed: not where a sample of it is scored.
@@ -134,7 +129,8 @@ class ScoreConfig:
         Segments that lie apart share no pixels, and a row says one of the two.
         """
         count = self.num_segments(duration_s)
-        return self.skims and count > 1 and len(self.scored_segments(duration_s)) == count
+        is_wanted = duration_s >= SKIMMED_FROM_S if self.skims is None else self.skims
+        return is_wanted and count > 1 and len(self.scored_segments(duration_s)) == count
 
 
 class Segment(NamedTuple):

@@ -333,6 +333,7 @@ def test_a_skimmed_video_has_all_segments_and_says_so(
     assert kept == row
     (whole,) = rows_into(out, videos[:1], predictor, replace(skim, skims=False))
     assert (whole.sampled, whole.segments) == ("", row.segments)
+    assert list(rows_into(out, videos[:1], predictor, skim)) == [whole]  # kept: it has all
     one = replace(skim, segment_s=5.0)
     (short,) = rows_into(out, videos[:1], predictor, one)
     assert short.sampled == ""

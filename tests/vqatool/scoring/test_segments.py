@@ -363,6 +363,11 @@ def test_a_sample_of_segments_is_spread_evenly(sample: int, scored: list[int]) -
     config = ScoreConfig(segment_s=10, sample=sample)
     assert list(config.scored_segments(60)) == scored
     assert config.sampled(60) == ("" if sample >= 6 else f"{sample}/6")
-    skimmed = replace(config, skims=True)
-    assert skimmed.skims_through(60) == (sample >= 6)
-    assert skimmed.sampled(60) == ("skim" if sample >= 6 else f"{sample}/6")
+    assert replace(config, skims=True).skims_through(60) == (sample >= 6)
+
+
+@pytest.mark.parametrize(("minutes", "is_skimmed"), [(9.99, False), (10, True), (120, True)])
+def test_long_videos_are_skimmed_unless_that_is_refused(minutes: float, is_skimmed: bool) -> None:
+    assert ScoreConfig().skims_through(60 * minutes) == is_skimmed
+    assert not ScoreConfig(skims=False).skims_through(60 * minutes)
+    assert ScoreConfig(skims=True).skims_through(60 * minutes)
