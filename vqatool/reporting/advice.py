@@ -52,8 +52,8 @@ WARNINGS: dict[str, Advice] = {
     WarningCode.SHORT: Advice("less than a second", "the score rests on few frames"),
     WarningCode.SMALL: Advice("less than 64 px"),
     WarningCode.DAMAGED: Advice(
-        "the decoder concealed errors in a frame that the score needs, or a packet has bytes that its "
-        "codec forbids, or a frame that cannot be decoded",
+        "a frame cannot be decoded without concealing errors, or a packet has bytes that its codec "
+        "forbids",
         "do not trust the score; make the file anew",
     ),
     WarningCode.OUT_OF_DOMAIN: Advice(
