@@ -190,7 +190,7 @@ class _Comparisons:
             f"libvmaf, {_CORES} threads": partial(self._libvmaf, 1),
             "libvmaf, every 5th frame": partial(self._libvmaf, 5),
         }
-        ways = self._ways(self._clips) | self._skim(self._clips)
+        ways = self._ways(self._clips) | self._ours(self._clips, "--skim")
         compare("ten 10-second 1080p clips", ways | full_reference)
 
     def one(self, _options: argparse.Namespace) -> None:
@@ -198,7 +198,7 @@ class _Comparisons:
 
     def long(self, options: argparse.Namespace) -> None:
         long = make_long(self._ffmpeg, self._clips, options.minutes, self._folder)
-        ways = self._ways([long]) | self._skim([long])
+        ways = self._ways([long]) | self._ours([long], "--no-skim")
         compare(f"one 1080p video of {options.minutes:g} minutes", ways)
 
     def many(self, options: argparse.Namespace) -> None:
@@ -221,9 +221,9 @@ class _Comparisons:
             "ffmpeg -f null": partial(with_ffmpeg, self._ffmpeg, paths),
         }
 
-    def _skim(self, paths: list[Path]) -> "Ways":
+    def _ours(self, paths: list[Path], option: str) -> "Ways":
         out = Path(tempfile.mkdtemp(dir=self._folder)) / "report.csv"
-        return {"vqatool score --skim": partial(with_vqatool, paths, out, "--skim")}
+        return {f"vqatool score {option}": partial(with_vqatool, paths, out, option)}
 
     def _libvmaf(self, every: int) -> None:
         with_libvmaf(self._ffmpeg, self._reference, self._clips, every)
