@@ -183,6 +183,8 @@ def _has_forbidden_bytes(codec: str, packet: bytes) -> bool:
     while place + _NAL_LENGTH < len(packet):
         start = place + _NAL_LENGTH
         place = start + int.from_bytes(packet[place:start])
+        if place > len(packet):  # no length: some files have start codes in spite of their record
+            return False
         if is_picture(packet[start]) and _FORBIDDEN.search(packet[start:place].rstrip(b"\0")):
             return True
     return False
