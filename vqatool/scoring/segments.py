@@ -47,6 +47,7 @@ SEGMENTS_PER_TASK = 8
 """Segments that one task of a worker decodes."""
 
 _TINY = Size(16, 16)  # of frames that nobody looks at
+_MOST_FRAMES = 100_000  # of a segment: headers may state any rate
 _REORDERED_S = 0.5  # by which a frame may be shown after the packets that follow it
 
 SKIMMED_FROM_S = 600.0
@@ -327,7 +328,7 @@ def _checked(info: VideoInfo, segment: Segment, preprocessor: ClipPreprocessor) 
     if segment.is_damaged or segment.packets == PacketState.READABLE:
         return segment
     length_s = min(segment.end_s + _REORDERED_S, info.duration_s) - segment.start_s
-    num_frames = max(1, math.ceil(length_s * info.fps))
+    num_frames = min(max(1, math.ceil(length_s * info.fps)), _MOST_FRAMES)
     every_frame = replace(
         preprocessor,
         views=(),

@@ -4,6 +4,7 @@ import os
 import signal
 from collections.abc import Sequence
 from dataclasses import replace
+from fractions import Fraction
 from functools import partial
 from pathlib import Path
 
@@ -295,6 +296,16 @@ def test_of_doubtful_packets_a_decoder_tells_whether_they_are_damaged(
     segments = decode_segments(path, None, probe(path), 0, preprocessor, config).segments
     assert [segment.packets for segment in segments][-1] == PacketState.DOUBTFUL
     assert [segment.is_damaged for segment in segments] == [False, False, False, is_lost]
+
+
+def test_doubtful_packets_of_a_video_that_states_a_huge_rate_take_no_memory_for_it(
+    one_group: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(preprocessor_module, "coded_pictures_of", doubted)
+    info = replace(probe(one_group), fps=Fraction(10**12))
+    reading = replace(PREPROCESSOR, reads_stream=True)
+    (segment,) = decode_segments(one_group, None, info, 0, reading, NATIVE).segments
+    assert (segment.packets, segment.is_damaged) == (PacketState.DOUBTFUL, False)
 
 
 def doubted(info: VideoInfo, parts: Sequence[TimeRange | None]) -> list[list[CodedPicture]]:
