@@ -179,15 +179,21 @@ def _has_forbidden_bytes(codec: str, packet: bytes) -> bool:
     end of a unit are padding; of other units some encoders forget the 3.
     """
     is_picture = _PICTURE_TESTS[codec]
-    place = 0
-    while place + _NAL_LENGTH < len(packet):
-        start = place + _NAL_LENGTH
-        place = start + int.from_bytes(packet[place:start])
-        if place > len(packet):  # no length: some files have start codes in spite of their record
+    for start, end in _units(packet):
+        if end > len(packet):  # no length: some files have start codes in spite of their record
             return False
-        if is_picture(packet[start]) and _FORBIDDEN.search(packet[start:place].rstrip(b"\0")):
+        if is_picture(packet[start]) and _FORBIDDEN.search(packet[start:end].rstrip(b"\0")):
             return True
     return False
+
+
+def _units(packet: bytes) -> Iterator[tuple[int, int]]:
+    """Where the NAL units of a packet with lengths begin and end; a wrong one may end beyond it."""
+    end = 0
+    while end + _NAL_LENGTH < len(packet):
+        start = end + _NAL_LENGTH
+        end = start + int.from_bytes(packet[end:start])
+        yield start, end
 
 
 def _delimiter_bytes(codec: str, start: bytes) -> int:
@@ -206,12 +212,7 @@ def _delimiter_bytes(codec: str, start: bytes) -> int:
 
 def _is_random_access(packet: bytes) -> bool:
     """Whether an HEVC packet of MP4 has a picture to start at (H.265, table 7-1: 16 to 23)."""
-    place = 0
-    while place + _NAL_LENGTH < len(packet):
-        if packet[place + _NAL_LENGTH] >> 1 & 0x3F in _RANDOM_ACCESS_TYPES:
-            return True
-        place += _NAL_LENGTH + int.from_bytes(packet[place : place + _NAL_LENGTH])
-    return False
+    return any(packet[start] >> 1 & 0x3F in _RANDOM_ACCESS_TYPES for start, _ in _units(packet))
 
 
 def _is_intra_mpeg4(packet: bytes) -> bool:

@@ -9,7 +9,6 @@ of each kind that is so, beside a strict decoder of every frame.
 """
 
 import argparse
-import shutil
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -35,6 +34,7 @@ from vqatool.scoring.segments import (
 )
 
 _SEED = 20261128
+_WAYS = {"a score": False, "one that skims": True}
 Draw = np.random.Generator
 
 
@@ -123,21 +123,15 @@ def main() -> None:
     ways = {name: ScoreConfig(display, skims=skims) for name, skims in _WAYS.items()}
     num_frames = count_decodable_frames(options.source)
     table = Table("damage", "every frame", *ways)
-    folder = Path(tempfile.mkdtemp(prefix="damage-"))
-    try:
+    with tempfile.TemporaryDirectory(prefix="damage-") as folder:
         for name, kind in _KINDS.items():
             seen = Counter[str]()
-            for path in _damaged_copies(options.source, kind, options.count, folder):
+            for path in _damaged_copies(options.source, kind, options.count, Path(folder)):
                 seen["all"] += _is_seen_by_decoder(path, num_frames)
                 for way, config in ways.items():
                     seen[way] += _is_seen(path, preprocessor, config)
             table.add_row(name, *[str(seen[way]) for way in ("all", *ways)])
-    finally:
-        shutil.rmtree(folder)
     Console(width=100).print(f"copies of each kind: {options.count}", table)
-
-
-_WAYS = {"a score": False, "one that skims": True}
 
 
 if __name__ == "__main__":
