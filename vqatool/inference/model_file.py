@@ -20,6 +20,7 @@ from ladder.storage import atomic_write
 from vqatool.errors import CheckpointError
 from vqatool.inference.card import CARD_KEY, ModelCard
 from vqatool.inference.contents import CONTENTS_KEY, Contents
+from vqatool.inference.fitted_clips import FittedClips
 from vqatool.inference.ood import OodDetector
 from vqatool.methods.recipe import Recipe
 from vqatool.models.quality import QualityModel
@@ -27,17 +28,22 @@ from vqatool.models.quality import QualityModel
 _MAX_LINES = 3  # of torch's message about weights of another shape
 
 _OOD_PREFIX = "domain."  # of the names of the out-of-distribution detector's tensors
+_FITTED_PREFIX = "fitted."  # of the names of the tensors of `FittedClips`
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Weights and their card; `ood`, `path` and `contents` are None where they are unknown."""
+    """Weights and their card; all others are None where they are unknown.
+
+    `fitted` are the clips of the last fit of the figure network, and those of its start.
+    """
 
     card: ModelCard
     weights: Mapping[str, Tensor]
     ood: OodDetector | None = None
     path: Path | None = None
     contents: Contents | None = None
+    fitted: FittedClips | None = None
 
     @property
     def recipe(self) -> Recipe:
@@ -94,6 +100,9 @@ def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
     if checkpoint.ood:
         named = checkpoint.ood.tensors().items()
         tensors |= {_OOD_PREFIX + name: value.contiguous() for name, value in named}
+    if checkpoint.fitted:
+        named = checkpoint.fitted.tensors().items()
+        tensors |= {_FITTED_PREFIX + name: value.contiguous() for name, value in named}
     if checkpoint.contents:
         # no second text beside the card: those of the format have no fixed order
         text = bytearray(checkpoint.contents.text().encode())
@@ -138,15 +147,11 @@ def load_checkpoint(path: Path) -> Checkpoint:
 
 
 def _checkpoint(card: ModelCard, tensors: Mapping[str, Tensor], path: Path) -> Checkpoint:
-    ood = {
-        key.removeprefix(_OOD_PREFIX): value
-        for key, value in tensors.items()
-        if key.startswith(_OOD_PREFIX)
-    }
+    ood, fitted = _taken(tensors, _OOD_PREFIX), _taken(tensors, _FITTED_PREFIX)
     weights = {
         key: value
         for key, value in tensors.items()
-        if not key.startswith(_OOD_PREFIX) and key != CONTENTS_KEY
+        if not key.startswith((_OOD_PREFIX, _FITTED_PREFIX)) and key != CONTENTS_KEY
     }
     named = tensors.get(CONTENTS_KEY)
     return Checkpoint(
@@ -155,7 +160,14 @@ def _checkpoint(card: ModelCard, tensors: Mapping[str, Tensor], path: Path) -> C
         OodDetector.from_tensors(ood) if ood else None,
         path,
         Contents.parse(None if named is None else named.numpy().tobytes().decode()),
+        FittedClips.from_tensors(fitted) if fitted else None,
     )
+
+
+def _taken(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {
+        key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)
+    }
 
 
 def default_checkpoint() -> Checkpoint:

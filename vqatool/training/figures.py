@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from vqatool.data.cached_inputs import CachedInputs
+from vqatool.inference.fitted_clips import FittedClips
 from vqatool.losses import quality_loss, rank_loss, spread_loss
 from vqatool.models.figures import FigureNetwork, FigureScores, log_spread, spread_figures
 from vqatool.models.quality import QualityModel
@@ -20,6 +21,9 @@ _SHARES = (1.0, 1.0, 1.0)
 _EPOCHS, _LR = 80, 2e-3
 # of a network that was fitted before: with those above it forgot contents that are gone
 _TUNED_EPOCHS, _TUNED_LR = 30, 5e-4
+# of a batch, so that few new clips are not lost among those of earlier fits
+_LEAST_NEW = 1 / 3
+_MOST_CLIPS = 10_000  # 2 MB in a model file
 _BATCH, _WEIGHT_DECAY, _WARMUP_SHARE = 64, 1e-3, 0.1
 _FIGURE_NOISE, _DEEP_NOISE = 0.1, 0.35  # standard deviations
 _RANK_WEIGHT, _TWICE_WEIGHT = 0.3, 0.1
@@ -27,8 +31,13 @@ _SPREAD_STEPS, _SPREAD_DECAY, _TYPICAL_LOG_SPREAD = 1500, 1e-3, -3.0
 
 
 def fit_figure_network(
-    model: QualityModel, inputs: CachedInputs, *, seed: int, start: QualityModel | None = None
-) -> None:
+    model: QualityModel,
+    inputs: CachedInputs,
+    *,
+    seed: int,
+    start: QualityModel | None = None,
+    known: FittedClips | None = None,
+) -> FittedClips | None:
     """Fit the figure network of a model that has one to the clips of the training side.
 
     Args:
@@ -38,10 +47,15 @@ def fit_figure_network(
         start: a model whose network was fitted to other clips. If that takes the same figures,
             perhaps without those of octaves or with those of swing, it is tuned and keeps its means
             and deviations.
+        known: the clips that the network of `start` was fitted to: where it takes just the same
+            figures they are learned beside the new ones, which are a third of each batch or more.
+
+    Returns:
+        All clips that it was fitted to; None for a model without the network.
     """
     network = model.figure_network
     if network is None:
-        return
+        return None
     # one clip after the other: thousands of files mapped at once may be too many
     clips = [
         model.clip_figures([torch.from_numpy(view) for view in inputs.evaluation_views(index)])
@@ -57,19 +71,23 @@ def fit_figure_network(
     )
     epochs, peak_lr = _EPOCHS, _LR
     network.standardise(figures_NF, deep_NE)
-    known = start.figure_network if start else None
-    if start and known and network.start_from(known, model.figures_left_out(start)):
+    before = start.figure_network if start else None
+    if start and before and network.start_from(before, model.figures_left_out(start)):
         epochs, peak_lr = _TUNED_EPOCHS, _TUNED_LR
+    else:
+        known = None
     with torch.random.fork_rng(), torch.enable_grad():
         torch.manual_seed(seed)
-        unit_NU = network.units(figures_NF, deep_NE)
+        new = FittedClips(network.units(figures_NF, deep_NE), label_N, twice_N)
+        fitted, share_of_new = _joined(known, new)
+        unit_NU, label_N, twice_N = fitted.unit_NU, fitted.label_N, fitted.twice_N
         noise_U = unit_NU.new_full((unit_NU.shape[1],), _DEEP_NOISE)
         noise_U[: figures_NF.shape[1]] = _FIGURE_NOISE
         network.requires_grad_(True).train()
         optimizer = torch.optim.AdamW(network.parameters(), peak_lr, weight_decay=_WEIGHT_DECAY)
         steps = epochs * (len(label_N) // _BATCH + 1)
         for step in range(steps):
-            chosen = torch.randint(len(label_N), (_BATCH,)).to(device)
+            chosen = _chosen(len(fitted), len(new), share_of_new).to(device)
             unit_BU = unit_NU[chosen] + noise_U * torch.randn_like(unit_NU[chosen])
             for group in optimizer.param_groups:
                 group["lr"] = peak_lr * lr_factor(step, steps, _WARMUP_SHARE)
@@ -82,6 +100,28 @@ def fit_figure_network(
     network.get_buffer("share").copy_(torch.tensor(_SHARES))
     if not deep_NE.shape[1]:
         network.get_buffer("share")[2] = 0  # motion and probing alone were never tried
+    return fitted
+
+
+def _joined(known: FittedClips | None, new: FittedClips) -> tuple[FittedClips, float]:
+    """Known clips and then the new ones, and the share of a batch that is of the new ones."""
+    if known is None or known.unit_NU.shape[1] != new.unit_NU.shape[1]:
+        return new, 1.0
+    device = new.label_N.device
+    known = FittedClips(
+        *(part.to(device) for part in (known.unit_NU, known.label_N, known.twice_N))
+    )
+    fitted = known.joined(new, _MOST_CLIPS)
+    return fitted, max(_LEAST_NEW, len(new) / len(fitted))
+
+
+def _chosen(count: int, num_new: int, share_of_new: float) -> Tensor:
+    """Indices (B,) of random clips, of which the last `num_new` are the new ones."""
+    if num_new == count:
+        return torch.randint(count, (_BATCH,))
+    is_new_B = torch.rand(_BATCH) < share_of_new
+    new_B = torch.randint(count - num_new, count, (_BATCH,))
+    return torch.where(is_new_B, new_B, torch.randint(count - num_new, (_BATCH,)))
 
 
 def _fit_spread(network: FigureNetwork, scores: FigureScores, label_N: Tensor) -> None:

@@ -176,7 +176,10 @@ class Trainer:
         model = self._train_step.ema_model
         model.load_state_dict(self._best_weights)
         start = self._init.model() if self._init else None
-        fit_figure_network(model, self._inputs, seed=self._config.seed, start=start)
+        known = self._init.fitted if self._init else None
+        fitted = fit_figure_network(
+            model, self._inputs, seed=self._config.seed, start=start, known=known
+        )
         weights = round_to_half(model, model.state_dict())
         predictions, origins = self._predict(), origins_of(self._val_inputs.encodes)
         config = asdict(self._config)
@@ -205,8 +208,12 @@ class Trainer:
             licence=config["licence"],
             fingerprint=self._fingerprint,
         )
-        contents = training_contents(self._recipe, self._inputs)
-        return Checkpoint(card, weights, self._ood_detector(predictions), contents=contents)
+        contents = training_contents(
+            self._recipe, self._inputs, self._init.contents if self._init else None
+        )
+        return Checkpoint(
+            card, weights, self._ood_detector(predictions), contents=contents, fitted=fitted
+        )
 
     def _ood_detector(self, predictions: Predictions) -> OodDetector:
         """A new one; that of the weights a training began with if its features are the same."""

@@ -9,6 +9,7 @@ from safetensors.torch import save_file
 
 from vqatool.errors import CheckpointError
 from vqatool.inference.card import ModelCard
+from vqatool.inference.fitted_clips import FittedClips
 from vqatool.inference.model_file import (
     Checkpoint,
     default_checkpoint,
@@ -48,6 +49,27 @@ def test_the_ood_detector_is_stored_in_full_precision(
     assert stored.keys() == given.keys()
     assert all(torch.equal(stored[name], given[name]) for name in given)
     assert again.name == first.name
+
+
+def test_the_clips_of_the_last_fit_are_stored(small_model: Path, tmp_path: Path) -> None:
+    first, path = load_checkpoint(small_model), tmp_path / "fitted.safetensors"
+    clips = FittedClips(torch.randn(5, 4), torch.rand(5), torch.tensor([0.0, 1, 0, 0, 1]))
+    save_checkpoint(replace(first, fitted=clips), path)
+    again = load_checkpoint(path)
+    assert again.fitted
+    assert again.weights.keys() == first.weights.keys()
+    assert again.name == first.name
+    assert torch.equal(again.fitted.unit_NU, clips.unit_NU.half().float())
+    assert torch.equal(again.fitted.label_N, clips.label_N)
+    assert torch.equal(again.fitted.twice_N, clips.twice_N)
+
+
+def test_clips_of_a_fit_that_lack_labels_are_refused(small_model: Path, tmp_path: Path) -> None:
+    clips = FittedClips(torch.randn(5, 4), torch.rand(4), torch.zeros(5))
+    path = tmp_path / "fitted.safetensors"
+    save_checkpoint(replace(load_checkpoint(small_model), fitted=clips), path)
+    with pytest.raises(CheckpointError, match="different numbers of figures and labels"):
+        load_checkpoint(path)
 
 
 def test_a_model_from_before_an_argument_existed_is_one_without_it(

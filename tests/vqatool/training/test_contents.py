@@ -123,3 +123,20 @@ def test_single_encodes_have_places_too() -> None:
         found.distances(content_figures(RECIPE.inputs, inputs.evaluation_views(7))), 1
     )
     assert nearest.name == "film07"
+
+
+def test_contents_of_the_start_stay_and_new_ones_are_placed_among_them() -> None:
+    inputs, more = MadeUpInputs(), MadeUpInputs(contents=3)
+    start = contents_of(inputs)
+    for encode in more.encodes[4:]:  # the first is one of those that are known
+        encode.source = f"new {encode.source}"
+    found = training_contents(RECIPE, cast(CachedInputs, more), start)
+    assert found is not None
+    assert found.names == (*start.names, "new film01", "new film02")
+    assert found.own == start.own
+    np.testing.assert_array_equal(found.projection_FD, start.projection_FD)
+    np.testing.assert_array_equal(found.place_ND[1:30], start.place_ND[1:])
+    for index in range(4, 12):
+        figures = content_figures(RECIPE.inputs, more.evaluation_views(index))
+        nearest, _ = found.nearest(found.distances(figures), 2)
+        assert nearest.name == more.encodes[index].source

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from vqatool.data.cached_inputs import CachedInputs
+from vqatool.inference.fitted_clips import FittedClips
 from vqatool.inputs.bitstream import BitstreamFeatures
 from vqatool.inputs.clip import Array
 from vqatool.inputs.deep_features import NUM_DEEP_FEATURES
@@ -17,7 +18,7 @@ from vqatool.inputs.motion import NUM_MOTION_FEATURES
 from vqatool.inputs.probing import NUM_OCTAVE_FEATURES, NUM_PROBING_FEATURES
 from vqatool.methods import Method, recipe_for
 from vqatool.models.quality import QualityModel
-from vqatool.training.figures import fit_figure_network
+from vqatool.training.figures import _chosen, fit_figure_network
 
 
 @pytest.fixture(autouse=True)
@@ -81,6 +82,24 @@ def fitted(start: QualityModel | None = None, count: int = 200, **shape: Any) ->
     made = MadeUpInputs(count, 0, **has)
     fit_figure_network(model, cast(CachedInputs, made), seed=3, start=start)
     return model
+
+
+def built() -> QualityModel:
+    torch.manual_seed(1)
+    given = {"size": "pico", "features": 32}
+    return recipe_for(Method.COARSE_TO_FINE, given).build().eval()
+
+
+def fit(
+    model: QualityModel,
+    inputs: MadeUpInputs,
+    start: QualityModel | None = None,
+    known: FittedClips | None = None,
+) -> FittedClips:
+    made = cast(CachedInputs, inputs)
+    clips = fit_figure_network(model, made, seed=3, start=start, known=known)
+    assert clips is not None
+    return clips
 
 
 @pytest.fixture(scope="module")
@@ -161,6 +180,59 @@ def test_a_fitted_network_keeps_what_it_knows_when_it_learns_a_few_other_clips(
     assert error(tuned) < 1.1 * before
     assert error(model) == before
     assert error(fitted(count=40, has_octaves=False)) > 1.3 * before  # what they teach alone
+
+
+@torch.no_grad()
+def test_clips_of_the_last_fit_are_learned_again_beside_new_ones() -> None:
+    start, few = built(), MadeUpInputs(60, 2)
+    known = fit(start, MadeUpInputs(400, 0))
+    assert len(known) == 400
+    for values in few._flat[2:]:  # of a kind of their own
+        values[:, 7] = 4
+    few.encodes = [Encode(20, is_coded_twice=False)] * 60
+
+    def errors(model: QualityModel) -> tuple[float, float]:
+        network = model.figure_network
+        assert network is not None
+        scores, others = network.scores(clips.unit_NU), network.scores(known.unit_NU)
+        new = scores.known_B[-60:] - clips.label_N[-60:]
+        return float(new.abs().mean()), float((others.known_B - known.label_N).abs().mean())
+
+    alone, beside = built(), built()
+    assert len(fit(alone, few, start)) == 60
+    clips = fit(beside, few, start, known)
+    assert len(clips) == 460
+    assert torch.equal(clips.unit_NU[:400], known.unit_NU)
+    (new_alone, old_alone), (new_beside, old_beside) = errors(alone), errors(beside)
+    assert new_beside < new_alone + 0.05
+    assert old_beside < 0.8 * old_alone
+
+
+def test_clips_that_another_network_was_fitted_to_are_not_mixed_in(
+    fitted_to_few: QualityModel,
+) -> None:
+    other = FittedClips(torch.zeros(5, 3), torch.zeros(5), torch.zeros(5))
+    assert len(fit(built(), MadeUpInputs(40, 0), fitted_to_few, other)) == 40
+    same = FittedClips(torch.zeros(5, 87), torch.zeros(5), torch.zeros(5))
+    assert len(fit(built(), MadeUpInputs(40, 0), None, same)) == 40
+
+
+def test_few_new_clips_are_a_third_of_each_batch() -> None:
+    torch.manual_seed(0)
+    share = [float((_chosen(1000, 10, 1 / 3) >= 990).float().mean()) for _ in range(100)]
+    assert 0.3 < np.mean(share) < 0.37
+    whole = torch.cat([_chosen(100, 100, 1.0) for _ in range(50)])
+    assert {int(whole.min()), int(whole.max())} == {0, 99}
+
+
+def test_no_more_clips_are_kept_than_fit_into_a_model_file() -> None:
+    known, new = (
+        FittedClips(torch.full((count, 2), value), torch.full((count,), value), torch.zeros(count))
+        for count, value in ((30, 1.0), (20, 2.0))
+    )
+    joined = known.joined(new, 40)
+    assert joined.label_N.tolist() == [1.0] * 20 + [2.0] * 20
+    assert len(known.joined(new, 15)) == 20
 
 
 def test_the_fit_is_the_same_each_time_and_leaves_the_other_layers_and_random_numbers(

@@ -1,0 +1,64 @@
+"""What the figure network of a model was fitted to, kept in its file for later fits.
+
+A network that is fitted to new clips alone forgets old ones ("Catastrophic Interference in
+Connectionist Networks", McCloskey and Cohen 1989), and their videos may be gone by then. A clip is
+less than 100 numbers here, so all are kept and learned again beside the new ones ("Catastrophic
+Forgetting, Rehearsal and Pseudorehearsal", Robins 1995).
+
+Shapes: N clips, U figures and components of deep features in deviations from their means.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Self
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class FittedClips:
+    """Clips as `FigureNetwork.units` gives them, with their labels.
+
+    Attributes:
+        unit_NU: figures and components, float32, in a file float16.
+        label_N: labels on the scale of scores divided by 100, float32.
+        twice_N: 1 where a clip was coded twice, else 0, float32.
+    """
+
+    unit_NU: Tensor
+    label_N: Tensor
+    twice_N: Tensor
+
+    def __len__(self) -> int:
+        return len(self.label_N)
+
+    @classmethod
+    def from_tensors(cls, tensors: Mapping[str, Tensor]) -> Self:
+        """The clips whose `tensors` these are.
+
+        Raises:
+            TypeError: a tensor is missing, or has an unknown name.
+            ValueError: the tensors are of different numbers of clips.
+        """
+        clips = cls(**{name: value.float() for name, value in tensors.items()})
+        if clips.unit_NU.ndim != 2 or {len(clips.unit_NU), len(clips.twice_N)} != {len(clips)}:
+            raise ValueError("the clips of the fit have different numbers of figures and labels")
+        return clips
+
+    def tensors(self) -> dict[str, Tensor]:
+        """All tensors by name, for a model file."""
+        return {
+            "unit_NU": self.unit_NU.half().cpu(),
+            "label_N": self.label_N.float().cpu(),
+            "twice_N": self.twice_N.bool().cpu(),
+        }
+
+    def joined(self, more: Self, most: int) -> Self:
+        """These clips and more; of these a random part where there would be more than `most`."""
+        kept = torch.randperm(len(self))[: max(0, most - len(more))].sort().values
+        return type(self)(
+            torch.cat([self.unit_NU[kept], more.unit_NU]),
+            torch.cat([self.label_N[kept], more.label_N]),
+            torch.cat([self.twice_N[kept], more.twice_N]),
+        )
