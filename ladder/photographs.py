@@ -13,7 +13,7 @@ same content. A run that was killed continues.
 """
 
 import argparse
-import contextlib
+import functools
 import math
 import sys
 import zlib
@@ -25,14 +25,13 @@ from pathlib import Path
 import numpy as np
 
 from ladder.errors import LadderError
-from ladder.media.ffmpeg import Ffmpeg, allocate_workers, file_url, find_ffmpeg, run, run_parallel
-from ladder.media.probe import FILE_FAULTS, probe
-from ladder.storage import part_of, remove_parts, work_lock
+from ladder.made_videos import make_missing, one_for_each_name, tell
+from ladder.media.ffmpeg import Ffmpeg, file_url, find_ffmpeg
+from ladder.media.probe import probe
 
 PHOTOGRAPH_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp"})
 
 _SEED = 20261128
-_TIMEOUT_S = 900.0
 _ASPECT = 16 / 9
 _CANVAS = 1.6  # heights of the video in the scaled photograph that the camera moves over
 _SECONDS = 2.2
@@ -231,10 +230,10 @@ def make_moving(
     *,
     jobs: int | None = None,
 ) -> Generator[tuple[Path, Exception | None]]:
-    """Make the videos of these photographs that are missing; yields each photograph as it is done.
+    """Make the videos of these photographs that are missing; yields the path of each as it is done.
 
-    A photograph of which no video can be made leaves no file, and comes with the reason: it cannot
-    be read, is too small, or has the name of another.
+    A video that cannot be made leaves no file, and comes with the reason: the photograph cannot be
+    read, is too small, or has the name of another; of the last its own path is given.
 
     Args:
         photographs: pictures that ffmpeg reads.
@@ -246,47 +245,19 @@ def make_moving(
     Raises:
         LockedError: another run uses the folder.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    with work_lock(folder):
-        remove_parts(folder)
-        named: dict[str, Path] = {}
-        for path in photographs:
-            if path.stem in named:
-                reason = f"{named[path.stem]} has the same name: rename one of them"
-                yield path, LadderError(reason)
-            else:
-                named[path.stem] = path
-        missing = [path for path in named.values() if not _out(folder, path).exists()]
-        num_processes, _ = allocate_workers(jobs)
-        yield from run_parallel(
-            lambda path: (path, _make(path, _out(folder, path), height_px, ffmpeg)),
-            missing,
-            num_processes,
-        )
+    named, refused = one_for_each_name(photographs)
+    yield from refused
+    videos = {name: functools.partial(_arguments, path, height_px) for name, path in named.items()}
+    yield from make_missing(folder, videos, ffmpeg, jobs=jobs)
 
 
-def _out(folder: Path, photograph: Path) -> Path:
-    return folder / f"{photograph.stem}.mp4"
-
-
-def _make(photograph: Path, out: Path, height_px: int, ffmpeg: Ffmpeg) -> Exception | None:
-    part = part_of(out)
-    try:
-        _require_size(photograph, height_px)
-        move = draw_move(photograph.stem)
-        args = [
-            "-y", "-i", file_url(photograph), "-vf", camera_filter(move, height_px),
-            "-frames:v", str(_num_frames(move)), *_CODING, "-threads", "1",
-            "-map_metadata", "-1", "-f", "mp4", file_url(part),
-        ]  # fmt: skip
-        run(ffmpeg, args, timeout_s=_TIMEOUT_S)
-        probe(part)
-        part.replace(out)
-    except FILE_FAULTS as error:
-        with contextlib.suppress(OSError):
-            part.unlink()
-        return error
-    return None
+def _arguments(photograph: Path, height_px: int) -> list[str]:
+    _require_size(photograph, height_px)
+    move = draw_move(photograph.stem)
+    return [
+        "-i", file_url(photograph), "-vf", camera_filter(move, height_px),
+        "-frames:v", str(_num_frames(move)), *_CODING, "-threads", "1",
+    ]  # fmt: skip
 
 
 def _require_size(photograph: Path, height_px: int) -> None:
@@ -320,16 +291,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not photographs:
         names = ", ".join(sorted(PHOTOGRAPH_SUFFIXES))
         parser.error(f"no photograph in {', '.join(map(str, options.photographs))} ({names})")
-    made = num_failed = 0
-    for path, error in make_moving(
-        photographs, options.out, options.height, find_ffmpeg(), jobs=options.jobs
-    ):
-        made += error is None
-        num_failed += error is not None
-        if error:
-            sys.stderr.write(f"{path}: {error}\n")
-    sys.stderr.write(f"{options.out}: {made} videos made, {num_failed} failed\n")
-    return 4 if num_failed else 0
+    made = make_moving(photographs, options.out, options.height, find_ffmpeg(), jobs=options.jobs)
+    return tell(options.out, made)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ number alone, so a run that was killed continues, and a larger `--count` adds to
 """
 
 import argparse
-import contextlib
+import functools
 import sys
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,13 +21,12 @@ import numpy as np
 
 from ladder.codecs import CODECS
 from ladder.encode.rungs import RateMode
-from ladder.media.ffmpeg import Ffmpeg, allocate_workers, file_url, find_ffmpeg, run, run_parallel
-from ladder.media.probe import FILE_FAULTS, Size, probe
-from ladder.storage import part_of, remove_parts, work_lock
+from ladder.made_videos import make_missing, tell
+from ladder.media.ffmpeg import Ffmpeg, find_ffmpeg
+from ladder.media.probe import Size
 from ladder.treatments import Generation, encoder_args
 
 _SEED = 20261127
-_TIMEOUT_S = 600.0
 _CRF_SHARES = (0.2, 0.88)  # of the codec's largest CRF: 10 to 45 of x264
 _PRESETS = {"libx264": "veryfast", "libx265": "ultrafast", "libsvtav1": "10", "libvpx-vp9": "8"}
 _SCALERS = ("neighbor", "bilinear", "bicubic", "lanczos", "area", "spline")
@@ -356,37 +355,17 @@ def make_synthetic(
     Raises:
         LockedError: another run uses the folder.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    with work_lock(folder):
-        remove_parts(folder)
-        videos = {}
-        for number in range(count):
-            video = draw_video(number)
-            path = folder / f"{video.kind}-{number:04d}.mp4"
-            if not path.exists():
-                videos[path] = video
-        num_processes, _ = allocate_workers(jobs)
-        yield from run_parallel(
-            lambda path: (path, _make(videos[path], path, ffmpeg)), list(videos), num_processes
-        )
+    drawn = map(draw_video, range(count))
+    videos = {
+        f"{video.kind}-{number:04d}.mp4": functools.partial(_arguments, video)
+        for number, video in enumerate(drawn)
+    }
+    yield from make_missing(folder, videos, ffmpeg, jobs=jobs)
 
 
-def _make(video: SyntheticVideo, path: Path, ffmpeg: Ffmpeg) -> Exception | None:
-    part = part_of(path)
-    args = [
-        "-y", "-f", "lavfi", "-i", video.graph, "-frames:v", str(video.num_frames),
-        *encoder_args(video.generation, video.size, video.fps),
-        "-map_metadata", "-1", "-f", "mp4", file_url(part),
-    ]  # fmt: skip
-    try:
-        run(ffmpeg, args, timeout_s=_TIMEOUT_S)
-        probe(part)
-        part.replace(path)
-    except FILE_FAULTS as error:
-        with contextlib.suppress(OSError):
-            part.unlink()
-        return error
-    return None
+def _arguments(video: SyntheticVideo) -> list[str]:
+    coding = encoder_args(video.generation, video.size, video.fps)
+    return ["-f", "lavfi", "-i", video.graph, "-frames:v", str(video.num_frames), *coding]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -398,16 +377,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--count", type=int, default=300, help="number of videos")
     parser.add_argument("--jobs", type=int, help="videos at once; default: one for each core")
     options = parser.parse_args(arguments)
-    made = num_failed = 0
-    for path, error in make_synthetic(options.out, options.count, find_ffmpeg(), jobs=options.jobs):
-        made += error is None
-        num_failed += error is not None
-        if error:
-            sys.stderr.write(f"{path}: {error}\n")
-        elif made % 50 == 0:
-            sys.stderr.write(f"{made} videos made, {num_failed} failed\n")
-    sys.stderr.write(f"{options.out}: {made} videos made, {num_failed} failed\n")
-    return 4 if num_failed else 0
+    made = make_synthetic(options.out, options.count, find_ffmpeg(), jobs=options.jobs)
+    return tell(options.out, made)
 
 
 if __name__ == "__main__":

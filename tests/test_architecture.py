@@ -23,7 +23,8 @@ FORBIDDEN = {
     "ladder/media": {"ladder.encode", "ladder.label", "ladder.recommend"},
     "ladder/encode": {"ladder.label", "ladder.recommend"},
     "ladder/label": {"ladder.recommend"},
-    "ladder/recommend": {"ladder.treatments", "ladder.synthetic", "ladder.photographs"},
+    "ladder/recommend": {"ladder.treatments", "ladder.synthetic", "ladder.photographs",
+                         "ladder.clips"},
     "vqatool/models": {
         "vqatool.inputs", "vqatool.losses", "vqatool.methods", "vqatool.inference", *STAGES,
         "ladder", "click",
@@ -117,6 +118,7 @@ ONE_IMPORTER = {
     "vqatool.inference.contributions": "what each input adds to a score, by a published definition",
     "vqatool.reporting.comparison_page": "the page of a comparison",
     "vqatool.reporting.explanation_page": "the page, tables and JSON of `vqatool explain`",
+    "ladder.clips": "clean clips of originals, a program of its own",
     "ladder.photographs": "videos made of photographs, a program of its own",
     "ladder.synthetic": "the synthetic videos that models shall warn of, a program of its own",
     "vqatool.training.outliers": "outlier exposure, also a program of its own",

@@ -1,0 +1,177 @@
+"""Clean sources for a training: short clips of originals, scaled down until they are clean.
+
+    python -m ladder.clips originals/ -o clean-1080 --height 1080
+    python -m ladder.treatments clean-1080 -o wide
+
+An encode is labelled against its source, so what is wrong with the source counts as right. Most
+originals are compressed themselves; scaled down, the damage of that is gone where enough bits are
+left for each pixel that stays. An original with fewer is refused, and the reason names the height
+that it is good for.
+
+A clip begins after 15 % of its original, or where a table says (`--cuts`), which also has clips of
+one original under several names. A run that was killed continues.
+"""
+
+import argparse
+import csv
+import functools
+import sys
+from collections.abc import Generator, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ladder.errors import LadderError, TableError
+from ladder.made_videos import make_missing, one_for_each_name, tell
+from ladder.media.discover import find_videos
+from ladder.media.ffmpeg import Ffmpeg, file_url, find_ffmpeg
+from ladder.media.probe import Hdr, VideoInfo, probe
+
+_SECONDS = 2.4
+_BEGIN = 0.15  # of the original
+_LEAST_BITS = 0.1  # of the original for each pixel of the clip
+_MOST_FPS = 31  # faster originals become 30 fps
+_CODING = ("-c:v", "libx264", "-preset", "veryfast", "-crf", "15", "-pix_fmt", "yuv420p")
+
+
+@dataclass(frozen=True)
+class Cut:
+    """The part of an original that is the clip, in seconds."""
+
+    start_s: float
+    duration_s: float
+
+
+def read_cuts(path: Path) -> dict[str, Cut]:
+    """The cuts of a table with the columns clip, cut_start and cut_duration, by name of the clip.
+
+    A row without a start begins at 0, one without a duration has that of all clips.
+
+    Raises:
+        TableError: a column is missing, or a value is no number.
+    """
+    with path.open(newline="", encoding="utf-8") as file:
+        rows = csv.DictReader(file)
+        missing = {"clip", "cut_start", "cut_duration"} - set(rows.fieldnames or ())
+        if missing:
+            raise TableError(f"{path} has no column {', '.join(sorted(missing))}")
+        cuts = {}
+        for row in rows:
+            try:
+                cut = Cut(float(row["cut_start"] or 0), float(row["cut_duration"] or _SECONDS))
+            except (TypeError, ValueError) as error:
+                raise TableError(f"{path}, line {rows.line_num}: {error}") from error
+            cuts[Path(row["clip"]).stem] = cut
+        return cuts
+
+
+def make_clips(
+    originals: Iterable[Path],
+    folder: Path,
+    height_px: int,
+    ffmpeg: Ffmpeg,
+    *,
+    cuts: Mapping[str, Cut] | None = None,
+    jobs: int | None = None,
+) -> Generator[tuple[Path, Exception | None]]:
+    """Make the clips of these originals that are missing; yields the path of each as it is done.
+
+    A clip that cannot be made leaves no file, and comes with the reason: the original cannot be
+    read, is smaller, shorter or compressed too much, is HDR or interlaced, or has the name of
+    another; of the last its own path is given.
+
+    Args:
+        originals: videos.
+        folder: for the clips, which have the names of their originals.
+        height_px: of the clips, even; the width of those of upright originals.
+        ffmpeg: program to run.
+        cuts: of some originals, by their names without the suffix.
+        jobs: clips at once; None: one for each core, four at most.
+
+    Raises:
+        LockedError: another run uses the folder.
+    """
+    named, refused = one_for_each_name(originals)
+    yield from refused
+    videos = {
+        name: functools.partial(_arguments, path, (cuts or {}).get(path.stem), height_px)
+        for name, path in named.items()
+    }
+    yield from make_missing(folder, videos, ffmpeg, jobs=jobs)
+
+
+def _arguments(original: Path, cut: Cut | None, height_px: int) -> list[str]:
+    info = probe(original)
+    _require_progressive_sdr(info)
+    _require_clean(info, height_px)
+    begin_s = max(0.0, min(_BEGIN * info.duration_s, info.duration_s - _SECONDS))
+    cut = cut or Cut(begin_s, _SECONDS)
+    # a table may have been made with a length that was rounded
+    if cut.start_s + cut.duration_s > info.duration_s + 1 / info.fps:
+        raise LadderError(
+            f"{original} lasts {info.duration_s:.2f} s, and the clip is {cut.duration_s:.2f} s "
+            f"from {cut.start_s:.2f} s on: give a longer original"
+        )
+    across = f"if(gte(iw,ih),trunc({height_px}*iw/ih/2)*2,{height_px})"
+    down = f"if(gte(iw,ih),{height_px},trunc({height_px}*ih/iw/2)*2)"
+    rate = "fps=30," if info.fps > _MOST_FPS else ""
+    filters = f"{rate}scale='iw*sar':ih,scale=w='{across}':h='{down}':flags=lanczos,setsar=1"
+    return [
+        "-ss", f"{cut.start_s:.3f}", "-i", file_url(original), "-t", f"{cut.duration_s:.3f}",
+        "-map", f"0:{info.stream_index}", "-vf", filters, *_CODING, "-threads", "1",
+    ]  # fmt: skip
+
+
+def _require_progressive_sdr(info: VideoInfo) -> None:
+    if info.hdr is not Hdr.NONE:
+        raise LadderError(f"{info.path} is HDR: convert it to SDR before")
+    if info.is_interlaced:
+        raise LadderError(f"{info.path} is interlaced: deinterlace it before")
+
+
+def _require_clean(info: VideoInfo, height_px: int) -> None:
+    """Refuse an original that would be enlarged, or whose own damage would stay."""
+    size = info.display_size
+    # bits of the original for each of its own pixels, of at most 30 frames a second
+    shown_s = info.duration_s * min(float(info.fps), 30.0)
+    bits = 8 * info.size_bytes / max(1.0, shown_s * size.width_px * size.height_px)
+    largest = min(1.0, (bits / _LEAST_BITS) ** 0.5) * min(size)
+    if height_px <= largest:
+        return
+    raise LadderError(
+        f"{info.path} has {size.width_px}x{size.height_px} px and {bits:.3f} bits a pixel: clean "
+        f"enough for {2 * int(largest / 2)} lines, not for {height_px}; choose a lower --height"
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Make the clips; returns the exit code that `vqatool ladder` would."""
+    parser = argparse.ArgumentParser(
+        prog="python -m ladder.clips", description="Cut clean clips out of originals."
+    )
+    parser.add_argument(
+        "originals", type=Path, nargs="+", metavar="ORIGINAL", help="a video, or a folder"
+    )
+    parser.add_argument("-o", "--out", type=Path, required=True, help="folder for the clips")
+    parser.add_argument("--height", type=int, default=540, help="lines; default: 540")
+    parser.add_argument(
+        "--cuts", type=Path, metavar="CSV", help="table of clip, cut_start and cut_duration"
+    )
+    parser.add_argument("--jobs", type=int, help="clips at once; default: one for each core")
+    options = parser.parse_args(arguments)
+    if options.height < 16 or options.height % 2:
+        parser.error(f"--height {options.height}: give an even number of at least 16")
+    try:
+        cuts = read_cuts(options.cuts) if options.cuts else {}
+    except (TableError, OSError) as error:
+        parser.error(str(error))
+    originals = find_videos(options.originals).videos
+    if not originals:
+        parser.error(f"no video in {', '.join(map(str, options.originals))}")
+    made = make_clips(
+        originals, options.out, options.height, find_ffmpeg(), cuts=cuts, jobs=options.jobs
+    )
+    return tell(options.out, made)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,87 @@
+"""Videos that a program makes with ffmpeg, one process each: whole or not at all, each once."""
+
+import contextlib
+import sys
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from pathlib import Path
+
+from ladder.errors import LadderError
+from ladder.media.ffmpeg import Ffmpeg, allocate_workers, file_url, run, run_parallel
+from ladder.media.probe import FILE_FAULTS, probe
+from ladder.storage import part_of, remove_parts, work_lock
+
+_TIMEOUT_S = 900.0
+_TELL_EVERY = 50  # videos
+SOME_FAILED = 4
+"""Exit code, as of `vqatool ladder`."""
+
+Arguments = Callable[[], Sequence[str]]
+"""Gives ffmpeg's arguments for an MP4 file, without its name; may raise one of `FILE_FAULTS`."""
+
+
+def make_missing(
+    folder: Path, videos: Mapping[str, Arguments], ffmpeg: Ffmpeg, *, jobs: int | None = None
+) -> Generator[tuple[Path, Exception | None]]:
+    """Make the videos that the folder lacks; yields the path of each as it is done.
+
+    A video that cannot be made leaves no file, and comes with the reason.
+
+    Args:
+        folder: for the videos.
+        videos: name of a file -> what makes it.
+        ffmpeg: program to run.
+        jobs: videos at once; None: one for each core, four at most.
+
+    Raises:
+        LockedError: another run uses the folder.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with work_lock(folder):
+        remove_parts(folder)
+        missing = [folder / name for name in videos if not (folder / name).exists()]
+        num_processes, _ = allocate_workers(jobs)
+        yield from run_parallel(
+            lambda path: (path, _make(path, videos[path.name], ffmpeg)), missing, num_processes
+        )
+
+
+def _make(path: Path, arguments: Arguments, ffmpeg: Ffmpeg) -> Exception | None:
+    part = part_of(path)
+    try:
+        written = ["-map_metadata", "-1", "-f", "mp4", file_url(part)]
+        run(ffmpeg, ["-y", *arguments(), *written], timeout_s=_TIMEOUT_S)
+        probe(part)
+        part.replace(path)
+    except FILE_FAULTS as error:
+        with contextlib.suppress(OSError):
+            part.unlink()
+        return error
+    return None
+
+
+def one_for_each_name(
+    paths: Iterable[Path],
+) -> tuple[dict[str, Path], list[tuple[Path, Exception]]]:
+    """Files by the name of the video that is made of each, and those whose name is taken."""
+    named: dict[str, Path] = {}
+    refused: list[tuple[Path, Exception]] = []
+    for path in paths:
+        first = named.setdefault(f"{path.stem}.mp4", path)
+        if first != path:
+            error = LadderError(f"{first} has the same name: rename one of them")
+            refused.append((path, error))
+    return named, refused
+
+
+def tell(folder: Path, made: Iterable[tuple[Path, Exception | None]]) -> int:
+    """Tell on stderr what is made and what fails, and give the exit code."""
+    num_made = num_failed = 0
+    for path, error in made:
+        num_made += error is None
+        num_failed += error is not None
+        if error:
+            sys.stderr.write(f"{path}: {error}\n")
+        elif num_made % _TELL_EVERY == 0:
+            sys.stderr.write(f"{num_made} videos made, {num_failed} failed\n")
+    sys.stderr.write(f"{folder}: {num_made} videos made, {num_failed} failed\n")
+    return SOME_FAILED if num_failed else 0
