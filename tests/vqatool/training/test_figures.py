@@ -102,6 +102,11 @@ def fit(
     return clips
 
 
+def weights_of(model: QualityModel) -> dict[str, Tensor]:
+    assert model.figure_network is not None
+    return dict(model.figure_network.named_parameters())
+
+
 @pytest.fixture(scope="module")
 def fitted_to_many() -> QualityModel:
     """Fitted to 600 clips, which takes seconds; not to be changed. It lacks the octaves."""
@@ -206,6 +211,18 @@ def test_clips_of_the_last_fit_are_learned_again_beside_new_ones() -> None:
     (new_alone, old_alone), (new_beside, old_beside) = errors(alone), errors(beside)
     assert new_beside < new_alone + 0.05
     assert old_beside < 0.8 * old_alone
+
+
+def test_tuned_weights_are_the_mean_of_those_before_and_after(
+    fitted_to_few: QualityModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, mean = fitted_to_few, fitted(fitted_to_few, count=40)
+    monkeypatch.setattr("vqatool.training.figures._TUNED_SHARE", 1.0)
+    after = fitted(fitted_to_few, count=40)
+    first, middle, last = (weights_of(each) for each in (before, mean, after))
+    assert any(not torch.equal(first[name], last[name]) for name in first)
+    for name in first:
+        torch.testing.assert_close(middle[name], (first[name] + last[name]) / 2)
 
 
 def test_clips_that_another_network_was_fitted_to_are_not_mixed_in(
