@@ -30,7 +30,7 @@ _BEYOND_100 = {metric.log_name for name, metric in METRICS.items() if name.start
 _OF_OTHER_FRAMES = ("shifted", "unaligned", "other_content")
 """Warnings of labels that compare frames which do not belong together."""
 
-_CODED_ONCE, _CODED_TWICE = "coded once", "coded twice"
+_CODED_ONCE, _FILTERED, _CODED_TWICE = "coded once", "filtered, coded once", "coded twice"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,8 +38,9 @@ class LabelledEncode:
     """One encode with its label (VMAF, 0 to 100) and its source's size, which it is judged at.
 
     `height_px` is the coded picture's short side, as a rung has it; `rate_mode` is the rung's.
-    `preset` (codec and preset) and `kind` (`coded once` or `coded twice`) are "" where the folder
-    does not hold them: they are known of the encodes of `ladder.treatments` alone. Sources of one
+    `preset` (codec and preset) and `kind` are "" where the folder does not hold them: they are
+    known of the encodes of `ladder.treatments` alone. The kind is `coded once`, `filtered, coded
+    once` if it was sharpened, smoothed or got noise before, or `coded twice`. Sources of one
     `origin` (one film, one photographer) look alike, so they are never on two sides of a split.
     """
 
@@ -144,6 +145,13 @@ def _refuse_other_scales(encodes: Iterable[LabelledEncode], folder: Path) -> Non
             )
 
 
+def _kind(treatment: Treatment) -> str:
+    if len(treatment.generations) > 1:
+        return _CODED_TWICE
+    # such a filter is no encoder's fault, and nothing in the encode tells it from its source
+    return _FILTERED if treatment.generations[0].filter else _CODED_ONCE
+
+
 def _labelled(
     folder: Path,
     row: EncodeRow | LabelRow,
@@ -153,7 +161,6 @@ def _labelled(
 ) -> LabelledEncode:
     """The encode that `row` describes: of `encodes.csv`, or the label itself."""
     last = treatment.generations[-1] if treatment else None
-    kind = (_CODED_ONCE if len(treatment.generations) == 1 else _CODED_TWICE) if treatment else ""
     return LabelledEncode(
         path=folder / row.encode_path,
         source=row.source,
@@ -170,6 +177,6 @@ def _labelled(
         # its frames are not those at the same times
         source_path=Path() if label.offset_frames else folder / row.source_path,
         preset=f"{last.codec} {last.preset}" if last and last.preset else "",
-        kind=kind,
+        kind=_kind(treatment) if treatment else "",
         is_tonemapped=TONEMAPPED in label.warnings.split(";"),
     )

@@ -60,12 +60,12 @@ class MetricRow:
     """Metrics of one predictor on one set, a row of `*-figures.csv`; NaN if undefined.
 
     `set` is `all`, `group`, `codec`, `height` (coded), `display` (its short side), `preset`, `kind`
-    (`coded once`, `coded twice`); `mean inside groups` (of SRCC, over `groups` groups
-    that have enough origins: all, those of a bitrate, those of a CRF); `band` (`value` is the share
-    of labels inside the model's band) or `similarity` (`value` is a mean cosine). A predictor
-    named `model minus X` is the difference of two SRCCs, paired by resample. `origins` are what the
-    bootstrap draws: the sources, or fewer where `origins.csv` joins some. Of fewer than five there
-    are no intervals.
+    (`coded once`, `filtered, coded once`, `coded twice`); `mean inside groups` (of SRCC, over
+    `groups` groups that have enough origins: all, those of a bitrate, those of a CRF); `band`
+    (`value` is the share of labels inside the model's band) or `similarity` (`value` is a mean
+    cosine). A predictor named `model minus X` is the difference of two SRCCs, paired by resample.
+    `origins` are what the bootstrap draws: the sources, or fewer where `origins.csv` joins some. Of
+    fewer than five there are no intervals.
     """
 
     set: str

@@ -1,6 +1,7 @@
 """Labelled encodes: those of a ladder and those made elsewhere are the same to a training."""
 
-from dataclasses import replace
+import json
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from ladder.label.files import LabelFiles
 from ladder.label.libvmaf import read_log
 from ladder.label.pairs import Pair, RungBy
 from ladder.label.rows import labels_table
+from ladder.treatments import TREATMENTS_FILE, Kind, Treatment, draw_treatment
 from vqatool.data.labels import read_labelled_encodes
 from vqatool.errors import TrainingDataError
 
@@ -78,6 +80,27 @@ def test_a_label_of_the_ladder_without_its_encode_trains_nothing(work_folder: Pa
         TrainingDataError, match=r"vqatool label --source SRC ENC... -o .*labels.csv"
     ):
         read_labelled_encodes(work_folder)
+
+
+def test_a_treatment_says_how_often_an_encode_was_coded_and_whether_it_was_filtered(
+    work_folder: Path,
+) -> None:
+    plain = replace(draw_treatment("film", 1).generations[0], filter="")
+    sharp = replace(plain, filter="unsharp=5:5:1.6")
+    kinds = {
+        "coded once": (plain,),
+        "filtered, coded once": (sharp,),
+        "coded twice": (plain, sharp),
+    }
+    paths = [row.encode_path for row in encodes_table(work_folder).rows()]
+    with (work_folder / TREATMENTS_FILE).open("w") as file:
+        for path, generations in zip(paths, kinds.values(), strict=False):
+            treatment = asdict(Treatment(Kind.SINGLE, generations))
+            file.write(json.dumps({"encode_path": path, **treatment}) + "\n")
+    found = {encode.path: encode for encode in read_labelled_encodes(work_folder)}
+    told = [found[work_folder / path] for path in paths[:4]]
+    assert [encode.kind for encode in told] == [*kinds, ""]
+    assert [encode.is_coded_twice for encode in told] == [False, False, True, False]
 
 
 def test_the_rung_of_an_encode_made_elsewhere_is_what_groups_it(
