@@ -59,7 +59,8 @@ Deep features are those of the first two stages of a ResNet-18, `vqatool/weights
 
 The sides above are those of the last fit, of the figure network alone (`--tune {training["tune"]}`, seed {training["seed"]}). It was fitted to 2527 encodes of
 313 contents before, of which some are the same, and then three times to more and more of the present ones. The network with pixels learned from 1613 of those, and 232 more chose its weights. Which contents the last
-fit learned from is in the model file, and `vqatool explain` names the nearest ones.
+fit learned from is in the model file, and `vqatool explain` names the nearest ones. For later fits the file also has figures and labels of 1580 encodes
+that were made anew of these contents.
 
 ## Validation
 
@@ -69,7 +70,7 @@ On {validation["count"]} encodes of held-out sources, the validation side: SRCC 
 
 ## Limits
 
-Scores are off by 4.5 points (RMSE; 9 at 720 and 1080 lines) on random encodes of sources that the model never saw, by 5 to 9 on common ladders (11 at 1080 lines), and by 12 to 14 where a video was coded twice with unrelated
+Scores are off by 4.6 points (RMSE; 6.9 at 720 and 1080 lines) on random encodes of sources that the model never saw, by 5 to 8 on common ladders (10 at 1080 lines), and by 12 to 16 where a video was coded twice with unrelated
 qualities. [All limits](docs/limits.md).
 
 Of 40 random encodes of Big Buck Bunny, these score most too high and most too low (`python -m tests.benchmarks.failures`; RMSE of the
