@@ -15,6 +15,7 @@ one original under several names. A run that was killed continues.
 import argparse
 import csv
 import functools
+import math
 import sys
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -47,9 +48,9 @@ def read_cuts(path: Path) -> dict[str, Cut]:
     A row without a start begins at 0, one without a duration has that of all clips.
 
     Raises:
-        TableError: a column is missing, or a value is no number.
+        TableError: a column is missing, or a value is no number of seconds.
     """
-    with path.open(newline="", encoding="utf-8") as file:
+    with path.open(newline="", encoding="utf-8-sig") as file:
         rows = csv.DictReader(file)
         missing = {"clip", "cut_start", "cut_duration"} - set(rows.fieldnames or ())
         if missing:
@@ -60,6 +61,11 @@ def read_cuts(path: Path) -> dict[str, Cut]:
                 cut = Cut(float(row["cut_start"] or 0), float(row["cut_duration"] or _SECONDS))
             except (TypeError, ValueError) as error:
                 raise TableError(f"{path}, line {rows.line_num}: {error}") from error
+            if not (0 <= cut.start_s < math.inf and 0 < cut.duration_s < math.inf):
+                raise TableError(
+                    f"{path}, line {rows.line_num}: a clip of {cut.duration_s} s from "
+                    f"{cut.start_s} s on: give seconds of at least 0, and a duration above 0"
+                )
             cuts[Path(row["clip"]).stem] = cut
         return cuts
 

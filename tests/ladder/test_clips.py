@@ -39,7 +39,8 @@ def test_a_table_says_where_clips_are(
     make_original: MakeOriginal, tmp_path: Path, ffmpeg: Ffmpeg
 ) -> None:
     table = tmp_path / "cuts.csv"
-    table.write_text("clip,origin,cut_start,cut_duration\nwide.mp4,me,1.2,0.8\nother.mp4,me,,\n")
+    text = "clip,origin,cut_start,cut_duration\nwide.mp4,me,1.2,0.8\nother.mp4,me,,\n"
+    table.write_text(text, encoding="utf-8-sig")
     cuts = read_cuts(table)
     assert cuts == {"wide": Cut(1.2, 0.8), "other": Cut(0, 2.4)}
     [(path, error)] = make_clips(
@@ -95,7 +96,10 @@ def test_what_would_not_be_clean_is_refused_with_the_height_that_is(
     ("text", "told"),
     [
         ("clip,cut_start\n", "no column cut_duration"),
-        ("clip,cut_start,cut_duration\na,b,c\n", "line 2"),
+        ("clip,cut_start,cut_duration\na,b,c\n", "line 2: could not convert"),
+        ("clip,cut_start,cut_duration\na,-1,2\n", "line 2: a clip of 2.0 s from -1.0 s on"),
+        ("clip,cut_start,cut_duration\na,1,0\n", "line 2: a clip of 0.0 s from 1.0 s on"),
+        ("clip,cut_start,cut_duration\na,1,nan\n", "line 2: a clip of nan s from 1.0 s on"),
     ],
 )
 def test_a_table_that_is_none_of_cuts_is_refused(
