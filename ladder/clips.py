@@ -15,6 +15,7 @@ one original under several names. A run that was killed continues.
 import argparse
 import csv
 import functools
+import io
 import math
 import sys
 from collections.abc import Generator, Iterable, Mapping, Sequence
@@ -50,7 +51,11 @@ def read_cuts(path: Path) -> dict[str, Cut]:
     Raises:
         TableError: a column is missing, or a value is no number of seconds.
     """
-    with path.open(newline="", encoding="utf-8-sig") as file:
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise TableError(f"{path} is no text in UTF-8: {error}") from error
+    with io.StringIO(text, newline="") as file:
         rows = csv.DictReader(file)
         missing = {"clip", "cut_start", "cut_duration"} - set(rows.fieldnames or ())
         if missing:
@@ -66,7 +71,7 @@ def read_cuts(path: Path) -> dict[str, Cut]:
                     f"{path}, line {rows.line_num}: a clip of {cut.duration_s} s from "
                     f"{cut.start_s} s on: give seconds of at least 0, and a duration above 0"
                 )
-            cuts[Path(row["clip"]).stem] = cut
+            cuts[Path(row["clip"] or "").stem] = cut
         return cuts
 
 

@@ -163,7 +163,7 @@ def camera_filter(move: Move, height_px: int) -> str:
         ]
     if move.noise:
         filters.append(f"noise=alls={move.noise}:allf=t")
-    return ",".join([*filters, f"setpts=N/{move.fps}/TB,fps={move.fps},setsar=1"])
+    return ",".join([*filters, f"settb=1/{move.fps},setpts=N,fps={move.fps},setsar=1"])
 
 
 def _upright(long_px: int, short_px: int) -> str:
@@ -174,7 +174,8 @@ def _upright(long_px: int, short_px: int) -> str:
 def _corner(move: Move, right: int, low: int) -> tuple[str, str]:
     """Where a corner of the view is, in ffmpeg's expressions; its `on` counts what is drawn."""
     shutter = move.shutter
-    frame = f"(floor(on/{shutter})+mod(on,{shutter})/{_MOMENTS})"
+    drawn = "(on-1)"  # it counts the first frame as 1
+    frame = f"(floor({drawn}/{shutter})+mod({drawn},{shutter})/{_MOMENTS})"
     done = f"min(1,{frame}/{max(1, _num_frames(move) - 1)})"
 
     def between(ends: tuple[float, float]) -> str:

@@ -97,6 +97,7 @@ def test_what_would_not_be_clean_is_refused_with_the_height_that_is(
     [
         ("clip,cut_start\n", "no column cut_duration"),
         ("clip,cut_start,cut_duration\na,b,c\n", "line 2: could not convert"),
+        ("clip,cut_start,cut_duration\n\xe9,1,2\n", "is no text in UTF-8"),
         ("clip,cut_start,cut_duration\na,-1,2\n", "line 2: a clip of 2.0 s from -1.0 s on"),
         ("clip,cut_start,cut_duration\na,1,0\n", "line 2: a clip of 0.0 s from 1.0 s on"),
         ("clip,cut_start,cut_duration\na,1,nan\n", "line 2: a clip of nan s from 1.0 s on"),
@@ -106,7 +107,7 @@ def test_a_table_that_is_none_of_cuts_is_refused(
     text: str, told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     table = tmp_path / "cuts.csv"
-    table.write_text(text)
+    table.write_bytes(text.encode("latin-1"))
     with pytest.raises(TableError, match=told):
         read_cuts(table)
     with pytest.raises(SystemExit):
