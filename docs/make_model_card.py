@@ -70,7 +70,7 @@ On {validation["count"]} encodes of held-out sources, the validation side: SRCC 
 
 ## Limits
 
-Scores are off by 5.4 points (RMSE; 6.9 at 720 and 1080 lines) on random encodes of sources that the model never saw, by 5 to 8 on common ladders (10 at 1080 lines), and by 12 to 16 where a video was coded twice with unrelated
+Scores are off by 5.4 points (RMSE; 6.9 at 720 and 1080 lines) on random encodes of sources that the model never saw, by 5 to 8 on common ladders, and by 12 to 16 where a video was coded twice with unrelated
 qualities. [All limits](docs/limits.md).
 
 Of 40 random encodes of Big Buck Bunny, these score most too high and most too low (`python -m tests.benchmarks.failures`; RMSE of the
