@@ -23,10 +23,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ladder.errors import LadderError, TableError
-from ladder.made_videos import make_missing, one_for_each_name, tell
+from ladder.made_videos import (
+    Making,
+    add_common_options,
+    make_missing,
+    one_for_each_name,
+    tell,
+)
 from ladder.media.discover import find_videos
-from ladder.media.ffmpeg import Ffmpeg, file_url, find_ffmpeg
+from ladder.media.ffmpeg import Ffmpeg, find_ffmpeg
+from ladder.media.filters import clock_arguments, compile_arguments, output, video_input
+from ladder.media.lengths import video_bytes
 from ladder.media.probe import Hdr, VideoInfo, probe
+from ladder.media.time_ranges import TimeRange
 
 _SECONDS = 2.4
 _BEGIN = 0.15  # of the original
@@ -104,13 +113,13 @@ def make_clips(
     named, refused = one_for_each_name(originals)
     yield from refused
     videos = {
-        name: functools.partial(_arguments, path, (cuts or {}).get(path.stem), height_px)
+        name: functools.partial(_making, path, (cuts or {}).get(path.stem), height_px)
         for name, path in named.items()
     }
     yield from make_missing(folder, videos, ffmpeg, jobs=jobs)
 
 
-def _arguments(original: Path, cut: Cut | None, height_px: int) -> list[str]:
+def _making(original: Path, cut: Cut | None, height_px: int) -> Making:
     info = probe(original)
     _require_progressive_sdr(info)
     _require_clean(info, height_px)
@@ -120,16 +129,18 @@ def _arguments(original: Path, cut: Cut | None, height_px: int) -> list[str]:
     if cut.start_s + cut.duration_s > info.duration_s + 1 / info.fps:
         raise LadderError(
             f"{original} lasts {info.duration_s:.2f} s, and the clip is {cut.duration_s:.2f} s "
-            f"from {cut.start_s:.2f} s on: give a longer original"
+            f"from {cut.start_s:.2f} s on: give a longer original, or another cut"
         )
     across = f"if(gte(iw,ih),trunc({height_px}*iw/ih/2)*2,{height_px})"
     down = f"if(gte(iw,ih),{height_px},trunc({height_px}*ih/iw/2)*2)"
-    rate = "fps=30," if info.fps > _MOST_FPS else ""
-    filters = f"{rate}scale='iw*sar':ih,scale=w='{across}':h='{down}':flags=lanczos,setsar=1"
-    return [
-        "-ss", f"{cut.start_s:.3f}", "-i", file_url(original), "-t", f"{cut.duration_s:.3f}",
-        "-map", f"0:{info.stream_index}", "-vf", filters, *_CODING, "-threads", "1",
-    ]  # fmt: skip
+    part = TimeRange(cut.start_s, cut.duration_s)
+    stream = video_input(info, (part,))
+    if info.fps > _MOST_FPS:
+        stream = stream.filter("fps", 30)
+    stream = stream.filter("scale", "iw*sar", "ih").filter("setsar", 1)
+    stream = stream.filter("scale", w=across, h=down, flags="lanczos")
+    *arguments, _ = compile_arguments([output(stream, None)])
+    return Making([*clock_arguments([part]), *arguments, *_CODING, "-threads", "1"], cut.duration_s)
 
 
 def _require_progressive_sdr(info: VideoInfo) -> None:
@@ -144,7 +155,7 @@ def _require_clean(info: VideoInfo, height_px: int) -> None:
     size = info.display_size
     # bits of the original for each of its own pixels, of at most 30 frames a second
     shown_s = info.duration_s * min(float(info.fps), 30.0)
-    bits = 8 * info.size_bytes / max(1.0, shown_s * size.width_px * size.height_px)
+    bits = 8 * video_bytes(info.path) / max(1.0, shown_s * size.width_px * size.height_px)
     largest = min(1.0, (bits / _LEAST_BITS) ** 0.5) * min(size)
     if height_px <= largest:
         return
@@ -163,19 +174,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "originals", type=Path, nargs="+", metavar="ORIGINAL", help="a video, or a folder"
     )
     parser.add_argument("-o", "--out", type=Path, required=True, help="folder for the clips")
-    parser.add_argument("--height", type=int, default=540, help="lines; default: 540")
     parser.add_argument(
         "--cuts", type=Path, metavar="CSV", help="table of clip, cut_start and cut_duration"
     )
-    parser.add_argument("--jobs", type=int, help="clips at once; default: one for each core")
+    add_common_options(parser, height_px=540)
     options = parser.parse_args(arguments)
-    if options.height < 16 or options.height % 2:
-        parser.error(f"--height {options.height}: give an even number of at least 16")
     try:
         cuts = read_cuts(options.cuts) if options.cuts else {}
     except (TableError, OSError) as error:
         parser.error(str(error))
-    originals = find_videos(options.originals).videos
+    clips = options.out.resolve()
+    found = find_videos(options.originals).videos
+    originals = [path for path in found if clips not in path.resolve().parents]
     if not originals:
         parser.error(f"no video in {', '.join(map(str, options.originals))}")
     made = make_clips(

@@ -2,8 +2,10 @@
 
 import contextlib
 import sys
+from argparse import ArgumentParser, ArgumentTypeError
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from ladder.errors import LadderError
 from ladder.media.ffmpeg import Ffmpeg, allocate_workers, file_url, run, run_parallel
@@ -15,12 +17,23 @@ _TELL_EVERY = 50  # videos
 SOME_FAILED = 4
 """Exit code, as of `vqatool ladder`."""
 
-Arguments = Callable[[], Sequence[str]]
-"""Gives ffmpeg's arguments for an MP4 file, without its name; may raise one of `FILE_FAULTS`."""
+_LEAST_LENGTH = 0.9  # of the length that is wanted: a damaged original ends early
+_LEAST_HEIGHT_PX = 16
+
+
+class Making(NamedTuple):
+    """ffmpeg's arguments that make a video, without its file, and how long it shall be."""
+
+    arguments: Sequence[str]
+    duration_s: float
+
+
+Maker = Callable[[], Making]
+"""How one video is made; may raise one of `FILE_FAULTS`."""
 
 
 def make_missing(
-    folder: Path, videos: Mapping[str, Arguments], ffmpeg: Ffmpeg, *, jobs: int | None = None
+    folder: Path, videos: Mapping[str, Maker], ffmpeg: Ffmpeg, *, jobs: int | None = None
 ) -> Generator[tuple[Path, Exception | None]]:
     """Make the videos that the folder lacks; yields the path of each as it is done.
 
@@ -38,19 +51,23 @@ def make_missing(
     folder.mkdir(parents=True, exist_ok=True)
     with work_lock(folder):
         remove_parts(folder)
-        missing = [folder / name for name in videos if not (folder / name).exists()]
+        there = {path.name for path in folder.iterdir()}
+        missing = [folder / name for name in videos if name not in there]
         num_processes, _ = allocate_workers(jobs)
         yield from run_parallel(
             lambda path: (path, _make(path, videos[path.name], ffmpeg)), missing, num_processes
         )
 
 
-def _make(path: Path, arguments: Arguments, ffmpeg: Ffmpeg) -> Exception | None:
+def _make(path: Path, maker: Maker, ffmpeg: Ffmpeg) -> Exception | None:
     part = part_of(path)
     try:
         written = ["-map_metadata", "-1", "-f", "mp4", file_url(part)]
-        run(ffmpeg, ["-y", *arguments(), *written], timeout_s=_TIMEOUT_S)
-        probe(part)
+        arguments, duration_s = maker()
+        run(ffmpeg, ["-y", *arguments, *written], timeout_s=_TIMEOUT_S)
+        made_s = probe(part).duration_s
+        if made_s < _LEAST_LENGTH * duration_s:
+            raise LadderError(f"only {made_s:.2f} of {duration_s:.2f} s could be read")
         part.replace(path)
     except FILE_FAULTS as error:
         with contextlib.suppress(OSError):
@@ -73,8 +90,36 @@ def one_for_each_name(
     return named, refused
 
 
+def add_common_options(parser: ArgumentParser, height_px: int | None = None) -> None:
+    """The options that all programs with such videos have; a default height: one for it, too."""
+
+    def height(text: str) -> int:
+        if not text.isdecimal() or int(text) < _LEAST_HEIGHT_PX or int(text) % 2:
+            raise ArgumentTypeError(f"{text}: give an even number of at least {_LEAST_HEIGHT_PX}")
+        return int(text)
+
+    def jobs(text: str) -> int:
+        if not text.isdecimal() or not int(text):
+            raise ArgumentTypeError(f"{text}: give a number of at least 1")
+        return int(text)
+
+    if height_px:
+        parser.add_argument(
+            "--height", type=height, default=height_px, help=f"lines; default: {height_px}"
+        )
+    parser.add_argument("--jobs", type=jobs, help="videos at once; default: one for each core")
+
+
 def tell(folder: Path, made: Iterable[tuple[Path, Exception | None]]) -> int:
-    """Tell on stderr what is made and what fails, and give the exit code."""
+    """Tell on stderr what is made, what fails and what ends the run, and give the exit code."""
+    try:
+        return _told(folder, made)
+    except (LadderError, OSError) as error:  # the folder cannot be used
+        sys.stderr.write(f"{folder}: {error}\n")
+        return SOME_FAILED
+
+
+def _told(folder: Path, made: Iterable[tuple[Path, Exception | None]]) -> int:
     num_made = num_failed = 0
     for path, error in made:
         num_made += error is None

@@ -25,7 +25,13 @@ from pathlib import Path
 import numpy as np
 
 from ladder.errors import LadderError
-from ladder.made_videos import make_missing, one_for_each_name, tell
+from ladder.made_videos import (
+    Making,
+    add_common_options,
+    make_missing,
+    one_for_each_name,
+    tell,
+)
 from ladder.media.ffmpeg import Ffmpeg, file_url, find_ffmpeg
 from ladder.media.probe import probe
 
@@ -215,12 +221,13 @@ def find_photographs(paths: Iterable[Path]) -> list[Path]:
     found: set[Path] = set()
     for path in paths:
         files = path.rglob("*") if path.is_dir() else [path]
-        found |= {
-            each
-            for each in files
-            if each == path or (each.suffix.lower() in PHOTOGRAPH_SUFFIXES and each.is_file())
-        }
+        found |= {each for each in files if each == path or _is_photograph(each)}
     return sorted(found)
+
+
+def _is_photograph(path: Path) -> bool:
+    is_hidden = path.name.startswith(".")  # such as what macOS puts beside files
+    return path.suffix.lower() in PHOTOGRAPH_SUFFIXES and not is_hidden and path.is_file()
 
 
 def make_moving(
@@ -248,17 +255,18 @@ def make_moving(
     """
     named, refused = one_for_each_name(photographs)
     yield from refused
-    videos = {name: functools.partial(_arguments, path, height_px) for name, path in named.items()}
+    videos = {name: functools.partial(_making, path, height_px) for name, path in named.items()}
     yield from make_missing(folder, videos, ffmpeg, jobs=jobs)
 
 
-def _arguments(photograph: Path, height_px: int) -> list[str]:
+def _making(photograph: Path, height_px: int) -> Making:
     _require_size(photograph, height_px)
     move = draw_move(photograph.stem)
-    return [
+    arguments = [
         "-i", file_url(photograph), "-vf", camera_filter(move, height_px),
         "-frames:v", str(_num_frames(move)), *_CODING, "-threads", "1",
     ]  # fmt: skip
+    return Making(arguments, _num_frames(move) / move.fps)
 
 
 def _require_size(photograph: Path, height_px: int) -> None:
@@ -283,11 +291,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "photographs", type=Path, nargs="+", metavar="PHOTO", help="a photograph, or a folder"
     )
     parser.add_argument("-o", "--out", type=Path, required=True, help="folder for the videos")
-    parser.add_argument("--height", type=int, default=1080, help="lines; default: 1080")
-    parser.add_argument("--jobs", type=int, help="videos at once; default: one for each core")
+    add_common_options(parser, height_px=1080)
     options = parser.parse_args(arguments)
-    if options.height < 16 or options.height % 2:
-        parser.error(f"--height {options.height}: give an even number of at least 16")
     photographs = find_photographs(options.photographs)
     if not photographs:
         names = ", ".join(sorted(PHOTOGRAPH_SUFFIXES))

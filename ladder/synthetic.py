@@ -21,7 +21,7 @@ import numpy as np
 
 from ladder.codecs import CODECS
 from ladder.encode.rungs import RateMode
-from ladder.made_videos import make_missing, tell
+from ladder.made_videos import Making, add_common_options, make_missing, tell
 from ladder.media.ffmpeg import Ffmpeg, find_ffmpeg
 from ladder.media.probe import Size
 from ladder.treatments import Generation, encoder_args
@@ -357,15 +357,17 @@ def make_synthetic(
     """
     drawn = map(draw_video, range(count))
     videos = {
-        f"{video.kind}-{number:04d}.mp4": functools.partial(_arguments, video)
+        f"{video.kind}-{number:04d}.mp4": functools.partial(_making, video)
         for number, video in enumerate(drawn)
     }
     yield from make_missing(folder, videos, ffmpeg, jobs=jobs)
 
 
-def _arguments(video: SyntheticVideo) -> list[str]:
+def _making(video: SyntheticVideo) -> Making:
     coding = encoder_args(video.generation, video.size, video.fps)
-    return ["-f", "lavfi", "-i", video.graph, "-frames:v", str(video.num_frames), *coding]
+    length = ["-frames:v", str(video.num_frames)]
+    arguments = ["-f", "lavfi", "-i", video.graph, *length, *coding]
+    return Making(arguments, video.num_frames / video.fps)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -375,7 +377,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("-o", "--out", type=Path, default=Path("synthetic"), help="folder")
     parser.add_argument("--count", type=int, default=300, help="number of videos")
-    parser.add_argument("--jobs", type=int, help="videos at once; default: one for each core")
+    add_common_options(parser)
     options = parser.parse_args(arguments)
     made = make_synthetic(options.out, options.count, find_ffmpeg(), jobs=options.jobs)
     return tell(options.out, made)

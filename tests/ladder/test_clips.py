@@ -50,6 +50,56 @@ def test_a_table_says_where_clips_are(
     assert probe(path).frame_count == 20
 
 
+def test_a_clip_of_a_transport_stream_begins_where_it_shall(
+    make_original: MakeOriginal, tmp_path: Path, ffmpeg: Ffmpeg
+) -> None:
+    options = ("-c:v", "libx264", "-crf", "10", "-g", "50")
+    stream = make_original("camera.ts", "192x108", 8, *options)
+    cuts = {"camera": Cut(1.2, 2.4)}
+    [(path, error)] = make_clips([stream], tmp_path / "clean", 72, ffmpeg, cuts=cuts)
+    assert error is None
+    assert probe(path).frame_count == 60
+
+
+def test_a_damaged_original_makes_no_shorter_clip(
+    make_original: MakeOriginal, tmp_path: Path, ffmpeg: Ffmpeg
+) -> None:
+    original = make_original("cut.mkv")
+    content = original.read_bytes()
+    original.write_bytes(content[: len(content) // 4])
+    [(path, error)] = make_clips([original], tmp_path / "clean", 72, ffmpeg)
+    assert error is not None
+    assert not path.exists()
+
+
+def test_sound_makes_no_picture_clean(
+    make_original: MakeOriginal, tmp_path: Path, ffmpeg: Ffmpeg
+) -> None:
+    coding = ("-c:v", "libx264", "-b:v", "20k", "-maxrate", "20k", "-bufsize", "10k")
+    sound = ("-f", "lavfi", "-i", "sine=d=4", "-c:a", "pcm_s16le")
+    loud = make_original("loud.mkv", "192x108", 4, *sound, *coding)
+    [(_, error)] = make_clips([loud], tmp_path / "clean", 90, ffmpeg)
+    assert "not for 90; choose a lower --height" in str(error)
+
+
+def test_clips_below_the_originals_are_no_originals(
+    make_original: MakeOriginal, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = make_original("wide.mp4").parent
+    arguments = [str(folder), "-o", str(folder / "clean"), "--height", "72"]
+    assert [main(arguments), main(arguments)] == [0, 0]
+    assert "0 videos made, 0 failed" in capsys.readouterr().err
+
+
+def test_a_folder_that_cannot_be_used_is_told(
+    make_original: MakeOriginal, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    original = make_original("wide.mp4")
+    (tmp_path / "taken").write_bytes(b"")
+    assert main([str(original), "-o", str(tmp_path / "taken"), "--height", "72"]) == 4
+    assert "taken: " in capsys.readouterr().err
+
+
 def test_sixty_frames_a_second_become_thirty(
     make_original: MakeOriginal, tmp_path: Path, ffmpeg: Ffmpeg
 ) -> None:
@@ -118,7 +168,8 @@ def test_a_table_that_is_none_of_cuts_is_refused(
 def test_a_folder_without_videos_and_an_odd_height_are_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for options, told in (([], "no video in"), (["--height", "71"], "give an even number")):
+    for options, told in (([], "no video in"), (["--height", "71"], "give an even number"),
+                          (["--jobs", "-1"], "give a number of at least 1")):  # fmt: skip
         with pytest.raises(SystemExit):
             main([str(tmp_path), "-o", str(tmp_path / "clean"), *options])
         assert told in capsys.readouterr().err

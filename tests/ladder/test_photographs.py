@@ -126,7 +126,7 @@ def test_an_odd_height_is_refused(
 ) -> None:
     with pytest.raises(SystemExit):
         main([str(tmp_path), "-o", str(tmp_path / "clean"), "--height", height])
-    assert f"--height {height}: give an even number" in capsys.readouterr().err
+    assert f"--height: {height}: give an even number" in capsys.readouterr().err
 
 
 def test_a_folder_without_photographs_is_refused(
@@ -139,4 +139,5 @@ def test_a_folder_without_photographs_is_refused(
 
 def test_photographs_are_found_below_folders(make_photograph: MakePhotograph) -> None:
     path = make_photograph("one.png")
+    make_photograph(".hidden.png")
     assert find_photographs([path.parent.parent]) == [path]

@@ -15,6 +15,8 @@ from typing import Self
 import torch
 from torch import Tensor
 
+_SAME = 0.05  # deviations that half precision may move an encode by
+
 
 @dataclass(frozen=True, eq=False)
 class FittedClips:
@@ -54,11 +56,21 @@ class FittedClips:
             "twice_N": self.twice_N.bool().cpu(),
         }
 
-    def joined(self, more: Self, most: int) -> Self:
-        """These clips and more; of these a random part where there would be more than `most`."""
-        kept = torch.randperm(len(self))[: max(0, most - len(more))].sort().values
+    def sampled(self, most: int) -> Self:
+        """These clips, or `most` of them at random, in their order."""
+        if len(self) <= most:
+            return self
+        return self._taken(torch.randperm(len(self))[:most].sort().values.to(self.label_N.device))
+
+    def joined(self, more: Self) -> Self:
+        """These clips, without those that are among `more`, and then more."""
+        nearest_N = torch.cdist(self.unit_NU, more.unit_NU).amin(1)
+        kept = self._taken((nearest_N > _SAME).nonzero().flatten())
         return type(self)(
-            torch.cat([self.unit_NU[kept], more.unit_NU]),
-            torch.cat([self.label_N[kept], more.label_N]),
-            torch.cat([self.twice_N[kept], more.twice_N]),
+            torch.cat([kept.unit_NU, more.unit_NU]),
+            torch.cat([kept.label_N, more.label_N]),
+            torch.cat([kept.twice_N, more.twice_N]),
         )
+
+    def _taken(self, index: Tensor) -> Self:
+        return type(self)(self.unit_NU[index], self.label_N[index], self.twice_N[index])

@@ -55,7 +55,7 @@ def fit_figure_network(
             figures they are learned beside the new ones, which are a third of each batch or more.
 
     Returns:
-        All clips that it was fitted to; None for a model without the network.
+        The clips that it was fitted to, 10,000 at most; None for a model without the network.
     """
     network = model.figure_network
     if network is None:
@@ -100,6 +100,7 @@ def fit_figure_network(
             loss = figure_loss(network.scores(unit_BU), label_N[chosen], twice_N[chosen])
             torch.autograd.backward(loss)
             optimizer.step()
+        kept = fitted.sampled(_MOST_CLIPS)
     network.requires_grad_(False).eval()
     for parameter, began in zip(network.parameters(), first, strict=True):
         parameter.copy_(torch.lerp(began, parameter, share))
@@ -107,7 +108,7 @@ def fit_figure_network(
     network.get_buffer("share").copy_(torch.tensor(_SHARES))
     if not deep_NE.shape[1]:
         network.get_buffer("share")[2] = 0  # motion and probing alone were never tried
-    return fitted
+    return kept
 
 
 def _joined(known: FittedClips | None, new: FittedClips) -> tuple[FittedClips, float]:
@@ -118,7 +119,7 @@ def _joined(known: FittedClips | None, new: FittedClips) -> tuple[FittedClips, f
     known = FittedClips(
         *(part.to(device) for part in (known.unit_NU, known.label_N, known.twice_N))
     )
-    fitted = known.joined(new, _MOST_CLIPS)
+    fitted = known.sampled(max(0, _MOST_CLIPS - len(new))).joined(new)
     return fitted, max(_LEAST_NEW, len(new) / len(fitted))
 
 

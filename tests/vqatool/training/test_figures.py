@@ -242,14 +242,27 @@ def test_few_new_clips_are_a_third_of_each_batch() -> None:
     assert {int(whole.min()), int(whole.max())} == {0, 99}
 
 
-def test_no_more_clips_are_kept_than_fit_into_a_model_file() -> None:
+def test_no_more_clips_are_kept_than_fit_into_a_model_file(monkeypatch: pytest.MonkeyPatch) -> None:
     known, new = (
         FittedClips(torch.full((count, 2), value), torch.full((count,), value), torch.zeros(count))
         for count, value in ((30, 1.0), (20, 2.0))
     )
-    joined = known.joined(new, 40)
-    assert joined.label_N.tolist() == [1.0] * 20 + [2.0] * 20
-    assert len(known.joined(new, 15)) == 20
+    assert known.sampled(30) is known
+    assert len(known.sampled(12)) == 12
+    assert known.joined(new).label_N.tolist() == [1.0] * 30 + [2.0] * 20
+    monkeypatch.setattr("vqatool.training.figures._MOST_CLIPS", 50)
+    start, many = built(), MadeUpInputs(60, 0)
+    kept = fit(start, many)
+    assert len(kept) == 50
+    again = fit(built(), MadeUpInputs(20, 1), start, kept)
+    assert len(again) == 50
+
+
+def test_an_encode_that_is_fitted_again_is_kept_once() -> None:
+    start, inputs = built(), MadeUpInputs(30, 0)
+    known = fit(start, inputs)
+    read = FittedClips.from_tensors(known.tensors())
+    assert len(fit(built(), inputs, start, read)) == 30
 
 
 def test_the_fit_is_the_same_each_time_and_leaves_the_other_layers_and_random_numbers(
