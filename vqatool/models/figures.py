@@ -3,8 +3,9 @@
 Figures of the bitstream, of motion and of probing tell more of an encode that was coded once than
 a network learns from the pixels of a few hundred contents; ITU-T P.1204.3 puts a forest on such
 figures in the same way. They lie where a coarse encode was coded finely again, and are missing
-where headers cannot be read: there deep features of the pixels tell more. So there are three
-networks, and one that says which to believe. They have their own fit after the training
+where headers cannot be read: there deep features of the pixels tell more. So there are two
+networks, and one that says which to believe: a mixture of experts ("Adaptive Mixtures of Local
+Experts", Jacobs et al. 1991). They have their own fit after the training
 (`vqatool.training.figures`), because they need many epochs, and pixels are learned by heart in as
 many.
 
@@ -27,27 +28,26 @@ _LARGEST_UNIT = 4.0  # deviations from the mean; what lies further out counts as
 _TYPICAL_SCORE, _TYPICAL_LOGIT = 0.7, -1.0  # where a fit starts
 _NEVER = -20.0  # logit of no chance
 _LOG_SPREAD = (-5.0, -0.5)  # 0.7 to 60 points
-_SPREAD_FIGURES = 7
+_SPREAD_FIGURES = 6
 
 
 class FigureScores(NamedTuple):
-    """Scores (B,), about 0 to 1, and the logit of the chance that a clip was coded twice."""
+    """Scores (B,), about 0 to 1, and how far to doubt the bitstream."""
 
     figures_B: Tensor  # by figures alone
-    both_B: Tensor  # by figures and deep features
-    hidden_B: Tensor  # by both, without the bitstream
-    twice_B: Tensor
+    hidden_B: Tensor  # by figures and deep features, without the bitstream
+    doubt_B: Tensor  # logit of the share of the second where the bitstream is known
 
     @property
     def known_B(self) -> Tensor:
         """The score where the bitstream is known."""
-        return torch.lerp(self.figures_B, self.both_B, self.twice_B.sigmoid())
+        return torch.lerp(self.figures_B, self.hidden_B, self.doubt_B.sigmoid())
 
 
 class FigureNetwork(nn.Module):
     """Figures (B, F) and deep features (B, E) -> a score of each clip; fitted by itself.
 
-    `share` are the weights of its three scores in means with the score of the frames; 0 until they
+    `share` are the weights of its two scores in means with the score of the frames; 0 until they
     are fitted, and for the last without deep features. Those are reduced to their K first
     principal components. `spread` are weights of what tells how far a score may be off, with the
     bitstream and without; 0 until they are fitted.
@@ -67,14 +67,13 @@ class FigureNetwork(nn.Module):
         self.register_buffer("deviation", torch.ones(figures))
         self.register_buffer("deep_mean", torch.zeros(deep))
         self.register_buffer("basis", torch.zeros(deep, components))
-        self.register_buffer("share", torch.zeros(3))
+        self.register_buffer("share", torch.zeros(2))
         self.register_buffer("spread", torch.zeros(2, _SPREAD_FIGURES))
         self._by_figures = _layers(figures, _WIDTH, _TYPICAL_SCORE).requires_grad_(False)
         if not self._has_deep:
             return
-        self._by_both = _layers(figures + components, _WIDTH, _TYPICAL_SCORE)
         self._without_stream = _layers(figures - stream + components, _WIDTH, _TYPICAL_SCORE)
-        self._is_twice = _layers(figures + components, _GATE_WIDTH, _TYPICAL_LOGIT)
+        self._doubt = _layers(figures + components, _GATE_WIDTH, _TYPICAL_LOGIT)
         self.requires_grad_(False)
 
     @property
@@ -135,6 +134,13 @@ class FigureNetwork(nn.Module):
         self.load_state_dict(known)
         return True
 
+    def tuned_layers(self) -> list[nn.Module]:
+        """What a later fit changes: all but the network on deep features, if there is another.
+
+        That one learns from pictures, and forgets those of contents that are not learned again.
+        """
+        return [self._by_figures, self._doubt] if self._has_deep else [self._by_figures]
+
     def units(self, figures_BF: Tensor, deep_BE: Tensor) -> Tensor:
         """Figures and components in deviations from their means, (B, F + K) float32."""
         figures_BF = (figures_BF.float() - self.get_buffer("mean")) / self.get_buffer("deviation")
@@ -150,12 +156,11 @@ class FigureNetwork(nn.Module):
         figures_B = _one_value(self._by_figures, unit_BU[:, : len(self.get_buffer("mean"))])
         if not self._has_deep:
             never_B = torch.full_like(figures_B, _NEVER)
-            return FigureScores(figures_B, figures_B, figures_B, never_B)
+            return FigureScores(figures_B, figures_B, never_B)
         return FigureScores(
             figures_B,
-            _one_value(self._by_both, unit_BU),
             _one_value(self._without_stream, unit_BU[:, self._stream :]),
-            _one_value(self._is_twice, unit_BU),
+            _one_value(self._doubt, unit_BU),
         )
 
     def correction(
@@ -176,13 +181,13 @@ class FigureNetwork(nn.Module):
             spread_B: their expected errors, which stay until this network is fitted.
         """
         scores = self.scores(self.units(figures_BF, deep_BE))
-        differences = self.get_buffer("share")[:, None] * (torch.stack(scores[:3]) - score_B)
-        weighted = FigureScores(differences[0], differences[1], differences[2], scores.twice_B)
+        share = self.get_buffer("share")
+        differences = share[:, None] * (torch.stack(scores[:2]) - score_B)
+        weighted = FigureScores(differences[0], differences[1], scores.doubt_B)
         added_B = torch.where(is_known_B > 0, weighted.known_B, weighted.hidden_B)
         if spread_B is None:
             return added_B, None
-        share = self.get_buffer("share")
-        is_used_B = torch.where(is_known_B > 0, share[0], share[2]) > 0
+        is_used_B = torch.where(is_known_B > 0, share[0], share[1]) > 0
         is_fitted_B = is_used_B & (self.get_buffer("spread").abs().sum() > 0)
         own_B = self.log_spread(scores, is_known_B).exp()
         return added_B, torch.where(is_fitted_B, own_B, spread_B)
@@ -199,9 +204,8 @@ def spread_figures(scores: FigureScores, is_known_B: Tensor) -> Tensor:
     """What tells the expected error of the scores, (B, K); `is_known_B` is 0 or 1."""
     hidden_B, known_B = scores.hidden_B.clamp(0, 1), scores.known_B.clamp(0, 1)
     level_B = torch.lerp(hidden_B, known_B, is_known_B)
-    chance_B = scores.twice_B.sigmoid()
-    apart = [(each_B - scores.both_B).abs() for each_B in (scores.figures_B, scores.hidden_B)]
-    told = [*apart, chance_B * (1 - chance_B), chance_B]
+    doubt_B = scores.doubt_B.sigmoid()
+    told = [(scores.figures_B - scores.hidden_B).abs(), doubt_B * (1 - doubt_B), doubt_B]
     return torch.stack(
         [torch.ones_like(level_B), level_B, level_B**2, *(is_known_B * each for each in told)],
         dim=1,

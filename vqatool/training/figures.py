@@ -6,8 +6,7 @@ Shapes: N clips, B of them in a step, F figures, E deep features.
 """
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from vqatool.data.cached_inputs import CachedInputs
 from vqatool.inference.fitted_clips import FittedClips
@@ -16,8 +15,8 @@ from vqatool.models.figures import FigureNetwork, FigureScores, log_spread, spre
 from vqatool.models.quality import QualityModel
 from vqatool.training.step import lr_factor
 
-# of the scores by figures, by both and without the bitstream in the mean with that of the frames
-_SHARES = (1.0, 1.0, 1.0)
+# of the scores by figures and without the bitstream in the mean with that of the frames
+_SHARES = (1.0, 1.0)
 _EPOCHS, _LR = 80, 2e-3
 # of a network that was fitted before: with those above it forgot contents that are gone
 _TUNED_EPOCHS, _TUNED_LR = 30, 5e-4
@@ -30,7 +29,7 @@ _LEAST_NEW = 1 / 3
 _MOST_CLIPS = 10_000  # 2 MB in a model file
 _BATCH, _WEIGHT_DECAY, _WARMUP_SHARE = 64, 1e-3, 0.1
 _FIGURE_NOISE, _DEEP_NOISE = 0.1, 0.35  # standard deviations
-_RANK_WEIGHT, _TWICE_WEIGHT = 0.3, 0.1
+_RANK_WEIGHT = 0.3
 _SPREAD_STEPS, _SPREAD_DECAY, _TYPICAL_LOG_SPREAD = 1500, 1e-3, -3.0
 
 
@@ -50,7 +49,8 @@ def fit_figure_network(
         seed: of what is random.
         start: a model whose network was fitted to other clips. If that takes the same figures,
             perhaps without those of octaves or with those of swing, it is tuned and keeps its means
-            and deviations; its weights then are the mean of those before and after.
+            and deviations; its weights then are the mean of those before and after, and those of
+            its network on deep features stay.
         known: the clips that the network of `start` was fitted to: where it takes just the same
             figures they are learned beside the new ones, which are a third of each batch or more.
 
@@ -74,10 +74,12 @@ def fit_figure_network(
         [float(encode.is_coded_twice) for encode in inputs.encodes], device=device
     )
     epochs, peak_lr, share = _EPOCHS, _LR, 1.0
+    layers: list[nn.Module] = [network]
     network.standardise(figures_NF, deep_NE)
     before = start.figure_network if start else None
     if start and before and network.start_from(before, model.figures_left_out(start)):
         epochs, peak_lr, share = _TUNED_EPOCHS, _TUNED_LR, _TUNED_SHARE
+        layers = network.tuned_layers()
     else:
         known = None
     with torch.random.fork_rng(), torch.enable_grad():
@@ -87,9 +89,11 @@ def fit_figure_network(
         unit_NU, label_N, twice_N = fitted.unit_NU, fitted.label_N, fitted.twice_N
         noise_U = unit_NU.new_full((unit_NU.shape[1],), _DEEP_NOISE)
         noise_U[: figures_NF.shape[1]] = _FIGURE_NOISE
-        network.requires_grad_(True).train()
-        first = [parameter.detach().clone() for parameter in network.parameters()]
-        optimizer = torch.optim.AdamW(network.parameters(), peak_lr, weight_decay=_WEIGHT_DECAY)
+        for layer in layers:
+            layer.requires_grad_(True).train()
+        parameters = [parameter for layer in layers for parameter in layer.parameters()]
+        first = [parameter.detach().clone() for parameter in parameters]
+        optimizer = torch.optim.AdamW(parameters, peak_lr, weight_decay=_WEIGHT_DECAY)
         steps = epochs * (len(label_N) // _BATCH + 1)
         for step in range(steps):
             chosen = _chosen(len(fitted), len(new), share_of_new).to(device)
@@ -102,12 +106,12 @@ def fit_figure_network(
             optimizer.step()
         kept = fitted.sampled(_MOST_CLIPS)
     network.requires_grad_(False).eval()
-    for parameter, began in zip(network.parameters(), first, strict=True):
+    for parameter, began in zip(parameters, first, strict=True):
         parameter.copy_(torch.lerp(began, parameter, share))
     _fit_spread(network, network.scores(unit_NU), label_N)
     network.get_buffer("share").copy_(torch.tensor(_SHARES))
     if not deep_NE.shape[1]:
-        network.get_buffer("share")[2] = 0  # motion and probing alone were never tried
+        network.get_buffer("share")[1] = 0  # motion and probing alone were never tried
     return kept
 
 
@@ -156,28 +160,21 @@ def _fit_spread(network: FigureNetwork, scores: FigureScores, label_N: Tensor) -
 def figure_loss(scores: FigureScores, label_B: Tensor, twice_B: Tensor) -> Tensor:
     """The loss of all scores; those by figures alone learn mostly from what was coded once.
 
+    It does not tell what to doubt: figures are right where the second encode was the coarser one.
+
     Args:
         scores: of the clips.
         label_B: labels, 0 to 1.
         twice_B: 1 where a clip was coded twice, else 0.
     """
+    loss = _distance(scores.known_B, label_B) + _distance(scores.hidden_B, label_B)
+    is_once_B = twice_B == 0
+    if bool(is_once_B.any()):
+        loss = loss + _distance(scores.figures_B[is_once_B], label_B[is_once_B])
+    return loss
 
-    def distance(score_B: Tensor, is_in_B: Tensor) -> Tensor:
-        if not bool(is_in_B.any()):
-            return score_B.new_zeros(())
-        score, label = score_B[is_in_B], label_B[is_in_B]
-        one_group = torch.zeros(len(label), dtype=torch.long, device=label.device)
-        rank = rank_loss(score, label, one_group, margin="label", tolerance=0.02)
-        return quality_loss(score, label) + _RANK_WEIGHT * rank
 
-    is_twice_B = twice_B > 0
-    all_B = torch.ones_like(is_twice_B)
-    gate = F.binary_cross_entropy_with_logits(scores.twice_B, twice_B)
-    return (
-        distance(scores.known_B, all_B)
-        + distance(scores.figures_B, ~is_twice_B)
-        + distance(scores.hidden_B, all_B)
-        + 0.5 * distance(scores.both_B, is_twice_B)
-        + distance(scores.both_B, all_B)
-        + _TWICE_WEIGHT * gate
-    )
+def _distance(score_B: Tensor, label_B: Tensor) -> Tensor:
+    one_group = torch.zeros(len(label_B), dtype=torch.long, device=label_B.device)
+    rank = rank_loss(score_B, label_B, one_group, margin="label", tolerance=0.02)
+    return quality_loss(score_B, label_B) + _RANK_WEIGHT * rank

@@ -46,9 +46,9 @@ def test_the_score_of_an_unknown_stream_does_not_depend_on_its_figures() -> None
     assert not torch.equal(*known)
 
 
-def test_the_score_moves_from_figures_to_both_with_the_chance_of_a_second_encode() -> None:
+def test_the_score_moves_to_that_without_the_bitstream_with_the_doubt_of_it() -> None:
     one = torch.ones(1)
-    scores = [FigureScores(0.9 * one, 0.3 * one, 0 * one, logit * one) for logit in (-20, 0, 20)]
+    scores = [FigureScores(0.9 * one, 0.3 * one, logit * one) for logit in (-20, 0, 20)]
     assert [float(each.known_B) for each in scores] == pytest.approx([0.9, 0.6, 0.3])
 
 
@@ -146,8 +146,8 @@ def test_scores_that_disagree_are_expected_to_be_further_off() -> None:
     one = torch.ones(1)
     made = network(1.0)
     made.get_buffer("spread")[:, 0] = -3.0
-    made.get_buffer("spread")[:, 3:5] = 1.0
-    agreed = FigureScores(0.5 * one, 0.5 * one, 0.5 * one, 0 * one)
+    made.get_buffer("spread")[:, 3] = 1.0
+    agreed = FigureScores(0.5 * one, 0.5 * one, -20 * one)
     apart = agreed._replace(figures_B=0.9 * one)
     assert made.log_spread(apart, one) - made.log_spread(agreed, one) == pytest.approx(0.4)
     assert made.log_spread(apart, 0 * one) == made.log_spread(agreed, 0 * one)

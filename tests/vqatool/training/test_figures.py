@@ -149,7 +149,7 @@ def test_the_network_learns_the_labels_of_clips_from_their_figures(
     assert correlation(scores.known_B, is_twice) > 0.6
     assert correlation(scores.hidden_B, is_twice) > 0.5
     assert abs(correlation(scores.figures_B, is_twice)) < 0.5  # figures do not tell it
-    assert scores.twice_B[is_twice].mean() > 1 + scores.twice_B[~is_twice].mean()
+    assert scores.doubt_B[is_twice].mean() > 1 + scores.doubt_B[~is_twice].mean()
     assert not any(weight.requires_grad for weight in network.parameters())
     expected = network.log_spread(scores, torch.ones(150))
     errors = (scores.known_B - labels / 100).abs()
