@@ -57,10 +57,9 @@ Deep features are those of the first two stages of a ResNet-18, `vqatool/weights
 
 ## Training
 
-The sides above are those of the last fit, of the figure network alone (`--tune {training["tune"]}`, seed {training["seed"]}). It was fitted to 2527 encodes of
-313 contents before, of which some are the same, and then three times to more and more of the present ones. The network with pixels learned from 1613 of those, and 232 more chose its weights. Which contents the last
-fit learned from is in the model file, and `vqatool explain` names the nearest ones. For later fits the file also has figures and labels of 1580 encodes
-that were made anew of these contents.
+The sides above are those of the last fit, of the figure network alone (`--tune {training["tune"]}`, seed {training["seed"]}), which was run twice. It was fitted to 2527 encodes of
+313 contents before, of which some are the same, and then four times to more and more of the present ones. The network with pixels learned from 1613 of those, and 232 more chose its weights. Which contents the last
+fit learned from is in the model file, and `vqatool explain` names the nearest ones. For later fits the file also has figures and labels of the encodes of the training side.
 
 ## Validation
 
@@ -70,7 +69,7 @@ On {validation["count"]} encodes of held-out sources, the validation side: SRCC 
 
 ## Limits
 
-Scores are off by 5.4 points (RMSE; 6.9 at 720 and 1080 lines) on random encodes of sources that the model never saw, by 5 to 8 on common ladders, and by 12 to 16 where a video was coded twice with unrelated
+Scores are off by 5.1 to 5.4 points (RMSE; 4.5 to 6.2 at 720 and 1080 lines) on random encodes of sources that the model never saw, by 5 to 7 on common ladders, and by 11 to 14 where a video was coded twice with unrelated
 qualities. [All limits](docs/limits.md).
 
 Of 40 random encodes of Big Buck Bunny, these score most too high and most too low (`python -m tests.benchmarks.failures`; RMSE of the
