@@ -57,9 +57,9 @@ Deep features are those of the first two stages of a ResNet-18, `vqatool/weights
 
 ## Training
 
-The sides above are those of the last fit, of the figure network alone (`--tune {training["tune"]}`, seed {training["seed"]}), which was run twice. It was fitted to 2527 encodes of
-313 contents before, of which some are the same, and then four times to more and more of the present ones. The network with pixels learned from 1613 of those, and 232 more chose its weights. Which contents the last
-fit learned from is in the model file, and `vqatool explain` names the nearest ones. For later fits the file also has figures and labels of the encodes of the training side.
+The sides above are those of the last fit, of the figure network alone (`--tune {training["tune"]}`, seed {training["seed"]}), which was run twice, the second time from the result of the first. It had been fitted to 2527 encodes of
+313 contents, and then four times to more and more encodes of 508; the present ones were made anew of some of these. The network with pixels learned from 1613 of the first, and 232 more chose its weights. Which contents this
+and earlier fits learned from is in the model file, and `vqatool explain` names the nearest ones. For later fits the file also has figures and labels of the encodes of the training side.
 
 ## Validation
 

@@ -60,7 +60,8 @@ class Margin(click.ParamType[float | str]):
 @click.option("--tune", type=click.Choice(["all", "head", "figures", "prompts"]),
               default="all", show_default=True,
               help="Parameters to train; figures: the networks on figures of coarse-to-fine alone, "
-                   "in minutes; prompts: of q-mamba, with --shape prompts=4.")  # fmt: skip
+                   "but not that on deep features, in minutes; prompts: of q-mamba, with "
+                   "--shape prompts=4.")  # fmt: skip
 @size_option(None, "Size of a new model, such as pico, nano or tiny; needs --init scratch.  "
              "[default: nano]")  # fmt: skip
 @shape_option

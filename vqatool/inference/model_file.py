@@ -5,6 +5,7 @@ They can be trained further, and exported (`inference/export.py`).
 
 import hashlib
 import math
+import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -25,7 +26,7 @@ from vqatool.inference.ood import OodDetector
 from vqatool.methods.recipe import Recipe
 from vqatool.models.quality import QualityModel
 
-_MAX_LINES = 3  # of torch's message about weights of another shape
+_MAX_LINES, _MAX_LINE = 3, 150  # of torch's message about weights of another shape
 
 _OOD_PREFIX = "domain."  # of the names of the out-of-distribution detector's tensors
 _FITTED_PREFIX = "fitted."  # of the names of the tensors of `FittedClips`
@@ -83,7 +84,10 @@ class Checkpoint:
 
 def shape_mismatch(error: RuntimeError) -> str:
     """The first lines of torch's message about weights of another shape."""
-    lines = "; ".join(line.strip() for line in str(error).splitlines()[:_MAX_LINES])
+    lines = "; ".join(
+        textwrap.shorten(line, _MAX_LINE, placeholder=" ...")
+        for line in str(error).splitlines()[:_MAX_LINES]
+    )
     return f"the weights do not fit the model's shape: {lines}"
 
 

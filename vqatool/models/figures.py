@@ -48,7 +48,7 @@ class FigureNetwork(nn.Module):
     """Figures (B, F) and deep features (B, E) -> a score of each clip; fitted by itself.
 
     `share` are the weights of its two scores in means with the score of the frames; 0 until they
-    are fitted, and for the last without deep features. Those are reduced to their K first
+    are fitted, and for the second without deep features. Those are reduced to their K first
     principal components. `spread` are weights of what tells how far a score may be off, with the
     bitstream and without; 0 until they are fitted.
 
@@ -134,12 +134,14 @@ class FigureNetwork(nn.Module):
         self.load_state_dict(known)
         return True
 
-    def tuned_layers(self) -> list[nn.Module]:
-        """What a later fit changes: all but the network on deep features, if there is another.
+    def tuned_layers(self, start: "FigureNetwork") -> list[nn.Module]:
+        """What a fit that goes on from `start` changes: all but the network on deep features.
 
-        That one learns from pictures, and forgets those of contents that are not learned again.
+        That one learns from pictures, and forgets those of contents that are not learned again. It
+        changes as well if `start` takes other figures.
         """
-        return [self._by_figures, self._doubt] if self._has_deep else [self._by_figures]
+        is_same = len(start.get_buffer("mean")) == len(self.get_buffer("mean"))
+        return [self._by_figures, self._doubt] if self._has_deep and is_same else [self]
 
     def units(self, figures_BF: Tensor, deep_BE: Tensor) -> Tensor:
         """Figures and components in deviations from their means, (B, F + K) float32."""

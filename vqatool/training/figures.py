@@ -21,8 +21,7 @@ _EPOCHS, _LR = 80, 2e-3
 # of a network that was fitted before: with those above it forgot contents that are gone
 _TUNED_EPOCHS, _TUNED_LR = 30, 5e-4
 # of the tuned weights in their mean with those of the start: "Robust Fine-Tuning of Zero-Shot
-# Models" (arXiv 2109.01903), equation 1 and its recommended 0.5. It was as good on new contents as
-# the tuned weights, and better without the bitstream (docs/experiments.md)
+# Models" (arXiv 2109.01903), equation 1 and its recommended 0.5
 _TUNED_SHARE = 0.5
 # of a batch, so that few new clips are not lost among those of earlier fits
 _LEAST_NEW = 1 / 3
@@ -50,7 +49,7 @@ def fit_figure_network(
         start: a model whose network was fitted to other clips. If that takes the same figures,
             perhaps without those of octaves or with those of swing, it is tuned and keeps its means
             and deviations; its weights then are the mean of those before and after, and those of
-            its network on deep features stay.
+            its network on deep features stay if its figures are just the same.
         known: the clips that the network of `start` was fitted to: where it takes just the same
             figures they are learned beside the new ones, which are a third of each batch or more.
 
@@ -79,7 +78,7 @@ def fit_figure_network(
     before = start.figure_network if start else None
     if start and before and network.start_from(before, model.figures_left_out(start)):
         epochs, peak_lr, share = _TUNED_EPOCHS, _TUNED_LR, _TUNED_SHARE
-        layers = network.tuned_layers()
+        layers = network.tuned_layers(before)
     else:
         known = None
     with torch.random.fork_rng(), torch.enable_grad():
@@ -160,7 +159,8 @@ def _fit_spread(network: FigureNetwork, scores: FigureScores, label_N: Tensor) -
 def figure_loss(scores: FigureScores, label_B: Tensor, twice_B: Tensor) -> Tensor:
     """The loss of all scores; those by figures alone learn mostly from what was coded once.
 
-    It does not tell what to doubt: figures are right where the second encode was the coarser one.
+    Whether a clip was coded twice does not tell what to doubt: its figures are right where the
+    second encode was the coarser one.
 
     Args:
         scores: of the clips.

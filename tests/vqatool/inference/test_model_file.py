@@ -15,6 +15,7 @@ from vqatool.inference.model_file import (
     default_checkpoint,
     load_checkpoint,
     save_checkpoint,
+    shape_mismatch,
 )
 from vqatool.inference.ood import expose_to_outliers, fit_ood_detector
 from vqatool.methods import Method, recipe_for
@@ -200,3 +201,10 @@ def test_the_packaged_model_is_small_and_has_its_accuracy_in_the_card() -> None:
     assert checkpoint.card.validation["srcc"] > 0.5
     assert checkpoint.card.band > 0
     assert checkpoint.card.data["val"]["sources"] >= 10
+
+
+def test_long_lists_of_weights_are_cut() -> None:
+    told = shape_mismatch(RuntimeError("of a model:\n" + '"a.weight", ' * 90))
+    assert told.startswith('the weights do not fit the model\'s shape: of a model:; "a.weight",')
+    assert told.endswith(" ...")
+    assert len(told) < 250

@@ -318,6 +318,8 @@ def test_a_start_that_lacks_the_octaves_scores_as_before_until_it_learns_them(
     assert learned is not None
     assert torch.equal(learned.get_buffer("mean")[:count], start.get_buffer("mean"))
     assert (learned.state_dict()["_by_figures.0.weight"][:, count:] != 0).any()
+    first, last = (size - len(BitstreamFeatures._fields) for size in (count, len(mean)))
+    assert (learned.state_dict()["_without_stream.0.weight"][:, first:last] != 0).any()
 
 
 @torch.no_grad()
