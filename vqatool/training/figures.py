@@ -88,6 +88,7 @@ def fit_figure_network(
         unit_NU, label_N, twice_N = fitted.unit_NU, fitted.label_N, fitted.twice_N
         noise_U = unit_NU.new_full((unit_NU.shape[1],), _DEEP_NOISE)
         noise_U[: figures_NF.shape[1]] = _FIGURE_NOISE
+        network.eval()  # what is kept has no dropout
         for layer in layers:
             layer.requires_grad_(True).train()
         parameters = [parameter for layer in layers for parameter in layer.parameters()]

@@ -352,7 +352,7 @@ def test_figures_are_fitted_alone_to_more_encodes(work_folder: Path, small_model
     generator = torch.Generator().manual_seed(0)
     features = torch.randn(60, 8, generator=generator)
     init = load_checkpoint(small_model)
-    fitted = {**init.weights, "_figures.share": torch.ones(3).half()}
+    fitted = {**init.weights, "_figures.share": torch.ones(2).half()}
     detector = fit_ood_detector(features[:40], features[40:])
     init = replace(init, weights=fitted, ood=detector)
     config = replace(CONFIG, shape={}, tune=FIGURES)
