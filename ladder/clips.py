@@ -19,16 +19,15 @@ import io
 import math
 import sys
 from collections.abc import Generator, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from ladder.errors import LadderError, TableError
 from ladder.made_videos import (
-    Making,
+    VideoCommand,
     add_common_options,
     make_missing,
     one_for_each_name,
-    tell,
+    report_progress,
 )
 from ladder.media.discover import find_videos
 from ladder.media.ffmpeg import Ffmpeg, find_ffmpeg
@@ -39,20 +38,12 @@ from ladder.media.time_ranges import TimeRange
 
 _SECONDS = 2.4
 _BEGIN = 0.15  # of the original
-_LEAST_BITS = 0.1  # of the original for each pixel of the clip
-_MOST_FPS = 31  # faster originals become 30 fps
+_MIN_BITS_PER_PIXEL = 0.1  # of the original for each pixel of the clip
+_MAX_FPS = 31  # faster originals become 30 fps
 _CODING = ("-c:v", "libx264", "-preset", "veryfast", "-crf", "15", "-pix_fmt", "yuv420p")
 
 
-@dataclass(frozen=True)
-class Cut:
-    """The part of an original that is the clip, in seconds."""
-
-    start_s: float
-    duration_s: float
-
-
-def read_cuts(path: Path) -> dict[str, Cut]:
+def read_cuts(path: Path) -> dict[str, TimeRange]:
     """The cuts of a table with the columns clip, cut_start and cut_duration, by name of the clip.
 
     A row without a start begins at 0, one without a duration has that of all clips.
@@ -72,12 +63,14 @@ def read_cuts(path: Path) -> dict[str, Cut]:
         cuts = {}
         for row in rows:
             try:
-                cut = Cut(float(row["cut_start"] or 0), float(row["cut_duration"] or _SECONDS))
+                cut = TimeRange(
+                    float(row["cut_start"] or 0), float(row["cut_duration"] or _SECONDS)
+                )
             except (TypeError, ValueError) as error:
                 raise TableError(f"{path}, line {rows.line_num}: {error}") from error
-            if not (0 <= cut.start_s < math.inf and 0 < cut.duration_s < math.inf):
+            if not (0 <= cut.start_s < math.inf and 0 < cut.length_s < math.inf):
                 raise TableError(
-                    f"{path}, line {rows.line_num}: a clip of {cut.duration_s} s from "
+                    f"{path}, line {rows.line_num}: a clip of {cut.length_s} s from "
                     f"{cut.start_s} s on: give seconds of at least 0, and a duration above 0"
                 )
             cuts[Path(row["clip"] or "").stem] = cut
@@ -90,7 +83,7 @@ def make_clips(
     height_px: int,
     ffmpeg: Ffmpeg,
     *,
-    cuts: Mapping[str, Cut] | None = None,
+    cuts: Mapping[str, TimeRange] | None = None,
     jobs: int | None = None,
 ) -> Generator[tuple[Path, Exception | None]]:
     """Make the clips of these originals that are missing; yields the path of each as it is done.
@@ -113,34 +106,35 @@ def make_clips(
     named, refused = one_for_each_name(originals)
     yield from refused
     videos = {
-        name: functools.partial(_making, path, (cuts or {}).get(path.stem), height_px)
+        name: functools.partial(_command, path, (cuts or {}).get(path.stem), height_px)
         for name, path in named.items()
     }
     yield from make_missing(folder, videos, ffmpeg, jobs=jobs)
 
 
-def _making(original: Path, cut: Cut | None, height_px: int) -> Making:
+def _command(original: Path, cut: TimeRange | None, height_px: int) -> VideoCommand:
     info = probe(original)
     _require_progressive_sdr(info)
     _require_clean(info, height_px)
     begin_s = max(0.0, min(_BEGIN * info.duration_s, info.duration_s - _SECONDS))
-    cut = cut or Cut(begin_s, _SECONDS)
+    cut = cut or TimeRange(begin_s, _SECONDS)
     # a table may have been made with a length that was rounded
-    if cut.start_s + cut.duration_s > info.duration_s + 1 / info.fps:
+    if cut.start_s + cut.length_s > info.duration_s + 1 / info.fps:
         raise LadderError(
-            f"{original} lasts {info.duration_s:.2f} s, and the clip is {cut.duration_s:.2f} s "
+            f"{original} lasts {info.duration_s:.2f} s, and the clip is {cut.length_s:.2f} s "
             f"from {cut.start_s:.2f} s on: give a longer original, or another cut"
         )
     across = f"if(gte(iw,ih),trunc({height_px}*iw/ih/2)*2,{height_px})"
     down = f"if(gte(iw,ih),{height_px},trunc({height_px}*ih/iw/2)*2)"
-    part = TimeRange(cut.start_s, cut.duration_s)
-    stream = video_input(info, (part,))
-    if info.fps > _MOST_FPS:
+    stream = video_input(info, (cut,))
+    if info.fps > _MAX_FPS:
         stream = stream.filter("fps", 30)
     stream = stream.filter("scale", "iw*sar", "ih").filter("setsar", 1)
     stream = stream.filter("scale", w=across, h=down, flags="lanczos")
     *arguments, _ = compile_arguments([output(stream, None)])
-    return Making([*clock_arguments([part]), *arguments, *_CODING, "-threads", "1"], cut.duration_s)
+    return VideoCommand(
+        [*clock_arguments([cut]), *arguments, *_CODING, "-threads", "1"], cut.length_s
+    )
 
 
 def _require_progressive_sdr(info: VideoInfo) -> None:
@@ -156,7 +150,7 @@ def _require_clean(info: VideoInfo, height_px: int) -> None:
     # bits of the original for each of its own pixels, of at most 30 frames a second
     shown_s = info.duration_s * min(float(info.fps), 30.0)
     bits = 8 * video_bytes(info.path) / max(1.0, shown_s * size.width_px * size.height_px)
-    largest = min(1.0, (bits / _LEAST_BITS) ** 0.5) * min(size)
+    largest = min(1.0, (bits / _MIN_BITS_PER_PIXEL) ** 0.5) * min(size)
     if height_px <= largest:
         return
     raise LadderError(
@@ -191,7 +185,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     made = make_clips(
         originals, options.out, options.height, find_ffmpeg(), cuts=cuts, jobs=options.jobs
     )
-    return tell(options.out, made)
+    return report_progress(options.out, made)
 
 
 if __name__ == "__main__":

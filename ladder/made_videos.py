@@ -13,27 +13,27 @@ from ladder.media.probe import FILE_FAULTS, probe
 from ladder.storage import part_of, remove_parts, work_lock
 
 _TIMEOUT_S = 900.0
-_TELL_EVERY = 50  # videos
+_REPORT_EVERY = 50  # videos
 SOME_FAILED = 4
 """Exit code, as of `vqatool ladder`."""
 
-_LEAST_LENGTH = 0.9  # of the length that is wanted: a damaged original ends early
-_LEAST_HEIGHT_PX = 16
+_MIN_LENGTH_SHARE = 0.9  # of the length that is wanted: a damaged original ends early
+_MIN_HEIGHT_PX = 16
 
 
-class Making(NamedTuple):
+class VideoCommand(NamedTuple):
     """ffmpeg's arguments that make a video, without its file, and how long it shall be."""
 
     arguments: Sequence[str]
     duration_s: float
 
 
-Maker = Callable[[], Making]
-"""How one video is made; may raise one of `FILE_FAULTS`."""
+CommandFactory = Callable[[], VideoCommand]
+"""Gives the command of one video; may raise one of `FILE_FAULTS`."""
 
 
 def make_missing(
-    folder: Path, videos: Mapping[str, Maker], ffmpeg: Ffmpeg, *, jobs: int | None = None
+    folder: Path, videos: Mapping[str, CommandFactory], ffmpeg: Ffmpeg, *, jobs: int | None = None
 ) -> Generator[tuple[Path, Exception | None]]:
     """Make the videos that the folder lacks; yields the path of each as it is done.
 
@@ -59,14 +59,14 @@ def make_missing(
         )
 
 
-def _make(path: Path, maker: Maker, ffmpeg: Ffmpeg) -> Exception | None:
+def _make(path: Path, make_command: CommandFactory, ffmpeg: Ffmpeg) -> Exception | None:
     part = part_of(path)
     try:
         written = ["-map_metadata", "-1", "-f", "mp4", file_url(part)]
-        arguments, duration_s = maker()
+        arguments, duration_s = make_command()
         run(ffmpeg, ["-y", *arguments, *written], timeout_s=_TIMEOUT_S)
         made_s = probe(part).duration_s
-        if made_s < _LEAST_LENGTH * duration_s:
+        if made_s < _MIN_LENGTH_SHARE * duration_s:
             raise LadderError(f"only {made_s:.2f} of {duration_s:.2f} s could be read")
         part.replace(path)
     except FILE_FAULTS as error:
@@ -94,8 +94,8 @@ def add_common_options(parser: ArgumentParser, height_px: int | None = None) -> 
     """The options that all programs with such videos have; a default height: one for it, too."""
 
     def height(text: str) -> int:
-        if not text.isdecimal() or int(text) < _LEAST_HEIGHT_PX or int(text) % 2:
-            raise ArgumentTypeError(f"{text}: give an even number of at least {_LEAST_HEIGHT_PX}")
+        if not text.isdecimal() or int(text) < _MIN_HEIGHT_PX or int(text) % 2:
+            raise ArgumentTypeError(f"{text}: give an even number of at least {_MIN_HEIGHT_PX}")
         return int(text)
 
     def jobs(text: str) -> int:
@@ -110,23 +110,19 @@ def add_common_options(parser: ArgumentParser, height_px: int | None = None) -> 
     parser.add_argument("--jobs", type=jobs, help="videos at once; default: one for each core")
 
 
-def tell(folder: Path, made: Iterable[tuple[Path, Exception | None]]) -> int:
-    """Tell on stderr what is made, what fails and what ends the run, and give the exit code."""
-    try:
-        return _told(folder, made)
-    except (LadderError, OSError) as error:  # the folder cannot be used
-        sys.stderr.write(f"{folder}: {error}\n")
-        return SOME_FAILED
-
-
-def _told(folder: Path, made: Iterable[tuple[Path, Exception | None]]) -> int:
+def report_progress(folder: Path, made: Iterable[tuple[Path, Exception | None]]) -> int:
+    """The exit code; on stderr what is made, what fails and what ends the run."""
     num_made = num_failed = 0
-    for path, error in made:
-        num_made += error is None
-        num_failed += error is not None
-        if error:
-            sys.stderr.write(f"{path}: {error}\n")
-        elif num_made % _TELL_EVERY == 0:
-            sys.stderr.write(f"{num_made} videos made, {num_failed} failed\n")
+    try:
+        for path, error in made:
+            num_made += error is None
+            num_failed += error is not None
+            if error:
+                sys.stderr.write(f"{path}: {error}\n")
+            elif num_made % _REPORT_EVERY == 0:
+                sys.stderr.write(f"{num_made} videos made, {num_failed} failed\n")
+    except (LadderError, OSError) as fault:  # the folder cannot be used
+        sys.stderr.write(f"{folder}: {fault}\n")
+        return SOME_FAILED
     sys.stderr.write(f"{folder}: {num_made} videos made, {num_failed} failed\n")
     return SOME_FAILED if num_failed else 0

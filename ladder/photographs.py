@@ -26,11 +26,11 @@ import numpy as np
 
 from ladder.errors import LadderError
 from ladder.made_videos import (
-    Making,
+    VideoCommand,
     add_common_options,
     make_missing,
     one_for_each_name,
-    tell,
+    report_progress,
 )
 from ladder.media.ffmpeg import Ffmpeg, file_url, find_ffmpeg
 from ladder.media.probe import probe
@@ -255,18 +255,18 @@ def make_moving(
     """
     named, refused = one_for_each_name(photographs)
     yield from refused
-    videos = {name: functools.partial(_making, path, height_px) for name, path in named.items()}
+    videos = {name: functools.partial(_command, path, height_px) for name, path in named.items()}
     yield from make_missing(folder, videos, ffmpeg, jobs=jobs)
 
 
-def _making(photograph: Path, height_px: int) -> Making:
+def _command(photograph: Path, height_px: int) -> VideoCommand:
     _require_size(photograph, height_px)
     move = draw_move(photograph.stem)
     arguments = [
         "-i", file_url(photograph), "-vf", camera_filter(move, height_px),
         "-frames:v", str(_num_frames(move)), *_CODING, "-threads", "1",
     ]  # fmt: skip
-    return Making(arguments, _num_frames(move) / move.fps)
+    return VideoCommand(arguments, _num_frames(move) / move.fps)
 
 
 def _require_size(photograph: Path, height_px: int) -> None:
@@ -298,7 +298,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         names = ", ".join(sorted(PHOTOGRAPH_SUFFIXES))
         parser.error(f"no photograph in {', '.join(map(str, options.photographs))} ({names})")
     made = make_moving(photographs, options.out, options.height, find_ffmpeg(), jobs=options.jobs)
-    return tell(options.out, made)
+    return report_progress(options.out, made)
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ import numpy as np
 
 from ladder.codecs import CODECS
 from ladder.encode.rungs import RateMode
-from ladder.made_videos import Making, add_common_options, make_missing, tell
+from ladder.made_videos import VideoCommand, add_common_options, make_missing, report_progress
 from ladder.media.ffmpeg import Ffmpeg, find_ffmpeg
 from ladder.media.probe import Size
 from ladder.treatments import Generation, encoder_args
@@ -357,17 +357,17 @@ def make_synthetic(
     """
     drawn = map(draw_video, range(count))
     videos = {
-        f"{video.kind}-{number:04d}.mp4": functools.partial(_making, video)
+        f"{video.kind}-{number:04d}.mp4": functools.partial(_command, video)
         for number, video in enumerate(drawn)
     }
     yield from make_missing(folder, videos, ffmpeg, jobs=jobs)
 
 
-def _making(video: SyntheticVideo) -> Making:
+def _command(video: SyntheticVideo) -> VideoCommand:
     coding = encoder_args(video.generation, video.size, video.fps)
     length = ["-frames:v", str(video.num_frames)]
     arguments = ["-f", "lavfi", "-i", video.graph, *length, *coding]
-    return Making(arguments, video.num_frames / video.fps)
+    return VideoCommand(arguments, video.num_frames / video.fps)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -380,7 +380,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add_common_options(parser)
     options = parser.parse_args(arguments)
     made = make_synthetic(options.out, options.count, find_ffmpeg(), jobs=options.jobs)
-    return tell(options.out, made)
+    return report_progress(options.out, made)
 
 
 if __name__ == "__main__":

@@ -4,9 +4,10 @@ from pathlib import Path
 import pytest
 
 from ladder import Ffmpeg, probe
-from ladder.clips import Cut, main, make_clips, read_cuts
+from ladder.clips import main, make_clips, read_cuts
 from ladder.errors import TableError
 from ladder.media.ffmpeg import run
+from ladder.media.time_ranges import TimeRange
 
 MakeOriginal = Callable[..., Path]
 
@@ -42,7 +43,7 @@ def test_a_table_says_where_clips_are(
     text = "clip,origin,cut_start,cut_duration\nwide.mp4,me,1.2,0.8\nother.mp4,me,,\n"
     table.write_text(text, encoding="utf-8-sig")
     cuts = read_cuts(table)
-    assert cuts == {"wide": Cut(1.2, 0.8), "other": Cut(0, 2.4)}
+    assert cuts == {"wide": TimeRange(1.2, 0.8), "other": TimeRange(0, 2.4)}
     [(path, error)] = make_clips(
         [make_original("wide.mp4")], tmp_path / "clean", 72, ffmpeg, cuts=cuts
     )
@@ -55,7 +56,7 @@ def test_a_clip_of_a_transport_stream_begins_where_it_shall(
 ) -> None:
     options = ("-c:v", "libx264", "-crf", "10", "-g", "50")
     stream = make_original("camera.ts", "192x108", 8, *options)
-    cuts = {"camera": Cut(1.2, 2.4)}
+    cuts = {"camera": TimeRange(1.2, 2.4)}
     [(path, error)] = make_clips([stream], tmp_path / "clean", 72, ffmpeg, cuts=cuts)
     assert error is None
     assert probe(path).frame_count == 60

@@ -15,7 +15,7 @@ from typing import Self
 import torch
 from torch import Tensor
 
-_SAME = 0.05  # deviations that half precision may move an encode by
+_MAX_ROUNDING = 0.05  # deviations that half precision may move an encode by
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,16 +56,18 @@ class FittedClips:
             "twice_N": self.twice_N.bool().cpu(),
         }
 
-    def sampled(self, most: int) -> Self:
-        """These clips, or `most` of them at random, in their order."""
-        if len(self) <= most:
+    def sampled(self, max_clips: int) -> Self:
+        """These clips, or `max_clips` of them at random, in their order."""
+        if len(self) <= max_clips:
             return self
-        return self._taken(torch.randperm(len(self))[:most].sort().values.to(self.label_N.device))
+        return self._taken(
+            torch.randperm(len(self))[:max_clips].sort().values.to(self.label_N.device)
+        )
 
     def joined(self, more: Self) -> Self:
         """These clips, without those that are among `more`, and then more."""
         nearest_N = torch.cdist(self.unit_NU, more.unit_NU).amin(1)
-        kept = self._taken((nearest_N > _SAME).nonzero().flatten())
+        kept = self._taken((nearest_N > _MAX_ROUNDING).nonzero().flatten())
         return type(self)(
             torch.cat([kept.unit_NU, more.unit_NU]),
             torch.cat([kept.label_N, more.label_N]),

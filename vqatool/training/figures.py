@@ -24,8 +24,8 @@ _TUNED_EPOCHS, _TUNED_LR = 30, 5e-4
 # Models" (arXiv 2109.01903), equation 1 and its recommended 0.5
 _TUNED_SHARE = 0.5
 # of a batch, so that few new clips are not lost among those of earlier fits
-_LEAST_NEW = 1 / 3
-_MOST_CLIPS = 10_000  # 2 MB in a model file
+_MIN_NEW_SHARE = 1 / 3
+_MAX_CLIPS = 10_000  # 2 MB in a model file
 _BATCH, _WEIGHT_DECAY, _WARMUP_SHARE = 64, 1e-3, 0.1
 _FIGURE_NOISE, _DEEP_NOISE = 0.1, 0.35  # standard deviations
 _RANK_WEIGHT = 0.3
@@ -104,7 +104,7 @@ def fit_figure_network(
             loss = figure_loss(network.scores(unit_BU), label_N[chosen], twice_N[chosen])
             torch.autograd.backward(loss)
             optimizer.step()
-        kept = fitted.sampled(_MOST_CLIPS)
+        kept = fitted.sampled(_MAX_CLIPS)
     network.requires_grad_(False).eval()
     for parameter, began in zip(parameters, first, strict=True):
         parameter.copy_(torch.lerp(began, parameter, share))
@@ -123,8 +123,8 @@ def _joined(known: FittedClips | None, new: FittedClips) -> tuple[FittedClips, f
     known = FittedClips(
         *(part.to(device) for part in (known.unit_NU, known.label_N, known.twice_N))
     )
-    fitted = known.sampled(max(0, _MOST_CLIPS - len(new))).joined(new)
-    return fitted, max(_LEAST_NEW, len(new) / len(fitted))
+    fitted = known.sampled(max(0, _MAX_CLIPS - len(new))).joined(new)
+    return fitted, max(_MIN_NEW_SHARE, len(new) / len(fitted))
 
 
 def _chosen(count: int, num_new: int, share_of_new: float) -> Tensor:

@@ -253,7 +253,7 @@ def test_no_more_clips_are_kept_than_fit_into_a_model_file(monkeypatch: pytest.M
     assert known.sampled(30) is known
     assert len(known.sampled(12)) == 12
     assert known.joined(new).label_N.tolist() == [1.0] * 30 + [2.0] * 20
-    monkeypatch.setattr("vqatool.training.figures._MOST_CLIPS", 50)
+    monkeypatch.setattr("vqatool.training.figures._MAX_CLIPS", 50)
     start, many = built(), MadeUpInputs(60, 0)
     kept = fit(start, many)
     assert len(kept) == 50
